@@ -1,0 +1,14 @@
+"""Names of things, as types: one NewType per noun, so that a node's name cannot pass for a model's."""
+
+from __future__ import annotations
+
+from typing import NewType
+from uuid import UUID
+
+WorkspaceName = NewType("WorkspaceName", str)
+NodeName = NewType("NodeName", str)
+ModelName = NewType("ModelName", str)
+DatasetName = NewType("DatasetName", str)
+RunId = NewType("RunId", UUID)
+RoundNumber = NewType("RoundNumber", int)
+Epoch = NewType("Epoch", int)
