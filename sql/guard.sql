@@ -1,0 +1,1 @@
+\echo Use "CREATE EXTENSION heliosdb_federated_learning" to load this file. \quit

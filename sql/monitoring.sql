@@ -1,0 +1,159 @@
+CREATE FUNCTION federated._workspace_id(workspace text) RETURNS bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = workspace);
+BEGIN
+    IF found_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', workspace);
+    END IF;
+    RETURN found_id;
+END
+$$;
+COMMENT ON FUNCTION federated._workspace_id(text) IS 'The id of a workspace, or error 42704';
+
+CREATE FUNCTION @extschema@.federated_training_status(
+    model text,
+    OUT round_number integer, OUT status text, OUT global_loss double precision, OUT global_accuracy double precision,
+    OUT participating_nodes integer, OUT round_duration_seconds double precision,
+    OUT started_at timestamptz, OUT finished_at timestamptz, OUT message text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_training_status.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    ), rounds AS (
+        SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
+        FROM latest JOIN federated.round AS d USING (run_id)
+    )
+    SELECT coalesce(d.round_number, 0),
+           CASE WHEN coalesce(d.is_last, true) THEN r.status::text ELSE 'completed' END,
+           d.global_loss, d.global_accuracy,
+           (SELECT count(DISTINCT p.node_id)::integer FROM federated.participation AS p
+            WHERE p.run_id = d.run_id AND p.round_number = d.round_number
+              AND p.step <> 'evaluate' AND p.outcome = 'received'),
+           extract(epoch FROM d.finished_at - d.started_at)::double precision,
+           coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
+           CASE WHEN coalesce(d.is_last, true) THEN concat_ws('; ', d.message, r.message) ELSE d.message END
+    FROM latest AS r LEFT JOIN rounds AS d USING (run_id)
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
+    'The latest run of a model, one row a round (round 0 gathers feature statistics); the last row carries the run''s status';
+
+CREATE FUNCTION @extschema@.federated_training_metrics(
+    model text,
+    OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
+    OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
+    OUT round_duration_seconds double precision, OUT communication_mb double precision,
+    OUT privacy_consumed_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_training_metrics.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    )
+    SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
+           p.participating, p.dropped,
+           extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
+           (SELECT max(l.epsilon_tight) FROM federated.ledger AS l
+            WHERE l.run_id = d.run_id AND l.round_number <= d.round_number)
+    FROM latest JOIN federated.round AS d USING (run_id)
+    CROSS JOIN LATERAL (
+        SELECT count(DISTINCT node_id) FILTER (WHERE step <> 'evaluate' AND outcome = 'received')::integer AS participating,
+               count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
+               sum(coalesce(bytes_sent, 0) + coalesce(bytes_received, 0))::double precision / 1e6 AS megabytes
+        FROM federated.participation AS q
+        WHERE q.run_id = d.run_id AND q.round_number = d.round_number
+    ) AS p
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
+    'Figures of each round of a model''s latest run; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+
+CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    awaited_model bigint := federated._model_id(model);
+    deadline      timestamptz := clock_timestamp() + make_interval(secs => timeout_seconds);
+    awaited_run   uuid;
+    current       federated.run;
+BEGIN
+    IF timeout_seconds IS NULL OR timeout_seconds < 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'timeout_seconds must be 0 or more';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
+            DETAIL = 'Under a higher level this transaction would never see the run end.';
+    END IF;
+    awaited_run := (SELECT r.run_id FROM federated.run AS r WHERE r.model_id = awaited_model ORDER BY r.created_at DESC LIMIT 1);
+    IF awaited_run IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" has never been in training', model),
+            HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
+    END IF;
+    LOOP
+        -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
+        SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+                MESSAGE = format('federated model "%s" was dropped while waiting', model);
+        ELSIF current.status NOT IN ('queued', 'running') THEN
+            RETURN current.status;
+        ELSIF clock_timestamp() >= deadline THEN
+            RAISE EXCEPTION USING ERRCODE = 'query_canceled',
+                MESSAGE = format('timed out waiting for federated model "%s" after %s seconds', model, timeout_seconds),
+                DETAIL = format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''));
+        END IF;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
+    'Waits for the latest run of a model to end and says how: converged, completed, stopped, failed or budget_exhausted';
+
+CREATE FUNCTION @extschema@.federated_privacy_budget(
+    workspace text,
+    OUT total_epsilon double precision, OUT consumed_epsilon double precision, OUT remaining_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT b.total, b.consumed, greatest(b.total - b.consumed, 0)
+    FROM (
+        SELECT (w.options ->> 'privacy_budget')::double precision AS total,
+               (SELECT coalesce(max(l.epsilon_tight), 0) FROM federated.ledger AS l
+                WHERE l.workspace_id = w.workspace_id) AS consumed
+        FROM federated.workspace AS w
+        WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
+    ) AS b
+$$;
+COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
+    'What a workspace may spend and what its most charged node has spent (tight, at the workspace''s delta); total and remaining are NULL without a budget';
+
+CREATE VIEW @extschema@.federated_node_status AS
+SELECT w.name AS workspace, n.name AS node_name, n.status::text AS status, n.last_seen,
+       coalesce(p.rounds, 0) AS rounds_participated, p.seconds AS avg_round_time_seconds,
+       coalesce(n.dataset_size, (n.options ->> 'dataset_size')::bigint) AS dataset_size,
+       NULL::double precision AS contribution_score
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN (
+    SELECT q.node_id, count(*)::integer AS rounds, avg(q.duration_seconds) AS seconds
+    FROM federated.participation AS q
+    WHERE q.step = 'train' AND q.outcome = 'received'
+    GROUP BY q.node_id
+) AS p USING (node_id);
+COMMENT ON VIEW @extschema@.federated_node_status IS 'Every registered node, and how it takes part';
+COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
+    'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
+COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS 'NULL: not measured by this version';
+
+CREATE VIEW @extschema@.federated_node_diagnostics AS
+SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
+       CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
+            ELSE 'disconnected' END AS connection_status,
+       n.failure_reason, n.options ->> 'endpoint' AS endpoint_in_use, n.certificate_expires
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id);
+COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';

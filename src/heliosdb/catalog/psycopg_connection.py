@@ -1,0 +1,57 @@
+"""The catalog's connection in a daemon: psycopg, autocommit, transactions by context manager."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import RawCursor, sql
+from psycopg.rows import dict_row
+
+from heliosdb.catalog.connection import Row, Statement
+
+
+class PsycopgConnection:
+    """A `Connection` over one psycopg connection; not to be shared between threads at the same time."""
+
+    def __init__(self, raw: psycopg.Connection[dict[str, Any]]) -> None:
+        self.raw = raw
+
+    def query(self, statement: Statement, *values: object) -> Sequence[Row]:
+        """Run `statement` with server-side parameters."""
+        # The text comes from a file of this package, which the type checker cannot see.
+        cursor = self.raw.execute(sql.SQL(statement.text), values)  # type: ignore[arg-type]
+        return cursor.fetchall() if cursor.description else []
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Open a transaction, or a savepoint inside one."""
+        return self.raw.transaction()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.raw.close()
+
+
+def connect(conninfo: str, *, application_name: str) -> PsycopgConnection:
+    """Connect with a pinned search_path; raises psycopg.OperationalError."""
+    raw = psycopg.connect(
+        conninfo,
+        autocommit=True,
+        row_factory=dict_row,
+        cursor_factory=RawCursor,
+        application_name=application_name,
+        options="-c search_path=pg_catalog,pg_temp",
+    )
+    return PsycopgConnection(raw)
+
+
+@contextmanager
+def connected(conninfo: str, *, application_name: str) -> Iterator[PsycopgConnection]:
+    """Connect for the length of a block."""
+    connection = connect(conninfo, application_name=application_name)
+    try:
+        yield connection
+    finally:
+        connection.close()

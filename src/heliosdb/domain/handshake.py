@@ -1,0 +1,51 @@
+"""What coordinator and node tell each other when they meet: names, columns and policy, never data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetDescription:
+    """A dataset that a node shares with the workspace: its name, its columns and their PostgreSQL types."""
+
+    name: DatasetName
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The coordinator's hello: which workspace it speaks for and what it calls the node."""
+
+    workspace: WorkspaceName
+    node: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """The node's answer: what it shares with that workspace."""
+
+    datasets: tuple[DatasetDescription, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A release as the coordinator has verified and opened it: the only form in which a node's vector is used.
+
+    bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
+    spending: what the node's ledger shows after the release; None without a budget.
+    """
+
+    key: TaskKey
+    vector: Vector
+    weight: float
+    mechanism: Mechanism | None
+    spending: Spending | None
+    bytes_sent: int
+    bytes_received: int

@@ -1,0 +1,60 @@
+"""Named fault points: places where a test may stop, kill or fail a process. Off unless a test turns them on.
+
+What always holds: without HELIOSDB_FAULTS in the environment `reach` does nothing. A fault is written
+`name[:count]=action`, several separated by commas; it fires the `count`-th time the point is reached (1 if not given).
+Actions: `kill` (SIGKILL to this process), `stop` (SIGSTOP), `fail` (raise InjectedFault).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+
+POINTS: frozenset[str] = frozenset(
+    {
+        "coordinator.run.claimed",
+        "coordinator.round.opened",
+        "coordinator.task.sent",
+        "coordinator.update.received",
+        "coordinator.aggregated",
+        "coordinator.round.closed",
+        "coordinator.version.committed",
+        "node.task.received",
+        "node.ledger.committed",
+        "node.update.sent",
+    }
+)
+
+_reached: Counter[str] = Counter()
+
+
+class InjectedFault(Exception):
+    """A test asked for this failure."""
+
+
+def reach(point: str) -> None:
+    """Note that `point` was reached, and do what a test asked for there."""
+    configured = os.environ.get("HELIOSDB_FAULTS")
+    if not configured:
+        return
+    if point not in POINTS:
+        raise ValueError(f"unknown fault point {point}")
+    _reached[point] += 1
+    for fault in configured.split(","):
+        where, _, action = fault.partition("=")
+        name, _, count = where.partition(":")
+        if name == point and _reached[point] == int(count or 1):
+            _perform(action)
+
+
+def _perform(action: str) -> None:
+    match action:
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "fail":
+            raise InjectedFault
+        case _:
+            raise ValueError(f"unknown fault action {action}")
