@@ -1,0 +1,42 @@
+# The entry points of this checkout. Every target that needs the environment makes it first (scripts/setup.sh,
+# which does nothing where nothing has changed).
+
+PYTHON := .venv/bin/python
+TESTS ?= tests
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup:  ## install what is missing: PostgreSQL, PL/Python, .venv, the extension
+	@scripts/setup.sh
+
+demo: setup  ## the quick start on private clusters, from nothing to a prediction
+	.venv/bin/heliosdb demo
+
+test: setup  ## all tests, against a real PostgreSQL
+	$(PYTHON) -m pytest -n 2 --dist loadgroup $(PYTEST_ARGS) $(TESTS)
+
+check: setup  ## style, types, import layers
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy --strict
+	.venv/bin/lint-imports
+
+format: setup  ## rewrite what `check` would complain about and a tool can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: setup  ## make bench NAME=x runs benchmarks/x.py
+	@test -n "$(NAME)" || { echo "say which: make bench NAME=x; there are: $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))" >&2; exit 2; }
+	$(PYTHON) benchmarks/$(NAME).py $(ARGS)
+
+lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
+	scripts/lock.sh --upgrade
+
+clean:  ## remove what was built here; the environment stays
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src parser tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# Make this checkout ready to run on a bare Debian or Ubuntu: server, environment, extension.
+#
+# What always holds: a second call does nothing again. Each step compares the content of its inputs with what
+# it last finished with (the environment under .venv, the extension in the installed tree itself), so a change
+# of a lock file or of a SQL file redoes its own step only.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then "$@"
+    elif command -v sudo > /dev/null; then sudo "$@"
+    else fail "needs root for: $* -- and there is no sudo. Run it as root, then call this again."
+    fi
+}
+
+apt_install() {
+    command -v apt-get > /dev/null || fail "missing: $*. Install them with this system's package manager (no apt-get here)."
+    say "installing $*"
+    # The lists of a bare image are empty or old; an index that cannot be refreshed may still serve.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2 || say "apt-get update failed; trying with the lists that are here"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 ||
+        fail "apt-get could not install: $*"
+}
+
+hash_of() { sha256sum "$@" | sha256sum | cut -d ' ' -f 1; }
+
+ensure_server() {
+    local major
+    if ! PG_CONFIG=$(scripts/find-postgres.sh); then
+        apt_install postgresql
+        PG_CONFIG=$(scripts/find-postgres.sh) || fail "no PostgreSQL server of version 14 or newer was found after installing one."
+    fi
+    export PG_CONFIG
+    if [ ! -e "$("$PG_CONFIG" --pkglibdir)/plpython3.so" ]; then
+        major=$("$PG_CONFIG" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+        apt_install "postgresql-plpython3-$major"
+        [ -e "$("$PG_CONFIG" --pkglibdir)/plpython3.so" ] ||
+            fail "PL/Python is still missing in $("$PG_CONFIG" --pkglibdir); this server was not installed by apt: build it --with-python."
+    fi
+}
+
+ensure_environment() {
+    local python wanted
+    python=$(scripts/find-python.sh) || exit 1
+    "$python" -c 'import ensurepip, venv' 2> /dev/null || apt_install python3-venv
+    if ! [ .venv/bin/python -ef "$python" ]; then
+        [ ! -e .venv ] || say "rebuilding .venv: it was not made from $python, which the server's PL/Python runs"
+        "$python" -m venv --clear .venv
+    fi
+    wanted=$(hash_of requirements.lock)
+    if [ "$(cat .venv/.requirements 2> /dev/null)" != "$wanted" ]; then
+        say "installing the locked packages into .venv"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
+        echo "$wanted" > .venv/.requirements
+    fi
+    wanted=$(hash_of pyproject.toml requirements.lock)
+    if [ "$(cat .venv/.project 2> /dev/null)" != "$wanted" ]; then
+        say "installing the project into .venv"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+        echo "$wanted" > .venv/.project
+    fi
+}
+
+ensure_extension() {
+    local installed
+    installed="$("$PG_CONFIG" --pkglibdir)/heliosdb_federated_learning/CONTENT_HASH"
+    if [ "$(cat "$installed" 2> /dev/null)" != "$(scripts/extension-hash.sh)" ]; then
+        say "installing the extension for $("$PG_CONFIG" --version)"
+        make --no-print-directory -C extension install PG_CONFIG="$PG_CONFIG" >&2
+    fi
+}
+
+main() {
+    mkdir -p build
+    # Two calls at once (a test run beside a demo) wait for each other instead of building over each other.
+    exec 9> build/setup.lock
+    flock 9
+    ensure_server
+    ensure_environment
+    [ "${1:-}" = --no-extension ] || ensure_extension
+}
+
+# Sourced by its tests, which call one step at a time.
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then main "$@"; fi
