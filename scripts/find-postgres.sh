@@ -2,8 +2,8 @@
 # Print the path of the pg_config of the PostgreSQL server to use (14 or newer).
 #
 # PG_CONFIG in the environment wins. Otherwise the newest installed server that has PL/Python is taken, and
-# failing that the newest server: an installed one is always preferred to installing another. Exit status 1
-# and no output where there is none, so that setup.sh can tell.
+# failing that the newest server: an installed one is always preferred to installing another. Exit status 3
+# and no output where there is none, so that setup.sh can tell that from a failure.
 set -euo pipefail
 
 if [ -n "${PG_CONFIG:-}" ]; then
@@ -29,5 +29,5 @@ for server in $servers; do
         exit 0
     fi
 done
-[ -n "$newest" ] || exit 1
+[ -n "$newest" ] || exit 3
 echo "$newest"

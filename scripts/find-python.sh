@@ -7,7 +7,7 @@ set -euo pipefail
 
 fail() { echo "find-python: $*" >&2; exit 1; }
 
-pg_config=${PG_CONFIG:-$("$(dirname "$0")/find-postgres.sh")}
+pg_config=${PG_CONFIG:-$("$(dirname "$0")/find-postgres.sh" || fail "no PostgreSQL server of version 14 or newer was found.")}
 library="$("$pg_config" --pkglibdir)/plpython3.so"
 [ -r "$library" ] || fail "$library is missing; install PL/Python (postgresql-plpython3) for this server."
 

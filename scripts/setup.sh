@@ -5,7 +5,7 @@
 # it last finished with (the environment under .venv, the extension in the installed tree itself), so a change
 # of a lock file or of a SQL file redoes its own step only.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -22,17 +22,21 @@ apt_install() {
     say "installing $*"
     # The lists of a bare image are empty or old; an index that cannot be refreshed may still serve.
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q >&2 || say "apt-get update failed; trying with the lists that are here"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >&2 ||
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends --no-upgrade "$@" >&2 ||
         fail "apt-get could not install: $*"
 }
 
 hash_of() { sha256sum "$@" | sha256sum | cut -d ' ' -f 1; }
 
 ensure_server() {
-    local major
-    if ! PG_CONFIG=$(scripts/find-postgres.sh); then
+    local major status=0
+    PG_CONFIG=$(scripts/find-postgres.sh) || status=$?
+    # Only the status that says "there is none" leads to installing one; any other failure is a failure.
+    if [ "$status" -eq 3 ]; then
         apt_install postgresql
         PG_CONFIG=$(scripts/find-postgres.sh) || fail "no PostgreSQL server of version 14 or newer was found after installing one."
+    elif [ "$status" -ne 0 ]; then
+        fail "could not look for a PostgreSQL server (scripts/find-postgres.sh ended with status $status)."
     fi
     export PG_CONFIG
     if [ ! -e "$("$PG_CONFIG" --pkglibdir)/plpython3.so" ]; then
