@@ -1,12 +1,12 @@
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
-CREATE FUNCTION federated._execute(command text, search_path text) RETURNS jsonb
+CREATE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension.door import execute
-return execute(plpy, command, search_path)
+return execute(plpy, command, schemas)
 $$;
-COMMENT ON FUNCTION federated._execute(text, text) IS
+COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
 
 CREATE FUNCTION federated._raise(failure jsonb) RETURNS void
@@ -40,7 +40,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
     failure jsonb;
 BEGIN
-    failure := federated._execute(command, pg_catalog.current_setting('search_path'));
+    failure := federated._execute(command, pg_catalog.current_schemas(true));
     PERFORM federated._raise(failure);
 END
 $$;

@@ -47,3 +47,30 @@ CREATE TABLE federated.spending (
 );
 CREATE INDEX spending_by_dataset ON federated.spending (dataset, spending_id);
 COMMENT ON TABLE federated.spending IS 'The node''s own privacy ledger, by dataset over all runs: committed before a release leaves, never refunded';
+
+-- The caller's own rights decide what the view may read; its names are looked up as the caller would have typed them.
+CREATE FUNCTION federated._create_dataset_view(
+    dataset text, table_schema name, table_name name, columns text[], predicate text, schemas name[]
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    column_list text := (SELECT string_agg(quote_ident(c), ', ' ORDER BY place) FROM unnest(columns) WITH ORDINALITY AS u (c, place));
+BEGIN
+    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+    EXECUTE pg_catalog.format(
+        'CREATE VIEW federated_dataset.%I WITH (security_barrier) AS SELECT %s FROM %I.%I%s',
+        dataset, column_list, table_schema, table_name,
+        coalesce(pg_catalog.format(E' WHERE (%s\n)', predicate), ''));
+    EXECUTE pg_catalog.format('GRANT SELECT ON federated_dataset.%I TO federated_reader', dataset);
+END
+$$;
+COMMENT ON FUNCTION federated._create_dataset_view(text, name, name, text[], text, name[]) IS
+    'Makes the view through which the node reads a dataset';
+
+CREATE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('DROP VIEW federated_dataset.%I', dataset);
+END
+$$;
+COMMENT ON FUNCTION federated._drop_dataset_view(text) IS 'Drops the view of a dataset; dependents refuse';

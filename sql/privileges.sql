@@ -27,8 +27,11 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.wait_for_convergence(text, double precision)
 TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._execute(text, text), federated._raise(jsonb) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_operator;
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
+GRANT EXECUTE ON FUNCTION
+    federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text)
+TO federated_admin;
 GRANT EXECUTE ON FUNCTION
     federated._describe_arguments(jsonb), federated._drop_model_function(text, text),
     federated._create_untrained_function(text, jsonb)

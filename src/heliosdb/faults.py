@@ -1,8 +1,8 @@
 """Named fault points: places where a test may stop, kill or fail a process. Off unless a test turns them on.
 
 What always holds: without HELIOSDB_FAULTS in the environment `reach` does nothing. A fault is written
-`name[:count]=action`, several separated by commas; it fires the `count`-th time the point is reached (1 if not given).
-Actions: `kill` (SIGKILL to this process), `stop` (SIGSTOP), `fail` (raise InjectedFault).
+`name[:count]=action`, several separated by commas; it fires the `count`-th time the point is reached (1 if
+not given). Actions: `kill` (SIGKILL to this process), `stop` (SIGSTOP), `fail` (raise InjectedFaultError).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POINTS: frozenset[str] = frozenset(
 _reached: Counter[str] = Counter()
 
 
-class InjectedFault(Exception):
+class InjectedFaultError(Exception):
     """A test asked for this failure."""
 
 
@@ -55,6 +55,6 @@ def _perform(action: str) -> None:
         case "stop":
             os.kill(os.getpid(), signal.SIGSTOP)
         case "fail":
-            raise InjectedFault
+            raise InjectedFaultError
         case _:
             raise ValueError(f"unknown fault action {action}")

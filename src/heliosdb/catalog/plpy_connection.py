@@ -25,8 +25,8 @@ class PlpyConnection:
 
     def query(self, statement: Statement, *values: object) -> Sequence[Row]:
         """Run `statement`; plpy makes a subtransaction of its own around it."""
-        result = self._plpy.execute(self._plpy.prepare(statement.text, list(statement.types)), list(values))
-        return cast("Sequence[Row]", list(result) if result.nrows() and result.coltypes() else [])
+        plan = self._plpy.prepare(statement.text, list(statement.types))
+        return cast("Sequence[Row]", list(self._plpy.execute(plan, list(values))))
 
     def transaction(self) -> AbstractContextManager[object]:
         """Open a subtransaction."""

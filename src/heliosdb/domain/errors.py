@@ -22,6 +22,7 @@ EDGES: dict[ErrorCode, Edge] = {
     ErrorCode.SYNTAX: Edge("INVALID_ARGUMENT", 400, 2),
     ErrorCode.UNDEFINED_OBJECT: Edge("NOT_FOUND", 404, 3),
     ErrorCode.UNDEFINED_COLUMN: Edge("NOT_FOUND", 404, 3),
+    ErrorCode.UNDEFINED_TABLE: Edge("NOT_FOUND", 404, 3),
     ErrorCode.DUPLICATE_OBJECT: Edge("ALREADY_EXISTS", 409, 3),
     ErrorCode.INVALID_VALUE: Edge("INVALID_ARGUMENT", 400, 2),
     ErrorCode.INVALID_NAME: Edge("INVALID_ARGUMENT", 400, 2),

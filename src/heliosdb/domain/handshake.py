@@ -36,7 +36,7 @@ class Introduction:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A release as the coordinator has verified and opened it: the only form in which a node's vector is used.
+    """A release that the coordinator has verified and opened: the only form in which its vector is used.
 
     bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
     spending: what the node's ledger shows after the release; None without a budget.

@@ -35,10 +35,10 @@ class TaskKey:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Which rows and columns a task is about. `dataset` None: the node's only one that has all the columns.
+    """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
-    validation_split: the fraction of subjects held out, in [0, 1); chosen by keyed hash of the subject, so the same ones
-    are held out in every task of the run.
+    validation_split: the fraction of subjects held out, in [0, 1); chosen by keyed hash of the subject,
+    so the same ones are held out in every task of the run.
     """
 
     dataset: str | None
@@ -51,8 +51,8 @@ class Reading:
 class Scaling:
     """How raw columns become model inputs: missing → mean, then (x - mean) / scale; scales > 0.
 
-    Arrays are of length features, in the order of `Reading.features`. For regression the target is scaled too;
-    for classification target_mean is 0 and target_scale is 1.
+    Arrays are of length features, in the order of `Reading.features`. For regression the target is scaled
+    too; for classification target_mean is 0 and target_scale is 1.
     """
 
     means: tuple[float, ...]
@@ -63,9 +63,10 @@ class Scaling:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsWork:
-    """Round 0: what scaling needs. `noise_multiplier` None: plain sums; else noisy counts on the signed-log grid.
+    """Round 0: what scaling needs. noise_multiplier None: plain sums; else noisy counts on a signed-log grid.
 
-    `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded sums.
+    `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded
+    sums.
     """
 
     algorithm: str
@@ -75,7 +76,7 @@ class StatisticsWork:
 
 @dataclass(frozen=True, slots=True)
 class PrivateTraining:
-    """DP-SGD: Poisson samples of subjects at `sampling_rate`, per-subject clipping, Gaussian noise, `steps` steps.
+    """DP-SGD: `steps` Poisson samples of subjects at `sampling_rate`, per-subject clipping, Gaussian noise.
 
     expected_subjects: the fixed denominator is sampling_rate x expected_subjects (a released, noisy count).
     """
@@ -89,7 +90,7 @@ class PrivateTraining:
 
 @dataclass(frozen=True, slots=True)
 class TrainWork:
-    """Local epochs of mini-batch SGD from `Task.parameters`; the answer is the difference of the parameters."""
+    """Local epochs of mini-batch SGD from `Task.parameters`; the answer is how far the parameters moved."""
 
     algorithm: str
     scaling: Scaling

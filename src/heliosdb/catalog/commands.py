@@ -1,0 +1,276 @@
+"""What statements read and change: workspaces, nodes, datasets, models and runs, as rows made objects.
+
+What always holds: nothing here decides anything; every function is one statement in the caller's transaction,
+under the caller's own privileges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.domain.ids import DatasetName, ModelName, NodeName, WorkspaceName
+
+Options = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A workspace as its row stands; options hold only what a statement set."""
+
+    workspace_id: int
+    name: WorkspaceName
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A registered node of a workspace."""
+
+    name: NodeName
+    status: str
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model and the workspace it belongs to."""
+
+    model_id: int
+    name: ModelName
+    options: Options
+    workspace: Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or the like that a dataset may be made of."""
+
+    schema: str
+    name: str
+    oid: int
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a relation and its PostgreSQL type, without modifier."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewDataset:
+    """A dataset about to be shared: the view gets `view_columns`, the workspace learns from `columns`."""
+
+    name: DatasetName
+    workspace: WorkspaceName
+    relation: Relation
+    columns: tuple[Column, ...]
+    view_columns: tuple[str, ...]
+    predicate: str | None
+    options: Options
+
+
+def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
+    return connection.query(load_statements("commands.sql")[name], *values)
+
+
+def _workspace(row: Row) -> Workspace:
+    return Workspace(row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]))
+
+
+def may_act_as(connection: Connection, role: str) -> bool:
+    """Tell whether the caller has the privileges of `role`."""
+    return bool(_run(connection, "may_act_as", role)[0]["allowed"])
+
+
+def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
+    """Make a workspace; False where the name is taken."""
+    return bool(_run(connection, "insert_workspace", name, json.dumps(options)))
+
+
+def find_workspace(connection: Connection, name: str) -> Workspace | None:
+    """Return the workspace of that name."""
+    rows = _run(connection, "find_workspace", name)
+    return _workspace(rows[0]) if rows else None
+
+
+def lock_workspace(connection: Connection, name: str) -> Workspace | None:
+    """Return the workspace of that name, locked against other changes until the transaction ends."""
+    rows = _run(connection, "lock_workspace", name)
+    return _workspace(rows[0]) if rows else None
+
+
+def list_workspace_names(connection: Connection) -> list[str]:
+    """Return the names of the first two workspaces: enough to know whether there is only one."""
+    return [row["name"] for row in _run(connection, "list_workspace_names")]
+
+
+def session_workspace(connection: Connection) -> str | None:
+    """Return the session's setting heliosdb.workspace."""
+    name = _run(connection, "session_workspace")[0]["name"]
+    return str(name) if name is not None else None
+
+
+def update_workspace(connection: Connection, workspace: Workspace, options: Options) -> None:
+    """Replace the options of a workspace."""
+    _run(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
+
+
+def delete_workspace(connection: Connection, workspace: Workspace) -> None:
+    """Delete a workspace with its nodes and its ledger; models must be gone."""
+    _run(connection, "delete_workspace", workspace.workspace_id)
+
+
+def list_workspace_models(connection: Connection, workspace: Workspace) -> list[str]:
+    """Return the names of a workspace's models."""
+    return [row["name"] for row in _run(connection, "list_workspace_models", workspace.workspace_id)]
+
+
+def workspace_has_plain_runs(connection: Connection, workspace: Workspace) -> bool:
+    """Tell whether any run of the workspace released vectors without noise."""
+    return bool(_run(connection, "workspace_has_plain_runs", workspace.workspace_id)[0]["has_plain_runs"])
+
+
+def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
+    """Return the nodes of a workspace by name."""
+    return [
+        Node(NodeName(row["name"]), row["status"], json.loads(row["options"]))
+        for row in _run(connection, "list_nodes", workspace.workspace_id)
+    ]
+
+
+def insert_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
+    """Register a node as pending; False where the workspace has one of that name."""
+    return bool(_run(connection, "insert_node", workspace.workspace_id, name, json.dumps(options)))
+
+
+def update_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> None:
+    """Replace a node's options; it is pending again, and its certificate pinned anew."""
+    _run(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
+
+
+def find_model_using_node(connection: Connection, workspace: Workspace, name: str) -> str | None:
+    """Return a model whose active run the node takes part in."""
+    rows = _run(connection, "node_in_training", workspace.workspace_id, name)
+    return str(rows[0]["model"]) if rows else None
+
+
+def delete_node(connection: Connection, workspace: Workspace, name: str) -> bool:
+    """Unregister a node; False where there is none of that name."""
+    return bool(_run(connection, "delete_node", workspace.workspace_id, name))
+
+
+def find_relation(
+    connection: Connection, schemas: Sequence[str], table: tuple[str | None, str]
+) -> Relation | None:
+    """Look a table up as the caller would: in the schema named, else along `schemas`."""
+    schema, name = table
+    rows = (
+        _run(connection, "find_relation", list(schemas), name)
+        if schema is None
+        else _run(connection, "find_qualified_relation", schema, name)
+    )
+    if not rows:
+        return None
+    row = rows[0]
+    return Relation(row["schema_name"], row["relation_name"], row["relation_oid"], row["readable"])
+
+
+def list_columns(connection: Connection, relation: Relation) -> list[Column]:
+    """Return a relation's columns in order."""
+    return [Column(row["name"], row["type"]) for row in _run(connection, "list_columns", relation.oid)]
+
+
+def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
+    """Record a dataset; False where the name is taken. The view is made by `create_dataset_view`."""
+    rows = _run(
+        connection,
+        "insert_dataset",
+        dataset.name,
+        dataset.workspace,
+        f"{dataset.relation.schema}.{dataset.relation.name}",
+        [column.name for column in dataset.columns],
+        [column.type for column in dataset.columns],
+        json.dumps(dataset.options),
+    )
+    return bool(rows)
+
+
+def create_dataset_view(connection: Connection, dataset: NewDataset, schemas: Sequence[str]) -> None:
+    """Make the view that federated_reader may select from."""
+    _run(
+        connection,
+        "create_dataset_view",
+        dataset.name,
+        dataset.relation.schema,
+        dataset.relation.name,
+        list(dataset.view_columns),
+        dataset.predicate,
+        list(schemas),
+    )
+
+
+def delete_dataset(connection: Connection, name: str) -> bool:
+    """Drop a dataset and its view; False where there is none of that name."""
+    if not _run(connection, "delete_dataset", name):
+        return False
+    _run(connection, "drop_dataset_view", name)
+    return True
+
+
+def insert_model(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
+    """Make a model; False where the name is taken."""
+    return bool(_run(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
+
+
+def find_model(connection: Connection, name: str) -> Model | None:
+    """Return the model of that name with its workspace."""
+    rows = _run(connection, "find_model", name)
+    if not rows:
+        return None
+    row = rows[0]
+    workspace = Workspace(row["workspace_id"], WorkspaceName(row["workspace"]), json.loads(row["policy"]))
+    return Model(row["model_id"], ModelName(row["name"]), json.loads(row["options"]), workspace)
+
+
+def update_model(connection: Connection, model: Model, options: Options) -> None:
+    """Replace the options of a model."""
+    _run(connection, "update_model", model.model_id, json.dumps(options))
+
+
+def is_in_training(connection: Connection, model: Model) -> bool:
+    """Tell whether the model has a run that is queued or running."""
+    return bool(_run(connection, "active_run", model.model_id))
+
+
+def delete_model(connection: Connection, model: Model, *, cascade: bool) -> None:
+    """Delete a model, its runs, versions and function; dependents refuse unless `cascade`."""
+    _run(connection, "set_drop_behavior", "cascade" if cascade else "restrict")
+    _run(connection, "delete_model", model.model_id)
+    _run(connection, "set_drop_behavior", "restrict")
+
+
+def insert_run(connection: Connection, model: Model, options: Options, policy: Options) -> None:
+    """Queue a run; a unique violation (23505) says that the model has an active one."""
+    _run(connection, "insert_run", model.model_id, json.dumps(options), json.dumps(policy))
+
+
+def request_stop(connection: Connection, model: Model) -> bool:
+    """Ask the model's active run to stop; False where there is none."""
+    return bool(_run(connection, "request_stop", model.model_id))
+
+
+def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
+    """Return the ε (tight) that the workspace's most charged node has spent."""
+    return float(_run(connection, "consumed_epsilon", workspace.workspace_id)[0]["consumed"])
+
+
+def notify_coordinator(connection: Connection) -> None:
+    """Hint, at COMMIT, that there is something to do."""
+    _run(connection, "notify_coordinator")

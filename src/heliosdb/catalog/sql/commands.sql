@@ -1,0 +1,124 @@
+-- name: may_act_as(text)
+SELECT pg_has_role(current_user, $1::name, 'USAGE') AS allowed
+
+-- name: insert_workspace(text, jsonb)
+INSERT INTO federated.workspace (name, options) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING workspace_id
+
+-- name: find_workspace(text)
+SELECT workspace_id, name, options::text AS options FROM federated.workspace WHERE name = $1
+
+-- name: lock_workspace(text)
+SELECT workspace_id, name, options::text AS options FROM federated.workspace WHERE name = $1 FOR UPDATE
+
+-- name: list_workspace_names()
+SELECT name FROM federated.workspace ORDER BY name LIMIT 2
+
+-- name: session_workspace()
+SELECT nullif(current_setting('heliosdb.workspace', true), '') AS name
+
+-- name: update_workspace(bigint, jsonb)
+UPDATE federated.workspace SET options = $2 WHERE workspace_id = $1
+
+-- name: delete_workspace(bigint)
+DELETE FROM federated.workspace WHERE workspace_id = $1
+
+-- name: list_workspace_models(bigint)
+SELECT name FROM federated.model WHERE workspace_id = $1 ORDER BY name
+
+-- name: workspace_has_plain_runs(bigint)
+SELECT EXISTS (
+    SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+    WHERE m.workspace_id = $1 AND r.policy ->> 'privacy_budget' IS NULL AND r.started_at IS NOT NULL
+) AS has_plain_runs
+
+-- name: list_nodes(bigint)
+SELECT name, status::text AS status, options::text AS options FROM federated.node WHERE workspace_id = $1 ORDER BY name
+
+-- name: insert_node(bigint, text, jsonb)
+INSERT INTO federated.node (workspace_id, name, options) VALUES ($1, $2, $3)
+ON CONFLICT (workspace_id, name) DO NOTHING RETURNING node_id
+
+-- name: update_node(bigint, text, jsonb)
+UPDATE federated.node SET options = $3, status = 'pending', failure_reason = NULL, certificate = NULL
+WHERE workspace_id = $1 AND name = $2
+
+-- name: node_in_training(bigint, text)
+SELECT m.name AS model
+FROM federated.node AS n
+JOIN federated.participation AS p USING (node_id)
+JOIN federated.run AS r USING (run_id)
+JOIN federated.model AS m USING (model_id)
+WHERE n.workspace_id = $1 AND n.name = $2 AND r.status IN ('queued', 'running')
+LIMIT 1
+
+-- name: delete_node(bigint, text)
+DELETE FROM federated.node WHERE workspace_id = $1 AND name = $2 RETURNING node_id
+
+-- name: find_relation(name[], text)
+SELECT n.nspname AS schema_name, c.relname AS relation_name, c.oid::bigint AS relation_oid,
+       has_table_privilege(c.oid, 'SELECT') AS readable
+FROM unnest($1) WITH ORDINALITY AS s (schema_name, place)
+JOIN pg_namespace AS n ON n.nspname = s.schema_name
+JOIN pg_class AS c ON c.relnamespace = n.oid
+WHERE c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+ORDER BY s.place LIMIT 1
+
+-- name: find_qualified_relation(text, text)
+SELECT n.nspname AS schema_name, c.relname AS relation_name, c.oid::bigint AS relation_oid,
+       has_table_privilege(c.oid, 'SELECT') AS readable
+FROM pg_namespace AS n
+JOIN pg_class AS c ON c.relnamespace = n.oid
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND has_schema_privilege(n.oid, 'USAGE')
+
+-- name: list_columns(bigint)
+SELECT attname::text AS name, format_type(atttypid, NULL) AS type
+FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+
+-- name: insert_dataset(text, text, text, text[], text[], jsonb)
+INSERT INTO federated.dataset (name, workspace, relation, columns, types, options) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (name) DO NOTHING RETURNING dataset_id
+
+-- name: create_dataset_view(text, name, name, text[], text, name[])
+SELECT federated._create_dataset_view($1, $2, $3, $4, $5, $6)
+
+-- name: delete_dataset(text)
+DELETE FROM federated.dataset WHERE name = $1 RETURNING dataset_id
+
+-- name: drop_dataset_view(text)
+SELECT federated._drop_dataset_view($1)
+
+-- name: insert_model(bigint, text, jsonb)
+INSERT INTO federated.model (workspace_id, name, options) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO NOTHING RETURNING model_id
+
+-- name: find_model(text)
+SELECT m.model_id, m.name, m.options::text AS options, w.workspace_id, w.name AS workspace, w.options::text AS policy
+FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+WHERE m.name = $1
+
+-- name: update_model(bigint, jsonb)
+UPDATE federated.model SET options = $2 WHERE model_id = $1
+
+-- name: active_run(bigint)
+SELECT run_id::text AS run_id, status::text AS status
+FROM federated.run WHERE model_id = $1 AND status IN ('queued', 'running')
+
+-- name: set_drop_behavior(text)
+SELECT set_config('federated.drop_behavior', $1, true)
+
+-- name: delete_model(bigint)
+DELETE FROM federated.model WHERE model_id = $1
+
+-- name: insert_run(bigint, jsonb, jsonb)
+INSERT INTO federated.run (model_id, options, policy) VALUES ($1, $2, $3) RETURNING run_id::text AS run_id
+
+-- name: request_stop(bigint)
+UPDATE federated.run SET stop_requested = true WHERE model_id = $1 AND status IN ('queued', 'running')
+RETURNING run_id::text AS run_id
+
+-- name: consumed_epsilon(bigint)
+SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace_id = $1
+
+-- name: notify_coordinator()
+SELECT pg_notify('heliosdb_federated', '')

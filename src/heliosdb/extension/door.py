@@ -1,0 +1,58 @@
+"""The door from PL/Python into the package: text in, nothing or an error out.
+
+What always holds: no exception crosses it, so that a user sees the SQLSTATE, message, DETAIL and HINT of the
+error and never a Python traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from federated_sql import parse
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.extension.session import Session
+from heliosdb.extension.statements import apply
+
+
+def execute(plpy: Any, command: str | None, schemas: Sequence[str]) -> str | None:
+    """Execute one statement; return None, or the error as JSON for federated._raise."""
+    try:
+        if command is None:
+            raise FederatedError(ErrorCode.INVALID_VALUE, "the statement to execute must not be null")
+        session = Session(PlpyConnection(plpy), tuple(schemas), plpy.notice, plpy.warning)
+        apply(session, parse(command))
+    except FederatedError as error:
+        return _describe(error.sqlstate, error.message, error.detail, error.hint, error.position)
+    except plpy.SPIError as error:
+        detail, hint = (*(getattr(error, "spidata", None) or ()), None, None)[:2]
+        return _describe(error.sqlstate, str(error), detail, hint)
+    except Exception as error:  # noqa: BLE001 -- a defect of ours: logged whole, shown as XX000 without internals
+        plpy.log("internal error: " + traceback.format_exc())
+        return _describe(
+            ErrorCode.INTERNAL.value,
+            f"internal error in heliosdb_federated_learning ({type(error).__name__})",
+            hint="The server's log has the details.",
+        )
+    return None
+
+
+def _describe(
+    sqlstate: str,
+    message: str,
+    detail: str | None = None,
+    hint: str | None = None,
+    position: int | None = None,
+) -> str:
+    return json.dumps(
+        {
+            "sqlstate": sqlstate,
+            "message": message,
+            "detail": detail,
+            "hint": hint,
+            "position": None if position is None else str(position),
+        }
+    )

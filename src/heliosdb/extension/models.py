@@ -1,0 +1,162 @@
+"""Statements about models and their training."""
+
+from __future__ import annotations
+
+from federated_sql import options
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from federated_sql.statements import AlterModel, CreateModel, DropModel, StartTraining, StopTraining
+from heliosdb.catalog import commands as catalog
+from heliosdb.extension.session import Session, duplicate, undefined
+
+# PostgreSQL's functions take 100 arguments; one is kept for the model's name.
+MAX_FEATURES = 99
+
+
+def create_model(session: Session, command: CreateModel) -> None:
+    """CREATE FEDERATED MODEL: may be incomplete; START says what is missing."""
+    session.require("federated_operator", "create a federated model")
+    given = options.validate(options.MODEL, command.options)
+    _check_columns(given)
+    workspace = _choose_workspace(session, command.workspace)
+    if catalog.insert_model(session.connection, workspace, command.name, given):
+        return
+    if not command.if_not_exists:
+        raise duplicate("model", command.name)
+    session.notice(f'federated model "{command.name}" already exists, skipping')
+
+
+def alter_model(session: Session, command: AlterModel) -> None:
+    """ALTER FEDERATED MODEL … SET: a run under way keeps the options it was started with."""
+    session.require("federated_operator", "alter a federated model")
+    given = options.validate(options.MODEL, command.options)
+    model = _find_model(session, command.name)
+    merged = {**model.options, **given}
+    _check_columns(merged)
+    catalog.update_model(session.connection, model, merged)
+
+
+def drop_model(session: Session, command: DropModel) -> None:
+    """DROP FEDERATED MODEL: during training never; with dependents of its function only by CASCADE."""
+    session.require("federated_operator", "drop a federated model")
+    model = catalog.find_model(session.connection, command.name)
+    if model is None:
+        if not command.if_exists:
+            raise undefined("model", command.name)
+        session.notice(f'federated model "{command.name}" does not exist, skipping')
+        return
+    if catalog.is_in_training(session.connection, model):
+        raise _in_training(model)
+    catalog.delete_model(session.connection, model, cascade=command.cascade)
+
+
+def start_training(session: Session, command: StartTraining) -> None:
+    """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
+    session.require("federated_operator", "start federated training")
+    overrides = options.validate(options.TRAINING, command.options)
+    model = _find_model(session, command.model)
+    chosen = {**model.options, **overrides}
+    _check_complete(model, chosen)
+    _check_columns(chosen)
+    policy = options.complete(options.WORKSPACE, model.workspace.options)
+    _check_budget(session, model, policy)
+    if catalog.is_in_training(session.connection, model):
+        raise _in_training(model)
+    catalog.insert_run(
+        session.connection,
+        model,
+        options.complete(options.MODEL, chosen),
+        {**policy, "workspace": model.workspace.name},
+    )
+    catalog.notify_coordinator(session.connection)
+    registered = len(catalog.list_nodes(session.connection, model.workspace))
+    if registered < policy["min_nodes"]:
+        session.warning(
+            f'federated workspace "{model.workspace.name}" has {registered} of the {policy["min_nodes"]} nodes'
+            f" that a run needs; the run waits {policy['round_timeout']} seconds for the others"
+        )
+
+
+def stop_training(session: Session, command: StopTraining) -> None:
+    """STOP FEDERATED TRAINING: the run ends after the exchange it is in, and keeps what it has learned."""
+    session.require("federated_operator", "stop federated training")
+    model = _find_model(session, command.model)
+    if not catalog.request_stop(session.connection, model):
+        raise FederatedError(ErrorCode.WRONG_STATE, f'federated model "{model.name}" is not in training')
+    catalog.notify_coordinator(session.connection)
+
+
+def _find_model(session: Session, name: str) -> catalog.Model:
+    model = catalog.find_model(session.connection, name)
+    if model is None:
+        raise undefined("model", name)
+    return model
+
+
+def _in_training(model: catalog.Model) -> FederatedError:
+    return FederatedError(
+        ErrorCode.IN_USE,
+        f'federated model "{model.name}" is in training',
+        hint=f"Wait with wait_for_convergence('{model.name}'), or STOP FEDERATED TRAINING {model.name}.",
+    )
+
+
+def _choose_workspace(session: Session, named: str | None) -> catalog.Workspace:
+    name = named or catalog.session_workspace(session.connection)
+    if name is None:
+        names = catalog.list_workspace_names(session.connection)
+        if len(names) != 1:
+            raise FederatedError(
+                ErrorCode.UNDEFINED_OBJECT,
+                "no federated workspace is chosen for the model"
+                if names
+                else "there is no federated workspace",
+                hint="Say IN WORKSPACE name, or SET heliosdb.workspace = 'name'."
+                if names
+                else "CREATE FEDERATED WORKSPACE makes one.",
+            )
+        name = names[0]
+    workspace = catalog.find_workspace(session.connection, name)
+    if workspace is None:
+        raise undefined("workspace", name)
+    return workspace
+
+
+def _check_columns(given: catalog.Options) -> None:
+    features = given.get("features") or ()
+    repeated = sorted({name for name in features if list(features).count(name) > 1})
+    if repeated:
+        raise invalid_value(f'feature "{repeated[0]}" is named more than once')
+    if given.get("target") in features:
+        raise invalid_value(f'"{given["target"]}" cannot be both target and feature')
+    if len(features) > MAX_FEATURES:
+        raise not_supported(
+            f"models with more than {MAX_FEATURES} features are not supported yet",
+            hint=f"The model names {len(features)} features.",
+        )
+    unknown = sorted(set(given.get("feature_ranges") or {}) - set(features) - {given.get("target")})
+    if unknown and features:
+        raise invalid_value(f'feature_ranges names "{unknown[0]}", which is no feature of the model')
+
+
+def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
+    missing = [name for name in ("algorithm", "features", "target") if not chosen.get(name)]
+    if missing:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
+            hint=f"ALTER FEDERATED MODEL {model.name} SET ({missing[0]} = ...).",
+        )
+
+
+def _check_budget(session: Session, model: catalog.Model, policy: catalog.Options) -> None:
+    total = policy.get("privacy_budget")
+    if total is None:
+        return
+    consumed = catalog.consumed_epsilon(session.connection, model.workspace)
+    if consumed >= total:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f'the privacy budget of federated workspace "{model.workspace.name}" is spent',
+            detail=f"Epsilon {consumed:.6g} of {total:.6g} is consumed.",
+            hint="ALTER FEDERATED WORKSPACE ... SET (privacy_budget = ...) raises it, if all members agree.",
+        )

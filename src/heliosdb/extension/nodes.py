@@ -1,0 +1,89 @@
+"""Statements about nodes: they change the registration; the coordinator then shakes hands."""
+
+from __future__ import annotations
+
+from federated_sql.residency import residency_allows
+
+from federated_sql import options
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value
+from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
+from heliosdb.catalog import commands as catalog
+from heliosdb.extension.session import Session, duplicate, undefined
+
+
+def register_node(session: Session, command: RegisterNode) -> None:
+    """REGISTER FEDERATED NODE: a pending row; active or failed is the coordinator's word."""
+    session.require("federated_admin", "register a federated node")
+    given = options.validate(options.NODE, command.options)
+    if "endpoint" not in given:
+        raise invalid_value(
+            f'node "{command.name}" has no endpoint',
+            hint="Add WITH (endpoint = 'https://host:port', certificate = '...').",
+        )
+    workspace = _lock_workspace(session, command.workspace)
+    _check_residency(workspace, command.name, given)
+    nodes = catalog.list_nodes(session.connection, workspace)
+    most = workspace.options.get("max_nodes", options.default(options.WORKSPACE, "max_nodes"))
+    if any(node.name == command.name for node in nodes):
+        raise duplicate("node", command.name)
+    if len(nodes) >= most:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT,
+            f'federated workspace "{workspace.name}" has its {most} nodes',
+            hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
+        )
+    catalog.insert_node(session.connection, workspace, command.name, given)
+    catalog.notify_coordinator(session.connection)
+
+
+def alter_node(session: Session, command: AlterNode) -> None:
+    """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
+    session.require("federated_admin", "alter a federated node")
+    given = options.validate(options.NODE, command.options)
+    workspace = _lock_workspace(session, command.workspace)
+    node = next(
+        (n for n in catalog.list_nodes(session.connection, workspace) if n.name == command.name), None
+    )
+    if node is None:
+        raise undefined("node", command.name)
+    merged = {**node.options, **given}
+    _check_residency(workspace, command.name, merged)
+    catalog.update_node(session.connection, workspace, command.name, merged)
+    catalog.notify_coordinator(session.connection)
+
+
+def unregister_node(session: Session, command: UnregisterNode) -> None:
+    """UNREGISTER FEDERATED NODE: not while it takes part in a run."""
+    session.require("federated_admin", "unregister a federated node")
+    workspace = _lock_workspace(session, command.workspace)
+    model = catalog.find_model_using_node(session.connection, workspace, command.name)
+    if model is not None:
+        raise FederatedError(
+            ErrorCode.IN_USE,
+            f'federated node "{command.name}" takes part in the training of model "{model}"',
+            hint=f"STOP FEDERATED TRAINING {model} first.",
+        )
+    if catalog.delete_node(session.connection, workspace, command.name):
+        return
+    if not command.if_exists:
+        raise undefined("node", command.name)
+    session.notice(f'federated node "{command.name}" does not exist, skipping')
+
+
+def _lock_workspace(session: Session, name: str) -> catalog.Workspace:
+    workspace = catalog.lock_workspace(session.connection, name)
+    if workspace is None:
+        raise undefined("workspace", name, hint="CREATE FEDERATED WORKSPACE makes one.")
+    return workspace
+
+
+def _check_residency(workspace: catalog.Workspace, node: str, given: catalog.Options) -> None:
+    required = workspace.options.get("data_residency")
+    stated = given.get("data_residency")
+    if required is None or (stated is not None and residency_allows(required, stated)):
+        return
+    raise invalid_value(
+        f'node "{node}" is not within the data residency of workspace "{workspace.name}"',
+        detail=f"The workspace requires {required}; the node states {stated or 'none'}.",
+        hint=f"Only nodes whose data_residency lies within {required} can be registered here.",
+    )

@@ -1,0 +1,100 @@
+"""Statements about workspaces: checks, then one row."""
+
+from __future__ import annotations
+
+from federated_sql.residency import residency_allows
+
+from federated_sql import options
+from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.statements import AlterWorkspace, CreateWorkspace, DropWorkspace
+from heliosdb.catalog import commands as catalog
+from heliosdb.extension.session import Session, duplicate, undefined
+
+
+def create_workspace(session: Session, command: CreateWorkspace) -> None:
+    """CREATE FEDERATED WORKSPACE."""
+    session.require("federated_admin", "create a federated workspace")
+    given = options.validate(options.WORKSPACE, command.options)
+    options.check_workspace(given)
+    if catalog.insert_workspace(session.connection, command.name, given):
+        return
+    if not command.if_not_exists:
+        raise duplicate("workspace", command.name)
+    session.notice(f'federated workspace "{command.name}" already exists, skipping')
+
+
+def alter_workspace(session: Session, command: AlterWorkspace) -> None:
+    """ALTER FEDERATED WORKSPACE … SET: a running run keeps the policy it was started under."""
+    session.require("federated_admin", "alter a federated workspace")
+    given = options.validate(options.WORKSPACE, command.options)
+    workspace = catalog.lock_workspace(session.connection, command.name)
+    if workspace is None:
+        raise undefined("workspace", command.name)
+    merged = {**workspace.options, **given}
+    options.check_workspace(merged)
+    _check_members(session, workspace, merged)
+    newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
+    if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
+        session.warning(
+            "earlier runs of this workspace released vectors without noise; the budget covers later ones"
+        )
+    catalog.update_workspace(session.connection, workspace, merged)
+
+
+def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:
+    nodes = catalog.list_nodes(session.connection, workspace)
+    most = merged.get("max_nodes", options.default(options.WORKSPACE, "max_nodes"))
+    if len(nodes) > most:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"max_nodes cannot be {most}: the workspace has {len(nodes)} nodes",
+            hint="Unregister nodes first.",
+        )
+    residency = merged.get("data_residency")
+    outside = [
+        node.name
+        for node in nodes
+        if residency and not residency_allows(residency, node.options.get("data_residency", ""))
+    ]
+    if outside:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"data_residency cannot be {residency}: nodes of the workspace lie outside",
+            detail=f"Outside: {', '.join(outside)}.",
+            hint="Unregister these nodes first.",
+        )
+
+
+def drop_workspace(session: Session, command: DropWorkspace) -> None:
+    """DROP FEDERATED WORKSPACE: with nodes or models in it only by CASCADE, during training never."""
+    session.require("federated_admin", "drop a federated workspace")
+    workspace = catalog.lock_workspace(session.connection, command.name)
+    if workspace is None:
+        if not command.if_exists:
+            raise undefined("workspace", command.name)
+        session.notice(f'federated workspace "{command.name}" does not exist, skipping')
+        return
+    models = [
+        model
+        for name in catalog.list_workspace_models(session.connection, workspace)
+        if (model := catalog.find_model(session.connection, name)) is not None
+    ]
+    nodes = catalog.list_nodes(session.connection, workspace)
+    if (models or nodes) and not command.cascade:
+        raise FederatedError(
+            ErrorCode.DEPENDENTS,
+            f'cannot drop federated workspace "{command.name}" because other objects depend on it',
+            detail="\n".join(
+                [*(f"federated model {m.name}" for m in models), *(f"federated node {n.name}" for n in nodes)]
+            ),
+            hint="Use DROP FEDERATED WORKSPACE ... CASCADE to drop them too.",
+        )
+    for model in models:
+        if catalog.is_in_training(session.connection, model):
+            raise FederatedError(
+                ErrorCode.IN_USE,
+                f'federated model "{model.name}" is in training',
+                hint=f"STOP FEDERATED TRAINING {model.name} first.",
+            )
+        catalog.delete_model(session.connection, model, cascade=True)
+    catalog.delete_workspace(session.connection, workspace)
