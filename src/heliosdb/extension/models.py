@@ -71,8 +71,8 @@ def start_training(session: Session, command: StartTraining) -> None:
     registered = len(catalog.list_nodes(session.connection, model.workspace))
     if registered < policy["min_nodes"]:
         session.warning(
-            f'federated workspace "{model.workspace.name}" has {registered} of the {policy["min_nodes"]} nodes'
-            f" that a run needs; the run waits {policy['round_timeout']} seconds for the others"
+            f'federated workspace "{model.workspace.name}" has {registered} nodes where a'
+            f" run needs {policy['min_nodes']}; the run waits {policy['round_timeout']} seconds for the others"
         )
 
 
