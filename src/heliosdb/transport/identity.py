@@ -1,0 +1,170 @@
+"""Who a daemon is: a certificate and its key, for TLS and for signatures, and the other side's pinned certificate.
+
+What always holds: keys are ECDSA P-256; a peer is known by its exact certificate, never by a name alone; a private
+key is read from a file and goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import ssl
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+
+_PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+_ECDSA = ec.ECDSA(hashes.SHA256())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate (PEM) and its private key (PEM)."""
+
+    certificate_pem: bytes
+    private_key_pem: bytes = field(repr=False)
+
+    @classmethod
+    def load(cls, certificate: Path, private_key: Path) -> Identity:
+        """Read both files and check that they belong together; FederatedError IDENTITY says what is wrong."""
+        identity = cls(_read(certificate, "certificate"), _read(private_key, "private key"))
+        if _public_key(identity.certificate_pem).public_numbers() != identity._key.public_key().public_numbers():
+            raise FederatedError(
+                ErrorCode.IDENTITY, f"the private key {private_key} does not belong to the certificate {certificate}"
+            )
+        return identity
+
+    @cached_property
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        try:
+            key = serialization.load_pem_private_key(self.private_key_pem, password=None)
+        except (ValueError, TypeError) as error:
+            raise FederatedError(ErrorCode.IDENTITY, "the private key is not an unencrypted PEM key") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise FederatedError(ErrorCode.IDENTITY, "the private key is not an ECDSA P-256 key")
+        return key
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, in hexadecimal."""
+        return fingerprint(self.certificate_pem)
+
+    @property
+    def expires(self) -> dt.datetime:
+        """When the certificate ends, in UTC."""
+        return expires(self.certificate_pem)
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with ECDSA over SHA-256 (DER)."""
+        return self._key.sign(message, _ECDSA)
+
+
+def fingerprint(certificate_pem: bytes) -> str:
+    """SHA-256 of a certificate, in hexadecimal."""
+    return _certificate(certificate_pem).fingerprint(hashes.SHA256()).hex()
+
+
+def expires(certificate_pem: bytes) -> dt.datetime:
+    """When a certificate ends, in UTC."""
+    return _certificate(certificate_pem).not_valid_after_utc
+
+
+def verify(certificate_pem: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether `signature` over `message` was made with the certificate's key."""
+    with suppress(InvalidSignature):
+        _public_key(certificate_pem).verify(signature, message, _ECDSA)
+        return True
+    return False
+
+
+def certificate_text(option: str) -> bytes:
+    """The certificate that an option names: PEM text itself, or a file that holds it; one certificate, normalised.
+
+    FederatedError INVALID_VALUE where neither is a certificate; the file's content is never shown.
+    """
+    text = option if _PEM_BEGIN in option else _option_file(option)
+    try:
+        certificates = x509.load_pem_x509_certificates(text.encode())
+    except ValueError as error:
+        raise invalid_value("the certificate is not PEM text of an X.509 certificate") from error
+    return certificates[0].public_bytes(serialization.Encoding.PEM)
+
+
+def fetch_certificate(
+    endpoint: str, identity: Identity | None, ca_bundle: Path | None, *, timeout: float = 10.0
+) -> bytes:
+    """The certificate (PEM) that a server shows in a TLS 1.3 handshake, verified against the CA and for its name.
+
+    For the first contact with a node whose certificate was not given. ca_bundle None: the system's authorities.
+    """
+    host, port = split_endpoint(endpoint)
+    context = ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["h2"])
+    try:
+        with (
+            socket.create_connection((host, port), timeout) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            der = secure.getpeercert(binary_form=True)
+    except ssl.SSLCertVerificationError as error:
+        raise FederatedError(
+            ErrorCode.IDENTITY, f"the certificate of {endpoint} is not valid: {error.verify_message}"
+        ) from error
+    except TimeoutError as error:
+        raise FederatedError(ErrorCode.TIMEOUT, f"connecting to {endpoint} timed out") from error
+    except ssl.SSLError as error:
+        raise FederatedError(ErrorCode.IDENTITY, f"TLS handshake with {endpoint} failed") from error
+    except OSError as error:
+        raise FederatedError(ErrorCode.UNREACHABLE, f"cannot connect to {endpoint}: {error.strerror}") from error
+    assert der is not None
+    return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Host and port of `https://host:port`; FederatedError INVALID_VALUE for anything else."""
+    try:
+        parts = urlsplit(endpoint)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if parts.scheme != "https" or not host or not port or parts.path not in ("", "/") or parts.query or parts.username:
+        raise invalid_value(f'endpoint "{endpoint}" is not of the form https://host:port')
+    return host, port
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FederatedError(ErrorCode.IDENTITY, f"cannot read the {what} {path}: {error.strerror}") from error
+
+
+def _option_file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, UnicodeError, ValueError) as error:
+        raise invalid_value(f'cannot read a certificate from "{path}"') from error
+
+
+def _certificate(pem: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem)
+    except ValueError as error:
+        raise FederatedError(ErrorCode.IDENTITY, "the certificate is not PEM text of an X.509 certificate") from error
+
+
+def _public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
+    key = _certificate(pem).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise FederatedError(ErrorCode.IDENTITY, "the certificate's key is not an ECDSA P-256 key")
+    return key
