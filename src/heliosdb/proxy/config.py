@@ -1,0 +1,105 @@
+"""The proxy's settings: one TOML file, checked whole before anything listens.
+
+What always holds: an unknown key is refused; a server that is reached neither by a Unix socket nor on this
+machine needs `plaintext = true`, because the proxy speaks no TLS to it (a password exchange with channel
+binding cannot be relayed through two TLS connections). The server sees the proxy as its peer: its
+`pg_hba.conf` must not use `peer` or `trust` for that connection unless every client of the proxy may log in
+as anybody.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from federated_sql.errors import invalid_value
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Upstream(_Settings):
+    """A PostgreSQL server: `host` is a name, an address, or (starting with /) its Unix socket's directory."""
+
+    host: Annotated[str, Field(min_length=1)] = "/var/run/postgresql"
+    port: Annotated[int, Field(ge=1, le=65535)] = 5432
+    plaintext: bool = False
+
+    @property
+    def socket_path(self) -> str | None:
+        """The Unix socket's path, or None for TCP."""
+        return f"{self.host.rstrip('/')}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
+
+    @model_validator(mode="after")
+    def _refuse_silent_plaintext(self) -> Self:
+        if not (self.plaintext or self.socket_path or _is_loopback(self.host)):
+            raise ValueError(
+                f"the connection to {self.host} would not be encrypted: run the proxy on that machine, "
+                "or set plaintext = true for a network that is private by other means"
+            )
+        return self
+
+
+class ProxyConfig(_Settings):
+    """Where to listen, where to connect to, and the limits.
+
+    `routes` maps a database name to its server; other names go to `default_upstream`. Port 0 means any free
+    port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it.
+    """
+
+    listen_address: str = "127.0.0.1"
+    listen_port: Port = 6432
+    unix_socket_directory: Path | None = None
+    unix_socket_mode: Annotated[int, Field(ge=0, le=0o777)] = 0o777
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_required: bool = False
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 100
+    startup_timeout_s: Seconds = 60
+    connect_timeout_s: Seconds = 10
+    close_timeout_s: Seconds = 30
+    stop_timeout_s: Seconds = 30
+    default_upstream: Upstream = Upstream()
+    routes: dict[str, Upstream] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _check_tls(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key go together")
+        if self.tls_required and self.tls_certificate is None:
+            raise ValueError("tls_required needs tls_certificate and tls_key")
+        return self
+
+    def upstream_for(self, database: str) -> Upstream:
+        """Return the server that `database` is on."""
+        return self.routes.get(database, self.default_upstream)
+
+
+def load_config(path: Path) -> ProxyConfig:
+    """Read and check the file. Raises FederatedError (22023) that names what is wrong."""
+    try:
+        return ProxyConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise invalid_value(
+            f"cannot read the proxy's settings: {error.strerror}", detail=str(path)
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise invalid_value("the proxy's settings are not TOML", detail=f"{path}: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise invalid_value("the proxy's settings are not valid", detail=f"{path}: {faults}") from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

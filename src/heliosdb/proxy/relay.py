@@ -1,0 +1,378 @@
+"""The sockets of one client and its server: transports in, transports out, and nothing decided about SQL.
+
+What always holds: no side is read faster than the other side takes it; when one side ends, the other gets
+what was already said and then ends too, by force after `close_timeout_s`; and a relay is forgotten by its
+host exactly once, when both connections are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Coroutine, Iterable
+from typing import Protocol, cast
+
+from heliosdb.proxy.config import ProxyConfig, Upstream
+from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
+from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.session import Session
+from heliosdb.proxy.wire import CancelRequest, build_error, build_message
+
+log = logging.getLogger(__name__)
+
+BackendKey = tuple[int, bytes]
+
+GONE = build_error("08006", "the server closed the connection unexpectedly")
+STOPPING = build_error("57P01", "terminating connection because the proxy is stopping")
+TERMINATE = build_message(b"X")
+
+
+class Host(Protocol):
+    """What a relay needs from the proxy that it belongs to."""
+
+    config: ProxyConfig
+    rewriter: Rewriter
+    tls: ssl.SSLContext | None
+    routes: dict[BackendKey, Upstream]
+
+    def enter(self, relay: Relay) -> bytes | None:
+        """Remember a new connection, or return the refusal to send."""
+
+    def admit(self, relay: Relay) -> bytes | None:
+        """Count the relay as a session, or return the refusal to send."""
+
+    def forget(self, relay: Relay) -> None:
+        """Drop the relay; called once, when both its connections are closed."""
+
+
+class _End(asyncio.Protocol):
+    """One of the two connections of a relay, with its flow control."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._held = False
+        self._kill: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("socket")
+        if peer is not None and peer.family != socket.AF_UNIX:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still be sent."""
+        return self.transport is not None and not self.transport.is_closing()
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Send the pieces, unless this end is closing."""
+        if self.transport is not None and not self.transport.is_closing():
+            for piece in pieces:
+                self.transport.write(piece)
+
+    def hold(self, stop: bool) -> None:
+        """Stop or resume reading."""
+        if self.transport is None or self.transport.is_closing() or stop == self._held:
+            return
+        self._held = stop
+        if stop:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def close(self, timeout_s: float) -> None:
+        """Send what is buffered and close; a peer that does not take it is cut off after the timeout."""
+        if self.transport is None or self._kill is not None:
+            return
+        self.transport.close()
+        self._kill = asyncio.get_running_loop().call_later(timeout_s, self.transport.abort)
+
+    def closed(self) -> None:
+        """Note that the connection is lost."""
+        if self._kill is not None:
+            self._kill.cancel()
+        self.transport = None
+
+
+class ServerEnd(_End):
+    """The connection to the server."""
+
+    def __init__(self, relay: Relay) -> None:
+        super().__init__()
+        self._relay = relay
+        self._ended = False
+
+    def data_received(self, data: bytes) -> None:
+        self._relay.server_said(data)
+
+    def eof_received(self) -> bool:
+        self._end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed()
+        self._end()
+        self._relay.settle()
+
+    def pause_writing(self) -> None:
+        self._relay.hold(True)
+
+    def resume_writing(self) -> None:
+        self._relay.hold(False)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._relay.server_ended()
+
+
+class Relay(_End):
+    """The client's connection, and all that belongs to it.
+
+    It goes through: greeting (`_waiting` is None), a task at work (`_waiting` gathers what arrives
+    meanwhile), session (`_session` is set), closing.
+    """
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+        self._greeting = Greeting(tls_available=host.tls is not None, tls_required=host.config.tls_required)
+        self._waiting: bytearray | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._session: Session | None = None
+        self._server: ServerEnd | None = None
+        self._upstream: Upstream | None = None
+        self._key: BackendKey | None = None
+        self._encrypted = False
+        self._client_ended = False
+        self._stopping = False
+        self._settled = False
+
+    # The client's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._deadline = asyncio.get_running_loop().call_later(
+            self._host.config.startup_timeout_s, self._too_slow
+        )
+        refusal = self._host.enter(self)
+        if refusal is not None:
+            self._refuse(refusal)
+
+    def data_received(self, data: bytes) -> None:
+        if self._session is not None and self._server is not None:
+            self._server.write(self._session.from_client(data))
+        elif self._waiting is not None:
+            self._waiting += data
+        else:
+            self._greet(data)
+
+    def eof_received(self) -> bool:
+        """Pass a half-close on, for the server may still answer; a TLS connection cannot be half closed."""
+        if self._session is None or self._server is None or self._encrypted:
+            return False
+        self._end_client()
+        if self._server.open and self._server.transport is not None:
+            self._server.transport.write_eof()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed()
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._end_client()
+        if self._server is not None:
+            self._server.close(self._host.config.close_timeout_s)
+        self.settle()
+
+    def pause_writing(self) -> None:
+        if self._server is not None:
+            self._server.hold(True)
+
+    def resume_writing(self) -> None:
+        if self._server is not None:
+            self._server.hold(False)
+
+    def _end_client(self) -> None:
+        """Let the server have the rest, so that it judges a cut-off message itself."""
+        if not self._client_ended and self._session is not None and self._server is not None:
+            self._server.write([self._session.client_ended()])
+        self._client_ended = True
+
+    # Greeting
+
+    def _greet(self, data: bytes) -> None:
+        action = self._greeting.feed(data)
+        while isinstance(action, Reply):
+            self.write([action.data])
+            action = self._greeting.feed(b"")
+        match action:
+            case StartTls():
+                self._work(self._start_tls())
+            case Cancel(request):
+                self._work(self._cancel(request))
+            case Connect():
+                refusal = self._host.admit(self)
+                if refusal is None:
+                    self._work(self._connect(action))
+                else:
+                    self._refuse(refusal)
+            case Refuse(answer):
+                self._refuse(answer)
+
+    def _work(self, work: Coroutine[None, None, None]) -> None:
+        self._waiting = bytearray()
+        self.hold(True)
+        self._task = asyncio.get_running_loop().create_task(work)
+
+    def _refuse(self, answer: bytes) -> None:
+        self._waiting = bytearray()
+        self.write([answer])
+        self.close(self._host.config.close_timeout_s)
+
+    def _too_slow(self) -> None:
+        if self._session is None and self.transport is not None:
+            log.info("a client did not start a session in time")
+            self.transport.abort()
+
+    async def _start_tls(self) -> None:
+        raw, tls = self.transport, self._host.tls
+        if raw is None or tls is None:
+            return
+        raw.write(b"S")
+        try:
+            encrypted = await asyncio.get_running_loop().start_tls(
+                raw, self, tls, server_side=True, ssl_handshake_timeout=self._host.config.startup_timeout_s
+            )
+        except (OSError, ssl.SSLError) as error:
+            log.info("a TLS handshake failed: %s", type(error).__name__)
+            raw.abort()
+            self.connection_lost(None)  # a protocol hears nothing of a connection lost in the handshake
+            return
+        if encrypted is None:
+            return
+        self.transport, self._held, self._encrypted = encrypted, False, True
+        self._greeting.encrypted()
+        arrived, self._waiting = bytes(self._waiting or b""), None
+        if arrived:
+            self._greet(arrived)
+
+    async def _cancel(self, request: CancelRequest) -> None:
+        """Relay the request; the server answers by closing, so do we. It ignores an unknown key, so do we."""
+        upstream = self._host.routes.get((request.pid, request.secret))
+        if upstream is not None:
+            try:
+                async with asyncio.timeout(self._host.config.connect_timeout_s):
+                    await _send_cancel(upstream, request.raw)
+            except (OSError, TimeoutError) as error:
+                log.warning("a cancel request could not be relayed: %s", type(error).__name__)
+        self.close(self._host.config.close_timeout_s)
+
+    async def _connect(self, action: Connect) -> None:
+        database = action.startup.database
+        self._upstream = upstream = self._host.config.upstream_for(database)
+        self._server = server = ServerEnd(self)
+        try:
+            async with asyncio.timeout(self._host.config.connect_timeout_s):
+                await _open(upstream, server)
+        except (OSError, TimeoutError) as error:
+            log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
+            self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))
+            return
+        if not self.open or not server.open:
+            self._refuse(GONE)
+            server.close(self._host.config.close_timeout_s)
+            return
+        self._begin(action, server)
+
+    def _begin(self, action: Connect, server: ServerEnd) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        rewriting = "replication" not in action.startup.parameters
+        self._session = Session(self._host.rewriter, rewriting=rewriting)
+        server.write([action.startup.raw])
+        arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
+        if arrived:
+            server.write(self._session.from_client(arrived))
+        self.hold(False)
+        if self._stopping:
+            self.stop()
+
+    # The server's side
+
+    def server_said(self, data: bytes) -> None:
+        """Pass the server's bytes on."""
+        if self._session is None or self._upstream is None:
+            return
+        self.write(self._session.from_server(data))
+        if self._key is None and self._session.backend_key is not None:
+            self._key = self._session.backend_key
+            self._host.routes[self._key] = self._upstream
+        if self._stopping and self._session.idle:
+            self.stop()
+
+    def server_ended(self) -> None:
+        """Pass the rest on and, where the server died without a word, say so."""
+        if self._session is None:
+            return
+        self.write([self._session.server_ended()])
+        if self._session.may_add_error and not self._client_ended and not self._stopping:
+            self.write([GONE])
+        self.close(self._host.config.close_timeout_s)
+
+    # The end
+
+    def stop(self) -> None:
+        """End now if nothing is going on, or else as soon as the client's transaction has ended."""
+        self._stopping = True
+        if self._session is None:
+            if self._task is None:
+                self._refuse(STOPPING)
+        elif self._session.idle and self.open:
+            self.write([STOPPING])
+            self.close(self._host.config.close_timeout_s)
+            if self._server is not None:
+                self._server.write([TERMINATE])
+                self._server.close(self._host.config.close_timeout_s)
+
+    def abort(self) -> None:
+        """End at once."""
+        for end in (self, self._server):
+            if end is not None and end.transport is not None:
+                end.transport.abort()
+
+    def settle(self) -> None:
+        """Forget the relay when both connections are closed."""
+        gone = self._server is None or self._server.transport is None
+        if gone and self.transport is None and not self._settled:
+            self._settled = True
+            if self._key is not None:
+                self._host.routes.pop(self._key, None)
+            self._host.forget(self)
+
+
+async def _open(upstream: Upstream, server: ServerEnd) -> None:
+    loop = asyncio.get_running_loop()
+    if upstream.socket_path is not None:
+        await loop.create_unix_connection(lambda: server, upstream.socket_path)
+    else:
+        await loop.create_connection(lambda: server, upstream.host, upstream.port)
+
+
+async def _send_cancel(upstream: Upstream, raw: bytes) -> None:
+    """Send the packet on a connection of its own and wait until the server has closed it."""
+    if upstream.socket_path is not None:
+        reader, writer = await asyncio.open_unix_connection(upstream.socket_path)
+    else:
+        reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
+    try:
+        writer.write(raw)
+        await reader.read(1)
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

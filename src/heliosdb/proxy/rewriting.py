@@ -1,0 +1,72 @@
+"""What the proxy asks of the language: does a text concern it, and what does it become?
+
+What always holds: a text that the rewriter cannot handle is left alone; nothing here raises.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+CACHED_TEXTS = 1024
+CACHED_TEXT_LENGTH = 16 * 1024  # characters; longer texts are rare and would let the cache grow large
+
+
+class Rewrite(Protocol):
+    """A text rewritten for the server, with the way back (see `federated_sql.rewrite`)."""
+
+    @property
+    def text(self) -> str:
+        """What the server gets."""
+
+    @property
+    def tags(self) -> Sequence[str | None]:
+        """For each statement, in order, the command tag to show instead of CALL, or None."""
+
+    def original_position(self, position: int, /) -> int:
+        """Map a 1-based character position in `text` to one in what the user typed."""
+
+    def statement_position(self, index: int, position: int, /) -> int:
+        """Map a 1-based position in statement number `index` (from 0) to one in what the user typed."""
+
+
+class Rewriter:
+    """The language's gate and rewrite with a cache of outcomes, least recently used goes first."""
+
+    def __init__(
+        self, may_concern: Callable[[bytes], bool], rewrite: Callable[[str], Rewrite | None]
+    ) -> None:
+        self.may_concern = may_concern
+        self._rewrite = rewrite
+        self._cache: OrderedDict[str, Rewrite | None] = OrderedDict()
+
+    def rewrite(self, text: str) -> Rewrite | None:
+        """Return what `text` becomes, or None where it goes through as it is."""
+        if text in self._cache:
+            self._cache.move_to_end(text)
+            return self._cache[text]
+        outcome = self._attempt(text)
+        if len(text) <= CACHED_TEXT_LENGTH:
+            self._cache[text] = outcome
+            if len(self._cache) > CACHED_TEXTS:
+                self._cache.popitem(last=False)
+        return outcome
+
+    def _attempt(self, text: str) -> Rewrite | None:
+        try:
+            return self._rewrite(text)
+        except Exception as error:  # noqa: BLE001 - any failure means doubt, and then the server decides
+            # The text itself may hold secrets: only the kind of failure is logged.
+            log.warning("a text could not be rewritten and goes through as it is: %s", type(error).__name__)
+            return None
+
+
+def federated_rewriter() -> Rewriter:
+    """Make the rewriter for the language of `federated_sql`."""
+    from federated_sql.rewrite import may_concern, rewrite
+
+    return Rewriter(may_concern, rewrite)

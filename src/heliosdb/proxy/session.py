@@ -1,0 +1,366 @@
+"""The conversation of one client with its server: what is rewritten, and how answers are turned back. No I/O.
+
+What always holds: every message that concerns no federated statement goes through byte for byte, both ways;
+a message is rewritten in place, never split, added or dropped; and an answer is changed only if it is the
+answer to a rewritten statement. To know that, `_queue` mirrors the order in which the server will answer:
+one entry per client message that gets an answer, taken off when the answer's last message passes. What a
+prepared statement or portal name stands for is settled at that moment too: it follows what the server did,
+not what was asked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
+from heliosdb.proxy.wire import (
+    HEADER,
+    MessageStream,
+    ProtocolError,
+    build_fields,
+    build_message,
+    parse_fields,
+    read_names,
+)
+
+MAX_TEXT_MESSAGE = 1 << 20  # a Query or Parse message above this many bytes is not looked at
+MAX_NAMED = 10_000  # rewritten prepared statements remembered per session; older ones merely lose their tag
+NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
+
+QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
+FUNCTION_CALL, SYNC, COPY_DONE, COPY_FAIL, TERMINATE = b"FScfX"
+_ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
+_COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
+_CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
+
+READY, ERROR, NOTICE, COMPLETE, EMPTY, COPY_IN, PARAMETER_STATUS, KEY_DATA = b"ZENCIGSK"
+_SERVER_WATCHED = frozenset(b"ZENCIGSK123nTs")
+_ENDS = {
+    ord("1"): PARSE,
+    ord("2"): BIND,
+    ord("3"): CLOSE,
+    ord("n"): DESCRIBE,
+    ord("T"): DESCRIBE,
+    ord("s"): EXECUTE,
+    COMPLETE: EXECUTE,
+    EMPTY: EXECUTE,
+}
+
+_FEDERATED = b"federated_sql"
+Fields = list[tuple[bytes, bytes]]
+
+_POSITION = re.compile(rb"position=([0-9]{1,9})")
+
+
+@dataclass(slots=True)
+class Awaited:
+    """A client message whose answer is outstanding.
+
+    `name` is the statement (Parse, Describe S, Close S) or portal (Bind, Execute, Describe P, Close P),
+    `source` the statement that a Bind binds; `index` counts the statements of a Query that were answered
+    already.
+    """
+
+    kind: int
+    name: bytes | None = None
+    source: bytes | None = None
+    of_portal: bool = False
+    rewrite: Rewrite | None = None
+    index: int = 0
+
+
+_PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
+
+
+class Session:
+    """Feed it what each side sent; it returns what the other side is to get."""
+
+    def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
+        self._rewriter = rewriter
+        self._rewriting = rewriting
+        self._queue: deque[Awaited] = deque()
+        self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
+        self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
+        self._named = False  # a Parse was rewritten once: from then on names are followed
+        self._skipping = False  # the server discards everything until Sync
+        self._copying_in = False  # the server reads copy data and ignores Sync
+        self._encoding = b""
+        self._conforming = b""
+        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client)
+        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server)
+        self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
+        self.terminated = False  # the client said good-bye
+        self.backend_key: tuple[int, bytes] | None = None
+
+    def from_client(self, data: bytes) -> list[bytes]:
+        """Take bytes of the client, return the bytes for the server."""
+        return self._client.feed(data)
+
+    def from_server(self, data: bytes) -> list[bytes]:
+        """Take bytes of the server, return the bytes for the client."""
+        return self._server.feed(data)
+
+    def client_ended(self) -> bytes:
+        """Return what was held back of the client's bytes, because no more will come."""
+        return self._client.flush()
+
+    def server_ended(self) -> bytes:
+        """Return what was held back of the server's bytes, because no more will come."""
+        return self._server.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no answer is outstanding and no transaction is open."""
+        return not (self._queue or self._skipping) and self.transaction_status == b"I"
+
+    @property
+    def may_add_error(self) -> bool:
+        """Whether an ErrorResponse of the proxy's own would be understood and is not said already."""
+        return self._server.at_boundary and self._server.last_kind != ERROR and not self.terminated
+
+    # Client to server
+
+    def _watch_client(self, kind: int, total: int) -> int:
+        if kind in (QUERY, PARSE) and total <= MAX_TEXT_MESSAGE:
+            return total
+        if self._named and kind in (PARSE, BIND, DESCRIBE, EXECUTE, CLOSE):
+            return min(total, NAMES_PREFIX)
+        return HEADER
+
+    def _see_client(self, kind: int, head: bytes) -> bytes | None:
+        if kind == TERMINATE:
+            self.terminated = True
+            return None
+        if self._copying_in:
+            if kind != SYNC:
+                self._copying_in = False  # the end of the copy data, or a message the server refuses there
+            return None
+        if self._skipping:
+            if kind != SYNC:
+                return None
+            self._skipping = False
+        if kind == QUERY:
+            return self._see_query(head)
+        if kind == PARSE:
+            return self._see_parse(head)
+        self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
+        self._drop_idle_marks()
+        return None
+
+    def _see_query(self, head: bytes) -> bytes | None:
+        rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
+        if rewrite is None:
+            self._queue.append(_PLAIN[QUERY])
+            return None
+        self._queue.append(Awaited(QUERY, rewrite=rewrite))
+        return build_message(b"Q", rewrite.text.encode() + b"\0")
+
+    def _see_parse(self, head: bytes) -> bytes | None:
+        names = read_names(head[HEADER:], 2) if self._named or self._rewriter.may_concern(head) else None
+        rewrite = self._rewrite(names[1]) if names else None
+        if names is None or not (rewrite or self._named):
+            self._queue.append(_PLAIN[PARSE])
+            return None
+        self._queue.append(Awaited(PARSE, name=names[0], rewrite=rewrite))
+        if rewrite is None:
+            return None
+        self._named = True
+        rest = head[HEADER + len(names[0]) + len(names[1]) + 2 :]
+        return build_message(b"P", names[0] + b"\0" + rewrite.text.encode() + b"\0" + rest)
+
+    def _rewrite(self, raw: bytes) -> Rewrite | None:
+        """Rewrite a statement's text; None on any doubt."""
+        if not self._rewriting or self._encoding != b"UTF8" or self._conforming != b"on":
+            return None
+        if not self._rewriter.may_concern(raw) or b"\0" in raw:
+            return None
+        try:
+            return self._rewriter.rewrite(raw.decode())
+        except UnicodeDecodeError:
+            return None
+
+    def _name(self, kind: int, head: bytes) -> Awaited:
+        body = head[HEADER:]
+        if kind == BIND:
+            names = read_names(body, 2)
+            return Awaited(kind, name=names[0], source=names[1], of_portal=True) if names else _PLAIN[kind]
+        if kind == EXECUTE:
+            names = read_names(body, 1)
+            return Awaited(kind, name=names[0], of_portal=True) if names else _PLAIN[kind]
+        if kind in (DESCRIBE, CLOSE):
+            names = read_names(body[1:], 1)
+            return Awaited(kind, name=names[0], of_portal=body[:1] == b"P") if names else _PLAIN[kind]
+        return _PLAIN[kind]
+
+    # Server to client
+
+    def _watch_server(self, kind: int, total: int) -> int:
+        if kind == READY:
+            return min(total, HEADER + 1)
+        if kind in (PARAMETER_STATUS, KEY_DATA):
+            return total if total <= NAMES_PREFIX else HEADER
+        if kind in (COMPLETE, ERROR, NOTICE) and self._current() is not None and total <= MAX_TEXT_MESSAGE:
+            return total
+        return HEADER
+
+    def _see_server(self, kind: int, head: bytes) -> bytes | None:
+        if kind == READY:
+            self._ready(head)
+        elif kind == ERROR:
+            return self._error(head)
+        elif kind == NOTICE:
+            current = self._current()
+            return self._turn_back(b"N", head, current) if current else None
+        elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
+            return self._query_part_complete(head)
+        elif kind == COPY_IN:
+            self._copy_in()
+        elif kind == PARAMETER_STATUS:
+            self._parameter_status(head)
+        elif kind == KEY_DATA:
+            self.backend_key = (int.from_bytes(head[5:9], "big"), head[9:])
+        elif self._queue and self._queue[0].kind == _ENDS.get(kind):
+            return self._answered(kind, head)
+        return None
+
+    def _ready(self, head: bytes) -> None:
+        self.transaction_status = head[HEADER : HEADER + 1]
+        while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
+            pass
+        self._drop_idle_marks()
+        if self.transaction_status == b"I":
+            self._portals.clear()
+
+    def _error(self, head: bytes) -> bytes | None:
+        current = self._current()
+        changed = self._turn_back(b"E", head, current) if current else None
+        if self._queue and self._queue[0].kind not in _ENDED_BY_READY:
+            while self._queue and self._queue[0].kind != SYNC:
+                self._queue.popleft()
+            self._skipping = not self._queue
+        self._copying_in = False
+        return changed
+
+    def _query_part_complete(self, head: bytes) -> bytes | None:
+        query = self._queue[0]
+        if query.rewrite is None:
+            return None
+        tag = _tag(query.rewrite, query.index)
+        query.index += 1
+        return _retag(head, tag)
+
+    def _answered(self, kind: int, head: bytes) -> bytes | None:
+        """Take the first outstanding message off the queue and let it have its effect on the names."""
+        changed = None
+        if self._named and kind == COMPLETE:
+            current = self._current()
+            changed = _retag(head, _tag(current[0], 0)) if current else None
+        done = self._queue.popleft()
+        self._drop_idle_marks()
+        if done.kind == PARSE and done.name is not None:
+            _keep(self._statements, done.name, done.rewrite)
+        elif done.kind == BIND and done.name is not None:
+            _keep(self._portals, done.name, self._statements.get(done.source or b""))
+        elif done.kind == CLOSE and done.name is not None:
+            _keep(self._portals if done.of_portal else self._statements, done.name, None)
+        return changed
+
+    def _copy_in(self) -> None:
+        """Leave out what the server ignores while it reads copy data: Sync, up to the data's end."""
+        if not self._queue:
+            return
+        head = self._queue.popleft()
+        while self._queue and self._queue[0].kind == SYNC:
+            self._queue.popleft()
+        if self._queue and self._queue[0].kind in _COPY_ENDS:
+            self._queue.popleft()
+        elif not self._queue:
+            self._copying_in = True
+        self._queue.appendleft(head)
+
+    def _drop_idle_marks(self) -> None:
+        """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
+        while self._queue and self._queue[0].kind in _COPY_ENDS:
+            self._queue.popleft()
+
+    def _parameter_status(self, head: bytes) -> None:
+        names = read_names(head[HEADER:], 2)
+        if names and names[0] == b"client_encoding":
+            self._encoding = names[1]
+        elif names and names[0] == b"standard_conforming_strings":
+            self._conforming = names[1]
+
+    # Turning answers back
+
+    def _current(self) -> tuple[Rewrite, int] | None:
+        """Return the rewrite that the server is answering now and the number of its statement."""
+        if not self._queue:
+            return None
+        first = self._queue[0]
+        rewrite = first.rewrite
+        if rewrite is None and self._named:
+            if first.kind == BIND:
+                rewrite = self._statements.get(first.source or b"")
+            elif first.kind in (EXECUTE, DESCRIBE) and first.name is not None:
+                rewrite = (self._portals if first.of_portal else self._statements).get(first.name)
+        return (rewrite, first.index) if rewrite is not None else None
+
+    def _turn_back(self, kind: bytes, message: bytes, current: tuple[Rewrite, int]) -> bytes | None:
+        """Make an error or notice about the rewritten text one about the text that the user typed."""
+        if len(message) == HEADER:
+            return None
+        rewrite, index = current
+        try:
+            fields = parse_fields(message[HEADER:])
+        except ProtocolError:
+            return None
+        known = dict(fields)
+        if known.get(b"d") == _FEDERATED and _tag(rewrite, index) is not None:
+            fields = _federated_fields(fields, rewrite, index)
+        elif b"P" in known:
+            fields = [
+                (code, _typed_position(rewrite, text) if code == b"P" else text) for code, text in fields
+            ]
+        else:
+            return None
+        return build_fields(kind, fields)
+
+
+def _federated_fields(fields: Fields, rewrite: Rewrite, index: int) -> Fields:
+    """Turn what `federated.execute` raised into what the server's own parser would say.
+
+    PL/pgSQL cannot set a position, so it comes as `position=<n>` in the column field; the context would
+    name the procedure that the user never called.
+    """
+    found = _POSITION.fullmatch(dict(fields).get(b"c", b""))
+    kept = [(code, text) for code, text in fields if code not in (b"c", b"d", b"W", b"P")]
+    if found and int(found[1]) > 0:
+        at = rewrite.statement_position(index, int(found[1]))
+        before_file = next((i for i, (code, _) in enumerate(kept) if code in (b"F", b"L", b"R")), len(kept))
+        kept.insert(before_file, (b"P", str(at).encode()))
+    return kept
+
+
+def _typed_position(rewrite: Rewrite, text: bytes) -> bytes:
+    return str(rewrite.original_position(int(text))).encode() if text.isdigit() else text
+
+
+def _tag(rewrite: Rewrite, index: int) -> str | None:
+    return rewrite.tags[index] if index < len(rewrite.tags) else None
+
+
+def _retag(message: bytes, tag: str | None) -> bytes | None:
+    """Put the tag of the statement that was typed where the server says CALL."""
+    if tag is None or message[HEADER:] != b"CALL\0":
+        return None
+    return build_message(b"C", tag.encode() + b"\0")
+
+
+def _keep(names: OrderedDict[bytes, Rewrite], name: bytes, rewrite: Rewrite | None) -> None:
+    names.pop(name, None)
+    if rewrite is not None:
+        names[name] = rewrite
+        if len(names) > MAX_NAMED:
+            names.popitem(last=False)
