@@ -1,0 +1,226 @@
+"""What the round machine is told and what it asks for: events of the shell, actions for the shell.
+
+What always holds: an event names the round (and step) that it is about, so that a late one is known as such.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.task import Step
+
+Names = frozenset[NodeName]
+NOBODY: Names = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A node that an exchange goes on without, and why; over_budget: its own ledger refused."""
+
+    node: NodeName
+    outcome: Outcome
+    reason: str
+    over_budget: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """A node of the workspace that cannot take part now, and why."""
+
+    node: NodeName
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an evaluation found over all nodes; None: too few answered, or the noise left no figure."""
+
+    loss: float | None
+    accuracy: float | None
+
+
+# Events.
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSeen:
+    """Who could take part in the next round now, and who could not."""
+
+    present: Names
+    absent: tuple[Absence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WaitedTooLong:
+    """The time to wait for nodes is over; who could take part, and who could not."""
+
+    round: RoundNumber
+    present: Names
+    absent: tuple[Absence, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOpened:
+    """The round and its cohort are committed."""
+
+    round: RoundNumber
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetWouldBeExceeded:
+    """The round was not opened: it would have spent more than the workspace may."""
+
+    round: RoundNumber
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateArrived:
+    """A verified update."""
+
+    round: RoundNumber
+    step: Step
+    node: NodeName
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node refused, sent what was rejected, or cannot be reached any more."""
+
+    round: RoundNumber
+    step: Step
+    loss: Loss
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePassed:
+    """A deadline of an exchange passed: the stragglers' (final False) or the round's."""
+
+    round: RoundNumber
+    step: Step
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Combined:
+    """The updates are combined; for training with `keep`, the result is committed too."""
+
+    round: RoundNumber
+    step: Step
+    figures: Figures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoundClosed:
+    """The round's transaction is committed; converged: the losses say so."""
+
+    round: RoundNumber
+    converged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """Someone typed STOP FEDERATED TRAINING."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemFound:
+    """The run cannot go on, for a reason that is neither a node's nor a deadline's."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run's last transaction is committed."""
+
+
+Event = (
+    NodesSeen
+    | WaitedTooLong
+    | RoundOpened
+    | BudgetWouldBeExceeded
+    | UpdateArrived
+    | NodeLost
+    | DeadlinePassed
+    | Combined
+    | RoundClosed
+    | StopRequested
+    | ProblemFound
+    | RunEnded
+)
+
+
+# Actions.
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Tell the user what the run waits for."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """Commit the round, its cohort and its reservations. Answer: RoundOpened or BudgetWouldBeExceeded."""
+
+    round: RoundNumber
+    cohort: Names
+    evaluates: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SendTasks:
+    """Ask these nodes. Answers: UpdateArrived, NodeLost, DeadlinePassed."""
+
+    round: RoundNumber
+    step: Step
+    nodes: Names
+
+
+@dataclass(frozen=True, slots=True)
+class Combine:
+    """Ask no more; combine these nodes' updates, and commit the result where `keep`. Answer: Combined."""
+
+    round: RoundNumber
+    step: Step
+    nodes: Names
+    keep: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CloseRound:
+    """Commit the round in one transaction. Answer: RoundClosed."""
+
+    round: RoundNumber
+    figures: Figures | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublishVersion:
+    """Commit the version of the last closed round and the run's end, in one transaction. Answer: RunEnded."""
+
+    round: RoundNumber
+    status: RunStatus
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRun:
+    """Commit the run's end without a version. Answer: RunEnded."""
+
+    status: RunStatus
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailRun:
+    """Commit the failure of the run, and of its open round. Answer: RunEnded."""
+
+    reason: str
+
+
+Action = Wait | OpenRound | SendTasks | Combine | CloseRound | PublishVersion | FinishRun | FailRun

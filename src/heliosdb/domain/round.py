@@ -1,0 +1,353 @@
+"""The round machine: what a run does next, as a pure function of what it has seen.
+
+What always holds, whatever the order of events and wherever the coordinator is killed:
+
+* No round closes with fewer than `min_nodes_per_round` updates, and none is closed twice: `CloseRound` is
+  asked for once, after `Combine` over a set of that size, and a closed round is never opened again.
+* An update counts only while its own exchange is open: one that comes late, twice, from a stranger, or for
+  another round or step changes nothing.
+* Nothing that depends on a set of updates leaves the coordinator before that set is committed: the next round
+  opens after `RoundClosed`, and an evaluation is asked for after `Combined` of a `Combine(keep=True)`, whose
+  result the shell has stored. So an interrupted run, rebuilt by `resume` from committed rows alone, asks the
+  nodes nothing but what they were asked before.
+* It ends: waiting and every exchange have a deadline, every other phase waits for one answer of the shell,
+  and (round, phase) only goes forward.
+
+The shell performs the actions in order and answers with events; it owns time, network and database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+
+from heliosdb.domain.events import (
+    NOBODY,
+    Absence,
+    Action,
+    BudgetWouldBeExceeded,
+    CloseRound,
+    Combine,
+    Combined,
+    DeadlinePassed,
+    Event,
+    FailRun,
+    Figures,
+    FinishRun,
+    Loss,
+    Names,
+    NodeLost,
+    NodesSeen,
+    OpenRound,
+    ProblemFound,
+    PublishVersion,
+    RoundClosed,
+    RoundOpened,
+    RunEnded,
+    SendTasks,
+    StopRequested,
+    UpdateArrived,
+    Wait,
+    WaitedTooLong,
+)
+from heliosdb.domain.ids import RoundNumber
+from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.task import Step
+
+
+class Phase(Enum):
+    """What the machine waits for."""
+
+    WAITING = auto()  # enough nodes to open the round
+    OPENING = auto()  # the round, its cohort and its reservations being committed
+    EXCHANGE = auto()  # updates
+    COMBINING = auto()  # the combination of the updates
+    CLOSING = auto()  # the round's transaction
+    ENDING = auto()  # the run's last transaction
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a run was started with. evaluate_every 0: no evaluation; min_nodes is for the start of the run."""
+
+    rounds: int
+    min_nodes: int
+    max_nodes: int
+    min_nodes_per_round: int
+    evaluate_every: int
+    target_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """Everything the machine knows. cohort: asked in the open exchange; answered: whose update counts.
+
+    members: who answered round 0 (None before it closed). closed: the last closed round, -1 before any.
+    """
+
+    rules: Rules
+    phase: Phase
+    round: RoundNumber
+    step: Step
+    closed: int = -1
+    cohort: Names = NOBODY
+    answered: Names = NOBODY
+    lost: tuple[Loss, ...] = ()
+    members: Names | None = None
+    losses: tuple[float, ...] = ()
+    figures: Figures | None = None
+    stragglers_dropped: bool = False
+    stop_requested: bool = False
+
+
+Decision = tuple[RunState, tuple[Action, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedRound:
+    """A round that was open when the coordinator went away. kept: who its kept parameters combine."""
+
+    round: RoundNumber
+    cohort: Names
+    kept: Names | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is committed of a run: its closed rounds and the open one. figures: of the last closed round."""
+
+    closed: int = -1
+    members: Names | None = None
+    losses: tuple[float, ...] = ()
+    figures: Figures | None = None
+    converged: bool = False
+    opened: OpenedRound | None = None
+    stop_requested: bool = False
+
+
+def begin(rules: Rules) -> RunState:
+    """Return the state of a run that has done nothing yet."""
+    return RunState(rules, Phase.WAITING, RoundNumber(0), Step.STATISTICS)
+
+
+def resume(rules: Rules, progress: Progress) -> Decision:
+    """Rebuild a run from its committed rows, and say what to do first."""
+    state = replace(
+        begin(rules),
+        members=progress.members,
+        losses=progress.losses,
+        stop_requested=progress.stop_requested,
+        closed=progress.closed,
+        round=RoundNumber(max(progress.closed, 0)),
+        figures=progress.figures,
+    )
+    if progress.opened is None:
+        return (state, ()) if progress.closed < 0 else _go_on(state, converged=progress.converged)
+    opened = progress.opened
+    state = replace(state, round=opened.round, cohort=opened.cohort, figures=None)
+    if opened.kept is None:
+        return _send(state, _first_step(opened.round), opened.cohort)
+    return _send(state, Step.EVALUATE, opened.kept)
+
+
+def decide(state: RunState, event: Event) -> Decision:
+    """Return what the run has become and what is to be done; an event out of its time changes nothing."""
+    decision: Decision = (state, ())
+    match event:
+        case RunEnded() if state.phase is Phase.ENDING:
+            decision = replace(state, phase=Phase.ENDED), ()
+        case _ if state.phase in (Phase.ENDING, Phase.ENDED):
+            pass
+        case StopRequested():
+            decision = _stop(replace(state, stop_requested=True))
+        case ProblemFound(reason):
+            decision = _end(state, FailRun(reason))
+        case NodesSeen() | WaitedTooLong() if state.phase is Phase.WAITING:
+            decision = _gather(state, event)
+        case RoundOpened() | BudgetWouldBeExceeded() if state.phase is Phase.OPENING:
+            decision = _opened(state, event)
+        case UpdateArrived() | NodeLost() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
+            decision = _exchange(state, event)
+        case Combined() if state.phase is Phase.COMBINING:
+            decision = _combined(state, event)
+        case RoundClosed(round, converged) if state.phase is Phase.CLOSING and round == state.round:
+            decision = _closed(state, converged)
+    return decision
+
+
+def evaluates(rules: Rules, round_number: int) -> bool:
+    """Whether a round ends with an evaluation: every n-th, and the last."""
+    if round_number == 0 or rules.evaluate_every == 0:
+        return False
+    return round_number % rules.evaluate_every == 0 or round_number == rules.rounds
+
+
+def _first_step(round_number: int) -> Step:
+    return Step.STATISTICS if round_number == 0 else Step.TRAIN
+
+
+def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
+    needed = state.rules.min_nodes if state.round == 0 else state.rules.min_nodes_per_round
+    able = event.present if state.members is None else event.present & state.members
+    if isinstance(event, WaitedTooLong):
+        if event.round != state.round:
+            return state, ()
+        reason = f"round {state.round} could not start: {len(able)} of {needed} nodes needed are active"
+        return _end(state, FailRun(_join(reason, event.absent)))
+    if len(able) < needed:
+        return state, (Wait(_join(f"waiting for nodes: {len(able)} of {needed} active", event.absent)),)
+    cohort = frozenset(sorted(able)[: state.rules.max_nodes])
+    action = OpenRound(state.round, cohort, evaluates(state.rules, state.round))
+    return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
+
+
+def _opened(state: RunState, event: RoundOpened | BudgetWouldBeExceeded) -> Decision:
+    if event.round != state.round:
+        return state, ()
+    if isinstance(event, BudgetWouldBeExceeded):
+        return _end_well(state, RunStatus.BUDGET_EXHAUSTED, event.reason)
+    if state.stop_requested:
+        return _end_stopped(state)
+    return _send(state, _first_step(state.round), state.cohort)
+
+
+def _send(state: RunState, step: Step, nodes: Names) -> Decision:
+    if state.stop_requested:
+        return _end_stopped(state)
+    state = replace(
+        state,
+        phase=Phase.EXCHANGE,
+        step=step,
+        cohort=nodes,
+        answered=NOBODY,
+        lost=(),
+        stragglers_dropped=False,
+    )
+    return state, (SendTasks(state.round, step, nodes),)
+
+
+def _exchange(state: RunState, event: UpdateArrived | NodeLost | DeadlinePassed) -> Decision:
+    if (event.round, event.step) != (state.round, state.step):
+        return state, ()
+    open_nodes = _outstanding(state)
+    match event:
+        case UpdateArrived(node=node) if node in open_nodes:
+            state = replace(state, answered=state.answered | {node})
+        case NodeLost(loss=loss) if loss.node in open_nodes:
+            state = replace(state, lost=(*state.lost, loss))
+        case DeadlinePassed(final=True):
+            state = _drop(state, open_nodes)
+        case DeadlinePassed(final=False):
+            state = replace(state, stragglers_dropped=True)
+        case _:
+            return state, ()
+    return _judge(state)
+
+
+def _judge(state: RunState) -> Decision:
+    """See whether the exchange is over: all settled, enough without the stragglers, or hopeless."""
+    needed = state.rules.min_nodes_per_round
+    outstanding = _outstanding(state)
+    if state.step is not Step.EVALUATE and len(state.answered) + len(outstanding) < needed:
+        return _give_up(state, needed)
+    if outstanding and not (state.stragglers_dropped and len(state.answered) >= needed):
+        return state, ()
+    state = _drop(state, outstanding)
+    keep = state.step is Step.TRAIN and evaluates(state.rules, state.round)
+    action = Combine(state.round, state.step, state.answered, keep)
+    return replace(state, phase=Phase.COMBINING), (action,)
+
+
+def _give_up(state: RunState, needed: int) -> Decision:
+    arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
+    reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
+    if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
+        return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
+    return _end(state, FailRun(reason))
+
+
+def _combined(state: RunState, event: Combined) -> Decision:
+    if (event.round, event.step) != (state.round, state.step):
+        return state, ()
+    if state.step is Step.TRAIN and evaluates(state.rules, state.round):
+        return _send(state, Step.EVALUATE, state.answered)
+    enough = len(state.answered) >= state.rules.min_nodes_per_round
+    figures = event.figures if enough else None
+    action = CloseRound(state.round, figures)
+    return replace(state, phase=Phase.CLOSING, figures=figures), (action,)
+
+
+def _closed(state: RunState, converged: bool) -> Decision:
+    losses = state.losses
+    if state.figures is not None and state.figures.loss is not None:
+        losses = (*losses, state.figures.loss)
+    members = state.answered if state.round == 0 else state.members
+    return _go_on(replace(state, closed=state.round, members=members, losses=losses), converged=converged)
+
+
+def _go_on(state: RunState, *, converged: bool) -> Decision:
+    """After a closed round: end the run, or wait for the nodes of the next."""
+    rules, accuracy = state.rules, state.figures.accuracy if state.figures else None
+    if state.stop_requested:
+        return _end_stopped(state)
+    if rules.target_accuracy is not None and accuracy is not None and accuracy >= rules.target_accuracy:
+        return _end_well(
+            state,
+            RunStatus.CONVERGED,
+            f"accuracy {accuracy:.4g} reached target_accuracy {rules.target_accuracy:g} "
+            f"after round {state.closed}",
+        )
+    if converged:
+        return _end_well(
+            state, RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
+        )
+    if state.closed >= rules.rounds:
+        return _end_well(state, RunStatus.COMPLETED, f"all {rules.rounds} rounds done")
+    following = RoundNumber(state.closed + 1)
+    return replace(
+        state,
+        phase=Phase.WAITING,
+        round=following,
+        step=Step.TRAIN,
+        cohort=NOBODY,
+        answered=NOBODY,
+        lost=(),
+        figures=None,
+    ), ()
+
+
+def _stop(state: RunState) -> Decision:
+    """Stop at once, abandoning an open exchange; what is being committed is committed first."""
+    if state.phase in (Phase.WAITING, Phase.EXCHANGE):
+        return _end_stopped(state)
+    return state, ()
+
+
+def _end_stopped(state: RunState) -> Decision:
+    return _end_well(state, RunStatus.STOPPED, "stopped on request")
+
+
+def _end_well(state: RunState, status: RunStatus, message: str) -> Decision:
+    if state.closed < 1:
+        return _end(state, FinishRun(status, f"{message}; no training round closed, so there is no version"))
+    return _end(state, PublishVersion(RoundNumber(state.closed), status, message))
+
+
+def _end(state: RunState, action: PublishVersion | FinishRun | FailRun) -> Decision:
+    return replace(state, phase=Phase.ENDING), (action,)
+
+
+def _outstanding(state: RunState) -> Names:
+    return state.cohort - state.answered - {loss.node for loss in state.lost}
+
+
+def _drop(state: RunState, nodes: Names) -> RunState:
+    dropped = tuple(Loss(node, Outcome.DROPPED, "timed out") for node in sorted(nodes))
+    return replace(state, lost=(*state.lost, *dropped))
+
+
+def _join(message: str, reasons: Iterable[Loss | Absence]) -> str:
+    listed = "; ".join(f"{one.node}: {one.reason}" for one in reasons)
+    return f"{message} ({listed})" if listed else message

@@ -1,0 +1,113 @@
+"""A run as it was started: the options it trains under and the policy of its workspace, parsed once.
+
+What always holds: a `TrainingOptions` or `Policy` has been read whole; no other part of the coordinator looks
+into the JSON of a run's row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.privacy import Budget
+
+
+class RunStatus(StrEnum):
+    """How a run stands; the values are those of federated.run_status."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CONVERGED = "converged"
+    COMPLETED = "completed"
+    STOPPED = "stopped"
+    FAILED = "failed"
+    BUDGET_EXHAUSTED = "budget_exhausted"
+
+
+class Outcome(StrEnum):
+    """What became of a task; the values are those of federated.participation_outcome."""
+
+    PENDING = "pending"
+    RECEIVED = "received"
+    DROPPED = "dropped"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """The training options of one run.
+
+    feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
+    validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
+    """
+
+    algorithm: str
+    features: tuple[str, ...]
+    target: str
+    dataset: str | None
+    feature_ranges: tuple[tuple[str, float, float], ...]
+    seed: int | None
+    rounds: int
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    aggregation: str
+    convergence_threshold: float | None
+    early_stopping_rounds: int | None
+    target_accuracy: float | None
+    validation_split: float
+    validation_frequency: int
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The workspace's rules as they stood when the run was started; timeouts in seconds."""
+
+    workspace: WorkspaceName
+    privacy_budget: float | None
+    delta: float
+    privacy_per_round: float | None
+    noise_multiplier: float | None
+    clipping_threshold: float
+    min_nodes: int
+    max_nodes: int
+    min_nodes_per_round: int
+    round_timeout: float
+    stragglers_timeout: float
+    data_residency: str | None
+
+    @property
+    def budget(self) -> Budget | None:
+        """The workspace's total (ε, δ), None without a privacy budget."""
+        return None if self.privacy_budget is None else Budget(self.privacy_budget, self.delta)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One START FEDERATED TRAINING, as claimed."""
+
+    id: RunId
+    model: ModelName
+    model_id: int
+    workspace_id: int
+    options: TrainingOptions
+    policy: Policy
+
+    @property
+    def seed(self) -> int:
+        """The seed option, else one derived from the run's id; in [0, 2**63)."""
+        if self.options.seed is not None:
+            return self.options.seed
+        return _seed_from(b"run:" + self.id.bytes)
+
+
+def derive_seed(seed: int, round_number: RoundNumber, node: NodeName) -> int:
+    """Return the seed of one node's training in one round, in [0, 2**63)."""
+    return _seed_from(f"task:{seed}:{round_number}:{node}".encode())
+
+
+def _seed_from(text: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
