@@ -1,0 +1,35 @@
+"""The language of federated learning: what a user types, as frozen dataclasses, and back to text.
+
+What always holds: nothing here does I/O, and nothing here raises but `FederatedError`.
+"""
+
+from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.grammar import parse
+from federated_sql.options import OptionKind, OptionSpec, check_model, check_workspace, defaults, validate
+from federated_sql.render import quote_name, quote_string, render
+from federated_sql.residency import residency_allows
+from federated_sql.rewrite import Rewrite, may_concern, rewrite
+from federated_sql.statements import Command, Option, Unbuilt, command_tag
+
+__all__ = [
+    "Command",
+    "ErrorCode",
+    "FederatedError",
+    "Option",
+    "OptionKind",
+    "OptionSpec",
+    "Rewrite",
+    "Unbuilt",
+    "check_model",
+    "check_workspace",
+    "command_tag",
+    "defaults",
+    "may_concern",
+    "parse",
+    "quote_name",
+    "quote_string",
+    "render",
+    "residency_allows",
+    "rewrite",
+    "validate",
+]

@@ -1,0 +1,276 @@
+"""One option's value: its type, what is allowed, and its canonical form.
+
+What always holds: a canonical value survives JSON unchanged, numbers are finite, and a refused value is named in
+the error together with the option and what is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Union
+from urllib.parse import urlsplit
+
+from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.statements import Option, OptionValue
+
+OptionJson = Union[None, bool, int, float, str, list["OptionJson"], dict[str, "OptionJson"]]
+
+MAX_TEXT = 65_536
+"""Longest text option, in characters: room for a chain of certificates."""
+
+
+class OptionType(Enum):
+    """What a value may look like; the value of each member is how error messages call it."""
+
+    INTEGER = "an integer"
+    NUMBER = "a number"
+    BOOLEAN = "true or false"
+    TEXT = "a string"
+    CHOICE = "one of"
+    POLICY = "one of these forms"
+    URL = "an address https://host:port"
+    TEXT_ARRAY = "an array of different strings"
+    INTEGER_ARRAY = "an array of integers"
+    RANGES = """a JSON object of ranges, '{"column": [lower, upper]}'"""
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSpec:
+    """One row of the option table.
+
+    default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive, above
+    and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None: every allowed
+    value has its effect; else only these do. custom: what a value that is none of the choices may name.
+    """
+
+    name: str
+    type: OptionType
+    default: OptionJson
+    meaning: str
+    derived: str | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str | int, ...] = ()
+    built: bool = True
+    built_values: tuple[OptionJson, ...] | None = None
+    custom: str | None = None
+
+    @property
+    def in_effect_by_default(self) -> bool:
+        """Whether there is a default and it has an effect today."""
+        works = self.built_values is None or self.default in self.built_values
+        return self.default is not None and self.built and works
+
+
+def allowed_text(value: OptionJson) -> str:
+    """Write a value as one would type it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def describe_allowed(spec: OptionSpec) -> str:
+    """Say in words what `spec` allows: `an integer from 1 to 100000`, `one of 'zstd', 'lz4'`."""
+    if spec.choices:
+        head = "" if spec.type is OptionType.INTEGER else spec.type.value.removesuffix("one of")
+        listed = ", ".join(map(allowed_text, spec.choices))
+        return f"{head or 'one of'} {listed}".strip() + (f", or {spec.custom}" if spec.custom else "")
+    words = [spec.type.value]
+    if spec.type is OptionType.TEXT_ARRAY or spec.type is OptionType.RANGES:
+        return f"{words[0]}, at least one and at most {spec.maximum:.0f}"
+    for bound, word in ((spec.minimum, "at least"), (spec.above, "greater than")):
+        if bound is not None:
+            words.append(f"{word} {bound:.16g}")
+    for bound, word in ((spec.maximum, "at most"), (spec.below, "less than")):
+        if bound is not None:
+            words.append(f"{word} {bound:.16g}")
+    return " and ".join([" ".join(words[:2]), *words[2:]])
+
+
+def canonical(spec: OptionSpec, option: Option) -> OptionJson:
+    """Return the option's value in its canonical form, or raise 22023 naming option, value and what is allowed."""
+    try:
+        value = _CONVERTERS[spec.type](spec, option.value)
+    except FederatedError as error:
+        raise FederatedError(
+            error.code, error.message, hint=error.hint, position=option.position or None
+        ) from None
+    except (ValueError, RecursionError):
+        shown = _show(option.value)
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f'invalid value for option "{spec.name}": {shown}',
+            detail=f"Allowed: {describe_allowed(spec)}.",
+            position=option.position or None,
+        ) from None
+    return value
+
+
+def _show(value: OptionValue) -> str:
+    text = str(list(value)) if isinstance(value, tuple) else allowed_text(value)
+    return text if len(text) <= 100 else text[:100] + "…"
+
+
+def _within(spec: OptionSpec, value: float) -> bool:
+    return (
+        (spec.minimum is None or value >= spec.minimum)
+        and (spec.maximum is None or value <= spec.maximum)
+        and (spec.above is None or value > spec.above)
+        and (spec.below is None or value < spec.below)
+    )
+
+
+def _require(condition: bool) -> None:
+    if not condition:
+        raise ValueError
+
+
+def _integer(spec: OptionSpec, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError
+    _require(_within(spec, value) and (not spec.choices or value in spec.choices))
+    return value
+
+
+def _number(spec: OptionSpec, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError from None
+    _require(math.isfinite(number) and _within(spec, number))
+    return number
+
+
+_BOOLEANS = {"true": True, "on": True, "false": False, "off": False}
+
+
+def _boolean(_spec: OptionSpec, value: object) -> bool:
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _text(_spec: OptionSpec, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    _require(bool(value.strip()) and len(value) <= MAX_TEXT)
+    return value
+
+
+_CUSTOM_NAME = re.compile(r"[^\W\d]\w*")
+
+
+def _choice(spec: OptionSpec, value: object) -> OptionJson:
+    text = _text(spec, value)
+    for choice in spec.choices:
+        if str(choice).lower() == text.lower():
+            return choice
+    if spec.custom and _CUSTOM_NAME.fullmatch(text) and not _nearest(spec, text):
+        raise not_supported(
+            f'option "{spec.name}" = {allowed_text(text)} is not supported yet',
+            hint=f"It is none of the known ones, so it would be {spec.custom}.",
+        )
+    raise ValueError
+
+
+def _nearest(spec: OptionSpec, text: str) -> bool:
+    """Whether `text` looks like a misspelt choice; a custom function would rather be named otherwise."""
+    import difflib
+
+    return bool(difflib.get_close_matches(text.lower(), list(map(str, spec.choices)), 1, 0.8))
+
+
+_POLICY = re.compile(r"([a-z_]+)(?:\(\s*(\d{1,5})\s*\))?")
+
+
+def _policy(spec: OptionSpec, value: object) -> str:
+    """`all` or `name(k)` with k ≥ 1."""
+    match = _POLICY.fullmatch(_text(spec, value).strip().lower())
+    if match is None:
+        raise ValueError
+    name, count = match.groups()
+    if count is None:
+        _require(name in spec.choices)
+        return name
+    _require(f"{name}(k)" in spec.choices and int(count) >= 1)
+    return f"{name}({int(count)})"
+
+
+def _url(spec: OptionSpec, value: object) -> str:
+    text = _text(spec, value)
+    parts = urlsplit(text)
+    _require(parts.scheme == "https" and bool(parts.hostname) and parts.port is not None and parts.port > 0)
+    _require(parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc)
+    _require(text.isascii() and text.isprintable() and " " not in text and "\\" not in text)
+    return text.removesuffix("/")
+
+
+def _elements(value: object) -> list[object]:
+    """An array as typed, or a string that holds a JSON array."""
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        loaded = json.loads(value)
+        if isinstance(loaded, list):
+            return loaded
+    raise ValueError
+
+
+def _text_array(spec: OptionSpec, value: object) -> list[OptionJson]:
+    elements = [_text(spec, element) for element in _elements(value)]
+    _require(0 < len(elements) <= (spec.maximum or MAX_TEXT) and len(set(elements)) == len(elements))
+    return list(elements)
+
+
+def _integer_array(spec: OptionSpec, value: object) -> list[OptionJson]:
+    elements = [_integer(spec, element) for element in _elements(value)]
+    _require(0 < len(elements) <= 1_000)
+    return list(elements)
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    table = dict(pairs)
+    _require(len(table) == len(pairs))
+    return table
+
+
+def _ranges(spec: OptionSpec, value: object) -> dict[str, OptionJson]:
+    """Column → [lower, upper], finite, lower < upper."""
+    loaded = json.loads(_text(spec, value), object_pairs_hook=_no_duplicates)
+    if not isinstance(loaded, dict):
+        raise ValueError
+    _require(0 < len(loaded) <= (spec.maximum or MAX_TEXT))
+    unbounded = OptionSpec(spec.name, OptionType.NUMBER, None, "")
+    ranges: dict[str, OptionJson] = {}
+    for column, bounds in loaded.items():
+        if not isinstance(bounds, list) or len(bounds) != 2 or not column:
+            raise ValueError
+        lower, upper = (_number(unbounded, bound) for bound in bounds)
+        _require(lower < upper and math.isfinite(upper - lower))
+        ranges[column] = [lower, upper]
+    return ranges
+
+
+_CONVERTERS: dict[OptionType, Callable[[OptionSpec, object], OptionJson]] = {
+    OptionType.INTEGER: _integer,
+    OptionType.NUMBER: _number,
+    OptionType.BOOLEAN: _boolean,
+    OptionType.TEXT: _text,
+    OptionType.CHOICE: _choice,
+    OptionType.POLICY: _policy,
+    OptionType.URL: _url,
+    OptionType.TEXT_ARRAY: _text_array,
+    OptionType.INTEGER_ARRAY: _integer_array,
+    OptionType.RANGES: _ranges,
+}

@@ -1,0 +1,144 @@
+"""PostgreSQL's own scanner and grammar, through pglast: the only module that imports it.
+
+What always holds: offsets are 0-based characters of the text that was passed; time is linear in the text; a
+text too deep for the C parser's stack is refused before it gets there; nothing but `FederatedError` is raised.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+from federated_sql.errors import ErrorCode, FederatedError, syntax_error
+
+MAX_TEXT_BYTES = 1 << 20
+"""Longest text that is looked at; a longer one is refused (54000)."""
+
+MAX_PARSE_TOKENS = 5_000
+"""Most tokens that go into the full grammar.
+
+The C parser walks its tree recursively and one token can add one level (`a + a + …`); it overflows an 8 MiB
+stack, and takes the process with it, somewhere above 10,000 levels.
+"""
+
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_DOLLAR_TAG = re.compile(r"(?=\$([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)\$)")
+_EXACT_WORK = 10_000_000
+
+
+def _load_parser() -> ModuleType:
+    # Inside a PostgreSQL backend the server exports functions of the same names (palloc, errstart, …); without
+    # DEEPBIND the library would call the server's instead of its own, of another version, and crash it.
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
+    try:
+        return importlib.import_module("pglast.parser")
+    finally:
+        sys.setdlopenflags(flags)
+
+
+_parser = _load_parser()
+
+
+class RawToken(NamedTuple):
+    """A token as the scanner names it; `end` is inclusive, as pglast gives it."""
+
+    start: int
+    end: int
+    name: str
+    kind: str
+
+
+def scan_raw(text: str) -> Sequence[RawToken]:
+    """Return all tokens of `text`, comments included; raise 42601 with a position, or 54000 if it is too long."""
+    check_size(text)
+    if text.isascii():
+        return _scan(text, text)
+    stand_in = ascii_stand_in(text)
+    return _scan(text if stand_in is None else stand_in, text)
+
+
+def check_size(text: str) -> None:
+    """Refuse (54000) a text that is too long or holds a zero byte; refuse (42601) one that is not Unicode."""
+    if len(text) > MAX_TEXT_BYTES or not text.isascii() and _utf8_length(text) > MAX_TEXT_BYTES:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"a federated statement may not be longer than {MAX_TEXT_BYTES} bytes"
+        )
+    zero = text.find("\0")
+    if zero >= 0:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, "a statement may not contain a zero byte", position=zero + 1
+        )
+
+
+def _utf8_length(text: str) -> int:
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise syntax_error("the statement is not valid Unicode text", position=error.start + 1) from None
+
+
+def ascii_stand_in(text: str) -> str | None:
+    """Return a text of the same length and the same token boundaries, in ASCII only.
+
+    pglast turns byte offsets into characters in time proportional to the number of non-ASCII characters, for each
+    token; a minute for 100 kB of them. To the scanner every non-ASCII character is a letter, so another letter does.
+    Only a dollar quote's tag is compared with another: None if one is not ASCII and the text is short enough to be
+    scanned as it is; a longer one is refused (54000).
+    """
+    if any(not tag.isascii() for tag in _DOLLAR_TAG.findall(text)):
+        if len(_NOT_ASCII.findall(text)) * len(text) > _EXACT_WORK:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT, "the statement is too long for dollar quotes with non-ASCII tags"
+            )
+        return None
+    return _NOT_ASCII.sub("z", text)
+
+
+def _scan(text: str, original: str) -> Sequence[RawToken]:
+    try:
+        tokens: Sequence[RawToken] = _parser.scan(text)
+    except (_parser.ParseError, UnicodeError) as error:
+        raise _refusal(error, original) from None
+    return tokens
+
+
+def parse_tree(text: str, tokens: int) -> tuple[Any, ...]:
+    """Return pglast's syntax tree of `text`, which holds `tokens` tokens (at most `MAX_PARSE_TOKENS`, else 54000)."""
+    if tokens > MAX_PARSE_TOKENS:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"an expression may not have more than {MAX_PARSE_TOKENS} tokens"
+        )
+    check_size(text)
+    try:
+        tree: tuple[Any, ...] = _parser.parse_sql(text)
+    except (_parser.ParseError, UnicodeError, RecursionError) as error:
+        raise _refusal(error, text) from None
+    return tree
+
+
+def _refusal(error: Exception, text: str) -> FederatedError:
+    """Say what PostgreSQL says, with the user's own text behind `at or near`."""
+    if not isinstance(error, _parser.ParseError):
+        return syntax_error("the statement is not valid Unicode text")
+    message, index = (*error.args, None)[:2]
+    head, near, rest = str(message).partition(" at or near ")
+    if not isinstance(index, int) or not 0 <= index < len(text):
+        return syntax_error(head if near else str(message), position=len(text) + 1)
+    if near:
+        shown = len(rest.strip().rstrip('"').lstrip('"')) or 1
+        head = f'{head} at or near "{text[index : index + min(shown, 60)]}"'
+    return syntax_error(head, position=index + 1)
+
+
+def decode_string(literal: str) -> str:
+    """Return the value of a string literal in any of PostgreSQL's spellings."""
+    if literal[0] == "'" and literal.count("'") == 2:
+        return literal[1:-1]
+    tree = parse_tree("SELECT " + literal, 4)
+    return str(tree[0].stmt.targetList[0].val.val.sval)
