@@ -144,7 +144,7 @@ def parse_fields(body: bytes) -> list[tuple[bytes, bytes]]:
             break
         fields.append((body[at : at + 1], body[at + 1 : end]))
         at = end + 1
-    if at != len(body) - 1:
+    if body[at:] != b"\0":
         raise ProtocolError("malformed error or notice")
     return fields
 

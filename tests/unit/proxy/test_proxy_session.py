@@ -1,0 +1,435 @@
+"""The conversation: which messages are rewritten, and which answers are turned back.
+
+Each test plays a transcript: what the client sends, what the server answers, what each side then gets.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
+from heliosdb.proxy.wire import build_fields, build_message, parse_fields
+
+SYNC = build_message(b"S")
+IDLE = build_message(b"Z", b"I")
+STATEMENT = "CREATE FEDERATED WORKSPACE w"
+CALLED = b"CALL federated.execute('CREATE FEDERATED WORKSPACE w')"
+TAG = b"CREATE FEDERATED WORKSPACE"
+
+
+def query(text: str | bytes) -> bytes:
+    return build_message(b"Q", (text.encode() if isinstance(text, str) else text) + b"\0")
+
+
+def parse(name: bytes, text: str | bytes, rest: bytes = b"\0\0") -> bytes:
+    raw = text.encode() if isinstance(text, str) else text
+    return build_message(b"P", name + b"\0" + raw + b"\0" + rest)
+
+
+def bind(portal: bytes, statement: bytes, rest: bytes = bytes(6)) -> bytes:
+    return build_message(b"B", portal + b"\0" + statement + b"\0" + rest)
+
+
+def execute(portal: bytes) -> bytes:
+    return build_message(b"E", portal + b"\0" + bytes(4))
+
+
+def describe(kind: bytes, name: bytes) -> bytes:
+    return build_message(b"D", kind + name + b"\0")
+
+
+def close(kind: bytes, name: bytes) -> bytes:
+    return build_message(b"C", kind + name + b"\0")
+
+
+def done(tag: bytes) -> bytes:
+    return build_message(b"C", tag + b"\0")
+
+
+def error(**fields: bytes) -> bytes:
+    """`c_` and `d_` are the lower-case codes c and d; W, P, M … as they are."""
+    pairs = [(b"S", b"ERROR"), (b"C", b"42601"), (b"M", b"no")]
+    return build_fields(b"E", pairs + [(name[0].encode(), text) for name, text in fields.items()])
+
+
+def status(name: bytes, value: bytes) -> bytes:
+    return build_message(b"S", name + b"\0" + value + b"\0")
+
+
+PARSED, BOUND, CLOSED, NO_DATA = (build_message(kind) for kind in (b"1", b"2", b"3", b"n"))
+COPY_IN = build_message(b"G", b"\0\0\0")
+
+
+class Talk:
+    """A session past its start, and the bytes of each direction joined."""
+
+    def __init__(self, rewriter: Rewriter, encoding: bytes = b"UTF8", conforming: bytes = b"on") -> None:
+        self.session = Session(rewriter)
+        self.server(status(b"client_encoding", encoding))
+        self.server(status(b"standard_conforming_strings", conforming))
+        self.server(IDLE)
+
+    def client(self, *messages: bytes) -> bytes:
+        return b"".join(self.session.from_client(b"".join(messages)))
+
+    def server(self, *messages: bytes) -> bytes:
+        return b"".join(self.session.from_server(b"".join(messages)))
+
+
+@pytest.fixture
+def talk(rewriter) -> Talk:
+    return Talk(rewriter)
+
+
+# Simple queries
+
+
+def test_a_federated_query_becomes_a_call_and_its_tag_comes_back(talk):
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def test_an_ordinary_call_keeps_its_tag(talk):
+    assert talk.client(query("CALL p()")) == query("CALL p()")
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+def test_several_statements_stay_one_message_and_each_gets_its_own_tag(talk):
+    sent = talk.client(query(f"CALL p(); {STATEMENT}; SELECT 1; CREATE FEDERATED MODEL m"))
+    assert sent.count(b"Q") == 1
+    answers = [done(b"CALL"), done(b"CALL"), done(b"SELECT 1"), done(b"CALL"), IDLE]
+    expected = [done(b"CALL"), done(TAG), done(b"SELECT 1"), done(b"CREATE FEDERATED MODEL"), IDLE]
+    assert [talk.server(answer) for answer in answers] == expected
+
+
+def test_a_tag_that_is_not_call_is_never_replaced(talk):
+    talk.client(query(STATEMENT))
+    assert talk.server(done(b"DO"), IDLE) == done(b"DO") + IDLE
+
+
+@pytest.mark.parametrize(
+    ("encoding", "conforming"), [(b"LATIN1", b"on"), (b"SQL_ASCII", b"on"), (b"UTF8", b"off")]
+)
+def test_settings_that_leave_doubt_leave_the_text_alone(rewriter, encoding, conforming):
+    talk = Talk(rewriter, encoding, conforming)
+    assert talk.client(query(STATEMENT)) == query(STATEMENT)
+    assert talk.client(parse(b"", STATEMENT)) == parse(b"", STATEMENT)
+
+
+def test_a_changed_setting_is_followed(talk):
+    talk.client(query("SET client_encoding TO latin1"))
+    talk.server(status(b"client_encoding", b"LATIN1"), done(b"SET"), IDLE)
+    assert talk.client(query(STATEMENT)) == query(STATEMENT)
+
+
+@pytest.mark.parametrize("text", [STATEMENT.encode() + b" \xff", STATEMENT.encode() + b"\0 x", b""])
+def test_text_that_is_not_text_goes_through(talk, text):
+    assert talk.client(query(text)) == query(text)
+
+
+def test_a_query_without_its_terminator_goes_through(talk):
+    message = build_message(b"Q", STATEMENT.encode())
+    assert talk.client(message) == message
+
+
+def test_before_the_server_has_told_its_settings_nothing_is_rewritten(rewriter):
+    session = Session(rewriter)
+    assert b"".join(session.from_client(query(STATEMENT))) == query(STATEMENT)
+
+
+def test_a_replication_session_is_never_rewritten(rewriter):
+    session = Session(rewriter, rewriting=False)
+    session.from_server(status(b"client_encoding", b"UTF8") + status(b"standard_conforming_strings", b"on"))
+    assert b"".join(session.from_client(query(STATEMENT))) == query(STATEMENT)
+
+
+def test_a_failing_rewriter_leaves_the_text_alone():
+    def fail(text: str):
+        raise RecursionError
+
+    talk = Talk(Rewriter(lambda raw: True, fail))
+    assert talk.client(query(STATEMENT)) == query(STATEMENT)
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+def test_a_text_is_rewritten_once_and_then_remembered(rewriter):
+    texts = []
+
+    def rewrite(text: str):
+        texts.append(text)
+        return rewriter.rewrite(text)
+
+    talk = Talk(Rewriter(rewriter.may_concern, rewrite))
+    first, second = talk.client(query(STATEMENT)), talk.client(query(STATEMENT))
+    assert first == second
+    assert texts == [STATEMENT]
+
+
+def test_a_large_query_streams_through_unseen(talk):
+    message = query(STATEMENT + " " * MAX_TEXT_MESSAGE)
+    assert talk.client(message[:100]) == message[:100]
+    assert talk.client(message[100:]) == message[100:]
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+# Extended protocol
+
+
+def test_a_prepared_statement_is_rewritten_and_each_execution_gets_the_tag(talk):
+    first = [parse(b"s", STATEMENT), bind(b"", b"s"), describe(b"P", b""), execute(b""), SYNC]
+    assert talk.client(*first) == parse(b"s", CALLED) + b"".join(first[1:])
+    assert talk.server(PARSED, BOUND, NO_DATA, done(b"CALL"), IDLE).endswith(done(TAG) + IDLE)
+    again = [bind(b"p", b"s"), execute(b"p"), SYNC]
+    assert talk.client(*again) == b"".join(again)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(TAG) + IDLE
+
+
+def test_parameter_types_behind_the_text_are_kept(talk):
+    rest = struct.pack("!HI", 1, 23)
+    assert talk.client(parse(b"", STATEMENT, rest)) == parse(b"", CALLED, rest)
+
+
+def test_a_name_taken_over_by_another_statement_loses_the_tag(talk):
+    talk.client(parse(b"", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(parse(b"", "CALL p()"), bind(b"", b""), execute(b""), SYNC)
+    assert talk.server(PARSED, BOUND, done(b"CALL"), IDLE).endswith(done(b"CALL") + IDLE)
+
+
+def test_a_name_keeps_its_statement_where_the_server_refuses_a_second_one(talk):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(parse(b"s", "CALL p()"), SYNC)
+    talk.server(error(), IDLE)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE).endswith(done(TAG) + IDLE)
+
+
+def test_close_forgets_a_statement(talk):
+    talk.client(parse(b"s", STATEMENT), close(b"S", b"s"), parse(b"s", "CALL p()"), SYNC)
+    talk.server(PARSED, CLOSED, PARSED, IDLE)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE).endswith(done(b"CALL") + IDLE)
+
+
+def test_a_pipeline_of_mixed_statements_gives_each_its_own_tag(talk):
+    texts = ["SELECT 1", STATEMENT, "CALL p()", "CREATE FEDERATED MODEL m"]
+    talk.client(*(m for text in texts for m in (parse(b"", text), bind(b"", b""), execute(b""))), SYNC)
+    tags = [b"SELECT 1", b"CALL", b"CALL", b"CALL"]
+    out = talk.server(*(m for tag in tags for m in (PARSED, BOUND, done(tag))), IDLE)
+    expected = [b"SELECT 1", TAG, b"CALL", b"CREATE FEDERATED MODEL"]
+    assert out == b"".join(m for tag in expected for m in (PARSED, BOUND, done(tag))) + IDLE
+
+
+def test_after_an_error_everything_up_to_sync_is_left_out_even_a_query(talk):
+    talk.client(parse(b"", "bad"), bind(b"", b""), execute(b""), query(STATEMENT), SYNC, query(STATEMENT))
+    assert talk.server(error(), IDLE, done(b"CALL"), IDLE).endswith(IDLE + done(TAG) + IDLE)
+
+
+def test_messages_that_arrive_after_the_error_are_left_out_too(talk):
+    talk.client(parse(b"", "bad"))
+    talk.server(error())
+    talk.client(parse(b"", STATEMENT), bind(b"", b""), execute(b""))
+    talk.client(SYNC)
+    talk.server(IDLE)
+    talk.client(query("CALL p()"))
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+    assert talk.session.idle
+
+
+def test_a_failed_commit_at_sync_keeps_the_conversation_in_step(talk):
+    talk.client(parse(b"", STATEMENT), bind(b"", b""), execute(b""), SYNC, query(STATEMENT))
+    talk.server(PARSED, BOUND, done(b"CALL"), error(), IDLE)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def test_a_suspended_portal_and_an_empty_query_end_an_execution(talk):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(execute(b"a"), execute(b"b"), bind(b"c", b"s"), execute(b"c"), SYNC)
+    out = talk.server(build_message(b"s"), build_message(b"I"), BOUND, done(b"CALL"), IDLE)
+    assert out.endswith(done(TAG) + IDLE)
+
+
+def test_a_function_call_ends_with_ready(talk):
+    talk.client(build_message(b"F", bytes(10)), query(STATEMENT))
+    out = talk.server(build_message(b"V", bytes(4)), IDLE, done(b"CALL"), IDLE)
+    assert out.endswith(done(TAG) + IDLE)
+
+
+def test_a_portal_ends_with_its_transaction(talk):
+    talk.client(parse(b"s", STATEMENT), bind(b"p", b"s"), SYNC)
+    talk.server(PARSED, BOUND, build_message(b"Z", b"T"))
+    talk.client(execute(b"p"), SYNC)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+    talk.client(execute(b"p"), SYNC)
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+# COPY
+
+
+def test_sync_inside_copy_in_is_ignored_as_the_server_ignores_it(talk):
+    talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""), SYNC)
+    talk.server(PARSED, BOUND, COPY_IN)
+    talk.client(build_message(b"d", b"1\n"), SYNC, build_message(b"c"), SYNC, query(STATEMENT))
+    assert talk.server(done(b"COPY 1"), IDLE, done(b"CALL"), IDLE).endswith(done(TAG) + IDLE)
+
+
+def test_copy_data_sent_ahead_of_the_servers_answer_stays_in_step(talk):
+    talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""), SYNC)
+    talk.client(build_message(b"d", b"1\n"), build_message(b"c"), SYNC, query(STATEMENT))
+    out = talk.server(PARSED, BOUND, COPY_IN, done(b"COPY 1"), IDLE, done(b"CALL"), IDLE)
+    assert out.endswith(done(TAG) + IDLE)
+
+
+def test_two_copies_in_one_query_and_a_federated_statement_between(talk):
+    talk.client(query(f"COPY t FROM STDIN; {STATEMENT}; COPY t FROM STDIN"))
+    assert talk.server(COPY_IN) == COPY_IN
+    talk.client(build_message(b"d", b"1\n"), build_message(b"c"))
+    assert talk.server(done(b"COPY 1"), done(b"CALL"), COPY_IN) == done(b"COPY 1") + done(TAG) + COPY_IN
+    talk.client(build_message(b"f", b"why\0"))
+    talk.server(error(), IDLE)
+    talk.client(query(STATEMENT))
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def test_copy_in_that_the_server_breaks_off_keeps_the_conversation_in_step(talk):
+    talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""), SYNC)
+    talk.server(PARSED, BOUND, COPY_IN)
+    talk.client(build_message(b"d", b"bad\n"))
+    talk.server(error())
+    talk.client(build_message(b"d", b"1\n"), build_message(b"c"), SYNC)
+    talk.server(IDLE)
+    talk.client(query(STATEMENT))
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+# Errors
+
+
+def fields(message: bytes) -> dict[bytes, bytes]:
+    return dict(parse_fields(message[5:]))
+
+
+def test_an_error_of_the_procedure_looks_like_one_of_the_servers_own_parser(talk):
+    talk.client(query(f"SELECT 1;  {STATEMENT}"))
+    talk.server(done(b"SELECT 1"))
+    out = fields(talk.server(error(W=b"PL/pgSQL", d=b"federated_sql", c=b"position=8", F=b"f.c")))
+    assert out == {b"S": b"ERROR", b"C": b"42601", b"M": b"no", b"P": b"19", b"F": b"f.c"}
+    assert list(out)[-1] == b"F"
+
+
+@pytest.mark.parametrize("column", [b"age", b"position=", b"position=0", b"position=99999999999"])
+def test_an_error_of_the_procedure_without_a_position_gets_none(talk, column):
+    talk.client(query(STATEMENT))
+    out = fields(talk.server(error(W=b"PL/pgSQL", d=b"federated_sql", c=column)))
+    assert out == {b"S": b"ERROR", b"C": b"42601", b"M": b"no"}
+
+
+def test_the_same_error_passes_unchanged_where_the_user_called_the_procedure(talk):
+    message = error(W=b"PL/pgSQL", d=b"federated_sql", c=b"position=8")
+    talk.client(query("CALL federated.execute('x')"))
+    assert talk.server(message, IDLE) == message + IDLE
+
+
+def test_an_error_of_another_statement_in_the_message_keeps_its_fields(talk):
+    message = error(W=b"PL/pgSQL", d=b"federated_sql", c=b"position=8")
+    talk.client(query(f"CALL federated.execute('x'); {STATEMENT}"))
+    assert talk.server(message, IDLE) == message + IDLE
+
+
+def test_the_servers_own_positions_point_into_what_was_typed(talk):
+    typed = f"{STATEMENT}; SELECT x"
+    sent = talk.client(query(typed))
+    at = sent.index(b"x\0") - 5 + 1
+    out = fields(talk.server(error(P=str(at).encode())))
+    assert out[b"P"] == str(typed.index("SELECT x") + 8).encode()
+
+
+def test_positions_of_prepared_statements_are_mapped_at_parse_and_at_execution(talk):
+    talk.client(parse(b"s", f" {STATEMENT}"), bind(b"", b"s"), execute(b""), SYNC)
+    talk.server(PARSED, BOUND)
+    out = fields(talk.server(error(W=b"PL/pgSQL", d=b"federated_sql", c=b"position=8")))
+    assert out[b"P"] == b"9"
+    talk.server(IDLE)
+    talk.client(parse(b"", f" {STATEMENT}"), SYNC)
+    assert fields(talk.server(error(P=b"7")))[b"P"] == b"2"
+
+
+def test_a_notice_with_a_position_is_mapped_too(talk):
+    talk.client(query(STATEMENT))
+    notice = build_fields(b"N", [(b"S", b"WARNING"), (b"P", b"30")])
+    out = talk.server(notice)
+    assert out[:1] == b"N"
+    assert fields(out)[b"P"] == b"1"
+
+
+def test_a_malformed_error_passes_unchanged(talk):
+    talk.client(query(STATEMENT))
+    message = build_message(b"E", b"Sx")
+    assert talk.server(message) == message
+
+
+def test_an_error_out_of_the_blue_passes_unchanged(talk):
+    message = error(P=b"3")
+    assert talk.server(message) == message
+
+
+# The whole
+
+
+def test_the_backend_key_is_known(talk):
+    talk.server(build_message(b"K", struct.pack("!I", 42) + b"k" * 32))
+    assert talk.session.backend_key == (42, b"k" * 32)
+
+
+def test_idle_is_told_apart_from_busy_and_from_an_open_transaction(talk):
+    assert talk.session.idle
+    talk.client(query("BEGIN"))
+    assert not talk.session.idle
+    talk.server(done(b"BEGIN"), build_message(b"Z", b"T"))
+    assert not talk.session.idle
+
+
+def test_an_error_may_be_added_only_at_a_boundary_and_not_after_the_servers_own(talk):
+    assert talk.session.may_add_error
+    talk.server(build_message(b"D", b"row")[:-1])
+    assert not talk.session.may_add_error
+    talk.server(b"w", error())
+    assert not talk.session.may_add_error
+
+
+kinds = st.sampled_from(list(b"QPBDECHSFdcfXp"))
+plain = st.lists(st.tuples(kinds, st.binary(max_size=12)), max_size=12)
+answers = st.lists(
+    st.tuples(st.sampled_from(list(b"123nTtDCIsEZNASVGWHdcRK")), st.binary(max_size=12)), max_size=20
+)
+
+
+@given(
+    st.lists(st.one_of(plain.map(lambda m: ("client", m)), answers.map(lambda m: ("server", m))), max_size=6)
+)
+def test_whatever_is_said_without_a_federated_statement_passes_byte_for_byte(turns):
+    talk = Talk(Rewriter(lambda raw: False, lambda text: pytest.fail("asked to rewrite")))
+    for side, said in turns:
+        data = b"".join(build_message(bytes([kind]), body) for kind, body in said)
+        assert (talk.client if side == "client" else talk.server)(data) == data
+
+
+@given(st.data())
+def test_one_byte_fragments_are_rewritten_the_same(rewriter, data):
+    said = data.draw(
+        st.lists(
+            st.sampled_from([query(STATEMENT), parse(b"s", STATEMENT), bind(b"", b"s"), execute(b""), SYNC]),
+            max_size=5,
+        )
+    )
+    whole, cut = Talk(rewriter), Talk(rewriter)
+    pieces = b"".join(cut.client(bytes([byte])) for byte in b"".join(said))
+    assert pieces == whole.client(*said)
