@@ -1,0 +1,143 @@
+"""What runs in an embedded installation: its clusters, and its daemons with their configuration files.
+
+What always holds: the configuration files are written from the state at every start and hold no secret:
+daemons log in over the Unix socket as themselves, and private keys stand in files of their own.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliosdb.cli.embedded.account import Account
+from heliosdb.cli.embedded.cluster import DAEMON, READER, Cluster
+from heliosdb.cli.embedded.files import make_directory, write_atomically
+from heliosdb.cli.embedded.layout import COORDINATOR, PROXY, Layout
+from heliosdb.cli.embedded.pki import IdentityFiles, ensure_authority, ensure_identity
+from heliosdb.cli.embedded.server import ServerPrograms
+from heliosdb.cli.embedded.state import State
+from heliosdb.cli.embedded.toml import Settings, render_toml
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonPlan:
+    """How to run one daemon: its command line, and the files by which it is watched."""
+
+    name: str
+    command: tuple[str, ...]
+    log_file: Path
+    ready_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """The certificate authority's bundle and the identity of every daemon that has one, by name."""
+
+    bundle: Path
+    identities: dict[str, IdentityFiles]
+
+
+def plan_clusters(
+    layout: Layout, state: State, programs: ServerPrograms, account: Account
+) -> tuple[Cluster, ...]:
+    """The clusters of `state`, the coordinator's first."""
+    return tuple(
+        Cluster(
+            name=name,
+            directory=layout.cluster(name),
+            port=port,
+            socket_directory=layout.socket_directory,
+            programs=programs,
+            account=account,
+        )
+        for name, port in state.databases.items()
+    )
+
+
+def ensure_certificates(layout: Layout, state: State) -> Certificates:
+    """Make or renew the certificates that the daemons of `state` need."""
+    authority = ensure_authority(layout.authority)
+    identities = {name: ensure_identity(authority, layout.certificates, name) for name in state.clusters}
+    return Certificates(authority.bundle, identities)
+
+
+def plan_daemons(
+    layout: Layout, state: State, clusters: tuple[Cluster, ...], certificates: Certificates
+) -> tuple[tuple[DaemonPlan, ...], ...]:
+    """Write the daemons' configuration; return groups, each to be started when the one before is ready."""
+    by_name = {cluster.name: cluster for cluster in clusters}
+    nodes = tuple(
+        _plan(layout, "node", name, _node_settings(layout, state, by_name[name], certificates))
+        for name in state.nodes
+    )
+    coordinator = _plan(
+        layout,
+        "coordinator",
+        COORDINATOR,
+        _coordinator_settings(layout, by_name[COORDINATOR], certificates),
+    )
+    proxy = _plan(layout, "proxy", PROXY, _proxy_settings(state))
+    return (nodes, (coordinator,), (proxy,))
+
+
+def _plan(layout: Layout, kind: str, name: str, settings: Settings) -> DaemonPlan:
+    config, ready = layout.config_file(name), layout.ready_file(name)
+    for directory in (config.parent, layout.log_directory, ready.parent):
+        make_directory(directory)
+    write_atomically(config, f"# Written at every start by heliosdb up.\n{render_toml(settings)}".encode())
+    command = (
+        sys.executable,
+        "-m",
+        "heliosdb.cli.main",
+        kind,
+        "--config",
+        str(config),
+        "--ready-file",
+        str(ready),
+    )
+    return DaemonPlan(name, command, layout.log_file(name), ready)
+
+
+def _proxy_settings(state: State) -> Settings:
+    # Over TCP: the server would see the proxy, not the client, as its peer on a Unix socket.
+    def upstream(name: str) -> Settings:
+        return {"host": "127.0.0.1", "port": state.databases[name]}
+
+    return {
+        "listen_address": "127.0.0.1",
+        "listen_port": state.proxy_port,
+        "default_upstream": upstream(COORDINATOR),
+        "routes": {name: upstream(name) for name in state.nodes},
+    }
+
+
+def _coordinator_settings(layout: Layout, cluster: Cluster, certificates: Certificates) -> Settings:
+    identity = certificates.identities[COORDINATOR]
+    return {
+        "database": cluster.socket_conninfo(DAEMON),
+        "certificate": str(identity.certificate),
+        "private_key": str(identity.private_key),
+        "ca_bundle": str(certificates.bundle),
+        "state_directory": str(_state_directory(layout, COORDINATOR)),
+    }
+
+
+def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates: Certificates) -> Settings:
+    identity = certificates.identities[cluster.name]
+    return {
+        "database": cluster.socket_conninfo(DAEMON),
+        "reader": cluster.socket_conninfo(READER),
+        "listen_host": "127.0.0.1",
+        "listen_port": state.endpoints[cluster.name],
+        "certificate": str(identity.certificate),
+        "private_key": str(identity.private_key),
+        "coordinator_certificate": str(certificates.identities[COORDINATOR].certificate),
+        "state_directory": str(_state_directory(layout, cluster.name)),
+    }
+
+
+def _state_directory(layout: Layout, name: str) -> Path:
+    path = layout.daemon_state(name)
+    make_directory(path, mode=0o700)
+    return path

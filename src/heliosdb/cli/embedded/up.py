@@ -1,0 +1,317 @@
+"""`heliosdb up` and `heliosdb down`: bring an embedded installation up, keep it up, and leave nothing behind.
+
+What always holds: whoever starts or stops something in a directory holds the lock on its lock file, which
+the kernel gives back when its holder dies. So an installation is up once or not at all, and what a killed
+supervisor left running is ended by the next `up` or `down`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from heliosdb.cli.embedded import cluster as clusters_
+from heliosdb.cli.embedded.account import Account, cluster_account, own_directory, require_reachable
+from heliosdb.cli.embedded.cluster import Cluster
+from heliosdb.cli.embedded.daemon import Daemon
+from heliosdb.cli.embedded.files import make_directory, write_atomically
+from heliosdb.cli.embedded.layout import COORDINATOR, Layout
+from heliosdb.cli.embedded.plan import Certificates, ensure_certificates, plan_clusters, plan_daemons
+from heliosdb.cli.embedded.prepare import prepare
+from heliosdb.cli.embedded.processes import (
+    ProcessMark,
+    end_group,
+    is_alive,
+    mark_of,
+    read_marks,
+    write_marks,
+)
+from heliosdb.cli.embedded.server import find_server
+from heliosdb.cli.embedded.state import State, plan_state, port_is_free, read_state, write_state
+from heliosdb.domain.errors import ErrorCode, FederatedError
+
+_DOWN_SECONDS = 120.0
+_POLL_SECONDS = 0.05
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the caller of `up` asked for; None means: as it was, or the default."""
+
+    nodes: int | None = None
+    proxy_port: int | None = None
+    clusters_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Everything decided about an installation before anything of it runs."""
+
+    layout: Layout
+    state: State
+    account: Account
+    clusters: tuple[Cluster, ...]
+    certificates: Certificates
+    password: str
+
+
+def up(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Announce) -> None:
+    """Run the installation under `layout` until SIGINT or SIGTERM.
+
+    `when_ready` gets one line of JSON that says where everything is; `announce` gets lines for people.
+    Raises WRONG_STATE where it is already up, and what keeps a part from starting, after stopping the rest.
+    """
+    make_directory(layout.root)
+    with _hold_lock(layout) as held:
+        if not held:
+            raise FederatedError(
+                ErrorCode.WRONG_STATE,
+                f'the installation in "{layout.root}" is already up',
+                hint=f"Stop it with: heliosdb down --dir '{layout.root}'",
+            )
+        asyncio.run(_run(layout, wishes, announce, when_ready))
+
+
+def down(layout: Layout, announce: Announce) -> None:
+    """Stop the installation under `layout`, also where its supervisor was killed."""
+    if not layout.state_file.exists():
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'there is no installation in "{layout.root}"',
+            hint="Name it with --dir.",
+        )
+    deadline = time.monotonic() + _DOWN_SECONDS
+    asked = False
+    while True:
+        with _hold_lock(layout) as held:
+            if held:
+                ended = _end_leftovers(layout)
+                layout.pid_file.unlink(missing_ok=True)
+                announce("stopped" if asked or ended else "nothing was running")
+                return
+        asked = _ask_supervisor_to_stop(layout) or asked
+        if time.monotonic() > deadline:
+            raise FederatedError(
+                ErrorCode.TIMEOUT,
+                f'the installation in "{layout.root}" did not stop within {_DOWN_SECONDS:g} s',
+                hint=f"See the logs in {layout.log_directory}.",
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _hold_lock(layout: Layout) -> Iterator[bool]:
+    with layout.lock_file.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _ask_supervisor_to_stop(layout: Layout) -> bool:
+    mark = read_marks(layout.pid_file).get("up")
+    if mark is None or mark.pid == os.getpid() or not is_alive(mark):
+        return False
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(mark.pid, signal.SIGTERM)
+    return True
+
+
+def _end_leftovers(layout: Layout) -> bool:
+    """End what a killed supervisor left running; whether there was anything. The lock is held."""
+    left = [mark for mark in read_marks(layout.processes_file).values() if is_alive(mark)]
+    for mark in left:
+        end_group(mark)
+    layout.processes_file.unlink(missing_ok=True)
+    state = read_state(layout.state_file)
+    version = clusters_.made_by(layout.pgdata(COORDINATOR)) if state is not None else None
+    if state is None or version is None:
+        return bool(left)
+    known = plan_clusters(layout, state, find_server(version), cluster_account())
+    running = [cluster for cluster in known if clusters_.is_running(cluster)]
+    for cluster in running:
+        clusters_.stop(cluster)
+    return bool(left or running)
+
+
+async def _run(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Announce) -> None:
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    write_marks(layout.pid_file, {"up": _own_mark()})
+    running = _Running(layout, announce)
+    try:
+        bring_up = asyncio.create_task(running.bring_up(wishes))
+        if await _first_of(bring_up, stopping):
+            when_ready(json.dumps(describe(bring_up.result(), wishes)))
+            await stopping.wait()
+    finally:
+        announce("stopping")
+        await running.bring_down()
+        layout.pid_file.unlink(missing_ok=True)
+
+
+async def _first_of(task: asyncio.Task[Installation], stopping: asyncio.Event) -> bool:
+    """Whether `task` has succeeded before `stopping`; its error is raised, and it has ended in every case."""
+    waiting = asyncio.create_task(stopping.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if stopping.is_set():
+        # What runs in a thread cannot be interrupted, but every step of it ends by itself.
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, FederatedError):
+            await task
+        return False
+    task.result()
+    return True
+
+
+class _Running:
+    """What of an installation runs now, so that it can be taken down from any point."""
+
+    def __init__(self, layout: Layout, announce: Announce) -> None:
+        self._layout = layout
+        self._announce = announce
+        self._clusters: tuple[Cluster, ...] = ()
+        self._daemons: list[Daemon] = []
+        self._keepers: list[asyncio.Task[None]] = []
+        self._marks: dict[str, ProcessMark] = {}
+        self._threads: set[asyncio.Task[None]] = set()
+
+    async def bring_up(self, wishes: Wishes) -> Installation:
+        """Start the clusters, then the daemons; returns when all are ready."""
+        await asyncio.to_thread(_end_leftovers, self._layout)
+        installation = await asyncio.to_thread(_decide, self._layout, wishes)
+        self._clusters = installation.clusters
+        self._announce(f"starting {len(self._clusters)} PostgreSQL clusters in {self._layout.root}")
+        await asyncio.gather(
+            *(self._in_thread(_bring_up_cluster, c, installation.password) for c in self._clusters)
+        )
+        if wishes.clusters_only:
+            return installation
+        groups = plan_daemons(
+            self._layout, installation.state, installation.clusters, installation.certificates
+        )
+        for group in groups:
+            daemons = [Daemon(plan, self._record) for plan in group]
+            self._daemons += daemons
+            await asyncio.gather(*(daemon.start() for daemon in daemons))
+        self._keepers = [asyncio.create_task(daemon.keep_running(self._announce)) for daemon in self._daemons]
+        return installation
+
+    async def bring_down(self) -> None:
+        """Stop the daemons, the last started first, then the clusters."""
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        # A thread that still starts a cluster goes on after its task was cancelled: what it starts must be
+        # there before it can be stopped.
+        await asyncio.gather(*self._threads, return_exceptions=True)
+        for daemon in reversed(self._daemons):
+            await daemon.stop()
+        await asyncio.gather(*(asyncio.to_thread(clusters_.stop, cluster) for cluster in self._clusters))
+        self._layout.processes_file.unlink(missing_ok=True)
+
+    async def _in_thread(
+        self, function: Callable[[Cluster, str], None], cluster: Cluster, password: str
+    ) -> None:
+        task = asyncio.create_task(asyncio.to_thread(function, cluster, password))
+        self._threads.add(task)
+        await asyncio.shield(task)
+
+    def _record(self, name: str, mark: ProcessMark | None) -> None:
+        if mark is None:
+            self._marks.pop(name, None)
+        else:
+            self._marks[name] = mark
+        write_marks(self._layout.processes_file, self._marks)
+
+
+def _decide(layout: Layout, wishes: Wishes) -> Installation:
+    """Everything that has to be there before the first server starts."""
+    account = cluster_account()
+    programs = find_server(clusters_.made_by(layout.pgdata(COORDINATOR)))
+    require_reachable(account, layout.root)
+    state = plan_state(read_state(layout.state_file), wishes.nodes, wishes.proxy_port)
+    _require_free(state)
+    write_state(layout.state_file, state)
+    own_directory(account, layout.socket_directory)
+    for name in state.clusters:
+        own_directory(account, layout.cluster(name))
+    return Installation(
+        layout=layout,
+        state=state,
+        account=account,
+        clusters=plan_clusters(layout, state, programs, account),
+        certificates=ensure_certificates(layout, state),
+        password=_superuser_password(layout),
+    )
+
+
+def _require_free(state: State) -> None:
+    wanted = {"the proxy": state.proxy_port}
+    wanted |= {f"the database of {name}": port for name, port in state.databases.items()}
+    wanted |= {f"the endpoint of {name}": port for name, port in state.endpoints.items()}
+    for purpose, port in wanted.items():
+        if not port_is_free(port):
+            raise FederatedError(
+                ErrorCode.IN_USE,
+                f"port {port}, which is for {purpose}, is taken by another program",
+                hint="Choose another with --port." if purpose == "the proxy" else "Stop that program.",
+            )
+
+
+def _superuser_password(layout: Layout) -> str:
+    path = layout.superuser_password_file
+    make_directory(path.parent, mode=0o700)
+    if not path.exists():
+        write_atomically(path, secrets.token_urlsafe(24).encode(), mode=0o600)
+    return path.read_text(encoding="ascii")
+
+
+def _bring_up_cluster(cluster: Cluster, password: str) -> None:
+    clusters_.create(cluster, password)
+    clusters_.start(cluster)
+    prepare(cluster, with_extension=cluster.name != COORDINATOR)
+
+
+def describe(installation: Installation, wishes: Wishes) -> dict[str, object]:
+    """Where everything is, as `up` prints it."""
+    state, password = installation.state, installation.password
+    by_name = {cluster.name: cluster for cluster in installation.clusters}
+
+    def proxied(cluster: Cluster) -> str:
+        return f"postgresql://postgres:{password}@127.0.0.1:{state.proxy_port}/{cluster.database}"
+
+    def node(name: str) -> dict[str, str]:
+        facts = {
+            "database": by_name[name].url(password),
+            "endpoint": f"https://localhost:{state.endpoints[name]}",
+            "certificate": str(installation.certificates.identities[name].certificate),
+        }
+        return facts if wishes.clusters_only else {**facts, "proxy": proxied(by_name[name])}
+
+    facts: dict[str, object] = {
+        "coordinator": by_name[COORDINATOR].url(password),
+        "nodes": {name: node(name) for name in state.nodes},
+    }
+    return facts if wishes.clusters_only else {"proxy": proxied(by_name[COORDINATOR]), **facts}
+
+
+def _own_mark() -> ProcessMark:
+    mark = mark_of(os.getpid())
+    assert mark is not None
+    return mark

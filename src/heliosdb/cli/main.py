@@ -1,0 +1,165 @@
+"""The `heliosdb` command: starts the daemons, and `up` starts all of them on one machine.
+
+What always holds: a command imports what it needs when it runs, so that `--help` is quick; an error of the
+product goes to stderr as PostgreSQL would print it, and the exit code follows from its code (domain.errors).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from heliosdb.domain.errors import FederatedError, edge, not_supported
+
+Config = Annotated[Path, typer.Option("--config", help="The daemon's TOML file.", show_default=False)]
+ReadyFile = Annotated[
+    Path | None,
+    typer.Option("--ready-file", help="Written as soon as the daemon serves.", show_default=False),
+]
+Directory = Annotated[
+    Path | None,
+    typer.Option(
+        "--dir", help="Where everything is kept.  [default: ~/.local/share/heliosdb]", show_default=False
+    ),
+]
+
+
+class _Application(typer.Typer):
+    """A Typer application that ends with the exit code of a FederatedError."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except FederatedError as error:
+            _report(error)
+            sys.exit(edge(error.code).exit_code)
+
+
+app = _Application(
+    name="heliosdb",
+    help="Federated learning as a feature of PostgreSQL.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def up(
+    nodes: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="How many node databases.  [default: 3]", show_default=False),
+    ] = None,
+    directory: Directory = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The proxy's port; 0: any free one.  [default: 6432]", show_default=False
+        ),
+    ] = None,
+    clusters_only: Annotated[bool, typer.Option("--clusters-only", hidden=True)] = False,
+) -> None:
+    """Run everything on this machine until Ctrl-C; prints one line of JSON when all is ready."""
+    from heliosdb.cli.embedded.up import Wishes
+    from heliosdb.cli.embedded.up import up as bring_up
+
+    bring_up(_layout(directory), Wishes(nodes, port, clusters_only), _say, _print_line)
+
+
+@app.command()
+def down(directory: Directory = None) -> None:
+    """Stop what `heliosdb up` runs."""
+    from heliosdb.cli.embedded.up import down as take_down
+
+    take_down(_layout(directory), _say)
+
+
+@app.command()
+def proxy(config: Config, ready_file: ReadyFile = None) -> None:
+    """Run the proxy, which makes FEDERATED statements out of what clients type."""
+    _run_daemon("heliosdb.proxy.server", config, ready_file)
+
+
+@app.command()
+def coordinator(config: Config, ready_file: ReadyFile = None) -> None:
+    """Run the coordinator, which takes queued runs and drives their rounds."""
+    _run_daemon("heliosdb.coordinator.service", config, ready_file)
+
+
+@app.command()
+def node(config: Config, ready_file: ReadyFile = None) -> None:
+    """Run a node's worker, which trains on its own database's rows."""
+    _run_daemon("heliosdb.node.service", config, ready_file)
+
+
+@app.command()
+def certificates(
+    directory: Annotated[Path, typer.Option("--dir", help="Where to put them.", show_default=False)],
+    names: Annotated[
+        list[str], typer.Option("--name", help="One identity each; repeat the option.", show_default=False)
+    ],
+) -> None:
+    """Make a development certificate authority and identities, or renew those that end within 30 days."""
+    from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity
+
+    authority = ensure_authority(directory / "ca")
+    for name in names:
+        _say(str(ensure_identity(authority, directory, name).certificate))
+
+
+@app.command()
+def demo() -> None:
+    """Run the quick start from nothing to a prediction."""
+    if importlib.util.find_spec("heliosdb.cli.demo") is None:
+        raise not_supported("the demonstration is not part of this build")
+    importlib.import_module("heliosdb.cli.demo").run()
+
+
+def _run_daemon(module: str, config: Path, ready_file: Path | None) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise not_supported(f"{module} is not part of this build")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run: Callable[..., None] = importlib.import_module(module).run
+    run(config, ready=_ready_callback(ready_file))
+
+
+def _ready_callback(ready_file: Path | None) -> Callable[..., None]:
+    def write(*_: object) -> None:
+        if ready_file is not None:
+            from heliosdb.cli.embedded.files import write_atomically
+
+            write_atomically(ready_file, b"ready\n")
+
+    return write
+
+
+def _layout(directory: Path | None) -> Any:
+    from heliosdb.cli.embedded.layout import Layout, default_directory
+
+    return Layout((directory or default_directory()).expanduser().absolute())
+
+
+def _report(error: FederatedError) -> None:
+    _say(f"ERROR:  {error.sqlstate}: {error.message}")
+    for label, text in (("DETAIL", error.detail), ("HINT", error.hint)):
+        if text:
+            _say(f"{label}:  {text}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    app()
