@@ -1,6 +1,7 @@
 """A private certificate authority, for sites without one: what `heliosdb up` and the tests use.
 
-What always holds: keys are ECDSA P-256; a leaf names the hosts it may serve and may be used on both ends of TLS.
+What always holds: keys are ECDSA P-256; a leaf names the hosts it may serve and may be used on both ends of
+TLS.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Who a daemon is: a certificate and its key, for TLS and for signatures, and the other side's pinned certificate.
+"""Who a daemon is: a certificate and its key, for TLS and for signatures, and the other side's pinned
+certificate.
 
-What always holds: keys are ECDSA P-256; a peer is known by its exact certificate, never by a name alone; a private
-key is read from a file and goes nowhere else.
+What always holds: keys are ECDSA P-256; a peer is known by its exact certificate, never by a name alone; a
+private key is read from a file and goes nowhere else.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -37,9 +39,13 @@ class Identity:
     def load(cls, certificate: Path, private_key: Path) -> Identity:
         """Read both files and check that they belong together; FederatedError IDENTITY says what is wrong."""
         identity = cls(_read(certificate, "certificate"), _read(private_key, "private key"))
-        if _public_key(identity.certificate_pem).public_numbers() != identity._key.public_key().public_numbers():
+        if (
+            _public_key(identity.certificate_pem).public_numbers()
+            != identity._key.public_key().public_numbers()
+        ):
             raise FederatedError(
-                ErrorCode.IDENTITY, f"the private key {private_key} does not belong to the certificate {certificate}"
+                ErrorCode.IDENTITY,
+                f"the private key {private_key} does not belong to the certificate {certificate}",
             )
         return identity
 
@@ -48,7 +54,9 @@ class Identity:
         try:
             key = serialization.load_pem_private_key(self.private_key_pem, password=None)
         except (ValueError, TypeError) as error:
-            raise FederatedError(ErrorCode.IDENTITY, "the private key is not an unencrypted PEM key") from error
+            raise FederatedError(
+                ErrorCode.IDENTITY, "the private key is not an unencrypted PEM key"
+            ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
             raise FederatedError(ErrorCode.IDENTITY, "the private key is not an ECDSA P-256 key")
         return key
@@ -86,8 +94,27 @@ def verify(certificate_pem: bytes, message: bytes, signature: bytes) -> bool:
     return False
 
 
+def pinned_bundle(pinned: Sequence[bytes]) -> bytes:
+    """The trust anchors for a handshake: these certificates themselves, and none that they may have signed.
+
+    FederatedError IDENTITY for an authority's certificate: pinning one would let in all that it signs.
+    """
+    if not pinned:
+        raise FederatedError(ErrorCode.IDENTITY, "no certificate is pinned")
+    for pem in pinned:
+        _public_key(pem)
+        if _is_authority(_certificate(pem)):
+            raise FederatedError(
+                ErrorCode.IDENTITY,
+                "the certificate is one of an authority, not of a coordinator or node",
+                hint="Issue a certificate without CA:TRUE for this daemon and register that one.",
+            )
+    return b"".join(_certificate(pem).public_bytes(serialization.Encoding.PEM) for pem in pinned)
+
+
 def certificate_text(option: str) -> bytes:
-    """The certificate that an option names: PEM text itself, or a file that holds it; one certificate, normalised.
+    """The certificate that an option names: PEM text itself, or a file that holds it; one certificate,
+    normalised.
 
     FederatedError INVALID_VALUE where neither is a certificate; the file's content is never shown.
     """
@@ -102,9 +129,11 @@ def certificate_text(option: str) -> bytes:
 def fetch_certificate(
     endpoint: str, identity: Identity | None, ca_bundle: Path | None, *, timeout: float = 10.0
 ) -> bytes:
-    """The certificate (PEM) that a server shows in a TLS 1.3 handshake, verified against the CA and for its name.
+    """The certificate (PEM) that a server shows in a TLS 1.3 handshake, verified against the CA and for its
+    name.
 
-    For the first contact with a node whose certificate was not given. ca_bundle None: the system's authorities.
+    For the first contact with a node whose certificate was not given. ca_bundle None: the system's
+    authorities.
     """
     host, port = split_endpoint(endpoint)
     context = ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
@@ -125,7 +154,9 @@ def fetch_certificate(
     except ssl.SSLError as error:
         raise FederatedError(ErrorCode.IDENTITY, f"TLS handshake with {endpoint} failed") from error
     except OSError as error:
-        raise FederatedError(ErrorCode.UNREACHABLE, f"cannot connect to {endpoint}: {error.strerror}") from error
+        raise FederatedError(
+            ErrorCode.UNREACHABLE, f"cannot connect to {endpoint}: {error.strerror}"
+        ) from error
     assert der is not None
     return ssl.DER_cert_to_PEM_cert(der).encode()
 
@@ -137,7 +168,14 @@ def split_endpoint(endpoint: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host, port, parts = None, None, urlsplit("")
-    if parts.scheme != "https" or not host or not port or parts.path not in ("", "/") or parts.query or parts.username:
+    if (
+        parts.scheme != "https"
+        or not host
+        or not port
+        or parts.path not in ("", "/")
+        or parts.query
+        or parts.username
+    ):
         raise invalid_value(f'endpoint "{endpoint}" is not of the form https://host:port')
     return host, port
 
@@ -146,7 +184,9 @@ def _read(path: Path, what: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise FederatedError(ErrorCode.IDENTITY, f"cannot read the {what} {path}: {error.strerror}") from error
+        raise FederatedError(
+            ErrorCode.IDENTITY, f"cannot read the {what} {path}: {error.strerror}"
+        ) from error
 
 
 def _option_file(path: str) -> str:
@@ -160,7 +200,16 @@ def _certificate(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError as error:
-        raise FederatedError(ErrorCode.IDENTITY, "the certificate is not PEM text of an X.509 certificate") from error
+        raise FederatedError(
+            ErrorCode.IDENTITY, "the certificate is not PEM text of an X.509 certificate"
+        ) from error
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _public_key(pem: bytes) -> ec.EllipticCurvePublicKey:

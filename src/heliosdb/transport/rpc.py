@@ -1,8 +1,9 @@
 """gRPC as the product uses it: TLS 1.3 and nothing below.
 
 What always holds: every module that needs grpc imports it from here. gRPC for Python cannot set a lowest TLS
-version; it can set the cipher suites of TLS 1.2 and below (those of 1.3 are not affected). The suite set here needs
-a pre-shared key, which no peer of ours has, so that a handshake below 1.3 finds no common suite and fails.
+version; it can set the cipher suites of TLS 1.2 and below (those of 1.3 are not affected). The suite set here
+needs a pre-shared key, which no peer of ours has, so that a handshake below 1.3 finds no common suite and
+fails.
 """
 
 from __future__ import annotations
@@ -16,7 +17,12 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc import aio
 
-__all__ = ["CHANNEL_OPTIONS", "SERVER_OPTIONS", "aio", "grpc"]
+__all__ = ["CHANNEL_OPTIONS", "GREET", "HEARTBEAT", "PERFORM", "SERVER_OPTIONS", "SERVICE", "aio", "grpc"]
+
+SERVICE = "heliosdb.federation.v1.Node"
+GREET = f"/{SERVICE}/Greet"
+HEARTBEAT = f"/{SERVICE}/Heartbeat"
+PERFORM = f"/{SERVICE}/Perform"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 

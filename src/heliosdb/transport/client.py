@@ -1,0 +1,186 @@
+"""The coordinator's end of the wire: one client per node, its channel kept open.
+
+What always holds: a call returns what the pinned node answered, verified and opened, or raises
+FederatedError; the text of an error names the node's endpoint and the kind of failure, never the inside of a
+library. Cheap enough for a hundred clients in one event loop; how many calls run at once is bounded by who
+calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Greeting, Introduction, Update
+from heliosdb.domain.task import Task
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
+from heliosdb.transport.messages import (
+    encode_task,
+    greeting_to_proto,
+    introduction_from_proto,
+    parse,
+    refusal_from_proto,
+    task_sha256,
+)
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, HEARTBEAT, PERFORM, aio, grpc
+from heliosdb.transport.sealing import SealingKey
+from heliosdb.transport.streams import cut
+from heliosdb.transport.verification import UpdateCollector, open_update, rejected, sign_task
+
+
+@dataclass(slots=True)
+class Traffic:
+    """The message bytes of one exchange, as they pass."""
+
+    sent: int = 0
+    received: int = 0
+
+    def send(self, message: bytes) -> bytes:
+        """Note a message that goes out."""
+        self.sent += len(message)
+        return message
+
+    def receive(self, message: bytes) -> bytes:
+        """Note a message that came in."""
+        self.received += len(message)
+        return message
+
+
+class NodeClient:
+    """Talks to one node.
+
+    endpoint: `https://host:port`. pinned: the node's certificates (PEM), any of which it may show; during a
+    rotation there are two. identity: the coordinator's, which the node has pinned.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        pinned: Sequence[bytes],
+        identity: Identity,
+        *,
+        traffic: Callable[[], Traffic] = Traffic,
+    ) -> None:
+        host, port = split_endpoint(endpoint)
+        self.endpoint = endpoint
+        self._pinned = tuple(pinned)
+        self._identity = identity
+        self._new_traffic = traffic
+        credentials = grpc.ssl_channel_credentials(
+            root_certificates=pinned_bundle(self._pinned),
+            private_key=identity.private_key_pem,
+            certificate_chain=identity.certificate_pem,
+        )
+        target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._channel = aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._greet = self._channel.unary_unary(GREET, None, None)
+        self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
+        self._perform = self._channel.stream_stream(PERFORM, None, None)
+
+    async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
+        """Introduce the coordinator to the node, and learn what it shares."""
+        try:
+            raw = await self._greet(_bytes(greeting_to_proto(greeting)), timeout=timeout)
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        answer = parse(pb.Introduction, raw)
+        if answer.HasField("refusal"):
+            raise refusal_from_proto(answer.refusal, greeting.node)
+        return introduction_from_proto(answer)
+
+    async def heartbeat(self, timeout: float) -> None:  # noqa: ASYNC109 - gRPC's deadline
+        """Ask whether the node is there."""
+        try:
+            await self._heartbeat(_bytes(pb.HeartbeatRequest()), timeout=timeout)
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+
+    async def perform(
+        self,
+        task: Task,
+        sealing: SealingKey,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        *,
+        expected_size: int | None = None,
+    ) -> Update:
+        """Have the node perform `task`; the update is sealed to `sealing` and comes back verified and opened.
+
+        timeout: seconds for the whole exchange. expected_size: values that the vector must have.
+        """
+        header, vector = encode_task(task, sealing.public)
+        sha256 = task_sha256(header)
+        head = pb.TaskMessage(
+            head=pb.SignedHeader(header=header, signature=sign_task(self._identity, sha256))
+        )
+        traffic = self._new_traffic()
+        collector = UpdateCollector(task.key, expected_size)
+        call = self._perform(_task_messages(head, vector, traffic), timeout=timeout)
+        try:
+            async for raw in call:
+                collector.take(traffic.receive(raw))
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        finally:
+            call.cancel()
+        counted = (traffic.sent, traffic.received)
+        return open_update(task, sha256, collector.finish(), self._pinned, sealing, traffic=counted)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way fail."""
+        await self._channel.close(None)
+
+    def _failure(self, error: aio.AioRpcError) -> FederatedError:
+        """A clear reason for a call that failed below our messages."""
+        where, details = self.endpoint, error.details() or ""
+        match error.code():
+            case grpc.StatusCode.DEADLINE_EXCEEDED:
+                return FederatedError(ErrorCode.TIMEOUT, f"{where} did not answer in time")
+            case grpc.StatusCode.UNAVAILABLE:
+                return _unavailable(where, details)
+            case grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return rejected("a message is larger than messages may be")
+            case grpc.StatusCode.CANCELLED:
+                return FederatedError(ErrorCode.UNREACHABLE, f"the call to {where} was cancelled")
+            case _:
+                return FederatedError(ErrorCode.UNREACHABLE, f"{where} does not answer as a node does")
+
+
+# What gRPC says when it cannot connect, in the order in which to look for it, and what that means.
+_CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
+    ("certificate has expired", ErrorCode.IDENTITY, "the certificate of {} has expired"),
+    ("certificate is not yet valid", ErrorCode.IDENTITY, "the certificate of {} is not yet valid"),
+    ("CERTIFICATE_VERIFY_FAILED", ErrorCode.IDENTITY, "the certificate of {} is not the pinned one"),
+    ("Hostname Verification", ErrorCode.IDENTITY, "the pinned certificate is not for the host name of {}"),
+    ("andshake failed", ErrorCode.IDENTITY, "the TLS handshake with {} failed"),
+    ("Connection refused", ErrorCode.UNREACHABLE, "connection to {} refused"),
+    ("DNS resolution failed", ErrorCode.UNREACHABLE, "the host name of {} is not known"),
+    ("Socket closed", ErrorCode.UNREACHABLE, "{} closed the connection"),
+    ("Connection reset", ErrorCode.UNREACHABLE, "{} closed the connection"),
+)
+
+
+def _unavailable(where: str, details: str) -> FederatedError:
+    for sign, code, message in _CONNECTION_FAILURES:
+        if sign in details:
+            closed = sign in ("Socket closed", "Connection reset")
+            hint = (
+                "The node may have stopped, or may not accept the coordinator's certificate."
+                if closed
+                else None
+            )
+            return FederatedError(code, message.format(where), hint=hint)
+    return FederatedError(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
+
+
+async def _task_messages(head: pb.TaskMessage, vector: bytes, traffic: Traffic) -> AsyncIterator[bytes]:
+    yield traffic.send(_bytes(head))
+    for chunk in cut(vector):
+        yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()

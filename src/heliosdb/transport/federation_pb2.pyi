@@ -1,0 +1,270 @@
+# mypy: ignore-errors
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DTYPE_UNSPECIFIED: _ClassVar[Dtype]
+    DTYPE_FLOAT64_LE: _ClassVar[Dtype]
+DTYPE_UNSPECIFIED: Dtype
+DTYPE_FLOAT64_LE: Dtype
+
+class Greeting(_message.Message):
+    __slots__ = ("workspace", "node")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    node: str
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class DatasetDescription(_message.Message):
+    __slots__ = ("name", "columns", "types")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    TYPES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    types: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Introduction(_message.Message):
+    __slots__ = ("datasets", "refusal")
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
+    refusal: Refusal
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class HeartbeatRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class HeartbeatAnswer(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("code", "message", "hint", "detail")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    HINT_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    hint: str
+    detail: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ..., hint: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
+
+class TaskMessage(_message.Message):
+    __slots__ = ("head", "chunk")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    head: SignedHeader
+    chunk: bytes
+    def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class UpdateMessage(_message.Message):
+    __slots__ = ("head", "chunk", "refusal")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    head: SignedHeader
+    chunk: bytes
+    refusal: Refusal
+    def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class SignedHeader(_message.Message):
+    __slots__ = ("header", "signature")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    header: bytes
+    signature: bytes
+    def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class TaskKey(_message.Message):
+    __slots__ = ("workspace", "run", "round", "step", "node")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    run: bytes
+    round: int
+    step: str
+    node: str
+    def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+
+class Reading(_message.Message):
+    __slots__ = ("dataset", "features", "target", "validation_split")
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_SPLIT_FIELD_NUMBER: _ClassVar[int]
+    dataset: str
+    features: _containers.RepeatedScalarFieldContainer[str]
+    target: str
+    validation_split: float
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ...) -> None: ...
+
+class Scaling(_message.Message):
+    __slots__ = ("means", "scales", "target_mean", "target_scale")
+    MEANS_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    TARGET_MEAN_FIELD_NUMBER: _ClassVar[int]
+    TARGET_SCALE_FIELD_NUMBER: _ClassVar[int]
+    means: _containers.RepeatedScalarFieldContainer[float]
+    scales: _containers.RepeatedScalarFieldContainer[float]
+    target_mean: float
+    target_scale: float
+    def __init__(self, means: _Optional[_Iterable[float]] = ..., scales: _Optional[_Iterable[float]] = ..., target_mean: _Optional[float] = ..., target_scale: _Optional[float] = ...) -> None: ...
+
+class Range(_message.Message):
+    __slots__ = ("lower", "upper")
+    LOWER_FIELD_NUMBER: _ClassVar[int]
+    UPPER_FIELD_NUMBER: _ClassVar[int]
+    lower: float
+    upper: float
+    def __init__(self, lower: _Optional[float] = ..., upper: _Optional[float] = ...) -> None: ...
+
+class Ranges(_message.Message):
+    __slots__ = ("ranges",)
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    ranges: _containers.RepeatedCompositeFieldContainer[Range]
+    def __init__(self, ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ...) -> None: ...
+
+class StatisticsWork(_message.Message):
+    __slots__ = ("algorithm", "noise_multiplier", "ranges")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    RANGES_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    noise_multiplier: float
+    ranges: Ranges
+    def __init__(self, algorithm: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., ranges: _Optional[_Union[Ranges, _Mapping]] = ...) -> None: ...
+
+class PrivateTraining(_message.Message):
+    __slots__ = ("noise_multiplier", "clipping_norm", "sampling_rate", "steps", "expected_subjects")
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    CLIPPING_NORM_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_SUBJECTS_FIELD_NUMBER: _ClassVar[int]
+    noise_multiplier: float
+    clipping_norm: float
+    sampling_rate: float
+    steps: int
+    expected_subjects: float
+    def __init__(self, noise_multiplier: _Optional[float] = ..., clipping_norm: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ..., expected_subjects: _Optional[float] = ...) -> None: ...
+
+class TrainWork(_message.Message):
+    __slots__ = ("algorithm", "scaling", "local_epochs", "batch_size", "learning_rate", "seed", "privacy")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    scaling: Scaling
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    privacy: PrivateTraining
+    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., seed: _Optional[int] = ..., privacy: _Optional[_Union[PrivateTraining, _Mapping]] = ...) -> None: ...
+
+class EvaluateWork(_message.Message):
+    __slots__ = ("algorithm", "scaling", "noise_multiplier")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    scaling: Scaling
+    noise_multiplier: float
+    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., noise_multiplier: _Optional[float] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("epsilon", "delta")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    delta: float
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ...) -> None: ...
+
+class VectorDescription(_message.Message):
+    __slots__ = ("dtype", "shape", "sha256")
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    dtype: Dtype
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    sha256: bytes
+    def __init__(self, dtype: _Optional[_Union[Dtype, str]] = ..., shape: _Optional[_Iterable[int]] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class TaskHeader(_message.Message):
+    __slots__ = ("key", "reading", "statistics", "train", "evaluate", "parameters", "budget", "sealing_key")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    TRAIN_FIELD_NUMBER: _ClassVar[int]
+    EVALUATE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
+    key: TaskKey
+    reading: Reading
+    statistics: StatisticsWork
+    train: TrainWork
+    evaluate: EvaluateWork
+    parameters: VectorDescription
+    budget: Budget
+    sealing_key: bytes
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsWork, _Mapping]] = ..., train: _Optional[_Union[TrainWork, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateWork, _Mapping]] = ..., parameters: _Optional[_Union[VectorDescription, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ...) -> None: ...
+
+class Mechanism(_message.Message):
+    __slots__ = ("noise_multiplier", "sampling_rate", "steps")
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    def __init__(self, noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
+
+class Spending(_message.Message):
+    __slots__ = ("epsilon_basic", "epsilon_tight")
+    EPSILON_BASIC_FIELD_NUMBER: _ClassVar[int]
+    EPSILON_TIGHT_FIELD_NUMBER: _ClassVar[int]
+    epsilon_basic: float
+    epsilon_tight: float
+    def __init__(self, epsilon_basic: _Optional[float] = ..., epsilon_tight: _Optional[float] = ...) -> None: ...
+
+class UpdateHeader(_message.Message):
+    __slots__ = ("key", "task_sha256", "dtype", "shape", "ephemeral_key", "payload_bytes", "payload_sha256", "mechanism", "spending")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    TASK_SHA256_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    EPHEMERAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MECHANISM_FIELD_NUMBER: _ClassVar[int]
+    SPENDING_FIELD_NUMBER: _ClassVar[int]
+    key: TaskKey
+    task_sha256: bytes
+    dtype: Dtype
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    ephemeral_key: bytes
+    payload_bytes: int
+    payload_sha256: bytes
+    mechanism: Mechanism
+    spending: Spending
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., task_sha256: _Optional[bytes] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., shape: _Optional[_Iterable[int]] = ..., ephemeral_key: _Optional[bytes] = ..., payload_bytes: _Optional[int] = ..., payload_sha256: _Optional[bytes] = ..., mechanism: _Optional[_Union[Mechanism, _Mapping]] = ..., spending: _Optional[_Union[Spending, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,208 @@
+"""The node's end of the wire: generic gRPC handlers that hand complete, verified tasks to a `Performer`.
+
+What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task
+reaches the performer only whole, within its limits, its hash right and its signature the coordinator's; what
+goes back is an update as the release door made it, or a refusal whose text is public.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import Message
+
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import vector_from_bytes
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport import limits
+from heliosdb.transport.identity import Identity, pinned_bundle
+from heliosdb.transport.messages import (
+    SealedUpdate,
+    TaskHeader,
+    greeting_from_proto,
+    introduction_to_proto,
+    parse,
+    refusal_to_proto,
+    task_from_header,
+    with_parameters,
+)
+from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
+from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut
+from heliosdb.transport.verification import verify_task
+
+_T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedTask:
+    """A task that the coordinator has signed: the task, its header bytes, its hash and where to seal the
+    answer to.
+    """
+
+    task: Task
+    header: bytes
+    sha256: bytes
+    sealing_key: bytes
+
+
+class Performer(Protocol):
+    """What a node does behind the wire; FederatedErrors become refusals."""
+
+    async def introduce(self, greeting: Greeting) -> Introduction:
+        """Say what is shared with the coordinator's workspace."""
+        ...
+
+    async def perform(self, received: ReceivedTask) -> SealedUpdate:
+        """Perform a task; what is returned may leave."""
+        ...
+
+    def sent(self, received: ReceivedTask) -> None:
+        """Hear that the whole update was handed to the wire."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What a node shows and whom it lets in; read anew at each handshake, so that certificates rotate in
+    place.
+    """
+
+    identity: Identity
+    pinned: tuple[bytes, ...]
+
+
+def server_credentials(current: Callable[[], ServerIdentity]) -> Any:
+    """gRPC credentials that demand a pinned client certificate; `current` is asked at every handshake."""
+
+    def configuration() -> Any:
+        now = current()
+        return grpc.ssl_server_certificate_configuration(
+            [(now.identity.private_key_pem, now.identity.certificate_pem)], pinned_bundle(now.pinned)
+        )
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), configuration, require_client_authentication=True
+    )
+
+
+def make_server(
+    performer: Performer, pinned: Callable[[], Sequence[bytes]], credentials: Any, host: str, port: int
+) -> tuple[Any, int]:
+    """A gRPC server for one node, not started yet, and its port (the one given, or the one found for 0)."""
+    server = aio.server(options=SERVER_OPTIONS)
+    handlers = _Handlers(performer, pinned)
+    server.add_generic_rpc_handlers(
+        (
+            grpc.method_handlers_generic_handler(
+                SERVICE,
+                {
+                    "Greet": grpc.unary_unary_rpc_method_handler(handlers.greet),
+                    "Heartbeat": grpc.unary_unary_rpc_method_handler(handlers.heartbeat),
+                    "Perform": grpc.stream_stream_rpc_method_handler(handlers.perform),
+                },
+            ),
+        )
+    )
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        bound = server.add_secure_port(address, credentials)
+    except RuntimeError:
+        bound = 0
+    if not bound:
+        raise FederatedError(ErrorCode.WRONG_STATE, f"cannot listen on {address}")
+    return server, bound
+
+
+class _Handlers:
+    def __init__(self, performer: Performer, pinned: Callable[[], Sequence[bytes]]) -> None:
+        self._performer = performer
+        self._pinned = pinned
+
+    async def greet(self, raw: bytes, _context: Any) -> bytes:
+        async def answer() -> bytes:
+            greeting = greeting_from_proto(parse(pb.Greeting, raw))
+            return _bytes(introduction_to_proto(await self._performer.introduce(greeting)))
+
+        result = await _or_refusal(answer)
+        return result if isinstance(result, bytes) else _bytes(pb.Introduction(refusal=result))
+
+    async def heartbeat(self, raw: bytes, _context: Any) -> bytes:
+        del raw  # A heartbeat says nothing; that it came through the handshake is the message.
+        return _bytes(pb.HeartbeatAnswer())
+
+    async def perform(self, messages: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
+        async def answer() -> tuple[ReceivedTask, SealedUpdate]:
+            received = await receive_task(messages, self._pinned())
+            return received, await self._performer.perform(received)
+
+        result = await _or_refusal(answer)
+        if isinstance(result, pb.Refusal):
+            yield _bytes(pb.UpdateMessage(refusal=result))
+            return
+        received, update = result
+        yield _bytes(pb.UpdateMessage(head=pb.SignedHeader(header=update.header, signature=update.signature)))
+        for chunk in cut(update.payload):
+            yield _bytes(pb.UpdateMessage(chunk=chunk))
+        self._performer.sent(received)
+
+
+async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) -> ReceivedTask:
+    """Gather one task; FederatedError where it is not a whole task of the pinned coordinator."""
+    header: TaskHeader | None = None
+    gatherer = Gatherer(0)
+    async for raw in messages:
+        message = parse(pb.TaskMessage, raw)
+        match message.WhichOneof("part"):
+            case "head" if header is None:
+                header = _verified_header(message.head, pinned)
+                gatherer = Gatherer(8 * header.length)
+            case "chunk" if header is not None:
+                _add(gatherer, message.chunk)
+            case _:
+                raise invalid_value("the task's messages are out of order")
+    if header is None or not gatherer.complete:
+        raise invalid_value("the task is shorter than announced")
+    if gatherer.sha256 != header.parameters_sha256:
+        raise invalid_value("the task's parameters are not what its header says")
+    task = with_parameters(header.task, vector_from_bytes(gatherer.payload()))
+    return ReceivedTask(task, header.raw, header.task_sha256, header.sealing_key)
+
+
+def _verified_header(head: pb.SignedHeader, pinned: Sequence[bytes]) -> TaskHeader:
+    """The signature is checked before a byte of the vector is taken."""
+    if len(head.signature) > limits.MAX_SIGNATURE_BYTES:
+        raise invalid_value("the task's signature is too large")
+    header = task_from_header(head.header)
+    if not verify_task(pinned, header, head.signature):
+        raise FederatedError(ErrorCode.IDENTITY, "the task is not signed by the pinned coordinator")
+    return header
+
+
+def _add(gatherer: Gatherer, chunk: bytes) -> None:
+    try:
+        gatherer.add(chunk)
+    except ExcessBytesError:
+        raise invalid_value("the task is longer than announced") from None
+
+
+async def _or_refusal(answer: Callable[[], Awaitable[_T]]) -> _T | pb.Refusal:
+    """What `answer` gives, or the refusal for its error; only a FederatedError's text is public."""
+    try:
+        return await answer()
+    except FederatedError as error:
+        log.info("refused: %s", error.message)
+        return refusal_to_proto(error)
+    except Exception:  # The edge: whatever went wrong inside is logged and must not leave as text.
+        log.exception("internal error")
+        return refusal_to_proto(FederatedError(ErrorCode.INTERNAL, "internal error"))
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()

@@ -1,0 +1,54 @@
+"""Bytes in chunks: cut for the wire, and gathered again with nothing beyond what was announced. No I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from heliosdb.transport.limits import CHUNK_BYTES
+
+
+class ExcessBytesError(Exception):
+    """More bytes arrived than were announced."""
+
+
+def cut(payload: bytes | memoryview) -> Iterator[bytes]:
+    """Cut into chunks of CHUNK_BYTES; nothing for no bytes."""
+    view = memoryview(payload)
+    for start in range(0, len(view), CHUNK_BYTES):
+        yield bytes(view[start : start + CHUNK_BYTES])
+
+
+class Gatherer:
+    """Collects announced bytes; memory grows with what arrives, never with what was announced."""
+
+    def __init__(self, announced: int) -> None:
+        self._announced = announced
+        self._chunks: list[bytes] = []
+        self._gathered = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, chunk: bytes) -> None:
+        """Take one chunk; ExcessBytesError where it goes beyond what was announced."""
+        self._gathered += len(chunk)
+        if self._gathered > self._announced:
+            self._chunks.clear()
+            raise ExcessBytesError
+        self._hash.update(chunk)
+        self._chunks.append(chunk)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all announced bytes are there."""
+        return self._gathered == self._announced
+
+    @property
+    def sha256(self) -> bytes:
+        """SHA-256 of the bytes so far."""
+        return self._hash.digest()
+
+    def payload(self) -> bytes:
+        """All bytes so far, in order; the gatherer is empty afterwards."""
+        joined = b"".join(self._chunks)
+        self._chunks.clear()
+        return joined
