@@ -60,7 +60,7 @@ BEGIN
     EXECUTE pg_catalog.format(
         'CREATE VIEW federated_dataset.%I WITH (security_barrier) AS SELECT %s FROM %I.%I%s',
         dataset, column_list, table_schema, table_name,
-        coalesce(pg_catalog.format(E' WHERE (%s\n)', predicate), ''));
+        CASE WHEN predicate IS NULL THEN '' ELSE pg_catalog.format(E' WHERE (%s\n)', predicate) END);
     EXECUTE pg_catalog.format('GRANT SELECT ON federated_dataset.%I TO federated_reader', dataset);
 END
 $$;

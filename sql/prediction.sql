@@ -23,6 +23,16 @@ END
 $$;
 COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function; without cascade, dependents refuse';
 
+CREATE FUNCTION federated._predict_untrained(model text) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('federated model "%s" has no trained version', model),
+        HINT = format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).', quote_ident(model), model);
+END
+$$;
+COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before the first version: error 55000';
+
 CREATE FUNCTION federated._create_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -32,12 +42,9 @@ BEGIN
         RETURN;
     END IF;
     EXECUTE format(
-        'CREATE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE plpgsql STABLE PARALLEL SAFE AS %L',
-        model_name, federated._describe_arguments(features),
-        format('BEGIN RAISE EXCEPTION USING ERRCODE = %L, MESSAGE = %L, HINT = %L; END', '55000',
-               format('federated model "%s" has no trained version', model_name),
-               format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).',
-                      quote_ident(model_name), model_name)));
+        'CREATE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+        ' RETURN federated._predict_untrained(%L)',
+        model_name, federated._describe_arguments(features), model_name);
     EXECUTE (
         SELECT format('REVOKE ALL ON FUNCTION %s FROM PUBLIC; GRANT EXECUTE ON FUNCTION %1$s TO federated_analyst',
                       p.oid::regprocedure)
@@ -91,9 +98,7 @@ DECLARE
         WHERE v.model_id = federated._model_id(model) AND v.is_current);
 BEGIN
     IF current_features IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('federated model "%s" has no trained version', model),
-            HINT = format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).', quote_ident(model), model);
+        PERFORM federated._predict_untrained(model);
     END IF;
     RETURN current_features;
 END

@@ -20,6 +20,7 @@ GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
+    federated._predict_untrained(text),
     @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;

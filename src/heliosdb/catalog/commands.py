@@ -256,9 +256,9 @@ def delete_model(connection: Connection, model: Model, *, cascade: bool) -> None
     _run(connection, "set_drop_behavior", "restrict")
 
 
-def insert_run(connection: Connection, model: Model, options: Options, policy: Options) -> None:
-    """Queue a run; a unique violation (23505) says that the model has an active one."""
-    _run(connection, "insert_run", model.model_id, json.dumps(options), json.dumps(policy))
+def insert_run(connection: Connection, model: Model, options: Options, policy: Options) -> bool:
+    """Queue a run; False where the model has an active one, which a START still open is waited for."""
+    return bool(_run(connection, "insert_run", model.model_id, json.dumps(options), json.dumps(policy)))
 
 
 def request_stop(connection: Connection, model: Model) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from federated_sql import options
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.options import OptionKind, validate
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.ids import DatasetName, WorkspaceName
@@ -15,11 +15,11 @@ from heliosdb.extension.session import Session, duplicate, undefined
 def create_dataset(session: Session, command: CreateDataset) -> None:
     """CREATE FEDERATED DATASET: a row, and the view that is all a node worker can read."""
     session.require("federated_admin", "create a federated dataset")
-    given = options.validate(options.DATASET, command.options)
+    given = validate(OptionKind.DATASET, command.options)
     relation = _find_table(session, command.table)
     known = catalog.list_columns(session.connection, relation)
     columns = _choose(known, command.columns) if command.columns else tuple(known)
-    subject = given.get("subject")
+    subject = str(given["subject"]) if "subject" in given else None
     if subject is not None:
         _choose(known, [subject])
         columns = tuple(column for column in columns if column.name != subject)

@@ -28,7 +28,8 @@ def execute(plpy: Any, command: str | None, schemas: Sequence[str]) -> str | Non
     except FederatedError as error:
         return _describe(error.sqlstate, error.message, error.detail, error.hint, error.position)
     except plpy.SPIError as error:
-        detail, hint = (*(getattr(error, "spidata", None) or ()), None, None)[:2]
+        # spidata is (sqlerrcode, detail, hint, query, position, schema, table, column, type, constraint).
+        _, detail, hint = (*(error.spidata or ()), None, None, None)[:3]
         return _describe(error.sqlstate, str(error), detail, hint)
     except Exception as error:  # noqa: BLE001 -- a defect of ours: logged whole, shown as XX000 without internals
         plpy.log("internal error: " + traceback.format_exc())

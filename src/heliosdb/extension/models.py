@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from federated_sql import options
-from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.options import OptionKind, check_model, defaults, validate
 from federated_sql.statements import AlterModel, CreateModel, DropModel, StartTraining, StopTraining
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
@@ -15,7 +15,7 @@ MAX_FEATURES = 99
 def create_model(session: Session, command: CreateModel) -> None:
     """CREATE FEDERATED MODEL: may be incomplete; START says what is missing."""
     session.require("federated_operator", "create a federated model")
-    given = options.validate(options.MODEL, command.options)
+    given = validate(OptionKind.MODEL, command.options)
     _check_columns(given)
     workspace = _choose_workspace(session, command.workspace)
     if catalog.insert_model(session.connection, workspace, command.name, given):
@@ -28,7 +28,7 @@ def create_model(session: Session, command: CreateModel) -> None:
 def alter_model(session: Session, command: AlterModel) -> None:
     """ALTER FEDERATED MODEL … SET: a run under way keeps the options it was started with."""
     session.require("federated_operator", "alter a federated model")
-    given = options.validate(options.MODEL, command.options)
+    given = validate(OptionKind.MODEL, command.options)
     model = _find_model(session, command.name)
     merged = {**model.options, **given}
     _check_columns(merged)
@@ -52,27 +52,23 @@ def drop_model(session: Session, command: DropModel) -> None:
 def start_training(session: Session, command: StartTraining) -> None:
     """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
     session.require("federated_operator", "start federated training")
-    overrides = options.validate(options.TRAINING, command.options)
+    overrides = validate(OptionKind.TRAINING, command.options)
     model = _find_model(session, command.model)
     chosen = {**model.options, **overrides}
     _check_complete(model, chosen)
     _check_columns(chosen)
-    policy = options.complete(options.WORKSPACE, model.workspace.options)
+    policy = {**defaults(OptionKind.WORKSPACE), **model.workspace.options}
     _check_budget(session, model, policy)
-    if catalog.is_in_training(session.connection, model):
+    run_options = {**defaults(OptionKind.MODEL), **chosen}
+    run_policy = {**policy, "workspace": model.workspace.name}
+    if not catalog.insert_run(session.connection, model, run_options, run_policy):
         raise _in_training(model)
-    catalog.insert_run(
-        session.connection,
-        model,
-        options.complete(options.MODEL, chosen),
-        {**policy, "workspace": model.workspace.name},
-    )
     catalog.notify_coordinator(session.connection)
     registered = len(catalog.list_nodes(session.connection, model.workspace))
     if registered < policy["min_nodes"]:
         session.warning(
             f'federated workspace "{model.workspace.name}" has {registered} nodes where a'
-            f" run needs {policy['min_nodes']}; the run waits {policy['round_timeout']} seconds for the others"
+            f" run needs {policy['min_nodes']}; it waits {policy['round_timeout']} seconds for the others"
         )
 
 
@@ -122,20 +118,13 @@ def _choose_workspace(session: Session, named: str | None) -> catalog.Workspace:
 
 
 def _check_columns(given: catalog.Options) -> None:
+    check_model(given)
     features = given.get("features") or ()
-    repeated = sorted({name for name in features if list(features).count(name) > 1})
-    if repeated:
-        raise invalid_value(f'feature "{repeated[0]}" is named more than once')
-    if given.get("target") in features:
-        raise invalid_value(f'"{given["target"]}" cannot be both target and feature')
     if len(features) > MAX_FEATURES:
         raise not_supported(
             f"models with more than {MAX_FEATURES} features are not supported yet",
             hint=f"The model names {len(features)} features.",
         )
-    unknown = sorted(set(given.get("feature_ranges") or {}) - set(features) - {given.get("target")})
-    if unknown and features:
-        raise invalid_value(f'feature_ranges names "{unknown[0]}", which is no feature of the model')
 
 
 def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:

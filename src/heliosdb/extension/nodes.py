@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from federated_sql.residency import residency_allows
-
-from federated_sql import options
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
+from federated_sql.options import OptionKind, defaults, validate
+from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
@@ -14,7 +13,7 @@ from heliosdb.extension.session import Session, duplicate, undefined
 def register_node(session: Session, command: RegisterNode) -> None:
     """REGISTER FEDERATED NODE: a pending row; active or failed is the coordinator's word."""
     session.require("federated_admin", "register a federated node")
-    given = options.validate(options.NODE, command.options)
+    given = validate(OptionKind.NODE, command.options)
     if "endpoint" not in given:
         raise invalid_value(
             f'node "{command.name}" has no endpoint',
@@ -23,7 +22,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
     workspace = _lock_workspace(session, command.workspace)
     _check_residency(workspace, command.name, given)
     nodes = catalog.list_nodes(session.connection, workspace)
-    most = workspace.options.get("max_nodes", options.default(options.WORKSPACE, "max_nodes"))
+    most = {**defaults(OptionKind.WORKSPACE), **workspace.options}["max_nodes"]
     if any(node.name == command.name for node in nodes):
         raise duplicate("node", command.name)
     if len(nodes) >= most:
@@ -39,7 +38,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
 def alter_node(session: Session, command: AlterNode) -> None:
     """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
     session.require("federated_admin", "alter a federated node")
-    given = options.validate(options.NODE, command.options)
+    given = validate(OptionKind.NODE, command.options)
     workspace = _lock_workspace(session, command.workspace)
     node = next(
         (n for n in catalog.list_nodes(session.connection, workspace) if n.name == command.name), None

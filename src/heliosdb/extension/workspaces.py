@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from federated_sql.residency import residency_allows
-
-from federated_sql import options
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.options import OptionKind, check_workspace, defaults, validate
+from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterWorkspace, CreateWorkspace, DropWorkspace
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
@@ -14,8 +13,8 @@ from heliosdb.extension.session import Session, duplicate, undefined
 def create_workspace(session: Session, command: CreateWorkspace) -> None:
     """CREATE FEDERATED WORKSPACE."""
     session.require("federated_admin", "create a federated workspace")
-    given = options.validate(options.WORKSPACE, command.options)
-    options.check_workspace(given)
+    given = validate(OptionKind.WORKSPACE, command.options)
+    check_workspace(given)
     if catalog.insert_workspace(session.connection, command.name, given):
         return
     if not command.if_not_exists:
@@ -26,12 +25,12 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
 def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     """ALTER FEDERATED WORKSPACE … SET: a running run keeps the policy it was started under."""
     session.require("federated_admin", "alter a federated workspace")
-    given = options.validate(options.WORKSPACE, command.options)
+    given = validate(OptionKind.WORKSPACE, command.options)
     workspace = catalog.lock_workspace(session.connection, command.name)
     if workspace is None:
         raise undefined("workspace", command.name)
     merged = {**workspace.options, **given}
-    options.check_workspace(merged)
+    check_workspace(merged)
     _check_members(session, workspace, merged)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
@@ -43,7 +42,7 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:
     nodes = catalog.list_nodes(session.connection, workspace)
-    most = merged.get("max_nodes", options.default(options.WORKSPACE, "max_nodes"))
+    most = {**defaults(OptionKind.WORKSPACE), **merged}["max_nodes"]
     if len(nodes) > most:
         raise FederatedError(
             ErrorCode.WRONG_STATE,

@@ -111,7 +111,8 @@ SELECT set_config('federated.drop_behavior', $1, true)
 DELETE FROM federated.model WHERE model_id = $1
 
 -- name: insert_run(bigint, jsonb, jsonb)
-INSERT INTO federated.run (model_id, options, policy) VALUES ($1, $2, $3) RETURNING run_id::text AS run_id
+INSERT INTO federated.run (model_id, options, policy) VALUES ($1, $2, $3)
+ON CONFLICT (model_id) WHERE status IN ('queued', 'running') DO NOTHING RETURNING run_id::text AS run_id
 
 -- name: request_stop(bigint)
 UPDATE federated.run SET stop_requested = true WHERE model_id = $1 AND status IN ('queued', 'running')

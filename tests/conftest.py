@@ -1,0 +1,36 @@
+"""Fixtures that all tests share: one server per test process, databases by template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.ports import free_port
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A running server with the extension's roles and login roles for daemons."""
+    running = create_cluster(free_port())
+    with running.connect("template1") as connection:
+        connection.execute("CREATE EXTENSION plpython3u")
+    with running.connect() as connection:
+        connection.execute("CREATE DATABASE federated_template")
+    with running.connect("federated_template") as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader")):
+            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
+        for login, role in (("an_admin", "federated_admin"), ("an_operator", "federated_operator"),
+                            ("an_analyst", "federated_analyst"), ("an_auditor", "federated_auditor")):  # fmt: skip
+            connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {role}")
+        connection.execute("CREATE ROLE a_nobody LOGIN")
+    yield running
+    remove_cluster(running)
+
+
+@pytest.fixture
+def federated_database(cluster: Cluster) -> str:
+    """The name of a fresh database with the extension."""
+    return cluster.create_database("federated_template")

@@ -1,0 +1,367 @@
+"""Statements through CALL federated.execute on a real server: effects in the catalog, and exact errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from tests.support.cluster import Cluster
+
+WORKSPACE = (
+    "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3, compliance_mode = 'HIPAA')"
+)
+NODE = (
+    "REGISTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics"
+    " WITH (endpoint = 'https://clinic-a.example.com:8443', certificate = '/path/to/cert.pem')"
+)
+MODEL = (
+    "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
+    " features = ['age', 'bmi'], target = 'outcome', rounds = 5)"
+)
+
+
+@pytest.fixture
+def session(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
+    with cluster.connect(federated_database) as connection:
+        yield connection
+
+
+def execute(session: psycopg.Connection, *statements: str) -> None:
+    for statement in statements:
+        session.execute("CALL federated.execute(%s)", [statement])
+
+
+def fetch(session: psycopg.Connection, query: str) -> list[tuple]:
+    return session.execute(query).fetchall()
+
+
+def test_quick_start_statements_fill_the_catalog(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, NODE, MODEL, "START FEDERATED TRAINING risk WITH (local_epochs = 5)")
+    [(options,)] = fetch(session, "SELECT options FROM federated.workspace WHERE name = 'clinics'")
+    assert options == {"privacy_budget": 0.5, "min_nodes": 3, "compliance_mode": "HIPAA"}
+    assert fetch(session, "SELECT name, status::text FROM federated.node") == [("clinic_a", "pending")]
+    [(status, run, policy)] = fetch(session, "SELECT status::text, options, policy FROM federated.run")
+    assert status == "queued"
+    assert (run["rounds"], run["local_epochs"], run["batch_size"]) == (5, 5, 32)
+    assert (policy["workspace"], policy["min_nodes"], policy["round_timeout"]) == ("clinics", 3, 300)
+    [row] = fetch(session, "SELECT round_number, status, message FROM federated_training_status('risk')")
+    assert row == (0, "queued", "")
+
+
+def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, NODE, MODEL)
+    notices: list[str] = []
+    session.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary or ""))
+    execute(session, "START FEDERATED TRAINING risk")
+    assert len(notices) == 1
+    assert "has 1 nodes where a run needs 3" in notices[0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate", "message"),
+    [
+        ("CREATE FEDERATED WORKSPACE clinics", "42710", 'federated workspace "clinics" already exists'),
+        ("CREATE FEDERATED MODEL risk IN WORKSPACE clinics", "42710", 'federated model "risk" already exists'),
+        (NODE, "42710", 'federated node "clinic_a" already exists'),
+        ("CREATE FEDERATED MODEL m IN WORKSPACE nowhere", "42704", 'federated workspace "nowhere" does not exist'),
+        ("START FEDERATED TRAINING nothing", "42704", 'federated model "nothing" does not exist'),
+        ("STOP FEDERATED TRAINING risk", "55000", 'federated model "risk" is not in training'),
+        ("DROP FEDERATED WORKSPACE clinics", "2BP01", 'cannot drop federated workspace "clinics" because other'
+         " objects depend on it"),
+        ("CREATE FEDERATED WORKSPACE w WITH (privacy_bugdet = 1)", "22023", 'unrecognized parameter "privacy_bugdet"'),
+        ("CREATE FEDERATED WORKSPACE w WITH (secure_thing = 1, quantization = 8)", "22023",
+         'unrecognized parameter "secure_thing"'),
+        ("CREATE FEDERATED WORKSPACE w WITH (quantization = 8)", "0A000",
+         'option "quantization" is not supported yet'),
+        ("CREATE FEDERATED WORKSPACE w WITH (min_nodes = 'many')", "22023",
+         "invalid value for option \"min_nodes\": 'many'"),
+        ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = -1)", "22023",
+         'invalid value for option "privacy_budget": -1'),
+        ("CREATE FEDERATED WORKSPAC w", "42601", None),
+        ("TAG FEDERATED MODEL risk AS 'v1'", "0A000", "TAG FEDERATED MODEL is not supported yet"),
+        ("CREATE FEDERATED MODEL m IN WORKSPACE clinics WITH (features = ['a'], target = 'a')", "22023", None),
+        ("REGISTER FEDERATED NODE 'n' IN WORKSPACE clinics", "22023", 'node "n" has no endpoint'),
+        ("DROP FEDERATED MODEL nothing", "42704", 'federated model "nothing" does not exist'),
+        ("UNREGISTER FEDERATED NODE 'x' FROM WORKSPACE clinics", "42704", 'federated node "x" does not exist'),
+    ],
+)  # fmt: skip
+def test_bad_input_gets_one_clear_error_and_changes_nothing(
+    session: psycopg.Connection, statement: str, sqlstate: str, message: str | None
+) -> None:
+    execute(session, WORKSPACE, NODE, MODEL)
+    before = fetch(session, "SELECT count(*) FROM federated.audit")
+    with pytest.raises(psycopg.Error) as caught:
+        execute(session, statement)
+    assert caught.value.sqlstate == sqlstate
+    if message is not None:
+        assert caught.value.diag.message_primary == message
+    assert "Traceback" not in str(caught.value)
+    assert fetch(session, "SELECT count(*) FROM federated.audit") == before
+
+
+def test_an_error_carries_its_position_for_the_proxy(session: psycopg.Connection) -> None:
+    with pytest.raises(errors.InvalidParameterValue) as caught:
+        execute(session, "CREATE FEDERATED WORKSPACE w WITH (wrong = 1)")
+    assert caught.value.diag.column_name == "position=36"
+    assert caught.value.diag.datatype_name == "federated_sql"
+
+
+def test_null_and_nul_are_refused(session: psycopg.Connection) -> None:
+    with pytest.raises(errors.InvalidParameterValue, match="must not be null"):
+        session.execute("CALL federated.execute(NULL)")
+
+
+def test_start_says_what_is_missing(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, "CREATE FEDERATED MODEL half WITH (target = 'outcome')")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="incomplete: algorithm, features not set"):
+        execute(session, "START FEDERATED TRAINING half")
+
+
+def test_a_rolled_back_start_starts_nothing(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL)
+    with session.transaction(force_rollback=True):
+        execute(session, "START FEDERATED TRAINING risk")
+    assert fetch(session, "SELECT count(*) FROM federated.run") == [(0,)]
+
+
+def test_second_start_of_a_model_is_refused(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL, "START FEDERATED TRAINING risk")
+    with pytest.raises(errors.ObjectInUse, match='federated model "risk" is in training'):
+        execute(session, "START FEDERATED TRAINING risk")
+
+
+def test_a_start_that_loses_the_race_says_so(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection
+) -> None:
+    execute(session, WORKSPACE, MODEL)
+    with cluster.connect(federated_database) as first, cluster.connect(federated_database) as second:
+        first.autocommit = second.autocommit = False
+        execute(first, "START FEDERATED TRAINING risk")
+        pid = second.info.backend_pid
+        with ThreadPoolExecutor(1) as pool:
+            loser = pool.submit(execute, second, "START FEDERATED TRAINING risk")
+            while not fetch(session, f"SELECT 1 FROM pg_locks WHERE pid = {pid} AND NOT granted"):
+                assert not loser.done(), loser.exception()
+            first.commit()
+            with pytest.raises(errors.ObjectInUse, match='federated model "risk" is in training'):
+                loser.result(timeout=30)
+        second.rollback()
+
+
+def test_model_without_workspace_goes_to_the_setting_then_to_the_only_one(
+    session: psycopg.Connection,
+) -> None:
+    with pytest.raises(errors.UndefinedObject, match="there is no federated workspace"):
+        execute(session, "CREATE FEDERATED MODEL a")
+    execute(
+        session,
+        "CREATE FEDERATED WORKSPACE one",
+        "CREATE FEDERATED MODEL a",
+        "CREATE FEDERATED WORKSPACE two",
+    )
+    with pytest.raises(errors.UndefinedObject, match="no federated workspace is chosen"):
+        execute(session, "CREATE FEDERATED MODEL b")
+    session.execute("SET heliosdb.workspace = 'two'")
+    execute(session, "CREATE FEDERATED MODEL b")
+    assert fetch(
+        session,
+        "SELECT m.name, w.name FROM federated.model m JOIN federated.workspace w USING (workspace_id) ORDER BY 1",
+    ) == [("a", "one"), ("b", "two")]
+
+
+def test_residency_is_checked_at_registration(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE w WITH (data_residency = 'EU')")
+    register = "REGISTER FEDERATED NODE '{}' IN WORKSPACE w WITH (endpoint = 'https://h:1'{})"
+    for place in ("", ", data_residency = 'US-WEST'"):
+        with pytest.raises(errors.InvalidParameterValue, match="not within the data residency") as caught:
+            execute(session, register.format("n", place))
+        assert caught.value.diag.message_hint
+    execute(session, register.format("n", ", data_residency = 'DE'"))
+
+
+def test_max_nodes_bounds_registration(session: psycopg.Connection) -> None:
+    execute(
+        session,
+        "CREATE FEDERATED WORKSPACE w WITH (min_nodes = 1, max_nodes = 1)",
+        "REGISTER FEDERATED NODE 'a' IN WORKSPACE w WITH (endpoint = 'https://h:1')",
+    )
+    with pytest.raises(errors.ProgramLimitExceeded, match="has its 1 nodes"):
+        execute(session, "REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (endpoint = 'https://h:1')")
+
+
+def test_an_untrained_model_is_a_function_that_says_so(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL)
+    for call in (
+        "federated_model.risk(age => 55, bmi => 28.5)",
+        """federated_predict('risk', '{"age": 55}'::jsonb)""",
+        "predict('risk', ARRAY[55, 28.5])",
+    ):
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="has no trained version"):
+            session.execute(f"SELECT {call}")
+    execute(session, "ALTER FEDERATED MODEL risk SET (features = ['age', 'pulse'])")
+    with pytest.raises(errors.ObjectNotInPrerequisiteState):
+        session.execute("SELECT federated_model.risk(pulse => 70)")
+
+
+def test_drop_model_with_a_dependent_view_needs_cascade(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL)
+    session.execute("CREATE VIEW scored AS SELECT federated_model.risk(age => 1) AS p")
+    with pytest.raises(errors.DependentObjectsStillExist) as caught:
+        execute(session, "DROP FEDERATED MODEL risk")
+    assert "scored" in (caught.value.diag.message_detail or "")
+    assert fetch(session, "SELECT count(*) FROM federated.model") == [(1,)]
+    execute(session, "DROP FEDERATED MODEL risk CASCADE")
+    assert fetch(session, "SELECT to_regclass('scored') IS NULL, count(*) FROM federated.model") == [
+        (True, 0)
+    ]
+
+
+def test_a_model_in_training_can_be_stopped_but_not_dropped(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL, "START FEDERATED TRAINING risk")
+    for statement in ("DROP FEDERATED MODEL risk CASCADE", "DROP FEDERATED WORKSPACE clinics CASCADE"):
+        with pytest.raises(errors.ObjectInUse):
+            execute(session, statement)
+    execute(session, "STOP FEDERATED TRAINING risk")
+    assert fetch(session, "SELECT stop_requested FROM federated.run") == [(True,)]
+
+
+def test_wait_for_convergence_times_out_and_is_cancellable(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL)
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="never been in training"):
+        session.execute("SELECT wait_for_convergence('risk')")
+    execute(session, "START FEDERATED TRAINING risk")
+    with pytest.raises(errors.QueryCanceled, match="timed out waiting"):
+        session.execute("SELECT wait_for_convergence('risk', timeout_seconds => 0.2)")
+    session.execute("SET statement_timeout = '200ms'")
+    with pytest.raises(errors.QueryCanceled, match="statement timeout"):
+        session.execute("SELECT wait_for_convergence('risk', timeout_seconds => 3600)")
+
+
+def test_dataset_is_a_view_that_the_reader_may_read_and_nothing_else(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection
+) -> None:
+    session.execute("CREATE SCHEMA clinic")
+    session.execute(
+        "CREATE TABLE clinic.patients (id int, person text, age int, bmi float8, secret text, outcome bool)"
+    )
+    session.execute(
+        "INSERT INTO clinic.patients VALUES (1, 'p1', 50, 22.5, 's', true), (2, 'p2', 17, 20, 's', false)"
+    )
+    session.execute("SET search_path = clinic, public")
+    execute(
+        session,
+        "CREATE FEDERATED DATASET adults FOR TABLE patients (age, bmi, outcome) WHERE (age >= 18) IN WORKSPACE clinics"
+        " WITH (subject = 'person', min_rows = 1)",
+    )
+    assert fetch(session, "SELECT workspace, relation, columns, types FROM federated.dataset") == [
+        ("clinics", "clinic.patients", ["age", "bmi", "outcome"], ["integer", "double precision", "boolean"])
+    ]
+    with cluster.connect(federated_database, user="heliosdb_reader") as reader:
+        assert fetch(reader, "SELECT * FROM federated_dataset.adults") == [(50, 22.5, True, "p1")]
+        with pytest.raises(errors.InsufficientPrivilege):
+            reader.execute("SELECT * FROM clinic.patients")
+        with pytest.raises(errors.InsufficientPrivilege):
+            reader.execute("SELECT * FROM federated.spending")
+    execute(session, "DROP FEDERATED DATASET adults")
+    assert fetch(session, "SELECT to_regclass('federated_dataset.adults')") == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate"),
+    [
+        ("CREATE FEDERATED DATASET d FOR TABLE missing IN WORKSPACE w", "42P01"),
+        ("CREATE FEDERATED DATASET d FOR TABLE t (nothing) IN WORKSPACE w", "42703"),
+        ("CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE w WITH (subject = 'nobody')", "42703"),
+        ("CREATE FEDERATED DATASET d FOR TABLE t WHERE (nothing > 1) IN WORKSPACE w", "42703"),
+        ("CREATE FEDERATED DATASET d FOR TABLE t WHERE (true) ; DROP TABLE t; --) IN WORKSPACE w", "42601"),
+        ("CREATE FEDERATED DATASET d FOR TABLE t WHERE (true) UNION SELECT 1 --) IN WORKSPACE w", "42601"),
+        ("DROP FEDERATED DATASET nothing", "42704"),
+    ],
+)
+def test_bad_datasets_leave_nothing_behind(
+    session: psycopg.Connection, statement: str, sqlstate: str
+) -> None:
+    session.execute("CREATE TABLE t (a int)")
+    with pytest.raises(psycopg.Error) as caught:
+        execute(session, statement)
+    assert caught.value.sqlstate == sqlstate
+    assert fetch(session, "SELECT count(*) FROM federated.dataset") == [(0,)]
+    assert fetch(
+        session, "SELECT to_regclass('t') IS NOT NULL, to_regclass('federated_dataset.d') IS NULL"
+    ) == [(True, True)]
+
+
+@pytest.mark.parametrize("role", ["a_nobody", "an_analyst", "an_auditor"])
+def test_who_may_not_learns_nothing(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection, role: str
+) -> None:
+    execute(session, WORKSPACE, MODEL)
+    with cluster.connect(federated_database, user=role) as other:
+        for statement in ("DROP FEDERATED MODEL risk", "DROP FEDERATED MODEL nothing"):
+            with pytest.raises(errors.InsufficientPrivilege) as caught:
+                execute(other, statement)
+            assert "risk" not in str(caught.value)
+        with pytest.raises(errors.InsufficientPrivilege):
+            other.execute("DELETE FROM federated.model")
+
+
+def test_operators_train_and_admins_administer(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection
+) -> None:
+    session.execute("CREATE TABLE t (a float8, b bool)")
+    session.execute("GRANT SELECT ON t TO an_admin")
+    with cluster.connect(federated_database, user="an_admin") as admin:
+        execute(
+            admin,
+            WORKSPACE,
+            NODE,
+            "ALTER FEDERATED WORKSPACE clinics SET (min_nodes = 2)",
+            "ALTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics SET (contact = 'dba')",
+            "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE clinics",
+        )
+    with cluster.connect(federated_database, user="an_operator") as operator:
+        with pytest.raises(
+            errors.InsufficientPrivilege, match="permission denied to create a federated workspace"
+        ):
+            execute(operator, "CREATE FEDERATED WORKSPACE other")
+        execute(operator, MODEL, "ALTER FEDERATED MODEL risk SET (rounds = 2)", "START FEDERATED TRAINING risk",
+                "STOP FEDERATED TRAINING risk")  # fmt: skip
+    with cluster.connect(federated_database, user="an_analyst") as analyst:
+        assert fetch(analyst, "SELECT total_epsilon, consumed_epsilon, remaining_epsilon"
+                              " FROM federated_privacy_budget('clinics')") == [(0.5, 0.0, 0.5)]  # fmt: skip
+        assert fetch(analyst, "SELECT node_name, status FROM federated_node_status") == [
+            ("clinic_a", "pending")
+        ]
+    actors = fetch(session, "SELECT DISTINCT acting_role FROM federated.audit ORDER BY 1")
+    assert actors == [("an_admin",), ("an_operator",)]
+
+
+def test_hostile_names_are_stored_as_text(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE w")
+    hostile = ["x'); DROP TABLE federated.run; --", 'a"b', "%s %I", "$$", "$1", "ünï", "; SELECT 1"]
+    for name in hostile:
+        quoted = '"' + name.replace('"', '""') + '"'
+        feature = name.replace("'", "''")
+        execute(
+            session,
+            f"CREATE FEDERATED MODEL {quoted} WITH (features = ['{feature}'], target = 'target column')",
+        )
+        with pytest.raises(errors.ObjectNotInPrerequisiteState):
+            session.execute("SELECT predict(%s, ARRAY[1.0]::float8[])", [name])
+    assert {name for (name,) in fetch(session, "SELECT name FROM federated.model")} == set(hostile)
+    for name in hostile:
+        quoted = '"' + name.replace('"', '""') + '"'
+        execute(session, f"DROP FEDERATED MODEL {quoted}")
+    assert fetch(
+        session, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace"
+    ) == [(0,)]
+
+
+def test_drop_extension_leaves_nothing_where_nothing_depends_on_it(session: psycopg.Connection) -> None:
+    session.execute("DROP EXTENSION heliosdb_federated_learning CASCADE")
+    assert fetch(session, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'federated%'") == [(0,)]
+    assert fetch(session, "SELECT count(*) FROM pg_proc WHERE proname LIKE 'federated%'") == [(0,)]

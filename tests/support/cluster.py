@@ -1,0 +1,131 @@
+"""A real PostgreSQL cluster for tests: made once per test process, thrown away with it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+SUPERUSER = "postgres"
+PASSWORD = "a-test-password"
+_names = count(1)
+
+
+def bin_directory() -> Path:
+    """Return the directory of the newest server's programs."""
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[4]))
+    return versions[-1].parent if versions else Path(shutil.which("initdb") or "initdb").parent
+
+
+def as_server_user(command: Sequence[str]) -> list[str]:
+    """PostgreSQL refuses to run as root: then run `command` as postgres."""
+    if os.geteuid() != 0:
+        return list(command)
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """A running server: Unix socket (peer as superuser or trusted test roles) and loopback with SCRAM."""
+
+    directory: Path
+    port: int
+
+    def dsn(self, database: str = "postgres", *, user: str = SUPERUSER, tcp: bool = False) -> str:
+        """Return connection parameters for psycopg and psql."""
+        host = "127.0.0.1" if tcp else str(self.directory)
+        password = f" password={PASSWORD}" if tcp else ""
+        return f"host={host} port={self.port} user={user} dbname={database}{password}"
+
+    def connect(self, database: str = "postgres", *, user: str = SUPERUSER) -> psycopg.Connection:
+        """Connect over the socket, in autocommit mode."""
+        return psycopg.connect(self.dsn(database, user=user), autocommit=True)
+
+    def create_database(self, template: str = "template1") -> str:
+        """Make a database of a fresh name and return the name."""
+        name = f"test_{os.getpid()}_{next(_names)}"
+        with self.connect() as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return name
+
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop the server."""
+        self.control("stop", "-m", mode)
+
+    def start(self) -> None:
+        """Start the server and wait until it accepts connections."""
+        self.control("start")
+
+    def control(self, *arguments: str) -> None:
+        """Run pg_ctl on the cluster."""
+        log = self.directory / "log"
+        subprocess.run(
+            as_server_user(
+                [
+                    str(bin_directory() / "pg_ctl"),
+                    "-w",
+                    "-D",
+                    str(self.directory / "data"),
+                    "-l",
+                    str(log),
+                    *arguments,
+                ]
+            ),
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+        )
+
+
+def create_cluster(port: int) -> Cluster:
+    """Make and start a cluster with fsync off, in a directory of its own under /tmp."""
+    directory = Path(tempfile.mkdtemp(prefix="hfl-", dir="/tmp"))
+    if os.geteuid() == 0:
+        account = pwd.getpwnam("postgres")
+        os.chown(directory, account.pw_uid, account.pw_gid)
+    directory.chmod(0o755)
+    password_file = directory / "password"
+    password_file.write_text(PASSWORD)
+    password_file.chmod(0o644)
+    subprocess.run(
+        as_server_user(
+            [str(bin_directory() / "initdb"), "-D", str(directory / "data"), "-U", SUPERUSER, "-E", "UTF8",
+             "--locale=C.UTF-8", "-A", "scram-sha-256", f"--pwfile={password_file}", "--no-sync"]
+        ),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+    )  # fmt: skip
+    (directory / "data" / "pg_hba.conf").write_text(
+        "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n"
+    )
+    with (directory / "data" / "postgresql.conf").open("a") as configuration:
+        configuration.write(
+            f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{directory}'\n"
+            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 64MB\n"
+            "max_connections = 200\nmax_wal_size = 4GB\n"
+        )
+    cluster = Cluster(directory, port)
+    cluster.start()
+    return cluster
+
+
+def remove_cluster(cluster: Cluster) -> None:
+    """Stop the server and delete its files."""
+    cluster.stop()
+    shutil.rmtree(cluster.directory)
