@@ -1,0 +1,12 @@
+"""How updates combine, and when a run has converged: pure, deterministic to the bit.
+
+Importing this package registers the strategies that are built.
+"""
+
+from heliosdb.aggregation.fedavg import FedAvg
+from heliosdb.aggregation.registry import names, register, strategy
+from heliosdb.aggregation.updates import Update, check_update, total
+
+register(FedAvg())
+
+__all__ = ["FedAvg", "Update", "check_update", "names", "register", "strategy", "total"]

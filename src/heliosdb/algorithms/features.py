@@ -1,0 +1,152 @@
+"""Round 0: the feature statistics from which a run's scaling is made.
+
+What always holds: a node's answer is a vector of sums; under a privacy budget every block of it (one
+feature) has L2 norm at most `_block_norm` for one subject, the declared sensitivity is that of all blocks
+together, and the coordinator's reading of the noisy sums is post-processing. All usable rows count,
+held-out ones too: scaling sees no relation between features and target, and a smaller count would drown in
+the noise.
+
+Three layouts:
+
+plain          [rows, then per feature: present, sum, sum of squares; target: the same three (regression) or
+               positives (classification)]
+grid           [per feature (and target of a regression) the subjects' mean positions on a fixed grid; count
+               of subjects]. The grid is logarithmic, so that it needs no knowledge of the data: a bin for
+               missing, one for zero, and per sign one for each octave of magnitude from 2^-20 to 2^40.
+ranges         [per feature (and target): u, u², missing, as means over the subject's rows, u in [-1, 1]
+               being the position in the declared range; count of subjects]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import StatisticsWork
+from heliosdb.domain.vector import ClippedSum, Contribution, Plain, Vector
+
+LOWEST_OCTAVE, HIGHEST_OCTAVE = -20, 40
+OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE
+MISSING, ZERO = 0, 1
+POSITIVE, NEGATIVE = 2, 2 + OCTAVES
+BINS = 2 + 2 * OCTAVES
+RANGE_BLOCK = 3
+
+
+def statistics(table: Table, work: StatisticsWork) -> Contribution:
+    """Compute a node's answer to round 0; see the module for the layout.
+
+    Weight: rows; where private 1, since the count is itself released. Raises FederatedError (22023) where the
+    target is of no use to the algorithm or the declared ranges are not.
+    """
+    algorithm(work.algorithm).check_target(table)
+    if work.noise_multiplier is None:
+        return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
+    blocks = [_block(column, table, work, index) for index, column in enumerate(_columns(table, work))]
+    subjects = float(np.unique(table.subjects).size)
+    vector = np.concatenate([*blocks, [subjects]])
+    guard = ClippedSum(sensitivity(len(blocks), work), Mechanism(work.noise_multiplier))
+    return Contribution(vector, 1.0, guard)
+
+
+def sensitivity(blocks: int, work: StatisticsWork) -> float:
+    """Return the L2 norm of the most that one subject adds to an answer of so many blocks and a count."""
+    return math.sqrt(blocks * _block_norm(work) ** 2 + 1.0)
+
+
+def block_count(n_features: int, work: StatisticsWork) -> int:
+    """Return how many columns a private answer describes: the features, and the target where it is scaled."""
+    return n_features + (1 if algorithm(work.algorithm).scales_target else 0)
+
+
+def vector_size(n_features: int, work: StatisticsWork) -> int:
+    """Return how many values an answer holds."""
+    if work.noise_multiplier is None:
+        return 1 + 3 * n_features + (3 if algorithm(work.algorithm).scales_target else 1)
+    return block_count(n_features, work) * (BINS if work.ranges is None else RANGE_BLOCK) + 1
+
+
+def _block_norm(work: StatisticsWork) -> float:
+    """Bound a subject's block: shares of the grid sum to 1; (u, u², missing) has L2 norm sqrt(2) at most."""
+    return 1.0 if work.ranges is None else math.sqrt(2.0)
+
+
+def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
+    """Yield the columns to describe."""
+    yield from table.features.T
+    if algorithm(work.algorithm).scales_target:
+        yield table.target
+
+
+def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
+    sums = [float(table.rows)]
+    for column in _columns(table, work):
+        present = column[np.isfinite(column)]
+        sums += [float(present.size), float(present.sum()), float(present @ present)]
+    if not algorithm(work.algorithm).scales_target:
+        sums.append(float(table.target.sum()))
+    return np.array(sums)
+
+
+def _block(column: Vector, table: Table, work: StatisticsWork, index: int) -> Vector:
+    """Return one column's block, each subject's rows having a total share of 1."""
+    rows_of_subject = np.bincount(table.subjects)
+    share = 1.0 / rows_of_subject[table.subjects] if table.rows else np.zeros(0)
+    if work.ranges is None:
+        shares: Vector = np.bincount(grid_position(column), weights=share, minlength=BINS).astype(np.float64)
+        return shares
+    position = _range_position(column, work, index)
+    missing = np.isnan(position)
+    inside = np.where(missing, 0.0, position)
+    return np.array([share @ inside, share @ np.square(inside), share @ missing.astype(np.float64)])
+
+
+def grid_position(values: Vector) -> NDArray[np.int64]:
+    """Return the bin of each value; magnitudes beyond the grid go to its end, not finite ones to missing."""
+    missing = ~np.isfinite(values)
+    magnitude = np.abs(np.where(missing, 0.0, values))
+    # frexp: magnitude = mantissa x 2^exponent with mantissa in [1/2, 1), so the octave is exponent - 1.
+    octave = np.frexp(magnitude)[1].astype(np.int64) - 1
+    place = np.clip(octave, LOWEST_OCTAVE, HIGHEST_OCTAVE - 1) - LOWEST_OCTAVE
+    bins = place + np.where(values < 0, NEGATIVE, POSITIVE)
+    bins[(magnitude == 0) | (octave < LOWEST_OCTAVE)] = ZERO
+    bins[missing] = MISSING
+    return bins
+
+
+def _range_position(column: Vector, work: StatisticsWork, index: int) -> Vector:
+    """Return each value's position in its declared range as a number in [-1, 1], cut to it; NaN = missing."""
+    ranges = work.ranges or ()
+    if index >= len(ranges):
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            "There must be a range for every feature, and for the target of a regression.",
+        )
+    lower, upper = ranges[index]
+    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f"A range must rise from a finite bound to another, not ({lower}, {upper}).",
+        )
+    position = (column - lower) * (2.0 / (upper - lower)) - 1.0
+    return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
+
+
+def private_noise(n_features: int, work: StatisticsWork, nodes: int) -> float:
+    """Return the standard deviation of the noise in every value of the sum over `nodes` private answers."""
+    if work.noise_multiplier is None:
+        return 0.0
+    return work.noise_multiplier * sensitivity(block_count(n_features, work), work) * math.sqrt(nodes)
+
+
+def split_blocks(total: Vector, columns: Sequence[str], work: StatisticsWork) -> list[Vector]:
+    """Cut the private sum into the columns' blocks, leaving out the count at its end."""
+    width = BINS if work.ranges is None else RANGE_BLOCK
+    return [total[start : start + width] for start in range(0, width * len(columns), width)]

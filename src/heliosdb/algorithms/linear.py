@@ -1,0 +1,220 @@
+"""Logistic and linear regression, trained by stochastic gradient descent on scaled inputs.
+
+What always holds: parameters are (weights…, bias) on inputs scaled by the task's `Scaling`, a missing value
+being the mean (0 after scaling), exactly as the generated SQL treats NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.registry import Evaluation
+from heliosdb.algorithms.sgd import descend, descend_privately
+from heliosdb.algorithms.sql import render_logistic, render_regression
+from heliosdb.algorithms.table import Table, group_by_subject
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
+from heliosdb.privacy.mechanisms import Secret
+from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
+
+LOSS_CAP = 4.0
+"""A subject's mean loss counts up to this in a private evaluation."""
+
+RowValues = Callable[[Vector, Vector], Vector]
+"""(scores, scaled targets) → one value a row."""
+
+
+def sigmoid(scores: Vector) -> Vector:
+    """Return 1 / (1 + exp(-score)), without overflow."""
+    probabilities: Vector = 0.5 * (1.0 + np.tanh(0.5 * scores))
+    return probabilities
+
+
+def log_loss(scores: Vector, targets: Vector) -> Vector:
+    """Return -log p(target), from the scores, so that no probability is rounded to 0 or 1."""
+    losses: Vector = np.logaddexp(0.0, scores) - targets * scores
+    return losses
+
+
+def half_squared_error(scores: Vector, targets: Vector) -> Vector:
+    """Return half the squared error, in units of the scaled target."""
+    losses: Vector = 0.5 * np.square(scores - targets)
+    return losses
+
+
+def _classified(scores: Vector, targets: Vector) -> Vector:
+    right: Vector = ((scores > 0) == (targets > 0.5)).astype(np.float64)
+    return right
+
+
+def _half_square_of_target(scores: Vector, targets: Vector) -> Vector:
+    return 0.5 * np.square(targets)
+
+
+def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
+    """Scale features, fill what is missing (or not finite) with 0, the mean, and append a column of ones."""
+    inputs = np.ones((features.shape[0], features.shape[1] + 1))
+    scaled = inputs[:, :-1]
+    np.subtract(features, np.array(scaling.means), out=scaled)
+    np.divide(scaled, np.array(scaling.scales), out=scaled)
+    scaled[~np.isfinite(scaled)] = 0.0
+    return inputs
+
+
+@dataclass(frozen=True, slots=True)
+class LinearModel:
+    """One score a row, linear in the scaled inputs, under a loss.
+
+    residual: the loss's derivative by the score. quality: what is summed beside the loss to give the
+    accuracy.
+    """
+
+    name: str
+    scales_target: bool
+    residual: RowValues
+    loss: RowValues
+    quality: RowValues
+    render: Callable[[Sequence[str], Scaling, Vector], str]
+
+    def initial_parameters(self, n_features: int) -> Vector:
+        """Return zeros; (n_features + 1,), weights then bias."""
+        return np.zeros(n_features + 1)
+
+    def check_target(self, table: Table) -> None:
+        """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1."""
+        if not self.scales_target and not np.all((table.target == 0) | (table.target == 1)):
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f"The target of {self.name} must be 0 or 1 (or boolean) in every row.",
+                hint="Share a dataset whose target column is boolean or holds 0 and 1 only.",
+            )
+
+    def train(
+        self,
+        table: Table,
+        parameters: Vector,
+        work: TrainWork,
+        rng: np.random.Generator,
+        secret: Secret | None = None,
+    ) -> Contribution:
+        """Train from `parameters` on the rows that are not held out.
+
+        The vector is new - old parameters. Weight: the number of rows; where private, the released count of
+        subjects, never the true one. rng shuffles (see `derive_rng`); secret is for DP-SGD, fresh by
+        default. Raises FederatedError: UF003 where training diverges, 22023 where no row is left to train
+        on (plain only: a private answer does not tell).
+        """
+        rows = table.training()
+        inputs, targets = scale_inputs(rows.features, work.scaling), self._targets(rows, work.scaling)
+        if work.privacy is not None:
+            new = descend_privately(
+                inputs,
+                targets,
+                group_by_subject(rows.subjects),
+                parameters,
+                self.residual,
+                privacy=work.privacy,
+                learning_rate=work.learning_rate,
+                secret=secret or Secret(),
+            )
+            spent = Mechanism(work.privacy.noise_multiplier, work.privacy.sampling_rate, work.privacy.steps)
+            return Contribution(new - parameters, work.privacy.expected_subjects, AlreadyPrivate(spent))
+        if rows.rows == 0:
+            raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
+        new = descend(
+            inputs,
+            targets,
+            parameters,
+            self.residual,
+            epochs=work.local_epochs,
+            batch_size=work.batch_size,
+            learning_rate=work.learning_rate,
+            rng=rng,
+        )
+        return Contribution(new - parameters, float(rows.rows), Plain())
+
+    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
+        """Measure on the held-out rows: (loss, quality, count) as sums, to be read by `read_evaluation`.
+
+        Plain: the sums over rows. Quality is 1 for a row classified right; for regression half the square
+        of the scaled target, so that R² = 1 - loss / quality (about the mean that scaling uses). Private:
+        over subjects, each with the means over its rows cut to [0, cap] and mapped to [-1/2, 1/2], and a
+        half for the count: L2 sensitivity sqrt(3) / 2.
+        """
+        rows = table.validation()
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = scale_inputs(rows.features, work.scaling) @ parameters
+            targets = self._targets(rows, work.scaling)
+            loss, quality = self.loss(scores, targets), self.quality(scores, targets)
+        if work.noise_multiplier is None:
+            sums = np.array([loss.sum(), quality.sum(), float(rows.rows)])
+            return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+        grouping = group_by_subject(rows.subjects)
+        sums = np.array(
+            [
+                _centred(grouping.mean(loss), LOSS_CAP).sum(),
+                _centred(grouping.mean(quality), self._quality_cap()).sum(),
+                0.5 * grouping.subjects,
+            ]
+        )
+        return Contribution(sums, 1.0, ClippedSum(EVALUATION_SENSITIVITY, Mechanism(work.noise_multiplier)))
+
+    def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
+        """Read the sum of all nodes' answers to `evaluate`; noise that leaves no count gives no figures."""
+        if work.noise_multiplier is None:
+            count = float(total[2])
+            loss_sum, quality_sum = float(total[0]), float(total[1])
+        else:
+            count = 2.0 * float(total[2])
+            loss_sum = LOSS_CAP * (float(total[0]) + 0.5 * count)
+            quality_sum = self._quality_cap() * (float(total[1]) + 0.5 * count)
+        if count < 1.0:
+            return Evaluation(None, None, max(0.0, count))
+        return Evaluation(max(0.0, loss_sum / count), self._accuracy(loss_sum, quality_sum, count), count)
+
+    def render_prediction(self, features: Sequence[str], scaling: Scaling, parameters: Vector) -> str:
+        """Write the prediction as an SQL expression; see `heliosdb.algorithms.sql`."""
+        return self.render(features, scaling, parameters)
+
+    def _accuracy(self, loss_sum: float, quality_sum: float, count: float) -> float | None:
+        if not self.scales_target:
+            return min(1.0, max(0.0, quality_sum / count))
+        return min(1.0, 1.0 - loss_sum / quality_sum) if quality_sum > 0 else None
+
+    def _quality_cap(self) -> float:
+        return LOSS_CAP if self.scales_target else 1.0
+
+    def _targets(self, rows: Table, scaling: Scaling) -> Vector:
+        if not self.scales_target:
+            return rows.target
+        return (rows.target - scaling.target_mean) / scaling.target_scale
+
+
+def _centred(values: Vector, cap: float) -> Vector:
+    """Map values cut to [0, cap] to [-1/2, 1/2]; what is not a number counts as the cap."""
+    cut: Vector = np.clip(np.nan_to_num(values, nan=cap), 0.0, cap) / cap - 0.5
+    return cut
+
+
+LOGISTIC_REGRESSION = LinearModel(
+    name="logistic_regression",
+    scales_target=False,
+    residual=lambda scores, targets: sigmoid(scores) - targets,
+    loss=log_loss,
+    quality=_classified,
+    render=render_logistic,
+)
+
+LINEAR_REGRESSION = LinearModel(
+    name="linear_regression",
+    scales_target=True,
+    residual=lambda scores, targets: scores - targets,
+    loss=half_squared_error,
+    quality=_half_square_of_target,
+    render=render_regression,
+)

@@ -1,0 +1,115 @@
+"""The rows a node computes on: numbers, grouped by data subject, part of them held out.
+
+What always holds: a row has a target; a subject is held out as a whole; which subjects are held out depends
+on the run's key and the subject alone, so it is the same in every task of the run, and nobody without the
+key can tell. Values that are NULL or not finite count as missing (NaN).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.domain.vector import Matrix, Vector
+
+Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """n rows of d features. Make one with `from_rows`, which leaves out the rows without a target.
+
+    features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal
+    for the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
+    """
+
+    features: Matrix
+    target: Vector
+    subjects: Codes
+    held_out: Mask
+
+    @classmethod
+    def from_rows(cls, features: Matrix, target: Vector, subjects: Codes, held_out: Mask) -> Table:
+        """Make a table of the rows whose target is there."""
+        there = np.isfinite(target)
+        table = cls(features, target, subjects, held_out)
+        return table if bool(there.all()) else table._where(there)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return int(self.target.size)
+
+    def training(self) -> Table:
+        """Return the rows of the subjects that are not held out."""
+        return self._where(~self.held_out) if self.held_out.any() else self
+
+    def validation(self) -> Table:
+        """Return the rows of the held-out subjects."""
+        return self._where(self.held_out)
+
+    def _where(self, mask: Mask) -> Table:
+        return Table(self.features[mask], self.target[mask], self.subjects[mask], self.held_out[mask])
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Rows by subject: `order` sorts the rows so that a subject's are adjacent, subject i's begin at
+    `starts[i]`.
+
+    order: (n,), None where each row is a subject of its own. starts, sizes: (s,).
+    """
+
+    order: Codes | None
+    starts: Codes
+    sizes: Codes
+
+    @property
+    def subjects(self) -> int:
+        """Number of subjects that have rows."""
+        return int(self.starts.size)
+
+    def mean(self, values: Vector) -> Vector:
+        """Return each subject's mean of a value a row; (n,) → (s,)."""
+        if self.order is None:
+            return values
+        means: Vector = np.add.reduceat(values[self.order], self.starts) / self.sizes
+        return means
+
+
+def group_by_subject(subjects: Codes) -> Grouping:
+    """Group rows by subject; codes that already rise with every row are recognised without sorting."""
+    if subjects.size == 0 or bool(np.all(subjects[1:] > subjects[:-1])):
+        every = np.arange(subjects.size, dtype=np.int64)
+        return Grouping(None, every, np.ones_like(every))
+    order = np.argsort(subjects, kind="stable").astype(np.int64)
+    ranked = subjects[order]
+    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1]))).astype(np.int64)
+    sizes = np.diff(np.append(starts, subjects.size)).astype(np.int64)
+    return Grouping(order, starts, sizes)
+
+
+def held_out(subject_keys: Sequence[bytes], fraction: float, run_seed_key: bytes) -> Mask:
+    """Choose the held-out subjects by a keyed hash (BLAKE2b) of each subject's key; shape (subjects,).
+
+    fraction: in [0, 1), the share held out on average. run_seed_key: 1 to 64 bytes, the same in every task
+    of a run. The choice of one subject does not depend on which others there are.
+    """
+    if not 0 <= fraction < 1:
+        raise ValueError("fraction must lie in [0, 1)")
+    if fraction == 0:
+        return np.zeros(len(subject_keys), dtype=np.bool_)
+    limit = int(fraction * 2.0**64)
+    keyed = hashlib.blake2b(key=run_seed_key, digest_size=8, person=b"held-out")
+
+    def chosen(key: bytes) -> bool:
+        digest = keyed.copy()
+        digest.update(key)
+        return int.from_bytes(digest.digest(), "big") < limit
+
+    return np.fromiter(map(chosen, subject_keys), dtype=np.bool_, count=len(subject_keys))

@@ -1,0 +1,172 @@
+"""How a run divides its privacy budget before it starts: statistics, training rounds, evaluations.
+
+What always holds: everything a dataset has spent before, and everything planned, composed together, stays
+within the budget by the accountant that the ledgers use; so a node's ledger refuses no round of a plan that
+was made from its own past. "Shares" are of the squared noise: for Gaussian releases the squares of 1/σ add
+up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
+
+STATISTICS_SHARE = 0.25
+"""Of what remains when a run starts, for its round 0."""
+
+EVALUATION_SHARE = 0.1
+"""Of what remains after round 0, for all evaluations of a run together."""
+
+LARGEST_ACCURACY_ERROR = 0.1
+"""Evaluations whose accuracy would have a larger standard error are left out."""
+
+SMALLEST_ACCURACY_ERROR = 0.005
+"""No budget is spent on noise in the accuracy below this."""
+
+EVALUATION_SENSITIVITY = math.sqrt(3.0) / 2.0
+"""L2 norm of what one subject adds to an evaluation: three coordinates in [-1/2, 1/2]."""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingPlan:
+    """The Poisson sampling of one round at one node: rate in (0, 1], steps ≥ 1."""
+
+    sampling_rate: float
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """What a run asks of its remaining budget.
+
+    evaluations: how many are wished for. held_out: the released (noisy) count of held-out subjects over all
+    nodes. nodes: how many nodes' noise adds up in a sum. privacy_per_round and noise_multiplier: the
+    workspace's options of these names, None where they are not given.
+    """
+
+    rounds: int
+    sampling: SamplingPlan
+    evaluations: int
+    held_out: float
+    nodes: int
+    privacy_per_round: float | None = None
+    noise_multiplier: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """Noise for every round, and for every evaluation where there are any.
+
+    evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why, in a sentence.
+    epsilon: the tight total at the end of the run, everything before it included.
+    """
+
+    noise_multiplier: float
+    evaluation_noise_multiplier: float | None
+    reason: str | None
+    epsilon: float
+
+
+def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) -> SamplingPlan:
+    """Turn batches and epochs into a rate and as many steps as see each subject `local_epochs` times."""
+    rate = min(1.0, batch_size / max(expected_subjects, 1.0))
+    return SamplingPlan(sampling_rate=rate, steps=max(1, math.ceil(local_epochs / rate)))
+
+
+def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechanism:
+    """Choose the noise of round 0: `STATISTICS_SHARE` of what remains after `already`.
+
+    Raises FederatedError (UF001) where nothing remains.
+    """
+    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
+    return Mechanism(whole / math.sqrt(STATISTICS_SHARE))
+
+
+def plan_training(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> TrainingPlan:
+    """Choose one noise multiplier for all rounds (and one for the evaluations) that spends the rest of the
+    budget.
+
+    budget: the workspace's total. already: everything released before, round 0 of this run included. Where
+    several rules set the multiplier, the largest wins. Raises FederatedError (UF001) where nothing remains.
+    """
+    evaluation, reason = _plan_evaluations(budget, already, request)
+    evaluations = [evaluation] * request.evaluations if evaluation is not None else []
+    rate, steps = request.sampling.sampling_rate, request.sampling.steps
+
+    def all_rounds(sigma: float) -> list[Mechanism]:
+        return [Mechanism(sigma, rate, steps * request.rounds)]
+
+    fixed = [*already, *evaluations]
+    sigma = max(
+        calibrate(all_rounds, budget, fixed),
+        _given_noise(request),
+        _noise_for_one_round(budget, request),
+    )
+    return TrainingPlan(
+        noise_multiplier=sigma,
+        evaluation_noise_multiplier=evaluation.noise_multiplier if evaluation is not None else None,
+        reason=reason,
+        epsilon=Accountant(budget.delta, fixed).epsilon(*all_rounds(sigma)),
+    )
+
+
+def _given_noise(request: TrainingRequest) -> float:
+    if request.noise_multiplier is None:
+        return 0.0
+    check_mechanism(Mechanism(request.noise_multiplier))
+    return request.noise_multiplier
+
+
+def _noise_for_one_round(budget: Budget, request: TrainingRequest) -> float:
+    """Return the noise under which one round alone costs `privacy_per_round`; 0 where that is not given."""
+    if request.privacy_per_round is None:
+        return 0.0
+    if request.privacy_per_round <= 0:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE, f"privacy_per_round must be positive, not {request.privacy_per_round}."
+        )
+    rate, steps = request.sampling.sampling_rate, request.sampling.steps
+    return calibrate(
+        lambda sigma: [Mechanism(sigma, rate, steps)], Budget(request.privacy_per_round, budget.delta)
+    )
+
+
+def accuracy_error(noise_multiplier: float, held_out: float, nodes: int) -> float:
+    """Return the standard error of a private accuracy figure over `held_out` subjects of `nodes` nodes, at
+    worst.
+
+    Two coordinates bear on it, each with noise of standard deviation σ · sensitivity from every node; to that
+    comes the sampling error of an accuracy of one half.
+    """
+    if held_out <= 0:
+        return math.inf
+    noise = math.sqrt(2.0 * nodes) * noise_multiplier * EVALUATION_SENSITIVITY / held_out
+    return math.hypot(noise, 0.5 / math.sqrt(held_out))
+
+
+def _plan_evaluations(
+    budget: Budget, already: Sequence[Mechanism], request: TrainingRequest
+) -> tuple[Mechanism | None, str | None]:
+    """Choose the noise of an evaluation, or say why none is made."""
+    if request.evaluations == 0:
+        return None, "No evaluation was asked for."
+    if request.held_out <= 0:
+        return None, "Loss and accuracy are not measured: no subject is held out."
+    whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
+    sigma = whole * math.sqrt(request.evaluations / EVALUATION_SHARE)
+    error = accuracy_error(sigma, request.held_out, request.nodes)
+    if error > LARGEST_ACCURACY_ERROR:
+        return None, (
+            f"Loss and accuracy are not measured: with about {request.held_out:.0f} held-out subjects and "
+            f"{request.evaluations} evaluations, privacy noise would give the accuracy a standard error of "
+            f"{error:.2g}; their budget goes to training."
+        )
+    enough = (
+        SMALLEST_ACCURACY_ERROR * request.held_out / (math.sqrt(2.0 * request.nodes) * EVALUATION_SENSITIVITY)
+    )
+    return Mechanism(max(sigma, enough)), None
