@@ -1,0 +1,249 @@
+"""`heliosdb up` and `down` on real clusters: what they make, what they keep, and that they leave nothing behind.
+
+The daemons are left out with --clusters-only: what is proved here is about clusters, ports, passwords and the
+life of the supervisor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from heliosdb.domain.errors import ErrorCode, edge
+
+pytestmark = pytest.mark.xdist_group("heliosdb_up")
+
+COMMAND = [sys.executable, "-m", "heliosdb.cli.main"]
+
+
+@dataclass
+class Up:
+    """A running `heliosdb up`, its directory and what it said when it was ready."""
+
+    process: subprocess.Popen[str]
+    directory: Path
+    facts: dict[str, Any]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(120)
+
+
+def up(directory: Path, *options: str) -> Up:
+    process = subprocess.Popen(
+        [*COMMAND, "up", "--clusters-only", "--nodes", "1", "--port", "0", "--dir", str(directory), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise AssertionError(process.communicate(timeout=60)[1])
+    return Up(process, directory, json.loads(line))
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=150)
+
+
+def servers_in(directory: Path) -> list[int]:
+    """The processes whose working directory lies under `directory`: postmasters and their children."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                place = (entry / "cwd").readlink()
+            except OSError:
+                continue
+            if place.is_relative_to(directory):
+                found.append(int(entry.name))
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true within 60 s"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    # Not tmp_path: as root, the clusters run as postgres, who may not enter pytest's directories.
+    base = Path(tempfile.mkdtemp(prefix="heliosdb-up-", dir="/tmp"))
+    base.chmod(0o755)
+    yield base / "installation"
+    if (base / "installation" / "state.json").exists():
+        assert run("down", "--dir", str(base / "installation")).returncode == 0
+    left = servers_in(base)
+    shutil.rmtree(base)
+    assert left == []
+
+
+def one(dsn: str, query: str) -> object:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(query.encode()).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_clusters_come_up_prepared_and_keep_their_state_over_a_restart(directory: Path) -> None:
+    first = up(directory)
+    coordinator, node = first.facts["coordinator"], first.facts["nodes"]["node_1"]
+
+    assert one(coordinator, "SELECT current_database()") == "heliosdb"
+    assert one(node["database"], "SELECT current_database()") == "node_1"
+    for dsn in (coordinator, node["database"]):
+        settings = "SELECT current_setting('fsync') || current_setting('data_checksums')"
+        assert one(dsn, settings) == "onon"
+        assert one(dsn, "SELECT count(*) FROM pg_extension WHERE extname = 'plpython3u'") == 1
+        memberships = (
+            "SELECT pg_has_role('heliosdb_daemon', 'federated_daemon', 'MEMBER')"
+            " AND pg_has_role('heliosdb_reader', 'federated_reader', 'MEMBER')"
+        )
+        assert one(dsn, memberships) is True
+        without_password = "SELECT count(*) FROM pg_authid WHERE rolname ~ '^heliosdb_' AND rolcanlogin AND rolpassword IS NULL"
+        assert one(dsn, without_password) == 2
+        rules = "SELECT array_agg(DISTINCT auth_method ORDER BY auth_method) FROM pg_hba_file_rules"
+        assert one(dsn, rules) == ["peer", "scram-sha-256"]
+    extension = "SELECT count(*) FROM pg_extension WHERE extname = 'heliosdb_federated_learning'"
+    assert one(node["database"], extension) == 1
+    assert one(coordinator, extension) == 0
+
+    assert node["endpoint"].startswith("https://localhost:")
+    assert Path(node["certificate"]).read_text().startswith("-----BEGIN CERTIFICATE-----")
+
+    with psycopg.connect(node["database"]) as connection:
+        connection.execute("CREATE TABLE patients AS SELECT 55 AS age")
+    assert first.stop() == 0
+    assert servers_in(directory) == []
+
+    second = up(directory)
+    assert second.facts == first.facts
+    assert one(node["database"], "SELECT age FROM patients") == 55
+    assert second.stop(signal.SIGINT) == 0
+
+
+def test_a_wrong_password_and_a_local_stranger_are_refused(directory: Path) -> None:
+    running = up(directory)
+    dsn = running.facts["coordinator"]
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(dsn, password="wrong")
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(dsn, user="heliosdb_daemon", password="")
+    run_directory = directory / "run"
+    assert run_directory.stat().st_mode & 0o077 == 0
+    assert running.stop() == 0
+
+
+def test_daemon_roles_log_in_over_the_socket_without_a_password(directory: Path) -> None:
+    running = up(directory)
+    port = psycopg.conninfo.conninfo_to_dict(running.facts["nodes"]["node_1"]["database"])["port"]
+    for role in ("heliosdb_daemon", "heliosdb_reader"):
+        dsn = f"host={directory / 'run'} port={port} user={role} dbname=node_1"
+        assert one(dsn, "SELECT current_user") == role
+    assert running.stop() == 0
+
+
+def test_a_second_up_is_told_that_it_is_up_and_disturbs_nothing(directory: Path) -> None:
+    running = up(directory)
+    second = run("up", "--clusters-only", "--dir", str(directory))
+    assert second.returncode == edge(ErrorCode.WRONG_STATE).exit_code
+    assert "is already up" in second.stderr
+    assert second.stdout == ""
+    assert one(running.facts["coordinator"], "SELECT 1") == 1
+    assert running.stop() == 0
+
+
+def test_down_stops_a_running_installation_and_is_content_with_a_stopped_one(directory: Path) -> None:
+    running = up(directory)
+    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
+    assert running.process.wait(60) == 0
+    assert servers_in(directory) == []
+    assert not (directory / "up.pid").exists()
+    again = run("down", "--dir", str(directory))
+    assert (again.returncode, again.stderr) == (0, "nothing was running\n")
+
+
+def test_down_stops_what_a_killed_supervisor_left_running(directory: Path) -> None:
+    running = up(directory)
+    assert running.stop(signal.SIGKILL) == -9
+    assert servers_in(directory) != []
+    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
+    assert servers_in(directory) == []
+
+
+def test_up_cleans_up_after_a_killed_supervisor_and_keeps_its_data(directory: Path) -> None:
+    running = up(directory)
+    with psycopg.connect(running.facts["coordinator"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    assert running.stop(signal.SIGKILL) == -9
+    again = up(directory)
+    assert one(again.facts["coordinator"], "SELECT one FROM kept") == 1
+    assert again.stop() == 0
+
+
+def test_nodes_can_be_added_later(directory: Path) -> None:
+    small = up(directory)
+    assert small.stop() == 0
+    large = up(directory, "--nodes", "2")
+    assert large.facts["coordinator"] == small.facts["coordinator"]
+    assert large.facts["nodes"]["node_1"] == small.facts["nodes"]["node_1"]
+    assert one(large.facts["nodes"]["node_2"]["database"], "SELECT current_database()") == "node_2"
+    assert large.stop() == 0
+
+
+def test_a_signal_while_it_comes_up_leaves_nothing_behind(directory: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "up", "--clusters-only", "--nodes", "1", "--port", "0", "--dir", str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((directory / "coordinator").exists)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=120)
+    assert (process.returncode, out) == (0, "")
+    assert servers_in(directory) == []
+
+
+def test_a_long_directory_name_works_and_its_sockets_are_private(directory: Path) -> None:
+    deep = directory / ("a-rather-long-name-for-a-directory/" * 3)
+    running = up(deep)
+    try:
+        assert one(running.facts["coordinator"], "SELECT 1") == 1
+        place = Path(
+            str(one(running.facts["coordinator"], "SELECT current_setting('unix_socket_directories')"))
+        )
+        assert place.parent == Path("/tmp")
+        assert place.stat().st_mode & 0o077 == 0
+    finally:
+        assert running.stop() == 0
+    shutil.rmtree(place)
+
+
+def test_a_closed_parent_directory_matters_only_where_the_clusters_run_as_another_user(
+    directory: Path,
+) -> None:
+    closed = directory.parent / "closed"
+    closed.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        ended = run("up", "--clusters-only", "--port", "0", "--dir", str(closed / "installation"))
+        assert ended.returncode == edge(ErrorCode.PRIVILEGE).exit_code
+        assert f'may not enter "{closed}"' in ended.stderr
+    else:
+        assert up(closed / "installation").stop() == 0

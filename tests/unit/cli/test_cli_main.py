@@ -1,0 +1,67 @@
+"""The command line: its commands, how errors look, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heliosdb.domain.errors import ErrorCode, edge
+
+
+def heliosdb(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "heliosdb.cli.main", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_names_every_command_and_hides_what_is_for_tests() -> None:
+    shown = heliosdb("--help").stdout
+    for command in ("up", "down", "proxy", "coordinator", "node", "certificates", "demo"):
+        assert f" {command} " in shown
+    assert "clusters-only" not in heliosdb("up", "--help").stdout
+
+
+def test_help_imports_none_of_the_heavy_libraries() -> None:
+    script = (
+        "import sys, heliosdb.cli.main\n"
+        "heavy = {'numpy', 'grpc', 'psycopg', 'cryptography', 'asyncio', 'pydantic'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "[]\n"
+
+
+def test_an_error_goes_to_stderr_and_its_code_decides_the_exit_status(tmp_path: Path) -> None:
+    ended = heliosdb("down", "--dir", str(tmp_path))
+    assert ended.returncode == edge(ErrorCode.UNDEFINED_OBJECT).exit_code
+    assert ended.stdout == ""
+    assert ended.stderr.splitlines() == [
+        f'ERROR:  42704: there is no installation in "{tmp_path}"',
+        "HINT:  Name it with --dir.",
+    ]
+
+
+@pytest.mark.parametrize("command", ["proxy", "coordinator", "node"])
+def test_a_configuration_file_that_is_not_there_is_an_error_without_a_traceback(
+    tmp_path: Path, command: str
+) -> None:
+    ended = heliosdb(command, "--config", str(tmp_path / "absent.toml"))
+    assert ended.returncode == edge(ErrorCode.INVALID_VALUE).exit_code
+    assert ended.stderr.startswith("ERROR:  22023: ")
+    assert "Traceback" not in ended.stderr
+
+
+def test_certificates_are_made_for_every_name(tmp_path: Path) -> None:
+    ended = heliosdb("certificates", "--dir", str(tmp_path), "--name", "coordinator", "--name", "hospital_a")
+    assert ended.returncode == 0
+    made = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert made == {
+        "ca/ca.pem",
+        "ca/ca.key",
+        "coordinator.pem",
+        "coordinator.key",
+        "hospital_a.pem",
+        "hospital_a.key",
+    }
