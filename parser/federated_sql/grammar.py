@@ -1,7 +1,7 @@
 """From text to `Command`: one rule per statement, found by its leading keywords.
 
-What always holds: `parse` takes exactly one statement and returns one command or raises a `FederatedError`; the
-same table of leading keywords tells the proxy which statements are ours.
+What always holds: `parse` takes exactly one statement and returns one command or raises a `FederatedError`;
+the same table of leading keywords tells the proxy which statements are ours.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from federated_sql.statements import (
 )
 from federated_sql.values import parse_options
 
+MAX_STATEMENT_TOKENS = 20_000
+"""Most tokens of one statement: some thousand options and features."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -47,8 +50,8 @@ class Rule:
 def parse(text: str) -> Command:
     """Return the command that `text`, one statement with or without a trailing semicolon, asks for.
 
-    Raises FederatedError: 42601 with a position for what the language does not know, 42602 for a name that cannot
-    be one, 54000 for a text over 1 MiB.
+    Raises FederatedError: 42601 with a position for what the language does not know, 42602 for a name that
+    cannot be one, 54000 for a text over 1 MiB.
     """
     cursor = Cursor(text, _single_statement(text))
     rule = leading_rule(cursor.tokens)
@@ -65,7 +68,7 @@ def parse(text: str) -> Command:
 
 
 def _single_statement(text: str) -> Sequence[Token]:
-    tokens = scan(text)
+    tokens = scan(text, MAX_STATEMENT_TOKENS)
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     for token in tokens:
@@ -356,6 +359,6 @@ RULES["create", "or", "replace", "federated", "aggregation", "function"] = RULES
 ]
 _LONGEST_KEY = max(map(len, RULES))
 
-# In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table; behind
-# any other verb of ours the word FEDERATED is a syntax error.
+# In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table;
+# behind any other verb of ours the word FEDERATED is a syntax error.
 _CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"}

@@ -1,7 +1,7 @@
 """Tokens of the language: PostgreSQL's, seen through the few distinctions the language makes.
 
-What always holds: `text[token.start:token.end] == token.text`; comments are gone; a token's value is decoded only
-when somebody asks for it.
+What always holds: `text[token.start:token.end] == token.text`; comments are gone; a token's value is decoded
+only when somebody asks for it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Kind(Enum):
 class Token(NamedTuple):
     """A token with its place (0-based characters, end exclusive) and its text as typed.
 
-    `word` is the folded spelling of an unquoted word, else empty; `reserved` words are no names unless quoted.
+    `word` is the folded spelling of an unquoted word, else empty; `reserved` words are no names unless
+    quoted.
     """
 
     kind: Kind
@@ -66,24 +67,30 @@ def fold(identifier: str) -> str:
     return identifier.lower() if identifier.isascii() else identifier.translate(_UPPER_TO_LOWER)
 
 
-def scan(text: str) -> list[Token]:
-    """Return the tokens of `text` without its comments; raise 42601 with a position, or 54000 if it is too long."""
+def scan(text: str, most: int | None = None) -> list[Token]:
+    """Return the tokens of `text` without comments; raise 42601 with a position, 54000 if it is too long.
+
+    most: more tokens than this, comments included, are refused (54000).
+    """
     raw = scan_raw(text)
+    if most is not None and len(raw) > most:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"a federated statement may not have more than {most} tokens"
+        )
     tokens: list[Token] = []
-    index = 0
-    while index < len(raw):
-        start, last, name, keyword = raw[index]
-        index += 1
-        if name in _COMMENTS:
+    symbol = Kind.SYMBOL
+    taken = 0
+    for index, (start, last, name, keyword) in enumerate(raw):
+        if name in _COMMENTS or index < taken:
             continue
-        if name in _UNICODE and (escape_end := _uescape_end(raw, index)):
-            index = escape_end
-            last = raw[index - 1].end
-        spelled = text[start : last + 1]
         if name.startswith("ASCII_"):
-            tokens.append(Token(Kind.SYMBOL, start, last + 1, spelled))
+            tokens.append(Token(symbol, start, last + 1, text[start : last + 1]))
+        elif name in _UNICODE and (escape_end := _uescape_end(raw, index + 1)):
+            taken = escape_end
+            end = raw[escape_end - 1].end + 1
+            tokens.append(_classify(text[start:end], start, end, name, keyword))
         else:
-            tokens.append(_classify(spelled, start, last + 1, name, keyword))
+            tokens.append(_classify(text[start : last + 1], start, last + 1, name, keyword))
     return tokens
 
 

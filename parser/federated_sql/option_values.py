@@ -1,24 +1,25 @@
 """One option's value: its type, what is allowed, and its canonical form.
 
-What always holds: a canonical value survives JSON unchanged, numbers are finite, and a refused value is named in
-the error together with the option and what is allowed.
+What always holds: a canonical value survives JSON unchanged, numbers are finite, and a refused value is
+named in the error together with the option and what is allowed.
 """
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Union
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.statements import Option, OptionValue
 
-OptionJson = Union[None, bool, int, float, str, list["OptionJson"], dict[str, "OptionJson"]]
+OptionJson: TypeAlias = bool | int | float | str | list["OptionJson"] | dict[str, "OptionJson"] | None
 
 MAX_TEXT = 65_536
 """Longest text option, in characters: room for a chain of certificates."""
@@ -43,9 +44,10 @@ class OptionType(Enum):
 class OptionSpec:
     """One row of the option table.
 
-    default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive, above
-    and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None: every allowed
-    value has its effect; else only these do. custom: what a value that is none of the choices may name.
+    default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive,
+    above and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None:
+    every allowed value has its effect; else only these do. custom: what a value that is none of the choices
+    may name.
     """
 
     name: str
@@ -95,7 +97,7 @@ def describe_allowed(spec: OptionSpec) -> str:
 
 
 def canonical(spec: OptionSpec, option: Option) -> OptionJson:
-    """Return the option's value in its canonical form, or raise 22023 naming option, value and what is allowed."""
+    """Return the option's canonical value; raise 22023 naming the option, the value and what is allowed."""
     try:
         value = _CONVERTERS[spec.type](spec, option.value)
     except FederatedError as error:
@@ -150,6 +152,7 @@ def _number(spec: OptionSpec, value: object) -> float:
     return number
 
 
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 _BOOLEANS = {"true": True, "on": True, "false": False, "off": False}
 
 
@@ -164,7 +167,7 @@ def _boolean(_spec: OptionSpec, value: object) -> bool:
 def _text(_spec: OptionSpec, value: object) -> str:
     if not isinstance(value, str):
         raise ValueError
-    _require(bool(value.strip()) and len(value) <= MAX_TEXT)
+    _require(bool(value.strip()) and len(value) <= MAX_TEXT and _NOT_STORABLE.search(value) is None)
     return value
 
 
@@ -186,8 +189,6 @@ def _choice(spec: OptionSpec, value: object) -> OptionJson:
 
 def _nearest(spec: OptionSpec, text: str) -> bool:
     """Whether `text` looks like a misspelt choice; a custom function would rather be named otherwise."""
-    import difflib
-
     return bool(difflib.get_close_matches(text.lower(), list(map(str, spec.choices)), 1, 0.8))
 
 

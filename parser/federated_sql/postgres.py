@@ -1,7 +1,8 @@
 """PostgreSQL's own scanner and grammar, through pglast: the only module that imports it.
 
 What always holds: offsets are 0-based characters of the text that was passed; time is linear in the text; a
-text too deep for the C parser's stack is refused before it gets there; nothing but `FederatedError` is raised.
+text too deep for the C parser's stack is refused before it gets there; nothing but `FederatedError` is
+raised.
 """
 
 from __future__ import annotations
@@ -28,12 +29,15 @@ stack, and takes the process with it, somewhere above 10,000 levels.
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _DOLLAR_TAG = re.compile(r"(?=\$([A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)\$)")
+_LONG_OPERATOR = re.compile(r"[~!@#^&|`?+\-*/%<>=]{64,}")
+_OPERATOR_WORK = 4_000_000
 _EXACT_WORK = 10_000_000
 
 
 def _load_parser() -> ModuleType:
-    # Inside a PostgreSQL backend the server exports functions of the same names (palloc, errstart, …); without
-    # DEEPBIND the library would call the server's instead of its own, of another version, and crash it.
+    # Inside a PostgreSQL backend the server exports functions of the same names (palloc, errstart, …);
+    # without DEEPBIND the library would call the server's instead of its own, of another version, and crash
+    # it.
     flags = sys.getdlopenflags()
     sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
     try:
@@ -55,8 +59,9 @@ class RawToken(NamedTuple):
 
 
 def scan_raw(text: str) -> Sequence[RawToken]:
-    """Return all tokens of `text`, comments included; raise 42601 with a position, or 54000 if it is too long."""
+    """Return all tokens of `text`, comments too; raise 42601 with a position, 54000 if it is too long."""
     check_size(text)
+    _check_operators(text)
     if text.isascii():
         return _scan(text, text)
     stand_in = ascii_stand_in(text)
@@ -65,7 +70,7 @@ def scan_raw(text: str) -> Sequence[RawToken]:
 
 def check_size(text: str) -> None:
     """Refuse (54000) a text that is too long or holds a zero byte; refuse (42601) one that is not Unicode."""
-    if len(text) > MAX_TEXT_BYTES or not text.isascii() and _utf8_length(text) > MAX_TEXT_BYTES:
+    if len(text) > MAX_TEXT_BYTES or (not text.isascii() and _utf8_length(text) > MAX_TEXT_BYTES):
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, f"a federated statement may not be longer than {MAX_TEXT_BYTES} bytes"
         )
@@ -74,6 +79,23 @@ def check_size(text: str) -> None:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, "a statement may not contain a zero byte", position=zero + 1
         )
+
+
+def _check_operators(text: str) -> None:
+    """Refuse (54000) long runs of operator characters, on which PostgreSQL's scanner takes quadratic time.
+
+    It matches the longest run, gives back all but what may be an operator or comes before a comment, and
+    begins again: seconds for 20 kB of plus signs.
+    """
+    work = 0
+    for match in _LONG_OPERATOR.finditer(text):
+        run = match[0]
+        head = run.partition("--")[0]
+        work += len(run) * run.count("/*") + len(head) * (head.count("+") + head.count("-"))
+        if work > _OPERATOR_WORK:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT, "operator or comment too long", position=match.start() + 1
+            )
 
 
 def _utf8_length(text: str) -> int:
@@ -86,10 +108,10 @@ def _utf8_length(text: str) -> int:
 def ascii_stand_in(text: str) -> str | None:
     """Return a text of the same length and the same token boundaries, in ASCII only.
 
-    pglast turns byte offsets into characters in time proportional to the number of non-ASCII characters, for each
-    token; a minute for 100 kB of them. To the scanner every non-ASCII character is a letter, so another letter does.
-    Only a dollar quote's tag is compared with another: None if one is not ASCII and the text is short enough to be
-    scanned as it is; a longer one is refused (54000).
+    pglast turns byte offsets into characters in time proportional to the number of non-ASCII characters, for
+    each token; a minute for 100 kB of them. To the scanner every non-ASCII character is a letter, so another
+    letter does. Only a dollar quote's tag is compared with another: None if one is not ASCII and the text is
+    short enough to be scanned as it is; a longer one is refused (54000).
     """
     if any(not tag.isascii() for tag in _DOLLAR_TAG.findall(text)):
         if len(_NOT_ASCII.findall(text)) * len(text) > _EXACT_WORK:
@@ -109,7 +131,7 @@ def _scan(text: str, original: str) -> Sequence[RawToken]:
 
 
 def parse_tree(text: str, tokens: int) -> tuple[Any, ...]:
-    """Return pglast's syntax tree of `text`, which holds `tokens` tokens (at most `MAX_PARSE_TOKENS`, else 54000)."""
+    """Return pglast's syntax tree of `text`, of `tokens` tokens; raise 54000 if they are too many."""
     if tokens > MAX_PARSE_TOKENS:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, f"an expression may not have more than {MAX_PARSE_TOKENS} tokens"

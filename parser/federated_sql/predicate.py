@@ -1,7 +1,7 @@
 """The predicate of a shared dataset: the user's own SQL expression, taken as text.
 
-What always holds: a predicate that passes is one expression of PostgreSQL's grammar; it closes no parenthesis,
-ends no statement and adds no clause, so that `WHERE (<predicate>)` means what it seems to mean.
+What always holds: a predicate that passes is one expression of PostgreSQL's grammar; it closes no
+parenthesis, ends no statement and adds no clause, so that `WHERE (<predicate>)` means what it seems to mean.
 """
 
 from __future__ import annotations

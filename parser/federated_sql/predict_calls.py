@@ -18,9 +18,12 @@ from federated_sql.postgres import ascii_stand_in, parse_tree
 FUNCTION = "federated_predict"
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
-_ITEM_ENDS = frozenset(
-    "from into where group having window order limit offset fetch for union intersect except on returning".split()
-)
+# fmt: off
+_ITEM_ENDS = frozenset({
+    "from", "into", "where", "group", "having", "window", "order", "limit", "offset", "fetch", "for",
+    "union", "intersect", "except", "on", "returning",
+})
+# fmt: on
 
 
 class Edit(NamedTuple):

@@ -5,9 +5,12 @@ What always holds: a place allows itself and what lies in it; what is not known 
 
 from __future__ import annotations
 
-_EU_MEMBERS = frozenset(
-    "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split()
-)
+# fmt: off
+_EU_MEMBERS = frozenset({
+    "AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU",
+    "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK",
+})
+# fmt: on
 _EEA_MEMBERS = _EU_MEMBERS | {"IS", "LI", "NO"}
 _GROUPS = {"EU": _EU_MEMBERS, "EEA": _EEA_MEMBERS | {"EU"}}
 

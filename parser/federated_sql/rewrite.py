@@ -1,8 +1,9 @@
-"""What the proxy changes in a query: FEDERATED statements become calls, predictions call the model's function.
+"""What the proxy changes in a query: FEDERATED statements become calls, predictions call the model's
+function.
 
 What always holds: all text outside the changed places is kept character by character; nothing inside strings,
-comments, dollar quotes and function bodies is looked at; on any doubt the text is left as it is; the number and
-the order of statements stay.
+comments, dollar quotes and function bodies is looked at; on any doubt the text is left as it is; the number
+and the order of statements stay.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from federated_sql.predict_calls import Edit, grammar_tree, predict_edits
 
 _DOLLAR_NUMBER = re.compile(r"\$federated(\d*)")
 _MARK = b"federated"
+_OURS = re.compile(r"(?i)federated(?:_predict|(?![\w$]))")
 
 
 @dataclass(frozen=True, slots=True)
 class Rewrite:
     """A changed query: its new text, one tag per statement (None: not ours), and the way back for positions.
 
-    starts: 0-based offset of each statement in the original. edits: in original coordinates, ascending, disjoint.
+    starts: 0-based offset of each statement in the original. edits: in original coordinates, ascending,
+    disjoint.
     """
 
     text: str
@@ -34,7 +37,7 @@ class Rewrite:
     edits: tuple[Edit, ...]
 
     def original_position(self, position: int) -> int:
-        """Map a 1-based character position in the new text to the user's text; inside a change: to its start."""
+        """Map a 1-based position in the new text to the user's text; inside a change: to its start."""
         shift = 0
         for edit in self.edits:
             begin = edit.start + shift
@@ -57,6 +60,8 @@ def may_concern(raw: bytes) -> bool:
 
 def rewrite(text: str) -> Rewrite | None:
     """Return the changed query, None where nothing is ours or anything is in doubt."""
+    if _OURS.search(text) is None:
+        return None
     try:
         tokens = scan(text)
     except FederatedError:

@@ -86,7 +86,7 @@ def _parse_word(cursor: Cursor, token: Token) -> str | bool:
 
 
 def _number(token: Token) -> int | float:
-    """Integers stay integers, whatever their size in PostgreSQL; anything with a point or exponent is a float."""
+    """Integers stay integers, whatever their size; anything with a point or an exponent is a float."""
     text = token.text
     if len(text) <= _LONGEST_NUMBER:
         if _INTEGER.fullmatch(text):

@@ -1,0 +1,451 @@
+"""The options of the language, in one table: name, type, default, range, meaning, and what of it is built.
+
+What always holds: `OPTIONS` is the only place that knows an option's name, default and range; reference
+documents are generated from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from federated_sql.option_values import OptionSpec, OptionType
+
+
+class OptionKind(Enum):
+    """What an option list belongs to; TRAINING is the part of MODEL that one run may override."""
+
+    WORKSPACE = "workspace"
+    NODE = "node"
+    DATASET = "dataset"
+    MODEL = "model"
+    TRAINING = "training"
+
+
+_INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
+_TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
+_DAY = 86_400
+_COMPRESSION = OptionSpec(
+    "compression", _CHOICE, "none", "of updates", choices=("none", "zstd", "lz4"), built_values=("none",)
+)
+_QUANTIZATION = OptionSpec(
+    "quantization", _INT, None, "bits of an update's values", choices=(8, 16, 32), built=False
+)
+
+_WORKSPACE = (
+    OptionSpec(
+        "privacy_budget",
+        _NUM,
+        None,
+        "total ε that any record of any node may spend in this workspace; none: no differential privacy",
+        above=0,
+    ),
+    OptionSpec("delta", _NUM, 1e-5, "δ of the total", above=0, below=0.1),
+    OptionSpec(
+        "privacy_per_round",
+        _NUM,
+        None,
+        "ε that one round may spend at most",
+        derived="privacy_budget ÷ rounds",
+        above=0,
+    ),
+    OptionSpec(
+        "noise_multiplier",
+        _NUM,
+        None,
+        "σ, relative to the clipping threshold; with a budget the stricter of the two rules",
+        derived="from privacy_budget and delta",
+        above=0,
+        maximum=1e6,
+    ),
+    OptionSpec(
+        "noise_mechanism",
+        _CHOICE,
+        "gaussian",
+        "the noise's distribution",
+        choices=("gaussian", "laplacian"),
+        built_values=("gaussian",),
+    ),
+    OptionSpec(
+        "clipping_threshold",
+        _NUM,
+        1.0,
+        "norm to which a record's contribution is clipped",
+        above=0,
+        maximum=1e6,
+    ),
+    OptionSpec("adaptive_clipping", _BOOL, False, "follow a quantile of the norms", built_values=(False,)),
+    OptionSpec(
+        "trust_model",
+        _CHOICE,
+        "local",
+        "who adds the noise: every node all of it, every node a share, or the coordinator",
+        choices=("local", "distributed", "central"),
+        built_values=("local",),
+    ),
+    OptionSpec(
+        "subjects_overlap",
+        _BOOL,
+        False,
+        "whether one data subject may be in several nodes: ε is then the nodes' sum, not their maximum",
+        built_values=(False,),
+    ),
+    OptionSpec("min_nodes", _INT, 2, "nodes that a run needs to start", minimum=1, maximum=10_000),
+    OptionSpec("max_nodes", _INT, 100, "nodes that may be registered", minimum=1, maximum=10_000),
+    OptionSpec(
+        "min_nodes_per_round",
+        _INT,
+        None,
+        "updates that a round needs to count",
+        derived="min_nodes",
+        minimum=1,
+        maximum=10_000,
+    ),
+    OptionSpec("round_timeout", _INT, 300, "seconds after which a round ends", minimum=1, maximum=_DAY),
+    OptionSpec(
+        "stragglers_timeout",
+        _INT,
+        None,
+        "seconds after which a slow node is dropped from its round",
+        derived="round_timeout",
+        minimum=1,
+        maximum=_DAY,
+    ),
+    OptionSpec(
+        "node_selection",
+        OptionType.POLICY,
+        "all",
+        "who takes part in a round",
+        choices=("all", "random(k)", "most_data(k)", "best_performance(k)"),
+        built_values=("all",),
+    ),
+    OptionSpec(
+        "aggregation_batch_size",
+        _INT,
+        0,
+        "combine every N updates as they arrive; 0: all at once",
+        minimum=0,
+        maximum=10_000,
+        built_values=(0,),
+    ),
+    OptionSpec("async_aggregation", _BOOL, False, "buffered asynchronous rounds", built_values=(False,)),
+    OptionSpec(
+        "communication_protocol",
+        _CHOICE,
+        "grpc",
+        "how the coordinator speaks to nodes",
+        choices=("grpc", "https"),
+        built_values=("grpc",),
+    ),
+    OptionSpec("batch_communication", _BOOL, True, "one exchange for all of a task", built_values=(True,)),
+    OptionSpec("tcp_nodelay", _BOOL, True, "send small messages at once", built_values=(True,)),
+    OptionSpec(
+        "keepalive_interval",
+        _INT,
+        30,
+        "seconds between signs of life on an idle connection",
+        minimum=1,
+        maximum=3_600,
+        built_values=(30,),
+    ),
+    OptionSpec("auto_reconnect", _BOOL, True, "dial a lost node again", built_values=(True,)),
+    OptionSpec(
+        "reconnect_interval",
+        _INT,
+        10,
+        "seconds between two attempts",
+        minimum=1,
+        maximum=3_600,
+        built_values=(10,),
+    ),
+    OptionSpec(
+        "tls_version",
+        _CHOICE,
+        "1.3",
+        "lowest version that is spoken",
+        choices=("1.3", "1.2"),
+        built_values=("1.3",),
+    ),
+    OptionSpec(
+        "certificate_validation", _BOOL, True, "whether a peer's certificate is checked", built_values=(True,)
+    ),
+    OptionSpec(
+        "encryption", _CHOICE, "AES-256-GCM", "cipher of updates and parameters", choices=("AES-256-GCM",)
+    ),
+    _COMPRESSION,
+    OptionSpec("compression_level", _INT, 3, "effort of the compression", minimum=1, maximum=22, built=False),
+    _QUANTIZATION,
+    OptionSpec(
+        "compliance_mode",
+        _CHOICE,
+        "none",
+        "what is enforced and what the compliance check reports on",
+        choices=("none", "HIPAA", "GDPR", "BOTH"),
+        built_values=("none", "HIPAA"),
+    ),
+    OptionSpec(
+        "data_residency", _TEXT, None, "place in which the nodes' data must lie, for instance EU or US-EAST"
+    ),
+    OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
+    OptionSpec(
+        "retention_days", _INT, 2555, "days the audit log is kept", minimum=1, maximum=36_500, built=False
+    ),
+)
+
+_NODE = (
+    OptionSpec("endpoint", OptionType.URL, None, "where the node answers: https://host:port"),
+    OptionSpec("backup_endpoint", OptionType.URL, None, "where else it answers", built=False),
+    OptionSpec("certificate", _TEXT, None, "the node's certificate: path or PEM text"),
+    OptionSpec("private_key", _TEXT, None, "path on the node", built=False),
+    OptionSpec("ca_bundle", _TEXT, None, "path on the node or PEM text", built=False),
+    OptionSpec("data_residency", _TEXT, None, "where the node's data lie"),
+    OptionSpec("dataset_size", _INT, None, "rows, as declared", minimum=0, maximum=10**15),
+    OptionSpec("dataset", _TEXT, None, "name of the shared dataset"),
+    OptionSpec(
+        "max_memory_gb", _NUM, None, "memory of a training process", above=0, maximum=1e5, built=False
+    ),
+    OptionSpec(
+        "max_cpu_cores", _INT, None, "cores of a training process", minimum=1, maximum=10_000, built=False
+    ),
+    OptionSpec("max_bandwidth_mbps", _NUM, None, "megabits a second", above=0, maximum=1e6, built=False),
+    OptionSpec("contact", _TEXT, None, "whom to ask about the node"),
+    OptionSpec("sla_tier", _TEXT, None, "agreed level of service", built=False),
+    OptionSpec("aggregator", _TEXT, None, "name of the node that aggregates for this one", built=False),
+)
+
+_DATASET = (
+    OptionSpec("subject", _TEXT, None, "column that names the data subject; none: every row is one"),
+    OptionSpec(
+        "erasure",
+        _CHOICE,
+        "suppress",
+        "what becomes of an erased subject's rows",
+        choices=("suppress", "delete"),
+        built=False,
+    ),
+    OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
+    OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
+    OptionSpec("min_rows", _INT, 20, "with fewer rows there is no answer", minimum=1, maximum=10**9),
+    OptionSpec(
+        "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
+    ),
+)
+
+_DEFINITION = (
+    OptionSpec(
+        "algorithm",
+        _CHOICE,
+        "logistic_regression",
+        "what is trained",
+        choices=(
+            "logistic_regression",
+            "linear_regression",
+            "neural_network",
+            "random_forest",
+            "cnn",
+            "lstm",
+            "transformer",
+        ),
+        built_values=("logistic_regression", "linear_regression"),
+    ),
+    OptionSpec(
+        "features", OptionType.TEXT_ARRAY, None, "columns of the dataset that the model reads", maximum=1_600
+    ),
+    OptionSpec("target", _TEXT, None, "column that the model predicts"),
+    OptionSpec(
+        "dataset",
+        _TEXT,
+        None,
+        "name of the shared dataset",
+        derived="the node's only one that has all columns",
+    ),
+    OptionSpec(
+        "layers",
+        OptionType.INTEGER_ARRAY,
+        [64, 32, 1],
+        "units of a neural network's layers",
+        minimum=1,
+        maximum=65_536,
+        built=False,
+    ),
+    OptionSpec(
+        "activation",
+        _CHOICE,
+        "relu",
+        "of hidden layers",
+        choices=("relu", "tanh", "sigmoid", "gelu"),
+        built=False,
+    ),
+    OptionSpec(
+        "output_activation",
+        _CHOICE,
+        "sigmoid",
+        "of the last layer",
+        choices=("sigmoid", "softmax", "linear"),
+        built=False,
+    ),
+)
+
+_TRAINING = (
+    OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, built=False),
+    OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, built=False),
+    OptionSpec("bins", _INT, 64, "bins of a feature's histogram", minimum=2, maximum=65_536, built=False),
+    OptionSpec("rounds", _INT, 50, "training rounds", minimum=1, maximum=100_000),
+    OptionSpec("local_epochs", _INT, 1, "passes over a node's rows in a round", minimum=1, maximum=10_000),
+    OptionSpec("batch_size", _INT, 32, "rows of a local step", minimum=1, maximum=1_000_000),
+    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", above=0, maximum=1_000),
+    OptionSpec(
+        "optimizer",
+        _CHOICE,
+        "sgd",
+        "of local training",
+        choices=("sgd", "momentum", "adam", "newton"),
+        built_values=("sgd",),
+    ),
+    OptionSpec(
+        "aggregation",
+        _CHOICE,
+        "fedavg",
+        "how updates are combined: a strategy or a custom aggregation function",
+        choices=(
+            "fedavg",
+            "weighted",
+            "fedprox",
+            "fedadam",
+            "fedyogi",
+            "fedadagrad",
+            "fedopt",
+            "median",
+            "trimmed_mean",
+            "krum",
+            "multi_krum",
+            "bulyan",
+            "fltrust",
+            "geometric_median",
+        ),
+        built_values=("fedavg",),
+        custom="a custom aggregation function",
+    ),
+    OptionSpec("weighted_aggregation", _BOOL, True, "weight updates by rows", built_values=(True,)),
+    OptionSpec("proximal_term", _NUM, None, "μ of fedprox", minimum=0, maximum=1e6, built=False),
+    OptionSpec(
+        "server_learning_rate", _NUM, None, "of the server's optimizer", above=0, maximum=1_000, built=False
+    ),
+    OptionSpec("beta1", _NUM, None, "first moment's decay", minimum=0, below=1, built=False),
+    OptionSpec("beta2", _NUM, None, "second moment's decay", minimum=0, below=1, built=False),
+    OptionSpec("tau", _NUM, None, "adaptivity of the server's optimizer", above=0, maximum=1, built=False),
+    OptionSpec("trim_ratio", _NUM, None, "fraction cut at either end", minimum=0, below=0.5, built=False),
+    OptionSpec(
+        "byzantine_nodes", _INT, None, "hostile nodes to withstand", minimum=0, maximum=10_000, built=False
+    ),
+    OptionSpec(
+        "robust_groups",
+        _INT,
+        None,
+        "groups of nodes whose sums a robust rule sees",
+        minimum=2,
+        maximum=1_000,
+        built=False,
+    ),
+    OptionSpec(
+        "adaptive_learning",
+        _BOOL,
+        False,
+        "a learning rate for each node from its progress",
+        built_values=(False,),
+    ),
+    OptionSpec(
+        "convergence_threshold",
+        _NUM,
+        0.001,
+        "change of the loss below which a run ends",
+        minimum=0,
+        maximum=1e6,
+    ),
+    OptionSpec(
+        "early_stopping_rounds",
+        _INT,
+        10,
+        "rounds without improvement after which a run ends",
+        minimum=1,
+        maximum=100_000,
+    ),
+    OptionSpec("target_accuracy", _NUM, None, "accuracy at which a run ends", above=0, maximum=1),
+    OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, below=1),
+    OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
+    _COMPRESSION,
+    _QUANTIZATION,
+    OptionSpec(
+        "gradient_sparsification",
+        _NUM,
+        0.0,
+        "fraction of an update that is not sent",
+        minimum=0,
+        maximum=0.99,
+        built_values=(0.0,),
+    ),
+    OptionSpec(
+        "top_k", _INT, None, "values of an update that are sent", minimum=1, maximum=10**9, built=False
+    ),
+    OptionSpec(
+        "secure_aggregation", _BOOL, False, "the coordinator sees only sums of updates", built_values=(False,)
+    ),
+    OptionSpec(
+        "aggregation_protocol", _CHOICE, "shamir", "of secure aggregation", choices=("shamir",), built=False
+    ),
+    OptionSpec(
+        "threshold",
+        _INT,
+        None,
+        "nodes that can open a sum together",
+        derived="⌈2n/3⌉",
+        minimum=2,
+        maximum=10_000,
+        built=False,
+    ),
+    OptionSpec("transfer_from", _TEXT, None, "model[@tag] whose parameters the run begins with", built=False),
+    OptionSpec(
+        "freeze_layers", _INT, None, "layers that stay as they were", minimum=0, maximum=1_000, built=False
+    ),
+    OptionSpec(
+        "personalization",
+        _CHOICE,
+        "none",
+        "whether a node keeps its own last layers",
+        choices=("none", "fine_tune"),
+        built_values=("none",),
+    ),
+    OptionSpec(
+        "seed",
+        _INT,
+        None,
+        "of everything drawn but noise",
+        derived="the run's id",
+        minimum=0,
+        maximum=2**63 - 1,
+    ),
+    OptionSpec(
+        "feature_ranges",
+        OptionType.RANGES,
+        None,
+        """lower and upper bound of columns, as '{"age": [0, 120]}': values outside are clipped, and the """
+        "private statistics of round 0 become bounded sums",
+        maximum=1_601,
+    ),
+)
+
+
+def _table(specs: Sequence[OptionSpec]) -> dict[str, OptionSpec]:
+    table = {spec.name: spec for spec in specs}
+    if len(table) != len(specs):
+        raise AssertionError("an option is listed twice")
+    return table
+
+
+OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
+    OptionKind.WORKSPACE: _table(_WORKSPACE),
+    OptionKind.NODE: _table(_NODE),
+    OptionKind.DATASET: _table(_DATASET),
+    OptionKind.MODEL: _table((*_DEFINITION, *_TRAINING)),
+    OptionKind.TRAINING: _table(_TRAINING),
+}
