@@ -117,8 +117,9 @@ class Session:
 
     @property
     def may_add_error(self) -> bool:
-        """Whether an ErrorResponse of the proxy's own would be understood and is not said already."""
-        return self._server.at_boundary and self._server.last_kind != ERROR and not self.terminated
+        """Whether the server's end is unexpected, unexplained, and can be explained to the client."""
+        expected = self.terminated or self._client.blind or self._server.last_kind == ERROR
+        return self._server.at_boundary and not expected
 
     # Client to server
 

@@ -189,6 +189,11 @@ class MessageStream:
         """Whether everything passed on so far ends with a whole message."""
         return not self._pass and not self._blind
 
+    @property
+    def blind(self) -> bool:
+        """Whether bytes came that cannot be framed."""
+        return self._blind
+
     def feed(self, data: bytes) -> list[bytes]:
         """Take what arrived, return what may go on (pieces, in order)."""
         if self._blind:

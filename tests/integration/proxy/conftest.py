@@ -1,4 +1,4 @@
-"""A real PostgreSQL cluster, proxies in front of it, and a client that sees every byte."""
+"""Fixtures of the proxy's tests: a cluster for all of them, proxies and raw connections for each."""
 
 from __future__ import annotations
 
@@ -8,112 +8,31 @@ import os
 import pwd
 import shutil
 import socket
-import struct
 import subprocess
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import psycopg
 import pytest
 import uvloop
+from proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    HBA,
+    SCHEMA,
+    Cluster,
+    RunningProxy,
+    Wire,
+    as_postgres,
+    binary,
+    eventually,
+    free_port,
+    start_proxy,
+)
 
-from heliosdb.proxy.config import ProxyConfig, Upstream
-from heliosdb.proxy.rewriting import federated_rewriter
-from heliosdb.proxy.server import Proxy
-from heliosdb.proxy.wire import build_message, build_startup
-
-DEADLINE_S = 30.0
-DATABASE = "scratch"
-
-HBA = """
-local all all trust
-host all scram_user 127.0.0.1/32 scram-sha-256
-host all md5_user 127.0.0.1/32 md5
-host all password_user 127.0.0.1/32 password
-host all all 127.0.0.1/32 trust
-"""
-
-# What stands for the extension: it remembers what it was given and fails as the extension fails.
-SCHEMA = """
-CREATE SCHEMA federated;
-CREATE TABLE federated.given (id int GENERATED ALWAYS AS IDENTITY, statement text);
-CREATE PROCEDURE federated.execute(statement text) LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO federated.given (statement) VALUES ($1);
-    IF $1 LIKE '%notice_me%' THEN
-        RAISE NOTICE 'noticed';
-    END IF;
-    IF $1 LIKE '%fail_here%' THEN
-        RAISE EXCEPTION USING ERRCODE = '22023', MESSAGE = 'this cannot be', HINT = 'Try again.',
-            COLUMN = 'position=' || strpos($1, 'fail_here'), DATATYPE = 'federated_sql';
-    END IF;
-END $$;
-SET password_encryption = 'md5';
-CREATE ROLE md5_user LOGIN PASSWORD 'secret';
-SET password_encryption = 'scram-sha-256';
-CREATE ROLE scram_user LOGIN PASSWORD 'secret';
-CREATE ROLE password_user LOGIN PASSWORD 'secret';
-CREATE TABLE t (id int, word text);
-CREATE SCHEMA federated_model;
-CREATE FUNCTION federated_model.m(age float8) RETURNS float8 LANGUAGE sql RETURN age * 2;
-"""
-
-
-def eventually(condition: Callable[[], bool], what: str) -> None:
-    """Wait until `condition` holds; fail after the deadline."""
-    end = time.monotonic() + DEADLINE_S
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"not within {DEADLINE_S} s: {what}")
-        time.sleep(0.01)
-
-
-@dataclass(frozen=True)
-class Cluster:
-    directory: Path
-    port: int
-
-    def dsn(self, **words: object) -> str:
-        base = {"host": "127.0.0.1", "port": self.port, "user": "postgres", "dbname": DATABASE}
-        return psycopg.conninfo.make_conninfo("", **{**base, **words})
-
-    def admin(self) -> psycopg.Connection:
-        dsn = self.dsn(host=str(self.directory), application_name="admin")
-        return psycopg.connect(dsn, autocommit=True)
-
-    def backends(self) -> list[int]:
-        """The backends that serve clients other than `admin`."""
-        with self.admin() as connection:
-            rows = connection.execute(
-                "SELECT pid FROM pg_stat_activity WHERE backend_type IN ('client backend', 'walsender') "
-                "AND application_name <> 'admin'"
-            ).fetchall()
-        return [pid for (pid,) in rows]
-
-    def upstream(self) -> Upstream:
-        return Upstream(host="127.0.0.1", port=self.port)
-
-
-def as_postgres(*command: str | Path) -> list[str]:
-    """PostgreSQL refuses to run as root."""
-    words = [str(word) for word in command]
-    if os.geteuid() != 0:
-        return words
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *words]
-
-
-def binary(name: str) -> Path:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return found[-1] if found else Path(shutil.which(name) or name)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from heliosdb.proxy.config import ProxyConfig
+from heliosdb.proxy.wire import build_startup
 
 
 @pytest.fixture(scope="session")
@@ -145,33 +64,6 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(directory)
 
 
-@dataclass
-class RunningProxy:
-    """A proxy in a thread of its own."""
-
-    cluster: Cluster
-    port: int
-    proxy: Proxy
-    loop: asyncio.AbstractEventLoop
-    stopping: asyncio.Event
-    thread: threading.Thread
-
-    def dsn(self, **words: object) -> str:
-        return self.cluster.dsn(**{"port": self.port, **words})
-
-    def connect(self, **words: object) -> psycopg.Connection:
-        return psycopg.connect(self.dsn(**words), autocommit=True)
-
-    def begin_stop(self) -> None:
-        self.loop.call_soon_threadsafe(self.stopping.set)
-
-    def stop(self) -> None:
-        if self.thread.is_alive():
-            self.begin_stop()
-        self.thread.join(DEADLINE_S)
-        assert not self.thread.is_alive()
-
-
 @pytest.fixture(params=["uvloop", "asyncio"])
 def loop_factory(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
     return uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
@@ -195,86 +87,9 @@ def make_proxy(cluster, loop_factory) -> Iterator[Callable[..., RunningProxy]]:
     eventually(lambda: cluster.backends() == [], "every server connection is closed")
 
 
-def start_proxy(
-    cluster: Cluster, config: ProxyConfig, loop_factory: Callable[[], asyncio.AbstractEventLoop]
-) -> RunningProxy:
-    started = threading.Event()
-    box: list[RunningProxy | BaseException] = []
-
-    async def main() -> None:
-        proxy, stopping = Proxy(config, federated_rewriter()), asyncio.Event()
-        port = await proxy.start()
-        loop = asyncio.get_running_loop()
-        box.append(RunningProxy(cluster, port, proxy, loop, stopping, threading.current_thread()))
-        started.set()
-        await stopping.wait()
-        await proxy.stop()
-
-    def target() -> None:
-        try:
-            with asyncio.Runner(loop_factory=loop_factory) as runner:
-                runner.run(main())
-        except BaseException as error:
-            box.append(error)
-            started.set()
-            raise
-
-    threading.Thread(target=target, daemon=True).start()
-    assert started.wait(DEADLINE_S)
-    if isinstance(box[0], BaseException):
-        raise box[0]
-    return box[0]
-
-
 @pytest.fixture
 def proxy(make_proxy) -> RunningProxy:
     return make_proxy()
-
-
-@dataclass
-class Wire:
-    """A client that speaks bytes and keeps every message that it got, as (kind, body)."""
-
-    sock: socket.socket
-    got: list[tuple[bytes, bytes]] = field(default_factory=list)
-    buffer: bytes = b""
-    ended: bool = False
-
-    def send(self, *messages: bytes) -> None:
-        self.sock.sendall(b"".join(messages))
-
-    def read(self) -> tuple[bytes, bytes] | None:
-        """The next message, or None at the end of the stream."""
-        while (size := self._size()) is None or len(self.buffer) < size:
-            data = self._receive()
-            if not data:
-                self.ended = True
-                return None
-            self.buffer += data
-        message = self.buffer[:1], self.buffer[5:size]
-        self.buffer = self.buffer[size:]
-        self.got.append(message)
-        return message
-
-    def until(self, kind: bytes) -> list[tuple[bytes, bytes]]:
-        """Read up to and with a message of this kind, or to the end of the stream; return what came."""
-        first = len(self.got)
-        while (message := self.read()) is not None and message[0] != kind:
-            pass
-        return self.got[first:]
-
-    def rest(self) -> list[tuple[bytes, bytes]]:
-        """Read to the end of the stream."""
-        return self.until(b"")
-
-    def _receive(self) -> bytes:
-        try:
-            return self.sock.recv(1 << 16)
-        except ConnectionResetError:
-            return b""
-
-    def _size(self) -> int | None:
-        return 1 + struct.unpack_from("!I", self.buffer, 1)[0] if len(self.buffer) >= 5 else None
 
 
 @pytest.fixture
@@ -291,10 +106,6 @@ def dial() -> Iterator[Callable[..., Wire]]:
             return wire
 
         yield open_
-
-
-def query(text: str) -> bytes:
-    return build_message(b"Q", text.encode() + b"\0")
 
 
 @pytest.fixture(scope="session")
