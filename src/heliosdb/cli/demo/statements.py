@@ -1,0 +1,94 @@
+"""What the demo types: the quick start, with this machine's endpoints and certificates in it."""
+
+from __future__ import annotations
+
+PRIVATE_WORKSPACE = """\
+CREATE FEDERATED WORKSPACE healthcare_consortium
+WITH (
+    privacy_budget = 0.5,           -- Differential privacy epsilon
+    min_nodes = 3,                  -- Minimum nodes required
+    max_nodes = 100,                -- Maximum nodes allowed
+    compliance_mode = 'HIPAA',      -- HIPAA or GDPR
+    encryption = 'AES-256-GCM'      -- Encryption algorithm
+);"""
+
+PLAIN_WORKSPACE = "CREATE FEDERATED WORKSPACE open_study WITH (min_nodes = 3);"
+
+PRIVATE_MODEL = """\
+CREATE FEDERATED MODEL disease_classifier
+IN WORKSPACE healthcare_consortium
+WITH (
+    algorithm = 'logistic_regression',
+    features = ['age', 'blood_pressure', 'cholesterol', 'bmi'],
+    target = 'disease_outcome',
+    rounds = 50,                            -- Training rounds
+    aggregation = 'fedavg'
+);"""
+
+START_PRIVATE = """\
+START FEDERATED TRAINING disease_classifier
+WITH (
+    local_epochs = 5,               -- Epochs per round per node
+    batch_size = 32,
+    learning_rate = 0.001,
+    convergence_threshold = 0.001
+);"""
+
+PLAIN_MODEL = """\
+CREATE FEDERATED MODEL open_classifier
+IN WORKSPACE open_study
+WITH (
+    algorithm = 'logistic_regression',
+    features = ['age', 'blood_pressure', 'cholesterol', 'bmi'],
+    target = 'disease_outcome',
+    rounds = 50
+);"""
+
+START_PLAIN = """\
+START FEDERATED TRAINING open_classifier
+WITH (local_epochs = 5, batch_size = 32, learning_rate = 0.05);"""
+
+PREDICT_PATIENT = """\
+SELECT federated_predict(
+    '{model}',
+    age => 55,
+    blood_pressure => 140,
+    cholesterol => 220,
+    bmi => 28.5
+) AS disease_probability;"""
+
+PREDICT_TABLE = """\
+SELECT count(*) AS patients,
+       count(*) FILTER (WHERE p > 0.5) AS predicted_ill,
+       round(avg(p)::numeric, 3) AS mean_probability
+FROM (
+    SELECT federated_predict('{model}', age => age, blood_pressure => blood_pressure,
+                             cholesterol => cholesterol, bmi => bmi) AS p
+    FROM held_out_patients
+) AS predicted;"""
+
+WHAT_LEFT = """\
+SELECT w.name AS workspace, n.name AS hospital, 0 AS rows, count(*) AS vectors,
+       sum(p.bytes_received) AS bytes,
+       (SELECT round(max(l.epsilon_tight)::numeric, 4) FROM federated.ledger AS l
+        WHERE l.workspace_id = w.workspace_id AND l.node_name = n.name) AS epsilon
+FROM federated.participation AS p
+JOIN federated.node AS n USING (node_id)
+JOIN federated.workspace AS w USING (workspace_id)
+WHERE p.outcome = 'received'
+GROUP BY w.workspace_id, w.name, n.name
+ORDER BY w.name, n.name;"""
+
+
+def register_node(name: str, workspace: str, endpoint: str, certificate: str) -> str:
+    """REGISTER FEDERATED NODE with what `heliosdb up` said of the node."""
+    return (
+        f"REGISTER FEDERATED NODE '{name}'\nIN WORKSPACE {workspace}\nWITH (\n"
+        f"    endpoint = '{endpoint}',\n    certificate = '{certificate}',\n"
+        f"    data_residency = 'US-EAST',\n    contact = 'admin@{name.replace('_', '-')}.example.com'\n);"
+    )
+
+
+def share_patients(dataset: str, workspace: str) -> str:
+    """CREATE FEDERATED DATASET, as each hospital's own DBA types it."""
+    return f"CREATE FEDERATED DATASET {dataset} FOR TABLE patients IN WORKSPACE {workspace};"

@@ -1,0 +1,181 @@
+"""The demo's course: three hospitals, the quick start as typed, a second model without budget, what left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import psycopg
+from psycopg import sql
+
+from heliosdb.cli.demo import statements
+from heliosdb.cli.demo.installation import Access, installed
+from heliosdb.cli.demo.patients import (
+    FEATURES,
+    TARGET,
+    Patients,
+    Quality,
+    Study,
+    judge,
+    judge_pooled,
+    load_study,
+)
+from heliosdb.cli.demo.terminal import Terminal
+from heliosdb.domain.errors import ErrorCode, FederatedError
+
+HOSPITALS = ("hospital_a", "hospital_b", "hospital_c")
+_FOLLOW_SECONDS = 120.0
+_POLL_SECONDS = 0.1
+
+
+def run() -> None:
+    """Run the demo from nothing to a prediction."""
+    began = time.monotonic()
+    _headline("Three hospitals, three databases, one coordinator, one proxy")
+    study = load_study(len(HOSPITALS))
+    with installed(len(HOSPITALS)) as access:
+        _fill(access, study)
+        _headline("Each hospital's DBA shares a table (psql on the hospital's own database)")
+        _share(access, study)
+        with (
+            Terminal(access.proxy, "heliosdb") as terminal,
+            psycopg.connect(access.coordinator, autocommit=True) as observer,
+        ):
+            _headline("The quick start, typed into psql on the proxy")
+            _train_private(terminal, observer, access)
+            _headline("The same model without a privacy budget and with enough learning rate")
+            _train_plain(terminal, observer, access)
+            _headline("Predictions: one patient, and a whole table")
+            for model in ("disease_classifier", "open_classifier"):
+                terminal.type(statements.PREDICT_PATIENT.format(model=model))
+                terminal.type(statements.PREDICT_TABLE.format(model=model))
+            _headline("What each hospital let out")
+            terminal.type(statements.WHAT_LEFT)
+            _compare(observer, study)
+    print(f"\nFinished in {time.monotonic() - began:.0f} s; everything that was started is stopped.")
+
+
+def _headline(text: str) -> None:
+    print(f"\n\033[1m== {text}\033[0m", flush=True)
+
+
+def _fill(access: Access, study: Study) -> None:
+    """Put each hospital's patients into its own database, and those held out into the coordinator's."""
+    for node, patients in zip(access.nodes.values(), study.hospitals, strict=True):
+        _load(node.database, "patients", patients)
+    _load(access.coordinator, "held_out_patients", study.held_out)
+
+
+def _load(dsn: str, table: str, patients: Patients) -> None:
+    columns = [sql.SQL("{} double precision").format(sql.Identifier(name)) for name in FEATURES]
+    with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE TABLE {} (patient_id integer PRIMARY KEY, {}, {} integer)").format(
+                sql.Identifier(table), sql.SQL(", ").join(columns), sql.Identifier(TARGET)
+            )
+        )
+        with cursor.copy(sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))) as copy:
+            for row in patients.rows():
+                copy.write_row(row)
+
+
+def _share(access: Access, study: Study) -> None:
+    for hospital, node, patients in zip(HOSPITALS, access.nodes.values(), study.hospitals, strict=True):
+        ages = patients.features[:, 0]
+        print(f"\n{hospital}: {len(ages)} patients aged {ages.min():.0f} to {ages.max():.0f}")
+        with Terminal(node.proxy, hospital) as terminal:
+            terminal.type(statements.share_patients("patients", "healthcare_consortium"))
+            terminal.type(statements.share_patients("patients_open", "open_study"))
+
+
+def _register(terminal: Terminal, access: Access, workspace: str) -> None:
+    for hospital, node in zip(HOSPITALS, access.nodes.values(), strict=True):
+        terminal.type(statements.register_node(hospital, workspace, node.endpoint, node.certificate))
+
+
+def _train_private(terminal: Terminal, observer: psycopg.Connection, access: Access) -> None:
+    terminal.type("CREATE EXTENSION IF NOT EXISTS heliosdb_federated_learning;")
+    terminal.type(statements.PRIVATE_WORKSPACE)
+    _register(terminal, access, "healthcare_consortium")
+    terminal.type(statements.PRIVATE_MODEL)
+    terminal.type(statements.START_PRIVATE)
+    _follow(observer, "disease_classifier")
+    terminal.type(
+        "SELECT * FROM federated_training_status('disease_classifier') ORDER BY round_number DESC LIMIT 3;"
+    )
+    terminal.type("SELECT * FROM federated_privacy_budget('healthcare_consortium');")
+
+
+def _train_plain(terminal: Terminal, observer: psycopg.Connection, access: Access) -> None:
+    terminal.type(statements.PLAIN_WORKSPACE)
+    _register(terminal, access, "open_study")
+    terminal.type(statements.PLAIN_MODEL)
+    terminal.type(statements.START_PLAIN)
+    _follow(observer, "open_classifier")
+
+
+def _follow(observer: psycopg.Connection, model: str) -> None:
+    """Show a line for each round as it closes, until the run has ended."""
+    shown = -1
+    deadline = time.monotonic() + _FOLLOW_SECONDS
+    while time.monotonic() < deadline:
+        rows = observer.execute(
+            "SELECT round_number, status, global_loss, global_accuracy, participating_nodes,"
+            " round_duration_seconds, finished_at, message FROM federated_training_status(%s)",
+            [model],
+        ).fetchall()
+        for number, status, loss, accuracy, nodes, seconds, finished, message in rows:
+            if number > shown and finished is not None:
+                _show_round(number, loss, accuracy, nodes, seconds, message)
+                shown = number
+        if rows and rows[-1][1] not in ("queued", "running"):
+            status, message = rows[-1][1], rows[-1][7]
+            print(f"  run {status}{': ' + message if message else ''}")
+            if status in ("failed", "stopped"):
+                raise FederatedError(ErrorCode.INTERNAL, f"the run of {model} {status}: {message}")
+            return
+        time.sleep(_POLL_SECONDS)
+    raise FederatedError(ErrorCode.TIMEOUT, f"the run of {model} took longer than {_FOLLOW_SECONDS:g} s")
+
+
+def _show_round(
+    number: int, loss: float | None, accuracy: float | None, nodes: int, seconds: float | None, message: str
+) -> None:
+    quality = (
+        "no figure of quality"
+        if loss is None or accuracy is None
+        else f"loss {loss:.4f}, accuracy {accuracy:.3f}"
+    )
+    what = "feature statistics" if number == 0 else quality
+    note = f" ({message})" if message and number == 0 else ""
+    print(f"  round {number:>2}: {nodes} hospitals, {seconds or 0:.2f} s, {what}{note}", flush=True)
+
+
+def _compare(observer: psycopg.Connection, study: Study) -> None:
+    """Judge both models on the held-out patients beside scikit-learn on the pooled rows."""
+    _headline(f"On {len(study.held_out.outcomes)} held-out patients that no hospital trained on")
+    qualities = [
+        ("federated, privacy budget 0.5", _judge_model(observer, "disease_classifier")),
+        ("federated, no budget", _judge_model(observer, "open_classifier")),
+        ("scikit-learn LogisticRegression on the pooled rows", judge_pooled(study)),
+    ]
+    print(_table(qualities))
+
+
+def _judge_model(observer: psycopg.Connection, model: str) -> Quality:
+    arguments = sql.SQL(", ").join(
+        sql.SQL("{0} => {0}").format(sql.Identifier(feature)) for feature in FEATURES
+    )
+    rows = observer.execute(
+        sql.SQL("SELECT {}, federated_model.{}({}) FROM held_out_patients ORDER BY patient_id").format(
+            sql.Identifier(TARGET), sql.Identifier(model), arguments
+        )
+    ).fetchall()
+    return judge(np.array([row[0] for row in rows]), np.array([row[1] for row in rows]))
+
+
+def _table(qualities: Sequence[tuple[str, Quality]]) -> str:
+    lines = [f"  {'model':<52}{'accuracy':>9}{'AUC':>8}"]
+    lines += [f"  {name:<52}{quality.accuracy:>9.3f}{quality.auc:>8.3f}" for name, quality in qualities]
+    return "\n".join(lines)
