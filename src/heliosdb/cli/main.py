@@ -84,19 +84,20 @@ def down(directory: Directory = None) -> None:
 @app.command()
 def proxy(config: Config, ready_file: ReadyFile = None) -> None:
     """Run the proxy, which makes FEDERATED statements out of what clients type."""
-    _run_daemon("heliosdb.proxy.server", config, ready_file)
+    run = _daemon("heliosdb.proxy.server")
+    run(config, ready=lambda _port: _write_ready(ready_file))
 
 
 @app.command()
-def coordinator(config: Config, ready_file: ReadyFile = None) -> None:
+def coordinator(config: Config) -> None:
     """Run the coordinator, which takes queued runs and drives their rounds."""
-    _run_daemon("heliosdb.coordinator.service", config, ready_file)
+    _daemon("heliosdb.coordinator.service")(config)
 
 
 @app.command()
-def node(config: Config, ready_file: ReadyFile = None) -> None:
+def node(config: Config) -> None:
     """Run a node's worker, which trains on its own database's rows."""
-    _run_daemon("heliosdb.node.service", config, ready_file)
+    _daemon("heliosdb.node.service")(config)
 
 
 @app.command()
@@ -122,22 +123,20 @@ def demo() -> None:
     importlib.import_module("heliosdb.cli.demo").run()
 
 
-def _run_daemon(module: str, config: Path, ready_file: Path | None) -> None:
+def _daemon(module: str) -> Callable[..., None]:
+    """The entry point of a daemon, with its log going to stderr."""
     if importlib.util.find_spec(module) is None:
         raise not_supported(f"{module} is not part of this build")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run: Callable[..., None] = importlib.import_module(module).run
-    run(config, ready=_ready_callback(ready_file))
+    return run
 
 
-def _ready_callback(ready_file: Path | None) -> Callable[..., None]:
-    def write(*_: object) -> None:
-        if ready_file is not None:
-            from heliosdb.cli.embedded.files import write_atomically
+def _write_ready(ready_file: Path | None) -> None:
+    from heliosdb.cli.embedded.files import write_atomically
 
-            write_atomically(ready_file, b"ready\n")
-
-    return write
+    if ready_file is not None:
+        write_atomically(ready_file, b"ready\n")
 
 
 def _layout(directory: Path | None) -> Any:

@@ -13,7 +13,11 @@ from heliosdb.domain.errors import ErrorCode, edge
 
 def heliosdb(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "heliosdb.cli.main", *arguments], capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "heliosdb.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
 
 

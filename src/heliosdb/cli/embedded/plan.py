@@ -71,31 +71,22 @@ def plan_daemons(
         _plan(layout, "node", name, _node_settings(layout, state, by_name[name], certificates))
         for name in state.nodes
     )
-    coordinator = _plan(
-        layout,
-        "coordinator",
-        COORDINATOR,
-        _coordinator_settings(layout, by_name[COORDINATOR], certificates),
-    )
-    proxy = _plan(layout, "proxy", PROXY, _proxy_settings(state))
+    settings = _coordinator_settings(layout, by_name[COORDINATOR], certificates)
+    coordinator = _plan(layout, "coordinator", COORDINATOR, settings)
+    # The proxy imports nothing of what the others share; it is told on its command line.
+    ready = ("--ready-file", str(layout.ready_file(PROXY)))
+    proxy = _plan(layout, "proxy", PROXY, _proxy_settings(state), ready)
     return (nodes, (coordinator,), (proxy,))
 
 
-def _plan(layout: Layout, kind: str, name: str, settings: Settings) -> DaemonPlan:
+def _plan(
+    layout: Layout, kind: str, name: str, settings: Settings, options: tuple[str, ...] = ()
+) -> DaemonPlan:
     config, ready = layout.config_file(name), layout.ready_file(name)
     for directory in (config.parent, layout.log_directory, ready.parent):
         make_directory(directory)
     write_atomically(config, f"# Written at every start by heliosdb up.\n{render_toml(settings)}".encode())
-    command = (
-        sys.executable,
-        "-m",
-        "heliosdb.cli.main",
-        kind,
-        "--config",
-        str(config),
-        "--ready-file",
-        str(ready),
-    )
+    command = (sys.executable, "-m", "heliosdb.cli.main", kind, "--config", str(config), *options)
     return DaemonPlan(name, command, layout.log_file(name), ready)
 
 
@@ -120,6 +111,7 @@ def _coordinator_settings(layout: Layout, cluster: Cluster, certificates: Certif
         "private_key": str(identity.private_key),
         "ca_bundle": str(certificates.bundle),
         "state_directory": str(_state_directory(layout, COORDINATOR)),
+        "ready_file": str(layout.ready_file(COORDINATOR)),
     }
 
 
@@ -134,6 +126,7 @@ def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates:
         "private_key": str(identity.private_key),
         "coordinator_certificate": str(certificates.identities[COORDINATOR].certificate),
         "state_directory": str(_state_directory(layout, cluster.name)),
+        "ready_file": str(layout.ready_file(cluster.name)),
     }
 
 
