@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from psycopg import errors
-
 from tests.support.cluster import Cluster
 
 WORKSPACE = (

@@ -16,7 +16,7 @@ class Terminal:
     def __init__(self, dsn: str, prompt: str) -> None:
         self._prompt = prompt
         self._psql = subprocess.Popen(
-            ["psql", dsn, "-X", "-q", "-P", "pager=off", "-P", "border=1", "-v", "ON_ERROR_STOP=1"],  # noqa: S607
+            ["psql", dsn, "-X", "-q", "-P", "pager=off", "-P", "border=1", "-v", "ON_ERROR_STOP=1"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
