@@ -116,8 +116,10 @@ def test_clusters_come_up_prepared_and_keep_their_state_over_a_restart(directory
             " AND pg_has_role('heliosdb_reader', 'federated_reader', 'MEMBER')"
         )
         assert one(dsn, memberships) is True
-        without_password = "SELECT count(*) FROM pg_authid"
+        without_password = (
+            "SELECT count(*) FROM pg_authid"
             " WHERE rolname ~ '^heliosdb_' AND rolcanlogin AND rolpassword IS NULL"
+        )
         assert one(dsn, without_password) == 2
         rules = "SELECT array_agg(DISTINCT auth_method ORDER BY auth_method) FROM pg_hba_file_rules"
         assert one(dsn, rules) == ["peer", "scram-sha-256"]
