@@ -49,7 +49,7 @@ class Study:
 
 
 def load_study(hospitals: int) -> Study:
-    """Load the study and split it into `hospitals` age bands of about equal size, one row in four held out."""
+    """Load the study and split it into `hospitals` age bands of equal size, one row in four held out."""
     from sklearn.datasets import load_diabetes
 
     data = load_diabetes(scaled=False)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import psycopg
 from psycopg import sql
+from psycopg.rows import class_row
 
 from heliosdb.cli.demo import statements
 from heliosdb.cli.demo.installation import Access, installed
@@ -115,41 +118,57 @@ def _train_plain(terminal: Terminal, observer: psycopg.Connection, access: Acces
     _follow(observer, "open_classifier")
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """A row of federated_training_status, as far as the demo shows it."""
+
+    round_number: int
+    status: str
+    global_loss: float | None
+    global_accuracy: float | None
+    participating_nodes: int
+    round_duration_seconds: float | None
+    finished_at: datetime | None
+    message: str | None
+
+    def __str__(self) -> str:
+        if self.round_number == 0:
+            result = "feature statistics" + (f" ({self.message})" if self.message else "")
+        elif self.global_loss is None or self.global_accuracy is None:
+            result = "no figure of quality"
+        else:
+            result = f"loss {self.global_loss:.4f}, accuracy {self.global_accuracy:.3f}"
+        seconds = self.round_duration_seconds or 0
+        return (
+            f"  round {self.round_number:>2}: {self.participating_nodes} hospitals, {seconds:.2f} s, {result}"
+        )
+
+
+_STATUS = (
+    "SELECT round_number, status, global_loss, global_accuracy, participating_nodes, round_duration_seconds,"
+    " finished_at, message FROM federated_training_status(%s)"
+)
+
+
 def _follow(observer: psycopg.Connection, model: str) -> None:
     """Show a line for each round as it closes, until the run has ended."""
     shown = -1
     deadline = time.monotonic() + _FOLLOW_SECONDS
-    while time.monotonic() < deadline:
-        rows = observer.execute(
-            "SELECT round_number, status, global_loss, global_accuracy, participating_nodes,"
-            " round_duration_seconds, finished_at, message FROM federated_training_status(%s)",
-            [model],
-        ).fetchall()
-        for number, status, loss, accuracy, nodes, seconds, finished, message in rows:
-            if number > shown and finished is not None:
-                _show_round(number, loss, accuracy, nodes, seconds, message)
-                shown = number
-        if rows and rows[-1][1] not in ("queued", "running"):
-            status, message = rows[-1][1], rows[-1][7]
-            print(f"  run {status}{': ' + message if message else ''}")
-            if status in ("failed", "stopped"):
-                raise FederatedError(ErrorCode.INTERNAL, f"the run of {model} {status}: {message}")
-            return
-        time.sleep(_POLL_SECONDS)
+    with observer.cursor(row_factory=class_row(_Round)) as cursor:
+        while time.monotonic() < deadline:
+            rounds = cursor.execute(_STATUS, [model]).fetchall()
+            for row in rounds:
+                if row.round_number > shown and row.finished_at is not None:
+                    print(row, flush=True)
+                    shown = row.round_number
+            last = rounds[-1]
+            if last.status not in ("queued", "running"):
+                print(f"  run {last.status}{': ' + last.message if last.message else ''}")
+                if last.status in ("failed", "stopped"):
+                    raise FederatedError(ErrorCode.INTERNAL, f"the run of {model} {last.status}")
+                return
+            time.sleep(_POLL_SECONDS)
     raise FederatedError(ErrorCode.TIMEOUT, f"the run of {model} took longer than {_FOLLOW_SECONDS:g} s")
-
-
-def _show_round(
-    number: int, loss: float | None, accuracy: float | None, nodes: int, seconds: float | None, message: str
-) -> None:
-    quality = (
-        "no figure of quality"
-        if loss is None or accuracy is None
-        else f"loss {loss:.4f}, accuracy {accuracy:.3f}"
-    )
-    what = "feature statistics" if number == 0 else quality
-    note = f" ({message})" if message and number == 0 else ""
-    print(f"  round {number:>2}: {nodes} hospitals, {seconds or 0:.2f} s, {what}{note}", flush=True)
 
 
 def _compare(observer: psycopg.Connection, study: Study) -> None:
