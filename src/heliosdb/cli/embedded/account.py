@@ -37,7 +37,7 @@ class Account:
     ) -> subprocess.CompletedProcess[bytes]:
         """Run `command` as this user, in `/`; stdout and stderr together go to `output`."""
         identity = self.uid if self.switch else None
-        return subprocess.run(  # noqa: S603 - the commands are the server's own programs
+        return subprocess.run(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=output,

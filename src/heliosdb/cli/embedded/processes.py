@@ -42,7 +42,7 @@ def mark_of(pid: int) -> ProcessMark | None:
 
 
 def _mark_from_ps(pid: int) -> ProcessMark | None:
-    answer = subprocess.run(  # noqa: S603 - a fixed program and a number
+    answer = subprocess.run(
         ["/bin/ps", "-o", "state=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     state, _, started = answer.stdout.strip().partition(" ")

@@ -90,7 +90,7 @@ def _has_extension(server: ServerPrograms) -> bool:
 
 
 def _ask(config: Path, option: str) -> str:
-    answer = subprocess.run(  # noqa: S603 - pg_config of a known place or named by the caller
+    answer = subprocess.run(
         [config, option], capture_output=True, text=True, check=True, timeout=30
     )
     return answer.stdout.strip()
