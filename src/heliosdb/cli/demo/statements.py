@@ -68,7 +68,7 @@ FROM (
 ) AS predicted;"""
 
 WHAT_LEFT = """\
-SELECT w.name AS workspace, n.name AS hospital, 0 AS rows, count(*) AS vectors,
+SELECT w.name AS workspace, n.name AS hospital, count(*) AS vectors,
        sum(p.bytes_received) AS bytes,
        (SELECT round(max(l.epsilon_tight)::numeric, 4) FROM federated.ledger AS l
         WHERE l.workspace_id = w.workspace_id AND l.node_name = n.name) AS epsilon

@@ -53,7 +53,7 @@ def run() -> None:
             for model in ("disease_classifier", "open_classifier"):
                 terminal.type(statements.PREDICT_PATIENT.format(model=model))
                 terminal.type(statements.PREDICT_TABLE.format(model=model))
-            _headline("What each hospital let out")
+            _headline("What each hospital let out: no row, only vectors through the release door")
             terminal.type(statements.WHAT_LEFT)
             _compare(observer, study)
     print(f"\nFinished in {time.monotonic() - began:.0f} s; everything that was started is stopped.")
