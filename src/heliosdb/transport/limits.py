@@ -5,8 +5,8 @@ from __future__ import annotations
 CHUNK_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 256 * 1024
 MAX_SIGNATURE_BYTES = 256
-# Half of what one PostgreSQL field can hold: a release is kept there as one value until its run moves on.
-MAX_VECTOR_BYTES = 512 * 1024 * 1024
+# A release is stored as one value, which PostgreSQL must be able to show: at twice its size, within 1 GB.
+MAX_VECTOR_BYTES = 256 * 1024 * 1024
 # The sealed payload is the weight, the vector and the tag of the cipher.
 WEIGHT_BYTES = 8
 TAG_BYTES = 16

@@ -346,6 +346,17 @@ def decode_update_header(raw: bytes) -> UpdateHeader:
     )
 
 
+def pack_signed_header(header: bytes, signature: bytes) -> bytes:
+    """Header and signature as one value, to be stored."""
+    return pb.SignedHeader(header=header, signature=signature).SerializeToString(deterministic=True)
+
+
+def unpack_signed_header(stored: bytes) -> tuple[bytes, bytes]:
+    """Header and signature as they were."""
+    signed = parse(pb.SignedHeader, stored)
+    return signed.header, signed.signature
+
+
 def _mechanism_to_proto(mechanism: Mechanism) -> pb.Mechanism:
     return pb.Mechanism(
         noise_multiplier=mechanism.noise_multiplier,

@@ -1,0 +1,56 @@
+"""A node's settings: one TOML file, checked whole before anything listens.
+
+What always holds: an unknown key is refused; connection strings are shown nowhere.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from heliosdb.domain.errors import invalid_value
+
+
+class NodeConfig(BaseModel):
+    """Where a node listens, who it is, whom it answers, and its limits.
+
+    database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
+    training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
+    coordinator's, a file with one certificate or, during a rotation, several. listen_port 0: any free one.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: SecretStr
+    reader: SecretStr
+    listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a node is there to be reached
+    listen_port: Annotated[int, Field(ge=0, le=65535)] = 8443
+    certificate: Path
+    private_key: Path
+    coordinator_certificate: Path
+    state_directory: Path
+    ready_file: Path | None = None
+    max_memory_gb: Annotated[float, Field(gt=0)] | None = None
+    max_cpu_cores: Annotated[int, Field(ge=1)] = 1
+    task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0
+
+
+def load_config(path: Path) -> NodeConfig:
+    """Read and check the settings; FederatedError INVALID_VALUE names the first that is wrong, never its
+    value.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise invalid_value(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise invalid_value(f"{path} is not TOML: {error}") from error
+    try:
+        return NodeConfig.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise invalid_value(f'setting "{name}" of {path} is wrong: {first["msg"]}') from None

@@ -1,0 +1,276 @@
+"""The release door: the only code that turns a contribution into bytes that may leave.
+
+What always holds: under a budget nothing leaves that is not private, by exactly the mechanism that the task
+names, and that the dataset's ledger cannot still pay, everything it ever spent composed; release and charge
+are committed before the first byte leaves; the same task gets the same bytes again for nothing, and another
+task under the same key gets none. The door reads no row: what it is given is all it can let through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from heliosdb import faults
+from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.participant import (
+    Charge,
+    SharedDataset,
+    StoredRelease,
+    find_release,
+    insert_release,
+    list_spending,
+    lock_ledger,
+)
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import DatasetName
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import EvaluateWork, PrivateTraining, StatisticsWork, Task, TrainWork
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain, Vector, vector_to_bytes
+from heliosdb.node.database import Database
+from heliosdb.privacy.accountant import Accountant
+from heliosdb.privacy.mechanisms import add_noise
+from heliosdb.transport import limits
+from heliosdb.transport.identity import Identity
+from heliosdb.transport.messages import (
+    SealedUpdate,
+    UpdateHeader,
+    encode_update_header,
+    pack_signed_header,
+    unpack_signed_header,
+)
+from heliosdb.transport.sealing import seal_to
+from heliosdb.transport.server import ReceivedTask
+from heliosdb.transport.verification import pack_payload, sign_update
+
+log = logging.getLogger(__name__)
+
+CEILING_DELTA = 1e-5
+"""The largest δ at which a node holds its own ceiling: the coordinator names the budget's δ, and a large one
+is cheap.
+"""
+
+
+class Door:
+    """One node's release door. Its methods block; they are to be called from one thread at a time."""
+
+    def __init__(self, database: Database, identity: Callable[[], Identity]) -> None:
+        self._database = database
+        self._identity = identity
+        self._ledgers: dict[tuple[DatasetName, float], Ledger] = {}
+
+    def find(self, received: ReceivedTask) -> SealedUpdate | None:
+        """What was released for this very task, or None; FederatedError NODE_REFUSED where it was another
+        task.
+        """
+        return self._database.run(lambda connection: _stored(connection, received))
+
+    def release(
+        self, received: ReceivedTask, dataset: SharedDataset, contribution: Contribution
+    ) -> SealedUpdate:
+        """Let a contribution out: noise, charge, seal, sign, commit; FederatedError where it may not."""
+        check_policy(received.task, dataset)
+        check_guard(received.task, contribution)
+        check_size(contribution)
+
+        def operation(connection: Connection) -> SealedUpdate:
+            with connection.transaction():
+                return self._release(connection, received, dataset, contribution)
+
+        update = self._database.run(operation)
+        faults.reach("node.ledger.committed")
+        return update
+
+    def _release(
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        contribution: Contribution,
+    ) -> SealedUpdate:
+        lock_ledger(connection, dataset.name)
+        if (stored := _stored(connection, received)) is not None:
+            return stored
+        task = received.task
+        charge = self._charge(connection, task, dataset)
+        update = self._seal(received, make_private(contribution), contribution.weight, charge)
+        signed = pack_signed_header(update.header, update.signature)
+        release = StoredRelease(received.sha256, signed, update.payload)
+        insert_release(connection, task.key, dataset.name, release, charge)
+        return update
+
+    def _charge(self, connection: Connection, task: Task, dataset: SharedDataset) -> Charge | None:
+        """What the release costs, None where it is plain; under the dataset's lock."""
+        spent = list_spending(connection, dataset.name)
+        budget, asked = task.budget, asked_mechanism(task)
+        if budget is None or asked is None:
+            if spent:
+                raise _refused(
+                    f'dataset "{dataset.name}" has spent a privacy budget, which a plain answer would undo',
+                    hint="To release plainly all the same, share the rows under another name.",
+                )
+            return None
+        if dataset.max_epsilon is not None:
+            own = f'max_epsilon of dataset "{dataset.name}"'
+            ceiling = self._ledger(dataset.name, min(budget.delta, CEILING_DELTA))
+            ceiling.demand(spent, asked, dataset.max_epsilon, own)
+        shown = f'the privacy budget of workspace "{task.key.workspace}"'
+        ledger = self._ledger(dataset.name, budget.delta)
+        ledger.demand(spent, asked, budget.epsilon, shown)
+        return Charge(asked, ledger.charge(spent, asked), budget.delta)
+
+    def _ledger(self, dataset: DatasetName, delta: float) -> Ledger:
+        if (dataset, delta) not in self._ledgers:
+            self._ledgers[(dataset, delta)] = Ledger(delta)
+        return self._ledgers[(dataset, delta)]
+
+    def _seal(
+        self, received: ReceivedTask, vector: Vector, weight: float, charge: Charge | None
+    ) -> SealedUpdate:
+        key = received.task.key
+        payload = pack_payload(vector_to_bytes(vector), weight)
+        ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
+        header = encode_update_header(
+            UpdateHeader(
+                key=key,
+                task_sha256=received.sha256,
+                length=len(vector),
+                ephemeral_key=ephemeral_key,
+                payload_bytes=len(sealed),
+                payload_sha256=hashlib.sha256(sealed).digest(),
+                mechanism=None if charge is None else charge.mechanism,
+                spending=None if charge is None else charge.spending,
+            )
+        )
+        return SealedUpdate(header, sign_update(self._identity(), header), sealed)
+
+
+class Ledger:
+    """A dataset's spending at one δ, its accountant kept between releases: composing anew costs seconds."""
+
+    def __init__(self, delta: float) -> None:
+        self._accountant = Accountant(delta)
+
+    def demand(self, spent: Sequence[Mechanism], mechanism: Mechanism, limit: float, whose: str) -> None:
+        """FederatedError BUDGET_EXHAUSTED where `mechanism` on top of `spent` passes `limit`."""
+        accountant = self._synchronise(spent)
+        if not accountant.fits(limit, mechanism):
+            spent_epsilon = accountant.epsilon()
+            raise FederatedError(
+                ErrorCode.BUDGET_EXHAUSTED,
+                f"the release would pass {whose}",
+                detail=f"Spent: epsilon {spent_epsilon:.6g} of {limit:g} at delta {accountant.delta:g}.",
+                hint="The dataset's ledger is never refunded; what was learned so far stays usable.",
+            )
+
+    def charge(self, spent: Sequence[Mechanism], mechanism: Mechanism) -> Spending:
+        """What the ledger shows with `mechanism` on top of `spent`."""
+        accountant = self._synchronise(spent)
+        accountant.add(mechanism)
+        return accountant.spending()
+
+    def _synchronise(self, spent: Sequence[Mechanism]) -> Accountant:
+        """An accountant of exactly what was spent: a transaction may have failed, another daemon may have
+        spent.
+        """
+        known, listed = Counter(self._accountant.releases()), Counter(spent)
+        if known - listed:
+            self._accountant = Accountant(self._accountant.delta, spent)
+        else:
+            self._accountant.add(*(listed - known).elements())
+        return self._accountant
+
+
+def asked_mechanism(task: Task) -> Mechanism | None:
+    """The mechanism that a task asks for, or None where it asks for a plain answer."""
+    match task.work:
+        case TrainWork(privacy=None):
+            return None
+        case TrainWork(privacy=PrivateTraining() as privacy):
+            return Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
+        case StatisticsWork() | EvaluateWork() as work:
+            return None if work.noise_multiplier is None else Mechanism(work.noise_multiplier)
+    raise AssertionError(task.work)
+
+
+def check_policy(task: Task, dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED where the task may not be answered whatever it computes."""
+    private = asked_mechanism(task) is not None
+    if task.budget is None and dataset.max_epsilon is not None:
+        raise _refused(
+            f'dataset "{dataset.name}" has max_epsilon, and the workspace has no privacy budget',
+            hint="Give the workspace a privacy_budget.",
+        )
+    if task.budget is not None and not private:
+        raise _refused("the task asks for a plain answer although the workspace has a privacy budget")
+    if task.budget is None and private:
+        raise _refused("the task asks for noise although the workspace has no privacy budget")
+
+
+def check_guard(task: Task, contribution: Contribution) -> None:
+    """FederatedError INTERNAL where a contribution is not guarded as its task asks: the computation is at
+    fault.
+    """
+    asked = asked_mechanism(task)
+    match contribution.guard:
+        case Plain():
+            guarded = None
+        case ClippedSum(sensitivity, mechanism):
+            guarded = mechanism
+            if not (math.isfinite(sensitivity) and sensitivity > 0):
+                raise FederatedError(ErrorCode.INTERNAL, "the answer declares no sensitivity")
+        case AlreadyPrivate(mechanism):
+            guarded = mechanism
+    if guarded != asked:
+        raise FederatedError(ErrorCode.INTERNAL, "the answer is not guarded as the task asks")
+    # A private answer's weight is no release of its own: it may only say what the coordinator knows already.
+    if asked is not None and contribution.weight != _public_weight(task):
+        raise FederatedError(ErrorCode.INTERNAL, "the answer's weight is not covered by its guard")
+
+
+def make_private(contribution: Contribution) -> Vector:
+    """The vector as it may leave: with noise where it is a clipped sum."""
+    match contribution.guard:
+        case ClippedSum(sensitivity, mechanism):
+            return add_noise(contribution.vector, sensitivity, mechanism.noise_multiplier)
+        case Plain() | AlreadyPrivate():
+            return contribution.vector
+
+
+def check_size(contribution: Contribution) -> None:
+    """FederatedError where a contribution is not a finite vector with a positive weight, or is too large."""
+    if 8 * len(contribution.vector) > limits.MAX_VECTOR_BYTES:
+        raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
+    finite = math.isfinite(contribution.weight) and bool(np.isfinite(contribution.vector).all())
+    if not finite or contribution.weight <= 0:
+        raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
+
+
+def _public_weight(task: Task) -> float:
+    if isinstance(task.work, TrainWork) and task.work.privacy is not None:
+        return task.work.privacy.expected_subjects
+    return 1.0
+
+
+def _stored(connection: Connection, received: ReceivedTask) -> SealedUpdate | None:
+    stored = find_release(connection, received.task.key)
+    if stored is None:
+        return None
+    if stored.task_sha256 != received.sha256:
+        raise _refused(
+            "another task was already answered under the same run, round and step",
+            hint="A round is never asked twice with different parameters; start a new run.",
+        )
+    if stored.payload is None:
+        raise _refused("the task was answered before, and the run has moved on since")
+    header, signature = unpack_signed_header(stored.header)
+    return SealedUpdate(header, signature, stored.payload)
+
+
+def _refused(message: str, *, hint: str | None = None) -> FederatedError:
+    return FederatedError(ErrorCode.NODE_REFUSED, message, hint=hint)

@@ -1,0 +1,161 @@
+"""The node's daemon: one or more endpoints in an event loop, each with its database, sharing a training
+process.
+
+What always holds: `ready` is called when tasks can be answered and not before; at the end what is at a
+release door goes through it, and nothing else is waited for longer than a moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from threading import Lock
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.node.config import NodeConfig, load_config
+from heliosdb.node.database import Database
+from heliosdb.node.door import Door
+from heliosdb.node.tasks import NodeTasks
+from heliosdb.node.trainer import Trainer
+from heliosdb.transport.identity import Identity, pinned_bundle
+from heliosdb.transport.sealing import load_or_create_secret
+from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
+
+log = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 2.0
+
+
+class IdentityFiles:
+    """A node's certificate, key and pinned coordinator, read again when a file changes.
+
+    A change that cannot be used (half of a pair is new) leaves the identity as it was; the next handshake
+    looks again.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._files = (config.certificate, config.private_key, config.coordinator_certificate)
+        self._lock = Lock()
+        self._stamp = self._stamps()
+        self._current = self._load()
+
+    def current(self) -> ServerIdentity:
+        """The identity as the files say now, or as they said last."""
+        with self._lock:
+            stamp = self._stamps()
+            if stamp != self._stamp:
+                try:
+                    self._current, self._stamp = self._load(), stamp
+                    log.info("identity loaded anew, certificate %s", self._current.identity.fingerprint)
+                except FederatedError as error:
+                    log.warning("identity not changed: %s", error.message)
+            return self._current
+
+    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in self._files)
+
+    def _load(self) -> ServerIdentity:
+        certificate, private_key, coordinator = self._files
+        pinned = _load_certificates(coordinator)
+        pinned_bundle(pinned)
+        return ServerIdentity(Identity.load(certificate, private_key), pinned)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def _load_certificates(path: Path) -> tuple[bytes, ...]:
+    try:
+        certificates = x509.load_pem_x509_certificates(path.read_bytes())
+    except OSError as error:
+        raise FederatedError(ErrorCode.IDENTITY, f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise FederatedError(ErrorCode.IDENTITY, f"{path} holds no certificate in PEM form") from error
+    return tuple(certificate.public_bytes(serialization.Encoding.PEM) for certificate in certificates)
+
+
+def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> None:
+    """Run a node's daemon until SIGTERM or SIGINT; `ready` is called with its port."""
+    config = load_config(config_path)
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await serve(config, ready, stopped=stopped)
+
+    asyncio.run(main())
+
+
+async def serve(
+    config: NodeConfig, ready: Callable[[int], object] | None = None, *, stopped: asyncio.Event | None = None
+) -> None:
+    """Serve one node until `stopped` is set or the call is cancelled."""
+    await serve_many([config], lambda ports: ready(ports[0]) if ready else None, stopped=stopped)
+
+
+async def serve_many(
+    configs: Sequence[NodeConfig],
+    ready: Callable[[list[int]], object] | None = None,
+    *,
+    stopped: asyncio.Event | None = None,
+) -> None:
+    """Serve several nodes, which share a training process; limits are those of the first."""
+    async with AsyncExitStack() as stack:
+        first = configs[0]
+        trainer = Trainer(
+            max_memory_gb=first.max_memory_gb,
+            max_cpu_cores=first.max_cpu_cores,
+            task_limit_seconds=first.task_limit_seconds,
+        )
+        stack.push_async_callback(trainer.close)
+        ports = [await stack.enter_async_context(_endpoint(config, trainer)) for config in configs]
+        for config in configs:
+            if config.ready_file is not None:
+                config.ready_file.write_text("ready\n", encoding="ascii")
+        if ready is not None:
+            ready(ports)
+        await (stopped or asyncio.Event()).wait()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
+    identity = IdentityFiles(config)
+    config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    secret = load_or_create_secret(config.state_directory / "node.key")
+    database = Database(config.database.get_secret_value(), application_name="heliosdb node")
+    tasks = NodeTasks(
+        database,
+        Door(database, lambda: identity.current().identity),
+        trainer,
+        reader=config.reader.get_secret_value(),
+        secret=secret,
+    )
+    server, port = make_server(
+        tasks,
+        lambda: identity.current().pinned,
+        server_credentials(identity.current),
+        config.listen_host,
+        config.listen_port,
+    )
+    await server.start()
+    log.info("listening on %s port %d", config.listen_host, port)
+    try:
+        yield port
+    finally:
+        await server.stop(_GRACE_SECONDS)
+        await tasks.close()
+        await asyncio.to_thread(database.close)

@@ -1,0 +1,124 @@
+"""The daemon's hold on its training process: starts it, asks it, starts it again when it dies.
+
+What always holds: one computation runs at a time; a process that died or overran its time answers with an
+error for what it was doing and is a new process for what comes next; it inherits no secret of the daemon.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.vector import Contribution
+from heliosdb.node.datasets import TableRequest
+from heliosdb.node.frames import TrainingAnswer, TrainingRequest, frame_head, read_frame_async
+
+log = logging.getLogger(__name__)
+
+# What the training process needs to find its code and its libraries.
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "PGPASSFILE", "HOME")
+
+
+class Trainer:
+    """Serves one or more nodes of this process.
+
+    max_memory_gb: address space of the training process; None: no limit. max_cpu_cores: threads of its
+    numerical libraries (sums depend on how many there are, so this belongs to what makes a run repeatable).
+    """
+
+    def __init__(
+        self,
+        *,
+        max_memory_gb: float | None = None,
+        max_cpu_cores: int = 1,
+        task_limit_seconds: float = 3600.0,
+    ) -> None:
+        self._memory = None if max_memory_gb is None else int(max_memory_gb * 2**30)
+        self._cores = max_cpu_cores
+        self._limit = task_limit_seconds
+        self._process: Process | None = None
+        self._turn = asyncio.Lock()
+        self._numbers = itertools.count(1)
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the training process; None where none runs."""
+        return None if self._process is None else self._process.pid
+
+    async def compute(
+        self, reader: str, table: TableRequest, header: bytes, parameters: bytes
+    ) -> Contribution:
+        """Have a contribution computed; FederatedError from the training process, or about its death."""
+        request = TrainingRequest(next(self._numbers), reader, table, header, parameters)
+        async with self._turn:
+            process = await self._running()
+            try:
+                answer = await asyncio.wait_for(_ask(process, request), self._limit)
+            except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
+                await self._end()
+                log.error("the training process died: %r", error)
+                raise FederatedError(ErrorCode.INTERNAL, "the node's training process died") from error
+            except TimeoutError as error:
+                await self._end()
+                raise FederatedError(
+                    ErrorCode.PROGRAM_LIMIT, "the task took longer than the node allows"
+                ) from error
+            except BaseException:
+                # Cancelled between question and answer: what the pipe holds belongs to nobody.
+                await asyncio.shield(self._end())
+                raise
+        if isinstance(answer.outcome, FederatedError):
+            raise answer.outcome
+        return answer.outcome
+
+    async def close(self) -> None:
+        """End the training process."""
+        await self._end()
+
+    async def _running(self) -> Process:
+        if self._process is None or self._process.returncode is not None:
+            await self._end()
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "heliosdb.node.worker",
+                *([] if self._memory is None else [str(self._memory)]),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=_environment(self._cores),
+            )
+        return self._process
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+async def _ask(process: Process, request: TrainingRequest) -> TrainingAnswer:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    parts = request.to_parts()
+    process.stdin.write(frame_head(parts))
+    for part in parts:
+        process.stdin.write(part)
+    await process.stdin.drain()
+    answer = TrainingAnswer.from_parts(await read_frame_async(process.stdout))
+    if answer.number != request.number:
+        raise ValueError("an answer to another question")
+    return answer
+
+
+def _environment(cores: int) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(cores))
+    return {**kept, **threads, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,141 @@
+"""The training process: holds tables and computes contributions; started by the daemon, ended with it.
+
+What always holds: it has the reader's access to the database and nothing else that is secret but the key of
+the held-out choice; what it computes goes to the daemon, whose release door decides what leaves. Limits are
+set before anything is read; it ends when the daemon's end of the pipe closes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+from collections import OrderedDict
+from typing import BinaryIO
+
+import psycopg
+
+from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.sgd import derive_rng
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
+from heliosdb.domain.vector import Contribution, vector_from_bytes
+from heliosdb.node.datasets import TableRequest, read_table
+from heliosdb.node.frames import Parts, TrainingAnswer, TrainingRequest, read_frame, write_frame
+from heliosdb.transport.messages import task_from_header, with_parameters
+
+log = logging.getLogger(__name__)
+
+_TABLES_PER_DATABASE = 2
+_OPEN_FILES = 256
+
+
+class Tables:
+    """The tables of the runs that are being trained: the last few of each database."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, OrderedDict[TableRequest, Table]] = {}
+
+    def get(self, reader: str, request: TableRequest) -> Table:
+        """The table for `request`, read through the connection string `reader` unless it is there already."""
+        kept = self._tables.setdefault(reader, OrderedDict())
+        if request not in kept:
+            kept[request] = _read(reader, request)
+            if len(kept) > _TABLES_PER_DATABASE:
+                kept.popitem(last=False)
+        kept.move_to_end(request)
+        return kept[request]
+
+
+def compute(task: Task, table: Table) -> Contribution:
+    """A node's answer to `task` before the release door."""
+    if isinstance(task.work, StatisticsWork):
+        return statistics(table, task.work)
+    method = algorithm(task.work.algorithm)
+    method.check_target(table)
+    if len(task.parameters) != len(method.initial_parameters(len(task.reading.features))):
+        raise invalid_value("the task's parameters do not fit its algorithm and features")
+    match task.work:
+        case TrainWork() as work:
+            rng = derive_rng(work.seed, task.key.run, task.key.round, task.key.node)
+            return method.train(table, task.parameters, work, rng)
+        case EvaluateWork() as work:
+            return method.evaluate(table, task.parameters, work)
+
+
+def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
+    """Compute what a request asks for; an error that is not the product's own is logged, not told."""
+    try:
+        header = task_from_header(request.header)
+        task = with_parameters(header.task, vector_from_bytes(request.parameters))
+        return TrainingAnswer(request.number, compute(task, tables.get(request.reader, request.table)))
+    except FederatedError as error:
+        return TrainingAnswer(request.number, error)
+    except psycopg.OperationalError:
+        log.exception("the database cannot be read")
+        public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
+        return TrainingAnswer(request.number, public)
+    except psycopg.Error:
+        # What the database says may quote a row.
+        log.exception("the dataset cannot be read")
+        public = FederatedError(ErrorCode.WRONG_STATE, f'dataset "{request.table.dataset}" cannot be read')
+        return TrainingAnswer(request.number, public)
+    except MemoryError:
+        public = FederatedError(ErrorCode.PROGRAM_LIMIT, "the node's memory limit does not allow the task")
+        return TrainingAnswer(request.number, public)
+    except Exception:
+        # The edge of the process: one task's failure must not take the tables of others with it.
+        log.exception("internal error")
+        return TrainingAnswer(request.number, FederatedError(ErrorCode.INTERNAL, "internal error"))
+
+
+def _read(reader: str, request: TableRequest) -> Table:
+    with psycopg.connect(
+        reader,
+        autocommit=True,
+        application_name="heliosdb node reader",
+        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on",
+    ) as raw:
+        return read_table(raw, request)
+
+
+def set_limits(memory_bytes: int | None) -> None:
+    """Bound memory and open files, and leave no core behind, which would hold rows."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+
+
+def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
+    """Pass frames on; end the process with the stream, at once, whatever is being computed."""
+    while (parts := read_frame(stream)) is not None:
+        requests.put(parts)
+    os._exit(0)
+
+
+def main(memory_bytes: int | None) -> None:
+    """Answer frames from stdin on stdout until stdin ends."""
+    # The daemon decides when to stop; a Ctrl-C in its terminal reaches this process too.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    set_limits(memory_bytes)
+    answers = os.fdopen(os.dup(1), "wb")
+    # A library that prints must not write into a frame.
+    os.dup2(2, 1)
+    requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
+    threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
+    tables = Tables()
+    while True:
+        request = TrainingRequest.from_parts(requests.get())
+        write_frame(answers, answer(request, tables).to_parts())
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else None)
