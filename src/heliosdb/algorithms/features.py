@@ -13,7 +13,7 @@ plain          [rows, then per feature: present, sum, sum of squares; target: th
 grid           [per feature (and target of a regression) the subjects' mean positions on a fixed grid; count
                of subjects]. The grid is logarithmic, so that it needs no knowledge of the data: a bin for
                missing, one for zero, and per sign one for each octave of magnitude from 2^-20 to 2^40.
-ranges         [per feature (and target): u, u², missing, as means over the subject's rows, u in [-1, 1]
+ranges         [per feature (and target): u, u² - 1/2, missing, as means over the subject's rows, u in [-1, 1]
                being the position in the declared range; count of subjects]
 """
 
@@ -74,8 +74,8 @@ def vector_size(n_features: int, work: StatisticsWork) -> int:
 
 
 def _block_norm(work: StatisticsWork) -> float:
-    """Bound a subject's block: shares of the grid sum to 1; (u, u², missing) has L2 norm sqrt(2) at most."""
-    return 1.0 if work.ranges is None else math.sqrt(2.0)
+    """Bound a subject's block: shares of the grid sum to 1, and u² + (u² - 1/2)² is at most 5/4 on [-1, 1]."""
+    return 1.0 if work.ranges is None else math.sqrt(1.25)
 
 
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
@@ -103,9 +103,9 @@ def _block(column: Vector, table: Table, work: StatisticsWork, index: int) -> Ve
         shares: Vector = np.bincount(grid_position(column), weights=share, minlength=BINS).astype(np.float64)
         return shares
     position = _range_position(column, work, index)
-    missing = np.isnan(position)
-    inside = np.where(missing, 0.0, position)
-    return np.array([share @ inside, share @ np.square(inside), share @ missing.astype(np.float64)])
+    there = ~np.isnan(position)
+    inside, weight = position[there], share[there]
+    return np.array([weight @ inside, weight @ (np.square(inside) - 0.5), share.sum() - weight.sum()])
 
 
 def grid_position(values: Vector) -> NDArray[np.int64]:
