@@ -132,6 +132,8 @@ def _unknown_statement(cursor: Cursor) -> FederatedError:
     if best is None:
         near = difflib.get_close_matches(words[0], verbs, 1, 0.7) if words else []
         return cursor.error(f"Did you mean {near[0].upper()}?" if near else None)
+    if cursor.index == len(best):
+        return cursor.error(f"The statement is: {RULES[best].shape}")
     candidates = [key for key in RULES if key[: cursor.index] == words[: cursor.index]]
     following = sorted({key[cursor.index].upper() for key in candidates if len(key) > cursor.index})
     return cursor.error(f"Expected {' or '.join(following)}." if following else None)

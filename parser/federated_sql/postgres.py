@@ -153,7 +153,7 @@ def _refusal(error: Exception, text: str) -> FederatedError:
     if not isinstance(index, int) or not 0 <= index < len(text):
         return syntax_error(head if near else str(message), position=len(text) + 1)
     if near:
-        shown = len(rest.strip().rstrip('"').lstrip('"')) or 1
+        shown = max(len(rest) - 2, 1)
         head = f'{head} at or near "{text[index : index + min(shown, 60)]}"'
     return syntax_error(head, position=index + 1)
 

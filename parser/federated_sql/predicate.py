@@ -51,7 +51,9 @@ def parse_predicate(cursor: Cursor) -> str:
             raise syntax_error("a predicate may not contain parameters", position=token.position)
     start = inside[0].start
     predicate = cursor.text[start : inside[-1].end]
-    _check(predicate, start, len(inside))
+    where = _check(predicate, start, len(inside))
+    if _is_scalar_query(where) and inside[0].text != "(":
+        raise cursor.error("A sub-select needs parentheses of its own.", at=inside[0])
     cursor.expect_symbol(")")
     return predicate
 
@@ -72,7 +74,8 @@ def _balanced(cursor: Cursor) -> list[Token]:
     raise cursor.error()
 
 
-def _check(predicate: str, start: int, tokens: int) -> None:
+def _check(predicate: str, start: int, tokens: int) -> Any:
+    """Return the syntax tree of the expression."""
     try:
         tree = parse_tree(f"{_HEAD}{predicate}\n)", tokens + 8)
     except FederatedError as error:
@@ -80,6 +83,11 @@ def _check(predicate: str, start: int, tokens: int) -> None:
         raise FederatedError(error.code, error.message, position=moved) from None
     if len(tree) != 1 or not _is_bare_where(tree[0].stmt):
         raise syntax_error("the predicate is not a single expression", position=start + 1)
+    return tree[0].stmt.whereClause
+
+
+def _is_scalar_query(expression: Any) -> bool:
+    return type(expression).__name__ == "SubLink" and expression.subLinkType.name == "EXPR_SUBLINK"
 
 
 def _is_bare_where(statement: Any) -> bool:

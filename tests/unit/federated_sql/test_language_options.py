@@ -1,0 +1,244 @@
+"""The option table and what is said about an option list."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from federated_sql import FederatedError, Option, OptionKind, check_model, check_workspace, defaults, validate
+from federated_sql.option_values import canonical, describe_allowed
+from federated_sql.options import OPTIONS, OptionSpec
+
+SPECS = [(kind, spec) for kind, table in OPTIONS.items() for spec in table.values()]
+
+
+def refused(kind: OptionKind, name: str, value: Any) -> FederatedError:
+    with pytest.raises(FederatedError) as caught:
+        validate(kind, [Option(name, value, 7)])
+    assert caught.value.position == 7
+    return caught.value
+
+
+def only(kind: OptionKind, name: str, value: Any) -> Any:
+    return validate(kind, [Option(name, value, 7)])[name]
+
+
+@pytest.mark.parametrize(("kind", "spec"), SPECS, ids=[f"{k.value}.{s.name}" for k, s in SPECS])
+def test_every_default_and_every_built_value_is_in_its_own_range(kind: OptionKind, spec: OptionSpec) -> None:
+    values = [] if spec.default is None else [spec.default]
+    for value in (*values, *(spec.built_values or ())):
+        typed = tuple(value) if isinstance(value, list) else value
+        assert canonical(spec, Option(spec.name, typed)) == value  # type: ignore[arg-type]  # no dict defaults
+        assert json.loads(json.dumps(value)) == value
+    assert spec.meaning
+    assert describe_allowed(spec)
+
+
+@pytest.mark.parametrize(("kind", "spec"), SPECS, ids=[f"{k.value}.{s.name}" for k, s in SPECS])
+def test_a_default_is_accepted_exactly_if_it_has_an_effect(kind: OptionKind, spec: OptionSpec) -> None:
+    if spec.default is None:
+        assert spec.name not in defaults(kind)
+        return
+    typed: Any = tuple(spec.default) if isinstance(spec.default, list) else spec.default
+    if spec.in_effect_by_default:
+        assert only(kind, spec.name, typed) == defaults(kind)[spec.name] == spec.default
+    else:
+        assert refused(kind, spec.name, typed).sqlstate == "0A000"
+        assert spec.name not in defaults(kind)
+
+
+def test_training_overrides_are_the_models_options_without_its_definition() -> None:
+    assert set(OPTIONS[OptionKind.MODEL]) - set(OPTIONS[OptionKind.TRAINING]) == {
+        "algorithm",
+        "features",
+        "target",
+        "dataset",
+        "layers",
+        "activation",
+        "output_activation",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "typed", "value"),
+    [
+        (OptionKind.WORKSPACE, "privacy_budget", 1, 1.0),
+        (OptionKind.WORKSPACE, "compliance_mode", "hipaa", "HIPAA"),
+        (OptionKind.WORKSPACE, "compliance_mode", "NONE", "none"),
+        (OptionKind.WORKSPACE, "encryption", "aes-256-gcm", "AES-256-GCM"),
+        (OptionKind.WORKSPACE, "tcp_nodelay", "ON", True),
+        (OptionKind.WORKSPACE, "node_selection", "ALL", "all"),
+        (OptionKind.NODE, "endpoint", "https://node.example.com:8443/", "https://node.example.com:8443"),
+        (OptionKind.NODE, "endpoint", "https://[::1]:8443", "https://[::1]:8443"),
+        (OptionKind.DATASET, "min_rows", 5, 5),
+        (OptionKind.MODEL, "features", ("a", "b"), ["a", "b"]),
+        (OptionKind.MODEL, "features", '["a", "b"]', ["a", "b"]),
+        (OptionKind.MODEL, "aggregation", "FedAvg", "fedavg"),
+        (OptionKind.MODEL, "validation_split", 0, 0.0),
+        (OptionKind.MODEL, "gradient_sparsification", 0, 0.0),
+        (OptionKind.MODEL, "seed", 2**63 - 1, 2**63 - 1),
+        (OptionKind.MODEL, "feature_ranges", '{"age": [0, 120]}', {"age": [0.0, 120.0]}),
+        (OptionKind.TRAINING, "learning_rate", 1e-5, 1e-5),
+    ],
+)
+def test_a_value_gets_its_canonical_form(kind: OptionKind, name: str, typed: Any, value: Any) -> None:
+    result = only(kind, name, typed)
+    assert (result, type(result)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "typed", "allowed"),
+    [
+        (OptionKind.WORKSPACE, "privacy_budget", 0, "a number greater than 0"),
+        (OptionKind.WORKSPACE, "privacy_budget", "0.5", "a number greater than 0"),
+        (OptionKind.WORKSPACE, "privacy_budget", float("inf"), "a number greater than 0"),
+        (OptionKind.WORKSPACE, "privacy_budget", 10**400, "a number greater than 0"),
+        (OptionKind.WORKSPACE, "delta", 0.1, "a number greater than 0 and less than 0.1"),
+        (OptionKind.WORKSPACE, "min_nodes", 3.0, "an integer at least 1 and at most 10000"),
+        (OptionKind.WORKSPACE, "min_nodes", True, "an integer at least 1 and at most 10000"),
+        (OptionKind.WORKSPACE, "min_nodes", "many", "an integer at least 1 and at most 10000"),
+        (OptionKind.WORKSPACE, "tcp_nodelay", 1, "true or false"),
+        (OptionKind.WORKSPACE, "tls_version", 1.3, "one of '1.3', '1.2'"),
+        (OptionKind.WORKSPACE, "compliance_mode", "SOX", "one of 'none', 'HIPAA', 'GDPR', 'BOTH'"),
+        (OptionKind.WORKSPACE, "quantization", 4, "one of 8, 16, 32"),
+        (OptionKind.WORKSPACE, "node_selection", "random", "'random(k)'"),
+        (OptionKind.WORKSPACE, "node_selection", "random(0)", "'random(k)'"),
+        (OptionKind.WORKSPACE, "node_selection", "all(3)", "'random(k)'"),
+        (OptionKind.WORKSPACE, "data_residency", "", "a string"),
+        (OptionKind.NODE, "endpoint", "http://node.example.com:8443", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://node.example.com", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://user@node.example.com:1", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://node.example.com:99999", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://node.example.com:8443/path", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://:8443", "https://host:port"),
+        (OptionKind.NODE, "endpoint", "https://node.example.com:8443 ", "https://host:port"),
+        (OptionKind.MODEL, "features", "age", "an array of different strings"),
+        (OptionKind.MODEL, "features", (), "an array of different strings"),
+        (OptionKind.MODEL, "features", ("a", "a"), "an array of different strings"),
+        (OptionKind.MODEL, "features", ("a", 1), "an array of different strings"),
+        (OptionKind.MODEL, "features", '["a"', "an array of different strings"),
+        (OptionKind.MODEL, "features", '["\\u0000"]', "an array of different strings"),
+        (OptionKind.MODEL, "features", '["\\ud800"]', "an array of different strings"),
+        (OptionKind.MODEL, "rounds", 100_001, "an integer at least 1 and at most 100000"),
+        (OptionKind.MODEL, "aggregation", "fedagv", "or a custom aggregation function"),
+        (OptionKind.MODEL, "feature_ranges", '{"a": [1, 0]}', "a JSON object of ranges"),
+        (OptionKind.MODEL, "feature_ranges", '{"a": [0, NaN]}', "a JSON object of ranges"),
+        (OptionKind.MODEL, "feature_ranges", '{"a": [0, 1], "a": [0, 2]}', "a JSON object of ranges"),
+        (OptionKind.MODEL, "feature_ranges", '{"a": [0, 1e999]}', "a JSON object of ranges"),
+        (OptionKind.MODEL, "feature_ranges", "{}", "a JSON object of ranges"),
+        (OptionKind.MODEL, "feature_ranges", "[" * 100_000, "a JSON object of ranges"),
+        (OptionKind.MODEL, "layers", "[64, -1]", "an array of integers"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    kind: OptionKind, name: str, typed: Any, allowed: str
+) -> None:
+    error = refused(kind, name, typed)
+    assert error.sqlstate == "22023"
+    assert f'"{name}"' in error.message
+    assert error.detail is not None
+    assert allowed in error.detail
+    assert len(error.message) < 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "typed"),
+    [
+        (OptionKind.WORKSPACE, "compliance_mode", "GDPR"),
+        (OptionKind.WORKSPACE, "noise_mechanism", "laplacian"),
+        (OptionKind.WORKSPACE, "adaptive_clipping", True),
+        (OptionKind.WORKSPACE, "node_selection", "random(3)"),
+        (OptionKind.WORKSPACE, "tls_version", "1.2"),
+        (OptionKind.WORKSPACE, "audit_logging", False),
+        (OptionKind.WORKSPACE, "keepalive_interval", 31),
+        (OptionKind.WORKSPACE, "retention_days", 2555),
+        (OptionKind.NODE, "sla_tier", "gold"),
+        (OptionKind.DATASET, "require_consent", True),
+        (OptionKind.DATASET, "purpose", "research"),
+        (OptionKind.MODEL, "algorithm", "neural_network"),
+        (OptionKind.MODEL, "aggregation", "krum"),
+        (OptionKind.MODEL, "aggregation", "weighted_median"),
+        (OptionKind.MODEL, "compression", "zstd"),
+        (OptionKind.MODEL, "robust_groups", 3),
+        (OptionKind.TRAINING, "secure_aggregation", True),
+    ],
+)
+def test_what_is_known_but_not_built_says_so_and_is_not_accepted(
+    kind: OptionKind, name: str, typed: Any
+) -> None:
+    error = refused(kind, name, typed)
+    assert error.sqlstate == "0A000"
+    assert f'"{name}"' in error.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hint"),
+    [
+        (OptionKind.WORKSPACE, "privcy_budget", 'Did you mean "privacy_budget"?'),
+        (OptionKind.WORKSPACE, "learning_rate", '"learning_rate" is an option of a model.'),
+        (OptionKind.NODE, "min_rows", '"min_rows" is an option of a dataset.'),
+        (OptionKind.NODE, "qqqqqq", None),
+    ],
+)
+def test_an_unknown_option_is_an_error_with_the_nearest_known_one(
+    kind: OptionKind, name: str, hint: str | None
+) -> None:
+    error = refused(kind, name, 1)
+    assert (error.sqlstate, error.message) == ("22023", f'unrecognized parameter "{name}"')
+    assert error.hint == hint
+
+
+def test_a_models_definition_cannot_be_changed_for_one_run() -> None:
+    error = refused(OptionKind.TRAINING, "features", ("a",))
+    assert error.sqlstate == "22023"
+    assert error.hint == "Use ALTER FEDERATED MODEL … SET."
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_nodes": 101},
+        {"min_nodes": 3, "max_nodes": 2},
+        {"max_nodes": 1},
+        {"min_nodes_per_round": 5, "max_nodes": 4},
+        {"stragglers_timeout": 301},
+        {"privacy_budget": 0.5, "privacy_per_round": 0.6},
+        {"privacy_per_round": 0.6},
+        {"noise_multiplier": 1.0},
+        {"clipping_threshold": 1.0},
+        {"delta": 1e-5},
+        {"compliance_mode": "HIPAA", "audit_logging": False},
+        {"compliance_mode": "BOTH", "audit_logging": False},
+        {"compliance_mode": "GDPR", "tls_version": "1.2"},
+        {"compliance_mode": "HIPAA", "certificate_validation": False},
+    ],
+)
+def test_workspace_options_that_do_not_fit_together_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(FederatedError) as caught:
+        check_workspace(options)
+    assert caught.value.sqlstate == "22023"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"min_nodes": 2, "max_nodes": 2},
+        {"privacy_budget": 0.5, "privacy_per_round": 0.5, "delta": 1e-6, "noise_multiplier": 1.0},
+        {"compliance_mode": "HIPAA", "audit_logging": True},
+        {"audit_logging": False, "tls_version": "1.2"},
+    ],
+)
+def test_workspace_options_that_fit_pass(options: dict[str, Any]) -> None:
+    check_workspace(options)
+
+
+def test_model_options_that_do_not_fit_together_are_refused() -> None:
+    check_model({"features": ["a", "b"], "target": "c", "feature_ranges": {"a": [0.0, 1.0], "c": [0.0, 1.0]}})
+    check_model({})
+    with pytest.raises(FederatedError, match="cannot be one of the features"):
+        check_model({"features": ["a", "b"], "target": "a"})
+    with pytest.raises(FederatedError, match='"d", which is neither'):
+        check_model({"features": ["a"], "target": "c", "feature_ranges": {"d": [0.0, 1.0]}})
