@@ -1,0 +1,166 @@
+"""Predictions in ordinary SQL call the model's own function, and columns keep their names."""
+
+from __future__ import annotations
+
+import pytest
+from pglast import parse_sql
+
+from federated_sql import rewrite
+
+CALL = "federated_predict('m', a => 1)"
+OURS = 'federated_model."m"( a => 1)'
+NAMED = OURS + " AS federated_predict"
+
+
+def changed(text: str) -> str:
+    rewritten = rewrite(text)
+    assert rewritten is not None
+    assert set(rewritten.tags) == {None}
+    parse_sql(rewritten.text)
+    return rewritten.text
+
+
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        (CALL, OURS),
+        ("federated_predict('m', a := 1)", 'federated_model."m"( a := 1)'),
+        ("public.federated_predict('m', a => 1)", OURS),
+        ('"public" . "federated_predict" (\'m\', a => 1)', 'federated_model."m" ( a => 1)'),
+        ("FEDERATED_PREDICT('m', a => 1)", OURS),
+        ("federated_predict($$m$$, a => 1)", OURS),
+        ("federated_predict(E'\\x6d', a => 1)", OURS),
+        ("federated_predict('it''s \"m\"', a => 1)", 'federated_model."it\'s ""m"""( a => 1)'),
+        ("federated_predict('m@v1', a => 1)", 'federated_model."m@v1"( a => 1)'),
+        ("federated_predict('größe', é => 'ü')", "federated_model.\"größe\"( é => 'ü')"),
+        (
+            "federated_predict(/* which */ 'm' -- this\n, a => (1), b => f(x, y))",
+            'federated_model."m"(/* which */  a => (1), b => f(x, y))',
+        ),
+        (
+            "federated_predict('m', a => federated_predict('n', b => 1))",
+            'federated_model."m"( a => federated_model."n"( b => 1))',
+        ),
+        ("federated_predict('m', a => $1)", 'federated_model."m"( a => $1)'),
+    ],
+)
+def test_a_call_with_named_features_calls_the_models_function(call: str, ours: str) -> None:
+    assert changed(f"SELECT {call} AS p") == f"SELECT {ours} AS p"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "federated_predict('m', '{}'::jsonb)",
+        "federated_predict('m')",
+        "federated_predict()",
+        "federated_predict(*)",
+        "federated_predict(name, a => 1)",
+        "federated_predict($1, a => 1)",
+        "federated_predict('m' || 'n', a => 1)",
+        "federated_predict('m'::text, a => 1)",
+        "federated_predict(('m'), a => 1)",
+        "federated_predict(model => 'm', a => 1)",
+        "federated_predict('m', 1, a => 1)",
+        "federated_predict(1, a => 1)",
+        "federated_predict(DISTINCT 'm', a => 1)",
+        "federated_predict('m', a => 1) OVER ()",
+        "federated_predict('m', a => 1) FILTER (WHERE true)",
+        "federated_predict('m', a => 1 ORDER BY 1)",
+        "federated_predict('', a => 1)",
+        f"federated_predict('{'m' * 64}', a => 1)",
+        "other.federated_predict('m', a => 1)",
+        "\"FEDERATED_PREDICT\"('m', a => 1)",
+        "federated_predict_batch('m', query => 'SELECT 1')",
+        "'federated_predict(''m'', a => 1)'",
+        "$$federated_predict('m', a => 1)$$",
+    ],
+)
+def test_any_other_call_is_left_alone(call: str) -> None:
+    assert rewrite(f"SELECT {call}") is None
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("SELECT {}", "SELECT {as}"),
+        ("SELECT {}, {} FROM t", "SELECT {as}, {as} FROM t"),
+        ("SELECT {} p, {} AS q", "SELECT {ours} p, {ours} AS q"),
+        ("SELECT ({}) FROM t", "SELECT ({ours}) AS federated_predict FROM t"),
+        ("SELECT {}::numeric(4, 2), 1", "SELECT {ours}::numeric(4, 2) AS federated_predict, 1"),
+        (
+            "SELECT {}::text::timestamp with time zone",
+            "SELECT {ours}::text::timestamp with time zone AS federated_predict",
+        ),
+        ("SELECT CAST({} AS int)", "SELECT CAST({ours} AS int) AS federated_predict"),
+        ('SELECT {} COLLATE "C"', 'SELECT {ours} COLLATE "C" AS federated_predict'),
+        ("SELECT ({})[1]", "SELECT ({ours})[1] AS federated_predict"),
+        (
+            "SELECT CASE WHEN a IS DISTINCT FROM b THEN 0 ELSE {} END FROM t",
+            "SELECT CASE WHEN a IS DISTINCT FROM b THEN 0 ELSE {ours} END AS federated_predict FROM t",
+        ),
+        ("SELECT CASE WHEN true THEN {} END", "SELECT CASE WHEN true THEN {ours} END"),
+        ("SELECT {} + 1, -{}, NOT {}", "SELECT {ours} + 1, -{ours}, NOT {ours}"),
+        ("SELECT round({}), coalesce({}, 0)", "SELECT round({ours}), coalesce({ours}, 0)"),
+        ("SELECT ({}).x", "SELECT ({ours}).x"),
+        ("SELECT (SELECT {})", "SELECT (SELECT {as})"),
+        ("SELECT ARRAY[{}]", "SELECT ARRAY[{ours}]"),
+        ("SELECT x FROM t WHERE {} > 0.5", "SELECT x FROM t WHERE {ours} > 0.5"),
+        ("SELECT x FROM t GROUP BY {} ORDER BY {}", "SELECT x FROM t GROUP BY {ours} ORDER BY {ours}"),
+        ("SELECT DISTINCT {} FROM t", "SELECT DISTINCT {as} FROM t"),
+        ("SELECT * FROM (SELECT {} FROM t) s", "SELECT * FROM (SELECT {as} FROM t) s"),
+        ("WITH p AS (SELECT {}) SELECT * FROM p", "WITH p AS (SELECT {as}) SELECT * FROM p"),
+        ("SELECT {} UNION ALL SELECT {}", "SELECT {as} UNION ALL SELECT {as}"),
+        ("VALUES ({})", "VALUES ({ours})"),
+        (
+            "INSERT INTO t SELECT {} ON CONFLICT DO NOTHING",
+            "INSERT INTO t SELECT {as} ON CONFLICT DO NOTHING",
+        ),
+        ("INSERT INTO t VALUES ({}) RETURNING {}", "INSERT INTO t VALUES ({ours}) RETURNING {as}"),
+        ("UPDATE t SET x = {} WHERE {} > 0", "UPDATE t SET x = {ours} WHERE {ours} > 0"),
+        ("DELETE FROM t WHERE {} > 0 RETURNING x, {}", "DELETE FROM t WHERE {ours} > 0 RETURNING x, {as}"),
+        ("CREATE VIEW v AS SELECT {}", "CREATE VIEW v AS SELECT {as}"),
+        ("CREATE TABLE t AS SELECT {} WITH NO DATA", "CREATE TABLE t AS SELECT {as} WITH NO DATA"),
+        ("EXPLAIN (COSTS off) SELECT {}", "EXPLAIN (COSTS off) SELECT {as}"),
+        ("PREPARE p AS SELECT {}", "PREPARE p AS SELECT {as}"),
+        ("COPY (SELECT {}) TO STDOUT", "COPY (SELECT {as}) TO STDOUT"),
+        ("DECLARE c CURSOR FOR SELECT {}", "DECLARE c CURSOR FOR SELECT {as}"),
+        ("SELECT * FROM {}", "SELECT * FROM {as}"),
+        ("SELECT * FROM {} AS p", "SELECT * FROM {ours} AS p"),
+        ("SELECT * FROM {} p(x), t", "SELECT * FROM {ours} p(x), t"),
+        ("SELECT * FROM t, LATERAL {}", "SELECT * FROM t, LATERAL {as}"),
+        ("SELECT 'é', {}, 'ü' FROM größe", "SELECT 'é', {as}, 'ü' FROM größe"),
+        ("SELECT 1; SELECT {}; SELECT 2", "SELECT 1; SELECT {as}; SELECT 2"),
+    ],
+)
+def test_a_column_keeps_the_name_it_had(query: str, expected: str) -> None:
+    text = query.replace("{}", CALL)
+    assert changed(text) == expected.replace("{as}", NAMED).replace("{ours}", OURS)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM {} WITH ORDINALITY",
+        "SELECT * FROM ROWS FROM ({}, generate_series(1, 2))",
+        "CALL {}",
+        "CREATE FUNCTION f() RETURNS float8 LANGUAGE sql RETURN {}",
+        "CREATE FUNCTION f() RETURNS float8 LANGUAGE sql BEGIN ATOMIC SELECT {}; END",
+        "CREATE FUNCTION f() RETURNS float8 LANGUAGE sql AS $$ SELECT {} $$",
+        "DO $$ BEGIN PERFORM {}; END $$",
+        "SELECT {} FROM",
+        "SELECT {} AS (a float8)",
+        "NOT SQL AT ALL {}",
+        "SELECT {}" + " + 1" * 5000,
+    ],
+)
+def test_on_any_doubt_the_statement_is_left_alone(query: str) -> None:
+    assert rewrite(query.replace("{}", CALL)) is None
+
+
+def test_a_doubtful_statement_does_not_spoil_its_neighbours() -> None:
+    text = f"SELECT {CALL} FROM; SELECT {CALL}; STOP FEDERATED TRAINING m"
+    rewritten = rewrite(text)
+    assert rewritten is not None
+    assert rewritten.tags == (None, None, "STOP FEDERATED TRAINING")
+    assert rewritten.text.startswith(f"SELECT {CALL} FROM; SELECT {NAMED}; CALL")

@@ -1,0 +1,224 @@
+"""What the proxy changes in a query, and above all what it does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from federated_sql import Rewrite, may_concern, rewrite
+from federated_sql.lexer import scan
+from federated_sql.rewrite import split
+
+
+def changed(text: str) -> Rewrite:
+    rewritten = rewrite(text)
+    assert rewritten is not None
+    return rewritten
+
+
+def test_a_statement_becomes_a_call_in_its_place() -> None:
+    text = "-- before\n  STOP FEDERATED TRAINING m -- after\n ;\n"
+    rewritten = changed(text)
+    assert rewritten.text == (
+        "-- before\n  CALL federated.execute($federated$STOP FEDERATED TRAINING m$federated$) -- after\n ;\n"
+    )
+    assert rewritten.tags == ("STOP FEDERATED TRAINING",)
+
+
+def test_statements_keep_their_number_and_order() -> None:
+    text = "BEGIN; ; CREATE FEDERATED MODEL m; INSERT INTO t VALUES (';');/* x */; DROP FEDERATED MODEL m; COMMIT"
+    rewritten = changed(text)
+    assert rewritten.tags == (None, "CREATE FEDERATED MODEL", None, "DROP FEDERATED MODEL", None)
+    assert rewritten.text == (
+        "BEGIN; ; CALL federated.execute($federated$CREATE FEDERATED MODEL m$federated$); "
+        "INSERT INTO t VALUES (';');/* x */; "
+        "CALL federated.execute($federated$DROP FEDERATED MODEL m$federated$); COMMIT"
+    )
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [
+        "$federated$x$federated$",
+        "$federated0$x$federated0$",
+        "$a$ $federated$ $a$",
+        "'$federated'",
+        '"$federated"',
+    ],
+)
+def test_the_dollar_quote_does_not_occur_in_the_text(inside: str) -> None:
+    text = f"TAG FEDERATED MODEL m AS {inside}"
+    tokens = scan(changed(text).text)
+    assert [token.text for token in tokens[:5]] == ["CALL", "federated", ".", "execute", "("]
+    assert text in tokens[5].text
+    assert len(tokens) == 7
+
+
+def test_a_text_that_ends_like_the_quote_does_not_close_it_early() -> None:
+    text = "CREATE FEDERATED MODEL a$federated"
+    tokens = scan(changed(text).text)
+    assert len(tokens) == 7
+    assert text in tokens[5].text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1",
+        "SELECT 'CREATE FEDERATED MODEL m; DROP FEDERATED MODEL m'",
+        "SELECT E'\\'; DROP FEDERATED MODEL m; --'",
+        "SELECT 1 -- ; DROP FEDERATED MODEL m",
+        "SELECT 1 /* /* */ ; DROP FEDERATED MODEL m */",
+        'SELECT "; DROP FEDERATED MODEL m"',
+        "DO $$ BEGIN; DROP FEDERATED MODEL m; END $$",
+        "DO $é$ ; DROP FEDERATED MODEL m; $z$ ; DROP FEDERATED MODEL m; $é$",
+        "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS 'SELECT 1; DROP FEDERATED MODEL m'",
+        "SELECT * FROM federated_training_status('m')",
+        "CREATE TABLE federated (training int)",
+        "SELECT federated FROM federated",
+        "DELETE FROM federated",
+        "DELETE FROM federated training WHERE data_subject_id = 'a'",
+        "DELETE FROM federated training",
+        "DELETE FROM federated training USING t WHERE true",
+        "DELETE FROM federated training RETURNING *",
+        'DELETE FROM "federated" training m',
+        "GRANT federated TO alice",
+        "GRANT federated, consent TO alice",
+        "REVOKE federated FROM alice",
+        "CREATE ROLE federated",
+        "SET ROLE federated",
+        'CREATE "FEDERATED" MODEL m',
+        "CREATE FEDERATED",
+        "EXPLAIN CREATE FEDERATED MODEL m",
+        "COPY federated FROM stdin",
+        "CREATE RULE r AS ON INSERT TO federated DO ALSO (DELETE FROM a; CREATE FEDERATED MODEL m)",
+        "SELECT (1; DROP FEDERATED MODEL m",
+        # what the scanner refuses is the server's to refuse
+        "DROP FEDERATED MODEL m; SELECT 'open",
+        "DROP FEDERATED MODEL m /* open",
+        "DROP FEDERATED MODEL m\0",
+        "DROP FEDERATED MODEL " + "+" * 100_000,
+        "DROP FEDERATED MODEL m; SELECT '" + "x" * (1 << 20) + "'",
+    ],
+)
+def test_everything_else_is_left_alone(text: str) -> None:
+    assert rewrite(text) is None
+
+
+ROUTINE = """CREATE OR REPLACE {} f() {} LANGUAGE sql
+BEGIN ATOMIC
+    SELECT CASE WHEN true THEN 1 END AS end;
+    SELECT 1 AS federated;
+END"""
+
+
+@pytest.mark.parametrize("kind", [("FUNCTION", "RETURNS int"), ("PROCEDURE", "")])
+def test_a_routines_sql_body_is_one_statement(kind: tuple[str, str]) -> None:
+    routine = ROUTINE.format(*kind)
+    rewritten = changed(f"{routine}; STOP FEDERATED TRAINING m")
+    assert rewritten.tags == (None, "STOP FEDERATED TRAINING")
+    assert rewritten.text.startswith(routine + "; CALL")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "CREATE FEDERATED MODEL m; END",
+        "SELECT 1 end; CREATE FEDERATED MODEL m; END",
+        "SELECT 1; STOP FEDERATED TRAINING m",
+    ],
+)
+def test_a_body_that_the_grammar_does_not_know_leaves_the_whole_text_alone(body: str) -> None:
+    assert rewrite(f"CREATE FUNCTION f() RETURNS int BEGIN ATOMIC {body}; DROP FEDERATED MODEL m") is None
+
+
+def test_an_empty_body_ends_at_once() -> None:
+    text = "CREATE FUNCTION f() RETURNS void BEGIN ATOMIC END; STOP FEDERATED TRAINING m"
+    assert changed(text).tags == (None, "STOP FEDERATED TRAINING")
+
+
+def test_begin_atomic_elsewhere_opens_no_body() -> None:
+    assert changed("SELECT 1 begin, atomic; STOP FEDERATED TRAINING m").tags == (
+        None,
+        "STOP FEDERATED TRAINING",
+    )
+
+
+def test_a_rule_with_several_actions_is_one_statement() -> None:
+    text = "CREATE RULE r AS ON INSERT TO t DO ALSO (DELETE FROM a; DELETE FROM b); STOP FEDERATED TRAINING m"
+    assert changed(text).tags == (None, "STOP FEDERATED TRAINING")
+
+
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [
+        ("CREATE FEDERATED WORKSPAC w", "CREATE FEDERATED"),
+        ("REGISTER FEDERATED 'n'", "REGISTER FEDERATED"),
+        ("CREATE OR REPLACE FEDERATED MODEL m", "CREATE OR REPLACE FEDERATED"),
+        ("create/**/federated--\nmodel m", "CREATE FEDERATED MODEL"),
+        ("DELETE FROM federated training m WHERE true", "DELETE FROM FEDERATED TRAINING"),
+        ('DELETE FROM federated training "Where" WHERE true', "DELETE FROM FEDERATED TRAINING"),
+        ("GRANT federated consent FOR SUBJECT 'a' IN WORKSPACE w", "GRANT FEDERATED CONSENT"),
+    ],
+)
+def test_what_postgresql_cannot_mean_is_ours_even_if_misspelt(text: str, tag: str) -> None:
+    assert changed(text).tags == (tag,)
+
+
+def test_statements_are_split_where_psql_splits_them() -> None:
+    text = "a; ;'b;'; (c;d) ;$$;$$;e"
+    assert [text[part[0].start : part[-1].end] for part in split(scan(text))] == [
+        "a",
+        "'b;'",
+        "(c;d)",
+        "$$;$$",
+        "e",
+    ]
+
+
+class TestPositions:
+    TEXT = "SELECT é; STOP FEDERATED TRAINING m; SELECT federated_predict('m', a => x), y FROM größe"
+
+    def test_outside_changes_they_point_to_the_same_character(self) -> None:
+        rewritten = changed(self.TEXT)
+        for word in ("SELECT é", "a => x", "x)", ", y", "größe"):
+            position = rewritten.text.index(word) + 1
+            assert rewritten.original_position(position) == self.TEXT.index(word) + 1
+
+    def test_inside_a_call_they_point_to_the_statement(self) -> None:
+        rewritten = changed(self.TEXT)
+        start = self.TEXT.index("STOP") + 1
+        for word in ("CALL", "federated.execute", "STOP", "m$federated$"):
+            assert rewritten.original_position(rewritten.text.index(word) + 1) == start
+
+    def test_inside_a_renamed_function_they_point_to_its_name(self) -> None:
+        rewritten = changed(self.TEXT)
+        start = self.TEXT.index("federated_predict") + 1
+        for word in ("federated_model", '"m"'):
+            assert rewritten.original_position(rewritten.text.index(word) + 1) == start
+
+    def test_at_the_end_of_input_they_point_behind_the_text(self) -> None:
+        for text in (self.TEXT, "STOP FEDERATED TRAINING m", "SELECT federated_predict('m', a => 1)"):
+            rewritten = changed(text)
+            position = rewritten.original_position(len(rewritten.text) + 1)
+            assert position == len(text) + 1
+
+    def test_positions_of_the_language_are_moved_to_the_statement(self) -> None:
+        rewritten = changed("  SELECT 'é'; STOP FEDERATED TRAINING m now")
+        assert rewritten.statement_position(1, 1) == rewritten.original.index("STOP") + 1
+        inner = "STOP FEDERATED TRAINING m now".index("now") + 1
+        assert rewritten.statement_position(1, inner) == rewritten.original.index("now") + 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "concerns"),
+    [
+        (b"create Federated model m", True),
+        (b"select FEDERATED_PREDICT('m', a => 1)", True),
+        (b"\xff\xfefederated", True),
+        (b"select 1", False),
+        (b"", False),
+        (b"feder\xc3\xa4ted", False),
+    ],
+)
+def test_the_gate_is_a_substring(raw: bytes, concerns: bool) -> None:
+    assert may_concern(raw) is concerns
