@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Rewrite requirements.lock and requirements-extension.lock from pyproject.toml, every pin with its hashes.
+# Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
+# requirements-runtime.lock (the daemons) and requirements-extension.lock (inside the server).
 # Which package index is asked is the business of pip's own configuration; none is named here or in the locks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -24,12 +25,16 @@ everything.append("editables>=0.5")
 inside = [name for name in base if name.startswith("pglast")]
 target = pathlib.Path(sys.argv[1])
 (target / "requirements.in").write_text("\n".join(everything) + "\n")
+(target / "requirements-runtime.in").write_text("\n".join(base) + "\n")
 (target / "requirements-extension.in").write_text("\n".join(inside) + "\n")
 PYTHON
 
-for lock in requirements requirements-extension; do
+# The smaller locks take their versions from the first, so that all three agree.
+: > "$inputs/pins.txt"
+for lock in requirements requirements-runtime requirements-extension; do
     "$tools/bin/pip-compile" --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate "$@" \
-        --output-file "$lock.lock" "$inputs/$lock.in"
-    sed -i "1i # Written by scripts/lock.sh from pyproject.toml; do not edit by hand." "$lock.lock"
+        --constraint "$inputs/pins.txt" --output-file "$lock.lock" "$inputs/$lock.in"
+    sed -i "/^# Written by/d; 1i # Written by scripts/lock.sh from pyproject.toml; do not edit by hand." "$lock.lock"
+    [ "$lock" != requirements ] || sed -n 's/^\([^ #]*==[^ ]*\).*/\1/p' "$lock.lock" > "$inputs/pins.txt"
 done

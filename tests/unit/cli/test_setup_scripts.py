@@ -7,8 +7,10 @@ rights (apt-get, pip, the server's pg_config) are stand-ins that write down how 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -229,18 +231,38 @@ def test_the_environment_of_these_tests_is_made_from_the_python_of_plpython() ->
 
 
 def test_the_locks_pin_and_hash_everything_and_name_no_index() -> None:
-    for name in ("requirements.lock", "requirements-extension.lock"):
+    for name in ("requirements.lock", "requirements-runtime.lock", "requirements-extension.lock"):
         text = (ROOT / name).read_text()
-        pins = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
-        assert pins
-        assert all("==" in pin and pin.endswith("\\") for pin in pins)
+        lines = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
+        assert lines
+        assert all("==" in line and line.endswith("\\") for line in lines)
         assert "--index" not in text
         assert "://" not in text
 
 
-def test_the_servers_python_gets_what_the_environment_has() -> None:
-    everything = (ROOT / "requirements.lock").read_text().splitlines()
-    inside = (ROOT / "requirements-extension.lock").read_text().splitlines()
-    pins = [line for line in inside if "==" in line]
-    assert [pin.partition("==")[0] for pin in pins] == ["pglast"]
-    assert set(pins) <= set(everything)
+def pins(name: str) -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.removesuffix(" \\").split("==", 1) for line in lines if "==" in line)
+
+
+def required(*extras: str) -> set[str]:
+    """The names of the distributions that pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+    names = (re.split(r"[<>=~!;\[ ]", line, maxsplit=1)[0] for line in wanted)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+
+
+def test_everything_that_the_project_asks_for_is_locked() -> None:
+    assert required("dev") <= set(pins("requirements.lock"))
+    assert required() <= set(pins("requirements-runtime.lock"))
+    assert set(pins("requirements-extension.lock")) == {"pglast"}
+
+
+def test_the_daemons_and_the_servers_python_get_what_the_tests_ran_with() -> None:
+    everything = pins("requirements.lock").items()
+    assert pins("requirements-runtime.lock").items() <= everything
+    assert pins("requirements-extension.lock").items() <= everything
