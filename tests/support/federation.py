@@ -1,0 +1,238 @@
+"""A federation for tests: an authority, a coordinator's identity, and nodes that run in this loop or in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import numpy as np
+import psycopg
+from tests.support.cluster import Cluster
+
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.privacy import Budget
+from heliosdb.domain.task import (
+    EvaluateWork,
+    PrivateTraining,
+    Reading,
+    Scaling,
+    StatisticsWork,
+    Step,
+    Task,
+    TaskKey,
+    TrainWork,
+)
+from heliosdb.domain.vector import Vector
+from heliosdb.node.config import NodeConfig
+from heliosdb.node.service import serve
+from heliosdb.transport.authority import Authority
+from heliosdb.transport.client import NodeClient, Traffic
+from heliosdb.transport.identity import Identity
+from heliosdb.transport.sealing import SealingKey
+
+WORKSPACE = "consortium"
+FEATURES = ("age", "pressure")
+TARGET = "outcome"
+NOTHING = np.empty(0)
+SCALING = Scaling(means=(50.0, 120.0), scales=(10.0, 15.0))
+_DEADLINE = 30.0
+
+
+def create_patients(
+    cluster: Cluster, database: str, *, rows: int = 200, options: str = "", extra: str = ""
+) -> None:
+    """Make a table of patients and share it as dataset `patients` with the workspace."""
+    with cluster.connect(database) as connection:
+        connection.execute(
+            "CREATE TABLE patient (patient_id integer, age integer, pressure numeric, smoker boolean, "
+            "city text, outcome boolean, secret text)"
+        )
+        connection.execute("SELECT setseed(0.5)")
+        connection.execute(
+            "INSERT INTO patient SELECT i, 30 + (random() * 40)::integer, round((90 + random() * 60)::numeric, 1), "
+            "random() < 0.3, 'Rome', random() < 0.4, 'x' FROM generate_series(1, %s) AS i",
+            [rows],
+        )
+        share(connection, "patients", "patient (age, pressure, smoker, city, outcome)", options=options)
+
+
+def share(connection: psycopg.Connection[Any], name: str, table: str, *, options: str = "") -> None:
+    """Share a table as a dataset, by the language's own statement."""
+    text = f"CREATE FEDERATED DATASET {name} FOR TABLE {table} IN WORKSPACE {WORKSPACE} {options}"
+    connection.execute("CALL federated.execute(%s)", [text])
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Certificates and keys of one test, in a directory."""
+
+    directory: Path
+    authority: Authority = field(default_factory=lambda: Authority.create("test authority"))
+    sealing: SealingKey = field(default_factory=SealingKey.generate)
+
+    def __post_init__(self) -> None:
+        self.write("coordinator", self.authority.issue("coordinator", ["localhost"]))
+
+    @property
+    def coordinator(self) -> Identity:
+        """The coordinator's identity."""
+        return Identity.load(self.directory / "coordinator.pem", self.directory / "coordinator.key")
+
+    def write(self, name: str, identity: Identity) -> None:
+        """Put an identity into files."""
+        (self.directory / f"{name}.pem").write_bytes(identity.certificate_pem)
+        (self.directory / f"{name}.key").write_bytes(identity.private_key_pem)
+
+    def node_config(
+        self, cluster: Cluster, database: str, name: str = "node", **changes: object
+    ) -> NodeConfig:
+        """A node's settings over a database of the test's cluster."""
+        if not (self.directory / f"{name}.pem").exists():
+            self.write(name, self.authority.issue(name, ["localhost", "127.0.0.1"]))
+        settings: dict[str, object] = {
+            "database": cluster.dsn(database, user="heliosdb_daemon"),
+            "reader": cluster.dsn(database, user="heliosdb_reader"),
+            "listen_host": "127.0.0.1",
+            "listen_port": 0,
+            "certificate": self.directory / f"{name}.pem",
+            "private_key": self.directory / f"{name}.key",
+            "coordinator_certificate": self.directory / "coordinator.pem",
+            "state_directory": self.directory / f"{name}-state",
+        }
+        return NodeConfig.model_validate(settings | changes)
+
+    def client(
+        self,
+        port: int,
+        name: str = "node",
+        *,
+        identity: Identity | None = None,
+        traffic: Callable[[], Traffic] = Traffic,
+    ) -> NodeClient:
+        """The coordinator's client of a node."""
+        pinned = [(self.directory / f"{name}.pem").read_bytes()]
+        return NodeClient(f"https://localhost:{port}", pinned, identity or self.coordinator, traffic=traffic)
+
+
+@contextlib.asynccontextmanager
+async def running_node(config: NodeConfig) -> AsyncIterator[int]:
+    """A node in this event loop; gives its port."""
+    ready: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve(config, ready.set_result))
+    try:
+        await asyncio.wait({ready, serving}, timeout=_DEADLINE, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            await serving
+        yield ready.result()
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+class NodeProcess:
+    """A node as a process of its own, for faults that end it."""
+
+    def __init__(self, config: NodeConfig, directory: Path, *, faults: str = "") -> None:
+        self._ready = directory / f"ready-{uuid4().hex}"
+        path = directory / f"node-{uuid4().hex}.toml"
+        settings = config.model_dump(mode="json", exclude_none=True) | {
+            "database": config.database.get_secret_value(),
+            "reader": config.reader.get_secret_value(),
+        }
+        path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
+        program = (
+            "import sys, pathlib, heliosdb.node.service as s\n"
+            "ready = pathlib.Path(sys.argv[2])\n"
+            "def tell(port):\n"
+            "    draft = ready.with_suffix('.draft'); draft.write_text(str(port)); draft.rename(ready)\n"
+            "s.run(pathlib.Path(sys.argv[1]), ready=tell)\n"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", program, str(path), str(self._ready)],
+            env={**os.environ, "HELIOSDB_FAULTS": faults},
+        )
+
+    async def port(self) -> int:
+        """The node's port, once it serves."""
+        await until(lambda: self._ready.exists() or self.process.poll() is not None)
+        return int(self._ready.read_text())
+
+    async def ended(self) -> int:
+        """Wait for the process to end and return its status."""
+        await until(lambda: self.process.poll() is not None)
+        return int(self.process.returncode)
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds; an AssertionError after the deadline."""
+    async with asyncio.timeout(_DEADLINE):
+        while not condition():  # noqa: ASYNC110 - files and processes give no events
+            await asyncio.sleep(0.02)
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, int | float) else f"'{value}'"
+
+
+def new_run() -> RunId:
+    """A fresh run id."""
+    return RunId(uuid4())
+
+
+def key(step: Step, *, run: UUID | None = None, round_number: int = 1, node: str = "node") -> TaskKey:
+    """A task's key in the test's workspace."""
+    return TaskKey(
+        WorkspaceName(WORKSPACE), RunId(run or uuid4()), RoundNumber(round_number), step, NodeName(node)
+    )
+
+
+READING = Reading(dataset=None, features=FEATURES, target=TARGET, validation_split=0.25)
+
+
+def statistics_task(
+    *, run: UUID | None = None, noise_multiplier: float | None = None, budget: Budget | None = None
+) -> Task:
+    """A task of round 0."""
+    work = StatisticsWork("logistic_regression", noise_multiplier)
+    return Task(key(Step.STATISTICS, run=run, round_number=0), READING, work, NOTHING, budget)
+
+
+def train_task(
+    *,
+    run: UUID | None = None,
+    round_number: int = 1,
+    parameters: Vector | None = None,
+    noise_multiplier: float | None = None,
+    budget: Budget | None = None,
+) -> Task:
+    """A task of local training, plain or private."""
+    work = TrainWork("logistic_regression", SCALING, 2, 32, 0.1, seed=7)
+    if noise_multiplier is not None:
+        private = PrivateTraining(noise_multiplier, 1.0, 1.0, steps=1, expected_subjects=100.0)
+        work = replace(work, privacy=private)
+    chosen = np.zeros(len(FEATURES) + 1) if parameters is None else parameters
+    return Task(key(Step.TRAIN, run=run, round_number=round_number), READING, work, chosen, budget)
+
+
+def evaluate_task(
+    *, run: UUID | None = None, round_number: int = 1, noise_multiplier: float | None = None
+) -> Task:
+    """A task of evaluation."""
+    work = EvaluateWork("logistic_regression", SCALING, noise_multiplier)
+    budget = None if noise_multiplier is None else Budget(10.0, 1e-5)
+    parameters = np.array([0.5, -0.25, 0.1])
+    return Task(key(Step.EVALUATE, run=run, round_number=round_number), READING, work, parameters, budget)
