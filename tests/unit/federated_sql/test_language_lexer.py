@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pglast import parser as postgresql
 
@@ -163,6 +163,7 @@ def test_a_tree_too_deep_for_the_parser_is_refused_before_it_is_built() -> None:
     assert caught.value.sqlstate == "54000"
 
 
+@settings(deadline=None)
 @given(SQL_TEXT)
 @example("$é$ $z$ $é$")
 @example("'é'\n'é' éone zone U&\"é\" uescape 'é'")

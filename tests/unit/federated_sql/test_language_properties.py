@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
@@ -155,11 +155,13 @@ def only_federated_errors(action: Callable[[], Any]) -> Any:
         return None
 
 
+@settings(deadline=None)
 @given(COMMANDS)
 def test_what_is_rendered_reads_back_the_same(command: Command) -> None:
     assert parse(render(command)) == command
 
 
+@settings(deadline=None)
 @given(COMMANDS)
 def test_a_rendered_command_is_one_the_proxy_hands_over_unchanged(command: Command) -> None:
     text = render(command)
@@ -171,11 +173,13 @@ def test_a_rendered_command_is_one_the_proxy_hands_over_unchanged(command: Comma
     assert text in rewritten.text
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_text_is_parsed_or_refused_with_an_error_of_ours(text: str) -> None:
     only_federated_errors(lambda: parse(text))
 
 
+@settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_text_is_rewritten_or_left_alone(text: str) -> None:
     rewritten = rewrite(text)
@@ -186,12 +190,14 @@ def test_any_text_is_rewritten_or_left_alone(text: str) -> None:
         assert 1 <= rewritten.original_position(position) <= len(text) + 1
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80).filter(lambda text: "federated" not in text.lower()))
 def test_text_without_the_word_is_never_changed(text: str) -> None:
     assert rewrite(text) is None
     assert not may_concern(text.encode(errors="surrogatepass"))
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(OptionKind),
     st.data(),
