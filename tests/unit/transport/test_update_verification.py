@@ -1,0 +1,191 @@
+"""A hostile update is rejected with its reason: each way of lying, built by a node that holds a valid key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Update
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism, Spending
+from heliosdb.domain.task import Reading, StatisticsWork, Step, Task, TaskKey
+from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport import limits
+from heliosdb.transport.authority import Authority
+from heliosdb.transport.messages import NodeRefusedError, UpdateHeader, encode_update_header
+from heliosdb.transport.sealing import SealingKey, seal_to
+from heliosdb.transport.streams import cut
+from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
+
+AUTHORITY = Authority.create("authority")
+NODE, OTHER = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "other"))
+SEALING = SealingKey.generate()
+KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), Step.STATISTICS, NodeName("n"))
+TASK = Task(KEY, Reading(None, ("x",), "y", 0.0), StatisticsWork("a", None), np.empty(0), None)
+SHA256 = b"s" * 32
+VECTOR = np.array([1.0, -2.0, 3.5])
+
+
+def sealed_update(
+    vector: np.ndarray = VECTOR, weight: float = 10.0, *, sealed_for: TaskKey = KEY
+) -> tuple[UpdateHeader, bytes]:
+    ephemeral, payload = seal_to(
+        SEALING.public, pack_payload(vector_to_bytes(vector), weight), sealed_for, SHA256
+    )
+    header = UpdateHeader(
+        KEY, SHA256, len(vector), ephemeral, len(payload), hashlib.sha256(payload).digest(), None, None
+    )
+    return header, payload
+
+
+def messages(header: UpdateHeader, payload: bytes, *, signer: object = NODE) -> list[bytes]:
+    raw = encode_update_header(header)
+    head = pb.UpdateMessage(head=pb.SignedHeader(header=raw, signature=sign_update(signer, raw)))  # type: ignore[arg-type]
+    return [head.SerializeToString()] + [
+        pb.UpdateMessage(chunk=chunk).SerializeToString() for chunk in cut(payload)
+    ]
+
+
+def receive(raw: Iterable[bytes], *, task: Task = TASK, expected_size: int | None = 3) -> Update:
+    collector = UpdateCollector(task.key, expected_size)
+    for message in raw:
+        collector.take(message)
+    pinned = [OTHER.certificate_pem, NODE.certificate_pem]
+    return open_update(task, SHA256, collector.finish(), pinned[1:], SEALING, traffic=(1, 2))
+
+
+def rejection(raw: Iterable[bytes], *, task: Task = TASK, expected_size: int | None = 3) -> str:
+    with pytest.raises(FederatedError) as raised:
+        receive(raw, task=task, expected_size=expected_size)
+    assert raised.value.code is ErrorCode.UPDATE_REJECTED
+    return raised.value.message
+
+
+def test_an_honest_update_is_opened_exactly() -> None:
+    update = receive(messages(*sealed_update()))
+    assert update.vector.tobytes() == VECTOR.tobytes()
+    assert (update.weight, update.bytes_sent, update.bytes_received) == (10.0, 1, 2)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_rejected(value: float) -> None:
+    assert "not finite" in rejection(messages(*sealed_update(np.array([1.0, value, 2.0]))))
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+def test_a_weight_that_is_no_positive_number_is_rejected(weight: float) -> None:
+    assert "weight" in rejection(messages(*sealed_update(weight=weight)))
+
+
+def test_a_wrong_shape_is_rejected() -> None:
+    assert "4 values instead of 3" in rejection(messages(*sealed_update(np.ones(4))))
+    header, payload = sealed_update()
+    raw = pb.UpdateHeader.FromString(encode_update_header(header))
+    raw.shape[:] = [3, 1]
+    assert "one-dimensional" in rejection(_raw_messages(raw, payload))
+
+
+def test_a_wrong_dtype_is_rejected() -> None:
+    header, payload = sealed_update()
+    raw = pb.UpdateHeader.FromString(encode_update_header(header))
+    raw.dtype = 0  # type: ignore[assignment]
+    assert "float64" in rejection(_raw_messages(raw, payload))
+
+
+@pytest.mark.parametrize(
+    ("what", "key"),
+    [
+        ("workspace", replace(KEY, workspace=WorkspaceName("v"))),
+        ("run", replace(KEY, run=RunId(UUID(int=2)))),
+        ("round", replace(KEY, round=RoundNumber(1))),
+        ("step", replace(KEY, step=Step.TRAIN)),
+        ("node", replace(KEY, node=NodeName("m"))),
+    ],
+)
+def test_an_update_of_another_place_is_rejected(what: str, key: TaskKey) -> None:
+    header, payload = sealed_update(sealed_for=key)
+    assert f"another {what}" in rejection(messages(replace(header, key=key), payload))
+    # Claiming the right place does not help: the seal knows.
+    assert "does not open" in rejection(messages(header, payload))
+
+
+def test_a_replay_of_another_tasks_answer_is_rejected() -> None:
+    header, payload = sealed_update()
+    assert "another task" in rejection(messages(replace(header, task_sha256=b"r" * 32), payload))
+
+
+def test_an_update_signed_by_another_node_is_rejected() -> None:
+    assert "not the node's" in rejection(messages(*sealed_update(), signer=OTHER))
+
+
+def test_a_header_changed_after_signing_is_rejected() -> None:
+    header, payload = sealed_update()
+    honest = pb.UpdateMessage.FromString(messages(header, payload)[0])
+    honest.head.header = encode_update_header(replace(header, spending=Spending(0.1, 0.1)))
+    assert "signature" in rejection([honest.SerializeToString(), *messages(header, payload)[1:]])
+
+
+def test_changed_payload_bytes_are_rejected() -> None:
+    header, payload = sealed_update()
+    changed = payload[:-1] + bytes([payload[-1] ^ 1])
+    assert "not what its header says" in rejection(messages(header, changed))
+    rehashed = replace(header, payload_sha256=hashlib.sha256(changed).digest())
+    assert "does not open" in rejection(messages(rehashed, changed))
+
+
+def test_more_or_fewer_bytes_than_announced_are_rejected() -> None:
+    header, payload = sealed_update()
+    assert "longer than announced" in rejection(messages(header, payload + b"x"))
+    assert "shorter than announced" in rejection(messages(header, payload[:-1]))
+
+
+def test_an_oversize_announcement_is_rejected_before_a_byte_of_it() -> None:
+    header, _ = sealed_update()
+    length = limits.MAX_VECTOR_BYTES // 8 + 1
+    huge = replace(header, length=length, payload_bytes=limits.payload_bytes(length))
+    assert "too large" in rejection(messages(huge, b"")[:1], expected_size=None)
+    disagreeing = replace(header, payload_bytes=10_000_000)
+    assert "do not agree" in rejection(messages(disagreeing, b"")[:1])
+
+
+def test_messages_out_of_order_are_rejected() -> None:
+    head, chunk = messages(*sealed_update())
+    assert "out of order" in rejection([chunk, head])
+    assert "out of order" in rejection([head, head])
+    assert "empty" in rejection([])
+    assert "shorter" in rejection([head])
+    assert "out of order" in rejection([pb.UpdateMessage().SerializeToString()])
+
+
+def test_bytes_that_are_no_message_are_rejected() -> None:
+    assert "cannot be decoded" in rejection([b"\xff\xff\xff"])
+
+
+def test_a_plain_update_under_a_budget_is_rejected() -> None:
+    private = replace(TASK, budget=Budget(1.0, 1e-5))
+    assert "not private" in rejection(messages(*sealed_update()), task=private)
+    header, payload = sealed_update()
+    charged = replace(header, mechanism=Mechanism(2.0), spending=Spending(0.5, 0.4))
+    assert receive(messages(charged, payload), task=private).spending == Spending(0.5, 0.4)
+
+
+def test_a_refusal_is_raised_as_such() -> None:
+    refusal = pb.UpdateMessage(refusal=pb.Refusal(code="BUDGET_EXHAUSTED", message="no"))
+    with pytest.raises(NodeRefusedError) as raised:
+        receive([refusal.SerializeToString()])
+    assert raised.value.reason is ErrorCode.BUDGET_EXHAUSTED
+
+
+def _raw_messages(header: pb.UpdateHeader, payload: bytes) -> list[bytes]:
+    raw = header.SerializeToString()
+    head = pb.UpdateMessage(head=pb.SignedHeader(header=raw, signature=sign_update(NODE, raw)))
+    return [head.SerializeToString()] + [
+        pb.UpdateMessage(chunk=chunk).SerializeToString() for chunk in cut(payload)
+    ]
