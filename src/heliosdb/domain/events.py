@@ -46,8 +46,9 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class NodesSeen:
-    """Who could take part in the next round now, and who could not."""
+    """Who could take part in the round now, and who could not."""
 
+    round: RoundNumber
     present: Names
     absent: tuple[Absence, ...] = ()
 
@@ -70,7 +71,7 @@ class RoundOpened:
 
 @dataclass(frozen=True, slots=True)
 class BudgetWouldBeExceeded:
-    """The round was not opened: it would have spent more than the workspace may."""
+    """The round cannot be opened, or the rest not planned: it would spend more than the workspace may."""
 
     round: RoundNumber
     reason: str
@@ -114,10 +115,14 @@ class Combined:
 
 @dataclass(frozen=True, slots=True)
 class RoundClosed:
-    """The round's transaction is committed; converged: the losses say so."""
+    """The round's transaction is committed; converged: the losses say so.
+
+    evaluates False, after round 0: privacy noise would leave no figures, so nothing is evaluated.
+    """
 
     round: RoundNumber
     converged: bool = False
+    evaluates: bool = True
 
 
 @dataclass(frozen=True, slots=True)

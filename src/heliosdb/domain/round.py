@@ -103,6 +103,7 @@ class RunState:
 
 
 Decision = tuple[RunState, tuple[Action, ...]]
+_SPENDING = (Phase.OPENING, Phase.COMBINING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,16 +165,18 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _stop(replace(state, stop_requested=True))
         case ProblemFound(reason):
             decision = _end(state, FailRun(reason))
-        case NodesSeen() | WaitedTooLong() if state.phase is Phase.WAITING:
+        case NodesSeen() | WaitedTooLong() if state.phase is Phase.WAITING and event.round == state.round:
             decision = _gather(state, event)
-        case RoundOpened() | BudgetWouldBeExceeded() if state.phase is Phase.OPENING:
-            decision = _opened(state, event)
+        case RoundOpened(round) if state.phase is Phase.OPENING and round == state.round:
+            decision = _send(state, _first_step(state.round), state.cohort)
+        case BudgetWouldBeExceeded(round, reason) if round == state.round and state.phase in _SPENDING:
+            decision = _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
         case UpdateArrived() | NodeLost() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
-        case RoundClosed(round, converged) if state.phase is Phase.CLOSING and round == state.round:
-            decision = _closed(state, converged)
+        case RoundClosed(round) if state.phase is Phase.CLOSING and round == state.round:
+            decision = _closed(state, event)
     return decision
 
 
@@ -189,11 +192,11 @@ def _first_step(round_number: int) -> Step:
 
 
 def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
-    needed = state.rules.min_nodes if state.round == 0 else state.rules.min_nodes_per_round
+    needed = state.rules.min_nodes_per_round
+    if state.round == 0:
+        needed = max(needed, state.rules.min_nodes)
     able = event.present if state.members is None else event.present & state.members
     if isinstance(event, WaitedTooLong):
-        if event.round != state.round:
-            return state, ()
         reason = f"round {state.round} could not start: {len(able)} of {needed} nodes needed are active"
         return _end(state, FailRun(_join(reason, event.absent)))
     if len(able) < needed:
@@ -201,16 +204,6 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
     cohort = frozenset(sorted(able)[: state.rules.max_nodes])
     action = OpenRound(state.round, cohort, evaluates(state.rules, state.round))
     return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
-
-
-def _opened(state: RunState, event: RoundOpened | BudgetWouldBeExceeded) -> Decision:
-    if event.round != state.round:
-        return state, ()
-    if isinstance(event, BudgetWouldBeExceeded):
-        return _end_well(state, RunStatus.BUDGET_EXHAUSTED, event.reason)
-    if state.stop_requested:
-        return _end_stopped(state)
-    return _send(state, _first_step(state.round), state.cohort)
 
 
 def _send(state: RunState, step: Step, nodes: Names) -> Decision:
@@ -279,12 +272,15 @@ def _combined(state: RunState, event: Combined) -> Decision:
     return replace(state, phase=Phase.CLOSING, figures=figures), (action,)
 
 
-def _closed(state: RunState, converged: bool) -> Decision:
+def _closed(state: RunState, event: RoundClosed) -> Decision:
+    if not event.evaluates:
+        state = replace(state, rules=replace(state.rules, evaluate_every=0))
     losses = state.losses
     if state.figures is not None and state.figures.loss is not None:
         losses = (*losses, state.figures.loss)
     members = state.answered if state.round == 0 else state.members
-    return _go_on(replace(state, closed=state.round, members=members, losses=losses), converged=converged)
+    state = replace(state, closed=state.round, members=members, losses=losses)
+    return _go_on(state, converged=event.converged)
 
 
 def _go_on(state: RunState, *, converged: bool) -> Decision:

@@ -1,0 +1,86 @@
+"""Registered nodes as the coordinator sees them, and how it records what it saw.
+
+What always holds: a status is written only for the options under which it was found out; a node that was
+altered meanwhile stays pending.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.run import Run
+
+
+class NodeStatus(StrEnum):
+    """How a node stands; the values are those of federated.node_status."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    SLOW = "slow"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None."""
+
+    id: int
+    name: NodeName
+    workspace: WorkspaceName
+    options: str
+    endpoint: str
+    given_certificate: str | None
+    dataset: str | None
+    status: NodeStatus
+    certificate: str | None
+
+
+def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
+    return connection.query(load_statements("nodes.sql")[name], *values)
+
+
+def list_nodes(connection: Connection) -> list[NodeRecord]:
+    """Return every registered node, in the order of registration."""
+    return [_from_row(row) for row in _run(connection, "list_nodes")]
+
+
+def _from_row(row: Row) -> NodeRecord:
+    options = json.loads(row["options"])
+    return NodeRecord(
+        id=row["node_id"],
+        name=NodeName(row["name"]),
+        workspace=WorkspaceName(row["workspace"]),
+        options=row["options"],
+        endpoint=options.get("endpoint") or "",
+        given_certificate=options.get("certificate"),
+        dataset=options.get("dataset"),
+        status=NodeStatus(row["status"]),
+        certificate=row["certificate"],
+    )
+
+
+def activate_node(connection: Connection, node: NodeRecord, certificate: str, expires: datetime) -> None:
+    """Record that the node was met, and the certificate that it is pinned to."""
+    _run(connection, "activate_node", node.id, node.options, certificate, expires)
+
+
+def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, reason: str) -> None:
+    """Record that the node is slow or has failed, and why."""
+    _run(connection, "demote_node", node.id, node.options, status.value, reason)
+
+
+def touch_nodes(connection: Connection, nodes: Sequence[NodeRecord]) -> None:
+    """Record that these nodes have just answered."""
+    _run(connection, "touch_nodes", [node.id for node in nodes])
+
+
+def set_dataset_sizes(connection: Connection, run: Run, sizes: Mapping[NodeName, int]) -> None:
+    """Record the row counts that nodes released in a run's round 0."""
+    rows = [{"node": node, "size": size} for node, size in sizes.items()]
+    _run(connection, "set_dataset_sizes", run.workspace_id, json.dumps(rows))

@@ -1,0 +1,22 @@
+-- name: list_nodes()
+SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate
+FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+ORDER BY n.node_id
+
+-- name: activate_node(bigint, jsonb, text, timestamptz)
+UPDATE federated.node
+SET status = 'active', failure_reason = NULL, certificate = $3, certificate_expires = $4, last_seen = clock_timestamp()
+WHERE node_id = $1 AND options = $2::jsonb
+
+-- name: demote_node(bigint, jsonb, text, text)
+UPDATE federated.node SET status = $3::federated.node_status, failure_reason = $4
+WHERE node_id = $1 AND options = $2::jsonb
+  AND (status::text IS DISTINCT FROM $3 OR failure_reason IS DISTINCT FROM $4)
+
+-- name: touch_nodes(bigint[])
+UPDATE federated.node SET last_seen = clock_timestamp() WHERE node_id = ANY ($1::bigint[])
+
+-- name: set_dataset_sizes(bigint, jsonb)
+UPDATE federated.node AS n SET dataset_size = s.size
+FROM jsonb_to_recordset($2::jsonb) AS s (node text, size bigint)
+WHERE n.workspace_id = $1 AND n.name = s.node

@@ -1,0 +1,59 @@
+"""The coordinator's settings: one TOML file, checked whole before anything starts.
+
+What always holds: an unknown key is refused; an error names the key and never the value, which may hold a
+password.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from heliosdb.domain.errors import FederatedError, invalid_value
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class CoordinatorConfig(BaseModel):
+    """Where the catalog is, who this coordinator is, and how often it looks.
+
+    database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities
+    for the first contact with nodes registered without a certificate; None: the system's. state_directory
+    holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    database: Annotated[str, Field(min_length=1)]
+    certificate: Path
+    private_key: Path
+    ca_bundle: Path | None = None
+    state_directory: Path
+    ready_file: Path | None = None
+    poll_interval: Annotated[float, Field(gt=0, le=0.5)] = 0.5
+    heartbeat_interval: Seconds = 10.0
+    heartbeat_timeout: Seconds = 5.0
+    reconnect_interval: Seconds = 10.0
+    concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
+
+
+def load_config(path: Path) -> CoordinatorConfig:
+    """Read and check the file; FederatedError INVALID_VALUE says what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+        return CoordinatorConfig.model_validate(values)
+    except OSError as error:
+        raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
+    except ValidationError as error:
+        raise _explain(path, error) from None
+
+
+def _explain(path: Path, error: ValidationError) -> FederatedError:
+    faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+    return invalid_value(f"the configuration {path} is not valid", detail="; ".join(faults))

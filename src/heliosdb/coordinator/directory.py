@@ -1,0 +1,323 @@
+"""The registrar: every registered node, whether it is there, and the client that talks to it.
+
+What always holds: a node counts as present only after it was met in this term (its pinned certificate
+resolved, the greeting answered); what is found out is recorded under the leader's epoch; a node whose row
+changes is met anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from heliosdb.catalog import nodes as catalog
+from heliosdb.catalog.lease import fenced
+from heliosdb.catalog.nodes import NodeRecord, NodeStatus
+from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
+from heliosdb.coordinator.config import CoordinatorConfig
+from heliosdb.coordinator.session import Session
+from heliosdb.domain.clock import Clock, SystemClock
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import Absence
+from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.ids import Epoch, NodeName, WorkspaceName
+from heliosdb.transport.client import NodeClient
+from heliosdb.transport.identity import Identity, expires
+
+log = logging.getLogger(__name__)
+
+PASSING = (ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
+"""Failures that may be over in a moment: the node or the network is away."""
+
+_MISSES = 3
+_FIRST_RETRY = 0.5
+_SETTLED_MISTAKE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A node that is there: how to ask it, and what it shares."""
+
+    record: NodeRecord
+    client: NodeClient
+    introduction: Introduction
+
+    @property
+    def name(self) -> NodeName:
+        """The node's name in its workspace."""
+        return self.record.name
+
+
+@dataclass(slots=True)
+class _Peer:
+    record: NodeRecord
+    keeper: asyncio.Task[None] | None = None
+    client: NodeClient | None = None
+    introduction: Introduction | None = None
+    certificate: bytes = b""
+    reason: str = "not met yet"
+    tried: bool = False
+    stored: tuple[NodeStatus, str | None] = (NodeStatus.PENDING, None)
+    recorded: NodeStatus = NodeStatus.PENDING
+    recorded_at: float = 0.0
+    heard: bool = field(default=False)
+
+    @property
+    def present(self) -> bool:
+        return (
+            self.recorded is NodeStatus.ACTIVE and self.client is not None and self.introduction is not None
+        )
+
+
+class Directory:
+    """Keeps one task a node while it is entered with `run`."""
+
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        identity: Identity,
+        session: Session,
+        epoch: Epoch,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config = config
+        self._identity = identity
+        self._session = session
+        self._epoch = epoch
+        self._clock = clock or SystemClock()
+        self._peers: dict[int, _Peer] = {}
+        self._changed = asyncio.Event()
+        self._seen_once = False
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Record who was heard, at every interval; raises what a keeper could not handle."""
+        try:
+            while True:
+                await asyncio.wait({self._failure}, timeout=self._config.heartbeat_interval)
+                if self._failure.done():
+                    self._failure.result()
+                await self._record_heard()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Leave every node alone and close the channels."""
+        peers = list(self._peers.values())
+        self._peers.clear()
+        for peer in peers:
+            await self._forget(peer)
+
+    async def refresh(self, records: Sequence[NodeRecord], as_of: float) -> None:
+        """Take in what the catalog says; as_of: the loop's time just before it was read."""
+        present = {record.id: record for record in records}
+        for gone in self._peers.keys() - present.keys():
+            await self._forget(self._peers.pop(gone))
+        for record in records:
+            peer = self._peers.get(record.id)
+            if peer is None or _is_altered(peer, record, as_of):
+                if peer is not None:
+                    await self._forget(peer)
+                self._meet_anew(record)
+            else:
+                peer.record = record
+        if not self._seen_once:
+            self._seen_once = True
+            self._notify()
+
+    def is_settled(self) -> bool:
+        """Whether every registered node was tried at least once in this term."""
+        return self._seen_once and all(peer.tried for peer in self._peers.values())
+
+    def find(self, workspace: WorkspaceName, node: NodeName) -> Member | None:
+        """Return the node if it is there now."""
+        for peer in self._of(workspace):
+            if peer.record.name == node:
+                return _member(peer)
+        return None
+
+    def is_registered(self, workspace: WorkspaceName, node: NodeName) -> bool:
+        """Whether the workspace has a node of that name."""
+        return any(peer.record.name == node for peer in self._of(workspace))
+
+    def reason(self, workspace: WorkspaceName, node: NodeName) -> str:
+        """Say why a registered node is not there."""
+        return next((peer.reason for peer in self._of(workspace) if peer.record.name == node), "is unknown")
+
+    def look(self, workspace: WorkspaceName) -> tuple[list[Member], list[Absence]]:
+        """Return the nodes of a workspace that are there, and why the others are not."""
+        members, absences = [], []
+        for peer in sorted(self._of(workspace), key=lambda peer: peer.record.name):
+            member = _member(peer)
+            if member is not None:
+                members.append(member)
+            else:
+                absences.append(Absence(peer.record.name, peer.reason))
+        return members, absences
+
+    async def greet_again(self, workspace: WorkspaceName) -> None:
+        """Ask the nodes that are there what they share now; one that does not answer is met anew."""
+
+        async def greet(peer: _Peer) -> None:
+            assert peer.client is not None
+            try:
+                peer.introduction = await peer.client.greet(
+                    Greeting(peer.record.workspace, peer.record.name), self._config.heartbeat_timeout
+                )
+            except FederatedError as error:
+                await self._demote(peer, NodeStatus.FAILED, error.message)
+                self._meet_anew_later(peer)
+
+        await asyncio.gather(*(greet(peer) for peer in list(self._of(workspace)) if peer.present))
+
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until some node comes, goes or is tried, at most `seconds`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), max(seconds, 0.0))
+
+    def _of(self, workspace: WorkspaceName) -> list[_Peer]:
+        return [peer for peer in self._peers.values() if peer.record.workspace == workspace]
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _meet_anew(self, record: NodeRecord) -> None:
+        peer = _Peer(record, stored=(record.status, record.certificate))
+        self._peers[record.id] = peer
+        peer.keeper = asyncio.create_task(self._keep(peer), name=f"node {record.workspace}/{record.name}")
+        peer.keeper.add_done_callback(self._keeper_ended)
+
+    def _meet_anew_later(self, peer: _Peer) -> None:
+        if self._peers.get(peer.record.id) is peer and peer.keeper is not None:
+            peer.keeper.cancel()
+            peer.keeper = asyncio.create_task(self._keep(peer))
+            peer.keeper.add_done_callback(self._keeper_ended)
+
+    def _keeper_ended(self, keeper: asyncio.Task[None]) -> None:
+        if not keeper.cancelled() and keeper.exception() is not None and not self._failure.done():
+            self._failure.set_exception(keeper.exception() or RuntimeError)
+
+    async def _forget(self, peer: _Peer) -> None:
+        if peer.keeper is not None:
+            peer.keeper.cancel()
+            await asyncio.wait({peer.keeper})
+        if peer.client is not None:
+            await peer.client.close()
+            peer.client = None
+        self._notify()
+
+    async def _keep(self, peer: _Peer) -> None:
+        """Meet the node, then listen to its heart; again and again while it is registered."""
+        attempt = 0
+        while True:
+            try:
+                await self._meet(peer)
+                attempt = 0
+                await self._listen(peer)
+            except FederatedError as error:
+                if error.code is ErrorCode.FENCED:
+                    raise
+                await self._demote(peer, NodeStatus.FAILED, error.message)
+                await asyncio.sleep(self._pause(error, attempt))
+                attempt += 1
+
+    def _pause(self, error: FederatedError, attempt: int) -> float:
+        if error.code not in PASSING:
+            return _SETTLED_MISTAKE
+        pause = min(_FIRST_RETRY * 2.0**attempt, self._config.reconnect_interval)
+        return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnections, decides nothing
+
+    async def _meet(self, peer: _Peer) -> None:
+        record = peer.record
+        certificate = await asyncio.to_thread(
+            resolve_certificate, record, self._identity, self._config.ca_bundle
+        )
+        check_not_expired(certificate, self._clock.time())
+        if peer.client is None or peer.certificate != certificate:
+            if peer.client is not None:
+                await peer.client.close()
+            peer.client, peer.certificate = (
+                NodeClient(record.endpoint, [certificate], self._identity),
+                certificate,
+            )
+        greeting = Greeting(record.workspace, record.name)
+        peer.introduction = await peer.client.greet(greeting, self._config.heartbeat_timeout)
+        await self._activate(peer)
+
+    async def _listen(self, peer: _Peer) -> None:
+        assert peer.client is not None
+        misses = 0
+        while True:
+            await asyncio.sleep(self._config.heartbeat_interval)
+            check_not_expired(peer.certificate, self._clock.time())
+            try:
+                await peer.client.heartbeat(self._config.heartbeat_timeout)
+            except FederatedError as error:
+                misses += 1
+                if error.code is not ErrorCode.TIMEOUT or misses >= _MISSES:
+                    raise
+                await self._demote(peer, NodeStatus.SLOW, error.message)
+                continue
+            misses, peer.heard = 0, True
+            if peer.recorded is not NodeStatus.ACTIVE:
+                await self._activate(peer)
+
+    async def _activate(self, peer: _Peer) -> None:
+        record, pem = peer.record, peer.certificate.decode()
+        if peer.stored == (NodeStatus.ACTIVE, pem):
+            await self._write(lambda connection: catalog.touch_nodes(connection, [record]))
+        else:
+            await self._write(
+                lambda connection: catalog.activate_node(connection, record, pem, expires(peer.certificate))
+            )
+        peer.stored = (NodeStatus.ACTIVE, pem)
+        log.info("node active: workspace=%s node=%s", record.workspace, record.name)
+        self._note(peer, NodeStatus.ACTIVE, "")
+
+    async def _demote(self, peer: _Peer, status: NodeStatus, reason: str) -> None:
+        record = peer.record
+        log.warning("node %s: workspace=%s node=%s reason=%s", status, record.workspace, record.name, reason)
+        self._note(peer, status, reason)
+        await self._write(lambda connection: catalog.demote_node(connection, record, status, reason))
+        peer.stored = (status, peer.stored[1])
+        self._note(peer, status, reason)
+
+    def _note(self, peer: _Peer, status: NodeStatus, reason: str) -> None:
+        peer.recorded, peer.reason, peer.tried = status, reason, True
+        peer.recorded_at = asyncio.get_running_loop().time()
+        self._notify()
+
+    async def _record_heard(self) -> None:
+        heard = [peer for peer in self._peers.values() if peer.heard]
+        for peer in heard:
+            peer.heard = False
+        if heard:
+            records = [peer.record for peer in heard]
+            await self._write(lambda connection: catalog.touch_nodes(connection, records))
+
+    async def _write(self, change: Callable[[PsycopgConnection], None]) -> None:
+        def write(connection: PsycopgConnection) -> None:
+            with fenced(connection, self._epoch):
+                change(connection)
+
+        await self._session.call(write)
+
+
+def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:
+    """Whether the row was changed by a statement since the peer was made."""
+    if record.options != peer.record.options:
+        return True
+    forgotten = record.status is NodeStatus.PENDING and peer.recorded is not NodeStatus.PENDING
+    return forgotten and as_of > peer.recorded_at
+
+
+def _member(peer: _Peer) -> Member | None:
+    if not peer.present or peer.client is None or peer.introduction is None:
+        return None
+    return Member(peer.record, peer.client, peer.introduction)

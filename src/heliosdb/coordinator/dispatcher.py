@@ -1,0 +1,124 @@
+"""Takes queued runs in their order, goes on with running ones, and passes stop requests on.
+
+What always holds: a run has at most one driver in a term; a driver that lost its database is replaced after
+a pause, one that failed inside the coordinator fails its run with that reason, never silently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+import psycopg
+
+from heliosdb import faults
+from heliosdb.catalog.runs import ActiveRun
+from heliosdb.coordinator import records
+from heliosdb.coordinator.driver import RunDriver, Setting
+from heliosdb.coordinator.session import Session
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import RunId
+from heliosdb.domain.run import RunStatus
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 1.0
+
+CATALOG_GONE = (
+    psycopg.OperationalError,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.InsufficientPrivilege,
+    psycopg.errors.InternalError_,
+)
+"""What a statement raises when the server, the extension or the role went away, or changed under it."""
+
+
+class Dispatcher:
+    """Holds the drivers of a term."""
+
+    def __init__(self, conninfo: str, setting: Setting) -> None:
+        self._conninfo = conninfo
+        self._setting = setting
+        self._tasks: dict[RunId, asyncio.Task[None]] = {}
+        self._drivers: dict[RunId, RunDriver] = {}
+        self._stopping: set[RunId] = set()
+        self._fenced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Wait; raises FENCED where a driver found that the term is over."""
+        try:
+            await self._fenced
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Leave every run where it is."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def refresh(self, active: Sequence[ActiveRun]) -> None:
+        """Take in which runs are queued or running, oldest first."""
+        for run in active:
+            if run.id not in self._tasks:
+                task = asyncio.create_task(self._attend(run), name=f"run {run.id}")
+                self._tasks[run.id] = task
+                task.add_done_callback(partial(self._ended, run.id))
+            if run.stop_requested and run.id in self._drivers and run.id not in self._stopping:
+                self._stopping.add(run.id)
+                self._drivers[run.id].request_stop()
+
+    def _ended(self, run: RunId, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(run, None)
+        self._stopping.discard(run)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._fenced.done():
+            self._fenced.set_exception(error)
+
+    async def _attend(self, run: ActiveRun) -> None:
+        """Drive a run over a session of its own until it has ended or the term is over."""
+        try:
+            async with Session(self._conninfo, f"run {run.id}") as session:
+                await self._drive(session, run)
+        except records.RunGoneError:
+            log.info("run gone: run=%s", run.id)
+        except CATALOG_GONE as error:
+            log.warning("run interrupted: run=%s %s", run.id, type(error).__name__)
+            await asyncio.sleep(_PAUSE)
+
+    async def _drive(self, session: Session, run: ActiveRun) -> None:
+        epoch = self._setting.epoch
+        if run.status is RunStatus.QUEUED:
+            if not await session.call(records.claim, epoch, run.id):
+                return
+            log.info("run claimed: run=%s", run.id)
+            faults.reach("coordinator.run.claimed")
+        loaded = None
+        try:
+            loaded = await session.call(records.load, run.id, self._setting.at_rest)
+            if loaded is None:
+                return
+            driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
+            await driver.drive()
+        except (records.RunGoneError, *CATALOG_GONE):
+            raise
+        except Exception as error:  # A run that the coordinator cannot handle must say so and end.
+            if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
+                raise
+            log.exception("run failed inside the coordinator: run=%s", run.id)
+            await session.call(records.fail_run, epoch, run.id, _public_reason(error))
+        finally:
+            self._drivers.pop(run.id, None)
+
+
+def _public_reason(error: Exception) -> str:
+    if isinstance(error, FederatedError):
+        return error.message
+    return f"internal error in the coordinator ({type(error).__name__}); its log says more"

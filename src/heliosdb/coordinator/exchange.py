@@ -1,0 +1,198 @@
+"""One exchange: every node of it is asked, and asked again while it is away, until the exchange is over.
+
+What always holds: an update that is handed on was verified by the transport, has the size, the finite
+values, the weight and the privacy cost that were asked for; a node that refuses is not asked again; an
+exchange that is over asks nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from heliosdb import faults
+from heliosdb.aggregation import Update as Answer
+from heliosdb.aggregation import check_update
+from heliosdb.catalog.runs import Settlement
+from heliosdb.coordinator.directory import PASSING, Directory
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
+from heliosdb.domain.handshake import Update
+from heliosdb.domain.ids import NodeName, RoundNumber, WorkspaceName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Outcome
+from heliosdb.domain.task import Step, Task
+from heliosdb.transport.sealing import SealingKey
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How nodes are reached: who they are, what updates are sealed to, and how many are asked at once."""
+
+    directory: Directory
+    sealing: SealingKey
+    slots: asyncio.Semaphore
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an exchange asks. task: makes a node's task, given the dataset that the node was registered with.
+
+    stragglers_timeout, timeout: seconds until slow nodes may be dropped, and until the exchange is over.
+    """
+
+    workspace: WorkspaceName
+    round: RoundNumber
+    step: Step
+    task: Callable[[NodeName, str | None], Task]
+    size: int
+    mechanism: Mechanism | None
+    stragglers_timeout: float
+    timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """An update, and how it came."""
+
+    answer: Answer
+    settlement: Settlement
+
+
+class Exchange:
+    """Asks nodes and reports events; `arrived` holds the updates by node."""
+
+    def __init__(self, wire: Wire, question: Question, report: Callable[[Event], None]) -> None:
+        self._wire = wire
+        self._question = question
+        self._report = report
+        self._asking: dict[NodeName, asyncio.Task[None]] = {}
+        self._away: dict[NodeName, str] = {}
+        self._timers: list[asyncio.TimerHandle] = []
+        self.arrived: dict[NodeName, Arrived] = {}
+
+    @property
+    def step(self) -> Step:
+        """What is asked."""
+        return self._question.step
+
+    async def open(self, nodes: Iterable[NodeName]) -> None:
+        """Ask all of them."""
+        loop, question = asyncio.get_running_loop(), self._question
+        self._timers = [
+            loop.call_later(question.stragglers_timeout, self._stragglers_due),
+            loop.call_later(question.timeout, self._deadline),
+        ]
+        deadline = loop.time() + question.timeout
+        for node in sorted(nodes):
+            self._asking[node] = asyncio.create_task(self._ask(node, deadline))
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        """Ask no more."""
+        for timer in self._timers:
+            timer.cancel()
+        open_tasks = [task for task in self._asking.values() if not task.done()]
+        for task in open_tasks:
+            task.cancel()
+        if open_tasks:
+            await asyncio.wait(open_tasks)
+
+    def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
+        """Return how it ended for each node, for the records."""
+        counted = [self.arrived[node].settlement for node in sorted(answered) if node in self.arrived]
+        return counted + [Settlement(loss.node, loss.outcome, loss.reason) for loss in lost]
+
+    def answers(self, nodes: Iterable[NodeName]) -> list[Answer]:
+        """Return the updates of these nodes, by name."""
+        return [self.arrived[node].answer for node in sorted(nodes)]
+
+    async def _ask(self, node: NodeName, deadline: float) -> None:
+        loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
+        started = loop.time()
+        while True:
+            try:
+                update = await self._perform(node, deadline)
+                self._take(node, update, loop.time() - started)
+                return
+            except FederatedError as error:
+                if error.code not in PASSING:
+                    self._lose(node, error)
+                    return
+                self._away[node] = error.message
+            except Exception:  # Whatever one node's bytes cause must not end the others' round.
+                log.exception("asking node %s failed", node)
+                self._lose(
+                    node, FederatedError(ErrorCode.INTERNAL, "asking it failed inside the coordinator")
+                )
+                return
+            await self._wire.directory.wait_for_change(min(pause, max(deadline - loop.time(), 0.0)))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _perform(self, node: NodeName, deadline: float) -> Update:
+        question, wire = self._question, self._wire
+        member = wire.directory.find(question.workspace, node)
+        if member is None:
+            if not wire.directory.is_registered(question.workspace, node):
+                raise FederatedError(ErrorCode.NODE_REFUSED, "is no longer registered")
+            raise FederatedError(ErrorCode.UNREACHABLE, wire.directory.reason(question.workspace, node))
+        task = question.task(node, member.record.dataset)
+        async with wire.slots:
+            remaining = deadline - asyncio.get_running_loop().time()
+            asked = asyncio.ensure_future(
+                member.client.perform(task, wire.sealing, max(remaining, 0.1), expected_size=question.size)
+            )
+            try:
+                await asyncio.sleep(0)
+                faults.reach("coordinator.task.sent")
+                return await asked
+            finally:
+                asked.cancel()
+
+    def _take(self, node: NodeName, update: Update, seconds: float) -> None:
+        question = self._question
+        answer = Answer(node, update.vector, update.weight)
+        check_update(answer, question.size)
+        if update.mechanism != question.mechanism:
+            raise FederatedError(
+                ErrorCode.UPDATE_REJECTED, "its update was not released under the noise that was asked for"
+            )
+        faults.reach("coordinator.update.received")
+        settlement = Settlement(
+            node,
+            Outcome.RECEIVED,
+            weight=update.weight,
+            bytes_sent=update.bytes_sent,
+            bytes_received=update.bytes_received,
+            duration_seconds=seconds,
+        )
+        self.arrived[node] = Arrived(answer, settlement)
+        self._report(UpdateArrived(question.round, question.step, node))
+
+    def _lose(self, node: NodeName, error: FederatedError) -> None:
+        outcome = {
+            ErrorCode.UPDATE_REJECTED: Outcome.REJECTED,
+            ErrorCode.IDENTITY: Outcome.DROPPED,
+            ErrorCode.INTERNAL: Outcome.DROPPED,
+        }.get(error.code, Outcome.REFUSED)
+        over_budget = error.code is ErrorCode.BUDGET_EXHAUSTED
+        loss = Loss(node, outcome, error.message, over_budget)
+        self._report(NodeLost(self._question.round, self._question.step, loss))
+
+    def _stragglers_due(self) -> None:
+        self._report(DeadlinePassed(self._question.round, self._question.step, final=False))
+
+    def _deadline(self) -> None:
+        """Say of those that were away why, then that the time is over for all."""
+        question = self._question
+        for node, reason in sorted(self._away.items()):
+            if node not in self.arrived:
+                loss = Loss(node, Outcome.DROPPED, reason)
+                self._report(NodeLost(question.round, question.step, loss))
+        self._report(DeadlinePassed(question.round, question.step, final=True))

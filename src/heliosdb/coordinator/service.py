@@ -1,0 +1,205 @@
+"""The coordinator's daemon: waits for a catalog, leads while it can, and steps down whenever it must.
+
+What always holds: it outlives the database (restarts, DROP EXTENSION, lost connections, a leader before it)
+and acts only in a term: while its session holds the leader's lock, under an epoch that every write is
+checked against.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from heliosdb.catalog import lease
+from heliosdb.catalog import nodes as node_rows
+from heliosdb.catalog import runs as run_rows
+from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.config import CoordinatorConfig, load_config
+from heliosdb.coordinator.directory import Directory
+from heliosdb.coordinator.dispatcher import CATALOG_GONE, Dispatcher
+from heliosdb.coordinator.driver import Setting
+from heliosdb.coordinator.exchange import Wire
+from heliosdb.coordinator.session import Session
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import Epoch
+from heliosdb.transport.identity import Identity
+from heliosdb.transport.sealing import AtRestKey, SealingKey
+
+log = logging.getLogger(__name__)
+
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Who the coordinator is, what updates are sealed to, and what parameters are kept under."""
+
+    identity: Identity
+    sealing: SealingKey
+    at_rest: AtRestKey
+
+    @classmethod
+    def load(cls, config: CoordinatorConfig) -> Keys:
+        """Read them, making the sealing keys on first use; FederatedError IDENTITY."""
+        config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return cls(
+            Identity.load(config.certificate, config.private_key),
+            SealingKey.load_or_create(config.state_directory / "sealing.key"),
+            AtRestKey.load_or_create(config.state_directory / "parameters.key"),
+        )
+
+
+def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
+    """Run until SIGTERM or SIGINT; `ready` is called when the database answers for the first time."""
+    config = load_config(config_path)
+    keys = Keys.load(config)
+    asyncio.run(serve(config, keys, lambda: _announce(config, ready)))
+
+
+def _announce(config: CoordinatorConfig, ready: Callable[[], None] | None) -> None:
+    if ready is not None:
+        ready()
+    if config.ready_file is not None:
+        config.ready_file.write_text("ready\n", encoding="ascii")
+
+
+async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]) -> None:
+    """Serve until a signal asks to stop."""
+    loop, main = asyncio.get_running_loop(), asyncio.current_task()
+    assert main is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, main.cancel)
+    with suppress(asyncio.CancelledError):
+        await Coordinator(config, keys, ready).run()
+    log.info("stopped")
+
+
+class Coordinator:
+    """Leads, term after term."""
+
+    def __init__(self, config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]) -> None:
+        self._config = config
+        self._keys = keys
+        self._ready: Callable[[], None] | None = ready
+        self._said = ""
+
+    async def run(self) -> None:
+        """Lead whenever that is possible; ends by cancellation only."""
+        while True:
+            try:
+                async with Session(self._config.database, "leader", daemon=False) as session:
+                    await self._wait_for_leadership(session)
+                    await self._lead(session)
+            except CATALOG_GONE as error:
+                self._say(f"the catalog is out of reach: {_kind(error)}")
+            except FederatedError as error:
+                if error.code is not ErrorCode.FENCED:
+                    raise
+                self._say(f"stepping down: {error.message}")
+            await asyncio.sleep(_PAUSE)
+
+    async def _wait_for_leadership(self, session: Session) -> None:
+        while True:
+            state = await session.call(lease.read_catalog_state)
+            if self._ready is not None:
+                self._ready()
+                self._ready = None
+            obstacle = _obstacle(state)
+            if obstacle is None:
+                await session.call(lease.become_daemon)
+                if await session.call(lease.try_lead):
+                    return
+                obstacle = "standing by: another coordinator leads"
+            self._say(obstacle)
+            await asyncio.sleep(self._config.poll_interval)
+
+    async def _lead(self, session: Session) -> None:
+        epoch = await session.call(lease.take_lease, f"{socket.gethostname()}:{os.getpid()}")
+        await session.call(lease.listen)
+        self._say(f"leading: epoch={epoch}")
+        async with Session(self._config.database, "nodes") as node_session:
+            await Term(self._config, self._keys, epoch, session, node_session).run()
+
+    def _say(self, message: str) -> None:
+        if message != self._said:
+            self._said = message
+            log.info("%s", message)
+
+
+class Term:
+    """One leadership: ends with the first thing that fails."""
+
+    def __init__(
+        self,
+        config: CoordinatorConfig,
+        keys: Keys,
+        epoch: Epoch,
+        session: Session,
+        node_session: Session,
+    ) -> None:
+        self._config = config
+        self._session = session
+        self._directory = Directory(config, keys.identity, node_session, epoch)
+        wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
+        self._dispatcher = Dispatcher(config.database, Setting(epoch, wire, keys.at_rest))
+
+    async def run(self) -> None:
+        """Work until something raises."""
+        parts = [
+            asyncio.create_task(part)
+            for part in (self._watch(), self._directory.run(), self._dispatcher.run())
+        ]
+        try:
+            done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            for part in done:
+                part.result()
+        finally:
+            for part in parts:
+                part.cancel()
+            await asyncio.gather(*parts, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Read the catalog at every hint and at every interval."""
+        loop = asyncio.get_running_loop()
+        while True:
+            as_of = loop.time()
+            records, active = await self._session.call(_read)
+            await self._directory.refresh(records, as_of)
+            self._dispatcher.refresh(active)
+            await self._session.call(_wait_for_hint, self._config.poll_interval)
+
+
+def _read(connection: Connection) -> tuple[list[node_rows.NodeRecord], list[run_rows.ActiveRun]]:
+    return node_rows.list_nodes(connection), run_rows.list_active_runs(connection)
+
+
+def _wait_for_hint(connection: PsycopgConnection, seconds: float) -> None:
+    for _ in connection.raw.notifies(timeout=seconds, stop_after=1):
+        pass
+
+
+def _obstacle(state: lease.CatalogState) -> str | None:
+    if state.replica:
+        return "waiting: the database is a replica"
+    if not state.installed:
+        return "waiting for CREATE EXTENSION heliosdb_federated_learning"
+    if not state.member:
+        return "waiting: permission denied, the coordinator's role is not a member of federated_daemon"
+    return None
+
+
+def _kind(error: BaseException) -> str:
+    """Say what happened without a connection string, which may hold a password."""
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return f"{type(error).__name__} ({error.sqlstate})"
+    return type(error).__name__
