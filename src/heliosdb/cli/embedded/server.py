@@ -90,7 +90,5 @@ def _has_extension(server: ServerPrograms) -> bool:
 
 
 def _ask(config: Path, option: str) -> str:
-    answer = subprocess.run(
-        [config, option], capture_output=True, text=True, check=True, timeout=30
-    )
+    answer = subprocess.run([config, option], capture_output=True, text=True, check=True, timeout=30)
     return answer.stdout.strip()
