@@ -1,7 +1,6 @@
 """`heliosdb up` and `down` on real clusters: what they make and keep, and that they leave nothing behind.
 
-The daemons are left out with --clusters-only: what is proved here is about clusters, ports, passwords and the
-life of the supervisor.
+Where the daemons are not the point they are left out with --clusters-only: it saves time.
 """
 
 from __future__ import annotations
@@ -42,9 +41,10 @@ class Up:
         return self.process.wait(120)
 
 
-def up(directory: Path, *options: str) -> Up:
+def up(directory: Path, *options: str, daemons: bool = False) -> Up:
+    which = () if daemons else ("--clusters-only",)
     process = subprocess.Popen(
-        [*COMMAND, "up", "--clusters-only", "--nodes", "1", "--port", "0", "--dir", str(directory), *options],
+        [*COMMAND, "up", *which, "--nodes", "1", "--port", "0", "--dir", str(directory), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -74,6 +74,21 @@ def servers_in(directory: Path) -> list[int]:
     return found
 
 
+def daemons_of(directory: Path) -> dict[str, int]:
+    """The daemons whose configuration lies under `directory`, by the name of their configuration file."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            for word in words:
+                if word.startswith(f"{directory}/config/"):
+                    found[Path(word).stem] = int(entry.name)
+    return found
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 60
     while not condition():
@@ -89,7 +104,7 @@ def directory() -> Iterator[Path]:
     yield base / "installation"
     if (base / "installation" / "state.json").exists():
         assert run("down", "--dir", str(base / "installation")).returncode == 0
-    left = servers_in(base)
+    left = [*servers_in(base), *daemons_of(base / "installation").values()]
     shutil.rmtree(base)
     assert left == []
 
@@ -237,6 +252,71 @@ def test_a_long_directory_name_works_and_its_sockets_are_private(directory: Path
     finally:
         assert running.stop() == 0
     shutil.rmtree(place)
+
+
+def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(directory: Path) -> None:
+    running = up(directory, daemons=True)
+    assert sorted(daemons_of(directory)) == ["coordinator", "node_1", "proxy"]
+    node = running.facts["nodes"]["node_1"]
+    assert one(node["proxy"], "SELECT current_database()") == "node_1"
+    with psycopg.connect(running.facts["proxy"], autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        connection.execute("CREATE FEDERATED WORKSPACE w WITH (min_nodes = 1)")
+        register = (
+            f"REGISTER FEDERATED NODE 'n' IN WORKSPACE w"
+            f" WITH (endpoint = '{node['endpoint']}', certificate = '{node['certificate']}')"
+        )
+        connection.execute(register.encode())
+        status = b"SELECT status FROM federated_node_status WHERE node_name = 'n'"
+        wait_until(lambda: connection.execute(status).fetchone() == ("active",))
+    assert running.stop() == 0
+    assert daemons_of(directory) == {}
+
+
+def test_a_daemon_that_is_killed_comes_back(directory: Path) -> None:
+    running = up(directory, daemons=True)
+    before = daemons_of(directory)
+    (directory / "ready" / "proxy").unlink()
+    os.kill(before["proxy"], signal.SIGKILL)
+    wait_until((directory / "ready" / "proxy").exists)
+    assert one(running.facts["proxy"], "SELECT 1") == 1
+    after = daemons_of(directory)
+    assert after["proxy"] != before["proxy"]
+    assert {**after, "proxy": before["proxy"]} == before
+    assert running.stop() == 0
+
+
+def test_down_ends_the_daemons_that_a_killed_supervisor_left(directory: Path) -> None:
+    running = up(directory, daemons=True)
+    assert running.stop(signal.SIGKILL) == -9
+    assert len(daemons_of(directory)) == 3
+    assert run("down", "--dir", str(directory)).stderr == "stopped\n"
+    assert daemons_of(directory) == {}
+    assert servers_in(directory) == []
+
+
+def test_no_log_and_no_configuration_holds_the_password(directory: Path) -> None:
+    running = up(directory, daemons=True)
+    assert running.stop() == 0
+    password = (directory / "secrets" / "postgres_password").read_text()
+    files = [path for path in directory.rglob("*") if path.suffix in {".log", ".toml", ".json", ".conf"}]
+    assert len(files) > 10
+    assert [path for path in files if password in path.read_text(errors="replace")] == []
+
+
+def test_a_daemon_that_does_not_come_up_is_an_error_with_its_log_and_leaves_nothing(directory: Path) -> None:
+    first = up(directory, daemons=True)
+    assert first.stop() == 0
+    # A file stands where the node keeps its state.
+    shutil.rmtree(directory / "daemons" / "node_1")
+    (directory / "daemons" / "node_1").write_text("in the way")
+    ended = run("up", "--dir", str(directory))
+    assert ended.returncode != 0
+    assert ended.stdout == ""
+    assert "node_1" in ended.stderr
+    assert daemons_of(directory) == {}
+    assert servers_in(directory) == []
+    (directory / "daemons" / "node_1").unlink()
 
 
 def test_a_closed_parent_directory_matters_only_where_the_clusters_run_as_another_user(
