@@ -74,7 +74,7 @@ def vector_size(n_features: int, work: StatisticsWork) -> int:
 
 
 def _block_norm(work: StatisticsWork) -> float:
-    """Bound a subject's block: shares of the grid sum to 1, and u² + (u² - 1/2)² is at most 5/4 on [-1, 1]."""
+    """Bound a subject's block: shares of the grid sum to 1, and u² + (u² - 1/2)² ≤ 5/4 on [-1, 1]."""
     return 1.0 if work.ranges is None else math.sqrt(1.25)
 
 

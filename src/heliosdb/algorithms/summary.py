@@ -139,5 +139,5 @@ def _from_range(
     mean = min(1.0, max(-1.0, float(block[0]) / present))
     variance = float(block[1]) / present + 0.5 - mean * mean
     error = noise * math.hypot(1.0, 2.0 * mean) / present
-    spread = math.sqrt(variance) if variance > 2.0 * error else 1.0 / 3.0
+    spread = math.sqrt(variance) if variance > 3.0 * error else 1.0 / 3.0
     return middle + half * mean, half * min(1.0, spread)

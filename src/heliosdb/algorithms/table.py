@@ -78,7 +78,9 @@ class Grouping:
         """Return each subject's mean of a value a row; (n,) → (s,)."""
         if self.order is None:
             return values
-        means: Vector = np.add.reduceat(values[self.order], self.starts) / self.sizes
+        # A value that is far out of range leaves an infinite mean, which its reader cuts off.
+        with np.errstate(over="ignore", invalid="ignore"):
+            means: Vector = np.add.reduceat(values[self.order], self.starts) / self.sizes
         return means
 
 

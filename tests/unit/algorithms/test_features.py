@@ -1,0 +1,239 @@
+"""Round 0: sums with an honest sensitivity, and scaling that is usable under noise."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.datasets import load_diabetes
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.features import (
+    BINS,
+    HIGHEST_OCTAVE,
+    MISSING,
+    NEGATIVE,
+    OCTAVES,
+    POSITIVE,
+    ZERO,
+    grid_position,
+    statistics,
+    vector_size,
+)
+from heliosdb.algorithms.summary import Summary, summarise
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.task import StatisticsWork
+from heliosdb.domain.vector import ClippedSum, Plain
+from heliosdb.privacy.mechanisms import add_noise
+
+NAMES = ("age", "blood_pressure", "cholesterol", "bmi")
+RANGES = ((0.0, 120.0), (40.0, 200.0), (50.0, 400.0), (10.0, 60.0))
+LOGISTIC = StatisticsWork("logistic_regression", None)
+REGRESSION = StatisticsWork("linear_regression", None)
+
+
+def patients() -> tuple[np.ndarray, np.ndarray]:
+    features, progression = load_diabetes(return_X_y=True, scaled=False)
+    return features[:441, [0, 3, 4, 2]], (progression[:441] > 140).astype(float)
+
+
+def table(features: np.ndarray, target: np.ndarray, subjects: np.ndarray | None = None) -> Table:
+    codes = np.arange(target.size) if subjects is None else subjects
+    return Table.from_rows(features, target, codes, np.zeros(target.size, dtype=bool))
+
+
+def column(values: list[float], target: list[float] | None = None) -> Table:
+    return table(np.array(values)[:, None], np.array(target or [0.0, 1.0] * len(values))[: len(values)])
+
+
+def summarise_split(features: np.ndarray, target: np.ndarray, work: StatisticsWork, seed: int = 0) -> Summary:
+    total = np.zeros(vector_size(features.shape[1], work))
+    entropy = random.Random(seed).randbytes
+    for part, part_target in zip(np.array_split(features, 3), np.array_split(target, 3), strict=True):
+        answer = statistics(table(part, part_target), work)
+        if isinstance(answer.guard, ClippedSum):
+            mechanism = answer.guard.mechanism
+            total += add_noise(answer.vector, answer.guard.sensitivity, mechanism.noise_multiplier, entropy)
+        else:
+            total += answer.vector
+    return summarise(total, work, NAMES[: features.shape[1]], 3)
+
+
+def test_plain_sums_give_the_pooled_mean_and_deviation() -> None:
+    features, target = patients()
+    summary = summarise_split(features, target, LOGISTIC)
+    assert np.allclose(summary.scaling.means, features.mean(axis=0))
+    assert np.allclose(summary.scaling.scales, features.std(axis=0))
+    assert (summary.count, summary.count_per_node) == (441.0, 147.0)
+    assert (summary.scaling.target_mean, summary.scaling.target_scale) == (0.0, 1.0)
+    assert summary.held_out(0.2) == pytest.approx(88.2)
+    assert summary.training_per_node(0.2) == pytest.approx(117.6)
+
+
+def test_the_target_of_a_regression_is_scaled_too() -> None:
+    features, _ = patients()
+    target = features[:, 0] * 2 + 1
+    scaling = summarise_split(features, target, REGRESSION).scaling
+    assert scaling.target_mean == pytest.approx(target.mean())
+    assert scaling.target_scale == pytest.approx(target.std())
+
+
+def test_missing_values_do_not_count_and_say_nothing_of_the_mean() -> None:
+    answer = statistics(column([1.0, math.nan, 3.0, math.inf]), LOGISTIC)
+    summary = summarise(answer.vector, LOGISTIC, ["x"], 1)
+    assert summary.scaling.means == (2.0,)
+    assert summary.count == 4.0
+    assert answer.guard == Plain()
+
+
+@pytest.mark.parametrize("value", [0.0, 7.0, 1e9 + 0.1])
+def test_a_constant_column_has_scale_one(value: float) -> None:
+    summary = summarise(statistics(column([value] * 9), LOGISTIC).vector, LOGISTIC, ["x"], 1)
+    assert summary.scaling.scales == (1.0,)
+    assert summary.scaling.means[0] == pytest.approx(value)
+
+
+def test_a_column_of_nulls_is_an_error_that_names_it() -> None:
+    total = statistics(column([math.nan] * 9), LOGISTIC).vector
+    with pytest.raises(FederatedError, match='"x"') as caught:
+        summarise(total, LOGISTIC, ["x"], 1)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert "NULL" in str(caught.value.detail)
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_one_class_everywhere_is_an_error(label: float) -> None:
+    total = statistics(column([1.0, 2.0, 3.0], [label] * 3), LOGISTIC).vector
+    with pytest.raises(FederatedError, match="same value") as caught:
+        summarise(total, LOGISTIC, ["x"], 1)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_a_target_of_other_values_is_refused_at_the_node() -> None:
+    with pytest.raises(FederatedError, match="0 or 1"):
+        statistics(column([1.0, 2.0], [1.0, 2.0]), LOGISTIC)
+
+
+def test_a_sum_of_another_length_is_refused() -> None:
+    with pytest.raises(FederatedError) as caught:
+        summarise(np.zeros(3), LOGISTIC, ["x"], 1)
+    assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_values_fall_into_their_octave() -> None:
+    values = np.array(
+        [math.nan, math.inf, 0.0, -0.0, 2.0**-21, 2.0**-20, 1.0, 1.999, 2.0, -1.5, 1e300, -1e300]
+    )
+    one, two, top = POSITIVE + 20, POSITIVE + 21, HIGHEST_OCTAVE - 1 + 20
+    expected = [MISSING, MISSING, ZERO, ZERO, ZERO, POSITIVE, one, one, two, NEGATIVE + 20]
+    assert grid_position(values).tolist() == [*expected, POSITIVE + top, NEGATIVE + top]
+    assert BINS == 2 + 2 * OCTAVES
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(["logistic_regression", "linear_regression"]),
+    st.sampled_from([None, (*RANGES[:2], (-3.0, 3.0))]),
+)
+def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared(
+    seed: int, name: str, ranges: tuple[tuple[float, float], ...] | None
+) -> None:
+    rng = np.random.default_rng(seed)
+    subjects = rng.permutation(np.array([0] * 15 + [1] * 3 + [2]))
+    features = rng.choice([0.0, 1.0, -5.0, 120.0, 200.0, 1e9, -1e30, math.nan], size=(19, 2))
+    target = (rng.random(19) < 0.5).astype(float)
+    work = StatisticsWork(name, 10.0, ranges)
+    whole = statistics(table(features, target, subjects), work)
+    assert isinstance(whole.guard, ClippedSum)
+    assert whole.weight == 1.0
+    assert whole.vector.size == vector_size(2, work)
+    for subject in range(3):
+        keep = subjects != subject
+        rest = statistics(table(features[keep], target[keep], subjects[keep]), work)
+        assert np.linalg.norm(whole.vector - rest.vector) <= whole.guard.sensitivity * (1 + 1e-12)
+
+
+def test_the_declared_sensitivity_is_reached() -> None:
+    work = StatisticsWork("logistic_regression", 10.0)
+    answer = statistics(column([5.0, 5.0]), work)
+    assert isinstance(answer.guard, ClippedSum)
+    assert np.linalg.norm(answer.vector) / 2 == pytest.approx(answer.guard.sensitivity)
+
+
+@pytest.mark.parametrize(("ranges", "scale_misses"), [(None, 2), (RANGES, 8)])
+def test_scaling_is_usable_under_the_noise_of_half_an_epsilon(
+    ranges: tuple[tuple[float, float], ...] | None, scale_misses: int
+) -> None:
+    features, target = patients()
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    work = StatisticsWork("logistic_regression", 14.07, ranges)
+    failed, far_mean, far_scale = 0, 0, 0
+    for seed in range(60):
+        try:
+            scaling = summarise_split(features, target, work, seed).scaling
+        except FederatedError:
+            failed += 1
+            continue
+        means, scales = np.array(scaling.means), np.array(scaling.scales)
+        far_mean += int(np.sum(np.abs(means - mean) > np.maximum(scales, deviation)))
+        far_scale += int(np.sum((scales > 3 * deviation) | (scales < deviation / 3)))
+    assert failed <= 1
+    assert far_scale <= scale_misses  # of 240
+    assert far_mean <= 12  # of 240
+
+
+def test_the_private_count_is_of_subjects_and_about_right() -> None:
+    features, target = patients()
+    work = StatisticsWork("logistic_regression", 14.07)
+    counts = [summarise_split(features, target, work, seed).count for seed in range(30)]
+    assert np.mean(counts) == pytest.approx(441, abs=30)
+    assert len(set(counts)) == 30
+
+
+def test_with_little_noise_the_scaling_is_close() -> None:
+    features, target = patients()
+    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 0.05)).scaling
+    assert np.allclose(scaling.means, features.mean(axis=0), atol=0.3 * features.std(axis=0).min(), rtol=0.06)
+    ratio = np.array(scaling.scales) / features.std(axis=0)
+    assert np.all((ratio > 0.7) & (ratio < 1.4))
+
+
+def test_heavy_tails_and_two_humps_are_believed_where_they_stand_out() -> None:
+    rng = np.random.default_rng(1)
+    income = np.exp(rng.normal(10, 1.5, 3000))
+    humps = np.where(rng.random(3000) < 0.3, 1000.0, 1.2)
+    features, target = np.column_stack([income, humps]), (rng.random(3000) < 0.5).astype(float)
+    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 1.0)).scaling
+    for index in range(2):
+        assert abs(scaling.means[index] - features[:, index].mean()) < features[:, index].std()
+        assert 1 / 3 < scaling.scales[index] / features[:, index].std() < 3
+
+
+def test_an_indicator_that_is_mostly_zero_keeps_its_scale() -> None:
+    rng = np.random.default_rng(1)
+    features, target = (rng.random((441, 1)) < 0.1).astype(float), np.tile([0.0, 1.0, 0.0], 147)
+    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 14.07)).scaling
+    assert scaling.means[0] == pytest.approx(0.1, abs=0.5)
+    assert 0.1 < scaling.scales[0] < 3
+
+
+@pytest.mark.parametrize("ranges", [None, ((0.0, 1.0),)])
+def test_a_feature_lost_in_the_noise_is_named_with_a_hint(
+    ranges: tuple[tuple[float, float], ...] | None,
+) -> None:
+    work = StatisticsWork("logistic_regression", 14.07, ranges)
+    with pytest.raises(FederatedError, match='"age"') as caught:
+        summarise_split(np.full((441, 1), math.nan), np.tile([0.0, 1.0, 0.0], 147), work, seed=3)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert "privacy_budget" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("ranges", [(), ((1.0, 1.0),), ((2.0, 1.0),), ((0.0, math.inf),)])
+def test_ranges_that_are_missing_or_do_not_rise_are_refused(ranges: tuple[tuple[float, float], ...]) -> None:
+    with pytest.raises(FederatedError) as caught:
+        statistics(column([1.0, 2.0]), StatisticsWork("logistic_regression", 1.0, ranges))
+    assert caught.value.code is ErrorCode.INVALID_VALUE

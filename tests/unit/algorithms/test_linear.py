@@ -1,0 +1,209 @@
+"""Linear models: gradients, determinism, evaluation sums, and errors that reveal nothing."""
+
+from __future__ import annotations
+
+import math
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms import algorithm, derive_rng, names, register
+from heliosdb.algorithms.linear import (
+    LINEAR_REGRESSION,
+    LOGISTIC_REGRESSION,
+    LOSS_CAP,
+    LinearModel,
+    log_loss,
+    scale_inputs,
+    sigmoid,
+)
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
+from heliosdb.domain.vector import ClippedSum, Plain
+
+UNIT = Scaling((0.0, 0.0), (1.0, 1.0))
+RUN = UUID(int=7)
+
+
+def table(rows: int = 60, *, seed: int = 0, held_out: int = 0, per_subject: int = 1) -> Table:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(rows, 2))
+    target = (features @ [2.0, -1.0] + rng.normal(size=rows) > 0).astype(float)
+    subjects = np.arange(rows) // per_subject
+    return Table.from_rows(features, target, subjects, subjects < held_out)
+
+
+def train_work(name: str = "logistic_regression", **given: float) -> TrainWork:
+    values = {"local_epochs": 2, "batch_size": 16, "learning_rate": 0.1, "seed": 1} | given
+    return TrainWork(name, UNIT, **values)  # type: ignore[arg-type]  # a test's shorthand
+
+
+@pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
+def test_the_residual_is_the_derivative_of_the_loss(model: LinearModel) -> None:
+    scores, targets = np.linspace(-4, 4, 17), np.tile([0.0, 1.0], 9)[:17]
+    step = 1e-6
+    slope = (model.loss(scores + step, targets) - model.loss(scores - step, targets)) / (2 * step)
+    assert np.allclose(slope, model.residual(scores, targets), atol=1e-8)
+
+
+def test_loss_and_probability_are_stable_far_out() -> None:
+    scores = np.array([-1e4, -800.0, 0.0, 800.0, 1e4])
+    assert sigmoid(scores).tolist() == [0.0, 0.0, 0.5, 1.0, 1.0]
+    assert log_loss(scores, np.ones(5)).tolist() == [1e4, 800.0, math.log(2.0), 0.0, 0.0]
+
+
+def test_one_full_batch_is_one_gradient_step() -> None:
+    data = table()
+    work = train_work(local_epochs=1, batch_size=1000, learning_rate=0.5)
+    start = np.array([0.3, -0.1, 0.2])
+    answer = LOGISTIC_REGRESSION.train(data, start, work, derive_rng(1, RUN, 1, "a"))
+    inputs = scale_inputs(data.features, UNIT)
+    gradient = inputs.T @ (sigmoid(inputs @ start) - data.target) / data.rows
+    assert np.allclose(answer.vector, -0.5 * gradient)
+    assert answer.guard == Plain()
+
+
+def test_training_is_the_same_to_the_bit_for_the_same_seed_and_else_differs() -> None:
+    start = np.zeros(3)
+
+    def trained(seed: int = 1, round: int = 1, node: str = "a") -> bytes:
+        rng = derive_rng(seed, RUN, round, node)
+        return LOGISTIC_REGRESSION.train(table(), start, train_work(), rng).vector.tobytes()
+
+    assert trained() == trained()
+    assert len({trained(), trained(seed=2), trained(round=2), trained(node="b")}) == 4
+
+
+def test_training_sees_no_held_out_row_and_weighs_by_the_others() -> None:
+    data = table(held_out=20)
+    spoiled = Table(
+        np.where(data.held_out[:, None], 1e9, data.features), data.target, data.subjects, data.held_out
+    )
+    rngs = [derive_rng(1, RUN, 1, "a") for _ in range(2)]
+    one = LOGISTIC_REGRESSION.train(data, np.zeros(3), train_work(), rngs[0])
+    other = LOGISTIC_REGRESSION.train(spoiled, np.zeros(3), train_work(), rngs[1])
+    assert one.vector.tobytes() == other.vector.tobytes()
+    assert one.weight == 40.0
+
+
+def test_a_missing_value_counts_as_the_mean() -> None:
+    scaling = Scaling((5.0, 0.0), (2.0, 1.0))
+    inputs = scale_inputs(np.array([[math.nan, 1.0], [5.0, math.inf], [9.0, -math.inf]]), scaling)
+    assert inputs.tolist() == [[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [2.0, 0.0, 1.0]]
+
+
+def test_diverging_training_is_an_error_that_names_the_way_out() -> None:
+    work = train_work("linear_regression", learning_rate=1e200, local_epochs=5)
+    with pytest.raises(FederatedError) as caught:
+        LINEAR_REGRESSION.train(table(), np.zeros(3), work, derive_rng(1, RUN, 1, "a"))
+    assert caught.value.code is ErrorCode.UPDATE_REJECTED
+    assert "learning_rate" in str(caught.value.hint)
+
+
+def test_no_row_to_train_on_is_an_error() -> None:
+    with pytest.raises(FederatedError) as caught:
+        LOGISTIC_REGRESSION.train(table(4, held_out=4), np.zeros(3), train_work(), derive_rng(1, RUN, 1, "a"))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_a_target_that_is_no_class_is_refused_without_its_value() -> None:
+    data = Table.from_rows(np.zeros((2, 1)), np.array([0.0, 41.5]), np.arange(2), np.zeros(2, dtype=bool))
+    with pytest.raises(FederatedError) as caught:
+        LOGISTIC_REGRESSION.check_target(data)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert "41" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
+    LINEAR_REGRESSION.check_target(data)
+
+
+def test_evaluation_sums_are_of_the_held_out_rows() -> None:
+    data, parameters = table(held_out=25), np.array([1.0, -0.5, 0.1])
+    work = EvaluateWork("logistic_regression", UNIT, None)
+    answer = LOGISTIC_REGRESSION.evaluate(data, parameters, work)
+    scores = scale_inputs(data.features[:25], UNIT) @ parameters
+    probabilities, target = 1 / (1 + np.exp(-scores)), data.target[:25]
+    losses = -(target * np.log(probabilities) + (1 - target) * np.log(1 - probabilities))
+    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work)
+    assert read.loss == pytest.approx(losses.mean())
+    assert read.accuracy == pytest.approx(((probabilities > 0.5) == target).mean())
+    assert read.count == answer.weight == 25.0
+
+
+def test_r_squared_of_a_regression_is_about_the_scaling_mean() -> None:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(500, 2))
+    target = 100 + 20 * (features @ [1.0, 2.0]) + rng.normal(size=500) * 20
+    data = Table.from_rows(features, target, np.arange(500), np.ones(500, dtype=bool))
+    scaling = Scaling((0.0, 0.0), (1.0, 1.0), float(target.mean()), float(target.std()))
+    work = EvaluateWork("linear_regression", scaling, None)
+    parameters = np.array([20.0, 40.0, 0.0]) / target.std()
+    read = LINEAR_REGRESSION.read_evaluation(LINEAR_REGRESSION.evaluate(data, parameters, work).vector, work)
+    residual = target - target.mean() - 20 * (features @ [1.0, 2.0])
+    assert read.accuracy == pytest.approx(1 - (residual**2).sum() / ((target - target.mean()) ** 2).sum())
+
+
+@pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
+def test_private_sums_read_back_to_the_subjects_means(model: LinearModel) -> None:
+    data, parameters = table(60, held_out=10, per_subject=3), np.array([0.4, -0.2, 0.0])
+    private = EvaluateWork(model.name, UNIT, 5.0)
+    answer = model.evaluate(data, parameters, private)
+    read = model.read_evaluation(answer.vector, private)
+    plain = EvaluateWork(model.name, UNIT, None)
+    expected = model.read_evaluation(model.evaluate(data, parameters, plain).vector, plain)
+    # Every subject has three rows and no loss reaches the cap, so both ways of counting agree.
+    assert read.loss == pytest.approx(expected.loss)
+    assert read.accuracy == pytest.approx(expected.accuracy)
+    assert read.count == pytest.approx(10.0)
+    assert isinstance(answer.guard, ClippedSum)
+    assert answer.weight == 1.0
+
+
+@pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
+@pytest.mark.parametrize("parameters", [[0.0, 0.0, 0.0], [1e3, -1e3, 50.0], [1e308, 1e308, 0.0]])
+def test_one_subject_moves_a_private_evaluation_by_no_more_than_declared(
+    model: LinearModel, parameters: list[float]
+) -> None:
+    data = table(60, held_out=10, per_subject=6)
+    work = EvaluateWork(model.name, UNIT, 5.0)
+    whole = model.evaluate(data, np.array(parameters), work)
+    assert isinstance(whole.guard, ClippedSum)
+    for subject in range(10):
+        keep = data.subjects != subject
+        without = Table(data.features[keep], data.target[keep], data.subjects[keep], data.held_out[keep])
+        moved = whole.vector - model.evaluate(without, np.array(parameters), work).vector
+        assert np.linalg.norm(moved) <= whole.guard.sensitivity * (1 + 1e-12)
+
+
+def test_the_loss_of_one_subject_is_capped() -> None:
+    data = Table.from_rows(
+        np.array([[1.0, 0.0]]), np.array([0.0]), np.zeros(1, dtype=int), np.ones(1, dtype=bool)
+    )
+    work = EvaluateWork("logistic_regression", UNIT, 5.0)
+    answer = LOGISTIC_REGRESSION.evaluate(data, np.array([1e6, 0.0, 0.0]), work)
+    assert LOGISTIC_REGRESSION.read_evaluation(answer.vector, work).loss == LOSS_CAP
+
+
+@pytest.mark.parametrize("noise", [None, 5.0])
+def test_an_evaluation_of_nobody_has_no_figures(noise: float | None) -> None:
+    work = EvaluateWork("logistic_regression", UNIT, noise)
+    answer = LOGISTIC_REGRESSION.evaluate(table(), np.zeros(3), work)
+    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work)
+    assert (read.loss, read.accuracy, read.count) == (None, None, 0.0)
+    assert answer.weight == 1.0
+
+
+def test_noise_cannot_push_an_accuracy_out_of_its_range() -> None:
+    work = EvaluateWork("logistic_regression", UNIT, 5.0)
+    read = LOGISTIC_REGRESSION.read_evaluation(np.array([-90.0, 90.0, 40.0]), work)
+    assert (read.loss, read.accuracy) == (0.0, 1.0)
+
+
+def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:
+    assert {"linear_regression", "logistic_regression"} <= set(names())
+    assert algorithm("Logistic_Regression") is LOGISTIC_REGRESSION
+    with pytest.raises(ValueError, match="registered already"):
+        register(LOGISTIC_REGRESSION)
+    with pytest.raises(FederatedError) as caught:
+        algorithm("transformer")
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED

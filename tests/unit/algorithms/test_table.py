@@ -1,0 +1,69 @@
+"""Tables: rows without a target, whole subjects held out, grouping."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.table import Table, group_by_subject, held_out
+
+KEYS = [f"patient-{i}".encode() for i in range(5000)]
+
+
+def test_rows_without_a_target_are_left_out() -> None:
+    table = Table.from_rows(
+        np.arange(6.0).reshape(3, 2),
+        np.array([1.0, np.nan, 0.0]),
+        np.array([0, 0, 1]),
+        np.zeros(3, dtype=bool),
+    )
+    assert table.rows == 2
+    assert table.features.tolist() == [[0.0, 1.0], [4.0, 5.0]]
+    assert table.subjects.tolist() == [0, 1]
+
+
+def test_training_and_validation_share_no_subject_and_miss_none() -> None:
+    subjects = np.repeat(np.arange(100), 3)
+    chosen = held_out(KEYS[:100], 0.2, b"key")
+    table = Table.from_rows(np.zeros((300, 1)), np.zeros(300), subjects, chosen[subjects])
+    training, validation = set(table.training().subjects), set(table.validation().subjects)
+    assert not training & validation
+    assert training | validation == set(range(100))
+    assert len(validation) == chosen.sum() > 0
+
+
+def test_about_the_fraction_is_held_out_and_none_for_zero() -> None:
+    assert held_out(KEYS, 0.2, b"key").mean() == pytest.approx(0.2, abs=0.02)
+    assert not held_out(KEYS, 0.0, b"key").any()
+
+
+def test_a_subject_is_held_out_whoever_else_there_is() -> None:
+    everyone = held_out(KEYS, 0.3, b"key")
+    some = held_out(KEYS[::7], 0.3, b"key")
+    assert np.array_equal(everyone[::7], some)
+
+
+def test_a_larger_fraction_holds_out_the_same_and_more() -> None:
+    assert np.all(held_out(KEYS, 0.4, b"key")[held_out(KEYS, 0.2, b"key")])
+
+
+def test_another_key_chooses_others() -> None:
+    assert not np.array_equal(held_out(KEYS, 0.5, b"one"), held_out(KEYS, 0.5, b"two"))
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])
+def test_a_fraction_outside_its_range_is_a_programming_error(fraction: float) -> None:
+    with pytest.raises(ValueError, match="fraction"):
+        held_out(KEYS, fraction, b"key")
+
+
+def test_grouping_means_do_not_depend_on_the_rows_order() -> None:
+    subjects = np.array([7, 3, 7, 7, 5, 3])
+    grouping = group_by_subject(subjects)
+    assert grouping.subjects == 3
+    assert grouping.mean(np.array([1.0, 10.0, 2.0, 3.0, 8.0, 20.0])).tolist() == [15.0, 8.0, 2.0]
+
+
+def test_a_subject_a_row_is_recognised_and_no_rows_are_no_subjects() -> None:
+    assert group_by_subject(np.array([0, 2, 5])).order is None
+    assert group_by_subject(np.array([], dtype=np.int64)).subjects == 0

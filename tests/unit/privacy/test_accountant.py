@@ -1,0 +1,155 @@
+"""The accountant against the reference tables, and what a ledger and a plan rely on."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+
+import pytest
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.privacy.accountant import Accountant, calibrate, epsilon, renyi_epsilon, spending
+
+REFERENCE = [
+    (0.01, 1.1, 1000, 1e-5, 1.71177, 1.51537),
+    (0.01, 1.1, 10000, 1e-5, 5.63201, 5.19262),
+    (0.1, 1.0, 100, 1e-5, 7.90385, 7.04660),
+    (1.0, 1.0, 1, 1e-5, 4.72851, 4.37718),
+    (1.0, 4.0, 50, 1e-5, 9.23496, 8.59587),
+    (1.0, 5.0, 10, 1e-6, 3.13109, 2.92160),
+]
+
+
+@pytest.mark.parametrize(("q", "sigma", "steps", "delta", "renyi", "tight"), REFERENCE)
+def test_reproduces_the_reference_table(
+    q: float, sigma: float, steps: int, delta: float, renyi: float, tight: float
+) -> None:
+    releases = [Mechanism(sigma, q, steps)]
+    assert epsilon(releases, delta) == pytest.approx(tight, abs=1e-3)
+    assert renyi_epsilon(releases, delta) == pytest.approx(renyi, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("per_round", "rounds", "tight"),
+    [(0.01, 50, 0.04141), (0.1, 50, 0.51436), (1.0, 10, 2.68836), (1.0, 100, 10.39388)],
+)
+def test_rounds_by_the_textbook_noise_cost_what_the_table_says(
+    per_round: float, rounds: int, tight: float
+) -> None:
+    sigma = math.sqrt(2.0 * math.log(1.25 / 1e-5)) / per_round
+    assert epsilon([Mechanism(sigma)] * rounds, 1e-5) == pytest.approx(tight, abs=1e-3)
+
+
+def test_a_budget_of_a_half_allows_about_4750_rounds_of_a_hundredth() -> None:
+    sigma = math.sqrt(2.0 * math.log(1.25 / 1e-5)) / 0.01
+    assert (
+        epsilon([Mechanism(sigma, steps=4740)], 1e-5) <= 0.5 < epsilon([Mechanism(sigma, steps=4760)], 1e-5)
+    )
+
+
+def test_noise_for_a_total_of_one_over_fifty_rounds() -> None:
+    assert calibrate(lambda s: [Mechanism(s)] * 50, Budget(1.0, 1e-5)) == pytest.approx(26.380, rel=1e-3)
+
+
+def test_noise_above_epsilon_eight_is_more_than_the_textbook_gives() -> None:
+    assert calibrate(lambda s: [Mechanism(s)], Budget(10.0, 1e-5)) == pytest.approx(0.4999, rel=1e-3)
+
+
+@pytest.mark.parametrize("budget", [0.5, 8.0])
+def test_calibration_stays_under_the_budget_and_wastes_little_of_it(budget: float) -> None:
+    already = [Mechanism(14.07)]
+
+    def make(sigma: float) -> list[Mechanism]:
+        return [Mechanism(sigma, 0.27, 1000)]
+
+    sigma = calibrate(make, Budget(budget, 1e-5), already)
+    assert 0.997 * budget < epsilon([*already, *make(sigma)], 1e-5) <= budget
+
+
+def test_calibration_refuses_a_budget_that_is_spent() -> None:
+    with pytest.raises(FederatedError) as caught:
+        calibrate(lambda s: [Mechanism(s)], Budget(0.5, 1e-5), [Mechanism(5.0)])
+    assert caught.value.code is ErrorCode.BUDGET_EXHAUSTED
+
+
+def test_the_order_and_the_portions_of_releases_do_not_change_a_bit_of_the_answer() -> None:
+    releases = [Mechanism(15.0), Mechanism(40.0), *[Mechanism(69.0, 0.27, 20)] * 10, Mechanism(50.0, 0.1, 3)]
+    shuffled = releases.copy()
+    random.Random(1).shuffle(shuffled)
+    portions = [Mechanism(69.0, 0.27, 200), Mechanism(50.0, 0.1, 3), Mechanism(40.0), Mechanism(15.0)]
+    ledger = Accountant(1e-5)
+    for release in shuffled:
+        ledger.epsilon(release)
+        ledger.add(release)
+    assert ledger.epsilon() == epsilon(releases, 1e-5) == epsilon(portions, 1e-5)
+
+
+def test_a_ledger_fits_every_round_of_its_plan_and_no_more() -> None:
+    statistics = Mechanism(14.07)
+    sigma = calibrate(lambda s: [Mechanism(s, 0.27, 20 * 5)], Budget(0.5, 1e-5), [statistics])
+    ledger = Accountant(1e-5, [statistics])
+    for _ in range(5):
+        assert ledger.fits(0.5, Mechanism(sigma, 0.27, 20))
+        ledger.add(Mechanism(sigma, 0.27, 20))
+    assert not ledger.fits(0.5, Mechanism(sigma, 0.27, 20))
+
+
+def test_asking_does_not_count_as_releasing() -> None:
+    ledger = Accountant(1e-5, [Mechanism(10.0)])
+    before = ledger.epsilon()
+    assert ledger.epsilon(Mechanism(10.0)) > before
+    assert ledger.epsilon() == before
+    assert list(ledger.releases()) == [Mechanism(10.0)]
+
+
+def test_nothing_released_costs_nothing() -> None:
+    shown = spending([], 1e-5)
+    assert (shown.epsilon_basic, shown.epsilon_tight) == (0.0, 0.0)
+
+
+def test_basic_spending_is_the_sum_of_each_release_alone() -> None:
+    one, other = Mechanism(20.0), Mechanism(60.0, 0.27, 20)
+    shown = spending([one, one, other], 1e-5)
+    assert shown.epsilon_basic == pytest.approx(2 * epsilon([one], 1e-5) + epsilon([other], 1e-5))
+    assert shown.epsilon_tight < shown.epsilon_basic
+
+
+def test_more_releases_never_cost_less() -> None:
+    costs = [epsilon([Mechanism(30.0, 0.5, steps)], 1e-5) for steps in (1, 2, 5, 10, 50, 100, 1000)]
+    assert costs == sorted(costs)
+
+
+def test_a_loss_too_wide_for_a_distribution_is_bounded_by_renyi_accounting() -> None:
+    release = [Mechanism(0.05)]
+    assert epsilon(release, 1e-5) == renyi_epsilon(release, 1e-5) > 200
+
+
+def test_very_many_small_steps_are_not_charged_for_the_rounding() -> None:
+    release = [Mechanism(1000.0, 0.01, 1_000_000)]
+    assert epsilon(release, 1e-5) <= renyi_epsilon(release, 1e-5)
+
+
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        Mechanism(0.0),
+        Mechanism(-1.0),
+        Mechanism(math.nan),
+        Mechanism(math.inf),
+        Mechanism(1.0, 0.0),
+        Mechanism(1.0, 1.1),
+        Mechanism(1.0, 0.5, 0),
+    ],
+)
+def test_refuses_a_mechanism_out_of_range(mechanism: Mechanism) -> None:
+    with pytest.raises(FederatedError) as caught:
+        epsilon([mechanism], 1e-5)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_importing_the_accountant_does_not_import_the_slow_library() -> None:
+    program = "import sys, heliosdb.privacy.plan; sys.exit('dp_accounting' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
