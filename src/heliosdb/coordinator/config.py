@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from heliosdb.domain.errors import FederatedError, invalid_value
 
@@ -27,7 +27,7 @@ class CoordinatorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: Annotated[str, Field(min_length=1)]
+    database: SecretStr
     certificate: Path
     private_key: Path
     ca_bundle: Path | None = None

@@ -97,7 +97,7 @@ class Coordinator:
         """Lead whenever that is possible; ends by cancellation only."""
         while True:
             try:
-                async with Session(self._config.database, "leader", daemon=False) as session:
+                async with Session(self._config.database.get_secret_value(), "leader", daemon=False) as session:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
             except CATALOG_GONE as error:
@@ -127,7 +127,7 @@ class Coordinator:
         epoch = await session.call(lease.take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._say(f"leading: epoch={epoch}")
-        async with Session(self._config.database, "nodes") as node_session:
+        async with Session(self._config.database.get_secret_value(), "nodes") as node_session:
             await Term(self._config, self._keys, epoch, session, node_session).run()
 
     def _say(self, message: str) -> None:
@@ -151,7 +151,7 @@ class Term:
         self._session = session
         self._directory = Directory(config, keys.identity, node_session, epoch)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
-        self._dispatcher = Dispatcher(config.database, Setting(epoch, wire, keys.at_rest))
+        self._dispatcher = Dispatcher(config.database.get_secret_value(), Setting(epoch, wire, keys.at_rest))
 
     async def run(self) -> None:
         """Work until something raises."""
