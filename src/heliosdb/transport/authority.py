@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -26,7 +26,7 @@ class Authority:
     """A CA: its certificate (PEM) and its key (PEM, unencrypted; keep the file at mode 0600)."""
 
     certificate_pem: bytes
-    private_key_pem: bytes
+    private_key_pem: bytes = field(repr=False)
 
     @classmethod
     def create(cls, name: str, *, days: int = 3650) -> Authority:

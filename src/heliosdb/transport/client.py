@@ -83,19 +83,22 @@ class NodeClient:
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
+        traffic = self._new_traffic()
         try:
-            raw = await self._greet(_bytes(greeting_to_proto(greeting)), timeout=timeout)
+            raw = await self._greet(traffic.send(_bytes(greeting_to_proto(greeting))), timeout=timeout)
         except aio.AioRpcError as error:
             raise self._failure(error) from error
-        answer = parse(pb.Introduction, raw)
+        answer = parse(pb.Introduction, traffic.receive(raw))
         if answer.HasField("refusal"):
             raise refusal_from_proto(answer.refusal, greeting.node)
         return introduction_from_proto(answer)
 
     async def heartbeat(self, timeout: float) -> None:  # noqa: ASYNC109 - gRPC's deadline
         """Ask whether the node is there."""
+        traffic = self._new_traffic()
         try:
-            await self._heartbeat(_bytes(pb.HeartbeatRequest()), timeout=timeout)
+            request = traffic.send(_bytes(pb.HeartbeatRequest()))
+            parse(pb.HeartbeatAnswer, traffic.receive(await self._heartbeat(request, timeout=timeout)))
         except aio.AioRpcError as error:
             raise self._failure(error) from error
 

@@ -1,0 +1,347 @@
+"""What crosses the wire between coordinator and node, byte class by byte class; and what a hostile peer gets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    WORKSPACE,
+    Federation,
+    create_patients,
+    evaluate_task,
+    new_run,
+    running_node,
+    statistics_task,
+    train_task,
+)
+
+from heliosdb.domain.errors import ErrorCode
+from heliosdb.domain.handshake import Greeting
+from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.privacy import Budget
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.client import Traffic
+from heliosdb.transport.identity import Identity
+from heliosdb.transport.limits import payload_bytes
+from heliosdb.transport.messages import encode_task, task_sha256
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, PERFORM, aio, grpc
+from heliosdb.transport.verification import sign_task
+
+TIMEOUT = 60.0
+BUDGET = Budget(10.0, 1e-5)
+
+KEY_FIELDS = {"key.workspace", "key.run", "key.round", "key.step", "key.node"}
+CLEAR_UPDATE_FIELDS = KEY_FIELDS | {
+    "task_sha256",
+    "dtype",
+    "shape",
+    "ephemeral_key",
+    "payload_bytes",
+    "payload_sha256",
+    "mechanism.noise_multiplier",
+    "mechanism.sampling_rate",
+    "mechanism.steps",
+    "spending.epsilon_basic",
+    "spending.epsilon_tight",
+}
+
+
+@dataclass(slots=True)
+class Recorder(Traffic):
+    """Keeps every message as it passed."""
+
+    outgoing: list[bytes] = field(default_factory=list)
+    incoming: list[bytes] = field(default_factory=list)
+
+    def send(self, message: bytes) -> bytes:
+        self.outgoing.append(message)
+        self.sent += len(message)
+        return message
+
+    def receive(self, message: bytes) -> bytes:
+        self.incoming.append(message)
+        self.received += len(message)
+        return message
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Federation:
+    return Federation(tmp_path)
+
+
+async def record(
+    cluster: Cluster, database: str, federation: Federation, tasks: Sequence[Task], *, name: str = "node"
+) -> list[Recorder]:
+    recorders: list[Recorder] = []
+
+    def recorder() -> Recorder:
+        recorders.append(Recorder())
+        return recorders[-1]
+
+    async with running_node(federation.node_config(cluster, database, name)) as port:
+        client = federation.client(port, name, traffic=recorder)
+        for task in tasks:
+            update = await client.perform(task, federation.sealing, TIMEOUT)
+            assert (update.bytes_sent, update.bytes_received) == (recorders[-1].sent, recorders[-1].received)
+        await client.close()
+    return recorders
+
+
+def every_kind_of_task() -> list[Task]:
+    run, private = new_run(), new_run()
+    return [
+        statistics_task(run=run),
+        train_task(run=run),
+        evaluate_task(run=run),
+        statistics_task(run=private, noise_multiplier=30.0, budget=BUDGET),
+        train_task(run=private, noise_multiplier=30.0, budget=BUDGET),
+        evaluate_task(run=private, noise_multiplier=30.0),
+    ]
+
+
+async def test_every_byte_that_crosses_is_a_known_field_or_a_vector_chunk(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    tasks = every_kind_of_task()
+    for task, traffic in zip(
+        tasks, await record(cluster, federated_database, federation, tasks), strict=True
+    ):
+        outgoing, incoming = (
+            _split(pb.TaskMessage, traffic.outgoing),
+            _split(pb.UpdateMessage, traffic.incoming),
+        )
+        # Out: the header as encoded, a signature, the parameters.
+        header, vector = encode_task(task, federation.sealing.public)
+        assert outgoing.header == header
+        assert outgoing.chunks == vector == vector_to_bytes(task.parameters)
+        # In: known fields in the clear, a signature, one sealed payload of exactly the announced size.
+        update = pb.UpdateHeader.FromString(incoming.header)
+        assert set(_leaves(update)) <= CLEAR_UPDATE_FIELDS
+        assert len(incoming.chunks) == update.payload_bytes == payload_bytes(update.shape[0])
+        assert update.task_sha256 == task_sha256(header)
+        # Nothing else: what was parsed makes up all that passed.
+        assert outgoing.rebuilt == traffic.outgoing
+        assert incoming.rebuilt == traffic.incoming
+
+
+async def test_nothing_in_the_clear_depends_on_the_rows(cluster: Cluster, federation: Federation) -> None:
+    tasks = every_kind_of_task()
+    seen = []
+    for rows in (200, 333):
+        database = cluster.create_database("federated_template")
+        create_patients(cluster, database, rows=rows)
+        seen.append(await record(cluster, database, federation, tasks))
+    for one, other in zip(*seen, strict=True):
+        first, second = (
+            pb.UpdateHeader.FromString(_split(pb.UpdateMessage, traffic.incoming).header)
+            for traffic in (one, other)
+        )
+        assert first.payload_sha256 != second.payload_sha256
+        for header in (first, second):
+            header.ClearField("ephemeral_key")
+            header.ClearField("payload_sha256")
+        assert first == second
+
+
+async def test_no_value_of_a_row_and_no_plain_sum_crosses(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    marked = 123456.789
+    with cluster.connect(federated_database) as connection:
+        connection.execute("UPDATE patient SET pressure = %s WHERE patient_id = 7", [marked])
+        plain = connection.execute("SELECT sum(pressure)::float8 FROM patient").fetchone()
+    assert plain is not None
+    traffic = await record(cluster, federated_database, federation, every_kind_of_task())
+    crossed = b"".join(message for each in traffic for message in each.outgoing + each.incoming)
+    for value in (marked, plain[0], 200.0):
+        assert vector_to_bytes(np.array([value])) not in b"".join(
+            message for each in traffic for message in each.incoming
+        )
+    assert b"123456" not in crossed
+    assert b"Rome" not in crossed
+
+
+async def test_a_greeting_tells_names_and_types_only(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database, options="WITH (max_epsilon = 3.5, subject = 'patient_id')")
+    recorder = Recorder()
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        client = federation.client(port, traffic=lambda: recorder)
+        await client.greet(Greeting(WorkspaceName(WORKSPACE), NodeName("node")), TIMEOUT)
+        await client.close()
+    (answer,) = recorder.incoming
+    assert set(_leaves(pb.Introduction.FromString(answer))) == {
+        "datasets.name",
+        "datasets.columns",
+        "datasets.types",
+    }
+    assert b"patient_id" not in answer
+
+
+async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    task = train_task()
+    header, vector = encode_task(task, federation.sealing.public)
+    good = _head(header, federation.coordinator)
+    stranger = federation.authority.issue("coordinator", ["localhost"])
+    other, _ = encode_task(train_task(), federation.sealing.public)
+    chunk = pb.TaskMessage(chunk=vector).SerializeToString()
+    attempts: list[tuple[list[bytes], str]] = [
+        ([_head(header, stranger), chunk], "not signed by the pinned coordinator"),
+        (
+            [_head(header, federation.coordinator, signed=other), chunk],
+            "not signed by the pinned coordinator",
+        ),
+        ([good, pb.TaskMessage(chunk=vector[:-1] + b"\x01").SerializeToString()], "not what its header says"),
+        ([good, chunk, chunk], "longer than announced"),
+        ([good, pb.TaskMessage(chunk=vector[:-8]).SerializeToString()], "shorter than announced"),
+        ([chunk, good], "out of order"),
+        ([good, good], "out of order"),
+        ([], "shorter than announced"),
+        ([b"\xff\xff"], "cannot be decoded"),
+        ([good + b"\x98\x06\x01", chunk], "does not know"),
+    ]
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        for messages, message in attempts:
+            refusal = await _raw_perform(federation, port, messages)
+            assert message in refusal.message
+            assert refusal.code in {"IDENTITY", "INVALID_VALUE", "NOT_SUPPORTED"}
+        garbage = pb.Introduction.FromString(await _raw_greet(federation, port, b"\xff"))
+        assert garbage.refusal.code == "INVALID_VALUE"
+        # The node still answers, and none of this has released anything.
+        with cluster.connect(federated_database) as connection:
+            assert connection.execute("SELECT count(*) FROM federated.release").fetchone() == (0,)
+        client = federation.client(port)
+        await client.perform(task, federation.sealing, TIMEOUT)
+        await client.close()
+
+
+async def test_a_message_beyond_the_limit_is_cut_off_by_the_transport(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    huge = pb.TaskMessage(chunk=b"x" * (4 * 1024 * 1024)).SerializeToString()
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        with pytest.raises(aio.AioRpcError) as raised:
+            await _raw_perform(federation, port, [huge])
+    assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_inner_error_is_told_as_internal_and_no_more(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    with cluster.connect(federated_database) as connection:
+        connection.execute("ALTER TABLE federated.spending RENAME TO gone")
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        task = train_task()
+        header, vector = encode_task(task, federation.sealing.public)
+        chunk = pb.TaskMessage(chunk=vector).SerializeToString()
+        refusal = await _raw_perform(federation, port, [_head(header, federation.coordinator), chunk])
+    assert refusal.code == ErrorCode.INTERNAL.name
+    assert (refusal.message, refusal.detail, refusal.hint) == ("internal error", "", "")
+
+
+def test_the_reader_can_select_datasets_and_nothing_else(cluster: Cluster, federated_database: str) -> None:
+    create_patients(cluster, federated_database)
+    with cluster.connect(federated_database) as connection:
+        connection.execute("CREATE TABLE other (x integer)")
+        readable = connection.execute(
+            "SELECT n.nspname, c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p', 'S') AND n.nspname NOT IN ('pg_catalog', "
+            "'information_schema') AND has_schema_privilege('heliosdb_reader', n.oid, 'USAGE') "
+            "AND has_any_column_privilege('heliosdb_reader', c.oid, 'SELECT')"
+        ).fetchall()
+        changeable = connection.execute(
+            "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND n.nspname !~ '^pg_' "
+            "AND n.nspname <> 'information_schema' "
+            "AND has_table_privilege('heliosdb_reader', c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')"
+        ).fetchall()
+        role = connection.execute(
+            "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
+            "WHERE rolname = 'heliosdb_reader'"
+        ).fetchone()
+        functions = connection.execute(
+            "SELECT p.oid::regprocedure::text FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace "
+            "WHERE n.nspname IN ('federated', 'federated_model', 'federated_dataset') "
+            "AND has_function_privilege('heliosdb_reader', p.oid, 'EXECUTE')"
+        ).fetchall()
+    assert readable == [("federated_dataset", "patients")]
+    assert changeable == []
+    assert role == (False, False, False, False, False)
+    assert functions == []
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One direction of an exchange, taken apart, and the same put together again."""
+
+    header: bytes
+    chunks: bytes
+    rebuilt: list[bytes]
+
+
+def _split(kind: type[pb.TaskMessage] | type[pb.UpdateMessage], raw: list[bytes]) -> Parts:
+    head = kind.FromString(raw[0]).head
+    chunks = [kind.FromString(message).chunk for message in raw[1:]]
+    signed = pb.SignedHeader(header=head.header, signature=head.signature)
+    rebuilt = [kind(head=signed).SerializeToString()] + [kind(chunk=c).SerializeToString() for c in chunks]
+    return Parts(head.header, b"".join(chunks), rebuilt)
+
+
+def _leaves(message: Message, prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for descriptor, value in message.ListFields():
+        name = prefix + descriptor.name
+        if descriptor.message_type is None:
+            found.append(name)
+        else:
+            values = value if descriptor.is_repeated else [value]
+            found += [leaf for each in values for leaf in _leaves(each, f"{name}.")]
+    return found
+
+
+def _head(header: bytes, signer: Identity, *, signed: bytes | None = None) -> bytes:
+    signature = sign_task(signer, task_sha256(signed or header))
+    return pb.TaskMessage(head=pb.SignedHeader(header=header, signature=signature)).SerializeToString()
+
+
+def _channel(federation: Federation, port: int) -> aio.Channel:
+    identity = federation.coordinator
+    credentials = grpc.ssl_channel_credentials(
+        (federation.directory / "node.pem").read_bytes(), identity.private_key_pem, identity.certificate_pem
+    )
+    options = [option for option in CHANNEL_OPTIONS if "message_length" not in option[0]]
+    return aio.secure_channel(f"localhost:{port}", credentials, options=options)
+
+
+async def _raw_perform(federation: Federation, port: int, messages: list[bytes]) -> pb.Refusal:
+    async def send() -> AsyncIterator[bytes]:
+        for message in messages:
+            yield message
+
+    async with _channel(federation, port) as channel:
+        call = channel.stream_stream(PERFORM)(send(), timeout=TIMEOUT)
+        answers = [answer async for answer in call]
+    (answer,) = answers
+    return pb.UpdateMessage.FromString(answer).refusal
+
+
+async def _raw_greet(federation: Federation, port: int, message: bytes) -> bytes:
+    async with _channel(federation, port) as channel:
+        answer: bytes = await channel.unary_unary(GREET)(message, timeout=TIMEOUT)
+    return answer

@@ -1,0 +1,115 @@
+"""Tables from rows: exact numbers, no dependence on the order of rows, held-out subjects that nobody else can choose."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from heliosdb.domain.ids import DatasetName
+from heliosdb.node.datasets import TableRequest, held_out_key, make_table, parse_copy, subject_seed
+
+HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
+TRAILER = struct.pack(">h", -1)
+
+
+def request(*, split: float = 0.3, subject: str | None = None, key: bytes = b"k" * 32) -> TableRequest:
+    return TableRequest(1, DatasetName("d"), ("a", "b"), "y", split, subject, 20, key, 5)
+
+
+def copied(rows: list[tuple[float, ...]], codes: list[int] | None = None) -> bytes:
+    body = b""
+    for number, row in enumerate(rows):
+        fields = [struct.pack(">d", value) for value in row]
+        if codes is not None:
+            fields.append(struct.pack(">q", codes[number]))
+        body += struct.pack(">h", len(fields)) + b"".join(struct.pack(">i", 8) + field for field in fields)
+    return HEADER + body + TRAILER
+
+
+@given(st.lists(st.tuples(st.floats(), st.floats(), st.floats()), max_size=20))
+def test_a_binary_copy_is_read_bit_for_bit(rows: list[tuple[float, ...]]) -> None:
+    values, codes = parse_copy(copied(rows), 3, with_subject=False)
+    assert codes is None
+    assert values.tobytes() == np.array(rows, dtype=np.float64).reshape(-1, 3).tobytes()
+
+
+def test_subject_codes_are_read_beside_the_numbers() -> None:
+    values, codes = parse_copy(copied([(1.5, 2.0), (3.0, np.nan)], [7, -(2**63)]), 2, with_subject=True)
+    assert codes is not None
+    assert codes.tolist() == [7, -(2**63)]
+    np.testing.assert_array_equal(values, [[1.5, 2.0], [3.0, np.nan]])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        HEADER,
+        copied([(1.0, 2.0)])[:-2],
+        copied([(1.0, 2.0)])[:-3] + TRAILER,
+        copied([(1.0, 2.0, 3.0)]),
+        copied([(1.0, 2.0)]).replace(struct.pack(">i", 8), struct.pack(">i", 4)),
+        b"X" + copied([(1.0, 2.0)])[1:],
+    ],
+)
+def test_what_is_no_copy_of_such_rows_is_an_error(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="COPY"):
+        parse_copy(raw, 2, with_subject=False)
+
+
+values = hnp.arrays(np.float64, st.tuples(st.integers(0, 30), st.just(3)), elements=st.integers(-3, 3))
+
+
+@given(values, st.randoms())
+def test_the_order_of_the_rows_makes_no_difference(rows: np.ndarray, random: object) -> None:
+    order = list(range(len(rows)))
+    random.shuffle(order)  # type: ignore[attr-defined]
+    codes = np.arange(len(rows), dtype=np.int64) // 3
+    for kept, shuffled in ((None, None), (codes, codes[order])):
+        one, other = make_table(rows, kept, request()), make_table(rows[order], shuffled, request())
+        for name in ("features", "target", "subjects", "held_out"):
+            assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
+
+
+def test_a_subject_is_held_out_with_all_its_rows_or_not_at_all() -> None:
+    rows = np.random.default_rng(1).normal(size=(600, 3))
+    table = make_table(rows, np.arange(600, dtype=np.int64) % 100, request(subject="s"))
+    share = np.array([table.held_out[table.subjects == subject].mean() for subject in range(100)])
+    assert set(share) == {0.0, 1.0}
+    assert 0.1 < share.mean() < 0.5
+
+
+def test_removing_one_row_changes_no_other_rows_fate() -> None:
+    rows = np.random.default_rng(1).normal(size=(50, 3))
+    with_all = make_table(rows, None, request())
+    without = make_table(rows[1:], None, request())
+    fate = {
+        tuple(features): held for features, held in zip(with_all.features, with_all.held_out, strict=True)
+    }
+    assert all(
+        fate[tuple(features)] == held
+        for features, held in zip(without.features, without.held_out, strict=True)
+    )
+
+
+def test_another_run_or_another_node_holds_out_others() -> None:
+    from uuid import UUID
+
+    rows = np.random.default_rng(1).normal(size=(200, 3))
+    keys = [held_out_key(secret, UUID(int=run)) for secret, run in ((b"a", 1), (b"a", 2), (b"b", 1))]
+    chosen = {make_table(rows, None, request(key=key)).held_out.tobytes() for key in keys}
+    assert len(chosen) == 3
+    assert subject_seed(b"a") != subject_seed(b"b")
+    assert -(2**63) <= subject_seed(b"a") < 2**63
+
+
+def test_rows_without_a_target_are_left_out_and_missing_features_kept() -> None:
+    rows = np.array([[1.0, np.nan, 1.0], [2.0, 2.0, np.nan]])
+    table = make_table(rows, None, request(split=0.0))
+    np.testing.assert_array_equal(table.features, [[1.0, np.nan]])
+    assert table.rows == 1

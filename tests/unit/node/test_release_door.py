@@ -1,0 +1,179 @@
+"""The door's rules, each alone: what may not leave does not, whatever the computation or the coordinator says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.catalog.participant import SharedDataset
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import DatasetDescription
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.task import (
+    EvaluateWork,
+    PrivateTraining,
+    Reading,
+    Scaling,
+    StatisticsWork,
+    Step,
+    Task,
+    TaskKey,
+    TrainWork,
+)
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
+from heliosdb.node.door import Ledger, asked_mechanism, check_guard, check_policy, check_size, make_private
+from heliosdb.privacy.accountant import spending
+
+KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
+READING = Reading(None, ("x",), "y", 0.2)
+SCALING = Scaling((0.0,), (1.0,))
+BUDGET = Budget(1.0, 1e-5)
+VECTOR = np.array([1.0, 2.0])
+
+
+def statistics(noise: float | None, budget: Budget | None = BUDGET) -> Task:
+    return Task(KEY, READING, StatisticsWork("logistic_regression", noise), np.empty(0), budget)
+
+
+def training(privacy: PrivateTraining | None, budget: Budget | None = BUDGET) -> Task:
+    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, 1, privacy)
+    return Task(replace(KEY, step=Step.TRAIN), READING, work, VECTOR, budget)
+
+
+PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
+
+
+def dataset(max_epsilon: float | None = None) -> SharedDataset:
+    description = DatasetDescription(DatasetName("d"), ("x", "y"), ("integer", "integer"))
+    return SharedDataset(1, description, None, 20, max_epsilon)
+
+
+def test_the_mechanism_is_the_one_that_the_task_names() -> None:
+    assert asked_mechanism(statistics(3.0)) == Mechanism(3.0)
+    assert asked_mechanism(statistics(None)) is None
+    assert asked_mechanism(training(PRIVATE)) == Mechanism(2.0, 0.5, 10)
+    assert asked_mechanism(training(None)) is None
+    evaluation = replace(statistics(None), work=EvaluateWork("logistic_regression", SCALING, 4.0))
+    assert asked_mechanism(evaluation) == Mechanism(4.0)
+
+
+@pytest.mark.parametrize(
+    ("task", "max_epsilon", "message"),
+    [
+        (statistics(None), None, "plain answer although"),
+        (training(None), None, "plain answer although"),
+        (statistics(3.0, None), None, "asks for noise although"),
+        (statistics(None, None), 5.0, "has max_epsilon"),
+    ],
+)
+def test_a_task_against_policy_is_refused_before_it_is_computed(
+    task: Task, max_epsilon: float | None, message: str
+) -> None:
+    with pytest.raises(FederatedError, match=message) as raised:
+        check_policy(task, dataset(max_epsilon))
+    assert raised.value.code is ErrorCode.NODE_REFUSED
+
+
+def test_tasks_within_policy_pass() -> None:
+    check_policy(statistics(None, None), dataset())
+    check_policy(statistics(3.0), dataset(0.5))
+    check_policy(training(PRIVATE), dataset())
+
+
+@pytest.mark.parametrize(
+    ("task", "contribution"),
+    [
+        pytest.param(statistics(3.0), Contribution(VECTOR, 1.0, Plain()), id="plain under a budget"),
+        pytest.param(
+            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(2.9))), id="less noise"
+        ),
+        pytest.param(
+            statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(30.0))), id="charged less"
+        ),
+        pytest.param(
+            training(PRIVATE),
+            Contribution(VECTOR, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 11))),
+            id="more steps",
+        ),
+        pytest.param(
+            training(PRIVATE),
+            Contribution(VECTOR, 80.0, AlreadyPrivate(Mechanism(2.0, 0.4, 10))),
+            id="a lower rate claimed",
+        ),
+        pytest.param(
+            statistics(None, None),
+            Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))),
+            id="noise that nobody asked for",
+        ),
+        pytest.param(
+            training(PRIVATE),
+            Contribution(VECTOR, 79.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))),
+            id="the true count as weight",
+        ),
+        pytest.param(
+            statistics(3.0),
+            Contribution(VECTOR, 200.0, ClippedSum(1.0, Mechanism(3.0))),
+            id="the row count as weight",
+        ),
+        pytest.param(
+            statistics(3.0),
+            Contribution(VECTOR, 1.0, ClippedSum(0.0, Mechanism(3.0))),
+            id="no sensitivity",
+        ),
+    ],
+)
+def test_a_contribution_that_is_not_guarded_as_asked_does_not_leave(
+    task: Task, contribution: Contribution
+) -> None:
+    with pytest.raises(FederatedError) as raised:
+        check_guard(task, contribution)
+    assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_contributions_guarded_as_asked_pass() -> None:
+    check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain()))
+    check_guard(statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))))
+    check_guard(training(PRIVATE), Contribution(VECTOR, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))))
+
+
+@pytest.mark.parametrize(
+    ("vector", "weight"),
+    [([np.nan], 1.0), ([np.inf], 1.0), ([1.0], 0.0), ([1.0], -1.0), ([1.0], np.nan), ([1.0], np.inf)],
+)
+def test_what_is_not_finite_does_not_leave(vector: list[float], weight: float) -> None:
+    with pytest.raises(FederatedError):
+        check_size(Contribution(np.array(vector), weight, Plain()))
+
+
+def test_a_clipped_sum_gets_noise_of_its_mechanism_and_others_none() -> None:
+    plain = Contribution(np.zeros(20_000), 1.0, Plain())
+    assert make_private(plain) is plain.vector
+    noisy = make_private(Contribution(np.zeros(20_000), 1.0, ClippedSum(2.0, Mechanism(3.0))))
+    assert noisy.std() == pytest.approx(6.0, rel=0.05)
+    assert make_private(replace(plain, guard=ClippedSum(2.0, Mechanism(3.0)))).tobytes() != noisy.tobytes()
+
+
+def test_a_ledger_composes_everything_that_was_spent() -> None:
+    ledger, one = Ledger(1e-5), Mechanism(8.0)
+    spent: list[Mechanism] = []
+    for _ in range(4):
+        ledger.demand(spent, one, 1.0, "the budget")
+        shown = ledger.charge(spent, one)
+        spent.append(one)
+        assert shown == spending(spent, 1e-5)
+    with pytest.raises(FederatedError, match="would pass the budget") as raised:
+        ledger.demand(spent, one, 1.0, "the budget")
+    assert raised.value.code is ErrorCode.BUDGET_EXHAUSTED
+
+
+def test_a_ledger_follows_the_database_and_not_its_memory() -> None:
+    ledger, one = Ledger(1e-5), Mechanism(8.0)
+    ledger.charge([], one)
+    # The transaction failed: the database knows of nothing.
+    assert ledger.charge([], one) == spending([one], 1e-5)
+    # Another daemon spent meanwhile.
+    assert ledger.charge([one, one, Mechanism(20.0)], one) == spending([one, one, one, Mechanism(20.0)], 1e-5)

@@ -1,0 +1,77 @@
+"""Frames between daemon and training process: exact, bounded, and never code."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+
+import numpy as np
+import pytest
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import DatasetName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Guard, Plain
+from heliosdb.node.datasets import TableRequest
+from heliosdb.node.frames import (
+    TrainingAnswer,
+    TrainingRequest,
+    frame_head,
+    read_frame,
+    read_frame_async,
+    write_frame,
+)
+
+REQUEST = TrainingRequest(
+    3,
+    "dbname=x",
+    TableRequest(1, DatasetName("d"), ("a", "b"), "y", 0.1, None, 20, b"k" * 32, -5),
+    b"header",
+    b"",
+)
+
+
+def test_a_request_survives_the_pipe() -> None:
+    pipe = io.BytesIO()
+    write_frame(pipe, REQUEST.to_parts())
+    pipe.seek(0)
+    parts = read_frame(pipe)
+    assert parts is not None
+    assert TrainingRequest.from_parts(parts) == REQUEST
+    assert read_frame(pipe) is None
+
+
+@pytest.mark.parametrize(
+    "guard", [Plain(), ClippedSum(0.1, Mechanism(1 / 3)), AlreadyPrivate(Mechanism(2.0, 0.01, 7))]
+)
+def test_a_contribution_survives_the_pipe_bit_for_bit(guard: Guard) -> None:
+    contribution = Contribution(np.array([1 / 3, -0.0, 5e-324]), 0.1, guard)
+    answer = TrainingAnswer.from_parts(TrainingAnswer(4, contribution).to_parts())
+    assert isinstance(answer.outcome, Contribution)
+    assert answer.outcome.vector.tobytes() == contribution.vector.tobytes()
+    assert (answer.number, answer.outcome.weight, answer.outcome.guard) == (4, 0.1, guard)
+
+
+def test_an_error_survives_the_pipe() -> None:
+    error = FederatedError(ErrorCode.NOT_SUPPORTED, "m", detail="d", hint="h")
+    outcome = TrainingAnswer.from_parts(TrainingAnswer(4, error).to_parts()).outcome
+    assert isinstance(outcome, FederatedError)
+    assert (outcome.code, outcome.message, outcome.detail, outcome.hint) == (error.code, "m", "d", "h")
+
+
+@pytest.mark.parametrize("raw", [struct.pack("<I", 0), struct.pack("<I", 5), struct.pack("<IQ", 1, 2**40)])
+async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(raw)
+    reader.feed_eof()
+    with pytest.raises(ValueError, match="not a frame"):
+        await read_frame_async(reader)
+
+
+async def test_a_frame_cut_short_is_an_error() -> None:
+    reader = asyncio.StreamReader()
+    reader.feed_data(frame_head([b"abc"]) + b"ab")
+    reader.feed_eof()
+    with pytest.raises(asyncio.IncompleteReadError):
+        await read_frame_async(reader)
