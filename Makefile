@@ -6,6 +6,8 @@ TESTS ?= tests
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
+BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
+
 .PHONY: help setup demo test check format bench lock clean
 
 help:  ## list the targets
@@ -31,8 +33,8 @@ format: setup  ## rewrite what `check` would complain about and a tool can mend
 	.venv/bin/ruff format .
 
 bench: setup  ## make bench NAME=x runs benchmarks/x.py
-	@test -n "$(NAME)" || { echo "say which: make bench NAME=x; there are: $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py))" >&2; exit 2; }
-	$(PYTHON) benchmarks/$(NAME).py $(ARGS)
+	@test -e "benchmarks/$(NAME).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
+	$(PYTHON) -m benchmarks.$(NAME) $(ARGS)
 
 lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
 	scripts/lock.sh --upgrade

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ def run() -> None:
 
 
 def _headline(text: str) -> None:
-    print(f"\n\033[1m== {text}\033[0m", flush=True)
+    bold, plain = ("\033[1m", "\033[0m") if sys.stdout.isatty() else ("", "")
+    print(f"\n{bold}== {text}{plain}", flush=True)
 
 
 def _fill(access: Access, study: Study) -> None:
@@ -130,14 +132,19 @@ class _Round:
     round_duration_seconds: float | None
     finished_at: datetime | None
     message: str | None
+    epsilon: float | None
 
     def __str__(self) -> str:
         if self.round_number == 0:
-            result = "feature statistics" + (f" ({self.message})" if self.message else "")
+            result = "feature statistics"
         elif self.global_loss is None or self.global_accuracy is None:
-            result = "no figure of quality"
+            result = "trained"
         else:
             result = f"loss {self.global_loss:.4f}, accuracy {self.global_accuracy:.3f}"
+        if self.epsilon is not None:
+            result += f", epsilon {self.epsilon:.4f} spent"
+        if self.round_number == 0 and self.message:
+            result += f"\n            {self.message}"
         seconds = self.round_duration_seconds or 0
         return (
             f"  round {self.round_number:>2}: {self.participating_nodes} hospitals, {seconds:.2f} s, {result}"
@@ -145,8 +152,10 @@ class _Round:
 
 
 _STATUS = (
-    "SELECT round_number, status, global_loss, global_accuracy, participating_nodes, round_duration_seconds,"
-    " finished_at, message FROM federated_training_status(%s)"
+    "SELECT s.round_number, s.status, s.global_loss, s.global_accuracy, s.participating_nodes,"
+    " s.round_duration_seconds, s.finished_at, s.message, m.privacy_consumed_epsilon AS epsilon"
+    " FROM federated_training_status(%(model)s) AS s"
+    " LEFT JOIN federated_training_metrics(%(model)s) AS m USING (round_number) ORDER BY 1"
 )
 
 
@@ -156,7 +165,7 @@ def _follow(observer: psycopg.Connection, model: str) -> None:
     deadline = time.monotonic() + _FOLLOW_SECONDS
     with observer.cursor(row_factory=class_row(_Round)) as cursor:
         while time.monotonic() < deadline:
-            rounds = cursor.execute(_STATUS, [model]).fetchall()
+            rounds = cursor.execute(_STATUS, {"model": model}).fetchall()
             for row in rounds:
                 if row.round_number > shown and row.finished_at is not None:
                     print(row, flush=True)
