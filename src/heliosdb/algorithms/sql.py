@@ -58,7 +58,7 @@ def render_linear(features: Sequence[str], scaling: Scaling, parameters: Vector)
 def render_logistic(features: Sequence[str], scaling: Scaling, parameters: Vector) -> str:
     """Write the probability, exact to about 1e-16.
 
-    It goes through tanh, since PostgreSQL's exp raises errors for large arguments of either sign; a probability
+    It goes through tanh, since PostgreSQL's exp fails for large arguments of either sign; a probability
     far below 1e-16 is therefore 0.
     """
     half = float8_literal(0.5)
