@@ -1,0 +1,121 @@
+"""kill -9 of the coordinator at each named point: no round is lost or doubled, the result is the same to the bit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace, make_world
+from tests.support.cluster import Cluster
+
+RUN = UUID("00000000-0000-4000-8000-00000000f00d")
+ROUNDS = 3
+POINTS = [
+    "coordinator.run.claimed",
+    "coordinator.round.opened",
+    "coordinator.round.opened:3",
+    "coordinator.task.sent",
+    "coordinator.task.sent:4",
+    "coordinator.update.received",
+    "coordinator.update.received:4",
+    "coordinator.update.received:6",
+    "coordinator.aggregated",
+    "coordinator.aggregated:2",
+    "coordinator.aggregated:3",
+    "coordinator.round.closed",
+    "coordinator.round.closed:3",
+    "coordinator.round.closed:4",
+    "coordinator.version.committed",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left in the catalog, without times and sealed bytes."""
+
+    status: str
+    versions: list[dict[str, Any]]
+    rounds: list[dict[str, Any]]
+    tasks: list[dict[str, Any]]
+    ledger: list[dict[str, Any]]
+
+
+def read_result(world: World) -> Result:
+    return Result(
+        world.runs()[-1]["status"],
+        world.query(
+            "SELECT version, run_id, round_number, encode(sha256, 'hex') AS sha256, is_current FROM federated.version"
+        ),
+        world.query(
+            "SELECT round_number, status::text, global_loss, global_accuracy FROM federated.round ORDER BY 1"
+        ),
+        world.query(
+            "SELECT p.round_number, p.step, n.name, p.outcome::text, p.weight FROM federated.participation AS p "
+            "JOIN federated.node AS n USING (node_id) ORDER BY 1, 2, 3"
+        ),
+        world.query(
+            "SELECT round_number, step, node_name, state::text, epsilon_basic, epsilon_tight "
+            "FROM federated.ledger ORDER BY ledger_id"
+        ),
+    )
+
+
+def start_run(world: World) -> None:
+    """START with the one run id, after forgetting the run before it everywhere."""
+    for site in world.sites:
+        with world.cluster.connect(site.database) as connection:
+            connection.execute("TRUNCATE federated.release, federated.spending")
+    with world.catalog() as connection, connection.transaction():
+        connection.execute("DELETE FROM federated.run")
+        connection.execute("DELETE FROM federated.ledger")
+        connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
+        connection.execute("UPDATE federated.run SET run_id = %s", [RUN])
+
+
+async def prepare(world: World) -> Result:
+    """Make the federation, and run it undisturbed."""
+    create_workspace(world, min_nodes=2)
+    for number, name in enumerate(("east", "west")):
+        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
+    create_model(world, rounds=ROUNDS)
+    start_run(world)
+    coordinator = world.start_coordinator()
+    await world.finished()
+    coordinator.kill()
+    return read_result(world)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, Result]]:
+    """A federation, and what its run leads to when nobody kills anything."""
+    directory: Path = tmp_path_factory.mktemp("killed")
+    with make_world(cluster, directory, cluster.create_database("federated_template")) as world:
+        yield world, asyncio.run(prepare(world))
+
+
+def test_the_undisturbed_run_completes(undisturbed: tuple[World, Result]) -> None:
+    _, result = undisturbed
+
+    assert result.status == "completed"
+    assert [one["round_number"] for one in result.rounds] == list(range(ROUNDS + 1))
+    assert len(result.versions) == 1
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_a_kill_changes_nothing_in_what_a_run_leaves(
+    undisturbed: tuple[World, Result], point: str
+) -> None:
+    world, expected = undisturbed
+    start_run(world)
+
+    await world.start_coordinator(faults=f"{point}=kill").died()
+    successor = world.start_coordinator()
+    await world.finished()
+    successor.kill()
+
+    assert read_result(world) == expected
