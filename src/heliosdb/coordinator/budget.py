@@ -57,6 +57,12 @@ def plan_charges(
     return charges
 
 
+def spent_epsilon(past: Sequence[Mechanism], delta: float) -> float:
+    """Return ε (tight) of these releases."""
+    with _lock:
+        return _accountant(delta).epsilon(*past)
+
+
 def most_spent(
     spent: Mapping[NodeName, Sequence[Spent]], cohort: Sequence[NodeName], delta: float
 ) -> Sequence[Mechanism]:

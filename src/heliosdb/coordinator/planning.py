@@ -15,8 +15,8 @@ from heliosdb.aggregation import Update, total
 from heliosdb.algorithms import algorithm
 from heliosdb.algorithms.features import vector_size
 from heliosdb.algorithms.summary import Summary, summarise
-from heliosdb.coordinator.budget import Release
-from heliosdb.domain.errors import invalid_value
+from heliosdb.coordinator.budget import Release, spent_epsilon
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
@@ -36,6 +36,9 @@ from heliosdb.domain.task import (
 )
 from heliosdb.domain.vector import Vector
 from heliosdb.privacy.plan import TrainingPlan, TrainingRequest, plan_sampling, plan_statistics, plan_training
+
+LEAST_REMAINDER = 0.01
+"""With less than this part of its budget left a run is not begun: its noise would drown everything."""
 
 EVALUATION_SIZE = 3
 """Loss, quality and count."""
@@ -108,10 +111,17 @@ def make_rules(run: Run, findings: Findings) -> Rules:
 
 
 def plan_round_zero(run: Run, already: Sequence[Mechanism]) -> Findings:
-    """Choose the noise of the feature statistics; UF001 where the budget is spent."""
-    if run.policy.budget is None:
+    """Choose the noise of the feature statistics; UF001 where the budget is spent, or all but."""
+    budget = run.policy.budget
+    if budget is None:
         return Findings()
-    return Findings(plan=PrivacyPlan(plan_statistics(run.policy.budget, already).noise_multiplier))
+    spent = spent_epsilon(already, budget.delta)
+    if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
+        )
+    return Findings(plan=PrivacyPlan(plan_statistics(budget, already).noise_multiplier))
 
 
 def count_evaluations(run: Run) -> int:

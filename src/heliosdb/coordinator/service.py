@@ -91,13 +91,14 @@ class Coordinator:
         self._config = config
         self._keys = keys
         self._ready: Callable[[], None] | None = ready
+        self._conninfo = config.database.get_secret_value()
         self._said = ""
 
     async def run(self) -> None:
         """Lead whenever that is possible; ends by cancellation only."""
         while True:
             try:
-                async with Session(self._config.database.get_secret_value(), "leader", daemon=False) as session:
+                async with Session(self._conninfo, "leader", daemon=False) as session:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
             except CATALOG_GONE as error:
@@ -127,7 +128,7 @@ class Coordinator:
         epoch = await session.call(lease.take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._say(f"leading: epoch={epoch}")
-        async with Session(self._config.database.get_secret_value(), "nodes") as node_session:
+        async with Session(self._conninfo, "nodes") as node_session:
             await Term(self._config, self._keys, epoch, session, node_session).run()
 
     def _say(self, message: str) -> None:
