@@ -54,6 +54,7 @@ class _End(asyncio.Protocol):
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self._held = False
+        self._finished = False
         self._kill: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,10 +69,16 @@ class _End(asyncio.Protocol):
         return self.transport is not None and not self.transport.is_closing()
 
     def write(self, pieces: Iterable[bytes]) -> None:
-        """Send the pieces, unless this end is closing."""
-        if self.transport is not None and not self.transport.is_closing():
+        """Send the pieces, unless nothing can be sent any more."""
+        if self.transport is not None and not self._finished and not self.transport.is_closing():
             for piece in pieces:
                 self.transport.write(piece)
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent; the peer may still answer."""
+        if self.transport is not None and not self._finished and not self.transport.is_closing():
+            self._finished = True
+            self.transport.write_eof()
 
     def hold(self, stop: bool) -> None:
         """Stop or resume reading."""
@@ -176,8 +183,7 @@ class Relay(_End):
         if self._session is None or self._server is None or self._encrypted:
             return False
         self._end_client()
-        if self._server.open and self._server.transport is not None:
-            self._server.transport.write_eof()
+        self._server.finish()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -250,10 +256,11 @@ class Relay(_End):
             )
         except (OSError, ssl.SSLError) as error:
             log.info("a TLS handshake failed: %s", type(error).__name__)
+            encrypted = None
+        if encrypted is None or raw.is_closing():
+            # A protocol hears nothing of a connection lost in the handshake, which may even seem to succeed.
             raw.abort()
-            self.connection_lost(None)  # a protocol hears nothing of a connection lost in the handshake
-            return
-        if encrypted is None:
+            self.connection_lost(None)
             return
         self.transport, self._held, self._encrypted = encrypted, False, True
         self._greeting.encrypted()

@@ -122,6 +122,7 @@ class RunningProxy:
     loop: asyncio.AbstractEventLoop
     stopping: asyncio.Event
     thread: threading.Thread
+    faults: list[BaseException] = field(default_factory=list)
 
     def dsn(self, **words: object) -> str:
         return self.cluster.dsn(**{"port": self.port, **words})
@@ -137,36 +138,43 @@ class RunningProxy:
             self.begin_stop()
         self.thread.join(DEADLINE_S)
         assert not self.thread.is_alive()
+        assert self.faults == []
 
 
 def start_proxy(
     cluster: Cluster, config: ProxyConfig, loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> RunningProxy:
     started = threading.Event()
-    box: list[RunningProxy | BaseException] = []
+    box: list[RunningProxy] = []
+    faults: list[BaseException] = []
 
     async def main() -> None:
         proxy, stopping = Proxy(config, federated_rewriter()), asyncio.Event()
         port = await proxy.start()
         loop = asyncio.get_running_loop()
-        box.append(RunningProxy(cluster, port, proxy, loop, stopping, threading.current_thread()))
+        box.append(RunningProxy(cluster, port, proxy, loop, stopping, threading.current_thread(), faults))
         started.set()
         await stopping.wait()
         await proxy.stop()
 
+    def fail(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """What an event loop would only log."""
+        faults.append(RuntimeError(context))
+
     def target() -> None:
         try:
             with asyncio.Runner(loop_factory=loop_factory) as runner:
+                runner.get_loop().set_exception_handler(fail)
                 runner.run(main())
         except BaseException as error:
-            box.append(error)
+            faults.append(error)
             started.set()
             raise
 
     threading.Thread(target=target, daemon=True).start()
     assert started.wait(DEADLINE_S)
-    if isinstance(box[0], BaseException):
-        raise box[0]
+    if faults:
+        raise faults[0]
     return box[0]
 
 

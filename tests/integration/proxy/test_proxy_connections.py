@@ -1,0 +1,426 @@
+"""How connections begin and end: TLS, cancel, limits, half-close, servers that die, a proxy that stops."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+from contextlib import closing
+
+import psycopg
+import pytest
+from proxy_harness import DATABASE, DEADLINE_S, binary, eventually, free_port, query
+
+from heliosdb.proxy.config import Upstream
+from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+
+SSL_REQUEST = struct.pack("!II", 8, 80877103)
+GSS_REQUEST = struct.pack("!II", 8, 80877104)
+START = build_startup({"user": "postgres", "database": DATABASE})
+IDLE = build_message(b"Z", b"I")
+
+
+def fields(message: tuple[bytes, bytes]) -> dict[bytes, bytes]:
+    kind, body = message
+    assert kind == b"E"
+    return dict(parse_fields(body))
+
+
+def codes(messages: list[tuple[bytes, bytes]]) -> list[bytes]:
+    return [fields(message)[b"C"] for message in messages if message[0] == b"E"]
+
+
+@pytest.fixture
+def tls_proxy(make_proxy, certificate):
+    return make_proxy(tls_certificate=certificate[0], tls_key=certificate[1])
+
+
+# Encryption
+
+
+@pytest.mark.parametrize(
+    ("user", "binding"), [("scram_user", "prefer"), ("scram_user", "disable"), ("md5_user", "prefer")]
+)
+def test_tls_to_the_proxy_and_passwords_to_a_plain_server(tls_proxy, certificate, user, binding):
+    words = {"sslmode": "verify-full", "sslrootcert": str(certificate[0]), "host": "localhost"}
+    with tls_proxy.connect(user=user, password="secret", channel_binding=binding, **words) as connection:
+        assert connection.pgconn.ssl_in_use
+        assert connection.execute(
+            "CREATE FEDERATED WORKSPACE w" if user is None else "SELECT 1"
+        ).fetchone() == (1,)
+
+
+def test_required_channel_binding_fails_because_the_server_behind_speaks_no_tls(tls_proxy):
+    with pytest.raises(psycopg.OperationalError, match="channel binding"):
+        tls_proxy.connect(user="scram_user", password="secret", sslmode="require", channel_binding="require")
+
+
+def test_a_federated_statement_passes_through_tls(tls_proxy):
+    with tls_proxy.connect(sslmode="require") as connection:
+        assert (
+            connection.execute("CREATE FEDERATED WORKSPACE w").statusmessage == "CREATE FEDERATED WORKSPACE"
+        )
+        assert len(connection.execute("SELECT repeat('x', 3000000)").fetchone()[0]) == 3_000_000
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_tls_versions_are_spoken_and_closing_tls_ends_the_server_connection(tls_proxy, dial, version):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = context.maximum_version = version
+    wire = dial(tls_proxy.port)
+    wire.send(SSL_REQUEST)
+    assert wire.sock.recv(1) == b"S"
+    wire.sock = context.wrap_socket(wire.sock)
+    wire.send(START)
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+    wire.sock.close()
+    eventually(lambda: tls_proxy.proxy.connections == 0, "the relay is gone")
+
+
+def test_tls_is_declined_without_a_certificate_and_gss_always(proxy, dial):
+    wire = dial(proxy.port)
+    for request in (GSS_REQUEST, SSL_REQUEST):
+        wire.send(request)
+        assert wire.sock.recv(1) == b"N"
+    wire.send(START)
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+
+
+def test_gss_is_declined_before_tls(tls_proxy, dial):
+    wire = dial(tls_proxy.port)
+    wire.send(GSS_REQUEST)
+    assert wire.sock.recv(1) == b"N"
+    wire.send(SSL_REQUEST)
+    assert wire.sock.recv(1) == b"S"
+
+
+def test_bytes_stuffed_before_tls_are_refused(tls_proxy, dial):
+    wire = dial(tls_proxy.port)
+    wire.send(SSL_REQUEST + START)
+    assert codes(wire.rest()) == [b"08P01"]
+
+
+def test_plain_bytes_in_place_of_the_handshake_end_the_connection(tls_proxy, dial):
+    wire = dial(tls_proxy.port)
+    wire.send(SSL_REQUEST)
+    assert wire.sock.recv(1) == b"S"
+    wire.send(START)
+    assert not any(kind in (b"R", b"Z") for kind, _ in wire.rest())
+    eventually(lambda: tls_proxy.proxy.connections == 0, "the relay is gone")
+
+
+def test_where_tls_is_required_a_plain_session_is_refused(make_proxy, certificate, dial):
+    proxy = make_proxy(tls_certificate=certificate[0], tls_key=certificate[1], tls_required=True)
+    wire = dial(proxy.port)
+    wire.send(START)
+    assert codes(wire.rest()) == [b"28000"]
+    with proxy.connect(sslmode="require") as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+# Beginnings that are not one
+
+
+@pytest.mark.parametrize(
+    "data", [bytes(4), struct.pack("!I", 7), struct.pack("!I", 10_001), b"\xff" * 8, b"GET / HTTP/1.1\r\n"]
+)
+def test_a_start_up_length_out_of_bounds_ends_the_connection_without_an_answer(proxy, dial, data):
+    wire = dial(proxy.port)
+    wire.send(data)
+    assert wire.rest() == []
+    assert wire.ended
+
+
+@pytest.mark.parametrize("start", [b"", START[:10], SSL_REQUEST[:5]])
+def test_a_client_that_does_not_finish_its_start_is_cut_off(make_proxy, dial, start):
+    proxy = make_proxy(startup_timeout_s=0.05)
+    wire = dial(proxy.port)
+    wire.send(start)
+    assert wire.rest() == []
+
+
+def test_a_client_that_does_not_finish_the_handshake_is_cut_off(make_proxy, certificate, dial):
+    proxy = make_proxy(tls_certificate=certificate[0], tls_key=certificate[1], startup_timeout_s=0.05)
+    wire = dial(proxy.port)
+    wire.send(SSL_REQUEST)
+    assert wire.sock.recv(1) == b"S"
+    assert wire.sock.recv(1) == b""
+    eventually(lambda: proxy.proxy.connections == 0, "the relay is gone")
+
+
+def test_a_client_past_its_start_is_not_cut_off(make_proxy, dial):
+    proxy = make_proxy(startup_timeout_s=0.05)
+    wire = dial(proxy.port, user="postgres")
+    late = dial(proxy.port)
+    assert late.rest() == []  # its deadline, and with it the first one's, has passed
+    wire.send(query("SELECT 1"))
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+
+
+def test_a_server_that_cannot_be_reached_is_reported(make_proxy, dial):
+    wire = dial(make_proxy(default_upstream=Upstream(host="127.0.0.1", port=free_port())).port)
+    wire.send(START)
+    assert codes(wire.rest()) == [b"08001"]
+
+
+# Limits
+
+
+def test_one_client_too_many_is_refused_and_a_free_place_is_taken(make_proxy, dial):
+    proxy = make_proxy(max_connections=2)
+    first, _second = (dial(proxy.port, user="postgres") for _ in range(2))
+    assert codes(dial(proxy.port, user="postgres").got) == [b"53300"]
+    first.send(build_message(b"X"))
+    first.rest()
+    eventually(lambda: dial(proxy.port, user="postgres").got[-1][0] == b"Z", "the place is free")
+
+
+def test_a_cancel_request_passes_when_all_places_are_taken(make_proxy):
+    proxy = make_proxy(max_connections=1)
+    with proxy.connect() as connection:
+        cancel_when_running(proxy, connection)
+
+
+def test_a_storm_of_connections_is_served_or_refused_and_leaves_nothing(make_proxy):
+    proxy = make_proxy(max_connections=5)
+
+    def visit(_: int) -> str:
+        try:
+            with closing(proxy.connect(sslmode="disable", gssencmode="disable")) as connection:
+                return "served" if connection.execute("SELECT 1").fetchone() == (1,) else "wrong"
+        except psycopg.OperationalError as error:
+            return "refused" if "too many clients" in str(error) else repr(error)
+
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        outcomes = set(pool.map(visit, range(120)))
+    assert "served" in outcomes
+    assert outcomes <= {"served", "refused"}
+
+
+# Cancel
+
+
+def wait_until_asleep(cluster) -> None:
+    with cluster.admin() as admin:
+        text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: admin.execute(text).fetchone() == (1,), "the query runs")
+
+
+def cancel_when_running(proxy, connection) -> None:
+    def cancel_it() -> None:
+        wait_until_asleep(proxy.cluster)
+        connection.cancel_safe()
+
+    helper = threading.Thread(target=cancel_it)
+    helper.start()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(60)")
+    helper.join(DEADLINE_S)
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_cancel_reaches_the_right_server(proxy):
+    with proxy.connect() as connection:
+        cancel_when_running(proxy, connection)
+
+
+def test_an_interrupted_psql_cancels_its_query(proxy):
+    command = [binary("psql"), "-X", "-d", proxy.dsn(), "-c", "SELECT pg_sleep(60)"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as psql:
+        wait_until_asleep(proxy.cluster)
+        psql.send_signal(signal.SIGINT)
+        _, errors = psql.communicate(timeout=DEADLINE_S)
+    assert "canceling statement due to user request" in errors
+
+
+def test_cancel_inside_tls_reaches_the_right_server(tls_proxy):
+    with tls_proxy.connect(sslmode="require") as connection:
+        cancel_when_running(tls_proxy, connection)
+
+
+def test_cancel_with_an_unknown_key_is_closed_without_an_answer(proxy, dial):
+    wire = dial(proxy.port)
+    wire.send(struct.pack("!IIII", 16, 80877102, 1, 1))
+    assert wire.rest() == []
+
+
+class OneAnswerServer(threading.Thread):
+    """A server that greets with a backend key, remembers a cancel request, and closes as told."""
+
+    def __init__(self, secret: bytes, last_words: bytes = b"") -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.cancels: list[bytes] = []
+        self._greeting = (
+            build_message(b"R", bytes(4)) + build_message(b"K", struct.pack("!I", 7) + secret) + IDLE
+        )
+        self._last_words = last_words
+
+    def run(self) -> None:
+        with self.listener:
+            client, _ = self.listener.accept()
+            with client:
+                client.recv(10_000)
+                client.sendall(self._greeting)
+                if self._last_words:
+                    client.recv(10_000)
+                    client.sendall(self._last_words)
+                    return
+                other, _ = self.listener.accept()
+                with other:
+                    self.cancels.append(other.recv(10_000))
+
+
+def test_a_long_secret_of_protocol_3_2_is_routed_whole(make_proxy, dial):
+    secret = bytes(range(1, 255)) + b"!!"
+    server = OneAnswerServer(secret)
+    server.start()
+    proxy = make_proxy(routes={"elsewhere": {"host": "127.0.0.1", "port": server.port}})
+    wire = dial(proxy.port, user="postgres", database="elsewhere")
+    assert wire.got[-1] == (b"Z", b"I")
+    request = struct.pack("!III", 12 + len(secret), 80877102, 7) + secret
+    canceller = dial(proxy.port)
+    canceller.send(request)
+    assert canceller.rest() == []
+    server.join(DEADLINE_S)
+    assert server.cancels == [request]
+
+
+# Routes
+
+
+def test_a_database_goes_to_its_own_server_and_others_to_the_default(make_proxy, cluster):
+    closed = {"host": "127.0.0.1", "port": free_port()}
+    by_socket = {"host": str(cluster.directory), "port": cluster.port}
+    proxy = make_proxy(default_upstream=Upstream(**closed), routes={DATABASE: by_socket})
+    with proxy.connect() as connection:
+        assert connection.execute("SELECT inet_server_addr()").fetchone() == (None,)
+        cancel_when_running(proxy, connection)
+    with pytest.raises(psycopg.OperationalError, match="could not connect"):
+        proxy.connect(dbname="postgres")
+
+
+def test_clients_may_come_by_unix_socket(make_proxy, cluster):
+    proxy = make_proxy(unix_socket_directory=cluster.directory)
+    with proxy.connect(host=str(cluster.directory)) as connection:
+        assert (
+            connection.execute("CREATE FEDERATED WORKSPACE w").statusmessage == "CREATE FEDERATED WORKSPACE"
+        )
+    path = cluster.directory / f".s.PGSQL.{proxy.port}"
+    assert path.is_socket()
+    proxy.stop()
+    assert not path.exists()
+
+
+# Endings
+
+
+def test_a_half_closed_client_gets_its_answer(proxy, dial):
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("SELECT pg_sleep(0.05); SELECT 'federated'"))
+    wire.sock.shutdown(socket.SHUT_WR)
+    kinds = [kind for kind, _ in wire.rest()]
+    assert kinds == [b"T", b"D", b"C", b"T", b"D", b"C", b"Z"]
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_message_leaves_nothing(proxy, dial):
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("CREATE FEDERATED WORKSPACE w")[:-5])
+    wire.sock.close()
+    eventually(lambda: proxy.proxy.connections == 0, "the relay is gone")
+
+
+def test_a_client_that_resets_the_connection_leaves_nothing(proxy, dial):
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("SELECT repeat('x', 10000) FROM generate_series(1, 10000)"))
+    wire.read()
+    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.sock.close()
+    eventually(lambda: proxy.proxy.connections == 0, "the relay is gone")
+
+
+def test_a_terminated_backend_says_so_itself_and_nothing_is_added(proxy, cluster, dial):
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("SELECT pg_sleep(60)"))
+    with cluster.admin() as admin:
+        ends = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: admin.execute(ends).fetchone() == (True,), "the backend is told")
+    assert codes(wire.rest()) == [b"57P01"]
+
+
+def test_a_killed_backend_is_reported_after_what_it_had_sent(proxy, cluster, dial):
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("DO $$ BEGIN RAISE NOTICE 'still here'; END $$; SELECT pg_sleep(60)"))
+    wire.until(b"N")
+    (pid,) = cluster.backends()
+    os.kill(pid, signal.SIGKILL)
+    last = wire.rest()[-1]
+    assert fields(last)[b"C"] == b"08006"
+    assert fields(last)[b"S"] == b"FATAL"
+    eventually(lambda: is_up(cluster), "the server has recovered")
+
+
+def is_up(cluster) -> bool:
+    try:
+        cluster.admin().close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("last_words", "heard"),
+    [
+        (build_message(b"N", b"SNOTICE\0\0"), [b"N", b"E"]),
+        (build_message(b"T", bytes(2)) + build_message(b"D", b"xxxx")[:-2], [b"T"]),
+        (build_message(b"E", b"SERROR\0C57P01\0\0"), [b"E"]),
+    ],
+    ids=["between messages", "inside a message", "after its own error"],
+)
+def test_a_server_that_goes_away_is_reported_only_where_the_client_can_understand_it(
+    make_proxy, dial, last_words, heard
+):
+    server = OneAnswerServer(b"abcd", last_words)
+    server.start()
+    proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=server.port))
+    wire = dial(proxy.port, user="postgres")
+    wire.send(query("SELECT 1"))
+    assert [kind for kind, _ in wire.rest()] == heard
+    server.join(DEADLINE_S)
+
+
+# Stopping
+
+
+def test_stopping_ends_idle_clients_with_a_word_and_waits_for_a_transaction(make_proxy, dial):
+    proxy = make_proxy(stop_timeout_s=DEADLINE_S)
+    idle, busy = (dial(proxy.port, user="postgres") for _ in range(2))
+    busy.send(query("BEGIN"))
+    busy.until(b"Z")
+    proxy.begin_stop()
+    assert codes(idle.rest()) == [b"57P01"]
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE_S)
+    busy.send(query("COMMIT"))
+    assert [kind for kind, _ in busy.rest()] == [b"C", b"Z", b"E"]
+    proxy.stop()
+
+
+def test_stopping_cuts_off_who_does_not_end_in_time(make_proxy, dial):
+    proxy = make_proxy(stop_timeout_s=0.05)
+    busy = dial(proxy.port, user="postgres")
+    busy.send(query("BEGIN"))
+    busy.until(b"Z")
+    starting = dial(proxy.port)
+    eventually(lambda: proxy.proxy.connections == 2, "both are connected")
+    proxy.stop()
+    busy.rest()
+    assert busy.ended
+    assert codes(starting.rest()) == [b"57P01"]

@@ -1,0 +1,149 @@
+"""However much flows, and however slowly it is taken, the proxy's memory stays small.
+
+The proxy runs as a process of its own here, started from a settings file as an operator starts it.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from proxy_harness import DATABASE, DEADLINE_S, binary, eventually, query
+
+from heliosdb.proxy.wire import build_message
+
+SIZE = 100_000_000
+BOUND_KIB = 32 * 1024
+
+PROGRAM = """
+import pathlib, sys
+from heliosdb.proxy.server import run
+run(pathlib.Path(sys.argv[1]), ready=lambda port: print(port, flush=True))
+"""
+
+
+@dataclass
+class ProxyProcess:
+    process: subprocess.Popen[str]
+    port: int
+
+    def peak_kib(self) -> int:
+        """The most memory that the process has ever held."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+        return int(line.split()[1])
+
+
+@pytest.fixture
+def process(cluster, tmp_path) -> Iterator[ProxyProcess]:
+    settings = tmp_path / "proxy.toml"
+    settings.write_text(
+        f'listen_port = 0\n[default_upstream]\nhost = "127.0.0.1"\nport = 1\n'
+        f'[routes.{DATABASE}]\nhost = "{cluster.directory}"\nport = {cluster.port}\n'
+    )
+    command = [sys.executable, "-c", PROGRAM, str(settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            yield ProxyProcess(started, int(started.stdout.readline()))
+        finally:
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(DEADLINE_S) == 0
+    eventually(lambda: cluster.backends() == [], "every server connection is closed")
+
+
+def send_slices(wire, head: bytes, size: int) -> None:
+    wire.send(head)
+    block = b"x" * (1 << 20)
+    for at in range(0, size, len(block)):
+        wire.send(block[: min(len(block), size - at)])
+
+
+def test_a_large_message_of_the_client_streams_through(process, dial):
+    wire = dial(process.port, user="postgres")
+    before = process.peak_kib()
+    wire.send(build_message(b"P", b"\0SELECT length($1::bytea)\0\0\0"))
+    arguments = b"\0\0" + struct.pack("!HHHI", 1, 1, 1, SIZE)
+    wire.send(b"B" + struct.pack("!I", 4 + len(arguments) + SIZE + 2))
+    send_slices(wire, arguments, SIZE)
+    wire.send(b"\0\0", build_message(b"E", bytes(5)), build_message(b"S"))
+    assert (b"D", struct.pack("!HI", 1, 9) + str(SIZE).encode()) in wire.until(b"Z")
+    assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_a_large_query_streams_through(process, dial):
+    wire = dial(process.port, user="postgres")
+    before = process.peak_kib()
+    head, tail = b"SELECT length('federated", b"')\0"
+    wire.send(b"Q" + struct.pack("!I", 4 + len(head) + SIZE + len(tail)))
+    send_slices(wire, head, SIZE)
+    wire.send(tail)
+    assert (b"D", struct.pack("!HI", 1, 9) + str(SIZE + 9).encode()) in wire.until(b"Z")
+    assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_a_client_that_does_not_read_holds_the_server_up(process, cluster, dial):
+    wire = dial(process.port, user="postgres")
+    before = process.peak_kib()
+    wire.send(query("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT"))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+    with cluster.admin() as admin:
+        eventually(lambda: admin.execute(waits).fetchone() == (1,), "the server waits for the client")
+    received = 0
+    while (message := wire.read()) is not None and message[0] != b"Z":
+        received += len(message[1])
+        wire.got.clear()
+    assert received > SIZE
+    assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_a_server_that_does_not_read_holds_the_client_up(process, cluster, dial):
+    """The backend is stopped by signal, so it takes nothing, as one busy elsewhere."""
+    wire = dial(process.port, user="postgres")
+    before = process.peak_kib()
+    wire.send(query("CREATE TEMP TABLE x (word text); COPY x FROM STDIN"))
+    wire.until(b"G")
+    pid = cluster.backends()[0]
+    stopped = subprocess.run(["kill", "-STOP", str(pid)], check=False)
+    assert stopped.returncode == 0
+    wire.sock.setblocking(False)
+    row = build_message(b"d", b"x" * 9_999 + b"\n")
+    sent, pending = 0, b""
+    try:
+        while sent < SIZE and select.select([], [wire.sock], [], 1)[1]:
+            pending = pending or row * 100
+            done = wire.sock.send(pending)
+            pending, sent = pending[done:], sent + done
+    finally:
+        subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    assert sent < SIZE
+    wire.sock.settimeout(DEADLINE_S)
+    wire.send(pending, build_message(b"c"))
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+    assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_psql_and_the_settings_file_work_together(process):
+    command = [
+        binary("psql"),
+        "-X",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(process.port),
+        "-U",
+        "postgres",
+        "-d",
+        DATABASE,
+    ]
+    result = subprocess.run(
+        [*command, "-c", "CREATE FEDERATED WORKSPACE w"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "CREATE FEDERATED WORKSPACE\n"
