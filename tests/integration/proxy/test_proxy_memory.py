@@ -94,8 +94,14 @@ def test_a_client_that_does_not_read_holds_the_server_up(process, cluster, dial)
     before = process.peak_kib()
     wire.send(query("COPY (SELECT repeat('x', 1000) FROM generate_series(1, 100000)) TO STDOUT"))
     waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'ClientWrite'"
+    seen: list[bool] = []
     with cluster.admin() as admin:
-        eventually(lambda: admin.execute(waits).fetchone() == (1,), "the server waits for the client")
+
+        def stuck() -> bool:
+            seen.append(admin.execute(waits).fetchone() == (1,))
+            return len(seen) > 100 and all(seen[-100:])
+
+        eventually(stuck, "the server waits for the client, again and again")
     received = 0
     while (message := wire.read()) is not None and message[0] != b"Z":
         received += len(message[1])
