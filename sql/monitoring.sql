@@ -35,7 +35,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
               AND p.step <> 'evaluate' AND p.outcome = 'received'),
            extract(epoch FROM d.finished_at - d.started_at)::double precision,
            coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
-           CASE WHEN coalesce(d.is_last, true) THEN concat_ws('; ', d.message, r.message) ELSE d.message END
+           CASE WHEN coalesce(d.is_last, true) THEN nullif(concat_ws('; ', d.message, nullif(r.message, d.message)), '')
+                ELSE d.message END
     FROM latest AS r LEFT JOIN rounds AS d USING (run_id)
     ORDER BY 1
 $$;

@@ -48,7 +48,7 @@ def test_quick_start_statements_fill_the_catalog(session: psycopg.Connection) ->
     assert (run["rounds"], run["local_epochs"], run["batch_size"]) == (5, 5, 32)
     assert (policy["workspace"], policy["min_nodes"], policy["round_timeout"]) == ("clinics", 3, 300)
     [row] = fetch(session, "SELECT round_number, status, message FROM federated_training_status('risk')")
-    assert row == (0, "queued", "")
+    assert row == (0, "queued", None)
 
 
 def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> None:
