@@ -164,9 +164,7 @@ def is_number(type_oid: int) -> bool:
 
 
 def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, types: Sequence[int]) -> Iterator[bytes]:
-    """Yield the binary COPY of the rows: every column a float8 (NULL is NaN), then the subject's code as
-    int8.
-    """
+    """Yield the rows as binary COPY: each column a float8 (NULL is NaN), then the subject's code, int8."""
     columns: list[sql.Composable] = [
         _as_number(name, type_oid) for name, type_oid in zip(query.columns, types, strict=True)
     ]

@@ -39,9 +39,7 @@ class NodeConfig(BaseModel):
 
 
 def load_config(path: Path) -> NodeConfig:
-    """Read and check the settings; FederatedError INVALID_VALUE names the first that is wrong, never its
-    value.
-    """
+    """Read and check the settings; FederatedError INVALID_VALUE names the first wrong, never its value."""
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

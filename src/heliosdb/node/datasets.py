@@ -64,9 +64,7 @@ def choose_columns(reading: Reading) -> tuple[str, ...]:
 
 
 def read_table(raw: psycopg.Connection[Any], request: TableRequest) -> Table:
-    """Read a dataset; FederatedError NOT_SUPPORTED for columns that are no numbers, NODE_REFUSED below
-    min_rows.
-    """
+    """Read a dataset; FederatedError NOT_SUPPORTED for what is no number, NODE_REFUSED below min_rows."""
     query = RowQuery(
         request.dataset, (*request.features, request.target), request.subject, request.subject_seed
     )

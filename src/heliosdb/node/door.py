@@ -51,9 +51,7 @@ from heliosdb.transport.verification import pack_payload, sign_update
 log = logging.getLogger(__name__)
 
 CEILING_DELTA = 1e-5
-"""The largest δ at which a node holds its own ceiling: the coordinator names the budget's δ, and a large one
-is cheap.
-"""
+"""The largest δ at which a node holds its own ceiling: the budget's is the coordinator's to name."""
 
 
 class Door:
@@ -65,9 +63,7 @@ class Door:
         self._ledgers: dict[tuple[DatasetName, float], Ledger] = {}
 
     def find(self, received: ReceivedTask) -> SealedUpdate | None:
-        """What was released for this very task, or None; FederatedError NODE_REFUSED where it was another
-        task.
-        """
+        """What was released for this very task, or None; FederatedError NODE_REFUSED for another task's."""
         return self._database.run(lambda connection: _stored(connection, received))
 
     def release(
@@ -175,9 +171,7 @@ class Ledger:
         return accountant.spending()
 
     def _synchronise(self, spent: Sequence[Mechanism]) -> Accountant:
-        """An accountant of exactly what was spent: a transaction may have failed, another daemon may have
-        spent.
-        """
+        """An accountant of exactly what was spent: a transaction may have failed, another may have spent."""
         known, listed = Counter(self._accountant.releases()), Counter(spent)
         if known - listed:
             self._accountant = Accountant(self._accountant.delta, spent)
@@ -213,9 +207,7 @@ def check_policy(task: Task, dataset: SharedDataset) -> None:
 
 
 def check_guard(task: Task, contribution: Contribution) -> None:
-    """FederatedError INTERNAL where a contribution is not guarded as its task asks: the computation is at
-    fault.
-    """
+    """FederatedError INTERNAL where a contribution is not guarded as its task asks."""
     asked = asked_mechanism(task)
     match contribution.guard:
         case Plain():

@@ -1,5 +1,4 @@
-"""The node's daemon: one or more endpoints in an event loop, each with its database, sharing a training
-process.
+"""The node's daemon: endpoints in an event loop, each with its database, sharing a training process.
 
 What always holds: `ready` is called when tasks can be answered and not before; at the end what is at a
 release door goes through it, and nothing else is waited for longer than a moment.

@@ -24,9 +24,7 @@ from heliosdb.transport.server import ReceivedTask
 
 
 class NodeTasks:
-    """One node's `Performer`. reader: conninfo of the reader's role. secret: 32 bytes that never leave the
-    node.
-    """
+    """One node's `Performer`. reader: conninfo of the reader's role. secret: 32 bytes, never leaving."""
 
     def __init__(
         self, database: Database, door: Door, trainer: Trainer, *, reader: str, secret: bytes
@@ -123,9 +121,7 @@ async def _to_the_end(release: asyncio.Task[SealedUpdate]) -> SealedUpdate:
 
 
 def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace: str) -> SharedDataset:
-    """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN where there is
-    none.
-    """
+    """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none."""
     wanted = (*reading.features, reading.target)
     if len(set(wanted)) != len(wanted):
         raise not_supported("a column is named twice among features and target")

@@ -22,7 +22,7 @@ from heliosdb.node.frames import TrainingAnswer, TrainingRequest, frame_head, re
 log = logging.getLogger(__name__)
 
 # What the training process needs to find its code and its libraries.
-_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "PGPASSFILE", "HOME")
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
 
 
 class Trainer:

@@ -78,12 +78,12 @@ def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
     except FederatedError as error:
         return TrainingAnswer(request.number, error)
     except psycopg.OperationalError:
-        log.exception("the database cannot be read")
+        log.exception("the database cannot be reached")
         public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
         return TrainingAnswer(request.number, public)
-    except psycopg.Error:
-        # What the database says may quote a row.
-        log.exception("the dataset cannot be read")
+    except psycopg.Error as error:
+        # What the database says may quote a row: only the code is logged.
+        log.error("dataset %s cannot be read: SQLSTATE %s", request.table.dataset, error.sqlstate)
         public = FederatedError(ErrorCode.WRONG_STATE, f'dataset "{request.table.dataset}" cannot be read')
         return TrainingAnswer(request.number, public)
     except MemoryError:

@@ -1,5 +1,4 @@
-"""Who a daemon is: a certificate and its key, for TLS and for signatures, and the other side's pinned
-certificate.
+"""Who a daemon is: a certificate and its key, and the other side's pinned certificate, for TLS and signing.
 
 What always holds: keys are ECDSA P-256; a peer is known by its exact certificate, never by a name alone; a
 private key is read from a file and goes nowhere else.
@@ -10,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import socket
 import ssl
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -113,8 +113,7 @@ def pinned_bundle(pinned: Sequence[bytes]) -> bytes:
 
 
 def certificate_text(option: str) -> bytes:
-    """The certificate that an option names: PEM text itself, or a file that holds it; one certificate,
-    normalised.
+    """The certificate that an option names: PEM text itself, or a file that holds it; the first one, as PEM.
 
     FederatedError INVALID_VALUE where neither is a certificate; the file's content is never shown.
     """
@@ -129,16 +128,17 @@ def certificate_text(option: str) -> bytes:
 def fetch_certificate(
     endpoint: str, identity: Identity | None, ca_bundle: Path | None, *, timeout: float = 10.0
 ) -> bytes:
-    """The certificate (PEM) that a server shows in a TLS 1.3 handshake, verified against the CA and for its
-    name.
+    """The certificate (PEM) that a server shows in a TLS 1.3 handshake, verified for authority and name.
 
-    For the first contact with a node whose certificate was not given. ca_bundle None: the system's
-    authorities.
+    For the first contact with a node whose certificate was not given. identity: what to show in return; None:
+    nothing. ca_bundle None: the system's authorities. timeout: seconds. Raises FederatedError.
     """
     host, port = split_endpoint(endpoint)
     context = ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["h2"])
+    if identity is not None:
+        _show(context, identity)
     try:
         with (
             socket.create_connection((host, port), timeout) as plain,
@@ -159,6 +159,14 @@ def fetch_certificate(
         ) from error
     assert der is not None
     return ssl.DER_cert_to_PEM_cert(der).encode()
+
+
+def _show(context: ssl.SSLContext, identity: Identity) -> None:
+    """Have `context` show `identity`; ssl reads keys from files only, so there is one for a moment."""
+    with tempfile.NamedTemporaryFile(prefix="heliosdb-") as file:
+        file.write(identity.certificate_pem + identity.private_key_pem)
+        file.flush()
+        context.load_cert_chain(file.name)
 
 
 def split_endpoint(endpoint: str) -> tuple[str, int]:

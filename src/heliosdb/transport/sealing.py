@@ -1,5 +1,4 @@
-"""Sealing: updates from node to coordinator, and parameters at rest. AES-256-GCM with keys from X25519 and
-HKDF.
+"""Sealing of updates from node to coordinator and of parameters at rest: AES-256-GCM, X25519, HKDF.
 
 What always holds: a sealed update opens only with the coordinator's sealing key and only as the answer to the
 very task it answers; no key is used for two updates; a changed, truncated or misplaced payload does not open.
@@ -80,9 +79,7 @@ def seal_to(sealing_key: bytes, payload: bytes, key: TaskKey, task_sha256: bytes
 
 @dataclass(frozen=True, slots=True)
 class AtRestKey:
-    """The key under which the coordinator keeps parameters in its database; the key itself stays outside of
-    it.
-    """
+    """The key under which the coordinator keeps parameters in its database; it stays outside of that."""
 
     key: bytes = field(repr=False)
 

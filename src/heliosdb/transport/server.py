@@ -42,9 +42,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ReceivedTask:
-    """A task that the coordinator has signed: the task, its header bytes, its hash and where to seal the
-    answer to.
-    """
+    """A task that the coordinator has signed: its header bytes, its hash, the key to seal the answer to."""
 
     task: Task
     header: bytes
@@ -70,9 +68,7 @@ class Performer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
-    """What a node shows and whom it lets in; read anew at each handshake, so that certificates rotate in
-    place.
-    """
+    """What a node shows and whom it lets in; asked for at each handshake, so that certificates rotate."""
 
     identity: Identity
     pinned: tuple[bytes, ...]

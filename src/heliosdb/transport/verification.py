@@ -1,5 +1,4 @@
-"""What makes an update believable: every check between a node's bytes and a vector that may be aggregated. No
-I/O.
+"""What makes an update believable: each check between a node's bytes and a vector to be aggregated. No I/O.
 
 What always holds: `open_update` returns a vector that the pinned node computed for exactly this task, whole,
 finite and of the expected size, or raises FederatedError UPDATE_REJECTED with the reason; nothing is

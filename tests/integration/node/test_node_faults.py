@@ -142,6 +142,56 @@ async def test_runs_that_race_for_one_dataset_do_not_overspend(
     assert len(spent) == 4
 
 
+async def test_two_daemons_asked_the_same_task_at_once_release_it_once(
+    cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
+) -> None:
+    create_patients(cluster, federated_database)
+    config = federation.node_config(cluster, federated_database)
+    nodes = [NodeProcess(config, tmp_path) for _ in range(2)]
+    try:
+        clients = [federation.client(await node.port()) for node in nodes]
+        task = train_task(noise_multiplier=10.0, budget=BUDGET)
+        with (
+            cluster.connect(federated_database) as observer,
+            cluster.connect(federated_database) as blocker,
+            blocker.transaction(),
+        ):
+            # Both have found nothing released and wait for the rows before either can go on.
+            blocker.execute("LOCK TABLE patient IN ACCESS EXCLUSIVE MODE")
+            asking = [
+                asyncio.create_task(client.perform(task, federation.sealing, TIMEOUT)) for client in clients
+            ]
+            await until(lambda: _waits(observer, 2))
+        one, two = await asyncio.gather(*asking)
+        for client in clients:
+            await client.close()
+    finally:
+        for node in nodes:
+            node.kill()
+    assert one.vector.tobytes() == two.vector.tobytes()
+    assert len(_ledger(cluster, federated_database)) == 1
+
+
+async def test_what_was_released_is_sent_again_without_reading_a_row(
+    cluster: Cluster, federated_database: str, federation: Federation
+) -> None:
+    create_patients(cluster, federated_database)
+    config, task = federation.node_config(cluster, federated_database), train_task()
+    async with running_node(config) as port:
+        client = federation.client(port)
+        first = await client.perform(task, federation.sealing, TIMEOUT)
+        await client.close()
+    with cluster.connect(federated_database) as connection:
+        connection.execute("REVOKE SELECT ON federated_dataset.patients FROM federated_reader")
+    async with running_node(config) as port:
+        client = federation.client(port)
+        again = await client.perform(task, federation.sealing, TIMEOUT)
+        with pytest.raises(NodeRefusedError, match='dataset "patients" cannot be read'):
+            await client.perform(train_task(), federation.sealing, TIMEOUT)
+        await client.close()
+    assert first.vector.tobytes() == again.vector.tobytes()
+
+
 async def test_the_same_task_asked_twice_at_once_is_answered_once(
     cluster: Cluster, federated_database: str, federation: Federation
 ) -> None:
@@ -242,7 +292,8 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
 ) -> None:
     create_patients(cluster, federated_database)
     monkeypatch.setenv("PGPASSWORD", "a secret of the daemon")
-    async with running_node(federation.node_config(cluster, federated_database)) as port:
+    config = federation.node_config(cluster, federated_database, max_memory_gb=4)
+    async with running_node(config) as port:
         client = federation.client(port)
         await client.perform(statistics_task(), federation.sealing, TIMEOUT)
         (child,) = _children(os.getpid())
@@ -255,6 +306,7 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
     assert b"secret" not in environment
     assert b"heliosdb_" not in arguments + environment
     assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]
+    assert next(line for line in limits.splitlines() if "address space" in line).split()[3] == str(4 * 2**30)
     assert not [name for name in opened if name.endswith((".key", ".pem"))]
     assert users in ([], [("heliosdb_reader",)])
 
@@ -271,6 +323,28 @@ async def test_sigterm_ends_a_node_and_its_training_process(
     assert await node.ended() == 0
     await client.close()
     assert not _runs(child)
+
+
+async def test_sigterm_does_not_wait_for_a_task_that_waits(
+    cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
+) -> None:
+    create_patients(cluster, federated_database)
+    node = NodeProcess(federation.node_config(cluster, federated_database), tmp_path)
+    client = federation.client(await node.port())
+    with (
+        cluster.connect(federated_database) as observer,
+        cluster.connect(federated_database) as blocker,
+        blocker.transaction(),
+    ):
+        blocker.execute("LOCK TABLE patient IN ACCESS EXCLUSIVE MODE")
+        asking = asyncio.create_task(client.perform(statistics_task(), federation.sealing, TIMEOUT))
+        await until(lambda: _waits(observer))
+        node.process.terminate()
+        assert await node.ended() == 0
+        with pytest.raises(FederatedError):
+            await asking
+    await client.close()
+    assert _ledger(cluster, federated_database) == []
 
 
 async def test_a_killed_daemon_takes_its_training_process_along(
@@ -320,12 +394,12 @@ def test_settings_are_checked_whole_and_secrets_not_shown(tmp_path: Path) -> Non
     assert "secret" not in raised.value.message
 
 
-def _waits(observer: psycopg.Connection) -> bool:
+def _waits(observer: psycopg.Connection, readers: int = 1) -> bool:
     row = observer.execute(
         "SELECT count(*) FROM pg_stat_activity "
         "WHERE application_name = 'heliosdb node reader' AND wait_event_type = 'Lock'"
     ).fetchone()
-    return row is not None and row[0] > 0
+    return row is not None and row[0] >= readers
 
 
 def _children(parent: int) -> list[int]:
