@@ -234,6 +234,11 @@ class Relay(_End):
         self._waiting = bytearray()
         self.hold(True)
         self._task = asyncio.get_running_loop().create_task(work)
+        self._task.add_done_callback(lambda _: self.settle())
+
+    @property
+    def _working(self) -> bool:
+        return self._task is not None and not self._task.done()
 
     def _refuse(self, answer: bytes) -> None:
         self._waiting = bytearray()
@@ -250,17 +255,19 @@ class Relay(_End):
         if raw is None or tls is None:
             return
         raw.write(b"S")
+        encrypted = None
         try:
             encrypted = await asyncio.get_running_loop().start_tls(
                 raw, self, tls, server_side=True, ssl_handshake_timeout=self._host.config.startup_timeout_s
             )
         except (OSError, ssl.SSLError) as error:
             log.info("a TLS handshake failed: %s", type(error).__name__)
-            encrypted = None
-        if encrypted is None or raw.is_closing():
-            # A protocol hears nothing of a connection lost in the handshake, which may even seem to succeed.
-            raw.abort()
-            self.connection_lost(None)
+        finally:
+            if encrypted is None or raw.is_closing():
+                # A protocol hears nothing of a connection lost in the handshake, which may even seem made.
+                raw.abort()
+                self.connection_lost(None)
+        if encrypted is None or self.transport is None:
             return
         self.transport, self._held, self._encrypted = encrypted, False, True
         self._greeting.encrypted()
@@ -337,7 +344,7 @@ class Relay(_End):
         """End now if nothing is going on, or else as soon as the client's transaction has ended."""
         self._stopping = True
         if self._session is None:
-            if self._task is None:
+            if not self._working:
                 self._refuse(STOPPING)
         elif self._session.idle and self.open:
             self.write([STOPPING])
@@ -348,14 +355,16 @@ class Relay(_End):
 
     def abort(self) -> None:
         """End at once."""
+        if self._task is not None:
+            self._task.cancel()
         for end in (self, self._server):
             if end is not None and end.transport is not None:
                 end.transport.abort()
 
     def settle(self) -> None:
-        """Forget the relay when both connections are closed."""
+        """Forget the relay when both connections are closed and no task may open another."""
         gone = self._server is None or self._server.transport is None
-        if gone and self.transport is None and not self._settled:
+        if gone and self.transport is None and not self._working and not self._settled:
             self._settled = True
             if self._key is not None:
                 self._host.routes.pop(self._key, None)

@@ -424,3 +424,31 @@ def test_stopping_cuts_off_who_does_not_end_in_time(make_proxy, dial):
     busy.rest()
     assert busy.ended
     assert codes(starting.rest()) == [b"57P01"]
+
+
+@pytest.mark.parametrize("stage", ["before the handshake", "in the handshake", "after the handshake"])
+def test_stopping_ends_a_client_that_has_not_started_its_session(tls_proxy, dial, stage):
+    wire = dial(tls_proxy.port)
+    if stage != "before the handshake":
+        wire.send(SSL_REQUEST)
+        assert wire.sock.recv(1) == b"S"
+    if stage == "after the handshake":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        wire.sock = context.wrap_socket(wire.sock)
+    eventually(lambda: tls_proxy.proxy.connections == 1, "the client is connected")
+    tls_proxy.stop()
+    assert codes(wire.rest()) == ([] if stage == "in the handshake" else [b"57P01"])
+    wire.sock.close()
+
+
+def test_stopping_cuts_off_a_server_that_says_nothing(make_proxy, dial):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=silent.getsockname()[1]))
+        wire = dial(proxy.port)
+        wire.send(START)
+        accepted, _ = silent.accept()
+        with accepted:
+            assert accepted.recv(10_000) == START
+            proxy.stop()
+            assert wire.rest() == []
