@@ -64,7 +64,7 @@ class World:
         """Run a query on the catalog."""
         with self.catalog() as connection:
             cursor = connection.execute(statement, values)
-            return cursor.fetchall() if cursor.description else []
+            return cursor.fetchall() if cursor.description is not None else []
 
     async def add_site(self, name: str, *, rows: int = 200, seed: float = 0.1, shares: bool = True) -> Site:
         """Make a node database with rows, and start its node."""

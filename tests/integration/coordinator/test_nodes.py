@@ -1,0 +1,147 @@
+"""Meeting nodes: pending becomes active or failed with a reason, and what comes back is taken back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.coordinator.support import WORKSPACE, World, create_workspace
+from tests.support.ports import free_port
+
+
+def node(world: World, name: str) -> dict[str, Any]:
+    return world.query(
+        "SELECT status::text, failure_reason, certificate, certificate_expires, last_seen "
+        "FROM federated.node WHERE name = %s",
+        name,
+    )[0]
+
+
+async def has_status(world: World, name: str, status: str) -> dict[str, Any]:
+    await world.reached(
+        "EXISTS (SELECT FROM federated.node WHERE name = %s AND status::text = %s)", name, status
+    )
+    return node(world, name)
+
+
+def register(world: World, name: str, **options: object) -> None:
+    given = ", ".join(f"{key} = '{value}'" for key, value in options.items())
+    world.execute(f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} WITH ({given})")
+
+
+@pytest.fixture
+def workspace(world: World) -> World:
+    """A workspace, and a coordinator that leads."""
+    create_workspace(world, min_nodes=2)
+    world.start_coordinator(ca_bundle=str(world.federation.directory / "ca.pem"))
+    (world.federation.directory / "ca.pem").write_bytes(world.federation.authority.certificate_pem)
+    return world
+
+
+async def test_a_registered_node_becomes_active_with_its_certificate_pinned(workspace: World) -> None:
+    site = await workspace.add_site("north")
+    workspace.register(site)
+
+    found = await has_status(workspace, "north", "active")
+
+    pem = (workspace.federation.directory / "north.pem").read_text()
+    assert found["certificate"].split() == pem.split()
+    assert found["certificate_expires"] > datetime.now(UTC)
+    assert found["last_seen"] > datetime.now(UTC) - timedelta(minutes=1)
+    assert found["failure_reason"] is None
+
+
+async def test_a_certificate_may_be_given_as_text_or_left_to_the_first_contact(workspace: World) -> None:
+    north, south = await workspace.add_site("north"), await workspace.add_site("south")
+    pem = (workspace.federation.directory / "north.pem").read_text()
+    register(workspace, "north", endpoint=f"https://localhost:{north.port}", certificate=pem)
+    register(workspace, "south", endpoint=f"https://localhost:{south.port}")
+
+    assert (await has_status(workspace, "north", "active"))["certificate"].split() == pem.split()
+    first_seen = (await has_status(workspace, "south", "active"))["certificate"]
+    assert first_seen.split() == (workspace.federation.directory / "south.pem").read_text().split()
+
+
+async def test_a_file_that_is_no_certificate_fails_the_node_without_a_word_of_its_content(
+    workspace: World, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    link = tmp_path / "link.pem"
+    link.symlink_to(secret)
+    for name, path in (
+        ("text", secret),
+        ("link", link),
+        ("directory", tmp_path),
+        ("none", tmp_path / "none"),
+    ):
+        register(workspace, name, endpoint="https://localhost:1", certificate=path)
+
+        reason = (await has_status(workspace, name, "failed"))["failure_reason"]
+
+        assert str(path) in reason
+        assert "hunter2" not in reason
+
+
+async def test_another_certificate_than_the_pinned_one_is_refused(workspace: World) -> None:
+    site = await workspace.add_site("north")
+    workspace.federation.write("other", workspace.federation.authority.issue("other", ["localhost"]))
+    other = workspace.federation.directory / "other.pem"
+    register(workspace, "north", endpoint=f"https://localhost:{site.port}", certificate=other)
+
+    assert "pinned" in (await has_status(workspace, "north", "failed"))["failure_reason"]
+
+
+async def test_a_node_that_is_away_fails_and_becomes_active_by_itself_when_it_is_there(
+    workspace: World,
+) -> None:
+    site = await workspace.add_site("north")
+    workspace.register(site)
+    await has_status(workspace, "north", "active")
+
+    site.kill()
+    assert (await has_status(workspace, "north", "failed"))["failure_reason"]
+    await workspace.start_site(site)
+
+    assert (await has_status(workspace, "north", "active"))["failure_reason"] is None
+
+
+async def test_an_altered_node_is_met_anew(workspace: World) -> None:
+    site = await workspace.add_site("north")
+    certificate = workspace.federation.directory / "north.pem"
+    register(workspace, "north", endpoint=f"https://localhost:{free_port()}", certificate=certificate)
+    assert "refused" in (await has_status(workspace, "north", "failed"))["failure_reason"]
+
+    workspace.execute(
+        f"ALTER FEDERATED NODE 'north' IN WORKSPACE {WORKSPACE} SET (endpoint = 'https://localhost:{site.port}')"
+    )
+
+    await has_status(workspace, "north", "active")
+
+
+async def test_an_unregistered_node_is_left_alone(workspace: World) -> None:
+    site = await workspace.add_site("north")
+    workspace.register(site)
+    await has_status(workspace, "north", "active")
+
+    workspace.execute(f"UNREGISTER FEDERATED NODE 'north' FROM WORKSPACE {WORKSPACE}")
+    workspace.register(await workspace.add_site("south"))
+
+    await has_status(workspace, "south", "active")
+    workspace.check_processes()
+
+
+async def test_the_audit_log_is_not_flooded_by_heartbeats(workspace: World) -> None:
+    workspace.register(await workspace.add_site("north"))
+    found = await has_status(workspace, "north", "active")
+
+    await workspace.reached(
+        "EXISTS (SELECT FROM federated.node WHERE name = 'north' AND last_seen > %s)", found["last_seen"]
+    )
+
+    changes = workspace.query(
+        "SELECT acting_role FROM federated.audit WHERE object_kind = 'node' AND object_name = 'north' AND action = 'update'"
+    )
+    assert changes == [{"acting_role": "federated_daemon"}]
