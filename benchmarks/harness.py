@@ -44,5 +44,7 @@ def publish(name: str, figures: list[Figure]) -> None:
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     path = DIRECTORY / f"{name}.json"
     machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
-    path.write_text(json.dumps({"machine": machine, "figures": [asdict(f) for f in figures]}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({"machine": machine, "figures": [asdict(f) for f in figures]}, indent=2) + "\n"
+    )
     print(f"\nwritten to {path.relative_to(DIRECTORY.parent.parent)}")

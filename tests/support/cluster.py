@@ -17,6 +17,7 @@ from psycopg import sql
 
 SUPERUSER = "postgres"
 PASSWORD = "a-test-password"
+_FAST = "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\n"
 _names = count(1)
 
 
@@ -92,8 +93,8 @@ class Cluster:
         )
 
 
-def create_cluster(port: int) -> Cluster:
-    """Make and start a cluster with fsync off, in a directory of its own under /tmp."""
+def create_cluster(port: int, *, fsync: bool = False, max_connections: int = 200) -> Cluster:
+    """Make and start a cluster in a directory of its own under /tmp; what it keeps need survive nothing."""
     directory = Path(tempfile.mkdtemp(prefix="hfl-", dir="/tmp"))
     if os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
@@ -117,8 +118,8 @@ def create_cluster(port: int) -> Cluster:
     with (directory / "data" / "postgresql.conf").open("a") as configuration:
         configuration.write(
             f"port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{directory}'\n"
-            "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nshared_buffers = 64MB\n"
-            "max_connections = 200\nmax_wal_size = 4GB\n"
+            f"{_FAST if not fsync else ''}shared_buffers = 64MB\n"
+            f"max_connections = {max_connections}\nmax_wal_size = 4GB\n"
         )
     cluster = Cluster(directory, port)
     cluster.start()
