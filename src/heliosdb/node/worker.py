@@ -115,9 +115,12 @@ def set_limits(memory_bytes: int | None) -> None:
 
 def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
     """Pass frames on; end the process with the stream, at once, whatever is being computed."""
-    while (parts := read_frame(stream)) is not None:
-        requests.put(parts)
-    os._exit(0)
+    try:
+        while (parts := read_frame(stream)) is not None:
+            requests.put(parts)
+    finally:
+        # Also where the daemon died in the middle of a frame: nobody is left to answer to.
+        os._exit(0)
 
 
 def main(memory_bytes: int | None) -> None:

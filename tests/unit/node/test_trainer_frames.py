@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,6 +69,15 @@ async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
     reader.feed_eof()
     with pytest.raises(ValueError, match="not a frame"):
         await read_frame_async(reader)
+
+
+@pytest.mark.parametrize("cut", [0, 2, 4, 9, 30])
+def test_a_training_process_ends_with_its_pipe_even_within_a_frame(cut: int) -> None:
+    parts = REQUEST.to_parts()
+    raw = frame_head(parts) + b"".join(parts)
+    command = [sys.executable, "-m", "heliosdb.node.worker"]
+    ended = subprocess.run(command, input=raw[:cut], capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (0, b"")
 
 
 async def test_a_frame_cut_short_is_an_error() -> None:
