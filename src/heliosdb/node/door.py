@@ -37,15 +37,15 @@ from heliosdb.privacy.accountant import Accountant
 from heliosdb.privacy.mechanisms import add_noise
 from heliosdb.transport import limits
 from heliosdb.transport.identity import Identity
-from heliosdb.transport.messages import (
+from heliosdb.transport.sealing import seal_to
+from heliosdb.transport.server import ReceivedTask
+from heliosdb.transport.update_messages import (
     SealedUpdate,
     UpdateHeader,
     encode_update_header,
     pack_signed_header,
     unpack_signed_header,
 )
-from heliosdb.transport.sealing import seal_to
-from heliosdb.transport.server import ReceivedTask
 from heliosdb.transport.verification import pack_payload, sign_update
 
 log = logging.getLogger(__name__)

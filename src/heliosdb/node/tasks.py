@@ -19,8 +19,8 @@ from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, held_out_key, subject_seed
 from heliosdb.node.door import Door, check_policy
 from heliosdb.node.trainer import Trainer
-from heliosdb.transport.messages import SealedUpdate
 from heliosdb.transport.server import ReceivedTask
+from heliosdb.transport.update_messages import SealedUpdate
 
 
 class NodeTasks:

@@ -17,12 +17,12 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction, Update
 from heliosdb.domain.task import Task
 from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 from heliosdb.transport.messages import (
     encode_task,
     greeting_to_proto,
     introduction_from_proto,
-    parse,
     refusal_from_proto,
     task_sha256,
 )

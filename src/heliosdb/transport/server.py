@@ -20,19 +20,19 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.vector import vector_from_bytes
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
+from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.messages import (
-    SealedUpdate,
     TaskHeader,
     greeting_from_proto,
     introduction_to_proto,
-    parse,
     refusal_to_proto,
     task_from_header,
     with_parameters,
 )
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut
+from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import verify_task
 
 _T = TypeVar("_T")

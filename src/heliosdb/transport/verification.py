@@ -19,17 +19,12 @@ from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.vector import Vector, vector_from_bytes
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
+from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, verify
-from heliosdb.transport.messages import (
-    SealedUpdate,
-    TaskHeader,
-    UpdateHeader,
-    decode_update_header,
-    parse,
-    refusal_from_proto,
-)
+from heliosdb.transport.messages import TaskHeader, refusal_from_proto
 from heliosdb.transport.sealing import SealingKey, UnopenedError
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
+from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decode_update_header
 
 _TASK_SIGNATURE = b"heliosdb task signature v1\0"
 _UPDATE_SIGNATURE = b"heliosdb update signature v1\0"

@@ -13,9 +13,9 @@ from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.limits import CHUNK_BYTES
-from heliosdb.transport.messages import SealedUpdate, UpdateHeader, encode_update_header
 from heliosdb.transport.sealing import SealingKey, seal_to
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
 from heliosdb.transport.verification import pack_payload, sign_update
 
 AUTHORITY = Authority.create("authority")

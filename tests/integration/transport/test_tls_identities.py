@@ -25,8 +25,8 @@ from heliosdb.transport.identity import (
     pinned_bundle,
     split_endpoint,
 )
-from heliosdb.transport.messages import SealedUpdate
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.update_messages import SealedUpdate
 
 TIMEOUT = 20.0
 GREETING = Greeting(WorkspaceName("w"), NodeName("n"))

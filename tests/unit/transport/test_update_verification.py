@@ -19,9 +19,10 @@ from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.authority import Authority
-from heliosdb.transport.messages import NodeRefusedError, UpdateHeader, encode_update_header
+from heliosdb.transport.messages import NodeRefusedError
 from heliosdb.transport.sealing import SealingKey, seal_to
 from heliosdb.transport.streams import cut
+from heliosdb.transport.update_messages import UpdateHeader, encode_update_header
 from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
 
 AUTHORITY = Authority.create("authority")

@@ -1,0 +1,116 @@
+"""Updates to protobuf and back: what is said in the clear about a sealed vector.
+
+What always holds: nothing in an update's header is computed from rows; weight and vector are in the payload.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import TaskKey
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport import limits
+from heliosdb.transport.checks import (
+    parse,
+    read_count,
+    read_length,
+    read_not_negative,
+    read_positive,
+    require,
+)
+from heliosdb.transport.messages import key_from_proto, key_to_proto
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateHeader:
+    """What is said in the clear about a sealed update; nothing in it is computed from rows."""
+
+    key: TaskKey
+    task_sha256: bytes
+    length: int
+    ephemeral_key: bytes
+    payload_bytes: int
+    payload_sha256: bytes
+    mechanism: Mechanism | None
+    spending: Spending | None
+
+
+@dataclass(frozen=True, slots=True)
+class SealedUpdate:
+    """A release as it travels and is stored: header, the signature over it, the sealed payload."""
+
+    header: bytes
+    signature: bytes
+    payload: bytes
+
+
+def encode_update_header(header: UpdateHeader) -> bytes:
+    """The header bytes of an update, to be signed."""
+    return pb.UpdateHeader(
+        key=key_to_proto(header.key),
+        task_sha256=header.task_sha256,
+        dtype=pb.DTYPE_FLOAT64_LE,
+        shape=[header.length],
+        ephemeral_key=header.ephemeral_key,
+        payload_bytes=header.payload_bytes,
+        payload_sha256=header.payload_sha256,
+        mechanism=None if header.mechanism is None else _mechanism_to_proto(header.mechanism),
+        spending=None if header.spending is None else _spending_to_proto(header.spending),
+    ).SerializeToString(deterministic=True)
+
+
+def decode_update_header(raw: bytes) -> UpdateHeader:
+    """Decode and check an update's header; what it must agree with is checked by who asked."""
+    if len(raw) > limits.MAX_HEADER_BYTES:
+        raise invalid_value("the update's header is too large")
+    header = parse(pb.UpdateHeader, raw)
+    length = read_length(header.dtype, header.shape)
+    require(header.payload_bytes == limits.payload_bytes(length), "payload size and shape do not agree")
+    require(len(header.ephemeral_key) == 32, "the ephemeral key is not an X25519 public key")
+    require(len(header.payload_sha256) == 32, "the payload has no SHA-256")
+    return UpdateHeader(
+        key=key_from_proto(header.key),
+        task_sha256=bytes(header.task_sha256),
+        length=length,
+        ephemeral_key=bytes(header.ephemeral_key),
+        payload_bytes=header.payload_bytes,
+        payload_sha256=bytes(header.payload_sha256),
+        mechanism=_mechanism_from_proto(header.mechanism) if header.HasField("mechanism") else None,
+        spending=_spending_from_proto(header.spending) if header.HasField("spending") else None,
+    )
+
+
+def pack_signed_header(header: bytes, signature: bytes) -> bytes:
+    """Header and signature as one value, to be stored."""
+    return pb.SignedHeader(header=header, signature=signature).SerializeToString(deterministic=True)
+
+
+def unpack_signed_header(stored: bytes) -> tuple[bytes, bytes]:
+    """Header and signature as they were."""
+    signed = parse(pb.SignedHeader, stored)
+    return signed.header, signed.signature
+
+
+def _mechanism_to_proto(mechanism: Mechanism) -> pb.Mechanism:
+    return pb.Mechanism(
+        noise_multiplier=mechanism.noise_multiplier,
+        sampling_rate=mechanism.sampling_rate,
+        steps=mechanism.steps,
+    )
+
+
+def _mechanism_from_proto(mechanism: pb.Mechanism) -> Mechanism:
+    require(0.0 < mechanism.sampling_rate <= 1.0, "the sampling rate is not in (0, 1]")
+    return Mechanism(
+        read_positive(mechanism.noise_multiplier), mechanism.sampling_rate, read_count(mechanism.steps)
+    )
+
+
+def _spending_to_proto(spending: Spending) -> pb.Spending:
+    return pb.Spending(epsilon_basic=spending.epsilon_basic, epsilon_tight=spending.epsilon_tight)
+
+
+def _spending_from_proto(spending: pb.Spending) -> Spending:
+    return Spending(read_not_negative(spending.epsilon_basic), read_not_negative(spending.epsilon_tight))
