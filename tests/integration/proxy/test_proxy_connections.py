@@ -359,12 +359,23 @@ def test_a_killed_backend_is_reported_after_what_it_had_sent(proxy, cluster, dia
     wire = dial(proxy.port, user="postgres")
     wire.send(query("DO $$ BEGIN RAISE NOTICE 'still here'; END $$; SELECT pg_sleep(60)"))
     wire.until(b"N")
-    (pid,) = cluster.backends()
+    witness = cluster.admin()
+    (pid,) = struct.unpack_from("!I", dict(wire.got)[b"K"])
     os.kill(pid, signal.SIGKILL)
     last = wire.rest()[-1]
     assert fields(last)[b"C"] == b"08006"
     assert fields(last)[b"S"] == b"FATAL"
+    eventually(lambda: not answers(witness), "the server ends all its sessions")
+    witness.close()
     eventually(lambda: is_up(cluster), "the server has recovered")
+
+
+def answers(connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def is_up(cluster) -> bool:
@@ -435,6 +446,7 @@ def test_stopping_ends_a_client_that_has_not_started_its_session(tls_proxy, dial
     if stage == "after the handshake":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.maximum_version = ssl.TLSVersion.TLSv1_2  # there the server's handshake ends first
         wire.sock = context.wrap_socket(wire.sock)
     eventually(lambda: tls_proxy.proxy.connections == 1, "the client is connected")
     tls_proxy.stop()

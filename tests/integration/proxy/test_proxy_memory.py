@@ -116,7 +116,7 @@ def test_a_server_that_does_not_read_holds_the_client_up(process, cluster, dial)
     before = process.peak_kib()
     wire.send(query("CREATE TEMP TABLE x (word text); COPY x FROM STDIN"))
     wire.until(b"G")
-    pid = cluster.backends()[0]
+    (pid,) = struct.unpack_from("!I", dict(wire.got)[b"K"])
     stopped = subprocess.run(["kill", "-STOP", str(pid)], check=False)
     assert stopped.returncode == 0
     wire.sock.setblocking(False)
