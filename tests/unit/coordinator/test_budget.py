@@ -1,0 +1,59 @@
+"""What a round costs each node, and when it may not be opened."""
+
+from __future__ import annotations
+
+import pytest
+
+from heliosdb.catalog.runs import Charge, Spent
+from heliosdb.coordinator.budget import most_spent, plan_charges
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.task import Step
+from heliosdb.privacy.accountant import spending
+
+A, B = NodeName("a"), NodeName("b")
+STATISTICS, TRAINING = Mechanism(8.0), Mechanism(4.0, 0.1, 10)
+ROUND = [(Step.TRAIN, TRAINING), (Step.EVALUATE, Mechanism(20.0))]
+BUDGET = Budget(5.0, 1e-5)
+
+
+def plan(spent: dict[NodeName, list[Spent]], budget: Budget = BUDGET) -> list[Charge]:
+    return plan_charges(spent, [A, B], ROUND, budget, {Step.TRAIN: 1.5})
+
+
+def test_each_release_is_charged_on_top_of_the_nodes_own_past() -> None:
+    past = [STATISTICS, TRAINING, TRAINING, TRAINING]
+
+    charges = plan({A: [Spent(STATISTICS, 1), Spent(TRAINING, 3)]})
+
+    assert [(one.node, one.step) for one in charges] == [
+        (A, Step.TRAIN),
+        (A, Step.EVALUATE),
+        (B, Step.TRAIN),
+        (B, Step.EVALUATE),
+    ]
+    made = [*past, TRAINING, Mechanism(20.0)]
+    for charge, releases in zip(charges, (made[:5], made, [TRAINING], made[4:]), strict=True):
+        shown = spending(releases, BUDGET.delta)
+        assert charge.epsilon_basic == pytest.approx(shown.epsilon_basic)
+        assert charge.epsilon_tight == pytest.approx(shown.epsilon_tight)
+    assert [one.clipping_norm for one in charges[:2]] == [1.5, None]
+
+
+def test_a_round_that_one_node_cannot_pay_is_not_opened() -> None:
+    spent = {B: [Spent(Mechanism(1.0), 1)]}
+    enough = max(charge.epsilon_tight for charge in plan(spent))
+
+    assert plan(spent, Budget(enough, 1e-5))
+    with pytest.raises(FederatedError, match="node b") as caught:
+        plan(spent, Budget(enough * 0.999, 1e-5))
+    assert caught.value.code is ErrorCode.BUDGET_EXHAUSTED
+
+
+def test_the_most_charged_node_of_the_cohort_decides_the_plan() -> None:
+    spent = {A: [Spent(STATISTICS, 2)], B: [Spent(STATISTICS, 3)]}
+
+    assert most_spent(spent, [A, B], 1e-5) == (Mechanism(8.0, steps=3),)
+    assert most_spent(spent, [A], 1e-5) == (Mechanism(8.0, steps=2),)
+    assert most_spent({}, [A, B], 1e-5) == ()

@@ -1,0 +1,55 @@
+"""The coordinator's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from heliosdb.coordinator.config import load_config
+from heliosdb.domain.errors import ErrorCode, FederatedError
+
+WHOLE = """
+database = "host=/tmp password=hunter2"
+certificate = "c.pem"
+private_key = "k.pem"
+state_directory = "state"
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "coordinator.toml"
+    path.write_text(text)
+    return path
+
+
+def test_settings_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, WHOLE))
+
+    assert config.database.get_secret_value() == "host=/tmp password=hunter2"
+    assert config.poll_interval <= 0.5
+    assert "hunter2" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (WHOLE + "poll_intervall = 1", "poll_intervall"),
+        (WHOLE + "poll_interval = 5", "poll_interval"),
+        ('database = "password=hunter2"', "certificate"),
+        ("database = ", "not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_by_the_name_of_the_key(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(FederatedError) as caught:
+        load_config(write(tmp_path, text))
+
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    said = f"{caught.value.message} {caught.value.detail}"
+    assert told in said
+    assert "hunter2" not in said
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FederatedError, match="nowhere"):
+        load_config(tmp_path / "nowhere.toml")

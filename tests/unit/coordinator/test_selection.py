@@ -1,0 +1,67 @@
+"""Which nodes can answer a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from tests.unit.coordinator.test_planning import OPTIONS
+
+from heliosdb.catalog.nodes import NodeRecord, NodeStatus
+from heliosdb.coordinator.directory import Member
+from heliosdb.coordinator.selection import Selection, select_nodes
+from heliosdb.domain.events import Absence
+from heliosdb.domain.handshake import DatasetDescription, Introduction
+from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.transport.client import NodeClient
+
+WHOLE = ("age", "pressure", "outcome")
+
+
+def member(name: str, dataset: str | None = None, **datasets: tuple[str, ...]) -> Member:
+    shared = tuple(
+        DatasetDescription(DatasetName(one), columns, ("float8",) * len(columns))
+        for one, columns in datasets.items()
+    )
+    record = NodeRecord(
+        1, NodeName(name), WorkspaceName("w"), "{}", "https://n:1", None, dataset, NodeStatus.ACTIVE, None
+    )
+    return Member(record, cast("NodeClient", None), Introduction(shared))
+
+
+def test_nodes_with_all_columns_take_part_and_the_others_are_told_why() -> None:
+    selection = select_nodes(
+        [
+            member("a", patients=WHOLE),
+            member("b", patients=("age", "outcome")),
+            member("c"),
+            member("d", one=WHOLE, two=(*WHOLE, "bmi")),
+        ],
+        OPTIONS,
+    )
+
+    assert selection == Selection(
+        able=frozenset((NodeName("a"),)),
+        left_out=(
+            Absence(NodeName("b"), 'dataset "patients" has no column pressure'),
+            Absence(NodeName("c"), "shares no dataset with this workspace"),
+            Absence(NodeName("d"), "several datasets have all the columns (one, two)"),
+        ),
+        missing=(),
+    )
+
+
+def test_a_named_dataset_decides() -> None:
+    several = member("d", "two", one=WHOLE, two=(*WHOLE, "bmi"))
+
+    assert select_nodes([several], OPTIONS).able == {"d"}
+    assert select_nodes([several], replace(OPTIONS, dataset="one")).able == {"d"}
+    named = select_nodes([several], replace(OPTIONS, dataset="three"))
+    assert named.left_out == (Absence(NodeName("d"), 'shares no dataset "three"'),)
+
+
+def test_columns_that_nobody_shares_are_named() -> None:
+    selection = select_nodes([member("a", patients=("age",)), member("b", other=("outcome",))], OPTIONS)
+
+    assert selection.able == frozenset()
+    assert selection.missing == ("pressure",)
