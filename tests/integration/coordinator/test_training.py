@@ -26,3 +26,88 @@ async def test_start_leads_to_a_version_that_predicts(world: World) -> None:
         for age, pressure in ((70, 150), (30, 90))
     )
     assert 0 < low < 0.5 < high < 1
+
+
+async def test_a_run_without_the_columns_fails_at_once_and_names_them(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for name in ("north", "south"):
+        world.register(await world.add_site(name))
+    create_model(world, features=["age", "height"])
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "failed"
+    assert run["message"].startswith("no node shares column height (")
+
+
+async def test_a_node_without_the_columns_is_left_out_and_the_round_says_so(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for name, shares in (("north", True), ("south", True), ("west", False)):
+        world.register(await world.add_site(name, shares=shares))
+    create_model(world, rounds=1)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+    await world.reached("(SELECT count(*) = 3 FROM federated.node WHERE status = 'active')")
+
+    run = await world.finished()
+
+    assert run["status"] == "completed", run
+    taking_part = world.query(
+        "SELECT DISTINCT n.name FROM federated.participation JOIN federated.node AS n USING (node_id) ORDER BY 1"
+    )
+    assert [one["name"] for one in taking_part] == ["north", "south"]
+
+
+async def test_two_models_train_at_the_same_time(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for number, name in enumerate(("north", "south")):
+        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
+    create_model(world, rounds=20)
+    world.execute(
+        "CREATE FEDERATED MODEL other IN WORKSPACE consortium WITH (algorithm = 'linear_regression', "
+        "features = ['age'], target = 'pressure', rounds = 20)"
+    )
+    world.execute("START FEDERATED TRAINING risk")
+    world.execute("START FEDERATED TRAINING other")
+    world.start_coordinator()
+
+    await world.finished(count=2)
+
+    assert {run["status"] for run in world.runs()} <= {"completed", "converged"}
+    overlap = world.query(
+        "SELECT a.started_at < b.finished_at AND b.started_at < a.finished_at AS both FROM federated.run AS a, "
+        "federated.run AS b WHERE a.run_id < b.run_id"
+    )
+    assert overlap == [{"both": True}]
+
+
+async def test_a_run_ends_when_its_accuracy_is_reached(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for name in ("north", "south"):
+        world.register(await world.add_site(name))
+    create_model(world, rounds=50, target_accuracy=0.6)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "converged", run
+    assert "target_accuracy" in run["message"]
+
+
+async def test_an_error_inside_the_coordinator_ends_the_run_and_not_the_coordinator(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    for name in ("north", "south"):
+        world.register(await world.add_site(name))
+    create_model(world, rounds=2)
+    world.execute("START FEDERATED TRAINING risk")
+    coordinator = world.start_coordinator(faults="coordinator.aggregated:2=fail")
+
+    run = await world.finished()
+    assert run["status"] == "failed"
+    assert run["message"].startswith("internal error in the coordinator")
+    world.execute("START FEDERATED TRAINING risk")
+    assert (await world.finished(count=2))["status"] == "completed"
+    coordinator.check()

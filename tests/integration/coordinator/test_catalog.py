@@ -1,0 +1,174 @@
+"""The coordinator's statements against the real catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+
+import pytest
+from tests.integration.coordinator.support import World, create_model, create_workspace
+
+from heliosdb.catalog import nodes as node_rows
+from heliosdb.catalog import runs as rows
+from heliosdb.catalog.connection import load_statements
+from heliosdb.catalog.lease import become_daemon, read_catalog_state
+from heliosdb.catalog.nodes import NodeStatus
+from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
+from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Outcome, Run, RunStatus
+from heliosdb.domain.task import Step
+
+NODES = tuple(NodeName(name) for name in ("a", "b"))
+ONE = RoundNumber(1)
+
+
+@pytest.fixture
+def daemon(world: World) -> Iterator[PsycopgConnection]:
+    """A coordinator's connection, in a catalog with two nodes and a running run."""
+    create_workspace(world, min_nodes=2, privacy_budget=2, min_nodes_per_round=1)
+    for name in NODES:
+        world.execute(
+            f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE consortium WITH (endpoint = 'https://{name}:1')"
+        )
+    create_model(world, rounds=5)
+    world.execute("START FEDERATED TRAINING risk")
+    with connected(
+        world.cluster.dsn(world.database, user="heliosdb_daemon"), application_name="test"
+    ) as made:
+        become_daemon(made)
+        yield made
+
+
+@pytest.fixture
+def run(daemon: PsycopgConnection) -> Run:
+    """The run, claimed."""
+    (active,) = rows.list_active_runs(daemon)
+    assert rows.claim_run(daemon, active.id)
+    record = rows.find_run(daemon, active.id)
+    assert record is not None
+    return record.run
+
+
+@pytest.mark.parametrize(
+    ("python", "sql"),
+    [(RunStatus, "run_status"), (Outcome, "participation_outcome"), (NodeStatus, "node_status")],
+)
+def test_names_in_python_are_those_of_the_catalog(world: World, python: type[StrEnum], sql: str) -> None:
+    found = world.query("SELECT unnest(enum_range(NULL::federated.%s))::text AS name" % sql)  # noqa: UP031
+
+    assert [one.value for one in python] == [one["name"] for one in found]
+
+
+@pytest.mark.parametrize("file_name", ["runs.sql", "nodes.sql", "publication.sql"])
+def test_every_statement_is_valid_for_the_role_that_runs_it(
+    daemon: PsycopgConnection, file_name: str
+) -> None:
+    for statement in load_statements(file_name).values():
+        text, types = statement.text, ", ".join(statement.types)
+        if text.startswith(("SET", "LISTEN")):
+            continue
+        declared = f"PREPARE checked ({types}) AS {text}" if types else f"PREPARE checked AS {text}"
+        daemon.raw.execute(declared)  # type: ignore[arg-type]
+        daemon.raw.execute("DEALLOCATE checked")
+
+
+def test_options_and_policy_are_read_with_what_is_derived(run: Run) -> None:
+    assert run.options.features == ("age", "pressure")
+    assert run.options.rounds == 5
+    assert run.options.seed == 7
+    assert run.policy.min_nodes_per_round == 1
+    assert run.policy.stragglers_timeout == run.policy.round_timeout == 300.0
+    assert run.policy.budget is not None
+    assert (run.policy.budget.epsilon, run.policy.budget.delta) == (2.0, 1e-5)
+    assert run.policy.workspace == "consortium"
+
+
+def test_a_run_is_claimed_once(daemon: PsycopgConnection, run: Run) -> None:
+    assert not rows.claim_run(daemon, run.id)
+    assert rows.list_active_runs(daemon) == [rows.ActiveRun(run.id, RunStatus.RUNNING, False)]
+
+
+def test_a_round_is_recorded_reserved_settled_and_charged(
+    world: World, daemon: PsycopgConnection, run: Run
+) -> None:
+    mechanism = Mechanism(2.0, 0.5, 3)
+    charges = [rows.Charge(node, Step.TRAIN, mechanism, 1.0, 0.1, 0.2, 0.15) for node in NODES]
+    with daemon.transaction():
+        rows.reserve(daemon, run, ONE, charges)
+        rows.open_round(daemon, run, ONE, Step.TRAIN, NODES)
+    assert rows.list_spent(daemon, run) == {node: [rows.Spent(mechanism, 1)] for node in NODES}
+
+    settled = [
+        rows.Settlement(NODES[0], Outcome.RECEIVED, None, 10.0, 100, 200, 0.5),
+        rows.Settlement(NODES[1], Outcome.DROPPED, "timed out"),
+    ]
+    with daemon.transaction():
+        rows.settle(daemon, run, ONE, Step.TRAIN, settled)
+        assert rows.close_round(daemon, run.id, ONE, rows.Figures(0.5, None), "without b")
+
+    assert rows.list_participation(daemon, run.id, 1) == [
+        rows.Participation(NODES[0], Step.TRAIN, Outcome.RECEIVED),
+        rows.Participation(NODES[1], Step.TRAIN, Outcome.DROPPED),
+    ]
+    states = world.query("SELECT node_name, state::text FROM federated.ledger ORDER BY 1")
+    assert [one["state"] for one in states] == ["charged", "reserved"]
+    assert rows.list_rounds(daemon, run.id) == [rows.RoundRecord(ONE, "closed", rows.Figures(0.5, None))]
+    assert rows.consumed_epsilon(daemon, run) == 0.15
+
+
+def test_a_round_is_closed_once(daemon: PsycopgConnection, run: Run) -> None:
+    rows.open_round(daemon, run, ONE, Step.TRAIN, NODES)
+
+    assert rows.close_round(daemon, run.id, ONE, None, None)
+    assert not rows.close_round(daemon, run.id, ONE, None, None)
+
+
+def test_parameters_of_the_round_being_evaluated_stand_beside_the_closed_ones(
+    daemon: PsycopgConnection, run: Run
+) -> None:
+    for number in (1, 2):
+        rows.put_parameters(daemon, run.id, number, rows.Parameters(bytes([number]), b"h"))
+
+    rows.delete_parameters_before(daemon, run.id, 2)
+
+    assert rows.find_parameters(daemon, run.id, 1) is None
+    assert rows.find_parameters(daemon, run.id, 2) == rows.Parameters(b"\x02", b"h")
+
+
+def test_an_ended_run_is_neither_found_nor_ended_again(daemon: PsycopgConnection, run: Run) -> None:
+    assert rows.finish_run(daemon, run.id, RunStatus.FAILED, "why")
+
+    assert not rows.finish_run(daemon, run.id, RunStatus.COMPLETED, "again")
+    assert rows.find_run(daemon, run.id) is None
+    assert not rows.lock_run(daemon, run.id)
+
+
+def test_a_status_is_not_written_over_options_that_changed_meanwhile(
+    world: World, daemon: PsycopgConnection
+) -> None:
+    before = node_rows.list_nodes(daemon)[0]
+    world.execute("ALTER FEDERATED NODE 'a' IN WORKSPACE consortium SET (contact = 'someone@example.com')")
+
+    node_rows.demote_node(daemon, before, NodeStatus.FAILED, "too late")
+
+    assert node_rows.list_nodes(daemon)[0].status is NodeStatus.PENDING
+
+
+def test_the_catalogs_state_is_seen_without_any_privilege(world: World) -> None:
+    for user, member in (("a_nobody", False), ("heliosdb_daemon", True)):
+        with connected(world.cluster.dsn(world.database, user=user), application_name="test") as connection:
+            state = read_catalog_state(connection)
+        assert (state.installed, state.member, state.replica) == (True, member, False)
+
+
+def test_the_daemon_cannot_change_what_statements_change(daemon: PsycopgConnection) -> None:
+    for statement in (
+        "UPDATE federated.node SET options = '{}'",
+        "UPDATE federated.run SET options = '{}'",
+        "DELETE FROM federated.ledger",
+        "DELETE FROM federated.event",
+        "UPDATE federated.event SET kind = 'x'",
+    ):
+        with pytest.raises(Exception, match="permission denied"):
+            daemon.raw.execute(statement)
