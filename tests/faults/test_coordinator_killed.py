@@ -119,3 +119,35 @@ async def test_a_kill_changes_nothing_in_what_a_run_leaves(
     successor.kill()
 
     assert read_result(world) == expected
+
+
+@pytest.fixture
+def world(cluster: Cluster, tmp_path: Path, federated_database: str) -> Iterator[World]:
+    """A catalog with nothing in it; processes that are started end with the test."""
+    with make_world(cluster, tmp_path, federated_database) as made:
+        yield made
+
+
+async def test_kills_spend_nothing_twice_and_lose_nothing_that_was_spent(world: World) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=4)
+    for number, name in enumerate(("east", "west")):
+        world.register(await world.add_site(name, rows=400, seed=0.1 * (number + 1)))
+    create_model(world, rounds=ROUNDS)
+    start_run(world)
+    for point in ("round.opened", "update.received:2", "aggregated:2", "round.closed"):
+        await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
+    successor = world.start_coordinator()
+
+    run = await world.finished()
+
+    successor.check()
+    assert run["status"] == "completed", run
+    result = read_result(world)
+    assert {one["state"] for one in result.ledger} == {"charged"}
+    for site in world.sites:
+        with world.cluster.connect(site.database) as connection:
+            spent = connection.execute(
+                "SELECT count(*), max(epsilon_tight) FROM federated.spending"
+            ).fetchone()
+        reserved = [one for one in result.ledger if one["node_name"] == site.name]
+        assert spent == (len(reserved), pytest.approx(reserved[-1]["epsilon_tight"]))

@@ -37,6 +37,7 @@ class CoordinatorConfig(BaseModel):
     heartbeat_interval: Seconds = 10.0
     heartbeat_timeout: Seconds = 5.0
     reconnect_interval: Seconds = 10.0
+    concurrent_runs: Annotated[int, Field(ge=1, le=1_000)] = 16
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
 
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+import psycopg
+
 from heliosdb.catalog import nodes as catalog
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
@@ -223,9 +225,15 @@ class Directory:
             except FederatedError as error:
                 if error.code is ErrorCode.FENCED:
                     raise
-                await self._demote(peer, NodeStatus.FAILED, error.message)
-                await asyncio.sleep(self._pause(error, attempt))
-                attempt += 1
+                failure = error
+            except psycopg.Error:
+                raise
+            except Exception:  # Whatever one node's certificate or bytes cause must not end the term.
+                log.exception("meeting node %s failed", peer.record.name)
+                failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
+            await self._demote(peer, NodeStatus.FAILED, failure.message)
+            await asyncio.sleep(self._pause(failure, attempt))
+            attempt += 1
 
     def _pause(self, error: FederatedError, attempt: int) -> float:
         if error.code not in PASSING:

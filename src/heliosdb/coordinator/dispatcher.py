@@ -41,9 +41,10 @@ CATALOG_GONE = (
 class Dispatcher:
     """Holds the drivers of a term."""
 
-    def __init__(self, conninfo: str, setting: Setting) -> None:
+    def __init__(self, conninfo: str, setting: Setting, concurrent_runs: int) -> None:
         self._conninfo = conninfo
         self._setting = setting
+        self._concurrent_runs = concurrent_runs
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._drivers: dict[RunId, RunDriver] = {}
         self._stopping: set[RunId] = set()
@@ -67,7 +68,7 @@ class Dispatcher:
     def refresh(self, active: Sequence[ActiveRun]) -> None:
         """Take in which runs are queued or running, oldest first."""
         for run in active:
-            if run.id not in self._tasks:
+            if run.id not in self._tasks and len(self._tasks) < self._concurrent_runs:
                 task = asyncio.create_task(self._attend(run), name=f"run {run.id}")
                 self._tasks[run.id] = task
                 task.add_done_callback(partial(self._ended, run.id))

@@ -379,7 +379,8 @@ class RunDriver:
             version=version,
         )
         log.info("run ended: run=%s status=%s %s", self._run.id, status, message)
-        faults.reach("coordinator.version.committed")
+        if publish:
+            faults.reach("coordinator.version.committed")
         self._report(RunEnded())
 
     # The exchange that is open.

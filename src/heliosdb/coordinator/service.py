@@ -26,7 +26,7 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.directory import Directory
-from heliosdb.coordinator.dispatcher import CATALOG_GONE, Dispatcher
+from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import Session
@@ -101,12 +101,17 @@ class Coordinator:
                 async with Session(self._conninfo, "leader", daemon=False) as session:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
-            except CATALOG_GONE as error:
+            except psycopg.Error as error:
                 self._say(f"the catalog is out of reach: {_kind(error)}")
             except FederatedError as error:
                 if error.code is not ErrorCode.FENCED:
-                    raise
+                    log.exception("term ended by an error")
                 self._say(f"stepping down: {error.message}")
+            except (
+                Exception
+            ):  # A daemon outlives what one term could not handle; the next begins from the catalog.
+                log.exception("term ended by an error")
+                self._said = ""
             await asyncio.sleep(_PAUSE)
 
     async def _wait_for_leadership(self, session: Session) -> None:
@@ -125,7 +130,7 @@ class Coordinator:
             await asyncio.sleep(self._config.poll_interval)
 
     async def _lead(self, session: Session) -> None:
-        epoch = await session.call(lease.take_lease, f"{socket.gethostname()}:{os.getpid()}")
+        epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._say(f"leading: epoch={epoch}")
         async with Session(self._conninfo, "nodes") as node_session:
@@ -152,7 +157,8 @@ class Term:
         self._session = session
         self._directory = Directory(config, keys.identity, node_session, epoch)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
-        self._dispatcher = Dispatcher(config.database.get_secret_value(), Setting(epoch, wire, keys.at_rest))
+        setting = Setting(epoch, wire, keys.at_rest)
+        self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
         """Work until something raises."""
@@ -180,6 +186,13 @@ class Term:
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
+def _take_lease(connection: Connection, holder: str) -> Epoch:
+    with connection.transaction():
+        epoch = lease.take_lease(connection, holder)
+        run_rows.record_event(connection, epoch, "lease.taken", details={"holder": holder})
+    return epoch
+
+
 def _read(connection: Connection) -> tuple[list[node_rows.NodeRecord], list[run_rows.ActiveRun]]:
     return node_rows.list_nodes(connection), run_rows.list_active_runs(connection)
 
@@ -202,5 +215,5 @@ def _obstacle(state: lease.CatalogState) -> str | None:
 def _kind(error: BaseException) -> str:
     """Say what happened without a connection string, which may hold a password."""
     if isinstance(error, psycopg.Error) and error.sqlstate is not None:
-        return f"{type(error).__name__} ({error.sqlstate})"
+        return f"{type(error).__name__} ({error.sqlstate}, {error.diag.message_primary})"
     return type(error).__name__

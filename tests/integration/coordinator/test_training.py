@@ -58,6 +58,8 @@ async def test_a_node_without_the_columns_is_left_out_and_the_round_says_so(worl
         "SELECT DISTINCT n.name FROM federated.participation JOIN federated.node AS n USING (node_id) ORDER BY 1"
     )
     assert [one["name"] for one in taking_part] == ["north", "south"]
+    (first,) = world.query("SELECT message FROM federated.round WHERE round_number = 0")
+    assert first["message"] == "left out: west: shares no dataset with this workspace"
 
 
 async def test_two_models_train_at_the_same_time(world: World) -> None:
