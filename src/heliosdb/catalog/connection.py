@@ -35,6 +35,14 @@ class Connection(Protocol):
         """Run `statement` and return its rows, none for a statement that returns no rows."""
         ...
 
+    def execute(self, statement: Statement, *values: object) -> None:
+        """Run `statement` for its effect; in a batch, an error may show only later in it."""
+        ...
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Send what is executed inside without waiting for each answer, where the connection can."""
+        ...
+
     def transaction(self) -> AbstractContextManager[object]:
         """Open a transaction, or a savepoint inside one; an exception undoes it."""
         ...

@@ -78,25 +78,34 @@ def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> li
     return [SharedDataset.from_row(row) for row in _run(connection, "list_shared_datasets", workspace)]
 
 
-def find_release(connection: Connection, key: TaskKey) -> StoredRelease | None:
-    """Return what was released for a task, or None."""
-    for row in _run(connection, "find_release", key.run, key.round, key.step.value, key.node):
-        return StoredRelease(row["task_sha256"], row["header"], row["payload"])
-    return None
+def look_up(connection: Connection, key: TaskKey) -> tuple[StoredRelease | None, list[SharedDataset]]:
+    """Return what was released for a task, and the datasets that are shared with its workspace, by name."""
+    rows = _run(connection, "look_up", key.workspace, key.run, key.round, key.step.value, key.node)
+    shared = [SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None]
+    return _stored(rows[0]), shared
 
 
-def lock_ledger(connection: Connection, dataset: DatasetName) -> None:
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """What a dataset's ledger holds under its lock: a release for the task, and all that was ever spent."""
+
+    release: StoredRelease | None
+    spent: tuple[Mechanism, ...]
+
+
+def lock_ledger(connection: Connection, key: TaskKey, dataset: DatasetName) -> LedgerState:
     """Until the transaction ends, let nobody else spend on `dataset`; its commit will be durable."""
-    _run(connection, "demand_durability")
-    _run(connection, "lock_ledger", dataset)
+    connection.execute(load_statements("participant.sql")["lock_ledger"], dataset)
+    # A statement of its own: its snapshot has to be taken after the lock.
+    (row,) = _run(connection, "read_ledger", dataset, key.run, key.round, key.step.value, key.node)
+    mechanisms = zip(row["noise_multipliers"], row["sampling_rates"], row["steps"], strict=True)
+    return LedgerState(_stored(row), tuple(Mechanism(*each) for each in mechanisms))
 
 
-def list_spending(connection: Connection, dataset: DatasetName) -> list[Mechanism]:
-    """Return everything that was ever spent on `dataset`, in order."""
-    return [
-        Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"])
-        for row in _run(connection, "list_spending", dataset)
-    ]
+def _stored(row: Row) -> StoredRelease | None:
+    if row["task_sha256"] is None:
+        return None
+    return StoredRelease(row["task_sha256"], row["header"], row["payload"])
 
 
 def insert_release(
@@ -104,9 +113,8 @@ def insert_release(
 ) -> None:
     """Record a release and what it cost, and drop the payloads of the run's earlier rounds."""
     assert release.payload is not None
-    (row,) = _run(
-        connection,
-        "insert_release",
+    connection.execute(
+        load_statements("participant.sql")["insert_release"],
         key.workspace,
         key.run,
         key.round,
@@ -117,21 +125,13 @@ def insert_release(
         release.header,
         release.payload,
         len(release.payload),
+        None if charge is None else charge.mechanism.noise_multiplier,
+        None if charge is None else charge.mechanism.sampling_rate,
+        None if charge is None else charge.mechanism.steps,
+        None if charge is None else charge.spending.epsilon_basic,
+        None if charge is None else charge.spending.epsilon_tight,
+        None if charge is None else charge.delta,
     )
-    if charge is not None:
-        _run(
-            connection,
-            "insert_spending",
-            dataset,
-            row["release_id"],
-            charge.mechanism.noise_multiplier,
-            charge.mechanism.sampling_rate,
-            charge.mechanism.steps,
-            charge.spending.epsilon_basic,
-            charge.spending.epsilon_tight,
-            charge.delta,
-        )
-    _run(connection, "forget_payloads", key.run, key.node, key.round)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, cast
 
 from heliosdb.catalog.connection import Row, Statement
@@ -27,6 +27,14 @@ class PlpyConnection:
         """Run `statement`; plpy makes a subtransaction of its own around it."""
         plan = self._plpy.prepare(statement.text, list(statement.types))
         return cast("Sequence[Row]", list(self._plpy.execute(plan, list(values))))
+
+    def execute(self, statement: Statement, *values: object) -> None:
+        """Run `statement` for its effect."""
+        self.query(statement, *values)
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Nothing to save: there is no wire."""
+        return nullcontext()
 
     def transaction(self) -> AbstractContextManager[object]:
         """Open a subtransaction."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 from psycopg import RawCursor
+from psycopg.pq import PipelineStatus
 from psycopg.rows import dict_row
 
 from heliosdb.catalog.connection import Row, Statement
@@ -23,7 +24,17 @@ class PsycopgConnection:
         """Run `statement` with server-side parameters."""
         # The text comes from a file of this package; as bytes it needs no claim to be a literal.
         cursor = self.raw.execute(statement.text.encode(), values)
-        return cursor.fetchall() if cursor.description else []
+        # In a batch nothing is known of the answer until it is asked for.
+        batched = self.raw.info.pipeline_status is PipelineStatus.ON
+        return cursor.fetchall() if batched or cursor.description else []
+
+    def execute(self, statement: Statement, *values: object) -> None:
+        """Run `statement` with server-side parameters for its effect."""
+        self.raw.execute(statement.text.encode(), values)
+
+    def batch(self) -> AbstractContextManager[object]:
+        """Pipeline mode: a round trip for each query whose rows are asked for, and one at the end."""
+        return self.raw.pipeline()
 
     def transaction(self) -> AbstractContextManager[object]:
         """Open a transaction, or a savepoint inside one."""

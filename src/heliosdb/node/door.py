@@ -22,10 +22,9 @@ from heliosdb.catalog.participant import (
     Charge,
     SharedDataset,
     StoredRelease,
-    find_release,
     insert_release,
-    list_spending,
     lock_ledger,
+    look_up,
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
@@ -62,9 +61,13 @@ class Door:
         self._identity = identity
         self._ledgers: dict[tuple[DatasetName, float], Ledger] = {}
 
-    def find(self, received: ReceivedTask) -> SealedUpdate | None:
-        """What was released for this very task, or None; FederatedError NODE_REFUSED for another task's."""
-        return self._database.run(lambda connection: _stored(connection, received))
+    def look_up(self, received: ReceivedTask) -> tuple[SealedUpdate | None, list[SharedDataset]]:
+        """What was released for this very task, or None, and what is shared with its workspace.
+
+        Raises FederatedError NODE_REFUSED where another task of that name was answered.
+        """
+        stored, shared = self._database.run(lambda connection: look_up(connection, received.task.key))
+        return _same_again(stored, received), shared
 
     def release(
         self, received: ReceivedTask, dataset: SharedDataset, contribution: Contribution
@@ -75,7 +78,7 @@ class Door:
         check_size(contribution)
 
         def operation(connection: Connection) -> SealedUpdate:
-            with connection.transaction():
+            with connection.batch(), connection.transaction():
                 return self._release(connection, received, dataset, contribution)
 
         update = self._database.run(operation)
@@ -89,20 +92,19 @@ class Door:
         dataset: SharedDataset,
         contribution: Contribution,
     ) -> SealedUpdate:
-        lock_ledger(connection, dataset.name)
-        if (stored := _stored(connection, received)) is not None:
-            return stored
         task = received.task
-        charge = self._charge(connection, task, dataset)
+        ledger = lock_ledger(connection, task.key, dataset.name)
+        if (again := _same_again(ledger.release, received)) is not None:
+            return again
+        charge = self._charge(ledger.spent, task, dataset)
         update = self._seal(received, make_private(contribution), contribution.weight, charge)
         signed = pack_signed_header(update.header, update.signature)
         release = StoredRelease(received.sha256, signed, update.payload)
         insert_release(connection, task.key, dataset.name, release, charge)
         return update
 
-    def _charge(self, connection: Connection, task: Task, dataset: SharedDataset) -> Charge | None:
+    def _charge(self, spent: Sequence[Mechanism], task: Task, dataset: SharedDataset) -> Charge | None:
         """What the release costs, None where it is plain; under the dataset's lock."""
-        spent = list_spending(connection, dataset.name)
         budget, asked = task.budget, asked_mechanism(task)
         if budget is None or asked is None:
             if spent:
@@ -249,8 +251,7 @@ def _public_weight(task: Task) -> float:
     return 1.0
 
 
-def _stored(connection: Connection, received: ReceivedTask) -> SealedUpdate | None:
-    stored = find_release(connection, received.task.key)
+def _same_again(stored: StoredRelease | None, received: ReceivedTask) -> SealedUpdate | None:
     if stored is None:
         return None
     if stored.task_sha256 != received.sha256:

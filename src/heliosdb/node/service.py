@@ -10,6 +10,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Lock
@@ -30,6 +31,7 @@ from heliosdb.transport.server import ServerIdentity, make_server, server_creden
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
+_MOST_THREADS = 64
 
 
 class IdentityFiles:
@@ -113,6 +115,9 @@ async def serve_many(
 ) -> None:
     """Serve several nodes, which share a training process; limits are those of the first."""
     async with AsyncExitStack() as stack:
+        # Threads wait for databases: two for each node, or nodes of one process would wait for each other.
+        threads = ThreadPoolExecutor(min(2 * len(configs) + 4, _MOST_THREADS), "node")
+        asyncio.get_running_loop().set_default_executor(threads)
         first = configs[0]
         trainer = Trainer(
             max_memory_gb=first.max_memory_gb,

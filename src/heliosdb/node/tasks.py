@@ -73,11 +73,10 @@ class NodeTasks:
             done.exception()
 
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
-        async with self._door_turn:
-            stored = await asyncio.to_thread(self._door.find, received)
-        if stored is not None:
-            return stored
-        dataset = await asyncio.to_thread(self._find_dataset, received)
+        again, shared = await asyncio.to_thread(self._door.look_up, received)
+        if again is not None:
+            return again
+        dataset = choose_dataset(shared, received.task.reading, received.task.key.workspace)
         check_policy(received.task, dataset)
         contribution = await self._trainer.compute(
             self._reader,
@@ -90,11 +89,6 @@ class NodeTasks:
                 asyncio.to_thread(self._door.release, received, dataset, contribution)
             )
             return await _to_the_end(release)
-
-    def _find_dataset(self, received: ReceivedTask) -> SharedDataset:
-        key = received.task.key
-        shared = self._database.run(lambda connection: list_shared_datasets(connection, key.workspace))
-        return choose_dataset(shared, received.task.reading, key.workspace)
 
     def _table_request(self, received: ReceivedTask, dataset: SharedDataset) -> TableRequest:
         reading = received.task.reading

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -204,6 +204,7 @@ def _option_file(path: str) -> str:
         raise invalid_value(f'cannot read a certificate from "{path}"') from error
 
 
+@lru_cache(maxsize=1024)
 def _certificate(pem: bytes) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem)
@@ -220,6 +221,7 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def _public_key(pem: bytes) -> ec.EllipticCurvePublicKey:
     key = _certificate(pem).public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):

@@ -11,6 +11,7 @@ import os
 import secrets
 import struct
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -49,18 +50,24 @@ class SealingKey:
     @property
     def public(self) -> bytes:
         """The raw public key (32 bytes), as it goes into a task."""
-        return X25519PrivateKey.from_private_bytes(self.private).public_key().public_bytes_raw()
+        return _key_pair(self.private)[1]
 
     def open(self, sealed: bytes, ephemeral_key: bytes, key: TaskKey, task_sha256: bytes) -> bytes:
         """Open an update; raises UnopenedError."""
         try:
-            shared = X25519PrivateKey.from_private_bytes(self.private).exchange(
-                X25519PublicKey.from_public_bytes(ephemeral_key)
-            )
-            cipher, nonce = _derive(shared, ephemeral_key, self.public, key)
+            private, public = _key_pair(self.private)
+            shared = private.exchange(X25519PublicKey.from_public_bytes(ephemeral_key))
+            cipher, nonce = _derive(shared, ephemeral_key, public, key)
             return cipher.decrypt(nonce, sealed, _binding(key) + task_sha256)
         except (InvalidTag, ValueError) as error:
             raise UnopenedError from error
+
+
+@lru_cache(maxsize=4)
+def _key_pair(private: bytes) -> tuple[X25519PrivateKey, bytes]:
+    """The key, ready to use, and the raw public key: computing that one costs as much as an exchange."""
+    key = X25519PrivateKey.from_private_bytes(private)
+    return key, key.public_key().public_bytes_raw()
 
 
 def seal_to(sealing_key: bytes, payload: bytes, key: TaskKey, task_sha256: bytes) -> tuple[bytes, bytes]:
