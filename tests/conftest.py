@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
 

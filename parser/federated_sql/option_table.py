@@ -428,8 +428,8 @@ _TRAINING = (
         "feature_ranges",
         OptionType.RANGES,
         None,
-        """lower and upper bound of columns, as '{"age": [0, 120]}': values outside are clipped, and the """
-        "private statistics of round 0 become bounded sums",
+        """lower and upper bound of columns, as '{"age": [0, 120]}': in round 0 values outside count """
+        "as the bound, and the private statistics are bounded sums; needs a privacy_budget",
         maximum=1_601,
     ),
 )

@@ -81,6 +81,7 @@ def train(connection: psycopg.Connection, model: str, options: str = "") -> tupl
     connection.execute(f"START FEDERATED TRAINING {model} {options}")
     connection.execute("SELECT wait_for_convergence(%s, timeout_seconds => 120)", [model])
     rows = connection.execute(
-        "SELECT status, message FROM federated_training_status(%s) ORDER BY round_number DESC LIMIT 1", [model]
+        "SELECT status, message FROM federated_training_status(%s) ORDER BY round_number DESC LIMIT 1",
+        [model],
     ).fetchall()
     return rows[0][0], rows[0][1] or ""

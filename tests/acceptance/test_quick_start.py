@@ -61,7 +61,7 @@ WITH (
 
 
 @pytest.fixture
-def session(installation: Access):  # noqa: ANN201
+def session(installation: Access):
     with psycopg.connect(installation.proxy, autocommit=True) as connection:
         yield connection
 
@@ -87,7 +87,9 @@ def test_the_quick_start_is_accepted_literally(installation: Access, session: ps
     assert "55000" in predicted.stderr
     assert "has no trained version" in predicted.stderr
     session.execute("STOP FEDERATED TRAINING disease_classifier")
-    assert session.execute("SELECT wait_for_convergence('disease_classifier', 30)").fetchall() == [("stopped",)]
+    assert session.execute("SELECT wait_for_convergence('disease_classifier', 30)").fetchall() == [
+        ("stopped",)
+    ]
 
 
 def uneven(rows: np.ndarray, shares: list[float], seed: int = 7) -> tuple[list[np.ndarray], np.ndarray]:
@@ -137,7 +139,9 @@ def test_federated_auc_equals_pooled_within_a_hundredth(
         f"SELECT federated_predict('{model}', {arguments}) FROM {table} ORDER BY place"
     ).fetchall()
     pooled = np.concatenate(parts)
-    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(pooled[:, :-1], pooled[:, -1])
+    peer = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(
+        pooled[:, :-1], pooled[:, -1]
+    )
     expected = roc_auc_score(held_out[:, -1], peer.predict_proba(held_out[:, :-1])[:, 1])
     found = roc_auc_score(held_out[:, -1], [row[0] for row in predictions])
     assert found >= expected - 0.01, (found, expected)
@@ -167,6 +171,26 @@ def patients(nodes: int, rows: int = 120) -> list[np.ndarray]:
         ill = (age / 12 + bmi / 4 + rng.normal(0, 1, rows) > 50 / 12 + 26 / 4).astype(float)
         tables.append(np.column_stack([age, bmi, ill]))
     return tables
+
+
+def test_two_runs_of_one_seed_give_the_same_parameters_bit_for_bit(
+    installation: Access, session: psycopg.Connection
+) -> None:
+    workspace = consortium(session, installation, 3)
+    share(installation, workspace, patients(3), ["age", "bmi", "ill"])
+    model = fresh("seeded")
+    session.execute(
+        f"CREATE FEDERATED MODEL {model} IN WORKSPACE {workspace} WITH (algorithm = 'logistic_regression',"
+        " features = ['age', 'bmi'], target = 'ill', rounds = 3)"
+    )
+    for seed in (7, 7, 8):
+        assert train(session, model, f"WITH (seed = {seed})")[0] == "completed"
+    hashes = session.execute(
+        "SELECT v.sha256 FROM federated.version AS v JOIN federated.model AS m USING (model_id)"
+        " WHERE m.name = %s ORDER BY v.version",
+        [model],
+    ).fetchall()
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 def test_a_prediction_is_the_same_in_every_position(
@@ -255,11 +279,17 @@ def test_waiting_is_cancelled_within_a_second(installation: Access, session: psy
     session.execute(f"ALTER FEDERATED WORKSPACE {workspace} SET (min_nodes = 4)")
     session.execute(f"START FEDERATED TRAINING {model}")
     pid = session.info.backend_pid
-    with ThreadPoolExecutor(1) as pool, psycopg.connect(installation.coordinator, autocommit=True) as observer:
+    with (
+        ThreadPoolExecutor(1) as pool,
+        psycopg.connect(installation.coordinator, autocommit=True) as observer,
+    ):
         waiting = pool.submit(session.execute, f"SELECT wait_for_convergence('{model}')")
-        while observer.execute(
-            "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT wait_for%' AND wait_event = 'PgSleep'"
-        ).rowcount != 1:
+        while (
+            observer.execute(
+                "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT wait_for%' AND wait_event = 'PgSleep'"
+            ).rowcount
+            != 1
+        ):
             assert not waiting.done(), waiting.exception()
         began = time.monotonic()
         session.cancel_safe()
@@ -271,7 +301,9 @@ def test_waiting_is_cancelled_within_a_second(installation: Access, session: psy
     session.execute(f"STOP FEDERATED TRAINING {model}")
 
 
-def failing(session: psycopg.Connection, workspace: str, features: str, target: str = "ill", **options: object) -> str:
+def failing(
+    session: psycopg.Connection, workspace: str, features: str, target: str = "ill", **options: object
+) -> str:
     model = fresh("bad")
     extra = "".join(f", {name} = {value!r}" for name, value in options.items())
     session.execute(
@@ -292,7 +324,8 @@ def test_bad_data_fails_the_run_with_a_reason(installation: Access, session: psy
     columns = ["age", "empty", "word", "grade", "ill"]
     types = ["double precision", "double precision", "text", "integer", "integer"]
     tables = [
-        np.array([[float(i % 50), None, "x", i % 5, i % 2] for i in range(60)], dtype=object) for _ in range(3)
+        np.array([[float(i % 50), None, "x", i % 5, i % 2] for i in range(60)], dtype=object)
+        for _ in range(3)
     ]
     share(installation, workspace, tables, columns, types=types)
     assert "height" in failing(session, workspace, "'height'")
@@ -321,8 +354,7 @@ def test_wrong_certificates_and_addresses_are_recorded_as_reasons(
         f" WITH (endpoint = '{first.endpoint}', certificate = '{second.certificate}')"
     )
     session.execute(
-        f"REGISTER FEDERATED NODE 'nowhere' IN WORKSPACE {workspace}"
-        " WITH (endpoint = 'https://localhost:1')"
+        f"REGISTER FEDERATED NODE 'nowhere' IN WORKSPACE {workspace} WITH (endpoint = 'https://localhost:1')"
     )
     deadline = time.monotonic() + 60
     reasons: dict[str, str] = {}
@@ -338,7 +370,9 @@ def test_wrong_certificates_and_addresses_are_recorded_as_reasons(
     assert reasons["nowhere"]
 
 
-def test_a_budget_is_spent_to_its_end_and_then_refuses(installation: Access, session: psycopg.Connection) -> None:
+def test_a_budget_is_spent_to_its_end_and_then_refuses(
+    installation: Access, session: psycopg.Connection
+) -> None:
     workspace = consortium(session, installation, 3, ", privacy_budget = 4")
     share(installation, workspace, patients(3), ["age", "bmi", "ill"])
     model = fresh("private")
@@ -364,6 +398,6 @@ def test_a_budget_is_spent_to_its_end_and_then_refuses(installation: Access, ses
             assert ledger == pytest.approx(consumed, abs=1e-6)
     status, message = train(session, model)
     assert status == "budget_exhausted", message
-    assert session.execute("SELECT consumed_epsilon FROM federated_privacy_budget(%s)", [workspace]).fetchall() == [
-        (consumed,)
-    ]
+    assert session.execute(
+        "SELECT consumed_epsilon FROM federated_privacy_budget(%s)", [workspace]
+    ).fetchall() == [(consumed,)]

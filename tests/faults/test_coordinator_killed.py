@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+
 from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace, make_world
 from tests.support.cluster import Cluster
 

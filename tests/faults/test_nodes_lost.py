@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.integration.coordinator.support import Site, World, create_model, create_workspace, make_world
 from tests.support.cluster import Cluster
 

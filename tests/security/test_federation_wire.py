@@ -9,17 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from google.protobuf.message import Message
-from tests.support.cluster import Cluster
-from tests.support.federation import (
-    WORKSPACE,
-    Federation,
-    create_patients,
-    evaluate_task,
-    new_run,
-    running_node,
-    statistics_task,
-    train_task,
-)
 
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.handshake import Greeting
@@ -34,6 +23,17 @@ from heliosdb.transport.limits import payload_bytes
 from heliosdb.transport.messages import encode_task, task_sha256
 from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, PERFORM, aio, grpc
 from heliosdb.transport.verification import sign_task
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    WORKSPACE,
+    Federation,
+    create_patients,
+    evaluate_task,
+    new_run,
+    running_node,
+    statistics_task,
+    train_task,
+)
 
 TIMEOUT = 60.0
 BUDGET = Budget(10.0, 1e-5)
@@ -298,9 +298,9 @@ class Parts:
 def _split(kind: type[pb.TaskMessage] | type[pb.UpdateMessage], raw: list[bytes]) -> Parts:
     head = kind.FromString(raw[0]).head
     chunks = [kind.FromString(message).chunk for message in raw[1:]]
-    signed = pb.SignedHeader(header=head.header, signature=head.signature)
+    signed = pb.SignedHeader(header=head.header, signature=head.signature, chunk=head.chunk)
     rebuilt = [kind(head=signed).SerializeToString()] + [kind(chunk=c).SerializeToString() for c in chunks]
-    return Parts(head.header, b"".join(chunks), rebuilt)
+    return Parts(head.header, b"".join([head.chunk, *chunks]), rebuilt)
 
 
 def _leaves(message: Message, prefix: str = "") -> list[str]:

@@ -15,7 +15,6 @@ from uuid import UUID, uuid4
 
 import numpy as np
 import psycopg
-from tests.support.cluster import Cluster
 
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
@@ -37,6 +36,7 @@ from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient, Traffic
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.sealing import SealingKey
+from tests.support.cluster import Cluster
 
 WORKSPACE = "consortium"
 FEATURES = ("age", "pressure")
@@ -200,7 +200,7 @@ def key(step: Step, *, run: UUID | None = None, round_number: int = 1, node: str
     )
 
 
-READING = Reading(dataset=None, features=FEATURES, target=TARGET, validation_split=0.25)
+READING = Reading(dataset=None, features=FEATURES, target=TARGET, validation_split=0.25, seed=7)
 
 
 def statistics_task(
@@ -220,7 +220,7 @@ def train_task(
     budget: Budget | None = None,
 ) -> Task:
     """A task of local training, plain or private."""
-    work = TrainWork("logistic_regression", SCALING, 2, 32, 0.1, seed=7)
+    work = TrainWork("logistic_regression", SCALING, 2, 32, 0.1)
     if noise_multiplier is not None:
         private = PrivateTraining(noise_multiplier, 1.0, 1.0, steps=1, expected_subjects=100.0)
         work = replace(work, privacy=private)

@@ -18,10 +18,10 @@ from heliosdb.algorithms.summary import Summary, summarise
 from heliosdb.coordinator.budget import Release, spent_epsilon
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Figures
-from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.round import Rules
-from heliosdb.domain.run import Run, derive_seed
+from heliosdb.domain.run import Run
 from heliosdb.domain.task import (
     EvaluateWork,
     PrivateTraining,
@@ -207,9 +207,13 @@ def build_task(
     return Task(
         key=key,
         reading=Reading(
-            options.dataset or node_dataset, options.features, options.target, options.validation_split
+            dataset=options.dataset or node_dataset,
+            features=options.features,
+            target=options.target,
+            validation_split=options.validation_split,
+            seed=run.seed,
         ),
-        work=_work(run, findings, key.step, key.round, key.node),
+        work=_work(run, findings, key.step),
         parameters=parameters,
         budget=run.policy.budget,
     )
@@ -274,17 +278,17 @@ def _ranges(run: Run) -> tuple[tuple[float, float], ...] | None:
     return tuple(declared[column] for column in columns)
 
 
-def _work(run: Run, findings: Findings, step: Step, number: RoundNumber, node: NodeName) -> Work:
+def _work(run: Run, findings: Findings, step: Step) -> Work:
     match step:
         case Step.STATISTICS:
             return statistics_work(run, findings)
         case Step.TRAIN:
-            return _train_work(run, findings, number, node)
+            return _train_work(run, findings)
         case Step.EVALUATE:
             return _evaluate_work(run, findings)
 
 
-def _train_work(run: Run, findings: Findings, number: RoundNumber, node: NodeName) -> TrainWork:
+def _train_work(run: Run, findings: Findings) -> TrainWork:
     assert findings.scaling is not None
     options = run.options
     return TrainWork(
@@ -293,7 +297,6 @@ def _train_work(run: Run, findings: Findings, number: RoundNumber, node: NodeNam
         local_epochs=options.local_epochs,
         batch_size=options.batch_size,
         learning_rate=options.learning_rate,
-        seed=derive_seed(run.seed, number, node),
         privacy=None if findings.plan is None else _private_training(run, findings.plan),
     )
 

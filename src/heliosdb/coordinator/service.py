@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+import uvloop
 
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
@@ -63,7 +64,7 @@ def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
     """Run until SIGTERM or SIGINT; `ready` is called when the database answers for the first time."""
     config = load_config(config_path)
     keys = Keys.load(config)
-    asyncio.run(serve(config, keys, lambda: _announce(config, ready)))
+    uvloop.run(serve(config, keys, lambda: _announce(config, ready)))
 
 
 def _announce(config: CoordinatorConfig, ready: Callable[[], None] | None) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 
 
@@ -102,11 +102,6 @@ class Run:
         if self.options.seed is not None:
             return self.options.seed
         return _seed_from(b"run:" + self.id.bytes)
-
-
-def derive_seed(seed: int, round_number: RoundNumber, node: NodeName) -> int:
-    """Return the seed of one node's training in one round, in [0, 2**63)."""
-    return _seed_from(f"task:{seed}:{round_number}:{node}".encode())
 
 
 def _seed_from(text: bytes) -> int:

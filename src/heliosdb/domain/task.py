@@ -37,14 +37,15 @@ class TaskKey:
 class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
-    validation_split: the fraction of subjects held out, in [0, 1); chosen by keyed hash of the subject,
-    so the same ones are held out in every task of the run.
+    validation_split: the fraction of subjects held out, in [0, 1). seed: in [0, 2**63), of the run; with a
+    secret of the node it decides who is held out, with round and node the order of training.
     """
 
     dataset: str | None
     features: tuple[str, ...]
     target: str
     validation_split: float
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,6 @@ class TrainWork:
     local_epochs: int
     batch_size: int
     learning_rate: float
-    seed: int
     privacy: PrivateTraining | None = None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.options import OptionKind, check_model, defaults, validate
 from federated_sql.statements import AlterModel, CreateModel, DropModel, StartTraining, StopTraining
 from heliosdb.catalog import commands as catalog
@@ -58,6 +58,11 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_complete(model, chosen)
     _check_columns(chosen)
     policy = {**defaults(OptionKind.WORKSPACE), **model.workspace.options}
+    if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
+        raise invalid_value(
+            "feature_ranges has no effect without a privacy_budget",
+            hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
+        )
     _check_budget(session, model, policy)
     run_options = {**defaults(OptionKind.MODEL), **chosen}
     run_policy = {**policy, "workspace": model.workspace.name}
@@ -73,7 +78,7 @@ def start_training(session: Session, command: StartTraining) -> None:
 
 
 def stop_training(session: Session, command: StopTraining) -> None:
-    """STOP FEDERATED TRAINING: the run ends after the exchange it is in, and keeps what it has learned."""
+    """STOP FEDERATED TRAINING: the open round is given up; the last closed one becomes the version."""
     session.require("federated_operator", "stop federated training")
     model = _find_model(session, command.model)
     if not catalog.request_stop(session.connection, model):

@@ -12,7 +12,6 @@ import hmac
 import struct
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import psycopg
@@ -33,9 +32,10 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    held_out_key: secret, of the run. subject_seed: secret, of the node.
+    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed. subject_seed: secret, of the node.
     """
 
+    run: str
     dataset_id: int
     dataset: DatasetName
     features: tuple[str, ...]
@@ -47,9 +47,9 @@ class TableRequest:
     subject_seed: int
 
 
-def held_out_key(secret: bytes, run: UUID) -> bytes:
-    """The key of a run's choice of held-out subjects."""
-    return hmac.digest(secret, b"held-out\0" + run.bytes, hashlib.sha256)
+def held_out_key(secret: bytes, seed: int) -> bytes:
+    """The key of the choice of held-out subjects: the seed's, and unknown to whoever chose the seed."""
+    return hmac.digest(secret, b"held-out\0" + struct.pack("<Q", seed), hashlib.sha256)
 
 
 def subject_seed(secret: bytes) -> int:

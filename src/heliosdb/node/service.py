@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Lock
 
+import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -31,7 +32,7 @@ from heliosdb.transport.server import ServerIdentity, make_server, server_creden
 log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 2.0
-_MOST_THREADS = 64
+_MOST_THREADS = 16
 
 
 class IdentityFiles:
@@ -97,7 +98,7 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await serve(config, ready, stopped=stopped)
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 async def serve(
@@ -115,7 +116,7 @@ async def serve_many(
 ) -> None:
     """Serve several nodes, which share a training process; limits are those of the first."""
     async with AsyncExitStack() as stack:
-        # Threads wait for databases: two for each node, or nodes of one process would wait for each other.
+        # Threads wait for databases; more of them than this only fight over the interpreter.
         threads = ThreadPoolExecutor(min(2 * len(configs) + 4, _MOST_THREADS), "node")
         asyncio.get_running_loop().set_default_executor(threads)
         first = configs[0]

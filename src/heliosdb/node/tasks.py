@@ -93,6 +93,7 @@ class NodeTasks:
     def _table_request(self, received: ReceivedTask, dataset: SharedDataset) -> TableRequest:
         reading = received.task.reading
         return TableRequest(
+            run=received.task.key.run.hex,
             dataset_id=dataset.dataset_id,
             dataset=dataset.name,
             features=reading.features,
@@ -100,7 +101,7 @@ class NodeTasks:
             validation_split=reading.validation_split,
             subject=dataset.subject,
             min_rows=dataset.min_rows,
-            held_out_key=held_out_key(self._secret, received.task.key.run),
+            held_out_key=held_out_key(self._secret, reading.seed),
             subject_seed=subject_seed(self._secret),
         )
 

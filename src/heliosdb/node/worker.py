@@ -63,7 +63,7 @@ def compute(task: Task, table: Table) -> Contribution:
         raise invalid_value("the task's parameters do not fit its algorithm and features")
     match task.work:
         case TrainWork() as work:
-            rng = derive_rng(work.seed, task.key.run, task.key.round, task.key.node)
+            rng = derive_rng(task.reading.seed, task.key.round, task.key.node)
             return method.train(table, task.parameters, work, rng)
         case EvaluateWork() as work:
             return method.evaluate(table, task.parameters, work)

@@ -28,7 +28,7 @@ from heliosdb.transport.messages import (
 )
 from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, HEARTBEAT, PERFORM, aio, grpc
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.streams import cut
+from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.verification import UpdateCollector, open_update, rejected, sign_task
 
 
@@ -116,12 +116,12 @@ class NodeClient:
         """
         header, vector = encode_task(task, sealing.public)
         sha256 = task_sha256(header)
-        head = pb.TaskMessage(
-            head=pb.SignedHeader(header=header, signature=sign_task(self._identity, sha256))
-        )
+        first, rest = cut_first(vector)
+        signature = sign_task(self._identity, sha256)
+        head = pb.TaskMessage(head=pb.SignedHeader(header=header, signature=signature, chunk=first))
         traffic = self._new_traffic()
         collector = UpdateCollector(task.key, expected_size)
-        call = self._perform(_task_messages(head, vector, traffic), timeout=timeout)
+        call = self._perform(_task_messages(head, rest, traffic), timeout=timeout)
         try:
             async for raw in call:
                 collector.take(traffic.receive(raw))
@@ -179,9 +179,9 @@ def _unavailable(where: str, details: str) -> FederatedError:
     return FederatedError(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
 
 
-async def _task_messages(head: pb.TaskMessage, vector: bytes, traffic: Traffic) -> AsyncIterator[bytes]:
+async def _task_messages(head: pb.TaskMessage, rest: memoryview, traffic: Traffic) -> AsyncIterator[bytes]:
     yield traffic.send(_bytes(head))
-    for chunk in cut(vector):
+    for chunk in cut(rest):
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
 
 

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10\x66\x65\x64\x65ration.proto\x12\x16heliosdb.federation.v1\"+\n\x08Greeting\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"B\n\x12\x44\x61tasetDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\"~\n\x0cIntroduction\x12<\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32*.heliosdb.federation.v1.DatasetDescription\x12\x30\n\x07refusal\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Refusal\"\x12\n\x10HeartbeatRequest\"\x11\n\x0fHeartbeatAnswer\"F\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\\\n\x0bTaskMessage\x12\x34\n\x04head\x18\x01 \x01(\x0b\x32$.heliosdb.federation.v1.SignedHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x92\x01\n\rUpdateMessage\x12\x34\n\x04head\x18\x01 \x01(\x0b\x32$.heliosdb.federation.v1.SignedHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x32\n\x07refusal\x18\x03 \x01(\x0b\x32\x1f.heliosdb.federation.v1.RefusalH\x00\x42\x06\n\x04part\"1\n\x0cSignedHeader\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\"T\n\x07TaskKey\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x0c\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\"g\n\x07Reading\x12\x14\n\x07\x64\x61taset\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x18\n\x10validation_split\x18\x04 \x01(\x01\x42\n\n\x08_dataset\"S\n\x07Scaling\x12\r\n\x05means\x18\x01 \x03(\x01\x12\x0e\n\x06scales\x18\x02 \x03(\x01\x12\x13\n\x0btarget_mean\x18\x03 \x01(\x01\x12\x14\n\x0ctarget_scale\x18\x04 \x01(\x01\"%\n\x05Range\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"7\n\x06Ranges\x12-\n\x06ranges\x18\x01 \x03(\x0b\x32\x1d.heliosdb.federation.v1.Range\"\x87\x01\n\x0eStatisticsWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x1d\n\x10noise_multiplier\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12.\n\x06ranges\x18\x03 \x01(\x0b\x32\x1e.heliosdb.federation.v1.RangesB\x13\n\x11_noise_multiplier\"\x83\x01\n\x0fPrivateTraining\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\x15\n\rclipping_norm\x18\x02 \x01(\x01\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x19\n\x11\x65xpected_subjects\x18\x05 \x01(\x01\"\xd9\x01\n\tTrainWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x30\n\x07scaling\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Scaling\x12\x14\n\x0clocal_epochs\x18\x03 \x01(\r\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x15\n\rlearning_rate\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x12\x12\x38\n\x07privacy\x18\x07 \x01(\x0b\x32\'.heliosdb.federation.v1.PrivateTraining\"\x87\x01\n\x0c\x45valuateWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x30\n\x07scaling\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Scaling\x12\x1d\n\x10noise_multiplier\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_noise_multiplier\"(\n\x06\x42udget\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\"`\n\x11VectorDescription\x12,\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1d.heliosdb.federation.v1.Dtype\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"\xa4\x03\n\nTaskHeader\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.heliosdb.federation.v1.TaskKey\x12\x30\n\x07reading\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Reading\x12<\n\nstatistics\x18\x03 \x01(\x0b\x32&.heliosdb.federation.v1.StatisticsWorkH\x00\x12\x32\n\x05train\x18\x04 \x01(\x0b\x32!.heliosdb.federation.v1.TrainWorkH\x00\x12\x38\n\x08\x65valuate\x18\x05 \x01(\x0b\x32$.heliosdb.federation.v1.EvaluateWorkH\x00\x12=\n\nparameters\x18\x06 \x01(\x0b\x32).heliosdb.federation.v1.VectorDescription\x12.\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x1e.heliosdb.federation.v1.Budget\x12\x13\n\x0bsealing_key\x18\x08 \x01(\x0c\x42\x06\n\x04work\"K\n\tMechanism\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\x15\n\rsampling_rate\x18\x02 \x01(\x01\x12\r\n\x05steps\x18\x03 \x01(\r\"8\n\x08Spending\x12\x15\n\repsilon_basic\x18\x01 \x01(\x01\x12\x15\n\repsilon_tight\x18\x02 \x01(\x01\"\xbe\x02\n\x0cUpdateHeader\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.heliosdb.federation.v1.TaskKey\x12\x13\n\x0btask_sha256\x18\x02 \x01(\x0c\x12,\n\x05\x64type\x18\x03 \x01(\x0e\x32\x1d.heliosdb.federation.v1.Dtype\x12\r\n\x05shape\x18\x04 \x03(\x04\x12\x15\n\rephemeral_key\x18\x05 \x01(\x0c\x12\x15\n\rpayload_bytes\x18\x06 \x01(\x04\x12\x16\n\x0epayload_sha256\x18\x07 \x01(\x0c\x12\x34\n\tmechanism\x18\x08 \x01(\x0b\x32!.heliosdb.federation.v1.Mechanism\x12\x32\n\x08spending\x18\t \x01(\x0b\x32 .heliosdb.federation.v1.Spending*4\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44TYPE_FLOAT64_LE\x10\x01\x32\x92\x02\n\x04Node\x12O\n\x05Greet\x12 .heliosdb.federation.v1.Greeting\x1a$.heliosdb.federation.v1.Introduction\x12^\n\tHeartbeat\x12(.heliosdb.federation.v1.HeartbeatRequest\x1a\'.heliosdb.federation.v1.HeartbeatAnswer\x12Y\n\x07Perform\x12#.heliosdb.federation.v1.TaskMessage\x1a%.heliosdb.federation.v1.UpdateMessage(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x10\x66\x65\x64\x65ration.proto\x12\x16heliosdb.federation.v1\"+\n\x08Greeting\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\"B\n\x12\x44\x61tasetDescription\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\r\n\x05types\x18\x03 \x03(\t\"~\n\x0cIntroduction\x12<\n\x08\x64\x61tasets\x18\x01 \x03(\x0b\x32*.heliosdb.federation.v1.DatasetDescription\x12\x30\n\x07refusal\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Refusal\"\x12\n\x10HeartbeatRequest\"\x11\n\x0fHeartbeatAnswer\"F\n\x07Refusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04hint\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"\\\n\x0bTaskMessage\x12\x34\n\x04head\x18\x01 \x01(\x0b\x32$.heliosdb.federation.v1.SignedHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x92\x01\n\rUpdateMessage\x12\x34\n\x04head\x18\x01 \x01(\x0b\x32$.heliosdb.federation.v1.SignedHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x32\n\x07refusal\x18\x03 \x01(\x0b\x32\x1f.heliosdb.federation.v1.RefusalH\x00\x42\x06\n\x04part\"@\n\x0cSignedHeader\x12\x0e\n\x06header\x18\x01 \x01(\x0c\x12\x11\n\tsignature\x18\x02 \x01(\x0c\x12\r\n\x05\x63hunk\x18\x03 \x01(\x0c\"T\n\x07TaskKey\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x0b\n\x03run\x18\x02 \x01(\x0c\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0c\n\x04step\x18\x04 \x01(\t\x12\x0c\n\x04node\x18\x05 \x01(\t\"u\n\x07Reading\x12\x14\n\x07\x64\x61taset\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08\x66\x65\x61tures\x18\x02 \x03(\t\x12\x0e\n\x06target\x18\x03 \x01(\t\x12\x18\n\x10validation_split\x18\x04 \x01(\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x42\n\n\x08_dataset\"S\n\x07Scaling\x12\r\n\x05means\x18\x01 \x03(\x01\x12\x0e\n\x06scales\x18\x02 \x03(\x01\x12\x13\n\x0btarget_mean\x18\x03 \x01(\x01\x12\x14\n\x0ctarget_scale\x18\x04 \x01(\x01\"%\n\x05Range\x12\r\n\x05lower\x18\x01 \x01(\x01\x12\r\n\x05upper\x18\x02 \x01(\x01\"7\n\x06Ranges\x12-\n\x06ranges\x18\x01 \x03(\x0b\x32\x1d.heliosdb.federation.v1.Range\"\x87\x01\n\x0eStatisticsWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x1d\n\x10noise_multiplier\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12.\n\x06ranges\x18\x03 \x01(\x0b\x32\x1e.heliosdb.federation.v1.RangesB\x13\n\x11_noise_multiplier\"\x83\x01\n\x0fPrivateTraining\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\x15\n\rclipping_norm\x18\x02 \x01(\x01\x12\x15\n\rsampling_rate\x18\x03 \x01(\x01\x12\r\n\x05steps\x18\x04 \x01(\r\x12\x19\n\x11\x65xpected_subjects\x18\x05 \x01(\x01\"\xcb\x01\n\tTrainWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x30\n\x07scaling\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Scaling\x12\x14\n\x0clocal_epochs\x18\x03 \x01(\r\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12\x15\n\rlearning_rate\x18\x05 \x01(\x01\x12\x38\n\x07privacy\x18\x06 \x01(\x0b\x32\'.heliosdb.federation.v1.PrivateTraining\"\x87\x01\n\x0c\x45valuateWork\x12\x11\n\talgorithm\x18\x01 \x01(\t\x12\x30\n\x07scaling\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Scaling\x12\x1d\n\x10noise_multiplier\x18\x03 \x01(\x01H\x00\x88\x01\x01\x42\x13\n\x11_noise_multiplier\"(\n\x06\x42udget\x12\x0f\n\x07\x65psilon\x18\x01 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x01\"`\n\x11VectorDescription\x12,\n\x05\x64type\x18\x01 \x01(\x0e\x32\x1d.heliosdb.federation.v1.Dtype\x12\r\n\x05shape\x18\x02 \x03(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\"\xa4\x03\n\nTaskHeader\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.heliosdb.federation.v1.TaskKey\x12\x30\n\x07reading\x18\x02 \x01(\x0b\x32\x1f.heliosdb.federation.v1.Reading\x12<\n\nstatistics\x18\x03 \x01(\x0b\x32&.heliosdb.federation.v1.StatisticsWorkH\x00\x12\x32\n\x05train\x18\x04 \x01(\x0b\x32!.heliosdb.federation.v1.TrainWorkH\x00\x12\x38\n\x08\x65valuate\x18\x05 \x01(\x0b\x32$.heliosdb.federation.v1.EvaluateWorkH\x00\x12=\n\nparameters\x18\x06 \x01(\x0b\x32).heliosdb.federation.v1.VectorDescription\x12.\n\x06\x62udget\x18\x07 \x01(\x0b\x32\x1e.heliosdb.federation.v1.Budget\x12\x13\n\x0bsealing_key\x18\x08 \x01(\x0c\x42\x06\n\x04work\"K\n\tMechanism\x12\x18\n\x10noise_multiplier\x18\x01 \x01(\x01\x12\x15\n\rsampling_rate\x18\x02 \x01(\x01\x12\r\n\x05steps\x18\x03 \x01(\r\"8\n\x08Spending\x12\x15\n\repsilon_basic\x18\x01 \x01(\x01\x12\x15\n\repsilon_tight\x18\x02 \x01(\x01\"\xbe\x02\n\x0cUpdateHeader\x12,\n\x03key\x18\x01 \x01(\x0b\x32\x1f.heliosdb.federation.v1.TaskKey\x12\x13\n\x0btask_sha256\x18\x02 \x01(\x0c\x12,\n\x05\x64type\x18\x03 \x01(\x0e\x32\x1d.heliosdb.federation.v1.Dtype\x12\r\n\x05shape\x18\x04 \x03(\x04\x12\x15\n\rephemeral_key\x18\x05 \x01(\x0c\x12\x15\n\rpayload_bytes\x18\x06 \x01(\x04\x12\x16\n\x0epayload_sha256\x18\x07 \x01(\x0c\x12\x34\n\tmechanism\x18\x08 \x01(\x0b\x32!.heliosdb.federation.v1.Mechanism\x12\x32\n\x08spending\x18\t \x01(\x0b\x32 .heliosdb.federation.v1.Spending*4\n\x05\x44type\x12\x15\n\x11\x44TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x44TYPE_FLOAT64_LE\x10\x01\x32\x92\x02\n\x04Node\x12O\n\x05Greet\x12 .heliosdb.federation.v1.Greeting\x1a$.heliosdb.federation.v1.Introduction\x12^\n\tHeartbeat\x12(.heliosdb.federation.v1.HeartbeatRequest\x1a\'.heliosdb.federation.v1.HeartbeatAnswer\x12Y\n\x07Perform\x12#.heliosdb.federation.v1.TaskMessage\x1a%.heliosdb.federation.v1.UpdateMessage(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'federation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DTYPE']._serialized_start=2711
-  _globals['_DTYPE']._serialized_end=2763
+  _globals['_DTYPE']._serialized_start=2726
+  _globals['_DTYPE']._serialized_end=2778
   _globals['_GREETING']._serialized_start=44
   _globals['_GREETING']._serialized_end=87
   _globals['_DATASETDESCRIPTION']._serialized_start=89
@@ -50,37 +50,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEMESSAGE']._serialized_start=491
   _globals['_UPDATEMESSAGE']._serialized_end=637
   _globals['_SIGNEDHEADER']._serialized_start=639
-  _globals['_SIGNEDHEADER']._serialized_end=688
-  _globals['_TASKKEY']._serialized_start=690
-  _globals['_TASKKEY']._serialized_end=774
-  _globals['_READING']._serialized_start=776
-  _globals['_READING']._serialized_end=879
-  _globals['_SCALING']._serialized_start=881
-  _globals['_SCALING']._serialized_end=964
-  _globals['_RANGE']._serialized_start=966
-  _globals['_RANGE']._serialized_end=1003
-  _globals['_RANGES']._serialized_start=1005
-  _globals['_RANGES']._serialized_end=1060
-  _globals['_STATISTICSWORK']._serialized_start=1063
-  _globals['_STATISTICSWORK']._serialized_end=1198
-  _globals['_PRIVATETRAINING']._serialized_start=1201
-  _globals['_PRIVATETRAINING']._serialized_end=1332
-  _globals['_TRAINWORK']._serialized_start=1335
-  _globals['_TRAINWORK']._serialized_end=1552
-  _globals['_EVALUATEWORK']._serialized_start=1555
-  _globals['_EVALUATEWORK']._serialized_end=1690
-  _globals['_BUDGET']._serialized_start=1692
-  _globals['_BUDGET']._serialized_end=1732
-  _globals['_VECTORDESCRIPTION']._serialized_start=1734
-  _globals['_VECTORDESCRIPTION']._serialized_end=1830
-  _globals['_TASKHEADER']._serialized_start=1833
-  _globals['_TASKHEADER']._serialized_end=2253
-  _globals['_MECHANISM']._serialized_start=2255
-  _globals['_MECHANISM']._serialized_end=2330
-  _globals['_SPENDING']._serialized_start=2332
-  _globals['_SPENDING']._serialized_end=2388
-  _globals['_UPDATEHEADER']._serialized_start=2391
-  _globals['_UPDATEHEADER']._serialized_end=2709
-  _globals['_NODE']._serialized_start=2766
-  _globals['_NODE']._serialized_end=3040
+  _globals['_SIGNEDHEADER']._serialized_end=703
+  _globals['_TASKKEY']._serialized_start=705
+  _globals['_TASKKEY']._serialized_end=789
+  _globals['_READING']._serialized_start=791
+  _globals['_READING']._serialized_end=908
+  _globals['_SCALING']._serialized_start=910
+  _globals['_SCALING']._serialized_end=993
+  _globals['_RANGE']._serialized_start=995
+  _globals['_RANGE']._serialized_end=1032
+  _globals['_RANGES']._serialized_start=1034
+  _globals['_RANGES']._serialized_end=1089
+  _globals['_STATISTICSWORK']._serialized_start=1092
+  _globals['_STATISTICSWORK']._serialized_end=1227
+  _globals['_PRIVATETRAINING']._serialized_start=1230
+  _globals['_PRIVATETRAINING']._serialized_end=1361
+  _globals['_TRAINWORK']._serialized_start=1364
+  _globals['_TRAINWORK']._serialized_end=1567
+  _globals['_EVALUATEWORK']._serialized_start=1570
+  _globals['_EVALUATEWORK']._serialized_end=1705
+  _globals['_BUDGET']._serialized_start=1707
+  _globals['_BUDGET']._serialized_end=1747
+  _globals['_VECTORDESCRIPTION']._serialized_start=1749
+  _globals['_VECTORDESCRIPTION']._serialized_end=1845
+  _globals['_TASKHEADER']._serialized_start=1848
+  _globals['_TASKHEADER']._serialized_end=2268
+  _globals['_MECHANISM']._serialized_start=2270
+  _globals['_MECHANISM']._serialized_end=2345
+  _globals['_SPENDING']._serialized_start=2347
+  _globals['_SPENDING']._serialized_end=2403
+  _globals['_UPDATEHEADER']._serialized_start=2406
+  _globals['_UPDATEHEADER']._serialized_end=2724
+  _globals['_NODE']._serialized_start=2781
+  _globals['_NODE']._serialized_end=3055
 # @@protoc_insertion_point(module_scope)

@@ -80,12 +80,14 @@ class UpdateMessage(_message.Message):
     def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
 
 class SignedHeader(_message.Message):
-    __slots__ = ("header", "signature")
+    __slots__ = ("header", "signature", "chunk")
     HEADER_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
     header: bytes
     signature: bytes
-    def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+    chunk: bytes
+    def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class TaskKey(_message.Message):
     __slots__ = ("workspace", "run", "round", "step", "node")
@@ -102,16 +104,18 @@ class TaskKey(_message.Message):
     def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
-    __slots__ = ("dataset", "features", "target", "validation_split")
+    __slots__ = ("dataset", "features", "target", "validation_split", "seed")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_SPLIT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
     validation_split: float
-    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ...) -> None: ...
+    seed: int
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
 
 class Scaling(_message.Message):
     __slots__ = ("means", "scales", "target_mean", "target_scale")
@@ -164,22 +168,20 @@ class PrivateTraining(_message.Message):
     def __init__(self, noise_multiplier: _Optional[float] = ..., clipping_norm: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ..., expected_subjects: _Optional[float] = ...) -> None: ...
 
 class TrainWork(_message.Message):
-    __slots__ = ("algorithm", "scaling", "local_epochs", "batch_size", "learning_rate", "seed", "privacy")
+    __slots__ = ("algorithm", "scaling", "local_epochs", "batch_size", "learning_rate", "privacy")
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
     LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
-    SEED_FIELD_NUMBER: _ClassVar[int]
     PRIVACY_FIELD_NUMBER: _ClassVar[int]
     algorithm: str
     scaling: Scaling
     local_epochs: int
     batch_size: int
     learning_rate: float
-    seed: int
     privacy: PrivateTraining
-    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., seed: _Optional[int] = ..., privacy: _Optional[_Union[PrivateTraining, _Mapping]] = ...) -> None: ...
+    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., privacy: _Optional[_Union[PrivateTraining, _Mapping]] = ...) -> None: ...
 
 class EvaluateWork(_message.Message):
     __slots__ = ("algorithm", "scaling", "noise_multiplier")

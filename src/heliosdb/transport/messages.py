@@ -157,17 +157,20 @@ def _reading_to_proto(reading: Reading) -> pb.Reading:
         features=reading.features,
         target=reading.target,
         validation_split=reading.validation_split,
+        seed=reading.seed,
     )
 
 
 def _reading_from_proto(reading: pb.Reading) -> Reading:
     require(0 < len(reading.features) <= limits.MAX_COLUMNS, "the number of features is out of range")
     require(0.0 <= reading.validation_split < 1.0, "validation_split is not in [0, 1)")
+    require(reading.seed < 2**63, "the seed is out of range")
     return Reading(
         dataset=read_name(reading.dataset) if reading.HasField("dataset") else None,
         features=tuple(read_name(feature) for feature in reading.features),
         target=read_name(reading.target),
         validation_split=reading.validation_split,
+        seed=reading.seed,
     )
 
 
@@ -194,7 +197,6 @@ def _train_to_proto(work: TrainWork) -> pb.TrainWork:
         local_epochs=work.local_epochs,
         batch_size=work.batch_size,
         learning_rate=work.learning_rate,
-        seed=work.seed,
         privacy=privacy,
     )
 
@@ -259,7 +261,6 @@ def _train_from_proto(work: pb.TrainWork) -> TrainWork:
         local_epochs=read_count(work.local_epochs),
         batch_size=read_count(work.batch_size),
         learning_rate=read_positive(work.learning_rate),
-        seed=work.seed,
         privacy=privacy,
     )
 

@@ -31,7 +31,7 @@ from heliosdb.transport.messages import (
     with_parameters,
 )
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
-from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut
+from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import verify_task
 
@@ -143,8 +143,10 @@ class _Handlers:
             yield _bytes(pb.UpdateMessage(refusal=result))
             return
         received, update = result
-        yield _bytes(pb.UpdateMessage(head=pb.SignedHeader(header=update.header, signature=update.signature)))
-        for chunk in cut(update.payload):
+        first, rest = cut_first(update.payload)
+        head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
+        yield _bytes(pb.UpdateMessage(head=head))
+        for chunk in cut(rest):
             yield _bytes(pb.UpdateMessage(chunk=chunk))
         self._performer.sent(received)
 
@@ -159,6 +161,7 @@ async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) 
             case "head" if header is None:
                 header = _verified_header(message.head, pinned)
                 gatherer = Gatherer(8 * header.length)
+                _add(gatherer, message.head.chunk)
             case "chunk" if header is not None:
                 _add(gatherer, message.chunk)
             case _:

@@ -19,6 +19,11 @@ def cut(payload: bytes | memoryview) -> Iterator[bytes]:
         yield bytes(view[start : start + CHUNK_BYTES])
 
 
+def cut_first(payload: bytes) -> tuple[bytes, memoryview]:
+    """The first chunk of `payload`, which travels with its header, and the rest."""
+    return payload[:CHUNK_BYTES], memoryview(payload)[CHUNK_BYTES:]
+
+
 class Gatherer:
     """Collects announced bytes; memory grows with what arrives, never with what was announced."""
 

@@ -103,6 +103,7 @@ class UpdateCollector:
         if self._expected_size is not None and header.length != self._expected_size:
             raise rejected(f"its vector has {header.length} values instead of {self._expected_size}")
         self._head, self._header, self._gatherer = head, header, Gatherer(header.payload_bytes)
+        self._take_chunk(self._gatherer, head.chunk)
 
     @staticmethod
     def _take_chunk(gatherer: Gatherer, chunk: bytes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.integration.coordinator.support import World, make_world
 from tests.support.cluster import Cluster
 

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg.rows import dict_row
+
 from tests.support.cluster import Cluster
 from tests.support.federation import Federation, NodeProcess, until
 

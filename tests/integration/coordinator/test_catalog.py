@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 import pytest
-from tests.integration.coordinator.support import World, create_model, create_workspace
 
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import runs as rows
@@ -18,6 +17,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome, Run, RunStatus
 from heliosdb.domain.task import Step
+from tests.integration.coordinator.support import World, create_model, create_workspace
 
 NODES = tuple(NodeName(name) for name in ("a", "b"))
 ONE = RoundNumber(1)

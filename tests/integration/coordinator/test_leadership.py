@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
-from tests.support.cluster import Cluster, create_cluster, remove_cluster
-from tests.support.ports import free_port
 
 from heliosdb.catalog.lease import fenced, take_lease
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
+from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.ports import free_port
 
 
 async def start_run(world: World, **options: object) -> None:

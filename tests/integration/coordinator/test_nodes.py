@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tests.integration.coordinator.support import WORKSPACE, World, create_workspace
 from tests.support.ports import free_port
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.coordinator.support import World, create_model, create_workspace
 
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.privacy.accountant import Accountant
+from tests.integration.coordinator.support import World, create_model, create_workspace
 
 pytestmark = pytest.mark.xdist_group("coordinator_privacy")
 

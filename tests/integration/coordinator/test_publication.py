@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from tests.integration.coordinator.support import FEATURES, World, create_model, create_workspace
 
 from heliosdb.catalog import publication
 from heliosdb.catalog import runs as rows
@@ -15,6 +14,7 @@ from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
 from heliosdb.domain.ids import RoundNumber, RunId
 from heliosdb.domain.run import Run
+from tests.integration.coordinator.support import FEATURES, World, create_model, create_workspace
 
 
 @pytest.fixture

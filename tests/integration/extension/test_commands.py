@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 from psycopg import errors
+
 from tests.support.cluster import Cluster
 
 WORKSPACE = (
@@ -118,6 +119,12 @@ def test_start_says_what_is_missing(session: psycopg.Connection) -> None:
     execute(session, WORKSPACE, "CREATE FEDERATED MODEL half WITH (target = 'outcome')")
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="incomplete: algorithm, features not set"):
         execute(session, "START FEDERATED TRAINING half")
+
+
+def test_feature_ranges_without_a_budget_are_refused_at_start(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE w", MODEL.replace("clinics", "w"))
+    with pytest.raises(errors.InvalidParameterValue, match="no effect without a privacy_budget"):
+        execute(session, """START FEDERATED TRAINING risk WITH (feature_ranges = '{"age": [0, 120]}')""")
 
 
 def test_a_rolled_back_start_starts_nothing(session: psycopg.Connection) -> None:

@@ -8,6 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Greeting
+from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.transport.client import NodeClient
+from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     WORKSPACE,
@@ -20,13 +27,6 @@ from tests.support.federation import (
     statistics_task,
     train_task,
 )
-
-from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Greeting
-from heliosdb.domain.ids import NodeName, WorkspaceName
-from heliosdb.domain.privacy import Budget, Mechanism
-from heliosdb.transport.client import NodeClient
-from heliosdb.transport.messages import NodeRefusedError
 
 TIMEOUT = 60.0
 BUDGET = Budget(1.0, 1e-5)

@@ -9,6 +9,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.privacy import Budget
+from heliosdb.node.config import load_config
+from heliosdb.node.service import serve_many
+from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     Federation,
@@ -21,12 +27,6 @@ from tests.support.federation import (
     until,
 )
 from tests.support.ports import free_port
-
-from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.privacy import Budget
-from heliosdb.node.config import load_config
-from heliosdb.node.service import serve_many
-from heliosdb.transport.messages import NodeRefusedError
 
 TIMEOUT = 60.0
 BUDGET = Budget(1.0, 1e-5)

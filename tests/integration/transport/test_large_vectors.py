@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 
 import numpy as np
-from tests.support.federation import train_task
 
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.vector import vector_to_bytes
@@ -17,6 +16,7 @@ from heliosdb.transport.sealing import SealingKey, seal_to
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
 from heliosdb.transport.verification import pack_payload, sign_update
+from tests.support.federation import train_task
 
 AUTHORITY = Authority.create("authority")
 NODE, COORDINATOR = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "coordinator"))

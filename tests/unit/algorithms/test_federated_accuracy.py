@@ -53,11 +53,10 @@ def federate(
         total(updates([statistics(t, work) for t in tables])), work, columns, len(tables)
     ).scaling
     parameters = model.initial_parameters(width)
-    task = TrainWork(name, scaling, epochs, 32, learning_rate, 1)
+    task = TrainWork(name, scaling, epochs, 32, learning_rate)
     for round in range(1, rounds + 1):
         answers = [
-            model.train(t, parameters, task, derive_rng(1, RUN, round, f"node_{i}"))
-            for i, t in enumerate(tables)
+            model.train(t, parameters, task, derive_rng(1, round, f"node_{i}")) for i, t in enumerate(tables)
         ]
         parameters = FedAvg().combine(parameters, updates(answers))
     return scaling, parameters

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from uuid import UUID
 
 import numpy as np
 import pytest
@@ -48,9 +47,9 @@ def train(
     secret_seed: int | None = 1,
 ) -> Contribution:
     privacy = PrivateTraining(noise, clipping, rate, steps, expected)
-    work = TrainWork(model.name, UNIT, 1, 32, learning_rate, 1, privacy)
+    work = TrainWork(model.name, UNIT, 1, 32, learning_rate, privacy)
     secret = None if secret_seed is None else Secret(random.Random(secret_seed).randbytes)
-    return model.train(data, np.zeros(3), work, derive_rng(1, UUID(int=1), 1, "a"), secret)
+    return model.train(data, np.zeros(3), work, derive_rng(1, 1, "a"), secret)
 
 
 def gradient_sum(data: Table, clipping: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from heliosdb.coordinator.planning import Findings, PrivacyPlan
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.run import Policy, Run, TrainingOptions, derive_seed
+from heliosdb.domain.run import Policy, Run, TrainingOptions
 from heliosdb.domain.task import Scaling, Step, TaskKey, TrainWork
 
 OPTIONS = TrainingOptions(
@@ -83,17 +83,14 @@ def test_findings_survive_the_catalog_to_the_bit() -> None:
     assert Findings.from_json(None, None) == Findings()
 
 
-def test_seeds_differ_by_round_and_node_and_not_by_run_where_a_seed_is_given() -> None:
-    works = [
-        planning.build_task(RUN, Findings(SCALING), key(Step.TRAIN, number, node), np.zeros(3), None).work
-        for number in (1, 2)
-        for node in ("a", "b")
-    ]
+def test_a_given_seed_is_in_every_task_whatever_the_run() -> None:
+    seeds = {
+        planning.build_task(run, Findings(SCALING), key(step, 1, "a"), np.zeros(3), None).reading.seed
+        for run in (RUN, replace(RUN, id=RunId(UUID(int=2))))
+        for step in Step
+    }
 
-    seeds = [work.seed for work in works if isinstance(work, TrainWork)]
-    assert len(set(seeds)) == 4
-    assert seeds[0] == derive_seed(7, RoundNumber(1), NODE)
-    assert replace(RUN, id=RunId(UUID(int=2))).seed == RUN.seed
+    assert seeds == {7}
 
 
 def test_a_run_without_a_seed_has_one_of_its_own() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from tests.unit.coordinator.test_planning import OPTIONS
-
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.coordinator.directory import Member
 from heliosdb.coordinator.selection import Selection, select_nodes
@@ -14,6 +12,7 @@ from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.transport.client import NodeClient
+from tests.unit.coordinator.test_planning import OPTIONS
 
 WHOLE = ("age", "pressure", "outcome")
 

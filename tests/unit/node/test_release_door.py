@@ -29,7 +29,7 @@ from heliosdb.node.door import Ledger, asked_mechanism, check_guard, check_polic
 from heliosdb.privacy.accountant import spending
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
-READING = Reading(None, ("x",), "y", 0.2)
+READING = Reading(None, ("x",), "y", 0.2, 1)
 SCALING = Scaling((0.0,), (1.0,))
 BUDGET = Budget(1.0, 1e-5)
 VECTOR = np.array([1.0, 2.0])
@@ -40,7 +40,7 @@ def statistics(noise: float | None, budget: Budget | None = BUDGET) -> Task:
 
 
 def training(privacy: PrivateTraining | None, budget: Budget | None = BUDGET) -> Task:
-    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, 1, privacy)
+    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy)
     return Task(replace(KEY, step=Step.TRAIN), READING, work, VECTOR, budget)
 
 

@@ -29,7 +29,7 @@ AUTHORITY = Authority.create("authority")
 NODE, OTHER = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "other"))
 SEALING = SealingKey.generate()
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), Step.STATISTICS, NodeName("n"))
-TASK = Task(KEY, Reading(None, ("x",), "y", 0.0), StatisticsWork("a", None), np.empty(0), None)
+TASK = Task(KEY, Reading(None, ("x",), "y", 0.0, 0), StatisticsWork("a", None), np.empty(0), None)
 SHA256 = b"s" * 32
 VECTOR = np.array([1.0, -2.0, 3.5])
 

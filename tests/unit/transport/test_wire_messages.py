@@ -66,7 +66,6 @@ trainings = st.builds(
     counts,
     counts,
     positive,
-    st.integers(-(2**63), 2**63 - 1),
     st.none() | privacies,
 )
 evaluations = st.builds(EvaluateWork, names, scalings, st.none() | positive)
@@ -93,6 +92,7 @@ def tasks(draw: st.DrawFn) -> Task:
             tuple(draw(st.lists(names, min_size=n, max_size=n))),
             draw(names),
             draw(st.floats(0, 0.99)),
+            draw(st.integers(0, 2**63 - 1)),
         ),
         work=work,
         parameters=np.array(draw(st.lists(numbers, max_size=8)), dtype=np.float64),
@@ -118,10 +118,10 @@ def test_a_task_survives_the_wire_bit_for_bit(task: Task) -> None:
 
 
 def a_task() -> Task:
-    work = TrainWork("logistic_regression", Scaling((1.0,), (2.0,)), 1, 32, 0.1, 5)
+    work = TrainWork("logistic_regression", Scaling((1.0,), (2.0,)), 1, 32, 0.1)
     return Task(
         TaskKey(WorkspaceName("w"), RunId(UUID(int=7)), RoundNumber(1), Step.TRAIN, NodeName("n")),
-        Reading(None, ("x",), "y", 0.2),
+        Reading(None, ("x",), "y", 0.2, 5),
         work,
         np.array([1.0, 2.0]),
         None,
@@ -202,7 +202,7 @@ def test_bytes_that_are_no_message_are_refused() -> None:
 def test_a_header_beyond_its_limit_is_refused_on_both_sides() -> None:
     wide = replace(a_task().reading, features=("x" * 255,) * 1200)
     scaling = Scaling((0.0,) * 1200, (1.0,) * 1200)
-    task = replace(a_task(), reading=wide, work=TrainWork("logistic_regression", scaling, 1, 32, 0.1, 5))
+    task = replace(a_task(), reading=wide, work=TrainWork("logistic_regression", scaling, 1, 32, 0.1))
     with pytest.raises(FederatedError) as raised:
         encode_task(task, SEALING_KEY)
     assert raised.value.code is ErrorCode.PROGRAM_LIMIT
