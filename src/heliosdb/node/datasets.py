@@ -32,7 +32,8 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed. subject_seed: secret, of the node.
+    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed. subject_seed:
+    secret, of the node.
     """
 
     run: str
