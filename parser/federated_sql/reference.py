@@ -1,0 +1,56 @@
+"""The parts of the language's reference that the grammar and the option table know.
+
+`python -m federated_sql.reference docs/reference.md` brings the marked parts of that file up to date.
+What always holds: only what stands between `<!-- generated: name -->` and `<!-- end -->` is replaced.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from federated_sql.grammar import RULES, Rule
+from federated_sql.option_table import OPTIONS, OptionKind
+from federated_sql.option_values import OptionSpec, allowed_text, describe_allowed
+
+_PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def fill(page: str) -> str:
+    """Return `page` with every marked part as it must be today; KeyError for a part nobody generates."""
+    parts = {"statements": _statements(built=True), "unbuilt": _statements(built=False)}
+    parts |= {kind.value: _options(kind) for kind in OptionKind}
+    return _PART.sub(lambda found: f"<!-- generated: {found[1]} -->\n{parts[found[1]]}<!-- end -->", page)
+
+
+def _statements(*, built: bool) -> str:
+    rules: list[Rule] = list(dict.fromkeys(RULES.values()))
+    shapes = [rule.shape for rule in rules if (rule.parse is not None) is built]
+    return "```\n" + "".join(f"{shape}\n" for shape in shapes) + "```\n"
+
+
+def _options(kind: OptionKind) -> str:
+    if kind is OptionKind.TRAINING:
+        return ", ".join(f"`{name}`" for name in OPTIONS[kind]) + "\n"
+    rows = "".join(f"| {' | '.join(_row(spec))} |\n" for spec in OPTIONS[kind].values())
+    return "| option | value | default | meaning | has its effect |\n|---|---|---|---|---|\n" + rows
+
+
+def _row(spec: OptionSpec) -> Iterator[str]:
+    yield f"`{spec.name}`"
+    yield describe_allowed(spec)
+    yield spec.derived or ("none" if spec.default is None else f"`{allowed_text(spec.default)}`")
+    yield spec.meaning
+    if not spec.built:
+        yield "not yet"
+    elif spec.built_values is None:
+        yield f"yes; {spec.custom} not yet" if spec.custom else "yes"
+    else:
+        yield "only " + ", ".join(f"`{allowed_text(value)}`" for value in spec.built_values)
+
+
+if __name__ == "__main__":
+    _file = Path(sys.argv[1])
+    _file.write_text(fill(_file.read_text(encoding="utf-8")), encoding="utf-8")
