@@ -13,6 +13,7 @@ from federated_sql.errors import FederatedError, syntax_error
 from federated_sql.lexer import Kind, Token, checked_name, string_value
 
 _SHOWN = 60
+_CLAUSES = ("with", "in", "set", "where", "cascade", "from")
 
 
 class Cursor:
@@ -54,11 +55,19 @@ class Cursor:
         """Consume these words, one after the other."""
         for word in words:
             if not self.accept_words(word):
-                raise self.error(self._nearest((word,)))
+                raise self.error(self._nearest((word,)) or self._misplaced())
+
+    def _misplaced(self) -> str | None:
+        return self._nearest(_CLAUSES) if self.current and self.current.word in _CLAUSES else None
 
     def _nearest(self, words: Sequence[str]) -> str | None:
+        """Name the word that the token at hand nearly is; one that it is stands in the wrong place."""
         token = self.current
-        near = difflib.get_close_matches(token.word, words, 1, 0.7) if token and token.word else []
+        if token is None or not token.word:
+            return None
+        if token.word in words:
+            return f"Clauses come in this order: {self.shape}" if self.shape else None
+        near = difflib.get_close_matches(token.word, words, 1, 0.7)
         return f"Did you mean {near[0].upper()}?" if near else None
 
     def at_symbol(self, symbol: str) -> bool:
@@ -120,4 +129,4 @@ class Cursor:
     def expect_end(self) -> None:
         """Raise unless everything is consumed."""
         if self.current is not None:
-            raise self.error(self._nearest(("with", "in", "set", "where", "cascade", "from")))
+            raise self.error(self._nearest(_CLAUSES))

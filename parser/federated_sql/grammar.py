@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError, not_supported
+from federated_sql.instead import FOREIGN_VERBS, instead_of
 from federated_sql.lexer import Kind, Token, scan
 from federated_sql.predicate import parse_predicate
 from federated_sql.statements import (
@@ -113,6 +114,10 @@ def leading_tag(tokens: Sequence[Token]) -> str | None:
     for lead in ((words[0], "federated"), ("create", "or", "replace", "federated")) if words else ():
         if words[: len(lead)] == lead and words[0] in _CERTAIN_VERBS and len(tokens) > len(lead):
             return " ".join(lead).upper()
+    if (
+        words[:2] == ("show", "federated") and len(words) > 2
+    ):  # `SHOW federated` and `SHOW federated.x` are not
+        return "SHOW FEDERATED"
     return None
 
 
@@ -122,6 +127,7 @@ def _may_be_name(token: Token) -> bool:
 
 def _unknown_statement(cursor: Cursor) -> FederatedError:
     words = leading_words(cursor.tokens)
+    instead = instead_of(words)
     best, best_length = None, 0
     for key in RULES:
         length = sum(1 for ours, theirs in zip(key, words, strict=False) if ours == theirs)
@@ -129,6 +135,8 @@ def _unknown_statement(cursor: Cursor) -> FederatedError:
             best, best_length = key, length
     cursor.index = _common_prefix(best, words) if best else 0
     verbs = sorted({key[0] for key in RULES})
+    if instead is not None:
+        return cursor.error(instead)
     if best is None:
         near = difflib.get_close_matches(words[0], verbs, 1, 0.7) if words else []
         return cursor.error(f"Did you mean {near[0].upper()}?" if near else None)
@@ -136,6 +144,10 @@ def _unknown_statement(cursor: Cursor) -> FederatedError:
         return cursor.error(f"The statement is: {RULES[best].shape}")
     candidates = [key for key in RULES if key[: cursor.index] == words[: cursor.index]]
     following = sorted({key[cursor.index].upper() for key in candidates if len(key) > cursor.index})
+    typed = words[cursor.index].upper() if cursor.index < len(words) else ""
+    near = difflib.get_close_matches(typed, following, 1, 0.7)
+    if near:
+        return cursor.error(f"Did you mean {near[0]}?")
     return cursor.error(f"Expected {' or '.join(following)}." if following else None)
 
 
@@ -311,8 +323,8 @@ _RULES = (
     ),
     Rule(
         "CREATE FEDERATED DATASET",
-        "CREATE FEDERATED DATASET name FOR TABLE table [(column, …)] [WHERE (predicate)] IN WORKSPACE name "
-        "[WITH (option = value, …)]",
+        "CREATE FEDERATED DATASET [IF NOT EXISTS] name FOR TABLE table [(column, …)] [WHERE (predicate)] "
+        "IN WORKSPACE name [WITH (option = value, …)]",
         _create_dataset,
     ),
     Rule("DROP FEDERATED DATASET", "DROP FEDERATED DATASET [IF EXISTS] name", _drop_dataset),
@@ -363,4 +375,4 @@ _LONGEST_KEY = max(map(len, RULES))
 
 # In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table;
 # behind any other verb of ours the word FEDERATED is a syntax error.
-_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"}
+_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"} | FOREIGN_VERBS

@@ -200,7 +200,7 @@ _NODE = (
     OptionSpec("ca_bundle", _TEXT, None, "path on the node or PEM text", built=False),
     OptionSpec("data_residency", _TEXT, None, "where the node's data lie"),
     OptionSpec("dataset_size", _INT, None, "rows, as declared", minimum=0, maximum=10**15),
-    OptionSpec("dataset", _TEXT, None, "name of the shared dataset"),
+    OptionSpec("dataset", _TEXT, None, "name of the shared dataset", identifier=True),
     OptionSpec(
         "max_memory_gb", _NUM, None, "memory of a training process", above=0, maximum=1e5, built=False
     ),
@@ -214,7 +214,9 @@ _NODE = (
 )
 
 _DATASET = (
-    OptionSpec("subject", _TEXT, None, "column that names the data subject; none: every row is one"),
+    OptionSpec(
+        "subject", _TEXT, None, "column that names the data subject; none: every row is one", identifier=True
+    ),
     OptionSpec(
         "erasure",
         _CHOICE,
@@ -249,15 +251,21 @@ _DEFINITION = (
         built_values=("logistic_regression", "linear_regression"),
     ),
     OptionSpec(
-        "features", OptionType.TEXT_ARRAY, None, "columns of the dataset that the model reads", maximum=1_600
+        "features",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns of the dataset that the model reads",
+        maximum=1_600,
+        identifier=True,
     ),
-    OptionSpec("target", _TEXT, None, "column that the model predicts"),
+    OptionSpec("target", _TEXT, None, "column that the model predicts", identifier=True),
     OptionSpec(
         "dataset",
         _TEXT,
         None,
         "name of the shared dataset",
         derived="the node's only one that has all columns",
+        identifier=True,
     ),
     OptionSpec(
         "layers",
@@ -371,7 +379,7 @@ _TRAINING = (
         maximum=100_000,
     ),
     OptionSpec("target_accuracy", _NUM, None, "accuracy at which a run ends", above=0, maximum=1),
-    OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, below=1),
+    OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     _COMPRESSION,
     _QUANTIZATION,
@@ -431,6 +439,7 @@ _TRAINING = (
         """lower and upper bound of columns, as '{"age": [0, 120]}': in round 0 values outside count """
         "as the bound, and the private statistics are bounded sums; needs a privacy_budget",
         maximum=1_601,
+        identifier=True,
     ),
 )
 

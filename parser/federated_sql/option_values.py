@@ -17,6 +17,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import Option, OptionValue
 
 OptionJson: TypeAlias = bool | int | float | str | list["OptionJson"] | dict[str, "OptionJson"] | None
@@ -47,7 +48,7 @@ class OptionSpec:
     default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive,
     above and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None:
     every allowed value has its effect; else only these do. custom: what a value that is none of the choices
-    may name.
+    may name. identifier: its text names a column or a dataset, which has at most 63 bytes.
     """
 
     name: str
@@ -63,6 +64,7 @@ class OptionSpec:
     built: bool = True
     built_values: tuple[OptionJson, ...] | None = None
     custom: str | None = None
+    identifier: bool = False
 
     @property
     def in_effect_by_default(self) -> bool:
@@ -83,6 +85,8 @@ def describe_allowed(spec: OptionSpec) -> str:
     if spec.choices:
         head = "" if spec.type is OptionType.INTEGER else spec.type.value.removesuffix("one of")
         listed = ", ".join(map(allowed_text, spec.choices))
+        if len(spec.choices) == 1 and not spec.custom:
+            return listed
         return f"{head or 'one of'} {listed}".strip() + (f", or {spec.custom}" if spec.custom else "")
     words = [spec.type.value]
     if spec.type is OptionType.TEXT_ARRAY or spec.type is OptionType.RANGES:
@@ -100,9 +104,11 @@ def canonical(spec: OptionSpec, option: Option) -> OptionJson:
     """Return the option's canonical value; raise 22023 naming the option, the value and what is allowed."""
     try:
         value = _CONVERTERS[spec.type](spec, option.value)
+        if spec.identifier:
+            _check_identifiers(spec, value)
     except FederatedError as error:
         raise FederatedError(
-            error.code, error.message, hint=error.hint, position=option.position or None
+            error.code, error.message, detail=error.detail, hint=error.hint, position=option.position or None
         ) from None
     except (ValueError, RecursionError):
         shown = _show(option.value)
@@ -110,9 +116,27 @@ def canonical(spec: OptionSpec, option: Option) -> OptionJson:
             ErrorCode.INVALID_VALUE,
             f'invalid value for option "{spec.name}": {shown}',
             detail=f"Allowed: {describe_allowed(spec)}.",
+            hint=_array_hint(spec, option.value),
             position=option.position or None,
         ) from None
     return value
+
+
+def _check_identifiers(spec: OptionSpec, value: OptionJson) -> None:
+    """Raise 42602 for a name that no column can have."""
+    for name in [value] if isinstance(value, str) else value if isinstance(value, list | dict) else ():
+        size = len(str(name).encode())
+        if size > MAX_NAME_BYTES:
+            raise FederatedError(
+                ErrorCode.INVALID_NAME,
+                f'option "{spec.name}" holds a name that is too long',
+                detail=f"{_show(str(name))} has {size} bytes; at most {MAX_NAME_BYTES} are allowed.",
+            )
+
+
+def _array_hint(spec: OptionSpec, value: OptionValue) -> str | None:
+    single = spec.type is OptionType.TEXT_ARRAY and isinstance(value, str) and value.strip()
+    return f"An array is written in brackets: [{_show(value)}]." if single and "[" not in str(value) else None
 
 
 def _show(value: OptionValue) -> str:

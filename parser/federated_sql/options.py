@@ -50,6 +50,16 @@ def validate(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJso
     return values
 
 
+_SYNONYMS = {
+    "differential_privacy": "privacy_budget",
+    "epsilon": "privacy_budget",
+    "epochs": "local_epochs",
+    "label": "target",
+    "strategy": "aggregation",
+}
+"""Names that people try, and the options that they mean."""
+
+
 def _refused(option: Option, message: str, hint: str | None = None) -> FederatedError:
     return FederatedError(ErrorCode.INVALID_VALUE, message, hint=hint, position=option.position or None)
 
@@ -61,7 +71,10 @@ def _unknown(kind: OptionKind, option: Option) -> FederatedError:
             f'option "{option.name}" belongs to the model and cannot be changed for one run',
             "Use ALTER FEDERATED MODEL … SET.",
         )
-    near = difflib.get_close_matches(option.name, OPTIONS[kind], 1, 0.6)
+    meant = _SYNONYMS.get(option.name)
+    near = (
+        [meant] if meant in OPTIONS[kind] else difflib.get_close_matches(option.name, OPTIONS[kind], 1, 0.7)
+    )
     elsewhere = [other.value for other, table in OPTIONS.items() if option.name in table]
     hint = f'Did you mean "{near[0]}"?' if near else None
     if elsewhere:
@@ -106,7 +119,9 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
     for small, large in _AT_MOST:
         low, high = merged.get(small), merged.get(large)
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
-            raise _conflict(f"{small} ({low}) may not be greater than {large} ({high})")
+            unset = large if large not in options else small if small not in options else None
+            hint = f"{unset} is {merged[unset]} unless set." if unset else None
+            raise _conflict(f"{small} ({low}) may not be greater than {large} ({high})", hint)
     if options.get("privacy_budget") is None:
         for name in _NEEDS_BUDGET:
             if name in options:

@@ -130,6 +130,8 @@ def test_a_value_gets_its_canonical_form(kind: OptionKind, name: str, typed: Any
         (OptionKind.MODEL, "feature_ranges", "{}", "a JSON object of ranges"),
         (OptionKind.MODEL, "feature_ranges", "[" * 100_000, "a JSON object of ranges"),
         (OptionKind.MODEL, "layers", "[64, -1]", "an array of integers"),
+        (OptionKind.MODEL, "validation_split", 0.51, "a number at least 0 and at most 0.5"),
+        (OptionKind.WORKSPACE, "encryption", "DES", "Allowed: 'AES-256-GCM'."),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(
@@ -180,6 +182,10 @@ def test_what_is_known_but_not_built_says_so_and_is_not_accepted(
         (OptionKind.WORKSPACE, "learning_rate", '"learning_rate" is an option of a model.'),
         (OptionKind.NODE, "min_rows", '"min_rows" is an option of a dataset.'),
         (OptionKind.NODE, "qqqqqq", None),
+        (OptionKind.WORKSPACE, "epsilon", 'Did you mean "privacy_budget"?'),
+        (OptionKind.WORKSPACE, "differential_privacy", 'Did you mean "privacy_budget"?'),
+        (OptionKind.DATASET, "epsilon", 'Did you mean "max_epsilon"?'),
+        (OptionKind.WORKSPACE, "homomorphic_encryption", None),
     ],
 )
 def test_an_unknown_option_is_an_error_with_the_nearest_known_one(
@@ -194,6 +200,46 @@ def test_a_models_definition_cannot_be_changed_for_one_run() -> None:
     error = refused(OptionKind.TRAINING, "features", ("a",))
     assert error.sqlstate == "22023"
     assert error.hint == "Use ALTER FEDERATED MODEL … SET."
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "typed"),
+    [
+        (OptionKind.MODEL, "features", ("a", "ü" * 32)),
+        (OptionKind.MODEL, "target", "a" * 64),
+        (OptionKind.MODEL, "feature_ranges", '{"%s": [0, 1]}' % ("a" * 64)),
+        (OptionKind.DATASET, "subject", "a" * 64),
+    ],
+)
+def test_a_column_name_that_postgresql_would_cut_is_refused(kind: OptionKind, name: str, typed: Any) -> None:
+    error = refused(kind, name, typed)
+    assert error.sqlstate == "42602"
+    assert f'"{name}"' in error.message
+    assert error.detail is not None
+    assert "64 bytes; at most 63" in error.detail
+
+
+def test_a_column_name_may_have_63_bytes() -> None:
+    assert validate(OptionKind.MODEL, [Option("target", "a" * 63)]) == {"target": "a" * 63}
+
+
+def test_one_feature_without_brackets_is_shown_with_them() -> None:
+    assert refused(OptionKind.MODEL, "features", "age").hint == "An array is written in brackets: ['age']."
+    assert refused(OptionKind.MODEL, "features", '["age"').hint is None
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"min_nodes": 1000}, "max_nodes is 100 unless set."),
+        ({"max_nodes": 1}, "min_nodes is 2 unless set."),
+        ({"min_nodes": 3, "max_nodes": 2}, None),
+    ],
+)
+def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hint: str | None) -> None:
+    with pytest.raises(FederatedError) as caught:
+        check_workspace(options)
+    assert caught.value.hint == hint
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from federated_sql import Rewrite, may_concern, rewrite
+from federated_sql import FederatedError, Rewrite, may_concern, rewrite
 from federated_sql.lexer import scan
+from federated_sql.postgres import parse_tree
 from federated_sql.rewrite import split
 
 
@@ -158,10 +159,22 @@ def test_a_rule_with_several_actions_is_one_statement() -> None:
         ("DELETE FROM federated training m WHERE true", "DELETE FROM FEDERATED TRAINING"),
         ('DELETE FROM federated training "Where" WHERE true', "DELETE FROM FEDERATED TRAINING"),
         ("GRANT federated consent FOR SUBJECT 'a' IN WORKSPACE w", "GRANT FEDERATED CONSENT"),
+        ("SHOW FEDERATED NODES", "SHOW FEDERATED"),
+        ("PAUSE FEDERATED TRAINING m", "PAUSE FEDERATED"),
+        ("DESCRIBE FEDERATED MODEL m", "DESCRIBE FEDERATED"),
+        ("EVALUATE FEDERATED MODEL m", "EVALUATE FEDERATED"),
     ],
 )
 def test_what_postgresql_cannot_mean_is_ours_even_if_misspelt(text: str, tag: str) -> None:
     assert changed(text).tags == (tag,)
+    with pytest.raises(FederatedError, match="syntax error"):
+        parse_tree(text, 20)
+
+
+@pytest.mark.parametrize("text", ["SHOW federated", "SHOW federated.x", "SHOW federated . models"])
+def test_a_setting_that_postgresql_can_show_is_left_to_it(text: str) -> None:
+    assert parse_tree(text, 5)
+    assert rewrite(text) is None
 
 
 def test_statements_are_split_where_psql_splits_them() -> None:
