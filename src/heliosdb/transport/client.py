@@ -1,13 +1,14 @@
 """The coordinator's end of the wire: one client per node, its channel kept open.
 
 What always holds: a call returns what the pinned node answered, verified and opened, or raises
-FederatedError; the text of an error names the node's endpoint and the kind of failure, never the inside of a
+FederatedError, as `UnsentError` where nothing of the call can have reached the node; the text of an error names the node's endpoint and the kind of failure, never the inside of a
 library. Cheap enough for a hundred clients in one event loop; how many calls run at once is bounded by who
 calls.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,10 @@ class Traffic:
         return message
 
 
+class UnsentError(FederatedError):
+    """No connection was made: not a byte of the call has left."""
+
+
 class NodeClient:
     """Talks to one node.
 
@@ -80,6 +85,7 @@ class NodeClient:
         self._greet = self._channel.unary_unary(GREET, None, None)
         self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
         self._perform = self._channel.stream_stream(PERFORM, None, None)
+        self._mistaken: FederatedError | None = None
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
         """Introduce the coordinator to the node, and learn what it shares."""
@@ -88,6 +94,7 @@ class NodeClient:
             raw = await self._greet(traffic.send(_bytes(greeting_to_proto(greeting))), timeout=timeout)
         except aio.AioRpcError as error:
             raise self._failure(error) from error
+        self._mistaken = None
         answer = parse(pb.Introduction, traffic.receive(raw))
         if answer.HasField("refusal"):
             raise refusal_from_proto(answer.refusal, greeting.node)
@@ -99,6 +106,7 @@ class NodeClient:
         try:
             request = traffic.send(_bytes(pb.HeartbeatRequest()))
             parse(pb.HeartbeatAnswer, traffic.receive(await self._heartbeat(request, timeout=timeout)))
+            self._mistaken = None
         except aio.AioRpcError as error:
             raise self._failure(error) from error
 
@@ -127,8 +135,17 @@ class NodeClient:
                 collector.take(traffic.receive(raw))
         except aio.AioRpcError as error:
             raise self._failure(error) from error
+        except asyncio.CancelledError:
+            # gRPC's word also for a channel that was closed under the call; then nobody cancelled us.
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            raise FederatedError(
+                ErrorCode.UNREACHABLE, f"the call to {self.endpoint} was cancelled"
+            ) from None
         finally:
             call.cancel()
+        self._mistaken = None
         counted = (traffic.sent, traffic.received)
         return open_update(task, sha256, collector.finish(), self._pinned, sealing, traffic=counted)
 
@@ -143,13 +160,25 @@ class NodeClient:
             case grpc.StatusCode.DEADLINE_EXCEEDED:
                 return FederatedError(ErrorCode.TIMEOUT, f"{where} did not answer in time")
             case grpc.StatusCode.UNAVAILABLE:
-                return _unavailable(where, details)
+                return self._same_mistake(_unavailable(where, details))
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return rejected("a message is larger than messages may be")
             case grpc.StatusCode.CANCELLED:
                 return FederatedError(ErrorCode.UNREACHABLE, f"the call to {where} was cancelled")
             case _:
                 return FederatedError(ErrorCode.UNREACHABLE, f"{where} does not answer as a node does")
+
+    def _same_mistake(self, failure: FederatedError) -> FederatedError:
+        """The identity that was found wrong before, where a later attempt only says that it did not connect.
+
+        gRPC tells of the last address that it tried. Where a name has two (localhost: ::1 and 127.0.0.1) and
+        the node listens at one, that is now the node's wrong certificate, now the other address's refusal.
+        """
+        if failure.code is ErrorCode.IDENTITY:
+            self._mistaken = failure
+        if self._mistaken is None or not isinstance(failure, UnsentError):
+            return failure
+        return UnsentError(self._mistaken.code, self._mistaken.message)
 
 
 # What gRPC says when it cannot connect, in the order in which to look for it, and what that means.
@@ -166,7 +195,11 @@ _CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
 )
 
 
+_NEVER_CONNECTED = ("failed to connect to all addresses", "DNS resolution failed")
+
+
 def _unavailable(where: str, details: str) -> FederatedError:
+    kind = UnsentError if any(sign in details for sign in _NEVER_CONNECTED) else FederatedError
     for sign, code, message in _CONNECTION_FAILURES:
         if sign in details:
             closed = sign in ("Socket closed", "Connection reset")
@@ -175,8 +208,8 @@ def _unavailable(where: str, details: str) -> FederatedError:
                 if closed
                 else None
             )
-            return FederatedError(code, message.format(where), hint=hint)
-    return FederatedError(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
+            return kind(code, message.format(where), hint=hint)
+    return kind(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
 
 
 async def _task_messages(head: pb.TaskMessage, rest: memoryview, traffic: Traffic) -> AsyncIterator[bytes]:

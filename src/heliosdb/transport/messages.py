@@ -340,11 +340,14 @@ def refusal_to_proto(error: FederatedError) -> pb.Refusal:
 
 
 class NodeRefusedError(FederatedError):
-    """A node did not answer, and said why: code NODE_REFUSED; `reason` is the node's own code."""
+    """A node did not answer, and said why: code NODE_REFUSED; `reason` is the node's own code, `said` its text."""
 
-    def __init__(self, reason: ErrorCode, message: str, *, detail: str | None, hint: str | None) -> None:
-        super().__init__(ErrorCode.NODE_REFUSED, message, detail=detail, hint=hint)
+    def __init__(
+        self, node: str, reason: ErrorCode, said: str, *, detail: str | None, hint: str | None
+    ) -> None:
+        super().__init__(ErrorCode.NODE_REFUSED, f'node "{node}" refused: {said}', detail=detail, hint=hint)
         self.reason = reason
+        self.said = said
 
 
 def refusal_from_proto(refusal: pb.Refusal, node: str) -> NodeRefusedError:
@@ -355,8 +358,9 @@ def refusal_from_proto(refusal: pb.Refusal, node: str) -> NodeRefusedError:
     except KeyError:
         reason = ErrorCode.INTERNAL
     return NodeRefusedError(
+        node,
         reason,
-        f'node "{node}" refused: {message}',
+        message,
         detail=_printable(refusal.detail) or None,
         hint=_printable(refusal.hint) or None,
     )

@@ -223,6 +223,7 @@ def test_a_refusal_carries_code_message_and_hint_in_printable_text() -> None:
     assert received.code is ErrorCode.NODE_REFUSED
     assert received.reason is ErrorCode.BUDGET_EXHAUSTED
     assert received.message == 'node "n" refused: no more [31m'
+    assert received.said == "no more [31m"
     assert received.hint == "wait"
 
 
