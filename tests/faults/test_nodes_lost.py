@@ -135,13 +135,15 @@ async def test_a_run_says_whom_it_waits_for_and_fails_when_it_waited_too_long(wo
     sites[1].kill()
     world.start_coordinator()
     await world.reached(
-        "EXISTS (SELECT FROM federated.run WHERE message LIKE 'waiting for nodes: 2 of 3 active (b: %%')"
+        "EXISTS (SELECT FROM federated.run WHERE message LIKE 'waiting for nodes: 2 of 3 active, 3 registered (b: %%')"
     )
 
     run = await world.finished()
 
     assert run["status"] == "failed"
-    assert run["message"].startswith("round 0 could not start: 2 of 3 nodes needed are active (b: ")
+    assert run["message"].startswith(
+        "round 0 could not start: 2 of 3 nodes needed are active, 3 registered (b: "
+    )
 
 
 async def test_a_run_waits_for_a_node_that_comes_late(world: World) -> None:

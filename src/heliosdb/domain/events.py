@@ -15,6 +15,16 @@ Names = frozenset[NodeName]
 NOBODY: Names = frozenset()
 
 
+REFUSED = "refused: "
+UNREGISTERED = "was unregistered"
+"""Reasons that read on from the node's name."""
+
+
+def describe(node: NodeName, reason: str) -> str:
+    """Return a reason as lists show it: `b: timed out`, `b refused: …`, `b was unregistered`."""
+    return f"{node} {reason}" if reason.startswith((REFUSED, UNREGISTERED)) else f"{node}: {reason}"
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A node that an exchange goes on without, and why; over_budget: its own ledger refused."""

@@ -24,6 +24,7 @@ from enum import Enum, auto
 
 from heliosdb.domain.events import (
     NOBODY,
+    UNREGISTERED,
     Absence,
     Action,
     BudgetWouldBeExceeded,
@@ -50,6 +51,7 @@ from heliosdb.domain.events import (
     UpdateArrived,
     Wait,
     WaitedTooLong,
+    describe,
 )
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.run import Outcome, RunStatus
@@ -196,11 +198,18 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
     if state.round == 0:
         needed = max(needed, state.rules.min_nodes)
     able = event.present if state.members is None else event.present & state.members
+    registered = event.present | {one.node for one in event.absent if one.reason != UNREGISTERED}
+    known = (
+        f"{len(registered)} registered" if registered else "no node is registered: REGISTER FEDERATED NODE"
+    )
     if isinstance(event, WaitedTooLong):
-        reason = f"round {state.round} could not start: {len(able)} of {needed} nodes needed are active"
+        reason = (
+            f"round {state.round} could not start: {len(able)} of {needed} nodes needed are active, {known}"
+        )
         return _end(state, FailRun(_join(reason, event.absent)))
     if len(able) < needed:
-        return state, (Wait(_join(f"waiting for nodes: {len(able)} of {needed} active", event.absent)),)
+        message = f"waiting for nodes: {len(able)} of {needed} active, {known}"
+        return state, (Wait(_join(message, event.absent)),)
     cohort = frozenset(sorted(able)[: state.rules.max_nodes])
     action = OpenRound(state.round, cohort, evaluates(state.rules, state.round))
     return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
@@ -327,7 +336,9 @@ def _end_stopped(state: RunState) -> Decision:
 
 def _end_well(state: RunState, status: RunStatus, message: str) -> Decision:
     if state.closed < 1:
-        return _end(state, FinishRun(status, f"{message}; no training round closed, so there is no version"))
+        return _end(
+            state, FinishRun(status, f"{message}; no training round was closed, so there is no new version")
+        )
     return _end(state, PublishVersion(RoundNumber(state.closed), status, message))
 
 
@@ -345,5 +356,5 @@ def _drop(state: RunState, nodes: Names) -> RunState:
 
 
 def _join(message: str, reasons: Iterable[Loss | Absence]) -> str:
-    listed = "; ".join(f"{one.node}: {one.reason}" for one in reasons)
+    listed = "; ".join(describe(one.node, one.reason) for one in reasons)
     return f"{message} ({listed})" if listed else message

@@ -1,9 +1,9 @@
 """The coordinator's end of the wire: one client per node, its channel kept open.
 
 What always holds: a call returns what the pinned node answered, verified and opened, or raises
-FederatedError, as `UnsentError` where nothing of the call can have reached the node; the text of an error names the node's endpoint and the kind of failure, never the inside of a
-library. Cheap enough for a hundred clients in one event loop; how many calls run at once is bounded by who
-calls.
+FederatedError, as `UnsentError` where nothing of the call can have reached the node; the text of an error
+names the node's endpoint and the kind of failure, never the inside of a library. Cheap enough for a hundred
+clients in one event loop; how many calls run at once is bounded by who calls.
 """
 
 from __future__ import annotations

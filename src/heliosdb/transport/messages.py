@@ -340,7 +340,7 @@ def refusal_to_proto(error: FederatedError) -> pb.Refusal:
 
 
 class NodeRefusedError(FederatedError):
-    """A node did not answer, and said why: code NODE_REFUSED; `reason` is the node's own code, `said` its text."""
+    """A node did not answer: code NODE_REFUSED; `reason` is the node's own code, `said` what it said."""
 
     def __init__(
         self, node: str, reason: ErrorCode, said: str, *, detail: str | None, hint: str | None

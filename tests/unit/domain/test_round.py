@@ -84,7 +84,7 @@ def test_a_run_waits_until_enough_nodes_are_there() -> None:
     )
 
     assert state.phase is Phase.WAITING
-    assert actions == (Wait("waiting for nodes: 1 of 2 active (b: connection refused)"),)
+    assert actions == (Wait("waiting for nodes: 1 of 2 active, 2 registered (b: connection refused)"),)
     state, actions = decide(state, ev.NodesSeen(n(0), ALL))
     assert actions == (OpenRound(n(0), ALL, evaluates=False),)
 
@@ -95,8 +95,34 @@ def test_a_run_that_waited_too_long_fails_and_says_for_whom() -> None:
     _, actions = decide(begin(RULES), happened)
 
     assert actions == (
-        FailRun("round 0 could not start: 1 of 2 nodes needed are active (b: connection refused)"),
+        FailRun(
+            "round 0 could not start: 1 of 2 nodes needed are active, 2 registered (b: connection refused)"
+        ),
     )
+
+
+def test_a_run_without_any_node_says_what_to_do() -> None:
+    _, actions = decide(begin(RULES), ev.NodesSeen(n(0), frozenset()))
+
+    assert actions == (
+        Wait("waiting for nodes: 0 of 2 active, no node is registered: REGISTER FEDERATED NODE"),
+    )
+
+
+def test_a_member_that_was_unregistered_is_named_and_not_counted() -> None:
+    state, _ = resume(RULES, Progress(closed=0, members=frozenset((A, B))))
+
+    _, actions = decide(state, ev.NodesSeen(n(1), frozenset((A,)), (Absence(B, ev.UNREGISTERED),)))
+
+    assert actions == (Wait("waiting for nodes: 1 of 2 active, 1 registered (b was unregistered)"),)
+
+
+def test_a_refusal_is_told_once() -> None:
+    losses = (lose(A, "refused: no more"), lose(B, "timed out"))
+
+    _, actions = play(training(), *losses)
+
+    assert actions == (FailRun("round 1: 0 of 2 updates needed arrived (a refused: no more; b: timed out)"),)
 
 
 def test_a_cohort_has_at_most_max_nodes() -> None:
