@@ -59,10 +59,10 @@ GRANT INSERT (name, workspace, relation, columns, types, options), DELETE ON fed
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size) ON federated.node TO federated_daemon;
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
-GRANT INSERT, UPDATE ON federated.round, federated.participation, federated.version, federated.ledger, federated.release TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.round, federated.participation, federated.version, federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
-GRANT INSERT ON federated.event, federated.spending TO federated_daemon;
+GRANT INSERT ON federated.event TO federated_daemon;
 REVOKE SELECT ON federated.audit FROM federated_daemon;
 
 -- The functions in federated_model belong to federated_daemon, and so does the trigger that keeps them.

@@ -86,7 +86,11 @@ class LinearModel:
         return np.zeros(n_features + 1)
 
     def check_target(self, table: Table) -> None:
-        """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1."""
+        """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1.
+
+        For plain answers only: whether it is raised tells something of a single row. A private answer counts
+        a class outside [0, 1] as the nearer of the two.
+        """
         if not self.scales_target and not np.all((table.target == 0) | (table.target == 1)):
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
@@ -110,7 +114,8 @@ class LinearModel:
         on (plain only: a private answer does not tell).
         """
         rows = table.training()
-        inputs, targets = scale_inputs(rows.features, work.scaling), self._targets(rows, work.scaling)
+        inputs = scale_inputs(rows.features, work.scaling)
+        targets = self._targets(rows, work.scaling, private=work.privacy is not None)
         if work.privacy is not None:
             new = descend_privately(
                 inputs,
@@ -149,7 +154,7 @@ class LinearModel:
         rows = table.validation()
         with np.errstate(over="ignore", invalid="ignore"):
             scores = scale_inputs(rows.features, work.scaling) @ parameters
-            targets = self._targets(rows, work.scaling)
+            targets = self._targets(rows, work.scaling, private=work.noise_multiplier is not None)
             loss, quality = self.loss(scores, targets), self.quality(scores, targets)
         if work.noise_multiplier is None:
             sums = np.array([loss.sum(), quality.sum(), float(rows.rows)])
@@ -189,9 +194,9 @@ class LinearModel:
     def _quality_cap(self) -> float:
         return LOSS_CAP if self.scales_target else 1.0
 
-    def _targets(self, rows: Table, scaling: Scaling) -> Vector:
+    def _targets(self, rows: Table, scaling: Scaling, *, private: bool) -> Vector:
         if not self.scales_target:
-            return rows.target
+            return np.clip(rows.target, 0.0, 1.0) if private else rows.target
         return (rows.target - scaling.target_mean) / scaling.target_scale
 
 

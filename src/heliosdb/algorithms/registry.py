@@ -46,7 +46,10 @@ class Algorithm(Protocol):
         ...
 
     def check_target(self, table: Table) -> None:
-        """Raise FederatedError (22023), naming no value, where the target is of no use to this algorithm."""
+        """Raise FederatedError (22023), naming no value, where the target is of no use to this algorithm.
+
+        Only for plain answers: under a privacy budget an error must not depend on a single subject.
+        """
         ...
 
     def train(

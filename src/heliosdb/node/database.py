@@ -14,6 +14,7 @@ from typing import TypeVar
 import psycopg
 
 from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.participant import ping
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
@@ -53,6 +54,15 @@ class Database:
             except psycopg.OperationalError as error:
                 self._disconnect()
                 raise unreachable(error) from error
+
+    def check(self) -> None:
+        """FederatedError UNREACHABLE where the database does not answer.
+
+        An operation under way is no reason to wait: should the database be gone, that operation says so.
+        """
+        if self._lock.locked():
+            return
+        self.run(ping)
 
     def close(self) -> None:
         """Close the connection."""

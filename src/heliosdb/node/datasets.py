@@ -18,7 +18,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.table import Codes, Table, held_out
-from heliosdb.catalog.participant import RowQuery, column_types, copy_rows, is_number
+from heliosdb.catalog.participant import RowQuery, column_types, copy_rows, is_number, type_name
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Reading
@@ -32,8 +32,7 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed. subject_seed:
-    secret, of the node.
+    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed.
     """
 
     run: str
@@ -45,18 +44,11 @@ class TableRequest:
     subject: str | None
     min_rows: int
     held_out_key: bytes
-    subject_seed: int
 
 
 def held_out_key(secret: bytes, seed: int) -> bytes:
     """The key of the choice of held-out subjects: the seed's, and unknown to whoever chose the seed."""
     return hmac.digest(secret, b"held-out\0" + struct.pack("<Q", seed), hashlib.sha256)
-
-
-def subject_seed(secret: bytes) -> int:
-    """The seed of subjects' codes, a signed 64-bit integer."""
-    seed: int = struct.unpack("<q", hmac.digest(secret, b"subject codes\0", hashlib.sha256)[:8])[0]
-    return seed
 
 
 def choose_columns(reading: Reading) -> tuple[str, ...]:
@@ -66,15 +58,14 @@ def choose_columns(reading: Reading) -> tuple[str, ...]:
 
 def read_table(raw: psycopg.Connection[Any], request: TableRequest) -> Table:
     """Read a dataset; FederatedError NOT_SUPPORTED for what is no number, NODE_REFUSED below min_rows."""
-    query = RowQuery(
-        request.dataset, (*request.features, request.target), request.subject, request.subject_seed
-    )
+    query = RowQuery(request.dataset, (*request.features, request.target), request.subject)
     types = column_types(raw, query)
     for column, type_oid in zip(query.columns, types, strict=True):
         if not is_number(type_oid):
+            role = "the target" if column == request.target else "features"
             raise not_supported(
-                f'column "{column}" of dataset "{request.dataset}" is categorical or no number',
-                hint="Features and target must be numeric or boolean columns.",
+                f'column "{column}" of dataset "{request.dataset}" has type {type_name(raw, type_oid)}; '
+                f"{role} must be numeric or boolean"
             )
     values, codes = parse_copy(
         b"".join(copy_rows(raw, query, types)), len(query.columns), request.subject is not None

@@ -1,9 +1,11 @@
 """The release door: the only code that turns a contribution into bytes that may leave.
 
 What always holds: under a budget nothing leaves that is not private, by exactly the mechanism that the task
-names, and that the dataset's ledger cannot still pay, everything it ever spent composed; release and charge
-are committed before the first byte leaves; the same task gets the same bytes again for nothing, and another
-task under the same key gets none. The door reads no row: what it is given is all it can let through.
+names, and that the ledger cannot still pay, everything composed that its table ever spent; the budget is the
+one that the workspace named first or the one that the dataset's own DBA set, never a larger one that a task
+names later; the dataset is still shared as it was read; release and charge are committed before the first
+byte leaves; the same task gets the same bytes again for nothing, and another task under the same key gets
+none. The door reads no row: what it is given is all it can let through.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from heliosdb import faults
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.participant import (
     Charge,
+    LedgerState,
     SharedDataset,
     StoredRelease,
     insert_release,
@@ -27,8 +30,7 @@ from heliosdb.catalog.participant import (
     look_up,
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import DatasetName
-from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import EvaluateWork, PrivateTraining, StatisticsWork, Task, TrainWork
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain, Vector, vector_to_bytes
 from heliosdb.node.database import Database
@@ -52,6 +54,9 @@ log = logging.getLogger(__name__)
 CEILING_DELTA = 1e-5
 """The largest δ at which a node holds its own ceiling: the budget's is the coordinator's to name."""
 
+MOST_HELD_OUT = 0.5
+"""The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
+
 
 class Door:
     """One node's release door. Its methods block; they are to be called from one thread at a time."""
@@ -59,7 +64,7 @@ class Door:
     def __init__(self, database: Database, identity: Callable[[], Identity]) -> None:
         self._database = database
         self._identity = identity
-        self._ledgers: dict[tuple[DatasetName, float], Ledger] = {}
+        self._ledgers: dict[tuple[str, float], Ledger] = {}
 
     def look_up(self, received: ReceivedTask) -> tuple[SealedUpdate | None, list[SharedDataset]]:
         """What was released for this very task, or None, and what is shared with its workspace.
@@ -93,39 +98,40 @@ class Door:
         contribution: Contribution,
     ) -> SealedUpdate:
         task = received.task
-        ledger = lock_ledger(connection, task.key, dataset.name)
+        ledger = lock_ledger(connection, task.key, dataset)
         if (again := _same_again(ledger.release, received)) is not None:
             return again
-        charge = self._charge(ledger.spent, task, dataset)
+        if ledger.dataset != dataset:
+            raise _refused(f'dataset "{dataset.name}" was changed or dropped while the task was computed')
+        charge = self._charge(ledger, task, dataset)
         update = self._seal(received, make_private(contribution), contribution.weight, charge)
         signed = pack_signed_header(update.header, update.signature)
-        release = StoredRelease(received.sha256, signed, update.payload)
-        insert_release(connection, task.key, dataset.name, release, charge)
+        insert_release(
+            connection, task.key, dataset, StoredRelease(received.sha256, signed, update.payload), charge
+        )
         return update
 
-    def _charge(self, spent: Sequence[Mechanism], task: Task, dataset: SharedDataset) -> Charge | None:
-        """What the release costs, None where it is plain; under the dataset's lock."""
+    def _charge(self, state: LedgerState, task: Task, dataset: SharedDataset) -> Charge | None:
+        """What the release costs, None where it is plain; under the lock of the dataset's table."""
         budget, asked = task.budget, asked_mechanism(task)
+        check_terms(budget, state, dataset)
         if budget is None or asked is None:
-            if spent:
-                raise _refused(
-                    f'dataset "{dataset.name}" has spent a privacy budget, which a plain answer would undo',
-                    hint="To release plainly all the same, share the rows under another name.",
-                )
             return None
+        terms = budget
         if dataset.max_epsilon is not None:
             own = f'max_epsilon of dataset "{dataset.name}"'
-            ceiling = self._ledger(dataset.name, min(budget.delta, CEILING_DELTA))
-            ceiling.demand(spent, asked, dataset.max_epsilon, own)
+            terms = Budget(min(budget.epsilon, dataset.max_epsilon), min(budget.delta, CEILING_DELTA))
+            ceiling = self._ledger(dataset.relation, terms.delta)
+            ceiling.demand(state.spent, asked, dataset.max_epsilon, own)
         shown = f'the privacy budget of workspace "{task.key.workspace}"'
-        ledger = self._ledger(dataset.name, budget.delta)
-        ledger.demand(spent, asked, budget.epsilon, shown)
-        return Charge(asked, ledger.charge(spent, asked), budget.delta)
+        ledger = self._ledger(dataset.relation, budget.delta)
+        ledger.demand(state.spent, asked, budget.epsilon, shown)
+        return Charge(asked, ledger.charge(state.spent, asked), budget.delta, terms)
 
-    def _ledger(self, dataset: DatasetName, delta: float) -> Ledger:
-        if (dataset, delta) not in self._ledgers:
-            self._ledgers[(dataset, delta)] = Ledger(delta)
-        return self._ledgers[(dataset, delta)]
+    def _ledger(self, relation: str, delta: float) -> Ledger:
+        if (relation, delta) not in self._ledgers:
+            self._ledgers[(relation, delta)] = Ledger(delta)
+        return self._ledgers[(relation, delta)]
 
     def _seal(
         self, received: ReceivedTask, vector: Vector, weight: float, charge: Charge | None
@@ -149,7 +155,7 @@ class Door:
 
 
 class Ledger:
-    """A dataset's spending at one δ, its accountant kept between releases: composing anew costs seconds."""
+    """A table's spending at one δ, its accountant kept between releases: composing anew costs seconds."""
 
     def __init__(self, delta: float) -> None:
         self._accountant = Accountant(delta)
@@ -163,7 +169,7 @@ class Ledger:
                 ErrorCode.BUDGET_EXHAUSTED,
                 f"the release would pass {whose}",
                 detail=f"Spent: epsilon {spent_epsilon:.6g} of {limit:g} at delta {accountant.delta:g}.",
-                hint="The dataset's ledger is never refunded; what was learned so far stays usable.",
+                hint="The ledger is never refunded; what was learned so far stays usable.",
             )
 
     def charge(self, spent: Sequence[Mechanism], mechanism: Mechanism) -> Spending:
@@ -206,6 +212,38 @@ def check_policy(task: Task, dataset: SharedDataset) -> None:
         raise _refused("the task asks for a plain answer although the workspace has a privacy budget")
     if task.budget is None and private:
         raise _refused("the task asks for noise although the workspace has no privacy budget")
+    if task.reading.validation_split > MOST_HELD_OUT:
+        raise _refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
+
+
+def check_terms(budget: Budget | None, state: LedgerState, dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED where a task's budget is not what the table's first private release named.
+
+    The coordinator names the budget, so it could name a larger one once the first is spent. A dataset with
+    max_epsilon has the limit of its own DBA instead, which is held elsewhere.
+    """
+    if budget is None:
+        if state.spent or state.agreed is not None:
+            raise _refused(
+                f'the table of dataset "{dataset.name}" has spent a privacy budget, '
+                "which a plain answer would undo"
+            )
+        return
+    agreed = state.agreed
+    if agreed is None or dataset.max_epsilon is not None:
+        return
+    for name, asked, limit in (
+        ("epsilon", budget.epsilon, agreed.epsilon),
+        ("delta", budget.delta, agreed.delta),
+    ):
+        if asked > limit:
+            raise _refused(
+                f'dataset "{dataset.name}" was first used under a privacy budget of {name} {limit:g}, '
+                f"which a later one of {name} {asked:g} cannot raise",
+                hint="That is for the node's own DBA to decide: sharing the dataset again "
+                "WITH (max_epsilon = ...) accepts a privacy budget up to that, at a delta of at most "
+                f"{CEILING_DELTA:g}.",
+            )
 
 
 def check_guard(task: Task, contribution: Contribution) -> None:

@@ -16,7 +16,7 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.task import Reading, TaskKey
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.node.database import Database
-from heliosdb.node.datasets import TableRequest, held_out_key, subject_seed
+from heliosdb.node.datasets import TableRequest, held_out_key
 from heliosdb.node.door import Door, check_policy
 from heliosdb.node.trainer import Trainer
 from heliosdb.transport.server import ReceivedTask
@@ -44,6 +44,10 @@ class NodeTasks:
             self._database.run, lambda connection: list_shared_datasets(connection, greeting.workspace)
         )
         return Introduction(tuple(dataset.description for dataset in datasets))
+
+    async def alive(self) -> None:
+        """FederatedError UNREACHABLE where the node's database does not answer."""
+        await asyncio.to_thread(self._database.check)
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""
@@ -102,7 +106,6 @@ class NodeTasks:
             subject=dataset.subject,
             min_rows=dataset.min_rows,
             held_out_key=held_out_key(self._secret, reading.seed),
-            subject_seed=subject_seed(self._secret),
         )
 
 
@@ -136,15 +139,19 @@ def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace:
         raise FederatedError(
             ErrorCode.UNDEFINED_OBJECT,
             "several shared datasets have all the columns",
-            hint=f"Name one with the model's option dataset: {', '.join(d.name for d in fitting)}.",
+            hint=f"Name one with the model's option dataset: {_quoted([d.name for d in fitting])}.",
         )
     if len(shared) == 1:
         _demand_columns(shared[0], wanted)
     raise FederatedError(
         ErrorCode.UNDEFINED_OBJECT,
-        f'no dataset with the columns {", ".join(wanted)} is shared with workspace "{workspace}"',
+        f'no dataset with the columns {_quoted(wanted)} is shared with workspace "{workspace}"',
         hint="Share one on the node with CREATE FEDERATED DATASET.",
     )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _demand_columns(dataset: SharedDataset, wanted: Sequence[str]) -> None:

@@ -57,6 +57,10 @@ class Performer(Protocol):
         """Say what is shared with the coordinator's workspace."""
         ...
 
+    async def alive(self) -> None:
+        """Return where tasks can be answered; else raise a FederatedError that says what is missing."""
+        ...
+
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Perform a task; what is returned may leave."""
         ...
@@ -129,8 +133,11 @@ class _Handlers:
         result = await _or_refusal(answer)
         return result if isinstance(result, bytes) else _bytes(pb.Introduction(refusal=result))
 
-    async def heartbeat(self, raw: bytes, _context: Any) -> bytes:
+    async def heartbeat(self, raw: bytes, context: Any) -> bytes:
         del raw  # A heartbeat says nothing; that it came through the handshake is the message.
+        result = await _or_refusal(self._performer.alive)
+        if isinstance(result, pb.Refusal):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
         return _bytes(pb.HeartbeatAnswer())
 
     async def perform(self, messages: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from heliosdb.catalog.participant import SharedDataset
+from heliosdb.catalog.participant import LedgerState, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
@@ -25,7 +25,15 @@ from heliosdb.domain.task import (
     TrainWork,
 )
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
-from heliosdb.node.door import Ledger, asked_mechanism, check_guard, check_policy, check_size, make_private
+from heliosdb.node.door import (
+    Ledger,
+    asked_mechanism,
+    check_guard,
+    check_policy,
+    check_size,
+    check_terms,
+    make_private,
+)
 from heliosdb.privacy.accountant import spending
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
@@ -49,7 +57,7 @@ PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
 
 def dataset(max_epsilon: float | None = None) -> SharedDataset:
     description = DatasetDescription(DatasetName("d"), ("x", "y"), ("integer", "integer"))
-    return SharedDataset(1, description, None, 20, max_epsilon)
+    return SharedDataset(1, description, "public.t", None, None, 20, max_epsilon)
 
 
 def test_the_mechanism_is_the_one_that_the_task_names() -> None:
@@ -82,6 +90,50 @@ def test_tasks_within_policy_pass() -> None:
     check_policy(statistics(None, None), dataset())
     check_policy(statistics(3.0), dataset(0.5))
     check_policy(training(PRIVATE), dataset())
+
+
+def ledger_state(
+    agreed: Budget | None = None, spent: tuple[Mechanism, ...] = (), max_epsilon: float | None = None
+) -> LedgerState:
+    return LedgerState(None, spent, agreed, dataset(max_epsilon))
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (Budget(1.01, 1e-5), "epsilon 1, which a later one of epsilon 1.01 cannot raise"),
+        (Budget(1.0, 2e-5), "delta 1e-05, which a later one of delta 2e-05 cannot raise"),
+        (Budget(0.5, 0.09), "delta"),
+        (None, "a plain answer would undo"),
+    ],
+)
+def test_terms_once_agreed_are_never_raised_by_a_task(budget: Budget | None, message: str) -> None:
+    with pytest.raises(FederatedError, match=message) as raised:
+        check_terms(budget, ledger_state(BUDGET), dataset())
+    assert raised.value.code is ErrorCode.NODE_REFUSED
+    if budget is not None:
+        assert raised.value.hint is not None
+        assert "node's own DBA" in raised.value.hint
+
+
+def test_lower_terms_and_those_under_the_datasets_own_ceiling_pass() -> None:
+    check_terms(None, ledger_state(), dataset())
+    check_terms(Budget(1000.0, 0.1), ledger_state(), dataset())
+    check_terms(BUDGET, ledger_state(BUDGET), dataset())
+    check_terms(Budget(0.5, 1e-6), ledger_state(BUDGET), dataset())
+    check_terms(Budget(5.0, 1e-5), ledger_state(BUDGET, max_epsilon=5.0), dataset(5.0))
+
+
+def test_a_plain_answer_after_spending_is_refused() -> None:
+    with pytest.raises(FederatedError, match="a plain answer would undo") as raised:
+        check_terms(None, ledger_state(spent=(Mechanism(3.0),)), dataset())
+    assert raised.value.hint is None
+
+
+def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
+    check_policy(replace(statistics(3.0), reading=replace(READING, validation_split=0.5)), dataset())
+    with pytest.raises(FederatedError, match=r"at most 0\.5"):
+        check_policy(replace(statistics(3.0), reading=replace(READING, validation_split=0.51)), dataset())
 
 
 @pytest.mark.parametrize(

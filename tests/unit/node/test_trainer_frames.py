@@ -28,7 +28,7 @@ from heliosdb.node.frames import (
 REQUEST = TrainingRequest(
     3,
     "dbname=x",
-    TableRequest("f00d", 1, DatasetName("d"), ("a", "b"), "y", 0.1, None, 20, b"k" * 32, -5),
+    TableRequest("f00d", 1, DatasetName("d"), ("a", "b"), "y", 0.1, None, 20, b"k" * 32),
     b"header",
     b"",
 )
