@@ -45,10 +45,13 @@ class _Call:
     model: str
 
 
+def mentions_prediction(statement: Sequence[Token]) -> bool:
+    """Whether the statement's tokens must be looked at by the grammar, which is far dearer than scanning."""
+    return any(FUNCTION in token.text.lower() for token in statement)
+
+
 def predict_edits(text: str, statement: Sequence[Token]) -> list[Edit]:
     """Return the edits for one statement's tokens, ascending; none on any doubt."""
-    if not any(FUNCTION in token.text.lower() for token in statement):
-        return []
     try:
         tree = grammar_tree(text, statement)
         if len(tree) != 1:
@@ -101,6 +104,7 @@ class _Finder:
         self._tokens = statement
         self._base = statement[0].start
         self._starts = [token.start for token in statement]
+        self._closers = _closers(statement)
         self._calls: dict[int, _Call] = {}
         self._aliases: list[Edit] = []
 
@@ -130,7 +134,7 @@ class _Finder:
         if literal.kind is not Kind.STRING:
             return None
         model = string_value(literal)
-        close = self._closing(name_end)
+        close = self._closers.get(name_end)
         if close is None or not model or len(model.encode()) > MAX_NAME_BYTES:
             return None
         return _Call(first, name_end + 1, close, model)
@@ -140,15 +144,6 @@ class _Finder:
 
     def _text(self, index: int) -> str:
         return self._tokens[index].text if index < len(self._tokens) else ""
-
-    def _closing(self, opening: int) -> int | None:
-        depth = 0
-        for index in range(opening, len(self._tokens)):
-            text = self._tokens[index].text
-            depth += (text == "(") - (text == ")")
-            if depth == 0:
-                return index
-        return None
 
     def _call_edits(self, call: _Call) -> Iterator[Edit]:
         quoted = '"' + call.model.replace('"', '""') + '"'
@@ -173,15 +168,17 @@ class _Finder:
 
     def _item_end(self, first: int) -> int:
         """Return where the select-list item that begins with token `first` ends in the text."""
-        depth = 0
-        for index in range(first, len(self._tokens)):
+        depth, index = 0, first
+        while index < len(self._tokens):
             token = self._tokens[index]
             if depth == 0 and index > first and self._ends_item(index):
                 return self._tokens[index - 1].end
-            if token.text in ("(", "[") or token.word == "case":
+            if token.text == "[" or token.word == "case":
                 depth += 1
-            elif token.text in (")", "]") or token.word == "end":
+            elif token.text == "]" or token.word == "end":
                 depth -= 1
+            # Stepping over parentheses keeps selects within selects from being walked many times.
+            index = self._closers.get(index, index) + 1
         return self._tokens[-1].end
 
     def _ends_item(self, index: int) -> bool:
@@ -189,6 +186,17 @@ class _Finder:
         if token.word == "with":
             return self._text(index + 1).lower() != "time"
         return token.text in (",", ")", ";") or token.word in _ITEM_ENDS
+
+
+def _closers(tokens: Sequence[Token]) -> dict[int, int]:
+    """The place of each opening parenthesis that is closed, and of what closes it."""
+    open_, found = [], {}
+    for index, token in enumerate(tokens):
+        if token.text == "(":
+            open_.append(index)
+        elif token.text == ")" and open_:
+            found[open_.pop()] = index
+    return found
 
 
 def _walk(root: Any) -> Iterator[Any]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from federated_sql.errors import FederatedError
 from federated_sql.grammar import leading_tag
 from federated_sql.lexer import Token, scan
-from federated_sql.predict_calls import Edit, grammar_tree, predict_edits
+from federated_sql.postgres import MAX_PARSE_TOKENS
+from federated_sql.predict_calls import Edit, grammar_tree, mentions_prediction, predict_edits
 
 _DOLLAR_NUMBER = re.compile(r"\$federated(\d*)")
 _MARK = b"federated"
@@ -48,6 +49,13 @@ class Rewrite:
             shift += len(edit.replacement) - (edit.end - edit.start)
         return min(position - shift, len(self.original) + 1)
 
+    def predicts(self, index: int) -> bool:
+        """Whether statement `index` (0-based) is not ours but calls a model's function that was put there."""
+        if index >= len(self.tags) or self.tags[index] is not None:
+            return False
+        end = self.starts[index + 1] if index + 1 < len(self.starts) else len(self.original)
+        return any(self.starts[index] <= edit.start < end for edit in self.edits)
+
     def statement_position(self, index: int, position: int) -> int:
         """Map a 1-based position in the text passed to `federated.execute` by statement `index` (0-based)."""
         return self.starts[index] + position
@@ -70,7 +78,9 @@ def rewrite(text: str) -> Rewrite | None:
     tags: list[str | None] = []
     starts: list[int] = []
     call = _Quoter(text)
-    for statement in split(tokens):
+    statements = list(split(tokens))
+    predicting = _predicting(statements)
+    for number, statement in enumerate(statements):
         tag = leading_tag(statement)
         tags.append(tag)
         starts.append(statement[0].start)
@@ -78,11 +88,21 @@ def rewrite(text: str) -> Rewrite | None:
             edits.append(call.edit(statement[0].start, statement[-1].end))
         elif not _is_whole(text, statement):
             return None
-        else:
+        elif number in predicting:
             edits.extend(predict_edits(text, statement))
     if not edits:
         return None
     return Rewrite(apply_edits(text, edits), tuple(tags), text, tuple(starts), tuple(edits))
+
+
+def _predicting(statements: Sequence[Sequence[Token]]) -> frozenset[int]:
+    """Which statements the grammar looks at for predictions: none where all together are too much work.
+
+    The proxy serves all its clients from one loop, which a text of thousands of predictions would hold up.
+    """
+    found = [number for number, statement in enumerate(statements) if mentions_prediction(statement)]
+    work = sum(len(statements[number]) for number in found)
+    return frozenset(found) if work <= MAX_PARSE_TOKENS else frozenset()
 
 
 class _Quoter:

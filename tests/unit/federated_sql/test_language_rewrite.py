@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from federated_sql import FederatedError, Rewrite, may_concern, rewrite
-from federated_sql.lexer import scan
-from federated_sql.postgres import parse_tree
+from federated_sql import FederatedError, Rewrite, may_concern, predict_calls, rewrite
+from federated_sql.lexer import Token, scan
+from federated_sql.postgres import MAX_PARSE_TOKENS, parse_tree
 from federated_sql.rewrite import split
 
 
@@ -235,3 +235,67 @@ class TestPositions:
 )
 def test_the_gate_is_a_substring(raw: bytes, concerns: bool) -> None:
     assert may_concern(raw) is concerns
+
+
+class TestWork:
+    """What the proxy's loop is held up by is the grammar, so its tokens are counted."""
+
+    CALL = "federated_predict('m', a => 1)"
+
+    @pytest.fixture
+    def parsed(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        counts: list[int] = []
+
+        def counting(text: str, tokens: int) -> tuple[object, ...]:
+            counts.append(tokens)
+            return parse_tree(text, tokens)
+
+        monkeypatch.setattr(predict_calls, "parse_tree", counting)
+        return counts
+
+    def test_a_text_of_very_many_predictions_is_left_alone_unparsed(self, parsed: list[int]) -> None:
+        text = f"SELECT {self.CALL};" * 4_000
+        assert rewrite(text) is None
+        assert parsed == []
+
+    def test_the_federated_statements_in_it_are_still_ours(self, parsed: list[int]) -> None:
+        rewritten = changed(f"SELECT {self.CALL};" * 4_000 + "STOP FEDERATED TRAINING m")
+        assert [tag for tag in rewritten.tags if tag] == ["STOP FEDERATED TRAINING"]
+        assert len(rewritten.edits) == 1
+        assert parsed == []
+
+    def test_a_text_of_many_predictions_is_changed_with_work_within_the_bound(
+        self, parsed: list[int]
+    ) -> None:
+        rewritten = changed(f"SELECT {self.CALL};" * 400)
+        assert rewritten.text.count('federated_model."m"') == 400
+        assert sum(parsed) <= 2 * MAX_PARSE_TOKENS
+
+    def test_parentheses_are_matched_in_one_pass(self) -> None:
+        text = "SELECT " + "federated_predict('m', a => (SELECT " * 300 + "1" + "))" * 300
+        (statement,) = split(scan(text))
+        reads = []
+
+        class Counted(list[Token]):
+            def __getitem__(self, index: int) -> Token:  # type: ignore[override]  # no slices are taken
+                reads.append(index)
+                return super().__getitem__(index)
+
+        finder = predict_calls._Finder(Counted(statement))
+        edits = finder.edits(predict_calls.grammar_tree(text, statement)[0].stmt)
+        assert len([edit for edit in edits if "federated_model" in edit.replacement]) == 300
+        assert len(reads) < 20 * len(statement)
+
+
+@pytest.mark.parametrize(
+    ("text", "predicting"),
+    [
+        ("SELECT 1; SELECT federated_predict('m', a => 1); STOP FEDERATED TRAINING m", [1]),
+        ("SELECT federated_predict('m', a => 1); SELECT federated_model.x()", [0]),
+    ],
+)
+def test_it_is_known_which_statements_call_a_function_that_was_put_there(
+    text: str, predicting: list[int]
+) -> None:
+    rewritten = changed(text)
+    assert [index for index in range(len(rewritten.tags) + 1) if rewritten.predicts(index)] == predicting
