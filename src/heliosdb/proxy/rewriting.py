@@ -27,6 +27,9 @@ class Rewrite(Protocol):
     def tags(self) -> Sequence[str | None]:
         """For each statement, in order, the command tag to show instead of CALL, or None."""
 
+    def predicts(self, index: int, /) -> bool:
+        """Whether statement number `index` is not ours but calls a model's function that was put there."""
+
     def original_position(self, position: int, /) -> int:
         """Map a 1-based character position in `text` to one in what the user typed."""
 

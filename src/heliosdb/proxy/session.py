@@ -14,6 +14,7 @@ import re
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 
+from heliosdb.proxy.hints import Fields, with_hint
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEADER,
@@ -49,8 +50,6 @@ _ENDS = {
 }
 
 _FEDERATED = b"federated_sql"
-Fields = list[tuple[bytes, bytes]]
-
 _POSITION = re.compile(rb"position=([0-9]{1,9})")
 
 
@@ -318,15 +317,13 @@ class Session:
         except ProtocolError:
             return None
         known = dict(fields)
-        if known.get(b"d") == _FEDERATED and _tag(rewrite, index) is not None:
-            fields = _federated_fields(fields, rewrite, index)
-        elif b"P" in known:
-            fields = [
-                (code, _typed_position(rewrite, text) if code == b"P" else text) for code, text in fields
-            ]
-        else:
-            return None
-        return build_fields(kind, fields)
+        ours = _tag(rewrite, index) is not None
+        if known.get(b"d") == _FEDERATED and ours:
+            return build_fields(kind, _federated_fields(fields, rewrite, index))
+        turned = [(code, _typed_position(rewrite, text) if code == b"P" else text) for code, text in fields]
+        if kind == b"E":
+            turned = with_hint(turned, ours=ours, predicts=rewrite.predicts(index))
+        return build_fields(kind, turned) if turned != fields else None
 
 
 def _federated_fields(fields: Fields, rewrite: Rewrite, index: int) -> Fields:

@@ -186,3 +186,32 @@ def test_under_settings_that_leave_doubt_the_server_sees_the_statement_itself(pr
         connection.execute("RESET ALL")
         connection.execute(STATEMENT)
     assert given() == [STATEMENT]
+
+
+def refused(proxy, text, **parameters):
+    with proxy.connect(**parameters) as connection, pytest.raises(psycopg.Error) as caught:
+        connection.execute(text)
+    return caught.value.diag
+
+
+@pytest.mark.parametrize("text", [STATEMENT, "SELECT federated_predict('m', age => 1)"])
+def test_a_database_without_the_extension_says_what_is_missing(proxy, text):
+    diagnosis = refused(proxy, text, dbname="postgres")
+    assert diagnosis.sqlstate == "3F000"
+    assert diagnosis.message_hint == "CREATE EXTENSION heliosdb_federated_learning in this database first."
+
+
+def test_a_role_that_may_not_learns_which_role_may(proxy):
+    diagnosis = refused(proxy, STATEMENT, user="password_user", password="secret")
+    assert diagnosis.sqlstate == "42501"
+    assert diagnosis.message_hint == "This needs membership in the role federated_operator."
+
+
+def test_a_prediction_of_an_unknown_model_asks_whether_there_is_one(proxy):
+    diagnosis = refused(proxy, "SELECT federated_predict('nobody', age => 1)")
+    assert diagnosis.sqlstate == "42883"
+    assert diagnosis.message_hint.startswith('Is there a model "nobody"')
+
+
+def test_the_users_own_call_of_what_is_not_there_keeps_the_servers_words(proxy):
+    assert refused(proxy, "CALL federated.execute('x')", dbname="postgres").message_hint is None

@@ -17,6 +17,10 @@ class SmallRewrite:
     tags: tuple[str | None, ...]
     starts: tuple[int, ...]  # of each statement in what was typed, from 0
     pieces: tuple[tuple[int, int, int, bool], ...]  # start in text, end in text, start as typed, replaced
+    predicting: tuple[bool, ...] = ()
+
+    def predicts(self, index: int) -> bool:
+        return index < len(self.predicting) and self.predicting[index]
 
     def original_position(self, position: int) -> int:
         for start, end, typed, replaced in self.pieces:
