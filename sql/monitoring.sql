@@ -1,9 +1,12 @@
 CREATE FUNCTION federated._workspace_id(workspace text) RETURNS bigint
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = workspace);
 BEGIN
-    IF found_id IS NULL THEN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated workspace "%s" does not exist', workspace);
     END IF;
@@ -78,12 +81,14 @@ CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds dou
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     awaited_model bigint := federated._model_id(model);
-    deadline      timestamptz := clock_timestamp() + make_interval(secs => timeout_seconds);
+    deadline      timestamptz;
     awaited_run   uuid;
     current       federated.run;
 BEGIN
-    IF timeout_seconds IS NULL OR timeout_seconds < 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'timeout_seconds must be 0 or more';
+    -- NaN is greater than every other number.
+    IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'timeout_seconds must be a finite number, 0 or more';
     ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
             MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
@@ -95,6 +100,7 @@ BEGIN
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
     END IF;
+    deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
     LOOP
         -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
         SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
@@ -106,7 +112,11 @@ BEGIN
         ELSIF clock_timestamp() >= deadline THEN
             RAISE EXCEPTION USING ERRCODE = 'query_canceled',
                 MESSAGE = format('timed out waiting for federated model "%s" after %s seconds', model, timeout_seconds),
-                DETAIL = format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''));
+                DETAIL = CASE
+                    WHEN current.status = 'queued' AND NOT EXISTS (SELECT FROM federated.lease)
+                    THEN 'The run is queued: no coordinator serves this database yet; it waits for one.'
+                    ELSE format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''))
+                END;
         END IF;
         PERFORM pg_sleep(0.1);
     END LOOP;
@@ -120,17 +130,18 @@ CREATE FUNCTION @extschema@.federated_privacy_budget(
     OUT total_epsilon double precision, OUT consumed_epsilon double precision, OUT remaining_epsilon double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT b.total, b.consumed, greatest(b.total - b.consumed, 0)
+    SELECT b.total, b.consumed, CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END
     FROM (
-        SELECT (w.options ->> 'privacy_budget')::double precision AS total,
-               (SELECT coalesce(max(l.epsilon_tight), 0) FROM federated.ledger AS l
-                WHERE l.workspace_id = w.workspace_id) AS consumed
+        SELECT o.total,
+               coalesce((SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name),
+                        CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
         FROM federated.workspace AS w
+        CROSS JOIN LATERAL (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
         WHERE w.workspace_id = federated._workspace_id(federated_privacy_budget.workspace)
     ) AS b
 $$;
 COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
-    'What a workspace may spend and what its most charged node has spent (tight, at the workspace''s delta); total and remaining are NULL without a budget';
+    'What a workspace may spend and what its most charged node has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
 
 CREATE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name, n.status::text AS status, n.last_seen,

@@ -12,37 +12,49 @@ REVOKE ALL ON FUNCTION @extschema@.federated_training_metrics(text) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.wait_for_convergence(text, double precision) FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.federated_privacy_budget(text) FROM PUBLIC;
 
-GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon;
+GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT USAGE ON SCHEMA federated_model TO federated_analyst;
-GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_daemon;
+GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
-    federated._predict_untrained(text),
-    @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
+    federated._predict_untrained(text), federated._describe_call(text, text), federated._json_number(jsonb),
+    federated._as_boolean(double precision), @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.wait_for_convergence(text, double precision)
 TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._options()
+TO federated_operator;
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
 GRANT EXECUTE ON FUNCTION
     federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text)
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION
     federated._describe_arguments(jsonb), federated._drop_model_function(text, text),
-    federated._create_untrained_function(text, jsonb)
+    federated._create_untrained_function(text, jsonb), federated._finish_model_function(text, text),
+    federated._predict_untrained(text),
+    federated._check_prediction(
+        text[], boolean[], double precision[], double precision[], double precision[], double precision[], text),
+    federated._render_prediction(
+        text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+        double precision, double precision)
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._publish_function(
+        bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+        double precision[], text, double precision, double precision)
 TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
-    federated.participation, federated.ledger, federated.event, federated.dataset, federated.spending
+    federated.participation, federated.ledger, federated.lease, federated.event, federated.dataset, federated.spending
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at) ON federated.version
@@ -51,9 +63,9 @@ GRANT SELECT ON federated.audit TO federated_auditor;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
-GRANT INSERT (model_id, options, policy), UPDATE (stop_requested) ON federated.run TO federated_operator;
+GRANT INSERT (model_id, overrides), UPDATE (stop_requested) ON federated.run TO federated_operator;
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
-GRANT INSERT (workspace_id, name, options), UPDATE (options, status, failure_reason, certificate), DELETE ON federated.node TO federated_admin;
+GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
 GRANT INSERT (name, workspace, relation, columns, types, options), DELETE ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
@@ -65,8 +77,17 @@ GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 GRANT INSERT ON federated.event TO federated_daemon;
 REVOKE SELECT ON federated.audit FROM federated_daemon;
 
--- The functions in federated_model belong to federated_daemon, and so does the trigger that keeps them.
-ALTER FUNCTION federated._keep_model_function() OWNER TO federated_daemon;
+-- federated_admin may back the database up (parameters and payloads are sealed).
+GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
+GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
+
+-- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
+-- in can put a body of their own where a superuser would run it.
+GRANT SELECT ON federated.model, federated.version TO federated_owner;
+ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
+ALTER FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision) OWNER TO federated_owner;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

@@ -13,3 +13,9 @@ CREATE TYPE federated.run_status AS ENUM
 CREATE TYPE federated.round_status AS ENUM ('open', 'closed', 'failed');
 CREATE TYPE federated.participation_outcome AS ENUM ('pending', 'received', 'dropped', 'refused', 'rejected');
 CREATE TYPE federated.ledger_state AS ENUM ('reserved', 'charged');
+
+COMMENT ON TYPE federated.node_status IS 'How the coordinator last found a node: pending until it has met it';
+COMMENT ON TYPE federated.run_status IS 'How a run stands or ended';
+COMMENT ON TYPE federated.round_status IS 'How a round stands or ended';
+COMMENT ON TYPE federated.participation_outcome IS 'What became of a task that a node was asked';
+COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived; neither is refunded';

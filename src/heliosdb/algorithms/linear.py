@@ -6,7 +6,7 @@ being the mean (0 after scaling), exactly as the generated SQL treats NULL.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.registry import Evaluation
 from heliosdb.algorithms.sgd import descend, descend_privately
-from heliosdb.algorithms.sql import render_logistic, render_regression
+from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
@@ -79,7 +79,7 @@ class LinearModel:
     residual: RowValues
     loss: RowValues
     quality: RowValues
-    render: Callable[[Sequence[str], Scaling, Vector], str]
+    link: Link
 
     def initial_parameters(self, n_features: int) -> Vector:
         """Return zeros; (n_features + 1,), weights then bias."""
@@ -182,9 +182,9 @@ class LinearModel:
             return Evaluation(None, None, max(0.0, count))
         return Evaluation(max(0.0, loss_sum / count), self._accuracy(loss_sum, quality_sum, count), count)
 
-    def render_prediction(self, features: Sequence[str], scaling: Scaling, parameters: Vector) -> str:
-        """Write the prediction as an SQL expression; see `heliosdb.algorithms.sql`."""
-        return self.render(features, scaling, parameters)
+    def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
+        """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
+        return linear_prediction(self.link, scaling, parameters)
 
     def _accuracy(self, loss_sum: float, quality_sum: float, count: float) -> float | None:
         if not self.scales_target:
@@ -212,7 +212,7 @@ LOGISTIC_REGRESSION = LinearModel(
     residual=lambda scores, targets: sigmoid(scores) - targets,
     loss=log_loss,
     quality=_classified,
-    render=render_logistic,
+    link="logistic",
 )
 
 LINEAR_REGRESSION = LinearModel(
@@ -221,5 +221,5 @@ LINEAR_REGRESSION = LinearModel(
     residual=lambda scores, targets: scores - targets,
     loss=half_squared_error,
     quality=_half_square_of_target,
-    render=render_regression,
+    link="identity",
 )

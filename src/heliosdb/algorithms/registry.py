@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +12,9 @@ from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
 from heliosdb.domain.vector import Contribution, Vector
 from heliosdb.privacy.mechanisms import Secret
+
+if TYPE_CHECKING:
+    from heliosdb.algorithms.sql import LinearPrediction
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,8 @@ class Algorithm(Protocol):
         """Read the sum of all nodes' evaluations."""
         ...
 
-    def render_prediction(self, features: Sequence[str], scaling: Scaling, parameters: Vector) -> str:
-        """Write the prediction as an SQL expression over parameters named as the features."""
+    def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
+        """Return the prediction from raw features as numbers."""
         ...
 
 

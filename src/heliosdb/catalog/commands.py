@@ -123,7 +123,7 @@ def update_workspace(connection: Connection, workspace: Workspace, options: Opti
 
 
 def delete_workspace(connection: Connection, workspace: Workspace) -> None:
-    """Delete a workspace with its nodes and its ledger; models must be gone."""
+    """Delete a workspace with its nodes; models must be gone, the ledger stays."""
     _run(connection, "delete_workspace", workspace.workspace_id)
 
 
@@ -151,7 +151,7 @@ def insert_node(connection: Connection, workspace: Workspace, name: str, options
 
 
 def update_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> None:
-    """Replace a node's options; it is pending again, and its certificate pinned anew."""
+    """Replace a node's options; a trigger makes it pending again, and its certificate is pinned anew."""
     _run(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
 
 
@@ -197,6 +197,7 @@ def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
         f"{dataset.relation.schema}.{dataset.relation.name}",
         [column.name for column in dataset.columns],
         [column.type for column in dataset.columns],
+        dataset.predicate,
         json.dumps(dataset.options),
     )
     return bool(rows)
@@ -229,9 +230,9 @@ def insert_model(connection: Connection, workspace: Workspace, name: str, option
     return bool(_run(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
 
 
-def find_model(connection: Connection, name: str) -> Model | None:
-    """Return the model of that name with its workspace."""
-    rows = _run(connection, "find_model", name)
+def lock_model(connection: Connection, name: str) -> Model | None:
+    """Return the model of that name with its workspace, locked against START, ALTER and DROP by others."""
+    rows = _run(connection, "lock_model", name)
     if not rows:
         return None
     row = rows[0]
@@ -256,19 +257,27 @@ def delete_model(connection: Connection, model: Model, *, cascade: bool) -> None
     _run(connection, "set_drop_behavior", "restrict")
 
 
-def insert_run(connection: Connection, model: Model, options: Options, policy: Options) -> bool:
-    """Queue a run; False where the model has an active one, which a START still open is waited for."""
-    return bool(_run(connection, "insert_run", model.model_id, json.dumps(options), json.dumps(policy)))
+def insert_run(connection: Connection, model: Model, overrides: Options) -> bool:
+    """Queue a run; False where the model has an active one, which a START still open is waited for.
+
+    The catalog itself takes the options and the policy from the rows of model and workspace.
+    """
+    return bool(_run(connection, "insert_run", model.model_id, json.dumps(overrides)))
 
 
 def request_stop(connection: Connection, model: Model) -> bool:
-    """Ask the model's active run to stop; False where there is none."""
+    """Ask the model's active run to stop, which ends a queued one at once; False where there is none."""
     return bool(_run(connection, "request_stop", model.model_id))
 
 
 def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
     """Return the ε (tight) that the workspace's most charged node has spent."""
-    return float(_run(connection, "consumed_epsilon", workspace.workspace_id)[0]["consumed"])
+    return float(_run(connection, "consumed_epsilon", workspace.name)[0]["consumed"])
+
+
+def is_served(connection: Connection) -> bool:
+    """Tell whether a coordinator has ever led in this database."""
+    return bool(_run(connection, "is_served")[0]["is_served"])
 
 
 def notify_coordinator(connection: Connection) -> None:

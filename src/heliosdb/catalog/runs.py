@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from federated_sql.options import OptionKind, defaults
 from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import Epoch, ModelName, NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
@@ -31,9 +33,13 @@ class ActiveRun:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A running run and what its round 0 left; findings is None before that, plan without a budget."""
+    """A running run and what its round 0 left; scaling is None before it opened, plan without a budget.
+
+    current: the workspace's policy as it stands now.
+    """
 
     run: Run
+    current: Policy
     scaling: Mapping[str, Any] | None
     plan: Mapping[str, Any] | None
     stop_requested: bool
@@ -84,6 +90,34 @@ class Charge:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the ledger, without its sums."""
+
+    id: int
+    node: NodeName
+    mechanism: Mechanism
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A reservation that was taken back."""
+
+    id: int
+    node: NodeName
+    step: Step
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Where one line of the ledger brings its node."""
+
+    ledger_id: int
+    epsilon_basic: float
+    epsilon_tight: float
+
+
+@dataclass(frozen=True, slots=True)
 class Spent:
     """So many equal releases of one node."""
 
@@ -122,11 +156,33 @@ def claim_run(connection: Connection, run: RunId) -> bool:
 
 
 def find_run(connection: Connection, run: RunId) -> RunRecord | None:
-    """Read a running run; None where it has ended or its model was dropped."""
+    """Read a running run; None where it has ended or its model was dropped.
+
+    FederatedError INVALID_VALUE where its options or policy are not those of a run.
+    """
     rows = _run(connection, "find_run", str(run))
     if not rows:
         return None
     row = rows[0]
+    try:
+        return _record(run, row)
+    except KeyError as error:
+        raise _unreadable(f'"{error.args[0]}" is missing') from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _unreadable("a value is not of its option's type") from error
+
+
+def _unreadable(why: str) -> FederatedError:
+    return FederatedError(
+        ErrorCode.INVALID_VALUE,
+        f"the run's options or policy cannot be read: {why}",
+        hint="START FEDERATED TRAINING makes a run with all of them.",
+    )
+
+
+def _record(run: RunId, row: Row) -> RunRecord:
+    workspace = WorkspaceName(row["workspace"])
+    current = {**defaults(OptionKind.WORKSPACE), **json.loads(row["workspace_options"])}
     return RunRecord(
         Run(
             id=run,
@@ -134,8 +190,9 @@ def find_run(connection: Connection, run: RunId) -> RunRecord | None:
             model_id=row["model_id"],
             workspace_id=row["workspace_id"],
             options=parse_options(json.loads(row["options"])),
-            policy=parse_policy(json.loads(row["policy"]), WorkspaceName(row["workspace"])),
+            policy=parse_policy(json.loads(row["policy"]), workspace),
         ),
+        current=parse_policy(current, workspace),
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,
         plan=json.loads(row["plan"]) if row["plan"] else None,
         stop_requested=row["stop_requested"],
@@ -238,13 +295,13 @@ def add_tasks(
 
 def lock_ledger(connection: Connection, run: Run) -> None:
     """Keep other runs of the workspace from reserving until the transaction ends."""
-    _run(connection, "lock_ledger", run.workspace_id)
+    _run(connection, "lock_ledger", run.policy.workspace)
 
 
 def list_spent(connection: Connection, run: Run) -> dict[NodeName, list[Spent]]:
     """Return what each node of the run's workspace has reserved or spent."""
     spent: dict[NodeName, list[Spent]] = {}
-    for row in _run(connection, "list_spent", run.workspace_id):
+    for row in _run(connection, "list_spent", run.policy.workspace):
         mechanism = Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"])
         spent.setdefault(NodeName(row["node_name"]), []).append(Spent(mechanism, row["times"]))
     return spent
@@ -266,12 +323,47 @@ def reserve(connection: Connection, run: Run, number: RoundNumber, charges: Sequ
         for place, charge in enumerate(charges)
     ]
     if rows:
-        _run(connection, "reserve", run.workspace_id, str(run.id), run.model, number, json.dumps(rows))
+        _run(connection, "reserve", run.policy.workspace, str(run.id), run.model, number, json.dumps(rows))
+
+
+def delete_reservations(
+    connection: Connection, run: Run, number: RoundNumber, unspent: Iterable[tuple[NodeName, Step]]
+) -> list[Removed]:
+    """Take back reservations of a round under which nothing can have been released; charged ones stay."""
+    rows = json.dumps([{"node": node, "step": step.value} for node, step in unspent])
+    return [
+        Removed(row["ledger_id"], NodeName(row["node_name"]), Step(row["step"]), row["epsilon"])
+        for row in _run(connection, "delete_reservations", str(run.id), number, rows)
+    ]
+
+
+def list_entries(connection: Connection, run: Run, nodes: Iterable[NodeName]) -> list[Entry]:
+    """Return the ledger of some nodes of the run's workspace, in its order."""
+    return [
+        Entry(
+            row["ledger_id"],
+            NodeName(row["node_name"]),
+            Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+        )
+        for row in _run(connection, "list_releases", run.policy.workspace, sorted(nodes))
+    ]
+
+
+def correct_sums(connection: Connection, sums: Sequence[Sums]) -> None:
+    """Record where lines of the ledger bring their nodes, after one before them was taken back."""
+    if sums:
+        _run(connection, "correct_sums", json.dumps([asdict(one) for one in sums]))
+
+
+def still_reserved(connection: Connection, run: Run) -> float | None:
+    """Return the ε that a run holds reserved at the node where it is most, None for nothing."""
+    epsilon: float | None = _run(connection, "still_reserved", str(run.id))[0]["epsilon"]
+    return epsilon
 
 
 def consumed_epsilon(connection: Connection, run: Run) -> float | None:
     """Return the ε (tight) of the workspace's most charged node, None where nothing was ever charged."""
-    epsilon: float | None = _run(connection, "consumed_epsilon", run.workspace_id)[0]["epsilon"]
+    epsilon: float | None = _run(connection, "consumed_epsilon", run.policy.workspace)[0]["epsilon"]
     return epsilon
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from heliosdb.algorithms.sql import render_prediction
+from heliosdb.algorithms.sql import make_prediction
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import publication
 from heliosdb.catalog import runs as rows
@@ -255,7 +255,7 @@ def new_version(
         round=number,
         scaling=findings.scaling_json() or {},
         epsilon=rows.consumed_epsilon(connection, run) if findings.plan is not None else None,
-        expression=render_prediction(run.options.algorithm, run.options.features, scaling, parameters),
+        prediction=make_prediction(run.options.algorithm, scaling, parameters),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from federated_sql import parse
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.options import OPTIONS, OptionKind, defaults
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
@@ -39,6 +40,17 @@ def execute(plpy: Any, command: str | None, schemas: Sequence[str]) -> str | Non
             hint="The server's log has the details.",
         )
     return None
+
+
+def describe_options() -> str:
+    """Return as JSON the defaults of workspaces and models, and the options that a run may override."""
+    return json.dumps(
+        {
+            "workspace": defaults(OptionKind.WORKSPACE),
+            "model": defaults(OptionKind.MODEL),
+            "training": sorted(OPTIONS[OptionKind.TRAINING]),
+        }
+    )
 
 
 def _describe(

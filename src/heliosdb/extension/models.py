@@ -38,7 +38,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
 def drop_model(session: Session, command: DropModel) -> None:
     """DROP FEDERATED MODEL: during training never; with dependents of its function only by CASCADE."""
     session.require("federated_operator", "drop a federated model")
-    model = catalog.find_model(session.connection, command.name)
+    model = catalog.lock_model(session.connection, command.name)
     if model is None:
         if not command.if_exists:
             raise undefined("model", command.name)
@@ -64,11 +64,15 @@ def start_training(session: Session, command: StartTraining) -> None:
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
-    run_options = {**defaults(OptionKind.MODEL), **chosen}
-    run_policy = {**policy, "workspace": model.workspace.name}
-    if not catalog.insert_run(session.connection, model, run_options, run_policy):
+    if not catalog.insert_run(session.connection, model, overrides):
         raise _in_training(model)
     catalog.notify_coordinator(session.connection)
+    _warn_of_waiting(session, model, policy)
+
+
+def _warn_of_waiting(session: Session, model: catalog.Model, policy: catalog.Options) -> None:
+    if not catalog.is_served(session.connection):
+        session.warning("no coordinator serves this database yet; the run waits for one")
     registered = len(catalog.list_nodes(session.connection, model.workspace))
     if registered < policy["min_nodes"]:
         session.warning(
@@ -78,7 +82,10 @@ def start_training(session: Session, command: StartTraining) -> None:
 
 
 def stop_training(session: Session, command: StopTraining) -> None:
-    """STOP FEDERATED TRAINING: the open round is given up; the last closed one becomes the version."""
+    """STOP FEDERATED TRAINING: the open round is given up; the last closed one becomes the version.
+
+    A run that is still queued ends at once.
+    """
     session.require("federated_operator", "stop federated training")
     model = _find_model(session, command.model)
     if not catalog.request_stop(session.connection, model):
@@ -87,7 +94,7 @@ def stop_training(session: Session, command: StopTraining) -> None:
 
 
 def _find_model(session: Session, name: str) -> catalog.Model:
-    model = catalog.find_model(session.connection, name)
+    model = catalog.lock_model(session.connection, name)
     if model is None:
         raise undefined("model", name)
     return model

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.options import OptionKind, defaults, validate
 from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
+
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_DER_SEQUENCE = b"\x30"
 
 
 def register_node(session: Session, command: RegisterNode) -> None:
@@ -25,12 +34,14 @@ def register_node(session: Session, command: RegisterNode) -> None:
     most = {**defaults(OptionKind.WORKSPACE), **workspace.options}["max_nodes"]
     if any(node.name == command.name for node in nodes):
         raise duplicate("node", command.name)
+    _check_certificate(given)
     if len(nodes) >= most:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT,
             f'federated workspace "{workspace.name}" has its {most} nodes',
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
+    _check_endpoint(workspace, nodes, given)
     catalog.insert_node(session.connection, workspace, command.name, given)
     catalog.notify_coordinator(session.connection)
 
@@ -40,12 +51,13 @@ def alter_node(session: Session, command: AlterNode) -> None:
     session.require("federated_admin", "alter a federated node")
     given = validate(OptionKind.NODE, command.options)
     workspace = _lock_workspace(session, command.workspace)
-    node = next(
-        (n for n in catalog.list_nodes(session.connection, workspace) if n.name == command.name), None
-    )
+    nodes = catalog.list_nodes(session.connection, workspace)
+    node = next((n for n in nodes if n.name == command.name), None)
     if node is None:
         raise undefined("node", command.name)
     merged = {**node.options, **given}
+    _check_certificate(given)
+    _check_endpoint(workspace, [n for n in nodes if n is not node], merged)
     _check_residency(workspace, command.name, merged)
     catalog.update_node(session.connection, workspace, command.name, merged)
     catalog.notify_coordinator(session.connection)
@@ -74,6 +86,49 @@ def _lock_workspace(session: Session, name: str) -> catalog.Workspace:
     if workspace is None:
         raise undefined("workspace", name, hint="CREATE FEDERATED WORKSPACE makes one.")
     return workspace
+
+
+def _check_certificate(given: catalog.Options) -> None:
+    """Raise 22023, echoing nothing, where the option holds a key or broken PEM text; it may be a path."""
+    text = str(given.get("certificate", ""))
+    if "PRIVATE KEY" in text:
+        raise invalid_value(
+            "the option certificate holds a private key",
+            hint="Give the certificate alone. Whoever has seen this key can act as the node: replace it.",
+        )
+    if text.lstrip().startswith("-----BEGIN") and not _is_certificate(text):
+        raise invalid_value(
+            "the option certificate is not a certificate in PEM form",
+            hint="Give all of it, the lines BEGIN CERTIFICATE and END CERTIFICATE included, or a path.",
+        )
+
+
+def _is_certificate(text: str) -> bool:
+    block = _PEM.fullmatch(text.strip())
+    if block is None:
+        return False
+    try:
+        return base64.b64decode("".join(block[1].split()), validate=True).startswith(_DER_SEQUENCE)
+    except binascii.Error:
+        return False
+
+
+def _check_endpoint(
+    workspace: catalog.Workspace, others: Sequence[catalog.Node], given: catalog.Options
+) -> None:
+    address = _address(given)
+    for other in others:
+        if _address(other.options) == address:
+            raise FederatedError(
+                ErrorCode.DUPLICATE_OBJECT,
+                f'federated node "{other.name}" of workspace "{workspace.name}" has this endpoint already',
+                hint="One node takes part under one name.",
+            )
+
+
+def _address(options: catalog.Options) -> tuple[str | None, int | None]:
+    parts = urlsplit(str(options.get("endpoint", "")))
+    return parts.hostname, parts.port
 
 
 def _check_residency(workspace: catalog.Workspace, node: str, given: catalog.Options) -> None:

@@ -51,7 +51,7 @@ def _check_members(session: Session, workspace: catalog.Workspace, merged: catal
         )
     residency = merged.get("data_residency")
     outside = [
-        node.name
+        f'"{node.name}"'
         for node in nodes
         if residency and not residency_allows(residency, node.options.get("data_residency", ""))
     ]
@@ -65,7 +65,10 @@ def _check_members(session: Session, workspace: catalog.Workspace, merged: catal
 
 
 def drop_workspace(session: Session, command: DropWorkspace) -> None:
-    """DROP FEDERATED WORKSPACE: with nodes or models in it only by CASCADE, during training never."""
+    """DROP FEDERATED WORKSPACE: with nodes or models in it only by CASCADE, during training never.
+
+    The ledger stays: a workspace of the same name goes on from it.
+    """
     session.require("federated_admin", "drop a federated workspace")
     workspace = catalog.lock_workspace(session.connection, command.name)
     if workspace is None:
@@ -76,16 +79,17 @@ def drop_workspace(session: Session, command: DropWorkspace) -> None:
     models = [
         model
         for name in catalog.list_workspace_models(session.connection, workspace)
-        if (model := catalog.find_model(session.connection, name)) is not None
+        if (model := catalog.lock_model(session.connection, name)) is not None
     ]
     nodes = catalog.list_nodes(session.connection, workspace)
-    if (models or nodes) and not command.cascade:
+    dependents = [f'federated model "{m.name}"' for m in models] + [
+        f'federated node "{n.name}"' for n in nodes
+    ]
+    if dependents and not command.cascade:
         raise FederatedError(
             ErrorCode.DEPENDENTS,
             f'cannot drop federated workspace "{command.name}" because other objects depend on it',
-            detail="\n".join(
-                [*(f"federated model {m.name}" for m in models), *(f"federated node {n.name}" for n in nodes)]
-            ),
+            detail="\n".join(dependents),
             hint="Use DROP FEDERATED WORKSPACE ... CASCADE to drop them too.",
         )
     for model in models:
@@ -97,3 +101,5 @@ def drop_workspace(session: Session, command: DropWorkspace) -> None:
             )
         catalog.delete_model(session.connection, model, cascade=True)
     catalog.delete_workspace(session.connection, workspace)
+    if dependents:
+        session.notice(f"drop cascades to {', '.join(dependents)}")

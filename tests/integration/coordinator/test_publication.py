@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.catalog import publication
 from heliosdb.catalog import runs as rows
 from heliosdb.catalog.lease import become_daemon
@@ -55,7 +56,9 @@ def finish_run(
         rows.open_round(daemon, run, RoundNumber(1), rows.Step.TRAIN, [])
         rows.put_parameters(daemon, run.id, 1, rows.Parameters(b"sealed", b"\x01" * 32))
         rows.close_round(daemon, run.id, 1, rows.Figures(0.5, 0.75), None)
-        new = publication.NewVersion(RoundNumber(1), {"means": []}, 1.5, f"'{value}'::pg_catalog.float8")
+        zeros = (0.0,) * len(features)
+        prediction = LinearPrediction(value, zeros, zeros, zeros, "identity")
+        new = publication.NewVersion(RoundNumber(1), {"means": []}, 1.5, prediction)
         return publication.publish(daemon, run, new)
 
 
@@ -128,7 +131,7 @@ def test_what_depends_on_the_old_signature_keeps_it_and_the_version_waits(
     assert model.query("SELECT p FROM dependent") == [{"p": 0.25}]
 
 
-def test_the_function_is_inlined_belongs_to_the_daemon_and_is_the_analysts(
+def test_the_function_is_inlined_belongs_to_nobody_who_can_log_in_and_is_the_analysts(
     model: World, daemon: PsycopgConnection
 ) -> None:
     finish_run(model, daemon, 0.25, *FEATURES)
@@ -144,7 +147,7 @@ def test_the_function_is_inlined_belongs_to_the_daemon_and_is_the_analysts(
     )[0]
     run_id = model.query("SELECT run_id FROM federated.version")[0]["run_id"]
     assert function == {
-        "owner": "federated_daemon",
+        "owner": "federated_owner",
         "language": "sql",
         "volatility": "s",
         "parallel": "s",

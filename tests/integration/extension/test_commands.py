@@ -57,8 +57,14 @@ def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> Non
     notices: list[str] = []
     session.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary or ""))
     execute(session, "START FEDERATED TRAINING risk")
-    assert len(notices) == 1
-    assert "has 1 nodes where a run needs 3" in notices[0]
+    assert len(notices) == 2
+    assert notices[0] == "no coordinator serves this database yet; the run waits for one"
+    assert "has 1 nodes where a run needs 3" in notices[1]
+    execute(session, "STOP FEDERATED TRAINING risk")
+    session.execute("INSERT INTO federated.lease (epoch) VALUES (1)")
+    execute(session, "START FEDERATED TRAINING risk")
+    assert len(notices) == 3
+    assert "has 1 nodes where a run needs 3" in notices[2]
 
 
 @pytest.mark.parametrize(
@@ -231,8 +237,21 @@ def test_a_model_in_training_can_be_stopped_but_not_dropped(session: psycopg.Con
     for statement in ("DROP FEDERATED MODEL risk CASCADE", "DROP FEDERATED WORKSPACE clinics CASCADE"):
         with pytest.raises(errors.ObjectInUse):
             execute(session, statement)
+    session.execute("UPDATE federated.run SET status = 'running'")
     execute(session, "STOP FEDERATED TRAINING risk")
-    assert fetch(session, "SELECT stop_requested FROM federated.run") == [(True,)]
+    assert fetch(session, "SELECT stop_requested, status::text FROM federated.run") == [(True, "running")]
+
+
+def test_a_queued_run_stops_at_once_and_no_longer_keeps_its_model(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL, "START FEDERATED TRAINING risk", "STOP FEDERATED TRAINING risk")
+    assert fetch(session, "SELECT status::text, message, finished_at IS NULL FROM federated.run") == [
+        ("stopped", "stopped before it began", False)
+    ]
+    assert fetch(session, "SELECT wait_for_convergence('risk')") == [("stopped",)]
+    notices: list[str] = []
+    session.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary or ""))
+    execute(session, "DROP FEDERATED WORKSPACE clinics CASCADE")
+    assert notices == ['drop cascades to federated model "risk"']
 
 
 def test_wait_for_convergence_times_out_and_is_cancellable(session: psycopg.Connection) -> None:

@@ -39,8 +39,7 @@ INSERT INTO federated.node (workspace_id, name, options) VALUES ($1, $2, $3)
 ON CONFLICT (workspace_id, name) DO NOTHING RETURNING node_id
 
 -- name: update_node(bigint, text, jsonb)
-UPDATE federated.node SET options = $3, status = 'pending', failure_reason = NULL, certificate = NULL
-WHERE workspace_id = $1 AND name = $2
+UPDATE federated.node SET options = $3 WHERE workspace_id = $1 AND name = $2
 
 -- name: node_in_training(bigint, text)
 SELECT m.name AS model
@@ -75,8 +74,9 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f
 SELECT attname::text AS name, format_type(atttypid, NULL) AS type
 FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 
--- name: insert_dataset(text, text, text, text[], text[], jsonb)
-INSERT INTO federated.dataset (name, workspace, relation, columns, types, options) VALUES ($1, $2, $3, $4, $5, $6)
+-- name: insert_dataset(text, text, text, text[], text[], text, jsonb)
+INSERT INTO federated.dataset (name, workspace, relation, columns, types, predicate, options)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO NOTHING RETURNING dataset_id
 
 -- name: create_dataset_view(text, name, name, text[], text, name[])
@@ -92,10 +92,11 @@ SELECT federated._drop_dataset_view($1)
 INSERT INTO federated.model (workspace_id, name, options) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO NOTHING RETURNING model_id
 
--- name: find_model(text)
+-- name: lock_model(text)
 SELECT m.model_id, m.name, m.options::text AS options, w.workspace_id, w.name AS workspace, w.options::text AS policy
 FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
 WHERE m.name = $1
+FOR NO KEY UPDATE OF m
 
 -- name: update_model(bigint, jsonb)
 UPDATE federated.model SET options = $2 WHERE model_id = $1
@@ -110,16 +111,19 @@ SELECT set_config('federated.drop_behavior', $1, true)
 -- name: delete_model(bigint)
 DELETE FROM federated.model WHERE model_id = $1
 
--- name: insert_run(bigint, jsonb, jsonb)
-INSERT INTO federated.run (model_id, options, policy) VALUES ($1, $2, $3)
+-- name: insert_run(bigint, jsonb)
+INSERT INTO federated.run (model_id, overrides) VALUES ($1, $2)
 ON CONFLICT (model_id) WHERE status IN ('queued', 'running') DO NOTHING RETURNING run_id::text AS run_id
 
 -- name: request_stop(bigint)
 UPDATE federated.run SET stop_requested = true WHERE model_id = $1 AND status IN ('queued', 'running')
 RETURNING run_id::text AS run_id
 
--- name: consumed_epsilon(bigint)
-SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace_id = $1
+-- name: consumed_epsilon(text)
+SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace = $1
+
+-- name: is_served()
+SELECT EXISTS (SELECT FROM federated.lease) AS is_served
 
 -- name: notify_coordinator()
 SELECT pg_notify('heliosdb_federated', '')

@@ -14,10 +14,5 @@ JOIN federated.run_parameters AS p USING (run_id, round_number)
 WHERE d.run_id = $3::uuid AND d.round_number = $4
 RETURNING version_id
 
--- name: function_arguments(text)
-SELECT p.proargnames::text[] AS names
-FROM pg_proc AS p
-WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = $1
-
--- name: drop_function(text)
-SELECT federated._drop_model_function($1, 'restrict')
+-- name: publish_function(bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+SELECT federated._publish_function($1, $2, $3::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS obstacle

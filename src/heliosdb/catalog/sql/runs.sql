@@ -13,6 +13,16 @@ SET ROLE federated_daemon
 -- name: bound_session()
 SELECT set_config('idle_in_transaction_session_timeout', '30s', false), set_config('lock_timeout', '15s', false)
 
+-- name: strange_leader()
+SELECT r.rolname::text AS name
+FROM pg_locks AS l
+JOIN pg_stat_get_activity(l.pid) AS a ON true
+JOIN pg_roles AS r ON r.oid = a.usesysid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('heliosdb_federated.coordinator', 0)
+  AND NOT pg_has_role(r.oid, 'federated_daemon', 'MEMBER')
+
 -- name: listen()
 LISTEN heliosdb_federated
 
@@ -41,7 +51,7 @@ WHERE run_id = $1::uuid AND status = 'queued' RETURNING run_id
 -- name: find_run(uuid)
 SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.name AS workspace,
        r.options::text AS options, r.policy::text AS policy, r.scaling::text AS scaling, r.plan::text AS plan,
-       r.stop_requested
+       r.stop_requested, w.options::text AS workspace_options
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
 JOIN federated.workspace AS w USING (workspace_id)
@@ -72,15 +82,15 @@ INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 INSERT INTO federated.participation (run_id, round_number, step, node_id)
 SELECT $1::uuid, $2, $3, n.node_id FROM federated.node AS n WHERE n.workspace_id = $4 AND n.name = ANY ($5::text[])
 
--- name: lock_ledger(bigint)
-SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.ledger', $1::bigint))
+-- name: lock_ledger(text)
+SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.ledger:' || $1, 0))
 
--- name: list_spent(bigint)
+-- name: list_spent(text)
 SELECT node_name, noise_multiplier, sampling_rate, steps, count(*) AS times
-FROM federated.ledger WHERE workspace_id = $1 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
+FROM federated.ledger WHERE workspace = $1 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 
--- name: reserve(bigint, uuid, text, integer, jsonb)
-INSERT INTO federated.ledger (workspace_id, run_id, model_name, round_number, node_name, step, noise_multiplier,
+-- name: reserve(text, uuid, text, integer, jsonb)
+INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, node_name, step, noise_multiplier,
     sampling_rate, steps, clipping_norm, epsilon, epsilon_basic, epsilon_tight)
 SELECT $1, $2::uuid, $3, $4, c.node, c.step, c.noise_multiplier, c.sampling_rate, c.steps, c.clipping_norm, c.epsilon,
        c.epsilon_basic, c.epsilon_tight
@@ -94,8 +104,29 @@ ORDER BY c.place
 UPDATE federated.ledger SET state = 'charged'
 WHERE run_id = $1::uuid AND round_number = $2 AND step = $3 AND node_name = ANY ($4::text[])
 
--- name: consumed_epsilon(bigint)
-SELECT max(epsilon_tight) AS epsilon FROM federated.ledger WHERE workspace_id = $1
+-- name: delete_reservations(uuid, integer, jsonb)
+DELETE FROM federated.ledger AS l USING jsonb_to_recordset($3::jsonb) AS u (node text, step text)
+WHERE l.run_id = $1::uuid AND l.round_number = $2 AND l.node_name = u.node AND l.step = u.step
+  AND l.state = 'reserved'
+RETURNING l.ledger_id, l.node_name, l.step, l.epsilon
+
+-- name: list_releases(text, text[])
+SELECT ledger_id, node_name, noise_multiplier, sampling_rate, steps
+FROM federated.ledger WHERE workspace = $1 AND node_name = ANY ($2::text[]) ORDER BY ledger_id
+
+-- name: correct_sums(jsonb)
+UPDATE federated.ledger AS l SET epsilon_basic = c.epsilon_basic, epsilon_tight = c.epsilon_tight
+FROM jsonb_to_recordset($1::jsonb) AS c (
+    ledger_id bigint, epsilon_basic double precision, epsilon_tight double precision)
+WHERE l.ledger_id = c.ledger_id
+
+-- name: still_reserved(uuid)
+SELECT max(s.epsilon) AS epsilon
+FROM (SELECT sum(epsilon) AS epsilon FROM federated.ledger
+      WHERE run_id = $1::uuid AND state = 'reserved' GROUP BY node_name) AS s
+
+-- name: consumed_epsilon(text)
+SELECT max(epsilon_tight) AS epsilon FROM federated.ledger WHERE workspace = $1
 
 -- name: settle_participation(uuid, integer, text, bigint, jsonb)
 UPDATE federated.participation AS p

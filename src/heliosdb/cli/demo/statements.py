@@ -46,7 +46,7 @@ WITH (
 
 START_PLAIN = """\
 START FEDERATED TRAINING open_classifier
-WITH (local_epochs = 5, batch_size = 32, learning_rate = 0.05);"""
+WITH (local_epochs = 1, batch_size = 32, learning_rate = 0.05);"""
 
 PREDICT_PATIENT = """\
 SELECT federated_predict(
@@ -71,7 +71,7 @@ WHAT_LEFT = """\
 SELECT w.name AS workspace, n.name AS hospital, count(*) AS vectors,
        sum(p.bytes_received) AS bytes,
        (SELECT round(max(l.epsilon_tight)::numeric, 4) FROM federated.ledger AS l
-        WHERE l.workspace_id = w.workspace_id AND l.node_name = n.name) AS epsilon
+        WHERE l.workspace = w.name AND l.node_name = n.name) AS epsilon
 FROM federated.participation AS p
 JOIN federated.node AS n USING (node_id)
 JOIN federated.workspace AS w USING (workspace_id)

@@ -1,0 +1,103 @@
+-- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
+
+CREATE FUNCTION federated._check_prediction(
+    features text[], booleans boolean[], slopes double precision[], fills double precision[],
+    shifts double precision[], others double precision[], link text
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF num_nulls(features, booleans, slopes, fills, shifts, others, link) > 0
+       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF 1 <> ALL (ARRAY[array_ndims(features), array_ndims(booleans), array_ndims(slopes), array_ndims(fills),
+                          array_ndims(shifts)])
+       OR cardinality(features) <> ALL (ARRAY[cardinality(booleans), cardinality(slopes), cardinality(fills),
+                                              cardinality(shifts)]) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
+    ELSIF link NOT IN ('identity', 'logistic') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
+    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || others) AS number
+                  WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a prediction consists of finite numbers only';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_prediction(
+    text[], boolean[], double precision[], double precision[], double precision[], double precision[], text) IS
+    'Raises an error unless the parts of a prediction fit together and are finite';
+
+-- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
+-- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
+-- for large arguments of either sign.
+CREATE FUNCTION federated._render_prediction(
+    features text[], booleans boolean[], intercept double precision, slopes double precision[],
+    fills double precision[], shifts double precision[], link text,
+    target_mean double precision, target_scale double precision
+) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT format(
+        CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
+                  ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
+        0.5::float8, 1::float8, intercept,
+        string_agg(format(
+            CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
+                 ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
+            slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
+        target_mean, target_scale)
+    FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
+         AS t (feature, flag, slope, fill, shift, place)
+$$;
+COMMENT ON FUNCTION federated._render_prediction(
+    text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision) IS 'A prediction as an expression over parameters named as the features';
+
+-- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
+-- and names; all else is decided here.
+CREATE FUNCTION federated._publish_function(
+    model_id bigint, version integer, run_id uuid, features text[], booleans boolean[],
+    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    link text, target_mean double precision, target_scale double precision
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = _publish_function.model_id);
+    arguments  text;
+    obstacle   text;
+BEGIN
+    IF model_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
+    END IF;
+    PERFORM federated._check_prediction(
+        features, booleans, slopes, fills, shifts, ARRAY[intercept, target_mean, target_scale], link);
+    arguments := (
+        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
+                          ORDER BY place)
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name
+          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
+              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
+              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
+    ) THEN
+        PERFORM federated._drop_model_function(model_name, 'restrict');
+    END IF;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
+        model_name, arguments, federated._render_prediction(
+            features, booleans, intercept, slopes, fills, shifts, link, target_mean, target_scale));
+    PERFORM federated._finish_model_function(
+        model_name, format('Version %s of federated model %s, from run %s', version, model_name, run_id));
+    RETURN NULL;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RETURN obstacle;
+END
+$$;
+COMMENT ON FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision) IS
+    'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';

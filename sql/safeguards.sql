@@ -1,0 +1,94 @@
+-- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
+
+CREATE FUNCTION federated._options() RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension.door import describe_options
+return describe_options()
+$$;
+COMMENT ON FUNCTION federated._options() IS
+    'Defaults of workspace and model options, and the names of the training options that one run may override';
+
+-- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
+CREATE FUNCTION federated._snapshot_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known   jsonb;
+    subject record;
+    unknown text;
+BEGIN
+    IF NEW.policy IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    SELECT m.options, w.options AS policy, w.name AS workspace INTO subject
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE m.model_id = NEW.model_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the run''s federated model does not exist';
+    END IF;
+    known := federated._options();
+    unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('option "%s" cannot be set for one run', unknown);
+    END IF;
+    NEW.options := known -> 'model' || subject.options || NEW.overrides;
+    NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._snapshot_run() IS
+    'Gives a run its options and its workspace''s policy as they stand: whoever queues it has no say in the policy';
+
+CREATE TRIGGER snapshot_run BEFORE INSERT ON federated.run
+    FOR EACH ROW EXECUTE FUNCTION federated._snapshot_run();
+
+-- A queued run has spent nothing and nobody works on it: it needs no coordinator to be stopped.
+CREATE FUNCTION federated._stop_queued_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.status := 'stopped';
+    NEW.message := 'stopped before it began';
+    NEW.finished_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._stop_queued_run() IS 'Ends a run at once that is asked to stop while it is queued';
+
+CREATE TRIGGER stop_queued_run BEFORE UPDATE OF stop_requested ON federated.run
+    FOR EACH ROW WHEN (NEW.stop_requested AND OLD.status = 'queued' AND NEW.status = 'queued')
+    EXECUTE FUNCTION federated._stop_queued_run();
+
+-- The row is locked before the trigger fires, so that no START can come between check and deletion.
+CREATE FUNCTION federated._refuse_model_in_training() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM federated.run AS r
+               WHERE r.model_id = OLD.model_id AND r.status IN ('queued', 'running')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+            MESSAGE = format('federated model "%s" is in training', OLD.name),
+            HINT = format('STOP FEDERATED TRAINING %s first.', quote_ident(OLD.name));
+    END IF;
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_model_in_training() IS 'Keeps a model while a run of it is queued or running';
+
+CREATE TRIGGER refuse_model_in_training BEFORE DELETE ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_model_in_training();
+
+CREATE FUNCTION federated._reset_node() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.status := 'pending';
+    NEW.failure_reason := NULL;
+    NEW.certificate := NULL;
+    NEW.certificate_expires := NULL;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._reset_node() IS 'A node whose registration changed is to be met, and its certificate pinned, again';
+
+CREATE TRIGGER reset_node BEFORE UPDATE OF options ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._reset_node();
