@@ -24,6 +24,7 @@ from heliosdb.transport.messages import (
     encode_task,
     greeting_to_proto,
     introduction_from_proto,
+    printable,
     refusal_from_proto,
     task_sha256,
 )
@@ -161,6 +162,8 @@ class NodeClient:
                 return FederatedError(ErrorCode.TIMEOUT, f"{where} did not answer in time")
             case grpc.StatusCode.UNAVAILABLE:
                 return self._same_mistake(_unavailable(where, details))
+            case grpc.StatusCode.FAILED_PRECONDITION if details:
+                return FederatedError(ErrorCode.UNREACHABLE, f"{where} cannot answer: {printable(details)}")
             case grpc.StatusCode.RESOURCE_EXHAUSTED:
                 return rejected("a message is larger than messages may be")
             case grpc.StatusCode.CANCELLED:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.events import REFUSED
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
@@ -350,9 +351,14 @@ class NodeRefusedError(FederatedError):
         self.said = said
 
 
+def reason_of(error: FederatedError) -> str:
+    """Return why a node is left out: for a refusal, what the node itself said."""
+    return f"{REFUSED}{error.said}" if isinstance(error, NodeRefusedError) else error.message
+
+
 def refusal_from_proto(refusal: pb.Refusal, node: str) -> NodeRefusedError:
     """The error for a refusal; text from the node is bounded and printable."""
-    message = _printable(refusal.message) or "no reason given"
+    message = printable(refusal.message) or "no reason given"
     try:
         reason = ErrorCode[refusal.code]
     except KeyError:
@@ -361,11 +367,11 @@ def refusal_from_proto(refusal: pb.Refusal, node: str) -> NodeRefusedError:
         node,
         reason,
         message,
-        detail=_printable(refusal.detail) or None,
-        hint=_printable(refusal.hint) or None,
+        detail=printable(refusal.detail) or None,
+        hint=printable(refusal.hint) or None,
     )
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from a peer, for a message: bounded and without control characters."""
     return "".join(c if c.isprintable() else " " for c in text[: limits.MAX_MESSAGE_CHARACTERS]).strip()
