@@ -286,6 +286,30 @@ def test_the_reader_can_select_datasets_and_nothing_else(cluster: Cluster, feder
     assert functions == []
 
 
+def test_the_daemon_adds_to_a_nodes_records_and_changes_none(
+    cluster: Cluster, federated_database: str
+) -> None:
+    with cluster.connect(federated_database) as connection:
+        granted = connection.execute(
+            "SELECT c.relname, p.privilege, has_table_privilege('heliosdb_daemon', c.oid, p.privilege) "
+            "FROM pg_class AS c, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) AS p (privilege) "
+            "WHERE c.oid = ANY (ARRAY['federated.release', 'federated.spending', 'federated.agreement', "
+            "'federated.dataset']::regclass[])"
+        ).fetchall()
+        changeable = connection.execute(
+            "SELECT c.relname, a.attname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid "
+            "WHERE a.attnum > 0 AND NOT a.attisdropped AND c.oid = ANY (ARRAY['federated.release', "
+            "'federated.spending', 'federated.agreement', 'federated.dataset']::regclass[]) "
+            "AND has_column_privilege('heliosdb_daemon', c.oid, a.attname, 'UPDATE')"
+        ).fetchall()
+    assert {(table, privilege) for table, privilege, given in granted if given} == {
+        ("release", "INSERT"),
+        ("spending", "INSERT"),
+        ("agreement", "INSERT"),
+    }
+    assert changeable == [("release", "payload")]
+
+
 @dataclass(frozen=True)
 class Parts:
     """One direction of an exchange, taken apart, and the same put together again."""

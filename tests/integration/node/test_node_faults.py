@@ -292,7 +292,7 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
 ) -> None:
     create_patients(cluster, federated_database)
     monkeypatch.setenv("PGPASSWORD", "a secret of the daemon")
-    config = federation.node_config(cluster, federated_database, max_memory_gb=4)
+    config = federation.node_config(cluster, federated_database)
     async with running_node(config) as port:
         client = federation.client(port)
         await client.perform(statistics_task(), federation.sealing, TIMEOUT)
@@ -306,7 +306,7 @@ async def test_the_training_process_holds_no_secret_of_the_daemon(
     assert b"secret" not in environment
     assert b"heliosdb_" not in arguments + environment
     assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]
-    assert next(line for line in limits.splitlines() if "address space" in line).split()[3] == str(4 * 2**30)
+    assert next(line for line in limits.splitlines() if "address space" in line).split()[3] == str(8 * 2**30)
     assert not [name for name in opened if name.endswith((".key", ".pem"))]
     assert users in ([], [("heliosdb_reader",)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -20,8 +21,9 @@ from heliosdb.algorithms.linear import (
     sigmoid,
 )
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
+from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, TrainWork
 from heliosdb.domain.vector import ClippedSum, Plain
+from heliosdb.privacy.mechanisms import Secret
 
 UNIT = Scaling((0.0, 0.0), (1.0, 1.0))
 RUN = UUID(int=7)
@@ -115,6 +117,21 @@ def test_a_target_that_is_no_class_is_refused_without_its_value() -> None:
     assert caught.value.code is ErrorCode.INVALID_VALUE
     assert "41" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
     LINEAR_REGRESSION.check_target(data)
+
+
+def test_under_a_budget_a_class_beyond_the_two_counts_as_the_nearer() -> None:
+    data = table(20, held_out=10)
+    moved = replace(data, target=np.where(data.target > 0.5, 7.0, -3.0))
+    work, parameters = EvaluateWork("logistic_regression", UNIT, 2.0), np.array([0.5, -0.25, 0.1])
+    answers = [LOGISTIC_REGRESSION.evaluate(rows, parameters, work).vector for rows in (data, moved)]
+    assert answers[0].tobytes() == answers[1].tobytes()
+    entropies = [np.random.default_rng(3).bytes for _ in range(2)]
+    private = replace(train_work(), privacy=PrivateTraining(1.0, 1.0, 0.5, 3, expected_subjects=10.0))
+    trained = [
+        LOGISTIC_REGRESSION.train(rows, parameters, private, derive_rng(1, 1, "a"), Secret(entropy)).vector
+        for rows, entropy in zip((data, moved), entropies, strict=True)
+    ]
+    assert trained[0].tobytes() == trained[1].tobytes()
 
 
 def test_evaluation_sums_are_of_the_held_out_rows() -> None:
