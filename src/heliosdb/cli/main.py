@@ -26,7 +26,10 @@ ReadyFile = Annotated[
 Directory = Annotated[
     Path | None,
     typer.Option(
-        "--dir", help="Where everything is kept.  [default: ~/.local/share/heliosdb]", show_default=False
+        "--dir",
+        # Typer reads square brackets in a help text as markup and shows nothing.
+        help="Where everything is kept (default: ~/.local/share/heliosdb, as root /var/lib/heliosdb).",
+        show_default=False,
     ),
 ]
 
@@ -51,17 +54,42 @@ app = _Application(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        _print_line(f"heliosdb {importlib.metadata.version('heliosdb-federated-learning')}")
+        raise typer.Exit
+
+
+@app.callback()
+def heliosdb(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Federated learning as a feature of PostgreSQL."""
+
+
 @app.command()
 def up(
     nodes: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="How many node databases.  [default: 3]", show_default=False),
+        typer.Option(
+            min=1,
+            max=100,
+            help="How many node databases (default: as many as there are, at first 3).",
+            show_default=False,
+        ),
     ] = None,
     directory: Directory = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="The proxy's port; 0: any free one.  [default: 6432]", show_default=False
+            min=0,
+            max=65535,
+            help="The proxy's port; 0: any free one (default: the one it had, at first 6432).",
+            show_default=False,
         ),
     ] = None,
     clusters_only: Annotated[bool, typer.Option("--clusters-only", hidden=True)] = False,

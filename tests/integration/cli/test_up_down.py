@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -330,3 +331,30 @@ def test_a_closed_parent_directory_matters_only_where_the_clusters_run_as_anothe
         assert f'may not enter "{closed}"' in ended.stderr
     else:
         assert up(closed / "installation").stop() == 0
+
+
+def test_a_cluster_that_is_killed_comes_back_and_it_is_said(directory: Path) -> None:
+    running = up(directory)
+    database = running.facts["nodes"]["node_1"]["database"]
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    postmaster = int((directory / "node_1" / "pgdata" / "postmaster.pid").read_text().split("\n", 1)[0])
+    os.kill(postmaster, signal.SIGKILL)
+    assert running.process.stderr is not None
+    for line in running.process.stderr:
+        if line == "the PostgreSQL cluster node_1 is ready again\n":
+            break
+    else:
+        raise AssertionError("the supervisor ended")
+    assert one(database, "SELECT one FROM kept") == 1
+    assert running.stop() == 0
+
+
+def test_a_taken_port_is_said_at_once_and_leaves_no_directory(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run("up", "--port", str(port), "--dir", str(directory / "deep"))
+    assert ended.returncode == edge(ErrorCode.IN_USE).exit_code
+    assert f"port {port}" in ended.stderr
+    assert "stopping" not in ended.stderr
+    assert not directory.exists()

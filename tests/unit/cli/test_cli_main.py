@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ def heliosdb(*arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
+        env={**os.environ, "COLUMNS": "200"},
     )
 
 
@@ -26,6 +29,17 @@ def test_help_names_every_command_and_hides_what_is_for_tests() -> None:
     for command in ("up", "down", "proxy", "coordinator", "node", "certificates", "demo"):
         assert f" {command} " in shown
     assert "clusters-only" not in heliosdb("up", "--help").stdout
+
+
+def test_help_of_up_and_down_shows_the_defaults() -> None:
+    shown = " ".join(heliosdb("up", "--help").stdout.split())
+    for default in ("at first 3", "at first 6432", ".local/share/heliosdb"):
+        assert default in shown
+    assert ".local/share/heliosdb" in heliosdb("down", "--help").stdout
+
+
+def test_version_is_that_of_the_package() -> None:
+    assert heliosdb("--version").stdout == f"heliosdb {version('heliosdb-federated-learning')}\n"
 
 
 def test_help_imports_none_of_the_heavy_libraries() -> None:

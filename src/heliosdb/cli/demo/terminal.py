@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from types import TracebackType
+
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
@@ -15,13 +18,28 @@ class Terminal:
 
     def __init__(self, dsn: str, prompt: str) -> None:
         self._prompt = prompt
+        place = conninfo_to_dict(dsn)
+        password = place.pop("password", None)
         self._psql = subprocess.Popen(
-            ["psql", dsn, "-X", "-q", "-P", "pager=off", "-P", "border=1", "-v", "ON_ERROR_STOP=1"],
+            [
+                "psql",
+                make_conninfo("", **place),
+                "-X",
+                "-q",
+                "-P",
+                "pager=off",
+                "-P",
+                "border=1",
+                "-v",
+                "ON_ERROR_STOP=1",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             bufsize=1,
+            # Everybody on the machine can read a command line, and only the same user an environment.
+            env=os.environ if password is None else {**os.environ, "PGPASSWORD": str(password)},
         )
         self._send("\\set QUIET off")
 

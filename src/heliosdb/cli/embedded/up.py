@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from subprocess import TimeoutExpired
 
 from heliosdb.cli.embedded import cluster as clusters_
 from heliosdb.cli.embedded.account import Account, cluster_account, own_directory, require_reachable
@@ -41,6 +42,8 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 
 _DOWN_SECONDS = 120.0
 _POLL_SECONDS = 0.05
+_WATCH_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
 
 Announce = Callable[[str], None]
 
@@ -72,8 +75,7 @@ def up(layout: Layout, wishes: Wishes, announce: Announce, when_ready: Announce)
     `when_ready` gets one line of JSON that says where everything is; `announce` gets lines for people.
     Raises WRONG_STATE where it is already up, and what keeps a part from starting, after stopping the rest.
     """
-    make_directory(layout.root)
-    with _hold_lock(layout) as held:
+    with _directory(layout), _hold_lock(layout) as held:
         if not held:
             raise FederatedError(
                 ErrorCode.WRONG_STATE,
@@ -108,6 +110,21 @@ def down(layout: Layout, announce: Announce) -> None:
                 hint=f"See the logs in {layout.log_directory}.",
             )
         time.sleep(_POLL_SECONDS)
+
+
+@contextmanager
+def _directory(layout: Layout) -> Iterator[None]:
+    """Make the directory; take it away again if it was not there and nothing was decided about it."""
+    absent = [path for path in (layout.root, *layout.root.parents) if not path.exists()]
+    make_directory(layout.root)
+    try:
+        yield
+    finally:
+        if absent and not layout.state_file.exists():
+            layout.lock_file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody has put something there meanwhile
+                for path in absent:
+                    path.rmdir()
 
 
 @contextmanager
@@ -159,7 +176,8 @@ async def _run(layout: Layout, wishes: Wishes, announce: Announce, when_ready: A
             when_ready(json.dumps(describe(bring_up.result(), wishes)))
             await stopping.wait()
     finally:
-        announce("stopping")
+        if running.has_started:
+            announce("stopping")
         await running.bring_down()
         layout.pid_file.unlink(missing_ok=True)
 
@@ -191,6 +209,11 @@ class _Running:
         self._marks: dict[str, ProcessMark] = {}
         self._threads: set[asyncio.Task[None]] = set()
 
+    @property
+    def has_started(self) -> bool:
+        """Whether there is anything to stop."""
+        return bool(self._clusters)
+
     async def bring_up(self, wishes: Wishes) -> Installation:
         """Start the clusters, then the daemons; returns when all are ready."""
         await asyncio.to_thread(_end_leftovers, self._layout)
@@ -200,6 +223,7 @@ class _Running:
         await asyncio.gather(
             *(self._in_thread(_bring_up_cluster, c, installation.password) for c in self._clusters)
         )
+        self._keepers = [asyncio.create_task(self._keep_cluster(cluster)) for cluster in self._clusters]
         if wishes.clusters_only:
             return installation
         groups = plan_daemons(
@@ -209,7 +233,9 @@ class _Running:
             daemons = [Daemon(plan, self._record) for plan in group]
             self._daemons += daemons
             await asyncio.gather(*(daemon.start() for daemon in daemons))
-        self._keepers = [asyncio.create_task(daemon.keep_running(self._announce)) for daemon in self._daemons]
+        self._keepers += [
+            asyncio.create_task(daemon.keep_running(self._announce)) for daemon in self._daemons
+        ]
         return installation
 
     async def bring_down(self) -> None:
@@ -225,10 +251,26 @@ class _Running:
         await asyncio.gather(*(asyncio.to_thread(clusters_.stop, cluster) for cluster in self._clusters))
         self._layout.processes_file.unlink(missing_ok=True)
 
-    async def _in_thread(
-        self, function: Callable[[Cluster, str], None], cluster: Cluster, password: str
-    ) -> None:
-        task = asyncio.create_task(asyncio.to_thread(function, cluster, password))
+    async def _keep_cluster(self, cluster: Cluster) -> None:
+        """Start the cluster again whenever it has ended, ever more slowly; runs until cancelled."""
+        pause = _WATCH_SECONDS
+        while True:
+            await asyncio.sleep(pause)
+            if await asyncio.to_thread(clusters_.is_running, cluster):
+                pause = _WATCH_SECONDS
+                continue
+            self._announce(f"the PostgreSQL cluster {cluster.name} has ended; starting it again")
+            try:
+                await self._in_thread(clusters_.start, cluster)
+            except (FederatedError, TimeoutExpired) as error:
+                self._announce(str(error))
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            else:
+                self._announce(f"the PostgreSQL cluster {cluster.name} is ready again")
+                pause = _WATCH_SECONDS
+
+    async def _in_thread(self, function: Callable[..., None], cluster: Cluster, *given: str) -> None:
+        task = asyncio.create_task(asyncio.to_thread(function, cluster, *given))
         self._threads.add(task)
         await asyncio.shield(task)
 
