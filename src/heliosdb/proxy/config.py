@@ -88,14 +88,12 @@ def load_config(path: Path) -> ProxyConfig:
     try:
         return ProxyConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise invalid_value(
-            f"cannot read the proxy's settings: {error.strerror}", detail=str(path)
-        ) from error
+        raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise invalid_value("the proxy's settings are not TOML", detail=f"{path}: {error}") from error
+        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
-        raise invalid_value("the proxy's settings are not valid", detail=f"{path}: {faults}") from error
+        raise invalid_value(f"the configuration {path} is not valid", detail=faults) from error
 
 
 def _is_loopback(host: str) -> bool:

@@ -63,13 +63,17 @@ def test_what_is_wrong_is_named(tmp_path, text, named):
     with pytest.raises(FederatedError) as caught:
         load_config(path)
     assert caught.value.sqlstate == "22023"
-    assert named in (caught.value.detail or "")
+    assert caught.value.message.startswith(f"the configuration {path} is not ")
+    assert named in (caught.value.detail or caught.value.message)
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FederatedError) as caught:
         load_config(tmp_path / "none.toml")
-    assert str(tmp_path / "none.toml") == caught.value.detail
+    assert (
+        caught.value.message
+        == f"cannot read the configuration {tmp_path / 'none.toml'}: No such file or directory"
+    )
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1", "/tmp"])
