@@ -153,7 +153,7 @@ CREATE TABLE federated.ledger (
 );
 CREATE INDEX ledger_by_node ON federated.ledger (workspace, node_name, ledger_id);
 COMMENT ON TABLE federated.ledger IS
-    'What each node of a workspace has spent, as the coordinator knows it; reserved before a task is sent, never refunded';
+    'What each node of a workspace has spent, as the coordinator knows it; reserved before a task is sent, taken back only where certainly nothing was released';
 COMMENT ON COLUMN federated.ledger.workspace IS 'By name and without reference: dropping a workspace and making it again refunds nothing';
 COMMENT ON COLUMN federated.ledger.epsilon IS 'ε of this release alone, at the workspace''s δ';
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the ε of the node''s releases up to this one';

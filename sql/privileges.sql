@@ -73,6 +73,8 @@ GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_see
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation, federated.version, federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
+-- A reservation is taken back where certainly nothing was released.
+GRANT DELETE ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 GRANT INSERT ON federated.event TO federated_daemon;
 REVOKE SELECT ON federated.audit FROM federated_daemon;

@@ -52,6 +52,12 @@ def try_lead(connection: Connection) -> bool:
     return leads
 
 
+def strange_leader(connection: Connection) -> str | None:
+    """Return the role that holds the leader's lock without being a coordinator's; None where it is one's."""
+    rows = _run(connection, "strange_leader")
+    return rows[0]["name"] if rows else None
+
+
 def take_lease(connection: Connection, holder: str) -> Epoch:
     """Begin a new epoch: from now on no older one can write."""
     return Epoch(_run(connection, "take_lease", holder)[0]["epoch"])

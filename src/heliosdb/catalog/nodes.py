@@ -12,7 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+import psycopg
+
+from federated_sql.residency import residency_allows
 from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Run
 
@@ -28,7 +32,10 @@ class NodeStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodeRecord:
-    """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None."""
+    """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
+
+    outside: how it lies outside the workspace's data residency, None where it does not.
+    """
 
     id: int
     name: NodeName
@@ -39,6 +46,7 @@ class NodeRecord:
     dataset: str | None
     status: NodeStatus
     certificate: str | None
+    outside: str | None = None
 
 
 def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
@@ -62,12 +70,32 @@ def _from_row(row: Row) -> NodeRecord:
         dataset=options.get("dataset"),
         status=NodeStatus(row["status"]),
         certificate=row["certificate"],
+        outside=_outside(row["required_residency"], options.get("data_residency")),
     )
 
 
+def _outside(required: str | None, stated: str | None) -> str | None:
+    if required is None or (stated is not None and residency_allows(required, stated)):
+        return None
+    return f"its data_residency is {stated or 'not stated'}, outside the workspace's {required}"
+
+
 def activate_node(connection: Connection, node: NodeRecord, certificate: str, expires: datetime) -> None:
-    """Record that the node was met, and the certificate that it is pinned to."""
-    _run(connection, "activate_node", node.id, node.options, certificate, expires)
+    """Record that the node was met, and the certificate that it is pinned to.
+
+    FederatedError IDENTITY where that is another node's of the workspace.
+    """
+    try:
+        with connection.transaction():
+            _run(connection, "activate_node", node.id, node.options, certificate, expires)
+    except psycopg.errors.UniqueViolation as error:
+        rows = _run(connection, "find_holder", node.id, certificate)
+        raise already_registered(rows[0]["name"] if rows else "another") from error
+
+
+def already_registered(name: str) -> FederatedError:
+    """The error for a certificate that another node of the workspace is pinned to."""
+    return FederatedError(ErrorCode.IDENTITY, f'its certificate is registered as node "{name}" already')
 
 
 def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, reason: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 
-from heliosdb.catalog.runs import Charge, Spent
+from heliosdb.catalog.runs import Charge, Entry, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.privacy import Budget, Mechanism
@@ -47,7 +47,8 @@ def plan_charges(
         figures = by_past.get(past)
         if figures is None:
             with _lock:
-                figures = by_past[past] = list(_figures(past, releases, budget.delta))
+                mechanisms = [mechanism for _, mechanism in releases]
+                figures = by_past[past] = _figures(past, mechanisms, budget.delta)
         if figures and figures[-1][2] > budget.epsilon:
             raise _exceeded(node, figures[-1][2], budget)
         charges += [
@@ -55,6 +56,18 @@ def plan_charges(
             for (step, mechanism), figure in zip(releases, figures, strict=True)
         ]
     return charges
+
+
+def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sums]:
+    """Return the sums of the lines of one node's ledger that come after a line that was taken back.
+
+    entries: what the node's ledger holds now, in its order. removed: the id of the line.
+    """
+    past = [Spent(one.mechanism, 1) for one in entries if one.id < removed]
+    later = [one for one in entries if one.id > removed]
+    with _lock:
+        figures = _figures(past, [one.mechanism for one in later], delta)
+    return [Sums(one.id, basic, tight) for one, (_, basic, tight) in zip(later, figures, strict=True)]
 
 
 def spent_epsilon(past: Sequence[Mechanism], delta: float) -> float:
@@ -74,14 +87,14 @@ def most_spent(
 
 
 def _figures(
-    past: Sequence[Spent], releases: Sequence[Release], delta: float
+    past: Sequence[Spent], releases: Sequence[Mechanism], delta: float
 ) -> list[tuple[float, float, float]]:
     """Return ε of each release alone, the sum up to it, and the composition up to it."""
     accountant = _accountant(delta)
     basic = math.fsum(one.times * accountant.epsilon(one.mechanism) for one in past)
     figures = []
     made = [one.composed for one in past]
-    for _, mechanism in releases:
+    for mechanism in releases:
         alone = accountant.epsilon(mechanism)
         made.append(mechanism)
         basic += alone

@@ -30,6 +30,7 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import Epoch, NodeName, WorkspaceName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, expires
+from heliosdb.transport.messages import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ class _Peer:
     client: NodeClient | None = None
     introduction: Introduction | None = None
     certificate: bytes = b""
+    identity: Identity | None = None
     reason: str = "not met yet"
     tried: bool = False
     stored: tuple[NodeStatus, str | None] = (NodeStatus.PENDING, None)
@@ -82,7 +84,7 @@ class Directory:
     def __init__(
         self,
         config: CoordinatorConfig,
-        identity: Identity,
+        identity: Callable[[], Identity],
         session: Session,
         epoch: Epoch,
         clock: Clock | None = None,
@@ -172,7 +174,7 @@ class Directory:
                     Greeting(peer.record.workspace, peer.record.name), self._config.heartbeat_timeout
                 )
             except FederatedError as error:
-                await self._demote(peer, NodeStatus.FAILED, error.message)
+                await self._demote(peer, NodeStatus.FAILED, reason_of(error))
                 self._meet_anew_later(peer)
 
         await asyncio.gather(*(greet(peer) for peer in list(self._of(workspace)) if peer.present))
@@ -231,7 +233,7 @@ class Directory:
             except Exception:  # Whatever one node's certificate or bytes cause must not end the term.
                 log.exception("meeting node %s failed", peer.record.name)
                 failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
-            await self._demote(peer, NodeStatus.FAILED, failure.message)
+            await self._demote(peer, NodeStatus.FAILED, reason_of(failure))
             await asyncio.sleep(self._pause(failure, attempt))
             attempt += 1
 
@@ -242,21 +244,26 @@ class Directory:
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnections, decides nothing
 
     async def _meet(self, peer: _Peer) -> None:
-        record = peer.record
-        certificate = await asyncio.to_thread(
-            resolve_certificate, record, self._identity, self._config.ca_bundle
-        )
+        record, identity = peer.record, self._identity()
+        if record.outside is not None:
+            raise FederatedError(ErrorCode.NOT_SUPPORTED, record.outside)
+        certificate = await asyncio.to_thread(resolve_certificate, record, identity, self._config.ca_bundle)
         check_not_expired(certificate, self._clock.time())
-        if peer.client is None or peer.certificate != certificate:
-            if peer.client is not None:
-                await peer.client.close()
-            peer.client, peer.certificate = (
-                NodeClient(record.endpoint, [certificate], self._identity),
-                certificate,
-            )
+        self._check_not_taken(peer, certificate.decode())
+        if peer.client is None or (peer.certificate, peer.identity) != (certificate, identity):
+            former, peer.client = peer.client, NodeClient(record.endpoint, [certificate], identity)
+            peer.certificate, peer.identity = certificate, identity
+            if former is not None:
+                await former.close()
         greeting = Greeting(record.workspace, record.name)
         peer.introduction = await peer.client.greet(greeting, self._config.heartbeat_timeout)
         await self._activate(peer)
+
+    def _check_not_taken(self, peer: _Peer, certificate: str) -> None:
+        """One participant under two names would count, and could spend, twice."""
+        for other in self._of(peer.record.workspace):
+            if other is not peer and other.stored[1] == certificate:
+                raise catalog.already_registered(other.record.name)
 
     async def _listen(self, peer: _Peer) -> None:
         assert peer.client is not None
@@ -264,6 +271,8 @@ class Directory:
         while True:
             await asyncio.sleep(self._config.heartbeat_interval)
             check_not_expired(peer.certificate, self._clock.time())
+            if peer.identity != self._identity():
+                await self._meet(peer)
             try:
                 await peer.client.heartbeat(self._config.heartbeat_timeout)
             except FederatedError as error:
@@ -319,7 +328,7 @@ class Directory:
 
 def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:
     """Whether the row was changed by a statement since the peer was made."""
-    if record.options != peer.record.options:
+    if (record.options, record.outside) != (peer.record.options, peer.record.outside):
         return True
     forgotten = record.status is NodeStatus.PENDING and peer.recorded is not NodeStatus.PENDING
     return forgotten and as_of > peer.recorded_at

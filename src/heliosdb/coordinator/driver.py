@@ -20,10 +20,12 @@ from heliosdb.aggregation import strategy
 from heliosdb.aggregation.convergence import converged
 from heliosdb.coordinator import planning, records
 from heliosdb.coordinator.exchange import Exchange, Question, Wire
-from heliosdb.coordinator.selection import select_nodes
+from heliosdb.coordinator.selection import boolean_features, select_nodes
 from heliosdb.coordinator.session import Session
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import (
+    NOBODY,
+    UNREGISTERED,
     Absence,
     Action,
     BudgetWouldBeExceeded,
@@ -45,6 +47,7 @@ from heliosdb.domain.events import (
     StopRequested,
     Wait,
     WaitedTooLong,
+    describe,
 )
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
@@ -87,6 +90,8 @@ class RunDriver:
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
+        self._unasked = False  # whether a round was opened here and nobody was asked yet
+        self._opened_here: RoundNumber | None = None
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -186,14 +191,16 @@ class RunDriver:
     def _look(self, number: RoundNumber) -> tuple[frozenset[NodeName], tuple[Absence, ...]]:
         members, absent = self._setting.wire.directory.look(self._run.policy.workspace)
         if number > 0:
-            return frozenset(member.name for member in members), tuple(absent)
+            known = {member.name for member in members} | {one.node for one in absent}
+            gone = [Absence(name, UNREGISTERED) for name in sorted((self._state.members or NOBODY) - known)]
+            return frozenset(member.name for member in members), (*absent, *gone)
         selection = select_nodes(members, self._run.options)
         self._left_out = {one.node: one.reason for one in selection.left_out}
         if not selection.able and len(members) >= self._run.policy.min_nodes:
             names = "no node shares all columns of the model"
             if selection.missing:
                 names = f"no node shares column {', '.join(selection.missing)}"
-            reasons = "; ".join(f"{one.node}: {one.reason}" for one in selection.left_out)
+            reasons = "; ".join(describe(one.node, one.reason) for one in selection.left_out)
             self._report(ProblemFound(f"{names} ({reasons})"))
         return selection.able, (*selection.left_out, *absent)
 
@@ -214,7 +221,8 @@ class RunDriver:
         run, cohort = self._run, sorted(action.cohort)
         if action.round == 0:
             past = await self._session.call(records.past_of, run, cohort)
-            self._findings = await asyncio.to_thread(planning.plan_round_zero, run, past)
+            booleans = self._boolean_features(cohort)
+            self._findings = await asyncio.to_thread(planning.plan_round_zero, run, past, booleans)
         await self._session.call(
             records.open_round,
             self._writer,
@@ -224,12 +232,25 @@ class RunDriver:
             releases=planning.releases(run, self._findings, action.round, evaluated=action.evaluates),
             left_out=self._left_out,
         )
+        self._unasked, self._opened_here = True, action.round
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
         faults.reach("coordinator.round.opened")
         self._report(RoundOpened(action.round))
 
+    def _boolean_features(self, cohort: Sequence[NodeName]) -> tuple[bool, ...]:
+        workspace, find = self._run.policy.workspace, self._setting.wire.directory.find
+        members = [find(workspace, node) for node in cohort]
+        there = [member for member in members if member is not None]
+        if len(there) < len(members):
+            return (False,) * len(self._run.options.features)
+        return boolean_features(there, self._run.options)
+
     async def _send_tasks(self, action: SendTasks) -> None:
         await self._close_exchange()
+        self._unasked = False
+        # An evaluation is asked only after training was combined: where that was here, nobody was asked yet.
+        trained = self._exchange is not None and self._exchange.step is Step.TRAIN
+        fresh = trained if action.step is Step.EVALUATE else self._opened_here == action.round
         run, findings, step = self._run, self._findings, action.step
         parameters = self._parameters_for(step)
 
@@ -242,6 +263,7 @@ class RunDriver:
             round=action.round,
             step=step,
             task=task,
+            fresh=fresh,
             size=planning.expected_size(run, findings, step, parameters),
             mechanism=planning.expected_mechanism(run, findings, step),
             stragglers_timeout=run.policy.stragglers_timeout,
@@ -362,20 +384,15 @@ class RunDriver:
         await self._close_exchange()
         version = None
         if publish:
-            version = await self._session.call(
-                records.new_version,
-                self._run,
-                self._findings,
-                RoundNumber(self._state.closed),
-                self._parameters,
-            )
+            number = RoundNumber(self._state.closed)
+            version = records.new_version(self._run, self._findings, number, self._parameters)
         message = await self._session.call(
             records.end_run,
             self._writer,
             status,
             message,
             number=self._state.round,
-            settled=None if self._exchange is None else self._settled(self._exchange),
+            settled=self._settled_at_end(),
             version=version,
         )
         log.info("run ended: run=%s status=%s %s", self._run.id, status, message)
@@ -389,7 +406,26 @@ class RunDriver:
         state = self._state
         if exchange.step is not state.step:
             return records.Settled(exchange.step, [])
-        return records.Settled(exchange.step, exchange.settle(state.answered, state.lost))
+        unspent = [(node, exchange.step) for node in sorted(exchange.unspent() - state.answered)]
+        if exchange.step is Step.TRAIN:
+            # Only those whose training counts are asked to evaluate it.
+            unspent += [(node, Step.EVALUATE) for node in sorted(state.cohort - state.answered)]
+        return records.Settled(exchange.step, exchange.settle(state.answered, state.lost), unspent)
+
+    def _settled_at_end(self) -> records.Settled | None:
+        """What there is to settle where a run ends within a round: what was not asked is not spent."""
+        state, exchange = self._state, self._exchange
+        first = Step.STATISTICS if state.round == 0 else Step.TRAIN
+        if self._unasked and exchange is None:
+            everyone = [(node, step) for node in sorted(state.cohort) for step in (first, Step.EVALUATE)]
+            return records.Settled(first, [], everyone)
+        if exchange is None:
+            return None
+        settled = self._settled(exchange)
+        if settled.step is Step.TRAIN and state.step is Step.TRAIN:
+            unasked = [(node, Step.EVALUATE) for node in sorted(state.cohort & state.answered)]
+            settled = replace(settled, unspent=[*settled.unspent, *unasked])
+        return settled
 
     async def _ended_exchange(self) -> Exchange:
         assert self._exchange is not None

@@ -2,7 +2,7 @@
 
 What always holds: an update that is handed on was verified by the transport, has the size, the finite
 values, the weight and the privacy cost that were asked for; a node that refuses is not asked again; an
-exchange that is over asks nobody.
+exchange that is over asks nobody; a node counts as having released nothing only where that is certain.
 """
 
 from __future__ import annotations
@@ -18,15 +18,20 @@ from heliosdb.aggregation import check_update
 from heliosdb.catalog.runs import Settlement
 from heliosdb.coordinator.directory import PASSING, Directory
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
+from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
 from heliosdb.domain.handshake import Update
 from heliosdb.domain.ids import NodeName, RoundNumber, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.task import Step, Task
+from heliosdb.transport.client import UnsentError
+from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
 
 log = logging.getLogger(__name__)
+
+# Refusals that a node may also give after its release was committed.
+_NO_PROOF = (ErrorCode.INTERNAL, ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
@@ -44,13 +49,15 @@ class Wire:
 class Question:
     """What an exchange asks. task: makes a node's task, given the dataset that the node was registered with.
 
-    stragglers_timeout, timeout: seconds until slow nodes may be dropped, and until the exchange is over.
+    fresh: no coordinator has asked this before. stragglers_timeout, timeout: seconds until slow nodes may be
+    dropped, and until the exchange is over.
     """
 
     workspace: WorkspaceName
     round: RoundNumber
     step: Step
     task: Callable[[NodeName, str | None], Task]
+    fresh: bool
     size: int
     mechanism: Mechanism | None
     stragglers_timeout: float
@@ -75,6 +82,7 @@ class Exchange:
         self._asking: dict[NodeName, asyncio.Task[None]] = {}
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
+        self._in_doubt: set[NodeName] = set()
         self.arrived: dict[NodeName, Arrived] = {}
 
     @property
@@ -90,6 +98,8 @@ class Exchange:
             loop.call_later(question.timeout, self._deadline),
         ]
         deadline = loop.time() + question.timeout
+        if not question.fresh:
+            self._in_doubt.update(nodes)
         for node in sorted(nodes):
             self._asking[node] = asyncio.create_task(self._ask(node, deadline))
         await asyncio.sleep(0)
@@ -108,6 +118,10 @@ class Exchange:
         """Return how it ended for each node, for the records."""
         counted = [self.arrived[node].settlement for node in sorted(answered) if node in self.arrived]
         return counted + [Settlement(loss.node, loss.outcome, loss.reason) for loss in lost]
+
+    def unspent(self) -> frozenset[NodeName]:
+        """Return the nodes that have certainly released nothing; to be asked after `close`."""
+        return frozenset(self._asking) - self._in_doubt - self.arrived.keys()
 
     def answers(self, nodes: Iterable[NodeName]) -> list[Answer]:
         """Return the updates of these nodes, by name."""
@@ -140,10 +154,12 @@ class Exchange:
         member = wire.directory.find(question.workspace, node)
         if member is None:
             if not wire.directory.is_registered(question.workspace, node):
-                raise FederatedError(ErrorCode.NODE_REFUSED, "is no longer registered")
+                raise FederatedError(ErrorCode.UNDEFINED_OBJECT, UNREGISTERED)
             raise FederatedError(ErrorCode.UNREACHABLE, wire.directory.reason(question.workspace, node))
         task = question.task(node, member.record.dataset)
         async with wire.slots:
+            doubted = node in self._in_doubt
+            self._in_doubt.add(node)
             remaining = deadline - asyncio.get_running_loop().time()
             asked = asyncio.ensure_future(
                 member.client.perform(task, wire.sealing, max(remaining, 0.1), expected_size=question.size)
@@ -152,6 +168,10 @@ class Exchange:
                 await asyncio.sleep(0)
                 faults.reach("coordinator.task.sent")
                 return await asked
+            except FederatedError as error:
+                if _released_nothing(error, asked_before=doubted):
+                    self._in_doubt.discard(node)
+                raise
             finally:
                 asked.cancel()
 
@@ -179,10 +199,11 @@ class Exchange:
         outcome = {
             ErrorCode.UPDATE_REJECTED: Outcome.REJECTED,
             ErrorCode.IDENTITY: Outcome.DROPPED,
+            ErrorCode.UNDEFINED_OBJECT: Outcome.DROPPED,
             ErrorCode.INTERNAL: Outcome.DROPPED,
         }.get(error.code, Outcome.REFUSED)
-        over_budget = error.code is ErrorCode.BUDGET_EXHAUSTED
-        loss = Loss(node, outcome, error.message, over_budget)
+        over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
+        loss = Loss(node, outcome, reason_of(error), over_budget)
         self._report(NodeLost(self._question.round, self._question.step, loss))
 
     def _stragglers_due(self) -> None:
@@ -196,3 +217,16 @@ class Exchange:
                 loss = Loss(node, Outcome.DROPPED, reason)
                 self._report(NodeLost(question.round, question.step, loss))
         self._report(DeadlinePassed(question.round, question.step, final=True))
+
+
+def _released_nothing(error: FederatedError, *, asked_before: bool) -> bool:
+    """Whether an attempt that failed proves that its task was never answered.
+
+    A node that has answered a task sends the same again, and looks for that before its budget: so a refusal
+    for the budget proves it even where an earlier attempt broke off; any other failure speaks for itself.
+    """
+    if isinstance(error, NodeRefusedError):
+        if error.reason is ErrorCode.BUDGET_EXHAUSTED:
+            return True
+        return not asked_before and error.reason not in _NO_PROOF
+    return not asked_before and isinstance(error, UnsentError)

@@ -64,17 +64,21 @@ class PrivacyPlan:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is known of a run beyond its options; scaling None before round 0, plan None without a budget."""
+    """What is known of a run beyond its options; scaling None before round 0, plan None without a budget.
+
+    booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
+    """
 
     scaling: Scaling | None = None
     plan: PrivacyPlan | None = None
+    booleans: tuple[bool, ...] = ()
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
         """Read what `scaling_json` and `plan_json` wrote."""
         return cls(
             None
-            if scaling is None
+            if scaling is None or "means" not in scaling
             else Scaling(
                 tuple(scaling["means"]),
                 tuple(scaling["scales"]),
@@ -82,11 +86,14 @@ class Findings:
                 scaling["target_scale"],
             ),
             None if plan is None else PrivacyPlan(**plan),
+            () if scaling is None else tuple(scaling.get("booleans", ())),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
-        """Return the scaling for run.scaling."""
-        return None if self.scaling is None else asdict(self.scaling)
+        """Return the scaling, and which features are boolean, for run.scaling."""
+        if self.scaling is None and not self.booleans:
+            return None
+        return {"booleans": list(self.booleans)} | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:
         """Return the plan for run.plan."""
@@ -110,18 +117,18 @@ def make_rules(run: Run, findings: Findings) -> Rules:
     )
 
 
-def plan_round_zero(run: Run, already: Sequence[Mechanism]) -> Findings:
+def plan_round_zero(run: Run, already: Sequence[Mechanism], booleans: tuple[bool, ...] = ()) -> Findings:
     """Choose the noise of the feature statistics; UF001 where the budget is spent, or all but."""
     budget = run.policy.budget
     if budget is None:
-        return Findings()
+        return Findings(booleans=booleans)
     spent = spent_epsilon(already, budget.delta)
     if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
-    return Findings(plan=PrivacyPlan(plan_statistics(budget, already).noise_multiplier))
+    return Findings(plan=PrivacyPlan(plan_statistics(budget, already).noise_multiplier), booleans=booleans)
 
 
 def count_evaluations(run: Run) -> int:
@@ -145,7 +152,8 @@ def read_statistics(
     summary = summarise(total(updates), work, run.options.features, len(updates))
     if findings.plan is None or run.policy.budget is None:
         return replace(findings, scaling=summary.scaling)
-    return Findings(summary.scaling, _plan_training(run, findings.plan, summary, len(updates), already))
+    plan = _plan_training(run, findings.plan, summary, len(updates), already)
+    return replace(findings, scaling=summary.scaling, plan=plan)
 
 
 def _plan_training(

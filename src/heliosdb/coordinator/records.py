@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from heliosdb.catalog import runs as rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
-from heliosdb.coordinator.budget import Release, most_spent, plan_charges
+from heliosdb.coordinator.budget import Release, most_spent, plan_charges, sums_after
 from heliosdb.coordinator.planning import Findings, clipping_norms
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
@@ -73,19 +73,35 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An exchange that is over, for the records."""
+    """An exchange that is over, for the records.
+
+    unspent: reservations of its round under which certainly nothing was released.
+    """
 
     step: Step
     settlements: Sequence[rows.Settlement]
+    unspent: Sequence[tuple[NodeName, Step]] = ()
 
 
 def claim(connection: Connection, epoch: Epoch, run: RunId) -> bool:
-    """Make a queued run ours; False where it is no longer queued."""
+    """Make a queued run ours; False where it is no longer queued, or may not be carried out and so failed."""
     with fenced(connection, epoch):
-        claimed = rows.claim_run(connection, run)
-        if claimed:
-            rows.record_event(connection, epoch, "run.claimed", run=run)
-    return claimed
+        if not rows.claim_run(connection, run):
+            return False
+        rows.record_event(connection, epoch, "run.claimed", run=run)
+        obstacle = _obstacle(connection, run)
+        if obstacle is not None:
+            _fail(connection, epoch, run, obstacle)
+    return obstacle is None
+
+
+def _obstacle(connection: Connection, run: RunId) -> str | None:
+    """Say why a run may not be carried out at all; its row may have been written by any hand."""
+    try:
+        record = rows.find_run(connection, run)
+    except FederatedError as error:
+        return error.message
+    return None if record is None else record.run.policy.laxity(record.current)
 
 
 def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None:
@@ -150,7 +166,7 @@ def open_round(
             rows.reserve(connection, run, number, charges)
         rows.open_round(connection, run, number, step, cohort)
         if number == 0:
-            rows.set_findings(connection, run.id, None, findings.plan_json())
+            rows.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         rows.set_message(connection, run.id, f"round {number} of {run.options.rounds}")
         writer.note(connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out))
 
@@ -167,7 +183,7 @@ def keep_training(
     """Commit what training led to and whom the evaluation asks, before anybody is asked."""
     run = writer.run
     with writer.transaction(connection):
-        rows.settle(connection, run, number, settled.step, settled.settlements)
+        _settle(connection, writer, number, settled)
         rows.put_parameters(connection, run.id, number, parameters)
         rows.add_tasks(connection, run, number, Step.EVALUATE, nodes)
         writer.note(connection, "round.combined", number, parameters_sha256=parameters.sha256.hex())
@@ -186,7 +202,7 @@ def close_round(
     """Commit a training round. parameters: None where they are kept already."""
     run = writer.run
     with writer.transaction(connection):
-        rows.settle(connection, run, number, settled.step, settled.settlements)
+        _settle(connection, writer, number, settled)
         if parameters is not None:
             rows.put_parameters(connection, run.id, number, parameters)
         rows.delete_parameters_before(connection, run.id, number)
@@ -205,7 +221,7 @@ def close_round_zero(
     """Commit what round 0 found."""
     run = writer.run
     with writer.transaction(connection):
-        rows.settle(connection, run, RoundNumber(0), settled.step, settled.settlements)
+        _settle(connection, writer, RoundNumber(0), settled)
         rows.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         node_rows.set_dataset_sizes(connection, run, sizes)
         _close(connection, writer, RoundNumber(0), None, message)
@@ -225,10 +241,11 @@ def end_run(
     run = writer.run
     with writer.transaction(connection):
         if settled is not None:
-            rows.settle(connection, run, number, settled.step, settled.settlements)
+            _settle(connection, writer, number, settled)
+        message += _reserved(connection, run)
         rows.fail_open_round(connection, run.id, message)
         if version is not None:
-            published = publication.publish(connection, run, version)
+            published = publication.publish(connection, run, _with_epsilon(connection, run, version))
             if published.obstacle is not None:
                 message = f"{message}; {published.obstacle}"
             writer.note(connection, "version.published", version.round, version=published.version)
@@ -240,22 +257,27 @@ def end_run(
 def fail_run(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None:
     """End a run that cannot even be read."""
     with fenced(connection, epoch):
-        rows.fail_open_round(connection, run, reason)
-        if rows.finish_run(connection, run, RunStatus.FAILED, reason):
-            rows.record_event(connection, epoch, "run.failed", run=run, details={"message": reason})
+        _fail(connection, epoch, run, reason)
+
+
+def _fail(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None:
+    rows.fail_open_round(connection, run, reason)
+    if rows.finish_run(connection, run, RunStatus.FAILED, reason):
+        rows.record_event(connection, epoch, "run.failed", run=run, details={"message": reason})
 
 
 def new_version(
-    connection: Connection, run: Run, findings: Findings, number: RoundNumber, parameters: Vector
+    run: Run, findings: Findings, number: RoundNumber, parameters: Vector
 ) -> publication.NewVersion:
-    """Return the version that a closed round makes."""
+    """Return the version that a closed round makes; its epsilon is known when the run is settled."""
     scaling = findings.scaling
     assert scaling is not None
     return publication.NewVersion(
         round=number,
         scaling=findings.scaling_json() or {},
-        epsilon=rows.consumed_epsilon(connection, run) if findings.plan is not None else None,
+        epsilon=None,
         prediction=make_prediction(run.options.algorithm, scaling, parameters),
+        booleans=findings.booleans,
     )
 
 
@@ -263,6 +285,39 @@ def seal(run: RunId, number: int, parameters: Vector, key: AtRestKey) -> rows.Pa
     """Seal parameters for the catalog; only for this run and round do they open again."""
     plain = vector_to_bytes(parameters)
     return rows.Parameters(key.seal(plain, about=_about(run, number)), hashlib.sha256(plain).digest())
+
+
+def _with_epsilon(
+    connection: Connection, run: Run, version: publication.NewVersion
+) -> publication.NewVersion:
+    if run.policy.budget is None:
+        return version
+    return replace(version, epsilon=rows.consumed_epsilon(connection, run))
+
+
+def _reserved(connection: Connection, run: Run) -> str:
+    """Say what a run leaves reserved because nobody knows whether it was released."""
+    epsilon = None if run.policy.budget is None else rows.still_reserved(connection, run)
+    return "" if epsilon is None else f" (epsilon {epsilon:.3g} stays reserved)"
+
+
+def _settle(connection: Connection, writer: Writer, number: RoundNumber, settled: Settled) -> None:
+    """Record how an exchange ended, charge what arrived, and take back what was certainly not released."""
+    run = writer.run
+    rows.settle(connection, run, number, settled.step, settled.settlements)
+    if run.policy.budget is None or not settled.unspent:
+        return
+    rows.lock_ledger(connection, run)
+    first: dict[NodeName, int] = {}
+    for one in rows.delete_reservations(connection, run, number, settled.unspent):
+        first[one.node] = min(one.id, first.get(one.node, one.id))
+        writer.note(
+            connection, "reservation.removed", number, node=one.node, step=one.step, epsilon=one.epsilon
+        )
+    entries = rows.list_entries(connection, run, first) if first else []
+    for node, removed in first.items():
+        own = [one for one in entries if one.node == node]
+        rows.correct_sums(connection, sums_after(own, removed, run.policy.delta))
 
 
 def _close(

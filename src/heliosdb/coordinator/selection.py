@@ -1,4 +1,4 @@
-"""Which nodes can answer a run: those whose shared datasets have its columns."""
+"""Which nodes can answer a run: those whose shared datasets have its columns, as numbers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from dataclasses import dataclass
 
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain.events import Absence
+from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
+
+# A type that is not here may be a domain over a number: that only the node can tell.
+_NO_NUMBERS = frozenset(
+    ("text", "character varying", "character", "name", "date", "interval", "uuid", "json", "jsonb", "bytea")
+) | frozenset(
+    f"{kind}{zone}"
+    for kind in ("time", "timestamp")
+    for zone in ("", " with time zone", " without time zone")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +36,11 @@ def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Selecti
     shared = {column for member in members for column in _columns(member)}
     able, left_out = set(), []
     for member in members:
-        reason = _obstacle(member, options.dataset or member.record.dataset, columns)
-        if reason is None:
-            able.add(member.name)
+        found = _choose(member, options)
+        if isinstance(found, str):
+            left_out.append(Absence(member.name, found))
         else:
-            left_out.append(Absence(member.name, reason))
+            able.add(member.name)
     return Selection(
         frozenset(able), tuple(left_out), tuple(column for column in columns if column not in shared)
     )
@@ -40,7 +50,18 @@ def _columns(member: Member) -> set[str]:
     return {column for dataset in member.introduction.datasets for column in dataset.columns}
 
 
-def _obstacle(member: Member, dataset: str | None, columns: Sequence[str]) -> str | None:
+def boolean_features(members: Sequence[Member], options: TrainingOptions) -> tuple[bool, ...]:
+    """Return for each feature whether it is boolean at every one of these nodes, which are able to train."""
+    shared = [_choose(member, options) for member in members]
+    types = [dict(zip(one.columns, one.types, strict=True)) for one in shared if not isinstance(one, str)]
+    return tuple(
+        bool(types) and all(one.get(feature) == "boolean" for one in types) for feature in options.features
+    )
+
+
+def _choose(member: Member, options: TrainingOptions) -> DatasetDescription | str:
+    """Return the dataset that the run reads at a node, else why there is none."""
+    dataset, columns = options.dataset or member.record.dataset, (*options.features, options.target)
     datasets = member.introduction.datasets
     if not datasets:
         return "shares no dataset with this workspace"
@@ -53,7 +74,16 @@ def _obstacle(member: Member, dataset: str | None, columns: Sequence[str]) -> st
     if len(whole) > 1:
         return f"several datasets have all the columns ({', '.join(sorted(one.name for one in whole))})"
     if whole:
-        return None
+        return _readable(whole[0], columns)
     nearest = min(datasets, key=lambda one: len(set(columns) - set(one.columns)))
     lacking = [column for column in columns if column not in nearest.columns]
     return f'dataset "{nearest.name}" has no column {", ".join(lacking)}'
+
+
+def _readable(dataset: DatasetDescription, columns: Sequence[str]) -> DatasetDescription | str:
+    types = dict(zip(dataset.columns, dataset.types, strict=True))
+    for column in columns:
+        kind = types[column]
+        if kind.endswith("[]") or kind.split("(")[0].strip() in _NO_NUMBERS:
+            return f'column {column} of dataset "{dataset.name}" is of type {kind}, no number'
+    return dataset

@@ -33,7 +33,7 @@ from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import Session
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch
-from heliosdb.transport.identity import Identity
+from heliosdb.transport.identity import IdentityFiles
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _PAUSE = 0.5
 class Keys:
     """Who the coordinator is, what updates are sealed to, and what parameters are kept under."""
 
-    identity: Identity
+    identity: IdentityFiles
     sealing: SealingKey
     at_rest: AtRestKey
 
@@ -54,7 +54,7 @@ class Keys:
         """Read them, making the sealing keys on first use; FederatedError IDENTITY."""
         config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return cls(
-            Identity.load(config.certificate, config.private_key),
+            IdentityFiles(config.certificate, config.private_key),
             SealingKey.load_or_create(config.state_directory / "sealing.key"),
             AtRestKey.load_or_create(config.state_directory / "parameters.key"),
         )
@@ -126,7 +126,8 @@ class Coordinator:
                 await session.call(lease.become_daemon)
                 if await session.call(lease.try_lead):
                     return
-                obstacle = "standing by: another coordinator leads"
+                stranger = await session.call(lease.strange_leader)
+                obstacle = _standing_by(stranger)
             self._say(obstacle)
             await asyncio.sleep(self._config.poll_interval)
 
@@ -156,7 +157,7 @@ class Term:
     ) -> None:
         self._config = config
         self._session = session
-        self._directory = Directory(config, keys.identity, node_session, epoch)
+        self._directory = Directory(config, keys.identity.current, node_session, epoch)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
@@ -211,6 +212,14 @@ def _obstacle(state: lease.CatalogState) -> str | None:
     if not state.member:
         return "waiting: permission denied, the coordinator's role is not a member of federated_daemon"
     return None
+
+
+def _standing_by(stranger: str | None) -> str:
+    if stranger is None:
+        return "standing by: another coordinator leads"
+    return (
+        f'standing by: role "{stranger}", which is not a member of federated_daemon, holds the leader\'s lock'
+    )
 
 
 def _kind(error: BaseException) -> str:

@@ -84,6 +84,20 @@ class Policy:
         """The workspace's total (ε, δ), None without a privacy budget."""
         return None if self.privacy_budget is None else Budget(self.privacy_budget, self.delta)
 
+    def laxity(self, current: Policy) -> str | None:
+        """Say in what this policy protects less than the workspace's current one; None where in nothing."""
+        own, theirs = self.budget, current.budget
+        if theirs is None:
+            return None
+        if own is None:
+            return f"the run has no privacy_budget, and workspace {current.workspace} has one"
+        if own.epsilon > theirs.epsilon:
+            larger = f"larger than the workspace's {theirs.epsilon:g}"
+            return f"the run's privacy_budget {own.epsilon:g} is {larger}"
+        if own.delta > theirs.delta:
+            return f"the run's delta {own.delta:g} is larger than the workspace's {theirs.delta:g}"
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Run:

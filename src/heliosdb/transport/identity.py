@@ -7,6 +7,7 @@ private key is read from a file and goes nowhere else.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import socket
 import ssl
 import tempfile
@@ -23,6 +24,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+
+log = logging.getLogger(__name__)
 
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 _ECDSA = ec.ECDSA(hashes.SHA256())
@@ -74,6 +77,43 @@ class Identity:
     def sign(self, message: bytes) -> bytes:
         """Sign with ECDSA over SHA-256 (DER)."""
         return self._key.sign(message, _ECDSA)
+
+
+class IdentityFiles:
+    """An identity that is read again when one of its files changes.
+
+    A change that cannot be used (half of a pair is new) leaves it as it was until the next look.
+    """
+
+    def __init__(self, certificate: Path, private_key: Path) -> None:
+        """Read both files; FederatedError IDENTITY."""
+        self._files = (certificate, private_key)
+        self._stamp = self._stamps()
+        self._current = Identity.load(certificate, private_key)
+
+    def current(self) -> Identity:
+        """The identity as the files say now, or as they said last."""
+        stamp = self._stamps()
+        if stamp != self._stamp:
+            try:
+                self._current = Identity.load(*self._files)
+            except FederatedError as error:
+                log.warning("identity not changed: %s", error.message)
+            else:
+                self._stamp = stamp
+                log.info("identity loaded anew: certificate=%s", self._current.fingerprint)
+        return self._current
+
+    def _stamps(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in self._files)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def fingerprint(certificate_pem: bytes) -> str:

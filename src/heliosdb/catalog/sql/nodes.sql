@@ -1,5 +1,6 @@
 -- name: list_nodes()
-SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate
+SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate,
+       w.options ->> 'data_residency' AS required_residency
 FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
 ORDER BY n.node_id
 
@@ -7,6 +8,11 @@ ORDER BY n.node_id
 UPDATE federated.node
 SET status = 'active', failure_reason = NULL, certificate = $3, certificate_expires = $4, last_seen = clock_timestamp()
 WHERE node_id = $1 AND options = $2::jsonb
+
+-- name: find_holder(bigint, text)
+SELECT o.name
+FROM federated.node AS n JOIN federated.node AS o USING (workspace_id)
+WHERE n.node_id = $1 AND o.node_id <> n.node_id AND o.certificate = $2
 
 -- name: demote_node(bigint, jsonb, text, text)
 UPDATE federated.node SET status = $3::federated.node_status, failure_reason = $4
