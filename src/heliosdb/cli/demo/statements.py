@@ -89,6 +89,6 @@ def register_node(name: str, workspace: str, endpoint: str, certificate: str) ->
     )
 
 
-def share_patients(dataset: str, workspace: str) -> str:
+def share_patients(table: str, workspace: str) -> str:
     """CREATE FEDERATED DATASET, as each hospital's own DBA types it."""
-    return f"CREATE FEDERATED DATASET {dataset} FOR TABLE patients IN WORKSPACE {workspace};"
+    return f"CREATE FEDERATED DATASET {table} FOR TABLE {table} IN WORKSPACE {workspace};"

@@ -29,6 +29,9 @@ from heliosdb.cli.demo.terminal import Terminal
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
 HOSPITALS = ("hospital_a", "hospital_b", "hospital_c")
+COPY = "patients_without_protection"
+"""The same patients for the comparison: a table that has spent a budget answers no workspace without one."""
+
 _FOLLOW_SECONDS = 120.0
 _POLL_SECONDS = 0.1
 
@@ -69,6 +72,7 @@ def _fill(access: Access, study: Study) -> None:
     """Put each hospital's patients into its own database, and those held out into the coordinator's."""
     for node, patients in zip(access.nodes.values(), study.hospitals, strict=True):
         _load(node.database, "patients", patients)
+        _load(node.database, COPY, patients)
     _load(access.coordinator, "held_out_patients", study.held_out)
 
 
@@ -91,7 +95,7 @@ def _share(access: Access, study: Study) -> None:
         print(f"\n{hospital}: {len(ages)} patients aged {ages.min():.0f} to {ages.max():.0f}")
         with Terminal(node.proxy, hospital) as terminal:
             terminal.type(statements.share_patients("patients", "healthcare_consortium"))
-            terminal.type(statements.share_patients("patients_open", "open_study"))
+            terminal.type(statements.share_patients(COPY, "open_study"))
 
 
 def _register(terminal: Terminal, access: Access, workspace: str) -> None:
