@@ -9,9 +9,9 @@ BEGIN
     IF num_nulls(features, booleans, slopes, fills, shifts, others, link) > 0
        OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
-    ELSIF 1 <> ALL (ARRAY[array_ndims(features), array_ndims(booleans), array_ndims(slopes), array_ndims(fills),
+    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans), array_ndims(slopes), array_ndims(fills),
                           array_ndims(shifts)])
-       OR cardinality(features) <> ALL (ARRAY[cardinality(booleans), cardinality(slopes), cardinality(fills),
+       OR cardinality(features) <> ANY (ARRAY[cardinality(booleans), cardinality(slopes), cardinality(fills),
                                               cardinality(shifts)]) THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';

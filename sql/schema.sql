@@ -18,4 +18,4 @@ COMMENT ON TYPE federated.node_status IS 'How the coordinator last found a node:
 COMMENT ON TYPE federated.run_status IS 'How a run stands or ended';
 COMMENT ON TYPE federated.round_status IS 'How a round stands or ended';
 COMMENT ON TYPE federated.participation_outcome IS 'What became of a task that a node was asked';
-COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived; neither is refunded';
+COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived';

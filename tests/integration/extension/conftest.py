@@ -1,0 +1,43 @@
+"""A catalog with a workspace and a model, and how statements are executed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.support.cluster import Cluster
+
+WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3)"
+MODEL = (
+    "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
+    " features = ['age', 'bmi'], target = 'outcome', rounds = 5)"
+)
+
+
+@pytest.fixture
+def catalog(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
+    """The superuser's connection to a catalog with a model that was never trained."""
+    with cluster.connect(federated_database) as connection:
+        for statement in (WORKSPACE, MODEL):
+            connection.execute("CALL federated.execute(%s)", [statement])
+        yield connection
+
+
+@pytest.fixture
+def daemon(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> Iterator[psycopg.Connection]:
+    """A connection of a login role in federated_daemon, beside `catalog`."""
+    with cluster.connect(federated_database, user="heliosdb_daemon") as connection:
+        yield connection
+
+
+@pytest.fixture
+def operator(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> Iterator[psycopg.Connection]:
+    """A connection of a login role in federated_operator, beside `catalog`."""
+    with cluster.connect(federated_database, user="an_operator") as connection:
+        yield connection
