@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.harness import Figure, median_seconds, publish
-from heliosdb.algorithms.sql import render_prediction
-from heliosdb.catalog.publication import compose_function
+from heliosdb.algorithms.sql import make_prediction
 from heliosdb.domain.task import Scaling
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
@@ -71,9 +70,18 @@ def _train(connection: psycopg.Connection) -> LogisticRegression:
 def _publish_model(connection: psycopg.Connection, model: LogisticRegression) -> None:
     identity = Scaling((0.0,) * len(FEATURES), (1.0,) * len(FEATURES))
     parameters = np.append(model.coef_[0], model.intercept_[0])
-    connection.execute("CREATE SCHEMA federated_model")
-    expression = render_prediction("logistic_regression", FEATURES, identity, parameters)
-    connection.execute(compose_function("risk", FEATURES, expression))
+    prediction = make_prediction("logistic_regression", identity, parameters)
+    for statement in ("CREATE EXTENSION plpython3u", "CREATE EXTENSION heliosdb_federated_learning"):
+        connection.execute(statement)
+    for statement in ("CREATE FEDERATED WORKSPACE clinics", "CREATE FEDERATED MODEL risk"):
+        connection.execute("CALL federated.execute(%s)", [statement])
+    connection.execute(
+        "SELECT federated._publish_function((SELECT model_id FROM federated.model), 1, gen_random_uuid(), %s, %s,"
+        " %s, %s::float8[], %s::float8[], %s::float8[], %s, %s, %s)",
+        [list(FEATURES), [False] * len(FEATURES), prediction.intercept, list(prediction.slopes),
+         list(prediction.fills), list(prediction.shifts), prediction.link, prediction.target_mean,
+         prediction.target_scale],
+    )  # fmt: skip
 
 
 def _check(connection: psycopg.Connection, model: LogisticRegression) -> None:

@@ -205,6 +205,63 @@ def test_max_nodes_bounds_registration(session: psycopg.Connection) -> None:
         execute(session, "REGISTER FEDERATED NODE 'b' IN WORKSPACE w WITH (endpoint = 'https://h:1')")
 
 
+def test_one_endpoint_is_one_node_of_a_workspace(session: psycopg.Connection) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE w", "CREATE FEDERATED WORKSPACE other")
+    register = "REGISTER FEDERATED NODE '{}' IN WORKSPACE {} WITH (endpoint = '{}')"
+    execute(session, register.format("a", "w", "https://h.example:1"))
+    for again in ("https://h.example:1", "https://H.example:1/"):
+        with pytest.raises(errors.DuplicateObject, match='node "a" of workspace "w" has this endpoint'):
+            execute(session, register.format("b", "w", again))
+    execute(
+        session,
+        register.format("b", "w", "https://h.example:2"),
+        register.format("a", "other", "https://h.example:1"),
+        "ALTER FEDERATED NODE 'a' IN WORKSPACE w SET (endpoint = 'https://h.example:1', contact = 'dba')",
+    )
+    with pytest.raises(errors.DuplicateObject, match='node "a"'):
+        execute(session, "ALTER FEDERATED NODE 'b' IN WORKSPACE w SET (endpoint = 'https://h.example:1')")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "message"),
+    [
+        ("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----\n", "holds a private key"),
+        ("-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN EC PRIVATE KEY-----\nc2VjcmV0",
+         "holds a private key"),
+        ("-----BEGIN CERTIFICATE-----\nc2VjcmV0\n-----END CERTIFICATE-----", "not a certificate in PEM form"),
+        ("-----BEGIN CERTIFICATE-----\nMAA=c2VjcmV0", "not a certificate in PEM form"),
+        ("-----BEGIN CERTIFICATE-----\nM*c2VjcmV0\n-----END CERTIFICATE-----", "not a certificate in PEM form"),
+    ],
+)  # fmt: skip
+def test_a_certificate_option_that_is_none_is_refused_and_not_repeated(
+    session: psycopg.Connection, certificate: str, message: str
+) -> None:
+    execute(session, WORKSPACE, NODE)
+    for statement in (
+        "REGISTER FEDERATED NODE 'n' IN WORKSPACE clinics WITH (endpoint = 'https://h:1', certificate = '{}')",
+        "ALTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics SET (certificate = '{}')",
+    ):
+        with pytest.raises(errors.InvalidParameterValue, match=message) as caught:
+            execute(session, statement.format(certificate))
+        diagnostic = caught.value.diag
+        assert (
+            "c2VjcmV0"
+            not in f"{diagnostic.message_primary}{diagnostic.message_detail}{diagnostic.message_hint}"
+        )
+    execute(
+        session,
+        "ALTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics"
+        " SET (certificate = '-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n')",
+    )
+
+
+def test_what_depends_on_a_workspace_is_named_in_quotes(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, NODE, MODEL)
+    with pytest.raises(errors.DependentObjectsStillExist) as caught:
+        execute(session, "DROP FEDERATED WORKSPACE clinics")
+    assert caught.value.diag.message_detail == 'federated model "risk"\nfederated node "clinic_a"'
+
+
 def test_an_untrained_model_is_a_function_that_says_so(session: psycopg.Connection) -> None:
     execute(session, WORKSPACE, MODEL)
     for call in (
@@ -293,6 +350,12 @@ def test_dataset_is_a_view_that_the_reader_may_read_and_nothing_else(
             reader.execute("SELECT * FROM federated.spending")
     execute(session, "DROP FEDERATED DATASET adults")
     assert fetch(session, "SELECT to_regclass('federated_dataset.adults')") == [(None,)]
+    changes = fetch(session, "SELECT action, details FROM federated.audit WHERE object_kind = 'dataset'")
+    assert [(action, *details) for action, details in changes] == [("insert", "after"), ("delete", "before")]
+    for action, side in (("insert", "after"), ("delete", "before")):
+        shared = dict(changes)[action][side]
+        assert (shared["relation"], shared["columns"]) == ("clinic.patients", ["age", "bmi", "outcome"])
+        assert (shared["predicate"].strip("( )"), shared["owner"]) == ("age >= 18", "postgres")
 
 
 @pytest.mark.parametrize(
