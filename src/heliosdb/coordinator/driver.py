@@ -61,6 +61,9 @@ log = logging.getLogger(__name__)
 
 _NOTHING = planning.Findings()
 
+_HEARING = 5.0
+"""Seconds for which a private run that ends early hears out its nodes: a refusal leaves nothing reserved."""
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -381,7 +384,8 @@ class RunDriver:
         return converged(losses, options.convergence_threshold, options.early_stopping_rounds)
 
     async def _end(self, status: RunStatus, message: str, *, publish: bool) -> None:
-        await self._close_exchange()
+        private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
+        await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
         if publish:
             number = RoundNumber(self._state.closed)
@@ -432,9 +436,9 @@ class RunDriver:
         await self._exchange.close()
         return self._exchange
 
-    async def _close_exchange(self) -> None:
+    async def _close_exchange(self, *, grace: float = 0.0) -> None:
         if self._exchange is not None:
-            await self._exchange.close()
+            await self._exchange.close(grace=grace)
 
 
 def _shown(figures: Figures | None) -> str:

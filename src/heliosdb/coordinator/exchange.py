@@ -83,6 +83,8 @@ class Exchange:
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._in_doubt: set[NodeName] = set()
+        self._in_flight: set[NodeName] = set()
+        self._closing = False
         self.arrived: dict[NodeName, Arrived] = {}
 
     @property
@@ -104,10 +106,13 @@ class Exchange:
             self._asking[node] = asyncio.create_task(self._ask(node, deadline))
         await asyncio.sleep(0)
 
-    async def close(self) -> None:
-        """Ask no more."""
+    async def close(self, *, grace: float = 0.0) -> None:
+        """Ask no more. grace: seconds to hear out those that were asked, to know what they released."""
+        self._closing = True
         for timer in self._timers:
             timer.cancel()
+        if grace > 0 and self._in_flight:
+            await asyncio.wait([self._asking[node] for node in self._in_flight], timeout=grace)
         open_tasks = [task for task in self._asking.values() if not task.done()]
         for task in open_tasks:
             task.cancel()
@@ -140,6 +145,8 @@ class Exchange:
                     self._lose(node, error)
                     return
                 self._away[node] = error.message
+                if self._closing:
+                    return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.
                 log.exception("asking node %s failed", node)
                 self._lose(
@@ -160,6 +167,7 @@ class Exchange:
         async with wire.slots:
             doubted = node in self._in_doubt
             self._in_doubt.add(node)
+            self._in_flight.add(node)
             remaining = deadline - asyncio.get_running_loop().time()
             asked = asyncio.ensure_future(
                 member.client.perform(task, wire.sealing, max(remaining, 0.1), expected_size=question.size)
@@ -173,6 +181,7 @@ class Exchange:
                     self._in_doubt.discard(node)
                 raise
             finally:
+                self._in_flight.discard(node)
                 asked.cancel()
 
     def _take(self, node: NodeName, update: Update, seconds: float) -> None:
