@@ -12,5 +12,17 @@ BEGIN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
         END IF;
     END LOOP;
+    -- Whoever could become federated_owner could replace code that a superuser runs.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_owner' AND (
+            r.rolcanlogin OR r.rolsuper OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m
+                WHERE m.roleid OPERATOR(pg_catalog.=) r.oid OR m.member OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_owner" must not be able to log in, be a superuser, have members or be a member',
+            HINT = 'ALTER ROLE federated_owner NOLOGIN NOSUPERUSER, and REVOKE it from every role that it is granted to.';
+    END IF;
 END
 $$;

@@ -60,6 +60,27 @@ def test_whoever_owns_what_runs_with_more_rights_has_no_members(catalog: psycopg
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("GRANT federated_owner TO a_nobody", "REVOKE federated_owner FROM a_nobody"),
+        ("GRANT federated_admin TO federated_owner", "REVOKE federated_admin FROM federated_owner"),
+        ("ALTER ROLE federated_owner LOGIN", "ALTER ROLE federated_owner NOLOGIN"),
+    ],
+)
+def test_the_extension_is_not_installed_where_that_role_is_within_reach(
+    cluster: Cluster, catalog: psycopg.Connection, before: str, after: str
+) -> None:
+    with cluster.connect(cluster.create_database("template1")) as fresh:
+        catalog.execute(before)  # type: ignore[arg-type]
+        try:
+            with pytest.raises(errors.ObjectNotInPrerequisiteState, match='role "federated_owner" must not'):
+                fresh.execute("CREATE EXTENSION heliosdb_federated_learning")
+        finally:
+            catalog.execute(after)  # type: ignore[arg-type]
+        fresh.execute("CREATE EXTENSION heliosdb_federated_learning")
+
+
+@pytest.mark.parametrize(
     "attack",
     [
         "INSERT INTO federated.run (model_id, options, policy) SELECT model_id, options, '{\"min_nodes\": 1}'"
