@@ -174,12 +174,32 @@ async def test_stopping_keeps_the_last_closed_round(world: World) -> None:
     assert world.query("SELECT round_number AS n FROM federated.version WHERE is_current") == [last]
 
 
+async def test_a_node_that_is_unregistered_in_a_round_is_done_without_and_named(world: World) -> None:
+    sites = {site.name: site for site in await prepare(world, model=ENDLESS, min_nodes=2, round_timeout=60)}
+    sites["b"].kill()
+    await world.start_site(sites["b"], faults="node.task.received:4=stop")
+    world.start_coordinator()
+    await world.reached("(SELECT count(*) = 3 FROM federated.node WHERE status = 'active')")
+    world.execute("START FEDERATED TRAINING risk")
+    await has_opened(world, 2)
+
+    # As a DBA can past the statement, which refuses it during training.
+    world.query("DELETE FROM federated.node WHERE name = 'b'")
+
+    await has_opened(world, 3)
+    messages = world.query("SELECT message FROM federated.round WHERE round_number = 2")
+    assert messages == [{"message": "without b, which was unregistered"}]
+
+
 async def test_a_queued_run_of_a_dropped_model_is_forgotten(
     world: World,
 ) -> None:
     await start(world, model={}, min_nodes=3)
     with world.catalog() as connection:
+        # As an owner of the tables can, past the trigger that keeps a model in training.
+        connection.execute("ALTER TABLE federated.model DISABLE TRIGGER refuse_model_in_training")
         connection.execute("DELETE FROM federated.model")
+        connection.execute("ALTER TABLE federated.model ENABLE TRIGGER refuse_model_in_training")
     coordinator = world.start_coordinator()
     create_model(world, rounds=1)
     world.execute("START FEDERATED TRAINING risk")

@@ -36,6 +36,7 @@ from heliosdb.domain.events import (
     FailRun,
     Figures,
     FinishRun,
+    Loss,
     NodesSeen,
     OpenRound,
     ProblemFound,
@@ -93,6 +94,7 @@ class RunDriver:
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
+        self._lost_in_training: tuple[Loss, ...] = ()
         self._unasked = False  # whether a round was opened here and nobody was asked yet
         self._opened_here: RoundNumber | None = None
         self._state: RunState
@@ -236,6 +238,7 @@ class RunDriver:
             left_out=self._left_out,
         )
         self._unasked, self._opened_here = True, action.round
+        self._lost_in_training = ()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
         faults.reach("coordinator.round.opened")
         self._report(RoundOpened(action.round))
@@ -313,6 +316,7 @@ class RunDriver:
 
     async def _keep_training(self, action: Combine, exchange: Exchange) -> None:
         assert self._candidate is not None
+        self._lost_in_training = self._state.lost
         await self._session.call(
             records.keep_training,
             self._writer,
@@ -344,7 +348,7 @@ class RunDriver:
             answer.node: planning.count_rows(self._findings, answer)
             for answer in exchange.answers(self._state.answered)
         }
-        notes = [f"left out: {node}: {reason}" for node, reason in sorted(self._left_out.items())]
+        notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
         if self._combined.plan is not None and self._combined.plan.reason is not None:
             notes.append(self._combined.plan.reason)
         await self._session.call(
@@ -374,8 +378,8 @@ class RunDriver:
         self._parameters, self._candidate = self._candidate, None
 
     def _round_message(self, notes: Sequence[str]) -> str | None:
-        lost = sorted(self._state.lost, key=lambda loss: loss.node)
-        return "; ".join([*notes, *(f"without {loss.node}: {loss.reason}" for loss in lost)]) or None
+        lost = sorted((*self._lost_in_training, *self._state.lost), key=lambda loss: loss.node)
+        return "; ".join([*notes, *(f"without {_which(loss)}" for loss in lost)]) or None
 
     def _has_converged(self, losses: Sequence[float]) -> bool:
         options = self._run.options
@@ -439,6 +443,11 @@ class RunDriver:
     async def _close_exchange(self, *, grace: float = 0.0) -> None:
         if self._exchange is not None:
             await self._exchange.close(grace=grace)
+
+
+def _which(loss: Loss) -> str:
+    text = describe(loss.node, loss.reason)
+    return text if text.startswith(f"{loss.node}:") else f"{loss.node}, which {loss.reason}"
 
 
 def _shown(figures: Figures | None) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from heliosdb.catalog.lease import fenced, take_lease
+from heliosdb.catalog.lease import fenced, take_lease, try_lead
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
@@ -67,6 +67,16 @@ async def test_only_one_of_two_coordinators_leads(world: World) -> None:
     first.kill()
 
     await second.said("leading: epoch=2")
+
+
+async def test_a_stranger_who_holds_the_leaders_lock_is_named(world: World) -> None:
+    with connected(world.cluster.dsn(world.database, user="a_nobody"), application_name="test") as stranger:
+        assert try_lead(stranger)
+        coordinator = world.start_coordinator()
+
+        await coordinator.said('standing by: role "a_nobody", which is not a member of federated_daemon')
+
+    await coordinator.said("leading: epoch=1")
 
 
 async def test_a_leader_that_was_stopped_and_continued_commits_nothing_more(world: World) -> None:

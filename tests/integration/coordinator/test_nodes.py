@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from heliosdb.catalog import nodes as node_rows
+from heliosdb.catalog.lease import become_daemon
+from heliosdb.catalog.psycopg_connection import connected
+from heliosdb.domain.errors import FederatedError
 from tests.integration.coordinator.support import WORKSPACE, World, create_workspace
 from tests.support.ports import free_port
 
@@ -146,3 +150,61 @@ async def test_the_audit_log_is_not_flooded_by_heartbeats(workspace: World) -> N
         "SELECT acting_role FROM federated.audit WHERE object_kind = 'node' AND object_name = 'north' AND action = 'update'"
     )
     assert changes == [{"acting_role": "federated_daemon"}]
+
+
+async def test_a_node_under_a_second_name_is_refused(workspace: World) -> None:
+    site = await workspace.add_site("north")
+    workspace.register(site)
+    await has_status(workspace, "north", "active")
+    certificate = workspace.federation.directory / "north.pem"
+    register(workspace, "again", endpoint=f"https://127.0.0.1:{site.port}", certificate=certificate)
+
+    reason = (await has_status(workspace, "again", "failed"))["failure_reason"]
+
+    assert reason == 'its certificate is registered as node "north" already'
+
+
+def test_the_catalog_itself_refuses_a_second_name(world: World) -> None:
+    create_workspace(world)
+    for name in ("a", "b"):
+        register(world, name, endpoint=f"https://{name}:1")
+    conninfo = world.cluster.dsn(world.database, user="heliosdb_daemon")
+    with connected(conninfo, application_name="test") as connection:
+        become_daemon(connection)
+        first, second = node_rows.list_nodes(connection)
+        node_rows.activate_node(connection, first, "PEM", datetime.now(UTC))
+
+        with pytest.raises(FederatedError, match='its certificate is registered as node "a" already'):
+            node_rows.activate_node(connection, second, "PEM", datetime.now(UTC))
+
+
+async def test_a_node_outside_the_data_residency_fails(world: World) -> None:
+    create_workspace(world)
+    world.start_coordinator()
+    world.register(await world.add_site("north"))
+    await has_status(world, "north", "active")
+
+    # As a DBA can past the statements, which would refuse it.
+    world.query('UPDATE federated.workspace SET options = options || \'{"data_residency": "EU"}\'')
+
+    reason = (await has_status(world, "north", "failed"))["failure_reason"]
+    assert reason == "its data_residency is not stated, outside the workspace's EU"
+    world.query("UPDATE federated.workspace SET options = options - 'data_residency'")
+    await has_status(world, "north", "active")
+
+
+async def test_a_coordinators_new_certificate_is_shown_without_a_restart(world: World) -> None:
+    create_workspace(world)
+    coordinator = world.start_coordinator()
+    site = await world.add_site("north")
+    world.register(site)
+    await has_status(world, "north", "active")
+
+    # The node, which pins the coordinator's file, knows only the new certificate from here on.
+    world.federation.write("coordinator", world.federation.authority.issue("coordinator", ["localhost"]))
+    await coordinator.said("identity loaded anew")
+    site.kill()
+    await has_status(world, "north", "failed")
+    await world.start_site(site)
+
+    await has_status(world, "north", "active")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from heliosdb.catalog.runs import Charge, Spent
-from heliosdb.coordinator.budget import most_spent, plan_charges
+from heliosdb.catalog.runs import Charge, Entry, Spent
+from heliosdb.coordinator.budget import most_spent, plan_charges, sums_after
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Step
-from heliosdb.privacy.accountant import spending
+from heliosdb.privacy.accountant import Accountant, spending
 
 A, B = NodeName("a"), NodeName("b")
 STATISTICS, TRAINING = Mechanism(8.0), Mechanism(4.0, 0.1, 10)
@@ -57,3 +57,17 @@ def test_the_most_charged_node_of_the_cohort_decides_the_plan() -> None:
     assert most_spent(spent, [A, B], 1e-5) == (Mechanism(8.0, steps=3),)
     assert most_spent(spent, [A], 1e-5) == (Mechanism(8.0, steps=2),)
     assert most_spent({}, [A, B], 1e-5) == ()
+
+
+def test_sums_after_a_line_that_was_taken_back_are_those_of_what_is_left() -> None:
+    first, last = Mechanism(2.0), Mechanism(1.5, 0.5, 3)
+    node = NodeName("a")
+    left = [Entry(1, node, first), Entry(5, node, last)]
+
+    (corrected,) = sums_after(left, 3, 1e-5)
+
+    accountant = Accountant(1e-5)
+    assert corrected.ledger_id == 5
+    assert corrected.epsilon_basic == pytest.approx(accountant.epsilon(first) + accountant.epsilon(last))
+    assert corrected.epsilon_tight == pytest.approx(accountant.epsilon(first, last))
+    assert sums_after(left, 7, 1e-5) == []

@@ -83,6 +83,23 @@ def test_findings_survive_the_catalog_to_the_bit() -> None:
     assert Findings.from_json(None, None) == Findings()
 
 
+def test_which_features_are_boolean_is_known_again_before_and_after_round_zero_closed() -> None:
+    for findings in (Findings(booleans=(True, False)), Findings(SCALING, None, (True, False))):
+        text = json.loads(json.dumps(findings.scaling_json()))
+
+        assert Findings.from_json(text, None) == findings
+
+
+def test_a_policy_laxer_than_the_workspaces_is_told_apart() -> None:
+    strict = replace(POLICY, privacy_budget=4.0)
+
+    assert "no privacy_budget" in (POLICY.laxity(strict) or "")
+    assert "larger" in (replace(strict, privacy_budget=4.1).laxity(strict) or "")
+    assert "delta" in (replace(strict, delta=1e-4).laxity(strict) or "")
+    assert strict.laxity(strict) is None
+    assert strict.laxity(POLICY) is None
+
+
 def test_a_given_seed_is_in_every_task_whatever_the_run() -> None:
     seeds = {
         planning.build_task(run, Findings(SCALING), key(step, 1, "a"), np.zeros(3), None).reading.seed

@@ -7,7 +7,7 @@ from typing import cast
 
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.coordinator.directory import Member
-from heliosdb.coordinator.selection import Selection, select_nodes
+from heliosdb.coordinator.selection import Selection, boolean_features, select_nodes
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
@@ -64,3 +64,33 @@ def test_columns_that_nobody_shares_are_named() -> None:
 
     assert selection.able == frozenset()
     assert selection.missing == ("pressure",)
+
+
+def typed(name: str, *types: str) -> Member:
+    made = member(name, patients=WHOLE)
+    shared = DatasetDescription(DatasetName("patients"), WHOLE, types)
+    return replace(made, introduction=Introduction((shared,)))
+
+
+def test_a_column_that_is_no_number_leaves_a_node_out_and_one_that_may_be_does_not() -> None:
+    nodes = [
+        typed("a", "text", "numeric", "boolean"),
+        typed("b", "integer", "double precision[]", "boolean"),
+        typed("c", "a_domain", "real", "boolean"),
+    ]
+
+    found = select_nodes(nodes, OPTIONS)
+
+    assert found.able == {"c"}
+    assert [one.reason for one in found.left_out] == [
+        'column age of dataset "patients" is of type text, no number',
+        'column pressure of dataset "patients" is of type double precision[], no number',
+    ]
+
+
+def test_a_feature_is_boolean_where_it_is_at_every_node() -> None:
+    both, one = typed("a", "boolean", "boolean", "integer"), typed("b", "boolean", "integer", "integer")
+
+    assert boolean_features([both], OPTIONS) == (True, True)
+    assert boolean_features([both, one], OPTIONS) == (True, False)
+    assert boolean_features([], OPTIONS) == (False, False)
