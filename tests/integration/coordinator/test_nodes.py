@@ -82,7 +82,7 @@ async def test_a_file_that_is_no_certificate_fails_the_node_without_a_word_of_it
         ("directory", tmp_path),
         ("none", tmp_path / "none"),
     ):
-        register(workspace, name, endpoint="https://localhost:1", certificate=path)
+        register(workspace, name, endpoint=f"https://{name}:1", certificate=path)
 
         reason = (await has_status(workspace, name, "failed"))["failure_reason"]
 
