@@ -92,3 +92,15 @@ COMMENT ON FUNCTION federated._reset_node() IS 'A node whose registration change
 
 CREATE TRIGGER reset_node BEFORE UPDATE OF options ON federated.node
     FOR EACH ROW EXECUTE FUNCTION federated._reset_node();
+
+CREATE FUNCTION federated._keep_charges() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = 'what the ledger has charged is never taken back';
+END
+$$;
+COMMENT ON FUNCTION federated._keep_charges() IS 'Lets reservations be taken back, but no charge';
+
+CREATE TRIGGER keep_charges BEFORE DELETE ON federated.ledger
+    FOR EACH ROW WHEN (OLD.state = 'charged') EXECUTE FUNCTION federated._keep_charges();

@@ -16,7 +16,7 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 
-STATISTICS_SHARE = 0.25
+STATISTICS_SHARE = 1.0 / 3.0
 """Of what remains when a run starts, for its round 0."""
 
 EVALUATION_SHARE = 0.1

@@ -453,3 +453,18 @@ def test_drop_extension_leaves_nothing_where_nothing_depends_on_it(session: psyc
     session.execute("DROP EXTENSION heliosdb_federated_learning CASCADE")
     assert fetch(session, "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'federated%'") == [(0,)]
     assert fetch(session, "SELECT count(*) FROM pg_proc WHERE proname LIKE 'federated%'") == [(0,)]
+
+
+def test_a_charge_in_the_ledger_is_taken_back_by_nobody(cluster: Cluster, federated_database: str) -> None:
+    with cluster.connect(federated_database, user="heliosdb_daemon") as daemon:
+        for state in ("reserved", "charged"):
+            daemon.execute(
+                "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, state,"
+                " noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"
+                " VALUES ('w', gen_random_uuid(), 'm', 0, 'statistics', 'n', %s, 1, 1, 1, 1, 1, 1)",
+                [state],
+            )
+        daemon.execute("DELETE FROM federated.ledger WHERE state = 'reserved'")
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="never taken back"):
+            daemon.execute("DELETE FROM federated.ledger")
+        assert fetch(daemon, "SELECT state::text FROM federated.ledger") == [("charged",)]

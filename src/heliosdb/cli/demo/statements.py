@@ -21,9 +21,6 @@ WITH (
     algorithm = 'logistic_regression',
     features = ['age', 'blood_pressure', 'cholesterol', 'bmi'],
     target = 'disease_outcome',
-    -- Public knowledge about people: with some hundred patients it spares the budget the search for ranges
-    feature_ranges = '{"age": [0, 100], "blood_pressure": [50, 200], "cholesterol": [80, 350],
-                       "bmi": [15, 50]}',
     rounds = 50,                            -- Training rounds
     aggregation = 'fedavg'
 );"""
