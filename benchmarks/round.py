@@ -8,6 +8,7 @@ Each node has its own database; all are in one server, with fsync on. Medians ov
 
 from __future__ import annotations
 
+import asyncio
 import json
 import statistics
 import subprocess
@@ -16,7 +17,6 @@ import tempfile
 from pathlib import Path
 
 import psycopg
-import uvloop
 
 from benchmarks.harness import Figure, publish
 from heliosdb.node.config import NodeConfig
@@ -40,7 +40,7 @@ def main() -> None:
     """Run the benchmark, or serve nodes where a list of settings is given."""
     if len(sys.argv) > 1:
         settings = json.loads(Path(sys.argv[1]).read_text())
-        uvloop.run(_serve([NodeConfig.model_validate(each) for each in settings]))
+        asyncio.run(_serve([NodeConfig.model_validate(each) for each in settings]))
         return
     cluster = create_cluster(free_port(), fsync=True, max_connections=400)
     try:

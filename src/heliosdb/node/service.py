@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Lock
 
-import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
@@ -98,7 +97,8 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await serve(config, ready, stopped=stopped)
 
-    uvloop.run(main())
+    # Not uvloop: its pipe to the training process was seen closed while the process lived.
+    asyncio.run(main())
 
 
 async def serve(
