@@ -97,7 +97,7 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await serve(config, ready, stopped=stopped)
 
-    # Not uvloop: its pipe to the training process was seen closed while the process lived.
+    # Not uvloop: its pipe to the training process was seen closed at a write, once in many runs.
     asyncio.run(main())
 
 
