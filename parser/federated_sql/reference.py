@@ -11,9 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from federated_sql.grammar import RULES, Rule
+from federated_sql.grammar import RULES
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import OptionSpec, allowed_text, describe_allowed
+from federated_sql.statements import COMMAND_TAGS, MISSING_ENGINES
 
 _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -26,8 +27,8 @@ def fill(page: str) -> str:
 
 
 def _statements(*, built: bool) -> str:
-    rules: list[Rule] = list(dict.fromkeys(RULES.values()))
-    shapes = [rule.shape for rule in rules if (rule.parse is not None) is built]
+    missing = {COMMAND_TAGS[command] for command in MISSING_ENGINES}
+    shapes = dict.fromkeys(rule.shape for rule in RULES.values() if (rule.tag not in missing) is built)
     return "```\n" + "".join(f"{shape}\n" for shape in shapes) + "```\n"
 
 

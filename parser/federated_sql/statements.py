@@ -7,6 +7,7 @@ decoded) and nothing more; whether options are known and in range is `options`' 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 Scalar = str | int | float | bool | None
 OptionValue = Scalar | tuple[Scalar, ...]
@@ -19,6 +20,17 @@ class Option:
     name: str
     value: OptionValue
     position: int = field(default=0, compare=False)
+
+
+class RoleKeyword(Enum):
+    """A role that is not named but meant: unquoted, these words are no names in PostgreSQL."""
+
+    CURRENT_USER = "current_user"
+    CURRENT_ROLE = "current_role"
+    SESSION_USER = "session_user"
+
+
+RoleSpec = str | RoleKeyword
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,25 @@ class AlterWorkspace:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenameWorkspace:
+    """ALTER FEDERATED WORKSPACE … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWorkspaceOwner:
+    """ALTER FEDERATED WORKSPACE … OWNER TO."""
+
+    name: str
+    owner: RoleSpec
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +85,7 @@ class RegisterNode:
     name: str
     workspace: str
     options: tuple[Option, ...] = ()
+    if_not_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +95,7 @@ class AlterNode:
     name: str
     workspace: str
     options: tuple[Option, ...]
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +147,25 @@ class AlterModel:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenameModel:
+    """ALTER FEDERATED MODEL … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeModelOwner:
+    """ALTER FEDERATED MODEL … OWNER TO."""
+
+    name: str
+    owner: RoleSpec
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,20 +193,127 @@ class StopTraining:
 
 
 @dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """A statement of the language whose engine is not there yet.
+class CheckpointTraining:
+    """CHECKPOINT FEDERATED TRAINING: `path` is a file of the database server."""
 
-    It is recognised by its leading keywords (`tag`, for instance `TAG FEDERATED MODEL`) and answered 0A000;
-    `text` is the statement as typed.
-    """
+    model: str
+    path: str
 
+
+@dataclass(frozen=True, slots=True)
+class ResumeTraining:
+    """RESUME FEDERATED TRAINING: from a checkpoint's file, or (path None) from the last closed round."""
+
+    model: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TagModel:
+    """TAG FEDERATED MODEL: `version` None is the current one."""
+
+    model: str
     tag: str
-    text: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackModel:
+    """ROLLBACK FEDERATED MODEL: `version` is a tag or a version's number in digits."""
+
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAggregationFunction:
+    """CREATE [OR REPLACE] FEDERATED AGGREGATION FUNCTION."""
+
+    name: str
+    body: str
+    language: str
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropAggregationFunction:
+    """DROP FEDERATED AGGREGATION FUNCTION."""
+
+    name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSubjects:
+    """DELETE FROM FEDERATED TRAINING: the data subjects to forget, each once."""
+
+    model: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSubject:
+    """EXPORT FEDERATED DATA: what a workspace holds about one subject, into a file of the database server."""
+
+    subject: str
+    workspace: str
+    path: str
+    format: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantConsent:
+    """GRANT FEDERATED CONSENT: `version` is that of the text consented to."""
+
+    subject: str
+    workspace: str
+    purpose: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeConsent:
+    """REVOKE FEDERATED CONSENT: without a purpose, for all of them."""
+
+    subject: str
+    workspace: str
+    purpose: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCondition:
+    """One `metric op number` of an alert; `operator` is <, <=, >, >=, = or <>."""
+
+    metric: str
+    operator: str
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAlert:
+    """CREATE FEDERATED ALERT: notifies `target` when all conditions hold."""
+
+    name: str
+    workspace: str
+    conditions: tuple[AlertCondition, ...]
+    target: str
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropAlert:
+    """DROP FEDERATED ALERT: `workspace` None where the name alone is enough."""
+
+    name: str
+    workspace: str | None = None
+    if_exists: bool = False
 
 
 Command = (
     CreateWorkspace
     | AlterWorkspace
+    | RenameWorkspace
+    | ChangeWorkspaceOwner
     | DropWorkspace
     | RegisterNode
     | AlterNode
@@ -163,15 +322,30 @@ Command = (
     | DropDataset
     | CreateModel
     | AlterModel
+    | RenameModel
+    | ChangeModelOwner
     | DropModel
     | StartTraining
     | StopTraining
-    | Unbuilt
+    | CheckpointTraining
+    | ResumeTraining
+    | TagModel
+    | RollbackModel
+    | CreateAggregationFunction
+    | DropAggregationFunction
+    | EraseSubjects
+    | ExportSubject
+    | GrantConsent
+    | RevokeConsent
+    | CreateAlert
+    | DropAlert
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
     CreateWorkspace: "CREATE FEDERATED WORKSPACE",
     AlterWorkspace: "ALTER FEDERATED WORKSPACE",
+    RenameWorkspace: "ALTER FEDERATED WORKSPACE",
+    ChangeWorkspaceOwner: "ALTER FEDERATED WORKSPACE",
     DropWorkspace: "DROP FEDERATED WORKSPACE",
     RegisterNode: "REGISTER FEDERATED NODE",
     AlterNode: "ALTER FEDERATED NODE",
@@ -180,12 +354,40 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropDataset: "DROP FEDERATED DATASET",
     CreateModel: "CREATE FEDERATED MODEL",
     AlterModel: "ALTER FEDERATED MODEL",
+    RenameModel: "ALTER FEDERATED MODEL",
+    ChangeModelOwner: "ALTER FEDERATED MODEL",
     DropModel: "DROP FEDERATED MODEL",
     StartTraining: "START FEDERATED TRAINING",
     StopTraining: "STOP FEDERATED TRAINING",
+    CheckpointTraining: "CHECKPOINT FEDERATED TRAINING",
+    ResumeTraining: "RESUME FEDERATED TRAINING",
+    TagModel: "TAG FEDERATED MODEL",
+    RollbackModel: "ROLLBACK FEDERATED MODEL",
+    CreateAggregationFunction: "CREATE FEDERATED AGGREGATION FUNCTION",
+    DropAggregationFunction: "DROP FEDERATED AGGREGATION FUNCTION",
+    EraseSubjects: "DELETE FROM FEDERATED TRAINING",
+    ExportSubject: "EXPORT FEDERATED DATA",
+    GrantConsent: "GRANT FEDERATED CONSENT",
+    RevokeConsent: "REVOKE FEDERATED CONSENT",
+    CreateAlert: "CREATE FEDERATED ALERT",
+    DropAlert: "DROP FEDERATED ALERT",
 }
+
+MISSING_ENGINES: dict[type[Command], str] = {
+    CheckpointTraining: "writing a run's state to a file",
+    ResumeTraining: "going on with a run that has ended",
+    CreateAggregationFunction: "custom aggregation functions",
+    DropAggregationFunction: "custom aggregation functions",
+    EraseSubjects: "erasure of data subjects at the nodes",
+    ExportSubject: "collecting a data subject's records from the nodes",
+    GrantConsent: "consent records that the nodes heed",
+    RevokeConsent: "consent records that the nodes heed",
+    CreateAlert: "watching metrics and notifying",
+    DropAlert: "watching metrics and notifying",
+}
+"""Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 
 
 def command_tag(command: Command) -> str:
-    """Return the command tag that the proxy answers with."""
-    return command.tag if isinstance(command, Unbuilt) else COMMAND_TAGS[type(command)]
+    """Return the words that begin the statement, which are its command tag."""
+    return COMMAND_TAGS[type(command)]

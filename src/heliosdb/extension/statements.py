@@ -7,6 +7,7 @@ from typing import Any
 
 from federated_sql.errors import not_supported
 from federated_sql.statements import (
+    MISSING_ENGINES,
     AlterModel,
     AlterNode,
     AlterWorkspace,
@@ -20,16 +21,18 @@ from federated_sql.statements import (
     RegisterNode,
     StartTraining,
     StopTraining,
-    Unbuilt,
     UnregisterNode,
+    command_tag,
 )
 from heliosdb.extension import datasets, models, nodes, workspaces
 from heliosdb.extension.session import Session
 
 
-def _refuse_unbuilt(session: Session, command: Unbuilt) -> None:
-    session.require("federated_operator", f"execute {command.tag}")
-    raise not_supported(f"{command.tag} is not supported yet")
+def _refuse_unbuilt(session: Session, command: Command) -> None:
+    tag = command_tag(command)
+    session.require("federated_operator", f"execute {tag}")
+    missing = MISSING_ENGINES.get(type(command))
+    raise not_supported(f"{tag} is not supported yet", hint=missing and f"Missing: {missing}.")
 
 
 # Each function takes the command type of its key, which a dict's value type cannot say.
@@ -47,10 +50,9 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropModel: models.drop_model,
     StartTraining: models.start_training,
     StopTraining: models.stop_training,
-    Unbuilt: _refuse_unbuilt,
 }
 
 
 def apply(session: Session, command: Command) -> None:
     """Carry out `command`: all of it, or an error and none of it."""
-    _HANDLERS[type(command)](session, command)
+    _HANDLERS.get(type(command), _refuse_unbuilt)(session, command)
