@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench reference lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,9 @@ format: setup  ## rewrite what `check` would complain about and a tool can mend
 bench: setup  ## make bench NAME=x runs benchmarks/x.py
 	@test -e "benchmarks/$(NAME).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
 	$(PYTHON) -m benchmarks.$(NAME) $(ARGS)
+
+reference: setup  ## renew the generated parts of docs/reference.md
+	$(PYTHON) -m scripts.reference docs/reference.md
 
 lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
 	scripts/lock.sh --upgrade
