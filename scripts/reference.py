@@ -1,7 +1,7 @@
-"""Brings the generated parts of docs/reference.md up to date: `python -m scripts.reference docs/reference.md`.
+"""Brings the generated parts of the reference up to date: `python -m scripts.reference docs/reference.md`.
 
-What always holds: statements and options come from the grammar and the option table, functions and views from
-the catalog of a database in which the extension is installed, with their COMMENTs; nothing is written by hand twice.
+What always holds: statements and options come from the grammar and the option table, functions and views
+from the catalog of a database in which the extension is installed, with their COMMENTs.
 """
 
 from __future__ import annotations
