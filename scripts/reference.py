@@ -19,9 +19,7 @@ from federated_sql.reference import language_parts, replace_parts
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
 
-_QUERY = cast(
-    "LiteralString", Path(__file__).with_name("catalog_reference.sql").read_text(encoding="utf-8")
-)
+_QUERY = cast("LiteralString", Path(__file__).with_name("catalog_reference.sql").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True, slots=True)

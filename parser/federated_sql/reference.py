@@ -25,9 +25,11 @@ def language_parts() -> dict[str, str]:
 def replace_parts(page: str, parts: Mapping[str, str]) -> str:
     """Return `page` with every marked part that is in `parts` as it is there."""
     return _PART.sub(
-        lambda found: f"<!-- generated: {found[1]} -->\n{parts[found[1]]}<!-- end -->"
-        if found[1] in parts
-        else found[0],
+        lambda found: (
+            f"<!-- generated: {found[1]} -->\n{parts[found[1]]}<!-- end -->"
+            if found[1] in parts
+            else found[0]
+        ),
         page,
     )
 
