@@ -235,7 +235,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM linked AS l
     WHERE l.chain_position <> l.place OR l.hash IS DISTINCT FROM l.computed OR l.previous_hash IS DISTINCT FROM l.before
     UNION ALL
-    SELECT coalesce(e.origin, h.origin), least(e.entries, h.chain_position) + 1, CASE
+    SELECT coalesce(e.origin, h.origin), least(coalesce(e.entries, 0), h.chain_position) + 1, CASE
                WHEN h.origin IS NULL THEN 'the head of the chain is missing'
                WHEN coalesce(e.entries, 0) < h.chain_position THEN
                    format('%s entries are missing at the end', h.chain_position - coalesce(e.entries, 0))
