@@ -1,7 +1,7 @@
 -- How a model does, and what is known of the data behind it.
 
 -- A column list behind a function's call names some of its columns, in any order.
-CREATE FUNCTION federated._project(found jsonb, columns text[], known text[], source text) RETURNS jsonb
+CREATE FUNCTION federated._project(answer jsonb, columns text[], known text[], source text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unknown text := (SELECT c FROM unnest(columns) WITH ORDINALITY AS u (c, place) WHERE c <> ALL (known) ORDER BY place LIMIT 1);
@@ -16,9 +16,9 @@ BEGIN
             HINT = format('Its columns are %s.', array_to_string(known, ', '));
     END IF;
     RETURN (
-        SELECT coalesce(jsonb_agg((SELECT jsonb_object_agg(c, coalesce(r.found -> c, 'null')) FROM unnest(columns) AS c)
+        SELECT coalesce(jsonb_agg((SELECT jsonb_object_agg(c, coalesce(r.line -> c, 'null')) FROM unnest(columns) AS c)
                                   ORDER BY r.place), '[]')
-        FROM jsonb_array_elements(found) WITH ORDINALITY AS r (found, place));
+        FROM jsonb_array_elements(answer) WITH ORDINALITY AS r (line, place));
 END
 $$;
 COMMENT ON FUNCTION federated._project(jsonb, text[], text[], text) IS
