@@ -78,7 +78,9 @@ def test_the_hash_is_what_its_comment_says(catalog: psycopg.Connection) -> None:
         text = b"".join(b"%d:%b," % (len(f.encode()), f.encode()) for f in fields)
         before = hashlib.sha256(text).hexdigest()
         assert written == before
-    assert catalog.execute("SELECT head_hash FROM federated_audit_verify('clinics')").fetchall() == [(before,)]
+    assert catalog.execute("SELECT head_hash FROM federated_audit_verify('clinics')").fetchall() == [
+        (before,)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +249,10 @@ def test_concurrent_commits_give_one_chain_a_workspace(
             for number in range(rounds):
                 with session.transaction():
                     for workspace in order if number % 2 else reversed(order):
-                        execute(session, f"CREATE FEDERATED MODEL m_{workspace}_{writer}_{number} IN WORKSPACE {workspace}")
+                        execute(
+                            session,
+                            f"CREATE FEDERATED MODEL m_{workspace}_{writer}_{number} IN WORKSPACE {workspace}",
+                        )
 
     execute(catalog, *(f"CREATE FEDERATED WORKSPACE {workspace}" for workspace in workspaces))
     with ThreadPoolExecutor(writers) as pool:
@@ -288,7 +293,9 @@ def test_a_restored_chain_holds_and_goes_on(
         assert copy.execute(
             "SELECT details ->> 'head_hash', (details ->> 'entries')::int FROM federated_audit_log WHERE action = 'adopt'"
         ).fetchall() == [(noted, 5)]
-        assert copy.execute("SELECT count(*) FROM federated_audit_log WHERE hash = %s", [noted]).fetchall() == [(1,)]
+        assert copy.execute(
+            "SELECT count(*) FROM federated_audit_log WHERE hash = %s", [noted]
+        ).fetchall() == [(1,)]
     again = restore(cluster, restored, tmp_path_factory)
     with cluster.connect(again) as copy:
         execute(copy, REGISTER.format("e", "clinics"))
@@ -317,12 +324,13 @@ def test_a_chain_that_was_broken_before_the_dump_stays_broken(
     write_five_entries(catalog)
     catalog.execute("DELETE FROM federated.audit WHERE chain_position = 4")
     with cluster.connect(restore(cluster, federated_database, tmp_path_factory)) as copy:
-        assert verify(copy)[2:] == (4, "entry 4 is missing, in the chain that a dump of another database brought along")
+        assert verify(copy)[2:] == (
+            4,
+            "entry 4 is missing, in the chain that a dump of another database brought along",
+        )
 
 
-def restore(
-    cluster: Cluster, database: str, tmp_path_factory: pytest.TempPathFactory, *options: str
-) -> str:
+def restore(cluster: Cluster, database: str, tmp_path_factory: pytest.TempPathFactory, *options: str) -> str:
     """Dump a database as an administrator does, restore it into a fresh one, and return its name."""
     dump = tmp_path_factory.mktemp("dump") / "dump"
     fresh = cluster.create_database("template1")

@@ -144,9 +144,13 @@ def test_nodes_are_judged_by_their_certificates(catalog: psycopg.Connection) -> 
     catalog.execute("UPDATE federated.node SET certificate_expires = now() + '29 days' WHERE name = 'b'")
     assert found() == ("PASS", "WARN", "PASS")
     assert audit(catalog)["node_certificate_expiry"][1].endswith("30 days: b.")
-    catalog.execute("UPDATE federated.node SET certificate_expires = now() - '1 second'::interval WHERE name = 'b'")
+    catalog.execute(
+        "UPDATE federated.node SET certificate_expires = now() - '1 second'::interval WHERE name = 'b'"
+    )
     assert found() == ("FAIL", "FAIL", "PASS")
-    catalog.execute("UPDATE federated.node SET certificate = NULL, certificate_expires = NULL WHERE name = 'b'")
+    catalog.execute(
+        "UPDATE federated.node SET certificate = NULL, certificate_expires = NULL WHERE name = 'b'"
+    )
     assert found() == ("FAIL", "PASS", "FAIL")
 
 
@@ -156,9 +160,9 @@ def test_links_to_nodes_are_judged_by_options_and_endpoints(catalog: psycopg.Con
     execute(catalog, REGISTER.format("a", ""))
     assert status_of(catalog, "HIPAA", requirement) == "PASS"
     for change in (
-        "UPDATE federated.node SET options = '{\"endpoint\": \"http://a:1\"}'",
+        'UPDATE federated.node SET options = \'{"endpoint": "http://a:1"}\'',
         "UPDATE federated.node SET options = '{}'",
-        "UPDATE federated.workspace SET options = options || '{\"tls_version\": \"1.2\"}'",
+        'UPDATE federated.workspace SET options = options || \'{"tls_version": "1.2"}\'',
         "UPDATE federated.workspace SET options = options || '{\"certificate_validation\": false}'",
     ):
         with changed(catalog, change):
@@ -182,7 +186,9 @@ def test_a_budget_is_kept_or_it_is_not(catalog: psycopg.Connection) -> None:
         assert check(catalog, "GDPR")[requirement][0] == "FAIL"
         assert "0.6 of 0.5" in check(catalog, "GDPR")[requirement][2]
     make_current(catalog, ["age", "bmi"])
-    with changed(catalog, "UPDATE federated.run SET started_at = now(), policy = '{\"workspace\": \"clinics\"}'"):
+    with changed(
+        catalog, 'UPDATE federated.run SET started_at = now(), policy = \'{"workspace": "clinics"}\''
+    ):
         assert status_of(catalog, "GDPR", requirement) == "FAIL"
 
 
@@ -190,7 +196,7 @@ def test_residency_is_never_passed_on_a_nodes_word(catalog: psycopg.Connection) 
     requirement = "Transfers to third countries"
     execute(catalog, REGISTER.format("a", ", data_residency = 'DE'"), REGISTER.format("b", ""))
     assert status_of(catalog, "GDPR", requirement) == "MANUAL"
-    catalog.execute("UPDATE federated.workspace SET options = options || '{\"data_residency\": \"EU\"}'")
+    catalog.execute('UPDATE federated.workspace SET options = options || \'{"data_residency": "EU"}\'')
     status, _, evidence, _ = check(catalog, "GDPR")[requirement]
     assert (status, evidence) == (
         "FAIL",

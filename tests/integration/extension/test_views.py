@@ -132,7 +132,7 @@ def test_what_is_left_lasts_for_rounds_of_the_recent_mean_cost(catalog: psycopg.
     assert status["consumed_epsilon"] == pytest.approx(0.17 + 0.22)
     assert status["remaining_epsilon"] == pytest.approx(0.5 - 0.39)
     assert status["estimated_remaining_rounds"] == 5
-    catalog.execute("UPDATE federated.workspace SET options = '{\"privacy_budget\": 0.1, \"delta\": 1e-6}'")
+    catalog.execute('UPDATE federated.workspace SET options = \'{"privacy_budget": 0.1, "delta": 1e-6}\'')
     status = budget_status(catalog)
     assert (status["remaining_epsilon"], status["estimated_remaining_rounds"]) == (0, 0)
     assert status["delta"] == 1e-6
@@ -225,7 +225,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
         catalog.execute("SELECT * FROM federated_data_quality_check('risk')")
     assert caught.value.diag.message_hint
     catalog.execute(
-        "UPDATE federated.run SET scaling = '{\"booleans\": [false, false], \"means\": [50, 25.5], \"scales\": [10, 4],"
+        'UPDATE federated.run SET scaling = \'{"booleans": [false, false], "means": [50, 25.5], "scales": [10, 4],'
         ' "target_mean": 0, "target_scale": 1}\''
     )
     statistics = {"age": {"mean": 50, "scale": 10}, "bmi": {"mean": 25.5, "scale": 4}}
