@@ -36,7 +36,7 @@ COMMENT ON FUNCTION federated._describe_members() IS 'Who can log in with rights
 CREATE FUNCTION federated._describe_use(workspace_id bigint) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(string_agg(format('%s: %s from %s', m.name, coalesce(m.options ->> 'target', 'no target'), coalesce(
-        (SELECT string_agg(f, ', ') FROM jsonb_array_elements_text(m.options -> 'features') AS f), 'no features')), '; '
+        (SELECT string_agg(f #>> '{}', ', ') FROM jsonb_path_query(m.options, 'lax $.features[*]') AS q (f)), 'no features')), '; '
         ORDER BY m.name), 'no models')
     FROM federated.model AS m WHERE m.workspace_id = _describe_use.workspace_id
 $$;

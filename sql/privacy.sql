@@ -17,7 +17,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE r.round_number > 0
         GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
     )
-    SELECT CASE WHEN avg(r.cost) > 0 THEN avg(r.cost) END FROM rounds AS r
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
 $$;
 COMMENT ON FUNCTION federated._recent_round_cost(text) IS
     'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
@@ -45,7 +45,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon 
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
     'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
-    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget and before any training round was charged. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which every epsilon here is stated';
 
 CREATE VIEW @extschema@.federated_privacy_history AS

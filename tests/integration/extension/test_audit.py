@@ -112,11 +112,11 @@ def test_the_hash_is_what_its_comment_says(catalog: psycopg.Connection) -> None:
         ("UPDATE federated.audit SET action = 'delete' WHERE chain_position = 3;"
          " UPDATE federated.audit AS a SET hash = federated._audit_hash(a) WHERE chain_position = 3", 4,
          "entry 4 does not follow the one before it"),
-        # Slipped in past the triggers, with a hash that fits and without one.
+        # Slipped in past the triggers.
         ("SET LOCAL session_replication_role = replica;"
-         " INSERT INTO federated.audit SELECT gen_random_uuid(), recorded_at, transaction_id, workspace, session_role,"
-         " acting_role, action, object_kind, object_name, details, origin, 6, hash, hash FROM federated.audit"
-         " WHERE chain_position = 5", 6, "entry 6 is not what was recorded"),
+         " INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, origin,"
+         " chain_position, previous_hash, hash) SELECT workspace, session_role, acting_role, action, object_kind,"
+         " object_name, origin, 6, hash, hash FROM federated.audit WHERE chain_position = 5", 6, "entry 6 is not what was recorded"),
     ],
 )  # fmt: skip
 def test_what_was_tampered_with_is_found(
