@@ -257,10 +257,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
           WHERE h.origin::text = a.details ->> 'origin' AND h.chain_position::text = a.details ->> 'entries'
             AND encode(h.hash, 'hex') = a.details ->> 'head_hash')
     UNION ALL
-    SELECT NULL, NULL, 'the workspace exists, but the log has no entry of it'
+    SELECT NULL, NULL, 'the workspace exists, but the log does not say how it came to be'
     FROM federated.workspace AS w
     WHERE w.name = _audit_faults.workspace
-      AND NOT EXISTS (SELECT FROM federated.audit AS a WHERE a.workspace = w.name)
+      AND NOT EXISTS (
+          SELECT FROM federated.audit AS a
+          WHERE a.workspace = w.name AND a.object_kind = 'workspace'
+            AND a.details -> 'after' ->> 'workspace_id' = w.workspace_id::text)
 $$;
 COMMENT ON FUNCTION federated._audit_faults(text) IS 'Where the chains of a workspace do not hold, and why';
 

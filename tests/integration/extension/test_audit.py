@@ -95,7 +95,10 @@ def test_the_hash_is_what_its_comment_says(catalog: psycopg.Connection) -> None:
         ("DELETE FROM federated.audit WHERE chain_position = 3", 3, "entry 3 is missing"),
         ("DELETE FROM federated.audit WHERE chain_position > 3", 4, "2 entries are missing at the end"),
         ("DELETE FROM federated.audit", 1, "5 entries are missing at the end"),
-        ("TRUNCATE federated.audit, federated.audit_head", None, "the workspace exists, but the log has no entry of it"),
+        ("TRUNCATE federated.audit, federated.audit_head", None, "the workspace exists, but the log does not say how it came to be"),
+        # All taken away, and begun anew.
+        ("TRUNCATE federated.audit, federated.audit_head; UPDATE federated.node SET options = options", None,
+         "the workspace exists, but the log does not say how it came to be"),
         ("DELETE FROM federated.audit_head", 6, "the head of the chain is missing"),
         ("UPDATE federated.audit_head SET hash = '', chain_position = 4", 5, "the chain goes on beyond its head"),
         ("UPDATE federated.audit_head SET hash = ''", 6, "the last entry is not the one that the head names"),
@@ -256,7 +259,12 @@ def test_concurrent_commits_give_one_chain_a_workspace(
 
     execute(catalog, *(f"CREATE FEDERATED WORKSPACE {workspace}" for workspace in workspaces))
     with ThreadPoolExecutor(writers) as pool:
-        list(pool.map(write, range(writers)))
+        writing = [pool.submit(write, writer) for writer in range(writers)]
+        # Whoever looks while others commit sees a chain that holds.
+        while not all(done.done() for done in writing):
+            assert all(verify(catalog, workspace)[0] for workspace in workspaces)
+        for done in writing:
+            done.result()
     for workspace in workspaces:
         assert verify(catalog, workspace) == (True, writers * rounds + 1, None, None)
 
