@@ -4,8 +4,10 @@ CREATE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension.door import describe_options
-return describe_options()
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_options(plpy, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._options() IS
     'Defaults of workspace and model options, and the names of the training options that one run may override';

@@ -39,8 +39,8 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     catalog.execute("UPDATE federated.workspace SET options = '{\"min_nodes\": 1}'")
     restored = cluster.create_database("template1")
 
-    dump = _run("pg_dump", "--format=custom", cluster.dsn(federated_database, user="an_admin"))
-    _run("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
+    dump = run_program("pg_dump", "--format=custom", cluster.dsn(federated_database, user="an_admin"))
+    run_program("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
 
     with cluster.connect(restored) as copy:
         for query in (STATE, FUNCTIONS, f"SELECT {CALL}"):
@@ -64,7 +64,8 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
         assert value(analyst, CALL) == value(catalog, CALL)
 
 
-def _run(program: str, *arguments: str, text: bytes = b"") -> bytes:
+def run_program(program: str, *arguments: str, text: bytes = b"") -> bytes:
+    """Run one of the server's client programs and return what it prints."""
     done = subprocess.run(
         [str(bin_directory() / program), *arguments],
         input=text,
