@@ -2,11 +2,11 @@
 
     sql/upgrade/…--FROM--TO.sql  =  guard  +  FROM--TO.first.sql (by hand)  +  what is derived
 
-Derived is what can only be done in one way: what is new is created, functions, triggers and views that changed
-are replaced, grants are given again (they hold whatever was created since), comments and configuration tables
-are set. Tables and types that changed, and whatever is gone, are named on standard error: for these somebody
-writes ALTER or DROP into the file by hand, and then writes `-- done: <what was named>` there. Exit status 1
-while anything is left.
+Derived is what can only be done in one way: what is new is created; functions, triggers and views that
+changed are replaced; grants are given again, since they hold whatever was created since; comments and
+configuration tables are set. Tables and types that changed, and whatever is gone, are named on standard
+error: for these somebody writes ALTER or DROP into the file by hand, and then `-- done: <what was named>`.
+Exit status 1 while anything is left.
 
 What always holds: the output depends on the scripts alone, so that a test can tell whether it is current.
 Whether the upgraded catalog is the fresh one is for tests/integration/extension/test_upgrade.py to tell, by
