@@ -72,6 +72,9 @@ if not hasattr(door, "serves"):
 return door.execute(plpy, command, schemas, "1.1")
 $$;
 
+COMMENT ON FUNCTION federated._execute(text, name[]) IS
+    'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the

@@ -277,7 +277,7 @@ def test_one_version_is_named_everywhere() -> None:
 
 
 def writer() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("write_upgrade", ROOT / "scripts/write-upgrade.py")
+    spec = importlib.util.spec_from_file_location("write_upgrade", ROOT / "scripts/write_upgrade.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

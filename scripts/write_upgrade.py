@@ -149,8 +149,8 @@ def _restored(text: str) -> str:
 
 
 def _function(node: ast.CreateFunctionStmt) -> str:
-    render = RawStream()
-    inputs = [render(p.argType) for p in node.parameters or () if p.mode.name not in _RESULTS]
+    # A stream goes on from what it has written: one for each type.
+    inputs = [RawStream()(p.argType) for p in node.parameters or () if p.mode.name not in _RESULTS]
     return f"{'.'.join(part.sval for part in node.funcname)}({', '.join(inputs)})"
 
 
