@@ -53,12 +53,46 @@ import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
 if not hasattr(door, "serves"):
-    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.describe_options(plpy, "1.1")
+    return ('{"failure": {"sqlstate": "55000", "hint": "Reconnect.",'
+            ' "message": "this session began before the extension was updated"}}')
+return door.describe_options("1.1")
 $$;
 
 COMMENT ON FUNCTION federated._options() IS
-    'Defaults of workspace and model options, and the names of the training options that one run may override';
+    'Defaults of workspace and model options, and the names of the training options that one run may override; or the failure to tell';
+
+-- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
+CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known   jsonb;
+    subject record;
+    unknown text;
+BEGIN
+    IF NEW.policy IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    SELECT m.options, w.options AS policy, w.name AS workspace INTO subject
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE m.model_id = NEW.model_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the run''s federated model does not exist';
+    END IF;
+    known := federated._options();
+    PERFORM federated._raise(known -> 'failure');
+    unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('option "%s" cannot be set for one run', unknown);
+    END IF;
+    NEW.options := known -> 'model' || subject.options || NEW.overrides;
+    NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._snapshot_run() IS
+    'Gives a run its options and its workspace''s policy as they stand: whoever queues it has no say in the policy';
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb

@@ -52,14 +52,21 @@ def execute(
     return None
 
 
-def describe_options(plpy: Any = None, version: str = FIRST_VERSION) -> str:
-    """Return as JSON the defaults of workspaces and models, and the options that a run may override."""
+def describe_options(version: str = FIRST_VERSION) -> str:
+    """Return as JSON the defaults of workspaces and models, and the options that a run may override.
+
+    Where the catalog is of another version: the failure, for federated._raise.
+    """
     try:
         serves(version)
     except FederatedError as error:
-        (plpy or importlib.import_module("plpy")).error(
-            error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint
-        )
+        if version == FIRST_VERSION:
+            # Its caller knows no failures: here, and only here, the error has to come from Python.
+            importlib.import_module("plpy").error(
+                error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint
+            )
+        failure = json.loads(_describe(error.sqlstate, error.message, error.detail, error.hint))
+        return json.dumps({"failure": failure})
     return json.dumps(
         {
             "workspace": defaults(OptionKind.WORKSPACE),
