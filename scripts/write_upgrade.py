@@ -120,7 +120,7 @@ def _difference(before: list[Statement], after: list[Statement]) -> tuple[list[s
         else:
             left += [statement.name] if changed else []
             continue
-        renewed.add(statement.subject)
+        renewed.add(statement.subject.partition("(")[0])
         parts.append(f"{statement.head}{text};\n")
     return parts, left
 
@@ -190,9 +190,9 @@ def _relation(node: ast.RangeVar) -> str:
 
 
 def _commented(subject: str) -> str:
-    """The object that a comment is about, in the words in which the object itself is named."""
+    """The name of the object that a comment is about; arguments may be spelled in more than one way."""
     kind, _, name = subject.partition(" ")
-    return name.rpartition(".")[0] if kind == "COLUMN" else name
+    return name.rpartition(".")[0] if kind == "COLUMN" else name.partition("(")[0]
 
 
 if __name__ == "__main__":

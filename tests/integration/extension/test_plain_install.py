@@ -89,6 +89,19 @@ def test_no_module_comes_from_the_servers_disk(plain: Session) -> None:
     )
 
 
+def test_the_library_is_what_the_extension_installs(plain: Session) -> None:
+    tree = ROOT / "build/extension/lib"
+    installed = {
+        str(path.relative_to(tree))
+        for package in ("heliosdb", "federated_sql")
+        for path in (tree / package).rglob("*")
+        if path.suffix in (".py", ".sql")
+    }
+    carried = {path for (path,) in plain.execute("SELECT path FROM federated.library")}
+    assert installed - carried == {"heliosdb/catalog/psycopg_connection.py"}
+    assert carried <= installed
+
+
 def test_the_quick_starts_statements_work(plain: Session, cluster: Cluster, database: str) -> None:
     with cluster.connect(database, user="an_admin") as admin:
         execute(admin, WORKSPACE, NODE, MODEL, "ALTER FEDERATED WORKSPACE clinics SET (round_timeout = 60)")
