@@ -12,6 +12,7 @@ from a table that only a superuser writes, before anything on the server's path.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +36,17 @@ def main() -> None:
     head, tail = ((ROOT / f"sql/plain/{name}.sql").read_text() for name in ("head", "library"))
     version = current_version()
     parts = [head.replace("@VERSION@", version), *_objects(script), tail, *_sources(), "COMMIT;\n"]
+    _write(f"{EXTENSION}--{version}.plain.sql", "\n".join(parts))
+    _write(f"{EXTENSION}--{version}.plain-uninstall.sql", _uninstaller(script))
+
+
+def _write(name: str, text: str) -> None:
+    """Put a file into build/ whole: somebody may be reading the one that is there."""
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
-    (build / f"{EXTENSION}--{version}.plain.sql").write_text("\n".join(parts))
-    (build / f"{EXTENSION}--{version}.plain-uninstall.sql").write_text(_uninstaller(script))
+    draft = build / f"{name}.{os.getpid()}"
+    draft.write_text(text)
+    draft.replace(build / name)
 
 
 def _objects(script: list[Statement]) -> Iterator[str]:
