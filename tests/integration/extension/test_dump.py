@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,8 @@ async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_
         old.start_coordinator()
         assert (await old.finished())["status"] == "completed"
     predicted = _predictions(old)
+    for name in (old.database, *(site.database for site in old.sites)):
+        _holds_no_secret(run_program("pg_dump", cluster.dsn(name)), tmp_path)
 
     databases = {
         name: _move(cluster, new_cluster, name) for name in (old.database, *(s.database for s in old.sites))
@@ -117,6 +120,19 @@ async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_
         assert _predictions(new) == predicted
     finally:
         new.clean_up()
+
+
+def _holds_no_secret(dump: bytes, directory: Path) -> None:
+    """No key of the coordinator or of a node is in the dump, in whatever spelling."""
+    keys = [path for path in directory.rglob("*") if path.is_file() and "key" in path.name]
+    assert len(keys) >= 3
+    assert b"PRIVATE KEY" not in dump
+    for path in keys:
+        content = path.read_bytes()
+        secrets = [line for line in content.splitlines() if not line.startswith(b"-----")] + [content]
+        for secret in secrets:
+            for spelled in (secret, secret.hex().encode(), b64encode(secret)):
+                assert len(spelled) < 16 or spelled not in dump, path
 
 
 def _predictions(world: World) -> list[float]:

@@ -162,7 +162,12 @@ def test_the_rows_and_functions_of_the_first_version_survive(fresh: Session) -> 
     )
     predicted = fresh.execute(call).fetchall()
     assert predicted == [(7.25, 6.25)]
+    # What users have built on the first version goes on as well.
+    fresh.execute("CREATE VIEW watched AS SELECT node_name, status FROM federated_node_status")
+    fresh.execute("CREATE VIEW forecast AS SELECT federated_model.risk(age => 10) AS prediction")
     update(fresh)
+    assert fresh.execute("SELECT * FROM watched, forecast").fetchall() == [("a", "active", 6.25)]
+    fresh.execute("DROP VIEW watched, forecast")
     for table in tables:
         after = fresh.execute(query.format(table)).fetchall()  # type: ignore[arg-type]
         assert len(after) == len(before[table]) > 0
