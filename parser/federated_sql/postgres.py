@@ -1,5 +1,7 @@
 """PostgreSQL's own scanner and grammar, through pglast: the only module that imports it.
 
+Where pglast cannot be, `fallback_scanner` stands in for its scanner.
+
 What always holds: offsets are 0-based characters of the text that was passed; time is linear in the text; a
 text too deep for the C parser's stack is refused before it gets there; nothing but `FederatedError` is
 raised.
@@ -42,6 +44,9 @@ def _load_parser() -> ModuleType:
     sys.setdlopenflags(flags | getattr(os, "RTLD_DEEPBIND", 0))
     try:
         return importlib.import_module("pglast.parser")
+    except ModuleNotFoundError:
+        # A server on whose disk nothing can be put has no library in C.
+        return importlib.import_module("federated_sql.fallback_scanner")
     finally:
         sys.setdlopenflags(flags)
 
@@ -162,5 +167,10 @@ def decode_string(literal: str) -> str:
     """Return the value of a string literal in any of PostgreSQL's spellings."""
     if literal[0] == "'" and literal.count("'") == 2:
         return literal[1:-1]
+    if hasattr(_parser, "decode_string"):
+        try:
+            return str(_parser.decode_string(literal))
+        except _parser.ParseError as error:
+            raise _refusal(error, literal) from None
     tree = parse_tree("SELECT " + literal, 4)
     return str(tree[0].stmt.targetList[0].val.val.sval)

@@ -231,7 +231,12 @@ def test_the_environment_of_these_tests_is_made_from_the_python_of_plpython() ->
 
 
 def test_the_locks_pin_and_hash_everything_and_name_no_index() -> None:
-    for name in ("requirements.lock", "requirements-runtime.lock", "requirements-extension.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-runtime.lock",
+        "requirements-extension.lock",
+        "requirements-pgspot.lock",
+    ):
         text = (ROOT / name).read_text()
         lines = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
         assert lines
@@ -260,6 +265,7 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
     assert required("dev") <= set(pins("requirements.lock"))
     assert required() <= set(pins("requirements-runtime.lock"))
     assert set(pins("requirements-extension.lock")) == {"pglast"}
+    assert required("pgspot") - required() <= set(pins("requirements-pgspot.lock"))
 
 
 def test_the_daemons_and_the_servers_python_get_what_the_tests_ran_with() -> None:
