@@ -1,0 +1,186 @@
+"""The alias of a prediction in the WHERE of the same SELECT, which PostgreSQL does not know there.
+
+`SELECT f(x) AS p FROM t WHERE p > 0.7` becomes
+`SELECT f(x) AS p FROM t, LATERAL (SELECT FROM (SELECT f(x) AS p) AS federated_alias, LATERAL (SELECT FROM
+(SELECT "t".*) AS federated_row WHERE p > 0.7) AS federated_scope) AS federated_filter`.
+
+PostgreSQL looks for a name from the inside out: first among the columns of the statement's own rows (and of the
+queries around it), which stand innermost once more, and only then at the alias. So a column of that name wins,
+and nothing here has to know the catalog. The added item of FROM has no columns, so `*` means what it did; a
+qualified name finds the statement's own rows as before; the planner flattens all of it into a filter.
+
+What always holds: where a statement might have been valid as it was typed, it means the same afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from federated_sql.column_lists import conflict_at
+from federated_sql.edits import Draft, Edit
+from federated_sql.errors import FederatedError, syntax_error
+from federated_sql.lexer import Kind, identifier_value
+from federated_sql.predict_calls import is_prediction
+from federated_sql.scopes import Select, selects_of
+from federated_sql.syntax import Body, Node, Syntax, node_of, strings, walk
+
+# What an aliased expression may consist of. It is evaluated once more in FROM, where aggregates, window functions
+# and functions that return sets would be errors or mean something else; so functions are listed by name.
+# fmt: off
+_NODES = frozenset({
+    "", "A_Const", "A_Expr", "A_ArrayExpr", "A_Indices", "A_Indirection", "BoolExpr", "BooleanTest", "CaseExpr",
+    "CaseWhen", "CoalesceExpr", "CollateClause", "ColumnRef", "FuncCall", "Integer", "Float", "List", "MinMaxExpr",
+    "NamedArgExpr", "NullTest", "ParamRef", "RowExpr", "SQLValueFunction", "String", "TypeCast", "TypeName",
+})
+_FUNCTIONS = frozenset({
+    "abs", "age", "array_length", "atan", "btrim", "cardinality", "cbrt", "ceil", "ceiling", "char_length",
+    "concat", "cos", "date_part", "date_trunc", "degrees", "div", "exp", "extract", "floor", "jsonb_build_object",
+    "left", "length", "ln", "log", "log10", "lower", "lpad", "ltrim", "make_date", "mod", "now", "power", "radians",
+    "replace", "right", "round", "rpad", "rtrim", "sign", "sin", "sqrt", "strpos", "substr", "substring", "tan",
+    "tanh", "timezone", "to_char", "to_jsonb", "to_number", "to_timestamp", "trunc", "upper", "width_bucket",
+})
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class _Alias:
+    """An aliased select-list item, by the places of its tokens: [first, end) is the expression."""
+
+    name: str
+    first: int
+    end: int
+    spelling: str
+
+
+def alias_edits(syntax: Syntax, edits: Sequence[Edit], listed: Sequence[Edit]) -> list[Edit]:
+    """Return the edits that make aliases of predictions known in WHERE.
+
+    edits: those of the calls, made in the expressions too. listed: those of column lists, beside which no
+    alias is made known.
+    """
+    found = _Filters(syntax, edits, listed)
+    return list(found.edits()) if found.candidates else []
+
+
+class _Filters:
+    def __init__(self, syntax: Syntax, edits: Sequence[Edit], listed: Sequence[Edit]) -> None:
+        self._syntax = syntax
+        self._edits = edits
+        self._listed = listed
+        self.candidates = {id(body) for kind, body in syntax.nodes if kind == "SelectStmt" and _asks(body)}
+        self._taken: set[str] = set()
+
+    def edits(self) -> Iterator[Edit]:
+        syntax = self._syntax
+        if any(kind == "LockingClause" for kind, _ in syntax.nodes):
+            return
+        self._taken = {
+            identifier_value(token) for token in syntax.tokens if token.kind in (Kind.WORD, Kind.QUOTED)
+        }
+        for select in selects_of(syntax.root):
+            if id(select.body) in self.candidates:
+                try:
+                    yield from self._of(select)
+                except FederatedError:
+                    continue
+
+    def _of(self, select: Select) -> Sequence[Edit]:
+        """Return the two edits around the WHERE of a SELECT; raise FederatedError on any doubt."""
+        tokens = self._syntax.tokens
+        aliases = self._aliases(select.body)
+        scopes = _visible(select, {alias.name for alias in aliases})
+        clauses = self._syntax.clauses(select.body, conflict_at(self._syntax, select.body))
+        if bool(clauses.from_) != ("fromClause" in select.body) or not clauses.where:
+            raise syntax_error("the places of the clauses are not known")
+        start, end = tokens[(clauses.from_ or clauses.items) - 1].end, tokens[clauses.where - 1].end
+        first = self._syntax.first_token(select.body["targetList"][0]["ResTarget"])
+        if any(tokens[first].start <= edit.start <= end for edit in self._listed):
+            raise syntax_error("a column list stands beside the alias")
+        draft = Draft(self._syntax.text, self._edits)
+        draft.add((", LATERAL" if clauses.from_ else " FROM") + " (SELECT FROM (SELECT ")
+        for number, alias in enumerate(aliases):
+            draft.add(", " if number else "")
+            draft.take(tokens[alias.first].start, tokens[alias.end - 1].end)
+            draft.add(f" AS {alias.spelling}")
+        draft.add(f") AS {self._free('alias')}")
+        closing = f") AS {self._free('filter')}"
+        for scope in scopes:
+            rows = (f"(SELECT {_quoted(name)}.*) AS {self._free('row')}" for name in scope)
+            draft.add(f", LATERAL (SELECT FROM {', '.join(rows)}")
+            closing = f") AS {self._free('scope')}" + closing
+        return draft.edit(start, start), Edit(end, end, closing)
+
+    def _aliases(self, body: Body) -> list[_Alias]:
+        """Return the aliases of predictions that WHERE names."""
+        names = [target["ResTarget"].get("name") for target in body["targetList"]]
+        found: list[_Alias] = []
+        for target in _asked(body):
+            name = target["name"]
+            if names.count(name) > 1 or not all(map(_may_be_repeated, walk(node_of(target["val"])))):
+                raise syntax_error("the alias is not certain")
+            found.append(self._place(name, target))
+        return found
+
+    def _place(self, name: str, target: Body) -> _Alias:
+        tokens = self._syntax.tokens
+        first = self._syntax.first_token(target)
+        last = self._syntax.item_end(first) - 1
+        end = last - (tokens[last - 1].word == "as")
+        if tokens[last].kind not in (Kind.WORD, Kind.QUOTED) or identifier_value(tokens[last]) != name:
+            raise syntax_error("the place of the alias is not known")
+        return _Alias(name, first, end, tokens[last].text)
+
+    def _free(self, what: str) -> str:
+        number, name = 1, f"federated_{what}"
+        while name in self._taken:
+            number, name = number + 1, f"federated_{what}_{number}"
+        self._taken.add(name)
+        return name
+
+
+def _asks(body: Body) -> bool:
+    return "whereClause" in body and "targetList" in body and any(True for _ in _asked(body))
+
+
+def _asked(body: Body) -> Iterator[Body]:
+    """Yield the select list's predictions with an alias that WHERE names without a qualification."""
+    named = [target["ResTarget"] for target in body["targetList"] if "name" in target["ResTarget"]]
+    predicted = [one for one in named if any(map(is_prediction, walk(node_of(one["val"]))))]
+    if not predicted:
+        return
+    asked = {
+        strings(node["fields"])[0]
+        for kind, node in walk(node_of(body["whereClause"]))
+        if kind == "ColumnRef" and len(node["fields"]) == 1
+    }
+    yield from (one for one in predicted if one["name"] in asked)
+
+
+def _may_be_repeated(node: Node) -> bool:
+    if node.kind == "FuncCall" and not is_prediction(node):
+        names = strings(node.body["funcname"])
+        unusual = any(what in node.body for what in ("agg_filter", "agg_order", "over", "func_variadic"))
+        return names[-1] in _FUNCTIONS and names[:-1] in ((), ("pg_catalog",)) and not unusual
+    return node.kind in _NODES and not (node.kind == "TypeName" and node.body.get("setof"))
+
+
+def _visible(select: Select, aliases: set[str]) -> list[tuple[str, ...]]:
+    """Return the scopes that hide an alias, the farthest first; raise FederatedError on any doubt.
+
+    A row that has the alias's name could be meant as a whole.
+    """
+    scopes: list[tuple[str, ...]] = []
+    for scope in (*reversed(select.around), select.own):
+        if scope is None:
+            raise syntax_error("the rows are not certain")
+        if scope:
+            scopes.append(scope)
+    names = [name for scope in scopes for name in scope]
+    if len(set(names)) < len(names) or aliases & set(names):
+        raise syntax_error("a name is not certain")
+    return scopes
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
