@@ -192,7 +192,7 @@ class _Lists:
             self._taken.add(name)
             yield Edit(tokens[one.first].start, tokens[one.list_close].end, f"{name}.*")
             draft.add(" FROM " if not clauses.from_ and number == 0 else ", LATERAL ")
-            draft.add(f"{_RECORDS}{_internal(one)}(")
+            draft.add_for(f"{_RECORDS}{_internal(one)}(", tokens[one.first].start)
             draft.take(tokens[one.open].end, tokens[one.close].start)
             draft.add(f"{_columns_argument(one)})) AS {name}")
             draft.take(tokens[one.list_open].start, tokens[one.list_close].end)

@@ -63,6 +63,11 @@ class Draft:
         self._parts.append(words)
         self._length += len(words)
 
+    def add_for(self, words: str, start: int) -> None:
+        """Add words that stand for what the user typed at `start`."""
+        self._copies.append(Copy(self._length, len(words), start, exact=False))
+        self.add(words)
+
     def take(self, start: int, end: int) -> None:
         """Add text[start:end] as it is after the edits within."""
         done = start
@@ -71,8 +76,7 @@ class Draft:
                 self._keep(done, edit.start)
                 for copy in edit.copies:
                     self._copies.append(copy._replace(offset=copy.offset + self._length))
-                self._copies.append(Copy(self._length, len(edit.replacement), edit.start, exact=False))
-                self.add(edit.replacement)
+                self.add_for(edit.replacement, edit.start)
                 done = edit.end
         self._keep(done, end)
 
