@@ -114,7 +114,7 @@ def _columns(tokens: Sequence[Token]) -> tuple[str, ...]:
 
 
 def blank_lists(text: str, tokens: Sequence[Token], lists: Sequence[ColumnList]) -> str:
-    """Return `text` with spaces for each list that has no alias, for the grammar knows none in a select list."""
+    """Return `text` with spaces for each list without alias, for the grammar knows none in a select list."""
     parts: list[str] = []
     done = 0
     for one in lists:

@@ -22,7 +22,18 @@ MOST_ARGUMENTS = 100
 
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
-_UNUSUAL = ("agg_star", "agg_distinct", "agg_within_group", "func_variadic", "agg_order", "agg_filter", "over")
+_UNUSUAL = (
+    "agg_star",
+    "agg_distinct",
+    "agg_within_group",
+    "func_variadic",
+    "agg_order",
+    "agg_filter",
+    "over",
+)
+
+
+_OUTPUTS = {"SelectStmt": "targetList", "ReturningClause": "exprs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +75,7 @@ class _Finder:
         for node in nodes:
             if is_prediction(node):
                 self._understand(node.body, may_rename=id(node.body) not in nameless)
-        for node in nodes:
+        for node in nodes if self._calls else ():
             self._name_outputs(node)
         self._edits.extend(edit for call in self._calls.values() for edit in self._call_edits(call))
         return sorted(self._edits, key=lambda edit: (edit.start, edit.end))
@@ -90,7 +101,11 @@ class _Finder:
     def _function_name(self, index: int, argument: Node) -> str | None:
         """Return the model if it is given as a plain literal that can name a function."""
         token = self._syntax.tokens[index]
-        if argument.kind != "A_Const" or token.kind is not Kind.STRING or self._syntax.spelling(index + 1) != ",":
+        if (
+            argument.kind != "A_Const"
+            or token.kind is not Kind.STRING
+            or self._syntax.spelling(index + 1) != ","
+        ):
             return None
         model = string_value(token)
         return model if 0 < len(model.encode()) <= MAX_NAME_BYTES else None
@@ -109,7 +124,7 @@ class _Finder:
                 call = self._calls.get(id(function))
                 if call is not None:
                     self._alias_at(call.close)
-        for target in body.get({"SelectStmt": "targetList", "ReturningClause": "exprs"}.get(kind, ""), ()):
+        for target in body.get(_OUTPUTS.get(kind, ""), ()):
             output = target["ResTarget"]
             if "name" not in output and id(_naming_call(node_of(output["val"]))) in self._calls:
                 self._alias_at(self._syntax.item_end(self._syntax.first_token(output)) - 1)

@@ -19,8 +19,8 @@ _ROUTINE = (["FUNCTION"], ["PROCEDURE"])
 class Part(NamedTuple):
     """The tokens of one statement that is not empty: raw[first:last], comments within included.
 
-    tokens: how many there are, comments aside. atomic: it is a routine with a SQL body, in which semicolons end
-    nothing.
+    tokens: how many there are, comments aside. atomic: it is a routine with a SQL body, in which semicolons
+    end nothing.
     """
 
     first: int

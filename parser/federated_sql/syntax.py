@@ -1,7 +1,7 @@
 """One statement's syntax tree beside its tokens: from a node to the place in the text where it stands.
 
-What always holds: the tree is PostgreSQL's own, in libpg_query's JSON; a node is (kind, body), where the body's
-identity is the node's; walking takes no recursion and stays out of routines' bodies.
+What always holds: the tree is PostgreSQL's own, in libpg_query's JSON; a node is (kind, body), where the
+body's identity is the node's; walking takes no recursion and stays out of routines' bodies.
 """
 
 from __future__ import annotations
@@ -81,7 +81,11 @@ class Syntax:
     def _word(self, index: int) -> str:
         """Return a token's word where it may be a keyword: behind a dot or AS it is a name."""
         token = self.tokens[index]
-        if token.word and index and (self.tokens[index - 1].text == "." or self.tokens[index - 1].word == "as"):
+        if (
+            token.word
+            and index
+            and (self.tokens[index - 1].text == "." or self.tokens[index - 1].word == "as")
+        ):
             return ""
         return token.word
 
@@ -176,11 +180,13 @@ def closers(tokens: Sequence[Token]) -> dict[int, int]:
 
 def node_of(value: Any, field: str = "") -> Node:
     """Return the node that a field's value is; an empty one where it is none."""
-    if isinstance(value, dict) and len(value) == 1:
-        ((kind, body),) = value.items()
-        if kind[0].isupper():
-            return Node(kind, body)
-    return Node(_PLAIN_FIELDS.get(field, ""), value if isinstance(value, dict) else {})
+    if type(value) is not dict:
+        return Node("", {})
+    if len(value) == 1:
+        for kind, body in value.items():
+            if "A" <= kind[0] <= "Z":
+                return Node(kind, body)
+    return Node(_PLAIN_FIELDS.get(field, ""), value)
 
 
 def children(body: Body) -> Iterator[tuple[str, Node]]:
@@ -201,7 +207,11 @@ def walk(root: Node) -> Iterator[Node]:
         if node.kind == "CreateFunctionStmt":
             continue
         yield node
-        stack.extend(child for _, child in children(node.body))
+        for field, value in node.body.items():
+            if type(value) is dict:
+                stack.append(node_of(value, field))
+            elif type(value) is list:
+                stack.extend([node_of(item, field) for item in value])
 
 
 def strings(values: Sequence[Any]) -> tuple[str, ...]:

@@ -4,10 +4,10 @@
 `SELECT f(x) AS p FROM t, LATERAL (SELECT FROM (SELECT f(x) AS p) AS federated_alias, LATERAL (SELECT FROM
 (SELECT "t".*) AS federated_row WHERE p > 0.7) AS federated_scope) AS federated_filter`.
 
-PostgreSQL looks for a name from the inside out: first among the columns of the statement's own rows (and of the
-queries around it), which stand innermost once more, and only then at the alias. So a column of that name wins,
-and nothing here has to know the catalog. The added item of FROM has no columns, so `*` means what it did; a
-qualified name finds the statement's own rows as before; the planner flattens all of it into a filter.
+PostgreSQL looks for a name from the inside out: first among the columns of the statement's own rows (and of
+the queries around it), which stand innermost once more, and only then at the alias. So a column of that name
+wins, and nothing here has to know the catalog. The added item of FROM has no columns, so `*` means what it
+did; a qualified name finds the statement's own rows as before; the planner flattens all of it into a filter.
 
 What always holds: where a statement might have been valid as it was typed, it means the same afterwards.
 """
@@ -25,20 +25,23 @@ from federated_sql.predict_calls import is_prediction
 from federated_sql.scopes import Select, selects_of
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings, walk
 
-# What an aliased expression may consist of. It is evaluated once more in FROM, where aggregates, window functions
-# and functions that return sets would be errors or mean something else; so functions are listed by name.
+# What an aliased expression may consist of. It is evaluated once more in FROM, where aggregates, window
+# functions and functions that return sets would be errors or mean something else: so functions are listed by
+# name.
 # fmt: off
 _NODES = frozenset({
-    "", "A_Const", "A_Expr", "A_ArrayExpr", "A_Indices", "A_Indirection", "BoolExpr", "BooleanTest", "CaseExpr",
-    "CaseWhen", "CoalesceExpr", "CollateClause", "ColumnRef", "FuncCall", "Integer", "Float", "List", "MinMaxExpr",
-    "NamedArgExpr", "NullTest", "ParamRef", "RowExpr", "SQLValueFunction", "String", "TypeCast", "TypeName",
+    "", "A_Const", "A_Expr", "A_ArrayExpr", "A_Indices", "A_Indirection", "BoolExpr", "BooleanTest",
+    "CaseExpr", "CaseWhen", "CoalesceExpr", "CollateClause", "ColumnRef", "FuncCall", "Integer", "Float",
+    "List", "MinMaxExpr", "NamedArgExpr", "NullTest", "ParamRef", "RowExpr", "SQLValueFunction", "String",
+    "TypeCast", "TypeName",
 })
 _FUNCTIONS = frozenset({
-    "abs", "age", "array_length", "atan", "btrim", "cardinality", "cbrt", "ceil", "ceiling", "char_length",
-    "concat", "cos", "date_part", "date_trunc", "degrees", "div", "exp", "extract", "floor", "jsonb_build_object",
-    "left", "length", "ln", "log", "log10", "lower", "lpad", "ltrim", "make_date", "mod", "now", "power", "radians",
-    "replace", "right", "round", "rpad", "rtrim", "sign", "sin", "sqrt", "strpos", "substr", "substring", "tan",
-    "tanh", "timezone", "to_char", "to_jsonb", "to_number", "to_timestamp", "trunc", "upper", "width_bucket",
+    "abs", "age", "array_length", "atan", "btrim", "cardinality", "cbrt", "ceil", "ceiling",
+    "char_length", "concat", "cos", "date_part", "date_trunc", "degrees", "div", "exp", "extract",
+    "floor", "jsonb_build_object", "left", "length", "ln", "log", "log10", "lower", "lpad", "ltrim",
+    "make_date", "mod", "now", "power", "radians", "replace", "right", "round", "rpad", "rtrim", "sign",
+    "sin", "sqrt", "strpos", "substr", "substring", "tan", "tanh", "timezone", "to_char", "to_jsonb",
+    "to_number", "to_timestamp", "trunc", "upper", "width_bucket",
 })
 # fmt: on
 

@@ -41,9 +41,13 @@ def proxy_port(cluster: Cluster) -> Iterator[int]:
     upstream = Upstream(host=str(cluster.directory), port=cluster.port)
 
     async def main() -> None:
-        proxy, stopping = Proxy(
-            ProxyConfig(listen_port=0, default_upstream=upstream, stop_timeout_s=0.1), federated_rewriter()
-        ), asyncio.Event()
+        proxy, stopping = (
+            Proxy(
+                ProxyConfig(listen_port=0, default_upstream=upstream, stop_timeout_s=0.1),
+                federated_rewriter(),
+            ),
+            asyncio.Event(),
+        )
         running.append((asyncio.get_running_loop(), stopping, await proxy.start()))
         started.set()
         await stopping.wait()
@@ -103,7 +107,7 @@ def trained_template(cluster: Cluster) -> str:
         for model, features in MODELS.items():
             listed = ", ".join(f"'{feature}'" for feature in features)
             for statement in (
-                f'CREATE FEDERATED MODEL "{model}" IN WORKSPACE clinics WITH (algorithm = \'linear_regression\','
+                f"CREATE FEDERATED MODEL \"{model}\" IN WORKSPACE clinics WITH (algorithm = 'linear_regression',"
                 f" features = [{listed}], target = 'y')",
                 f'START FEDERATED TRAINING "{model}"',
             ):

@@ -50,13 +50,13 @@ TWO = [("encryption", "PASS"), ("audit", "FAIL")]
 def test_the_columns_are_those_of_the_list(
     plain: psycopg.Connection, query: str, columns: list[str], expected: list[tuple[object, ...]]
 ) -> None:
-    cursor = plain.execute(query)  # type: ignore[arg-type]
+    cursor = plain.execute(query)
     assert [column.name for column in cursor.description or ()] == columns
     assert cursor.fetchall() == expected
 
 
 def test_several_statements_in_one_message(plain: psycopg.Connection) -> None:
-    cursor = plain.execute(f"SELECT 1; SELECT {EVALUATE}; SELECT * FROM {CHECK}; SELECT 2")  # type: ignore[arg-type]
+    cursor = plain.execute(f"SELECT 1; SELECT {EVALUATE}; SELECT * FROM {CHECK}; SELECT 2")
     found = [cursor.fetchall()]
     while cursor.nextset():
         found.append(cursor.fetchall())
@@ -64,9 +64,9 @@ def test_several_statements_in_one_message(plain: psycopg.Connection) -> None:
 
 
 def test_a_view_and_a_table_can_be_made_of_it(plain: psycopg.Connection) -> None:
-    plain.execute(f"CREATE VIEW v AS SELECT {EVALUATE}")  # type: ignore[arg-type]
-    plain.execute(f"CREATE TABLE t AS SELECT {CHECK} WITH DATA")  # type: ignore[arg-type]
-    plain.execute(f"INSERT INTO t SELECT {CHECK} ON CONFLICT DO NOTHING")  # type: ignore[arg-type]
+    plain.execute(f"CREATE VIEW v AS SELECT {EVALUATE}")
+    plain.execute(f"CREATE TABLE t AS SELECT {CHECK} WITH DATA")
+    plain.execute(f"INSERT INTO t SELECT {CHECK} ON CONFLICT DO NOTHING")
     assert plain.execute("SELECT * FROM v").fetchall() == [ONE]
     assert plain.execute("SELECT * FROM t").fetchall() == TWO * 2
 
@@ -83,7 +83,11 @@ def test_a_prepared_statement_with_an_untyped_parameter(plain: psycopg.Connectio
         ("SELECT federated_evaluate('m') AS (global_acuracy FLOAT)", "42703", None),
         ("SELECT 'ü', federated_evaluate('m') AS (global_accuracy FLOTE)", "42704", "FLOTE"),
         ("SELECT federated_evaluate(nowhere) AS (global_accuracy FLOAT) FROM customers", "42703", "nowhere"),
-        ("SELECT * FROM federated_evaluate('m', 1) AS (global_accuracy FLOAT)", "42883", "federated_evaluate"),
+        (
+            "SELECT * FROM federated_evaluate('m', 1) AS (global_accuracy FLOAT)",
+            "42883",
+            "federated_evaluate",
+        ),
         ("SELECT federated_evaluate('m', 1) AS (global_accuracy FLOAT)", "42883", "federated_evaluate"),
     ],
 )
@@ -91,7 +95,7 @@ def test_errors_point_into_the_text_that_was_typed(
     plain: psycopg.Connection, typed: str, state: str, at: str | None
 ) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        plain.execute(typed)  # type: ignore[arg-type]
+        plain.execute(typed)
     assert caught.value.sqlstate == state
     position = caught.value.diag.statement_position
     assert position is None if at is None else typed[int(position or 0) - 1 :].startswith(at)
@@ -110,4 +114,4 @@ def test_errors_point_into_the_text_that_was_typed(
 )
 def test_a_list_elsewhere_is_the_servers_syntax_error(plain: psycopg.Connection, query: str) -> None:
     with pytest.raises(errors.SyntaxError):
-        plain.execute(query)  # type: ignore[arg-type]
+        plain.execute(query)

@@ -11,7 +11,7 @@ ALL = [5.25, 12.25, 20.25]
 
 
 def column(session: psycopg.Connection, query: str, parameters: object = None) -> list[object]:
-    return [row[0] for row in session.execute(query, parameters).fetchall()]  # type: ignore[arg-type]
+    return [row[0] for row in session.execute(query, parameters).fetchall()]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def column(session: psycopg.Connection, query: str, parameters: object = None) -
         ("SELECT v FROM p, LATERAL federated_predict('risk', age => age) WITH ORDINALITY AS f (v, n) ORDER BY 1", [6.25, 11.25, 21.25]),
         (f"WITH s AS (SELECT {CALL} AS v FROM p) SELECT v FROM s ORDER BY v", ALL),
         (f"SELECT (SELECT {CALL} FROM p WHERE id = 2)", [12.25]),
-        (f"SELECT q.id FROM p JOIN p AS q ON q.id = 1 AND federated_predict('risk', age => p.age) > 20", [1]),
+        ("SELECT q.id FROM p JOIN p AS q ON q.id = 1 AND federated_predict('risk', age => p.age) > 20", [1]),
         ("SELECT federated_predict('risk', age => federated_predict('risk', age => 10, smoker => false), smoker => true)", [4.875]),
         ("SELECT public.federated_predict('risk', age := 10, smoker := false)", [5.25]),
         ("SELECT federated_predict(E'r\\x69sk', age => 10, smoker => false)", [5.25]),
@@ -39,7 +39,7 @@ def column(session: psycopg.Connection, query: str, parameters: object = None) -
         ("SELECT federated_predict('Größe & co', \"Höhe\" => 10, \"b c\" => 1)", [7.25]),
         ("SELECT DISTINCT ON (federated_predict('risk', age => 1)) id FROM p ORDER BY federated_predict('risk', age => 1), id", [1]),
         (f"SELECT {CALL} FROM p UNION SELECT federated_predict('risk') ORDER BY 1", None),
-        (f"VALUES (federated_predict('risk', age => 10, smoker => false)), (1)", [5.25, 1]),
+        ("VALUES (federated_predict('risk', age => 10, smoker => false)), (1)", [5.25, 1]),
         ("SELECT array_agg(v) FROM unnest(ARRAY[federated_predict('risk', age => 2), 1]) AS v", [[2.25, 1]]),
         # computed models
         ("SELECT federated_predict(name, age => 10, smoker => false) FROM (VALUES ('risk')) AS t (name)", [5.25]),
@@ -54,47 +54,47 @@ def test_a_query_may_name_features_anywhere(
 ) -> None:
     if expected is None:
         with pytest.raises(errors.UndefinedFunction):
-            session.execute(query)  # type: ignore[arg-type]
+            session.execute(query)
         return
     assert column(session, query) == expected
 
 
 def test_statements_that_write(session: psycopg.Connection) -> None:
     session.execute("CREATE TABLE s (id int PRIMARY KEY, score float8)")
-    assert session.execute(f"INSERT INTO s SELECT id, {CALL} FROM p").rowcount == 3  # type: ignore[arg-type]
+    assert session.execute(f"INSERT INTO s SELECT id, {CALL} FROM p").rowcount == 3
     one = "federated_predict('risk', age => 10, smoker => false)"
-    [row] = session.execute(f"INSERT INTO s VALUES (4, {one}) RETURNING score, {one}").fetchall()  # type: ignore[arg-type]
+    [row] = session.execute(f"INSERT INTO s VALUES (4, {one}) RETURNING score, {one}").fetchall()
     assert row == (5.25, 5.25)
-    session.execute(f"INSERT INTO s VALUES (4, 0) ON CONFLICT (id) DO UPDATE SET score = {one} + 1")  # type: ignore[arg-type]
+    session.execute(f"INSERT INTO s VALUES (4, 0) ON CONFLICT (id) DO UPDATE SET score = {one} + 1")
     assert column(session, "SELECT score FROM s WHERE id = 4") == [6.25]
     session.execute("UPDATE s SET score = federated_predict('risk', age => id, smoker => true) WHERE id < 3")
     assert column(session, "SELECT score FROM s ORDER BY id") == [2.75, 3.25, 20.25, 6.25]
     session.execute(
         "MERGE INTO s USING p ON s.id = p.id WHEN MATCHED AND federated_predict('risk', age => p.age) > 20 THEN DELETE"
-        f" WHEN MATCHED THEN UPDATE SET score = {CALL}"  # type: ignore[arg-type]
+        f" WHEN MATCHED THEN UPDATE SET score = {CALL}"
     )
     assert column(session, "SELECT score FROM s ORDER BY id") == [5.25, 12.25, 6.25]
-    assert session.execute(f"DELETE FROM s WHERE {one} > 5 AND score < 6").rowcount == 1  # type: ignore[arg-type]
+    assert session.execute(f"DELETE FROM s WHERE {one} > 5 AND score < 6").rowcount == 1
     session.execute("ALTER TABLE s ADD CHECK (federated_predict('risk', age => score) > 0)")
     with pytest.raises(errors.CheckViolation):
         session.execute("INSERT INTO s VALUES (9, -100)")
 
 
 def test_views_and_tables_made_of_predictions(session: psycopg.Connection) -> None:
-    session.execute(f"CREATE VIEW v AS SELECT id, {CALL} FROM p")  # type: ignore[arg-type]
-    session.execute(f"CREATE MATERIALIZED VIEW mv AS SELECT id, {CALL} FROM p")  # type: ignore[arg-type]
-    session.execute(f"CREATE TABLE t AS SELECT id, {CALL} FROM p")  # type: ignore[arg-type]
+    session.execute(f"CREATE VIEW v AS SELECT id, {CALL} FROM p")
+    session.execute(f"CREATE MATERIALIZED VIEW mv AS SELECT id, {CALL} FROM p")
+    session.execute(f"CREATE TABLE t AS SELECT id, {CALL} FROM p")
     for name in ("v", "mv", "t"):
         assert column(session, f"SELECT federated_predict FROM {name} ORDER BY id") == ALL
 
 
 @pytest.mark.parametrize("model", ["'risk'", "'risk'::text", "lower('RISK')"])
 def test_prepared_statements_have_parameters_without_types(session: psycopg.Connection, model: str) -> None:
-    session.execute(f"PREPARE s AS SELECT federated_predict({model}, age => $1, smoker => ($2))")  # type: ignore[arg-type]
+    session.execute(f"PREPARE s AS SELECT federated_predict({model}, age => $1, smoker => ($2))")
     assert column(session, "EXECUTE s(10, 0)" if model != "'risk'" else "EXECUTE s(10, false)") == [5.25]
     query = f"SELECT federated_predict({model}, age => %s) WHERE %s > 0"
     for age in (10, 20):
-        assert session.execute(query, (age, 1), prepare=True).fetchall() == [(1.25 + age / 2,)]  # type: ignore[arg-type]
+        assert session.execute(query, (age, 1), prepare=True).fetchall() == [(1.25 + age / 2,)]
 
 
 def test_a_model_in_a_parameter(session: psycopg.Connection) -> None:
@@ -105,8 +105,10 @@ def test_a_model_in_a_parameter(session: psycopg.Connection) -> None:
 def test_more_features_than_one_call_takes(session: psycopg.Connection) -> None:
     many = ", ".join(f"f{number} => {number}" for number in range(130))
     for model in ("'risk'", "lower('risk')"):
-        with pytest.raises(errors.UndefinedColumn) as caught:  # all of them arrived: the first unknown one is named
-            session.execute(f"SELECT federated_predict({model}, age => 1, {many})")  # type: ignore[arg-type]
+        with pytest.raises(
+            errors.UndefinedColumn
+        ) as caught:  # all of them arrived: the first unknown one is named
+            session.execute(f"SELECT federated_predict({model}, age => 1, {many})")
         assert '"f0"' in str(caught.value)
 
 
@@ -120,7 +122,7 @@ def test_more_features_than_one_call_takes(session: psycopg.Connection) -> None:
 )
 def test_errors_point_into_the_text_that_was_typed(session: psycopg.Connection, typed: str, at: str) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        session.execute(typed)  # type: ignore[arg-type]
+        session.execute(typed)
     assert typed[int(caught.value.diag.statement_position or 0) - 1 :].startswith(at)
 
 
@@ -131,4 +133,4 @@ def test_an_alias_of_a_computed_model_in_where(session: psycopg.Connection) -> N
 
 def test_the_model_that_does_not_exist_is_named(session: psycopg.Connection) -> None:
     with pytest.raises(errors.UndefinedObject, match="m" * 64):
-        session.execute(f"SELECT federated_predict('{'m' * 64}', age => 1)")  # type: ignore[arg-type]
+        session.execute(f"SELECT federated_predict('{'m' * 64}', age => 1)")

@@ -12,7 +12,7 @@ CALL = "federated_predict('m', x => x)"
 
 
 def rows(session: psycopg.Connection, query: str, parameters: object = None) -> list[tuple[object, ...]]:
-    return session.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+    return session.execute(query, parameters).fetchall()
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_the_alias_is_the_prediction(plain: psycopg.Connection, condition: str, 
             " with_number w WHERE name IS NULL AND p > 0.4 AND w.id = 1 ORDER BY 1",
             None,
         ),
-        (f"SELECT federated_predict('m', x => c.x) AS p, 1 FROM customers AS c WHERE p > 0.8", [(0.9, 1)]),
+        ("SELECT federated_predict('m', x => c.x) AS p, 1 FROM customers AS c WHERE p > 0.8", [(0.9, 1)]),
         (f"SELECT id FROM (SELECT id, {CALL} AS p FROM customers WHERE p > 0.7) AS s WHERE p < 0.85", [(3,)]),
         (f"WITH s AS (SELECT id, {CALL} AS p FROM customers WHERE p > 0.8) SELECT id FROM s", [(4,)]),
         (
@@ -146,9 +146,16 @@ def test_a_valid_statement_with_groups_around_stays_valid(plain: psycopg.Connect
 
 
 def test_an_update_changes_what_a_subselect_chooses(plain: psycopg.Connection) -> None:
-    chosen = f"SELECT id FROM (SELECT c.id, federated_predict('m', x => c.x) AS p FROM customers c WHERE p > 0.7) s"
+    chosen = (
+        "SELECT id FROM (SELECT c.id, federated_predict('m', x => c.x) AS p FROM customers c WHERE p > 0.7) s"
+    )
     assert plain.execute(f"UPDATE customers t SET region = 9 WHERE t.id IN ({chosen})").rowcount == 2
-    assert plain.execute(f"DELETE FROM customers t USING regions WHERE t.id IN ({chosen}) AND name = 'p'").rowcount == 2
+    assert (
+        plain.execute(
+            f"DELETE FROM customers t USING regions WHERE t.id IN ({chosen}) AND name = 'p'"
+        ).rowcount
+        == 2
+    )
     inserted = f"INSERT INTO with_number SELECT id + 10, x, {CALL} AS q FROM customers WHERE q > 0.4 ON CONFLICT DO NOTHING"
     assert plain.execute(inserted).rowcount == 1  # fmt: skip
 
@@ -156,8 +163,12 @@ def test_an_update_changes_what_a_subselect_chooses(plain: psycopg.Connection) -
 def test_parameters_keep_their_places(plain: psycopg.Connection) -> None:
     query = "SELECT id, federated_predict('m', x => x + %s) AS p FROM customers WHERE p > %s AND id < %s ORDER BY id"
     assert rows(plain, query, (1, 1.4, 4)) == [(2, 1.5), (3, 1.8)]
-    plain.execute("PREPARE chosen AS SELECT federated_predict('m', x => $1) AS p FROM customers WHERE p > $2 AND id = $3")
-    found = plain.execute("SELECT parameter_types::text FROM pg_prepared_statements WHERE name = 'chosen'").fetchone()
+    plain.execute(
+        "PREPARE chosen AS SELECT federated_predict('m', x => $1) AS p FROM customers WHERE p > $2 AND id = $3"
+    )
+    found = plain.execute(
+        "SELECT parameter_types::text FROM pg_prepared_statements WHERE name = 'chosen'"
+    ).fetchone()
     assert found == ('{"double precision","double precision",integer}',)
     assert rows(plain, "EXECUTE chosen(2, 1, 1)") == [(2.0,)]
 
@@ -170,7 +181,7 @@ def test_a_view_over_it_is_plain_sql(plain: psycopg.Connection) -> None:
 
 
 def plan_of(session: psycopg.Connection, query: str) -> list[dict[str, object]]:
-    [(found,)] = session.execute(f"EXPLAIN (VERBOSE, FORMAT json) {query}").fetchall()  # type: ignore[arg-type]
+    [(found,)] = session.execute(f"EXPLAIN (VERBOSE, FORMAT json) {query}").fetchall()
     stack, nodes = [(found if isinstance(found, list) else json.loads(found))[0]["Plan"]], []
     while stack:
         node = stack.pop()
@@ -190,7 +201,9 @@ def test_the_planner_makes_one_scan_with_a_filter_of_it(plain: psycopg.Connectio
 
 
 def test_other_conditions_may_use_an_index(plain: psycopg.Connection) -> None:
-    plain.execute("INSERT INTO customers SELECT g, g / 1e5, g % 7 FROM generate_series(10, 20000) AS g; ANALYZE customers")
+    plain.execute(
+        "INSERT INTO customers SELECT g, g / 1e5, g % 7 FROM generate_series(10, 20000) AS g; ANALYZE customers"
+    )
     nodes = plan_of(plain, f"SELECT *, {CALL} AS p FROM customers WHERE p > 0.1 AND id = 15000")
     assert [node["Index Cond"] for node in nodes if "Index Cond" in node] == ["(customers.id = 15000)"]
 
@@ -205,9 +218,11 @@ def test_other_conditions_may_use_an_index(plain: psycopg.Connection) -> None:
         (f"SELECT {CALL} AS p FROM nowhere WHERE p > 1", "nowhere"),
     ],
 )
-def test_an_errors_position_is_in_the_text_that_was_typed(plain: psycopg.Connection, typed: str, at: str) -> None:
+def test_an_errors_position_is_in_the_text_that_was_typed(
+    plain: psycopg.Connection, typed: str, at: str
+) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        plain.execute(typed)  # type: ignore[arg-type]
+        plain.execute(typed)
     assert typed[int(caught.value.diag.statement_position or 0) - 1 :].startswith(at)
 
 
@@ -223,6 +238,8 @@ def test_an_errors_position_is_in_the_text_that_was_typed(plain: psycopg.Connect
         f"SELECT {CALL} AS p FROM customers WHERE p > 0 FOR UPDATE",
     ],
 )
-def test_on_any_doubt_the_server_says_that_there_is_no_such_column(plain: psycopg.Connection, query: str) -> None:
+def test_on_any_doubt_the_server_says_that_there_is_no_such_column(
+    plain: psycopg.Connection, query: str
+) -> None:
     with pytest.raises(errors.UndefinedColumn):
-        plain.execute(query)  # type: ignore[arg-type]
+        plain.execute(query)
