@@ -183,7 +183,7 @@ class _Lists:
 
     def _in_select(self, body: Body, lists: Sequence[ColumnList]) -> Iterator[Edit]:
         tokens = self._syntax.tokens
-        clauses = self._syntax.clauses(body, conflict_at(self._syntax, body))
+        clauses = self._syntax.clauses(body)
         if not clauses.from_ and "fromClause" in body:
             raise syntax_error("the end of FROM is not known")
         draft = Draft(self._syntax.text, self._within)
@@ -204,22 +204,6 @@ class _Lists:
         while name in self._taken:
             number, name = number + 1, f"{function}_{number}"
         return name
-
-
-def conflict_at(syntax: Syntax, select: Body) -> int | None:
-    """Return the token of ON CONFLICT if `select` is what an INSERT inserts, else None.
-
-    In a FROM clause the words alone do not tell it from a join's condition.
-    """
-    for kind, body in syntax.nodes:
-        if kind == "InsertStmt" and "onConflictClause" in body and "selectStmt" in body:
-            stack = [node_of(body["selectStmt"]).body]
-            while stack:
-                top = stack.pop()
-                if top is select:
-                    return syntax.first_token(body["onConflictClause"])
-                stack.extend(top[side] for side in ("larg", "rarg") if side in top)
-    return None
 
 
 def _names(tokens: Sequence[Token], lists: Sequence[ColumnList]) -> set[str]:

@@ -61,11 +61,12 @@ class Syntax:
             raise syntax_error("one statement at a time", position=tokens[0].position)
         self.root = node_of(statements[0]["stmt"])
         self.nodes = list(walk(self.root))
-        self._offsets = _byte_offsets(source, tokens)
+        self.offsets = _byte_offsets(source, tokens)
+        self._conflicts = dict(self._find_conflicts())
 
     def token_at(self, location: int) -> int:
         """Return the index of the token that begins at a location of the tree."""
-        return bisect_left(self._offsets, location)
+        return bisect_left(self.offsets, location)
 
     def first_token(self, body: Body) -> int:
         """Return the index of the token at a node's own location."""
@@ -120,13 +121,24 @@ class Syntax:
             return False
         return text in (",", ")", ";") or word in _ITEM_ENDS
 
-    def clauses(self, select: Body, stop: int | None = None) -> Clauses:
-        """Return where the clauses of a SELECT with a select list end.
+    def _find_conflicts(self) -> Iterator[tuple[int, int]]:
+        """Yield each SELECT before ON CONFLICT with the place of that.
 
-        stop: the index of a token at which it ends at the latest, since the words do not tell.
+        In a FROM clause the words alone do not tell it from a join's condition.
         """
+        for kind, body in self.nodes:
+            if kind == "InsertStmt" and "onConflictClause" in body and "selectStmt" in body:
+                place = self.first_token(body["onConflictClause"])
+                stack = [node_of(body["selectStmt"]).body]
+                while stack:
+                    select = stack.pop()
+                    yield id(select), place
+                    stack.extend(select[side] for side in ("larg", "rarg") if side in select)
+
+    def clauses(self, select: Body) -> Clauses:
+        """Return where the clauses of a SELECT with a select list end."""
         index = self.first_token(select["targetList"][0]["ResTarget"])
-        end = len(self.tokens) if stop is None else stop
+        end = self._conflicts.get(id(select), len(self.tokens))
         while True:
             index = self.item_end(index)
             if index >= end or self.tokens[index].text != ",":

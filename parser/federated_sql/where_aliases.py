@@ -14,16 +14,16 @@ What always holds: where a statement might have been valid as it was typed, it m
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from federated_sql.column_lists import conflict_at
 from federated_sql.edits import Draft, Edit
 from federated_sql.errors import FederatedError, syntax_error
 from federated_sql.lexer import Kind, identifier_value
 from federated_sql.predict_calls import is_prediction
 from federated_sql.scopes import Select, selects_of
-from federated_sql.syntax import Body, Node, Syntax, node_of, strings, walk
+from federated_sql.syntax import Body, Clauses, Node, Syntax, node_of, strings, walk
 
 # What an aliased expression may consist of. It is evaluated once more in FROM, where aggregates, window
 # functions and functions that return sets would be errors or mean something else: so functions are listed by
@@ -46,6 +46,10 @@ _FUNCTIONS = frozenset({
 # fmt: on
 
 
+MOST_ROWS = 200
+"""Most items of FROM that are repeated in one statement, lest selects in selects make a long text of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Alias:
     """An aliased select-list item, by the places of its tokens: [first, end) is the expression."""
@@ -56,14 +60,76 @@ class _Alias:
     spelling: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A SELECT whose WHERE names aliases of its predictions: their select-list items, and its clauses."""
+
+    targets: list[Body]
+    clauses: Clauses
+
+
 def alias_edits(syntax: Syntax, edits: Sequence[Edit], listed: Sequence[Edit]) -> list[Edit]:
     """Return the edits that make aliases of predictions known in WHERE.
 
     edits: those of the calls, made in the expressions too. listed: those of column lists, beside which no
     alias is made known.
     """
-    found = _Filters(syntax, edits, listed)
-    return list(found.edits()) if found.candidates else []
+    asking = _Places(syntax).asking()
+    return list(_Filters(syntax, edits, listed).edits(asking)) if asking else []
+
+
+class _Places:
+    """Where predictions, names and sub-selects stand: so no part of the tree is walked once for each SELECT."""
+
+    def __init__(self, syntax: Syntax) -> None:
+        self._syntax = syntax
+        self._predictions: list[int] = []
+        self._subselects: list[int] = []
+        self._names: dict[str, list[int]] = {}
+        for node in syntax.nodes:
+            kind, body = node
+            if kind == "ColumnRef" and len(body["fields"]) == 1:
+                self._names.setdefault(strings(body["fields"])[0], []).append(body.get("location", 0))
+            elif kind == "SubLink":
+                self._subselects.append(body.get("location", 0))
+            elif is_prediction(node):
+                self._predictions.append(body.get("location", 0))
+        for places in (self._predictions, self._subselects, *self._names.values()):
+            places.sort()
+
+    def asking(self) -> dict[int, _Asking]:
+        """Return the SELECTs that name an alias of a prediction in WHERE, by the identity of their bodies."""
+        found: dict[int, _Asking] = {}
+        for kind, body in self._syntax.nodes if self._predictions else ():
+            if kind != "SelectStmt" or "whereClause" not in body or "targetList" not in body:
+                continue
+            named = [
+                one["ResTarget"] for one in body["targetList"] if one["ResTarget"].get("name") in self._names
+            ]
+            if named:
+                clauses = self._syntax.clauses(body)
+                first = clauses.from_ or clauses.items
+                targets = [
+                    one for one in named
+                    if self._within(self._names[one["name"]], first, clauses.where) and self._predicts(one)
+                ]  # fmt: skip
+                if targets:
+                    found[id(body)] = _Asking(targets, clauses)
+        return found
+
+    def _predicts(self, target: Body) -> bool:
+        """Whether a select-list item holds a prediction and no sub-select, which is not evaluated twice."""
+        first = self._syntax.first_token(target)
+        end = self._syntax.item_end(first)
+        return self._within(self._predictions, first, end) and not self._within(self._subselects, first, end)
+
+    def _within(self, places: Sequence[int], first: int, end: int) -> bool:
+        """Whether one of the places is that of one of the tokens [first, end)."""
+        offsets = self._syntax.offsets
+        if first >= end:
+            return False
+        index = bisect_left(places, offsets[first])
+        return index < len(places) and places[index] <= offsets[end - 1]
 
 
 class _Filters:
@@ -71,10 +137,10 @@ class _Filters:
         self._syntax = syntax
         self._edits = edits
         self._listed = listed
-        self.candidates = {id(body) for kind, body in syntax.nodes if kind == "SelectStmt" and _asks(body)}
+        self._rows = MOST_ROWS
         self._taken: set[str] = set()
 
-    def edits(self) -> Iterator[Edit]:
+    def edits(self, asking: dict[int, _Asking]) -> Iterator[Edit]:
         syntax = self._syntax
         if any(kind == "LockingClause" for kind, _ in syntax.nodes):
             return
@@ -82,19 +148,19 @@ class _Filters:
             identifier_value(token) for token in syntax.tokens if token.kind in (Kind.WORD, Kind.QUOTED)
         }
         for select in selects_of(syntax.root):
-            if id(select.body) in self.candidates:
+            if id(select.body) in asking:
                 try:
-                    yield from self._of(select)
+                    yield from self._of(select, asking[id(select.body)])
                 except FederatedError:
                     continue
 
-    def _of(self, select: Select) -> Sequence[Edit]:
+    def _of(self, select: Select, asking: _Asking) -> Sequence[Edit]:
         """Return the two edits around the WHERE of a SELECT; raise FederatedError on any doubt."""
-        tokens = self._syntax.tokens
-        aliases = self._aliases(select.body)
+        tokens, clauses = self._syntax.tokens, asking.clauses
+        aliases = self._aliases(select.body, asking.targets)
         scopes = _visible(select, {alias.name for alias in aliases})
-        clauses = self._syntax.clauses(select.body, conflict_at(self._syntax, select.body))
-        if bool(clauses.from_) != ("fromClause" in select.body) or not clauses.where:
+        self._rows -= sum(map(len, scopes))
+        if self._rows < 0 or bool(clauses.from_) != ("fromClause" in select.body):
             raise syntax_error("the places of the clauses are not known")
         start, end = tokens[(clauses.from_ or clauses.items) - 1].end, tokens[clauses.where - 1].end
         first = self._syntax.first_token(select.body["targetList"][0]["ResTarget"])
@@ -114,16 +180,15 @@ class _Filters:
             closing = f") AS {self._free('scope')}" + closing
         return draft.edit(start, start), Edit(end, end, closing)
 
-    def _aliases(self, body: Body) -> list[_Alias]:
+    def _aliases(self, body: Body, targets: Sequence[Body]) -> list[_Alias]:
         """Return the aliases of predictions that WHERE names."""
         names = [target["ResTarget"].get("name") for target in body["targetList"]]
-        found: list[_Alias] = []
-        for target in _asked(body):
-            name = target["name"]
-            if names.count(name) > 1 or not all(map(_may_be_repeated, walk(node_of(target["val"])))):
+        for target in targets:
+            if names.count(target["name"]) > 1 or not all(
+                map(_may_be_repeated, walk(node_of(target["val"])))
+            ):
                 raise syntax_error("the alias is not certain")
-            found.append(self._place(name, target))
-        return found
+        return [self._place(target["name"], target) for target in targets]
 
     def _place(self, name: str, target: Body) -> _Alias:
         tokens = self._syntax.tokens
@@ -140,24 +205,6 @@ class _Filters:
             number, name = number + 1, f"federated_{what}_{number}"
         self._taken.add(name)
         return name
-
-
-def _asks(body: Body) -> bool:
-    return "whereClause" in body and "targetList" in body and any(True for _ in _asked(body))
-
-
-def _asked(body: Body) -> Iterator[Body]:
-    """Yield the select list's predictions with an alias that WHERE names without a qualification."""
-    named = [target["ResTarget"] for target in body["targetList"] if "name" in target["ResTarget"]]
-    predicted = [one for one in named if any(map(is_prediction, walk(node_of(one["val"]))))]
-    if not predicted:
-        return
-    asked = {
-        strings(node["fields"])[0]
-        for kind, node in walk(node_of(body["whereClause"]))
-        if kind == "ColumnRef" and len(node["fields"]) == 1
-    }
-    yield from (one for one in predicted if one["name"] in asked)
 
 
 def _may_be_repeated(node: Node) -> bool:

@@ -91,12 +91,17 @@ def test_features_beyond_the_arguments_of_one_function_are_joined(model: str) ->
         for start in (0, 50, 100)
     ]
     joined = ") OPERATOR(pg_catalog.||)  ".join(JSON + part for part in parts)
-    assert changed(f"SELECT federated_predict({model}, {given})") == f"SELECT federated_predict({model}, {joined}))"
+    assert (
+        changed(f"SELECT federated_predict({model}, {given})")
+        == f"SELECT federated_predict({model}, {joined}))"
+    )
 
 
 def test_a_model_of_100_features_is_a_function() -> None:
     given = ", ".join(f"f{number} => {number}" for number in range(100))
-    assert changed(f"SELECT federated_predict('m', {given})").startswith('SELECT federated_model."m"( f0 => 0')
+    assert changed(f"SELECT federated_predict('m', {given})").startswith(
+        'SELECT federated_model."m"( f0 => 0'
+    )
 
 
 @pytest.mark.parametrize("clause", ["WITH ORDINALITY", "AS f (v) , t"])
@@ -110,7 +115,7 @@ def test_a_call_in_from_keeps_its_name_where_it_could_not_be_given_back(clause: 
     "call",
     [
         "federated_predict(n, a => 1, a => 2)",
-        "federated_predict(n, a => 1, \"a\" => 2)",
+        'federated_predict(n, a => 1, "a" => 2)',
         "federated_predict(n, VARIADIC a => 1)",
         "federated_predict_class('m')",
         "federated_predict('m', '{}'::jsonb)",
@@ -183,9 +188,14 @@ def test_any_other_call_is_left_alone(call: str) -> None:
             "MERGE INTO t USING s ON {ours} > 0 WHEN MATCHED AND {ours} > 1 THEN UPDATE SET x = {ours}",
         ),
         ("SELECT t.from, {} FROM t", "SELECT t.from, {as} FROM t"),
-        ("SELECT t.order, ({}), x AS from FROM t", "SELECT t.order, ({ours}) AS federated_predict, x AS from FROM t"),
-        ("SELECT CASE t.from WHEN 1 THEN 2 ELSE {} END FROM t",
-         "SELECT CASE t.from WHEN 1 THEN 2 ELSE {ours} END AS federated_predict FROM t"),
+        (
+            "SELECT t.order, ({}), x AS from FROM t",
+            "SELECT t.order, ({ours}) AS federated_predict, x AS from FROM t",
+        ),
+        (
+            "SELECT CASE t.from WHEN 1 THEN 2 ELSE {} END FROM t",
+            "SELECT CASE t.from WHEN 1 THEN 2 ELSE {ours} END AS federated_predict FROM t",
+        ),
         ("SELECT sum({}) OVER (ORDER BY {}) FROM t", "SELECT sum({ours}) OVER (ORDER BY {ours}) FROM t"),
         ("ALTER TABLE t ADD CHECK ({} > 0)", "ALTER TABLE t ADD CHECK ({ours} > 0)"),
         ("COPY (SELECT {}) TO STDOUT", "COPY (SELECT {as}) TO STDOUT"),
