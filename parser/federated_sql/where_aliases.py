@@ -79,7 +79,7 @@ def alias_edits(syntax: Syntax, edits: Sequence[Edit], listed: Sequence[Edit]) -
 
 
 class _Places:
-    """Where predictions, names and sub-selects stand: so no part of the tree is walked once for each SELECT."""
+    """Where predictions, names and sub-selects stand: no part of the tree is walked for each SELECT."""
 
     def __init__(self, syntax: Syntax) -> None:
         self._syntax = syntax
