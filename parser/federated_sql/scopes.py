@@ -1,7 +1,8 @@
 """Which rows a SELECT sees: the names of its own FROM items and of those of the queries around it.
 
-What always holds: a scope of which anything is doubtful is None: an item without a name, merged columns
-(USING, NATURAL), a name that is given twice, a place whose scope differs from its query's.
+What always holds: a scope of which anything is doubtful is None: an item without a name, columns merged by
+NATURAL, a name that is given twice, a place whose scope differs from its query's. Columns merged by USING are
+named for a query itself; for the queries in it they make its scope doubtful.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from federated_sql.syntax import Body, Node, children, node_of
+from federated_sql.syntax import Body, Node, children, node_of, strings
 
 Scope = tuple[str, ...] | None
 """Names of rows in the order of the text, None on any doubt."""
@@ -28,10 +29,11 @@ _LEFT_SEEN = frozenset({"JOIN_INNER", "JOIN_LEFT"})
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """A SELECT with what it sees."""
+    """A SELECT with what it sees; merged: the columns that USING has made one of two."""
 
     body: Body
     own: Scope
+    merged: tuple[str, ...]
     around: Chain
 
 
@@ -45,6 +47,7 @@ class _Scopes:
 
     def __init__(self) -> None:
         self._stack: list[tuple[Node, Chain]] = []
+        self._merged: list[str] = []
 
     def of(self, root: Node) -> Iterator[Select]:
         self._stack.append((root, ()))
@@ -52,8 +55,7 @@ class _Scopes:
             node, chain = self._stack.pop()
             kind, body = node
             if kind == "SelectStmt":
-                own = self._select(body, chain)
-                yield Select(body, own, chain)
+                yield self._select(body, chain)
             elif kind in ("UpdateStmt", "DeleteStmt"):
                 self._change(body, chain)
             elif kind == "InsertStmt":
@@ -63,23 +65,23 @@ class _Scopes:
                 doubtful = kind.endswith("Stmt") and kind not in _WITHOUT_ROWS
                 self._stack.extend((child, _DOUBT if doubtful else chain) for _, child in children(body))
 
-    def _select(self, body: Body, chain: Chain) -> Scope:
+    def _select(self, body: Body, chain: Chain) -> Select:
         own = self._from(body.get("fromClause", ()), chain, ())
-        rows = (own, *chain) if "fromClause" in body else chain
+        rows = (None if self._merged else own, *chain) if "fromClause" in body else chain
         groups = rows if _ungrouped(body) else _DOUBT
         for field, child in children(body):
             if field in ("withClause", "larg", "rarg"):
                 self._stack.append((child, chain))
             elif field != "fromClause":
                 self._stack.append((child, rows if field == "whereClause" else groups))
-        return own
+        return Select(body, own, tuple(dict.fromkeys(self._merged)), chain)
 
     def _change(self, body: Body, chain: Chain) -> None:
         target = body["relation"]
         names = (target.get("alias", target).get("aliasname", target["relname"]),)
         sources = "fromClause" if "fromClause" in body else "usingClause"
         own = self._from(body.get(sources, ()), chain, None)
-        inner = (_distinct(_both(names, own)), *chain)
+        inner = (None if self._merged else _distinct(_both(names, own)), *chain)
         for field, child in children(body):
             if field not in ("relation", sources):
                 self._stack.append((child, chain if field == "withClause" else inner))
@@ -87,6 +89,7 @@ class _Scopes:
     def _from(self, items: Sequence[Body], chain: Chain, left: Scope) -> Scope:
         """Return the scope of a FROM clause; left: what its first item may see with LATERAL."""
         own: Scope = ()
+        self._merged = []
         for item in items:
             names = self._item(node_of(item), chain, left)
             own, left = _both(own, names), _both(left, names)
@@ -100,11 +103,15 @@ class _Scopes:
         if kind == "RangeVar":
             return name or (body["relname"],)
         if kind == "RangeSubselect":
-            inner = (_distinct(left), *chain) if body.get("lateral") else chain
+            seen = None if self._merged else _distinct(left)
+            inner = (seen, *chain) if body.get("lateral") else chain
             self._stack.append((node_of(body["subquery"]), inner))
             return name
         if kind == "JoinExpr":
+            before = len(self._merged)
             names = self._join(body, chain, left)
+            if name is not None:  # the name of a join hides what is in it
+                del self._merged[before:]
             return name or names
         self._stack.extend((child, _DOUBT) for _, child in children(body))
         if kind == "RangeTableSample":
@@ -117,8 +124,8 @@ class _Scopes:
         names = _both(names, self._item(node_of(body["rarg"]), chain, seen))
         if "quals" in body:
             self._stack.append((node_of(body["quals"]), _DOUBT))
-        merged = body.get("isNatural") or "usingClause" in body or "join_using_alias" in body
-        return None if merged else names
+        self._merged.extend(strings(body.get("usingClause", ())))
+        return None if body.get("isNatural") or "join_using_alias" in body else names
 
 
 def _ungrouped(body: Body) -> bool:

@@ -62,10 +62,15 @@ class _Alias:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A SELECT whose WHERE names aliases of its predictions: their select-list items, and its clauses."""
+    """A SELECT whose WHERE names aliases of its predictions: their select-list items, and its clauses.
+
+    names: what its WHERE names without a qualification, sub-selects included, of which it may have some.
+    """
 
     targets: list[Body]
     clauses: Clauses
+    names: frozenset[str]
+    subselects: bool
 
 
 def alias_edits(syntax: Syntax, edits: Sequence[Edit], listed: Sequence[Edit]) -> list[Edit]:
@@ -114,7 +119,11 @@ class _Places:
                     if self._within(self._names[one["name"]], first, clauses.where) and self._predicts(one)
                 ]  # fmt: skip
                 if targets:
-                    found[id(body)] = _Asking(targets, clauses)
+                    names = (
+                        name for name, at in self._names.items() if self._within(at, first, clauses.where)
+                    )
+                    subselects = self._within(self._subselects, first, clauses.where)
+                    found[id(body)] = _Asking(targets, clauses, frozenset(names), subselects)
         return found
 
     def _predicts(self, target: Body) -> bool:
@@ -159,6 +168,9 @@ class _Filters:
         tokens, clauses = self._syntax.tokens, asking.clauses
         aliases = self._aliases(select.body, asking.targets)
         scopes = _visible(select, {alias.name for alias in aliases})
+        merged = [name for name in select.merged if name in asking.names]
+        if merged and asking.subselects:
+            raise syntax_error("it is not certain what a merged column's name means")
         self._rows -= sum(map(len, scopes))
         if self._rows < 0 or bool(clauses.from_) != ("fromClause" in select.body):
             raise syntax_error("the places of the clauses are not known")
@@ -167,18 +179,40 @@ class _Filters:
         if any(tokens[first].start <= edit.start <= end for edit in self._listed):
             raise syntax_error("a column list stands beside the alias")
         draft = Draft(self._syntax.text, self._edits)
-        draft.add((", LATERAL" if clauses.from_ else " FROM") + " (SELECT FROM (SELECT ")
+        draft.add((", LATERAL" if clauses.from_ else " FROM") + " (SELECT FROM ")
+        self._add_aliases(draft, aliases)
+        filtered = f") AS {self._free('filter')}"
+        innermost = self._add_merged(draft, merged)
+        rows = [[f"(SELECT {_quoted(name)}.*)" for name in scope] for scope in scopes]
+        closing = [self._add_scope(draft, scope) for scope in [*rows, *innermost]]
+        return draft.edit(start, start), Edit(end, end, "".join(closing[::-1]) + filtered)
+
+    def _add_aliases(self, draft: Draft, aliases: Sequence[_Alias]) -> None:
+        """Add the row of the aliased expressions."""
+        tokens = self._syntax.tokens
         for number, alias in enumerate(aliases):
-            draft.add(", " if number else "")
+            draft.add(", " if number else "(SELECT ")
             draft.take(tokens[alias.first].start, tokens[alias.end - 1].end)
             draft.add(f" AS {alias.spelling}")
         draft.add(f") AS {self._free('alias')}")
-        closing = f") AS {self._free('filter')}"
-        for scope in scopes:
-            rows = (f"(SELECT {_quoted(name)}.*) AS {self._free('row')}" for name in scope)
-            draft.add(f", LATERAL (SELECT FROM {', '.join(rows)}")
-            closing = f") AS {self._free('scope')}" + closing
-        return draft.edit(start, start), Edit(end, end, closing)
+
+    def _add_merged(self, draft: Draft, merged: Sequence[str]) -> list[list[str]]:
+        """Add the columns that USING merged, under other names; return the scope that gives them their own.
+
+        Among the rows, each of which has such a column, the name would not be certain.
+        """
+        if not merged:
+            return []
+        row = self._free("merged")
+        columns = [(self._free("column"), _quoted(name)) for name in merged]
+        draft.add(f", (SELECT {', '.join(f'{name} AS {column}' for column, name in columns)}) AS {row}")
+        return [[f"(SELECT {', '.join(f'{row}.{column} AS {name}' for column, name in columns)})"]]
+
+    def _add_scope(self, draft: Draft, rows: Sequence[str]) -> str:
+        """Open a query of rows, in which the next one stands; return what closes it."""
+        named = (f"{row} AS {self._free('row')}" for row in rows)
+        draft.add(f", LATERAL (SELECT FROM {', '.join(named)}")
+        return f") AS {self._free('scope')}"
 
     def _aliases(self, body: Body, targets: Sequence[Body]) -> list[_Alias]:
         """Return the aliases of predictions that WHERE names."""

@@ -80,8 +80,8 @@ def through(proxy_port: int) -> Connect:
 
 
 @pytest.fixture(scope="session")
-def stand_in_template(cluster: Cluster) -> str:
-    """A database in which a few lines of SQL stand for the extension, to be copied."""
+def stand_ins(cluster: Cluster) -> str:
+    """A database in which a few lines of SQL stand for the extension."""
     name = cluster.create_database()
     with cluster.connect(name) as connection:
         connection.execute(STAND_INS)
@@ -89,15 +89,15 @@ def stand_in_template(cluster: Cluster) -> str:
 
 
 @pytest.fixture
-def plain(cluster: Cluster, stand_in_template: str, through: Connect) -> Iterator[psycopg.Connection]:
-    """Through the proxy to a fresh database with the stand-ins."""
-    with through(cluster.create_database(stand_in_template)) as connection:
+def plain(stand_ins: str, through: Connect) -> Iterator[psycopg.Connection]:
+    """Through the proxy to the database with the stand-ins, in a transaction that is rolled back."""
+    with through(stand_ins) as connection, connection.transaction(force_rollback=True):
         yield connection
 
 
 @pytest.fixture(scope="session")
-def trained_template(cluster: Cluster) -> str:
-    """A database with the extension and two models that predict, to be copied.
+def trained(cluster: Cluster) -> str:
+    """A database with the extension and two models that predict.
 
     Both predict 0.25 + 0.5 × their first feature (or 40) + 2 × their second (or 0.5).
     """
@@ -121,7 +121,7 @@ def trained_template(cluster: Cluster) -> str:
 
 
 @pytest.fixture
-def session(cluster: Cluster, trained_template: str, through: Connect) -> Iterator[psycopg.Connection]:
-    """Through the proxy to a fresh database with the extension and the models."""
-    with through(cluster.create_database(trained_template)) as connection:
+def session(trained: str, through: Connect) -> Iterator[psycopg.Connection]:
+    """Through the proxy to the database with the extension and the models, in a transaction that is rolled back."""
+    with through(trained) as connection, connection.transaction(force_rollback=True):
         yield connection

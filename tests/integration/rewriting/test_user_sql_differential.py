@@ -54,10 +54,27 @@ class Maker:
         lateral = self._random.random() < 0.4
         second, more = self._item(depth, columns if lateral else ())
         word = "LATERAL " if lateral and second.startswith("(") else ""
+        if self._random.random() < 0.3:
+            first, second, columns = self._using()
+            return f" FROM {first} JOIN {second} USING ({columns[0]})", columns
         joined = self._random.choice(
             (f", {word}{second}", f" JOIN {word}{second} ON true", f" LEFT JOIN {word}{second} ON true")
         )
         return f" FROM {first}{joined}", columns + more
+
+    def _using(self) -> tuple[str, str, tuple[str, ...]]:
+        """Return two tables with a column of the same name, and that with the columns of one of them."""
+        first, second, column = self._random.choice(
+            (
+                ("customers", "regions", "region"),
+                ("customers", "with_text", "id"),
+                ("with_number", "with_text", "id"),
+            )
+        )
+        self._count += 2
+        one, other = f"t{self._count - 1}", f"t{self._count}"
+        columns = (column, *(f"{one}.{each}" for each in TABLES[first]))
+        return f"{first} AS {one}", f"{second} AS {other}", columns
 
     def _item(self, depth: int, left: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         self._count += 1
@@ -93,10 +110,10 @@ class Maker:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_what_was_valid_means_the_same(
-    cluster: Cluster, stand_in_template: str, through: Callable[[str], psycopg.Connection], seed: int
+    cluster: Cluster, stand_ins: str, through: Callable[[str], psycopg.Connection], seed: int
 ) -> None:
     valid = changed = 0
-    with cluster.connect(stand_in_template) as direct, through(stand_in_template) as proxied:
+    with cluster.connect(stand_ins) as direct, through(stand_ins) as proxied:
         for number in range(STATEMENTS):
             typed = Maker(1000 * seed + number).select()
             known = typed.replace("federated_predict('m', ", "federated_model.m(")

@@ -82,7 +82,9 @@ def test_the_condition_moves_to_where_both_are_seen(query: str, expected: str) -
         "SELECT {} AS t FROM t WHERE t > 1",
         "SELECT {} AS p FROM s AS p WHERE p > 1",
         "SELECT {} AS p FROM t, other.t WHERE p > 1",
-        "SELECT {} AS p FROM a JOIN b USING (id) WHERE p > 1",
+        "SELECT {} AS p FROM a JOIN b USING (id) WHERE p > 1 AND id > 1 AND EXISTS (SELECT id FROM c)",
+        "SELECT {} AS p FROM a JOIN b USING (id) AS j WHERE p > 1",
+        "SELECT * FROM a JOIN b USING (id), LATERAL (SELECT {} AS p FROM t WHERE p > 1) AS s",
         "SELECT {} AS p FROM a NATURAL JOIN b WHERE p > 1",
         "SELECT {} AS p FROM f(1) WHERE p > 1",
         "SELECT {} AS p FROM ROWS FROM (f(1)) WHERE p > 1",
@@ -106,6 +108,18 @@ def test_the_condition_moves_to_where_both_are_seen(query: str, expected: str) -
 )
 def test_on_any_doubt_only_the_calls_are_changed(query: str) -> None:
     assert changed(query.replace("{}", CALL)).text == query.replace("{}", OURS)
+
+
+def test_columns_merged_by_using_are_found_under_their_names() -> None:
+    query = f'SELECT {CALL} AS p FROM a JOIN b USING (id, "K", z) WHERE p > id AND "K" > 1'
+    merged = f'{OURS} AS p) AS federated_alias, (SELECT "id" AS federated_column, "K" AS federated_column_1'
+    rows = 'LATERAL (SELECT FROM (SELECT "a".*) AS federated_row, (SELECT "b".*) AS federated_row_1, '
+    named = '(SELECT federated_merged.federated_column AS "id", federated_merged.federated_column_1 AS "K")'
+    assert changed(query).text == (
+        f'SELECT {OURS} AS p FROM a JOIN b USING (id, "K", z), LATERAL (SELECT FROM (SELECT {merged}) AS'
+        f' federated_merged, {rows}LATERAL (SELECT FROM {named} AS federated_row_2 WHERE p > id AND "K" > 1'
+        ") AS federated_scope_1) AS federated_scope) AS federated_filter"
+    )
 
 
 def test_the_expression_is_not_repeated_over_and_over() -> None:
