@@ -17,8 +17,8 @@ from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
 FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
-MOST_ARGUMENTS = 100
-"""PostgreSQL's FUNC_MAX_ARGS."""
+MOST_FEATURES = 99
+"""Most features that a model's function has: PostgreSQL allows 100 arguments."""
 
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
@@ -93,7 +93,7 @@ class _Finder:
         if close is None:
             return
         model = self._function_name(open_ + 1, arguments[0]) if names[-1] == FUNCTION else None
-        if model is not None and may_rename and len(arguments) - 1 <= MOST_ARGUMENTS:
+        if model is not None and may_rename and len(arguments) - 1 <= MOST_FEATURES:
             self._calls[id(body)] = _Call(first, open_ + 1, close, model)
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))

@@ -97,8 +97,15 @@ def test_features_beyond_the_arguments_of_one_function_are_joined(model: str) ->
     )
 
 
-def test_a_model_of_100_features_is_a_function() -> None:
+def test_100_features_are_more_than_a_models_function_has() -> None:
     given = ", ".join(f"f{number} => {number}" for number in range(100))
+    assert changed(f"SELECT federated_predict('m', {given})").startswith(
+        "SELECT federated_predict('m', pg_catalog."
+    )
+
+
+def test_a_model_of_99_features_is_a_function() -> None:
+    given = ", ".join(f"f{number} => {number}" for number in range(99))
     assert changed(f"SELECT federated_predict('m', {given})").startswith(
         'SELECT federated_model."m"( f0 => 0'
     )
