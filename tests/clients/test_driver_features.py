@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from pathlib import Path
 
 import asyncpg
 import psycopg
@@ -14,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.clients.conftest import Site
 from tests.clients.script import PREDICTED
+from tests.support.cluster import bin_directory
 
 CREATE = "CREATE FEDERATED WORKSPACE"
 
@@ -109,6 +112,31 @@ def test_several_statements_of_one_simple_query_stay_one_transaction(connection:
     while cursor.nextset():
         tags.append(cursor.statusmessage)
     assert tags == [CREATE, "SELECT 1", "DROP FEDERATED WORKSPACE"]
+
+
+@pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
+def test_pgbench_predicts_in_every_mode(site: Site, tmp_path: Path, mode: str) -> None:
+    script = tmp_path / "script.sql"
+    script.write_text(
+        "\\set x random(1, 9)\n"
+        "SELECT federated_predict('risk', age => :x, bmi => 1.5) AS p \\gset\n"
+        "\\set difference debug(:p - (3.25 + :x / 2.0))\n"
+        "\\if :difference <> 0\nSELECT 1 / 0;\n\\endif\n"
+        "ALTER FEDERATED WORKSPACE clinics SET (max_nodes = 50);\n"
+    )
+    command = [
+        bin_directory() / "pgbench",
+        "-n",
+        "-M",
+        mode,
+        "-t",
+        "20",
+        "-f",
+        script,
+        f"postgresql:{site.url}",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "number of transactions actually processed: 20/20" in done.stdout, done.stderr
 
 
 async def test_an_asyncpg_pool_resets_and_reuses_its_connections(site: Site) -> None:
