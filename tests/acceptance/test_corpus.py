@@ -6,6 +6,7 @@ corpus names are examples, so nothing is trained here; versions are published wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
