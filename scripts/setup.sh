@@ -86,7 +86,11 @@ ensure_clients() {
     [ -e /usr/share/java/postgresql.jar ] || missing+=(libpostgresql-jdbc-java)
     command -v node > /dev/null || missing+=(nodejs)
     command -v npm > /dev/null || missing+=(npm)
-    [ ${#missing[@]} -eq 0 ] || apt_install "${missing[@]}"
+    if [ ${#missing[@]} -gt 0 ]; then
+        # Java's packages link their manual pages, and a slim image has no place for them.
+        [ -d /usr/share/man/man1 ] || as_root mkdir -p /usr/share/man/man1
+        apt_install "${missing[@]}"
+    fi
     wanted=$(hash_of tests/clients/node/package.json tests/clients/node/package-lock.json)
     if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
         say "installing the locked packages for Node into $built"

@@ -60,7 +60,19 @@ class Foreign(Driver):
 
     def execute(self, sql: str, parameters: Sequence[Value]) -> Answer:
         typed = with_placeholders(sql, parameters, self._placeholder)
-        shown = self._process.ask("\t".join([_encoded(typed), *map(_parameter, parameters)]))
+        return self._answer("\t".join([_encoded(typed), *map(_parameter, parameters)]))
+
+    def fetch(self, sql: str, parameters: Sequence[Value]) -> Answer:
+        """Read a result two rows at a time (JDBC)."""
+        typed = with_placeholders(sql, parameters, self._placeholder)
+        return self._answer("fetch " + "\t".join([_encoded(typed), *map(_parameter, parameters)]))
+
+    def batch(self, *statements: str) -> dict[str, Any]:
+        """Execute all in one batch, which is one transaction (JDBC)."""
+        return self._process.ask("batch " + "\t".join(map(_encoded, statements)))
+
+    def _answer(self, line: str) -> Answer:
+        shown = self._process.ask(line)
         return Answer(
             tag=shown.get("tag"),
             columns=tuple(shown["columns"]) if "columns" in shown else None,

@@ -42,6 +42,28 @@ def test_node_postgres_gets_tags_rows_notices_and_errors(node: ForeignProcess, m
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("mode", ["simple", "extended", "extendedForPrepared"])
+def test_jdbc_reads_predictions_two_rows_at_a_time(java: ForeignProcess, mode: str) -> None:
+    driver = Foreign(java, mode, "count", "?")
+    query = "SELECT g, federated_predict('risk', age => g, bmi => $1) AS p FROM generate_series(1, 7) AS g"
+    for _ in range(2):
+        answer = driver.fetch(query, (0.0,))
+        assert answer.columns == ("g", "p")
+        assert answer.rows == tuple((str(g), str(0.25 + g / 2)) for g in range(1, 8))
+
+
+@pytest.mark.parametrize("mode", ["simple", "extended", "extendedForPrepared"])
+def test_a_batch_of_jdbc_is_done_whole_or_not_at_all(java: ForeignProcess, mode: str) -> None:
+    driver, w = Foreign(java, mode, "count", "?"), f"batched_{mode}".lower()
+    create, drop = f"CREATE FEDERATED WORKSPACE {w}", f"DROP FEDERATED WORKSPACE {w}"
+    refused = driver.batch(create, "UPDATE patient SET age = age + 0", create)
+    assert refused["sqlstate"] == "42710"
+    count = f"SELECT count(*) FROM federated.workspace WHERE name = '{w}'"
+    assert driver.execute(count, ()).rows == (("0",),)
+    assert driver.batch(create, "UPDATE patient SET age = age + 0", drop) == {"counts": [0, 3, 0]}
+    assert driver.execute(count, ()).rows == (("0",),)
+
+
 def test_jdbc_prepares_on_the_server_in_every_mode_but_simple(java: ForeignProcess) -> None:
     kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT federated_model%'"
     seen = {}

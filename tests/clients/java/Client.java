@@ -9,7 +9,9 @@ import java.sql.ResultSet;
 import java.sql.ResultSetMetaData;
 import java.sql.SQLException;
 import java.sql.SQLWarning;
+import java.sql.Statement;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.List;
@@ -24,6 +26,8 @@ import org.postgresql.util.ServerErrorMessage;
  *
  * Arguments: JDBC URL, user, password. A line "connect MODE" opens a connection with this preferQueryMode; any
  * other line is a statement: base64 of its text, then for each parameter a tab, its kind (f, i, s) and base64.
+ * "fetch " before such a line reads the result two rows at a time, within a transaction; "batch " before base64 texts
+ * with tabs between them executes all in one batch, within a transaction.
  */
 public final class Client {
     private final Map<String, PreparedStatement> prepared = new HashMap<>();
@@ -50,9 +54,53 @@ public final class Client {
                 }
                 client = new Client(where, line.substring("connect ".length()));
                 out.println("{}");
+            } else if (line.startsWith("fetch ")) {
+                out.println(client.inTransaction(line.substring("fetch ".length()).split("\t"), client::fetched));
+            } else if (line.startsWith("batch ")) {
+                out.println(client.inTransaction(line.substring("batch ".length()).split("\t"), client::batched));
             } else {
                 out.println(client.answer(line.split("\t")));
             }
+        }
+    }
+
+    /** What is done within a transaction. */
+    private interface Work {
+        String of(String[] parts) throws SQLException;
+    }
+
+    private String inTransaction(String[] parts, Work work) throws SQLException {
+        connection.setAutoCommit(false);
+        try {
+            String shown = work.of(parts);
+            connection.commit();
+            return shown;
+        } catch (SQLException refused) {
+            connection.rollback();
+            return "{\"sqlstate\": " + quoted(refused.getSQLState()) + ", \"message\": "
+                + quoted(refused.getMessage()) + "}";
+        } finally {
+            connection.setAutoCommit(true);
+        }
+    }
+
+    private String fetched(String[] parts) throws SQLException {
+        try (PreparedStatement statement = connection.prepareStatement(decode(parts[0]))) {
+            statement.setFetchSize(2);
+            for (int number = 1; number < parts.length; number++) {
+                bind(statement, number, parts[number].charAt(0), decode(parts[number].substring(1)));
+            }
+            statement.execute();
+            return rows(statement);
+        }
+    }
+
+    private String batched(String[] texts) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            for (String text : texts) {
+                statement.addBatch(decode(text));
+            }
+            return "{\"counts\": " + Arrays.toString(statement.executeBatch()) + "}";
         }
     }
 
