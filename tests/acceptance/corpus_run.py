@@ -152,7 +152,7 @@ def _psql(dsn: str, script: str) -> tuple[dict[str, str], dict[str, str]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     return _sections(done.stdout), _sections(done.stderr)
 
