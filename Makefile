@@ -20,6 +20,7 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 	.venv/bin/heliosdb demo
 
 test: setup  ## all tests, against a real PostgreSQL
+	@scripts/setup.sh --clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
 
 check: setup  ## style, types, import layers, the SQL scripts
