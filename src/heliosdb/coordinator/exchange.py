@@ -25,6 +25,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.task import Step, Task
+from heliosdb.domain.usage import Moment
 from heliosdb.transport.client import UnsentError
 from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
@@ -148,11 +149,11 @@ class Exchange:
 
     async def _ask(self, node: NodeName, deadline: float) -> None:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
-        started = loop.time()
+        started = Moment.now()
         while True:
             try:
                 update = await self._perform(node, deadline)
-                self._take(node, update, loop.time() - started)
+                self._take(node, update, Moment.now().wall - started.wall)
                 return
             except FederatedError as error:
                 if error.code not in PASSING:
