@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from psycopg import errors
 
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.limits import CHUNK_BYTES
@@ -255,3 +256,60 @@ async def test_a_straggler_is_slow_until_it_is_in_time_again(world: World) -> No
         }
         for site in sites
     ]
+
+
+@pytest.mark.parametrize("user", ["an_analyst", "an_auditor"])
+def test_who_may_read_what_the_catalog_holds_may_read_the_figures(world: World, user: str) -> None:
+    create_workspace(world, min_nodes=1)
+    create_model(world)
+    with world.cluster.connect(world.database, user=user) as connection:
+        for relation in (
+            "federated_performance_metrics",
+            "federated_node_status",
+            "federated_node_diagnostics",
+            "federated_convergence_diagnostics('risk')",
+        ):
+            assert connection.execute(f"SELECT * FROM {relation}").fetchall() == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("user", "statement"),
+    [
+        ("a_nobody", "SELECT * FROM federated_performance_metrics"),
+        ("a_nobody", "SELECT * FROM federated_node_status"),
+        ("a_nobody", "SELECT * FROM federated_convergence_diagnostics('no such model')"),
+        ("heliosdb_daemon", "UPDATE federated.contribution SET alignment = 1"),
+        ("heliosdb_daemon", "DELETE FROM federated.phase"),
+        ("an_admin", "INSERT INTO federated.contribution VALUES (gen_random_uuid(), 1, 1, 1)"),
+    ],
+)
+def test_figures_are_read_and_written_by_those_alone_whose_business_they_are(
+    world: World, user: str, statement: str
+) -> None:
+    with (
+        world.cluster.connect(world.database, user=user) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)  # type: ignore[arg-type]
+
+
+def test_diagnostics_of_a_model_that_is_not_there_name_it(world: World) -> None:
+    with pytest.raises(errors.UndefinedObject, match='federated model "no such model" does not exist'):
+        world.query("SELECT * FROM federated_convergence_diagnostics('no such model')")
+
+
+def test_every_figure_that_may_be_unknown_says_why(world: World) -> None:
+    found = world.query(
+        "SELECT a.attrelid::regclass::text AS view, a.attname AS name, "
+        "col_description(a.attrelid, a.attnum) AS comment FROM pg_attribute AS a WHERE a.attnum > 0 AND a.attrelid "
+        "IN ('federated_performance_metrics'::regclass, 'federated_node_status'::regclass, "
+        "'federated_node_diagnostics'::regclass)"
+    )
+    comments = {(one["view"], one["name"]): one["comment"] or "" for one in found}
+    for view, names in {
+        "federated_performance_metrics": ("duration_seconds", "cpu_usage_percent", "memory_usage_gb"),
+        "federated_node_status": ("last_seen", "avg_round_time_seconds", "contribution_score"),
+        "federated_node_diagnostics": ("last_heartbeat", "failure_reason", "certificate_expires"),
+    }.items():
+        for name in names:
+            assert "NULL" in comments[view, name], (view, name)
