@@ -335,9 +335,10 @@ class RunDriver:
             records.keep_training,
             self._writer,
             action.round,
-            self._settled_and_measured(exchange),
+            self._settled(exchange),
             nodes=sorted(action.nodes),
             parameters=records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
+            measured=self._meter.take(),
         )
         self._meter.pause()
 
@@ -369,11 +370,11 @@ class RunDriver:
         await self._session.call(
             records.close_round_zero,
             self._writer,
-            self._settled_and_measured(exchange),
+            self._settled(exchange),
             findings=self._combined,
             sizes=sizes,
             message=self._round_message(notes),
-            aggregation=self._meter.aggregation,
+            measure=self._meter.finish,
         )
         self._findings = self._combined
 
@@ -384,13 +385,13 @@ class RunDriver:
             records.close_round,
             self._writer,
             action.round,
-            self._settled_and_measured(exchange),
+            self._settled(exchange),
             figures=action.figures,
             parameters=None
             if kept
             else records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
             message=self._round_message([]),
-            aggregation=self._meter.aggregation,
+            measure=self._meter.finish,
         )
         self._parameters, self._candidate = self._candidate, None
 
@@ -436,9 +437,6 @@ class RunDriver:
             # Only those whose training counts are asked to evaluate it.
             unspent += [(node, Step.EVALUATE) for node in sorted(state.cohort - state.answered)]
         return records.Settled(exchange.step, exchange.settle(state.answered, state.lost), unspent)
-
-    def _settled_and_measured(self, exchange: Exchange) -> records.Settled:
-        return replace(self._settled(exchange), measured=self._meter.take())
 
     def _settled_at_end(self) -> records.Settled | None:
         """What there is to settle where a run ends within a round: what was not asked is not spent."""

@@ -84,13 +84,19 @@ class RoundMeter:
         if self._aggregation is not None:
             self._aggregation.start()
 
-    def take(self) -> Measured | None:
-        """Return what is known and not recorded yet, for the transaction that settles the exchange."""
-        phases, self._phases = self._phases, []
-        return Measured(phases, self._agreement) if phases else None
+    def take(self) -> Measured:
+        """Return what is known and not recorded yet, for the transaction that keeps what training led to."""
+        measured = Measured(self._phases, self._agreement)
+        self._phases, self._agreement = [], Agreement()
+        return measured
 
-    def aggregation(self) -> PhaseFigures:
-        """Return what combining and committing took up to now; not known where it began elsewhere."""
+    def finish(self) -> Measured:
+        """Return the rest, for the transaction that closes the round; it is to be written there last."""
+        measured = self.take()
+        return Measured([*measured.phases, self._read_aggregation()], measured.agreement)
+
+    def _read_aggregation(self) -> PhaseFigures:
+        """What combining and committing took up to now; not known where it began elsewhere."""
         if self._aggregation is None:
             return PhaseFigures(RoundPhase.AGGREGATION, memory_bytes=peak_memory())
         used = self._aggregation.read()

@@ -33,8 +33,8 @@ from heliosdb.domain.task import Step
 from heliosdb.domain.vector import Vector, vector_from_bytes, vector_to_bytes
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
-Aggregation = Callable[[], performance.PhaseFigures]
-"""Says what combining and committing has taken up to the call."""
+Measure = Callable[[], performance.Measured]
+"""Says what a round has taken up to the call and is not recorded yet."""
 
 
 class RunGoneError(Exception):
@@ -78,14 +78,12 @@ class Loaded:
 class Settled:
     """An exchange that is over, for the records.
 
-    unspent: reservations of its round under which certainly nothing was released. measured: what it took,
-    where it led to something.
+    unspent: reservations of its round under which certainly nothing was released.
     """
 
     step: Step
     settlements: Sequence[rows.Settlement]
     unspent: Sequence[tuple[NodeName, Step]] = ()
-    measured: performance.Measured | None = None
 
 
 def claim(connection: Connection, epoch: Epoch, run: RunId) -> bool:
@@ -184,11 +182,13 @@ def keep_training(
     *,
     nodes: Sequence[NodeName],
     parameters: rows.Parameters,
+    measured: performance.Measured,
 ) -> None:
     """Commit what training led to and whom the evaluation asks, before anybody is asked."""
     run = writer.run
     with writer.transaction(connection):
         _settle(connection, writer, number, settled)
+        performance.record_measured(connection, run, number, measured)
         rows.put_parameters(connection, run.id, number, parameters)
         rows.add_tasks(connection, run, number, Step.EVALUATE, nodes)
         writer.note(connection, "round.combined", number, parameters_sha256=parameters.sha256.hex())
@@ -203,7 +203,7 @@ def close_round(
     figures: Figures | None,
     parameters: rows.Parameters | None,
     message: str | None,
-    aggregation: Aggregation,
+    measure: Measure,
 ) -> None:
     """Commit a training round. parameters: None where they are kept already."""
     run = writer.run
@@ -212,7 +212,7 @@ def close_round(
         if parameters is not None:
             rows.put_parameters(connection, run.id, number, parameters)
         rows.delete_parameters_before(connection, run.id, number)
-        _close(connection, writer, number, figures=figures, message=message, aggregation=aggregation)
+        _close(connection, writer, number, figures=figures, message=message, measure=measure)
 
 
 def close_round_zero(
@@ -223,7 +223,7 @@ def close_round_zero(
     findings: Findings,
     sizes: Mapping[NodeName, int],
     message: str | None,
-    aggregation: Aggregation,
+    measure: Measure,
 ) -> None:
     """Commit what round 0 found."""
     run = writer.run
@@ -231,7 +231,7 @@ def close_round_zero(
         _settle(connection, writer, RoundNumber(0), settled)
         rows.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         node_rows.set_dataset_sizes(connection, run, sizes)
-        _close(connection, writer, RoundNumber(0), figures=None, message=message, aggregation=aggregation)
+        _close(connection, writer, RoundNumber(0), figures=None, message=message, measure=measure)
 
 
 def end_run(
@@ -312,8 +312,6 @@ def _settle(connection: Connection, writer: Writer, number: RoundNumber, settled
     """Record how an exchange ended, charge what arrived, and take back what was certainly not released."""
     run = writer.run
     rows.settle(connection, run, number, settled.step, settled.settlements)
-    if settled.measured is not None:
-        performance.record_measured(connection, run, number, settled.measured)
     if run.policy.budget is None or not settled.unspent:
         return
     rows.lock_ledger(connection, run)
@@ -336,14 +334,14 @@ def _close(
     *,
     figures: Figures | None,
     message: str | None,
-    aggregation: Aggregation,
+    measure: Measure,
 ) -> None:
     if not rows.close_round(connection, writer.run.id, number, figures, message):
         raise FederatedError(ErrorCode.WRONG_STATE, f"round {number} is not open")
     found: dict[str, Any] = {} if figures is None else {"loss": figures.loss, "accuracy": figures.accuracy}
     writer.note(connection, "round.closed", number, **found)
     # Last, so that it holds all of the round's work but the commit itself.
-    performance.record_measured(connection, writer.run, number, performance.Measured([aggregation()]))
+    performance.record_measured(connection, writer.run, number, measure())
 
 
 def _parameters(connection: Connection, run: RunId, number: int, key: AtRestKey) -> Vector:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -226,7 +227,7 @@ async def test_a_coordinator_that_goes_on_records_what_it_knows_and_nothing_twic
 
 
 async def test_a_straggler_is_slow_until_it_is_in_time_again(world: World) -> None:
-    create_workspace(world, min_nodes=2, stragglers_timeout=2, round_timeout=60)
+    create_workspace(world, min_nodes=2, stragglers_timeout=4, round_timeout=60)
     sites = [await world.add_site(name, rows=400, seed=0.1 * number) for number, name in enumerate("abc", 1)]
     sites[2].kill()
     await world.start_site(sites[2], faults="node.task.received:4=stop")
@@ -246,7 +247,8 @@ async def test_a_straggler_is_slow_until_it_is_in_time_again(world: World) -> No
     assert (lost["reason"], lost["bytes_received"]) == ("timed out", 0)
     assert lost["bytes_sent"] > 0
     connected = world.query(
-        "SELECT connection_status, endpoint_in_use, failure_reason FROM federated_node_diagnostics"
+        "SELECT connection_status, endpoint_in_use, failure_reason FROM federated_node_diagnostics "
+        "ORDER BY node_name"
     )
     assert connected == [
         {
@@ -256,6 +258,12 @@ async def test_a_straggler_is_slow_until_it_is_in_time_again(world: World) -> No
         }
         for site in sites
     ]
+
+    assert sites[2].process is not None
+    sites[2].process.process.send_signal(signal.SIGCONT)
+    world.execute("ALTER FEDERATED WORKSPACE consortium SET (min_nodes = 3)")
+    await train(world, count=2)
+    assert [one["status"] for one in world.query(status)] == ["active"] * 3
 
 
 @pytest.mark.parametrize("user", ["an_analyst", "an_auditor"])

@@ -60,13 +60,27 @@ def test_what_was_measured_is_taken_once() -> None:
     meter.compared(agreement)
 
     assert meter.take() == Measured(phases, agreement)
-    assert meter.take() is None
+    assert meter.take() == Measured([])
+    closing = meter.finish()
+    assert [one.phase for one in closing.phases] == [RoundPhase.AGGREGATION]
+    assert closing.agreement == Agreement()
+
+
+def test_a_round_without_evaluation_is_recorded_at_once() -> None:
+    meter, agreement = RoundMeter(), Agreement(0.5, {A: 1.0})
+    meter.combining_begins(exchange().phases([A, B], Moment(15.0, 2.0)))
+    meter.compared(agreement)
+
+    measured = meter.finish()
+
+    assert [one.phase for one in measured.phases] == list(RoundPhase)
+    assert measured.agreement == agreement
 
 
 def test_an_aggregation_that_began_elsewhere_is_not_known() -> None:
     meter = RoundMeter()
     meter.go_on()
-    unknown = meter.aggregation()
+    (unknown,) = meter.finish().phases
     meter.combining_begins([])
     meter.pause()
     meter.go_on()
@@ -76,4 +90,5 @@ def test_an_aggregation_that_began_elsewhere_is_not_known() -> None:
         None,
         None,
     )
-    assert meter.aggregation().duration_seconds > 0  # type: ignore[operator]
+    (known,) = meter.finish().phases
+    assert known.duration_seconds > 0  # type: ignore[operator]
