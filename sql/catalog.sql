@@ -76,6 +76,7 @@ CREATE TABLE federated.round (
     message             text,
     started_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at         timestamptz,
+    node_variance       double precision CHECK (node_variance >= 0),
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.round IS 'One round of a run; round 0 gathers feature statistics';

@@ -75,7 +75,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
-    'Figures of each round of a model''s latest run; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
 
 CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -142,33 +142,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION @extschema@.federated_privacy_budget(text) IS
     'What a workspace may spend and what its most charged node has spent (tight, at the workspace''s delta); without a budget total and remaining are NULL, and so is consumed where nothing was ever charged';
-
-CREATE VIEW @extschema@.federated_node_status AS
-SELECT w.name AS workspace, n.name AS node_name, n.status::text AS status, n.last_seen,
-       coalesce(p.rounds, 0) AS rounds_participated, p.seconds AS avg_round_time_seconds,
-       coalesce(n.dataset_size, (n.options ->> 'dataset_size')::bigint) AS dataset_size,
-       NULL::double precision AS contribution_score
-FROM federated.node AS n
-JOIN federated.workspace AS w USING (workspace_id)
-LEFT JOIN (
-    SELECT q.node_id, count(*)::integer AS rounds, avg(q.duration_seconds) AS seconds
-    FROM federated.participation AS q
-    WHERE q.step = 'train' AND q.outcome = 'received'
-    GROUP BY q.node_id
-) AS p USING (node_id);
-COMMENT ON VIEW @extschema@.federated_node_status IS 'Every registered node, and how it takes part';
-COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
-    'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
-COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS 'NULL: not measured by this version';
-
-CREATE VIEW @extschema@.federated_node_diagnostics AS
-SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
-       CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
-            ELSE 'disconnected' END AS connection_status,
-       n.failure_reason, n.options ->> 'endpoint' AS endpoint_in_use, n.certificate_expires
-FROM federated.node AS n
-JOIN federated.workspace AS w USING (workspace_id);
-COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
 
 CREATE VIEW @extschema@.federated_workspace_status AS
 SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,

@@ -42,6 +42,8 @@ class Result:
     status: str
     versions: list[dict[str, Any]]
     rounds: list[dict[str, Any]]
+    alignments: list[dict[str, Any]]
+    phases: list[dict[str, Any]]
     tasks: list[dict[str, Any]]
     ledger: list[dict[str, Any]]
 
@@ -53,8 +55,14 @@ def read_result(world: World) -> Result:
             "SELECT version, run_id, round_number, encode(sha256, 'hex') AS sha256, is_current FROM federated.version"
         ),
         world.query(
-            "SELECT round_number, status::text, global_loss, global_accuracy FROM federated.round ORDER BY 1"
+            "SELECT round_number, status::text, global_loss, global_accuracy, node_variance FROM federated.round "
+            "ORDER BY 1"
         ),
+        world.query(
+            "SELECT c.round_number, n.name, c.alignment FROM federated.contribution AS c "
+            "JOIN federated.node AS n USING (node_id) ORDER BY 1, 2"
+        ),
+        world.query("SELECT round_number, phase FROM federated.phase ORDER BY 1, 2"),
         world.query(
             "SELECT p.round_number, p.step, n.name, p.outcome::text, p.weight FROM federated.participation AS p "
             "JOIN federated.node AS n USING (node_id) ORDER BY 1, 2, 3"
@@ -105,6 +113,8 @@ def test_the_undisturbed_run_completes(undisturbed: tuple[World, Result]) -> Non
     assert result.status == "completed"
     assert [one["round_number"] for one in result.rounds] == list(range(ROUNDS + 1))
     assert len(result.versions) == 1
+    assert len(result.alignments) == 2 * ROUNDS
+    assert len(result.phases) == 3 * (ROUNDS + 1)
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -3,10 +3,21 @@
 Importing this package registers the strategies that are built.
 """
 
+from heliosdb.aggregation.agreement import Agreement, measure_agreement
 from heliosdb.aggregation.fedavg import FedAvg
 from heliosdb.aggregation.registry import names, register, strategy
 from heliosdb.aggregation.updates import Update, check_update, total
 
 register(FedAvg())
 
-__all__ = ["FedAvg", "Update", "check_update", "names", "register", "strategy", "total"]
+__all__ = [
+    "Agreement",
+    "FedAvg",
+    "Update",
+    "check_update",
+    "measure_agreement",
+    "names",
+    "register",
+    "strategy",
+    "total",
+]

@@ -64,16 +64,16 @@ def in_order(updates: Sequence[Update]) -> list[Update]:
     return ordered
 
 
-_CHUNK = 1 << 15
+CHUNK = 1 << 15
 """Values accumulated at a time: small enough to stay in a processor's cache."""
 
 
 def weighted_sum(updates: Sequence[Update], coefficients: Sequence[float]) -> Vector:
     """Return the sum of coefficient x vector, added in the order given: the same bits every time."""
     total = np.zeros_like(updates[0].vector)
-    scratch = np.empty(min(_CHUNK, total.size))
-    for start in range(0, total.size, _CHUNK):
-        part = total[start : start + _CHUNK]
+    scratch = np.empty(min(CHUNK, total.size))
+    for start in range(0, total.size, CHUNK):
+        part = total[start : start + CHUNK]
         term = scratch[: part.size]
         for update, coefficient in zip(updates, coefficients, strict=True):
             np.multiply(update.vector[start : start + part.size], coefficient, out=term)

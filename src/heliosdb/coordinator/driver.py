@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from heliosdb import faults
+from heliosdb.aggregation import Agreement, measure_agreement, strategy
 from heliosdb.aggregation import Update as Answer
-from heliosdb.aggregation import strategy
 from heliosdb.aggregation.convergence import converged
+from heliosdb.aggregation.registry import Strategy
 from heliosdb.coordinator import planning, records
 from heliosdb.coordinator.exchange import Exchange, Question, Wire
+from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.selection import boolean_features, select_nodes
 from heliosdb.coordinator.session import Session
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -55,6 +57,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
 from heliosdb.domain.task import Step, Task, TaskKey
+from heliosdb.domain.usage import Moment
 from heliosdb.domain.vector import Vector
 from heliosdb.transport.sealing import AtRestKey
 
@@ -97,6 +100,7 @@ class RunDriver:
         self._lost_in_training: tuple[Loss, ...] = ()
         self._unasked = False  # whether a round was opened here and nobody was asked yet
         self._opened_here: RoundNumber | None = None
+        self._meter = RoundMeter()
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -238,6 +242,7 @@ class RunDriver:
             left_out=self._left_out,
         )
         self._unasked, self._opened_here = True, action.round
+        self._meter = RoundMeter()
         self._lost_in_training = ()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
         faults.reach("coordinator.round.opened")
@@ -289,7 +294,12 @@ class RunDriver:
                 return self._candidate
 
     async def _combine(self, action: Combine) -> None:
+        ended = Moment.now()
         exchange = await self._ended_exchange()
+        if action.step is Step.EVALUATE:
+            self._meter.go_on()
+        else:
+            self._meter.combining_begins(exchange.meter.phases(action.nodes, ended))
         answers = exchange.answers(action.nodes)
         figures: Figures | None = None
         match action.step:
@@ -298,9 +308,13 @@ class RunDriver:
                 self._combined = await self._read_statistics(answers, past)
             case Step.TRAIN:
                 rule = strategy(self._run.options.aggregation)
-                self._candidate = await asyncio.to_thread(rule.combine, self._parameters, answers)
-                if not np.all(np.isfinite(self._candidate)):
+                combined, agreement = await asyncio.to_thread(
+                    _combine_and_compare, rule, self._parameters, answers
+                )
+                if not np.all(np.isfinite(combined)):
                     raise invalid_value(f"training diverged in round {action.round}")
+                self._candidate = combined
+                self._meter.compared(agreement)
             case Step.EVALUATE:
                 if answers:
                     figures = planning.read_evaluation(self._run, self._findings, answers)
@@ -324,7 +338,9 @@ class RunDriver:
             self._settled(exchange),
             nodes=sorted(action.nodes),
             parameters=records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
+            measured=self._meter.take(),
         )
+        self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
         exchange = await self._ended_exchange()
@@ -358,6 +374,7 @@ class RunDriver:
             findings=self._combined,
             sizes=sizes,
             message=self._round_message(notes),
+            measure=self._meter.finish,
         )
         self._findings = self._combined
 
@@ -374,6 +391,7 @@ class RunDriver:
             if kept
             else records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
             message=self._round_message([]),
+            measure=self._meter.finish,
         )
         self._parameters, self._candidate = self._candidate, None
 
@@ -443,6 +461,12 @@ class RunDriver:
     async def _close_exchange(self, *, grace: float = 0.0) -> None:
         if self._exchange is not None:
             await self._exchange.close(grace=grace)
+
+
+def _combine_and_compare(
+    rule: Strategy, parameters: Vector, answers: Sequence[Answer]
+) -> tuple[Vector, Agreement]:
+    return rule.combine(parameters, answers), measure_agreement(answers)
 
 
 def _which(loss: Loss) -> str:

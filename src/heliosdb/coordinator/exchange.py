@@ -17,6 +17,7 @@ from heliosdb.aggregation import Update as Answer
 from heliosdb.aggregation import check_update
 from heliosdb.catalog.runs import Settlement
 from heliosdb.coordinator.directory import PASSING, Directory
+from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
 from heliosdb.domain.handshake import Update
@@ -24,6 +25,7 @@ from heliosdb.domain.ids import NodeName, RoundNumber, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.task import Step, Task
+from heliosdb.domain.usage import Moment
 from heliosdb.transport.client import UnsentError
 from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
@@ -85,6 +87,7 @@ class Exchange:
         self._in_doubt: set[NodeName] = set()
         self._in_flight: set[NodeName] = set()
         self._closing = False
+        self.meter = ExchangeMeter(question.fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 
     @property
@@ -122,7 +125,19 @@ class Exchange:
     def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
         """Return how it ended for each node, for the records."""
         counted = [self.arrived[node].settlement for node in sorted(answered) if node in self.arrived]
-        return counted + [Settlement(loss.node, loss.outcome, loss.reason) for loss in lost]
+        return counted + [self._settle_loss(loss) for loss in lost]
+
+    def _settle_loss(self, loss: Loss) -> Settlement:
+        traffic = self.meter.traffic.get(loss.node)
+        if traffic is None:
+            return Settlement(loss.node, loss.outcome, loss.reason)
+        return Settlement(
+            loss.node,
+            loss.outcome,
+            loss.reason,
+            bytes_sent=traffic.sent,
+            bytes_received=traffic.received,
+        )
 
     def unspent(self) -> frozenset[NodeName]:
         """Return the nodes that have certainly released nothing; to be asked after `close`."""
@@ -134,17 +149,20 @@ class Exchange:
 
     async def _ask(self, node: NodeName, deadline: float) -> None:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
-        started = loop.time()
+        started = Moment.now()
         while True:
             try:
                 update = await self._perform(node, deadline)
-                self._take(node, update, loop.time() - started)
+                self._take(node, update, Moment.now().wall - started.wall)
                 return
             except FederatedError as error:
                 if error.code not in PASSING:
                     self._lose(node, error)
                     return
-                self._away[node] = error.message
+                # Whoever has its task and does not answer is a straggler, not away.
+                self._away.pop(node, None)
+                if error.code is not ErrorCode.TIMEOUT:
+                    self._away[node] = error.message
                 if self._closing:
                     return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.
@@ -170,7 +188,13 @@ class Exchange:
             self._in_flight.add(node)
             remaining = deadline - asyncio.get_running_loop().time()
             asked = asyncio.ensure_future(
-                member.client.perform(task, wire.sealing, max(remaining, 0.1), expected_size=question.size)
+                member.client.perform(
+                    task,
+                    wire.sealing,
+                    max(remaining, 0.1),
+                    expected_size=question.size,
+                    traffic=self.meter.count(node),
+                )
             )
             try:
                 await asyncio.sleep(0)
@@ -199,8 +223,9 @@ class Exchange:
             weight=update.weight,
             bytes_sent=update.bytes_sent,
             bytes_received=update.bytes_received,
-            duration_seconds=seconds,
+            duration_seconds=seconds if question.fresh else None,
         )
+        self.meter.usage[node] = update.usage
         self.arrived[node] = Arrived(answer, settlement)
         self._report(UpdateArrived(question.round, question.step, node))
 

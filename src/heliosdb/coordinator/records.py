@@ -7,7 +7,7 @@ running run and commits whole, or raises and changes nothing. Nothing here waits
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 
 from heliosdb.algorithms.sql import make_prediction
 from heliosdb.catalog import nodes as node_rows
-from heliosdb.catalog import publication
+from heliosdb.catalog import performance, publication
 from heliosdb.catalog import runs as rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
@@ -32,6 +32,9 @@ from heliosdb.domain.run import Outcome, Run, RunStatus
 from heliosdb.domain.task import Step
 from heliosdb.domain.vector import Vector, vector_from_bytes, vector_to_bytes
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
+
+Measure = Callable[[], performance.Measured]
+"""Says what a round has taken up to the call and is not recorded yet."""
 
 
 class RunGoneError(Exception):
@@ -179,11 +182,13 @@ def keep_training(
     *,
     nodes: Sequence[NodeName],
     parameters: rows.Parameters,
+    measured: performance.Measured,
 ) -> None:
     """Commit what training led to and whom the evaluation asks, before anybody is asked."""
     run = writer.run
     with writer.transaction(connection):
         _settle(connection, writer, number, settled)
+        performance.record_measured(connection, run, number, measured)
         rows.put_parameters(connection, run.id, number, parameters)
         rows.add_tasks(connection, run, number, Step.EVALUATE, nodes)
         writer.note(connection, "round.combined", number, parameters_sha256=parameters.sha256.hex())
@@ -198,6 +203,7 @@ def close_round(
     figures: Figures | None,
     parameters: rows.Parameters | None,
     message: str | None,
+    measure: Measure,
 ) -> None:
     """Commit a training round. parameters: None where they are kept already."""
     run = writer.run
@@ -206,7 +212,7 @@ def close_round(
         if parameters is not None:
             rows.put_parameters(connection, run.id, number, parameters)
         rows.delete_parameters_before(connection, run.id, number)
-        _close(connection, writer, number, figures, message)
+        _close(connection, writer, number, figures=figures, message=message, measure=measure)
 
 
 def close_round_zero(
@@ -217,6 +223,7 @@ def close_round_zero(
     findings: Findings,
     sizes: Mapping[NodeName, int],
     message: str | None,
+    measure: Measure,
 ) -> None:
     """Commit what round 0 found."""
     run = writer.run
@@ -224,7 +231,7 @@ def close_round_zero(
         _settle(connection, writer, RoundNumber(0), settled)
         rows.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         node_rows.set_dataset_sizes(connection, run, sizes)
-        _close(connection, writer, RoundNumber(0), None, message)
+        _close(connection, writer, RoundNumber(0), figures=None, message=message, measure=measure)
 
 
 def end_run(
@@ -321,12 +328,20 @@ def _settle(connection: Connection, writer: Writer, number: RoundNumber, settled
 
 
 def _close(
-    connection: Connection, writer: Writer, number: RoundNumber, figures: Figures | None, message: str | None
+    connection: Connection,
+    writer: Writer,
+    number: RoundNumber,
+    *,
+    figures: Figures | None,
+    message: str | None,
+    measure: Measure,
 ) -> None:
     if not rows.close_round(connection, writer.run.id, number, figures, message):
         raise FederatedError(ErrorCode.WRONG_STATE, f"round {number} is not open")
     found: dict[str, Any] = {} if figures is None else {"loss": figures.loss, "accuracy": figures.accuracy}
     writer.note(connection, "round.closed", number, **found)
+    # Last, so that it holds all of the round's work but the commit itself.
+    performance.record_measured(connection, writer.run, number, measure())
 
 
 def _parameters(connection: Connection, run: RunId, number: int, key: AtRestKey) -> Vector:

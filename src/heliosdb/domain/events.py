@@ -15,6 +15,9 @@ Names = frozenset[NodeName]
 NOBODY: Names = frozenset()
 
 
+TIMED_OUT = "timed out"
+"""Why a straggler was dropped: it has its task and did not answer in time. Shown as status slow."""
+
 REFUSED = "refused: "
 UNREGISTERED = "was unregistered"
 """Reasons that read on from the node's name."""

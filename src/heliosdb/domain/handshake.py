@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import TaskKey
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import Vector
 
 
@@ -39,7 +40,8 @@ class Update:
     """A release that the coordinator has verified and opened: the only form in which its vector is used.
 
     bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
-    spending: what the node's ledger shows after the release; None without a budget.
+    spending: what the node's ledger shows after the release; None without a budget. usage: what the node says
+    that the computation took; None where it does not.
     """
 
     key: TaskKey
@@ -49,3 +51,4 @@ class Update:
     spending: Spending | None
     bytes_sent: int
     bytes_received: int
+    usage: Usage | None = None

@@ -24,6 +24,7 @@ from enum import Enum, auto
 
 from heliosdb.domain.events import (
     NOBODY,
+    TIMED_OUT,
     UNREGISTERED,
     Absence,
     Action,
@@ -351,7 +352,7 @@ def _outstanding(state: RunState) -> Names:
 
 
 def _drop(state: RunState, nodes: Names) -> RunState:
-    dropped = tuple(Loss(node, Outcome.DROPPED, "timed out") for node in sorted(nodes))
+    dropped = tuple(Loss(node, Outcome.DROPPED, TIMED_OUT) for node in sorted(nodes))
     return replace(state, lost=(*state.lost, *dropped))
 
 

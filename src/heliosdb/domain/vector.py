@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.usage import Usage
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -43,11 +44,15 @@ Guard = Plain | ClippedSum | AlreadyPrivate
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A node's answer to one task, before the release door. weight > 0 (rows, or a private count of them)."""
+    """A node's answer to one task, before the release door. weight > 0 (rows, or a private count of them).
+
+    usage: what computing it took; None where that was not measured.
+    """
 
     vector: Vector
     weight: float
     guard: Guard
+    usage: Usage | None = None
 
 
 def vector_from_bytes(raw: bytes) -> Vector:

@@ -32,6 +32,7 @@ from heliosdb.catalog.participant import (
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import EvaluateWork, PrivateTraining, StatisticsWork, Task, TrainWork
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain, Vector, vector_to_bytes
 from heliosdb.node.database import Database
 from heliosdb.privacy.accountant import Accountant
@@ -104,7 +105,7 @@ class Door:
         if ledger.dataset != dataset:
             raise _refused(f'dataset "{dataset.name}" was changed or dropped while the task was computed')
         charge = self._charge(ledger, task, dataset)
-        update = self._seal(received, make_private(contribution), contribution.weight, charge)
+        update = self._seal(received, contribution, charge)
         signed = pack_signed_header(update.header, update.signature)
         insert_release(
             connection, task.key, dataset, StoredRelease(received.sha256, signed, update.payload), charge
@@ -134,10 +135,11 @@ class Door:
         return self._ledgers[(relation, delta)]
 
     def _seal(
-        self, received: ReceivedTask, vector: Vector, weight: float, charge: Charge | None
+        self, received: ReceivedTask, contribution: Contribution, charge: Charge | None
     ) -> SealedUpdate:
-        key = received.task.key
-        payload = pack_payload(vector_to_bytes(vector), weight)
+        key, vector = received.task.key, make_private(contribution)
+        usage = told_usage(received.task, contribution)
+        payload = pack_payload(vector_to_bytes(vector), contribution.weight, usage)
         ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
         header = encode_update_header(
             UpdateHeader(
@@ -274,6 +276,15 @@ def make_private(contribution: Contribution) -> Vector:
             return contribution.vector
 
 
+def told_usage(task: Task, contribution: Contribution) -> Usage | None:
+    """What the coordinator is told about the computation's time and memory.
+
+    Both follow the rows. Under a budget only as coarsely as it could time the exchange itself.
+    """
+    usage = contribution.usage
+    return usage if usage is None or task.budget is None else usage.coarse()
+
+
 def check_size(contribution: Contribution) -> None:
     """FederatedError where a contribution is not a finite vector with a positive weight, or is too large."""
     if 8 * len(contribution.vector) > limits.MAX_VECTOR_BYTES:
@@ -281,6 +292,8 @@ def check_size(contribution: Contribution) -> None:
     finite = math.isfinite(contribution.weight) and bool(np.isfinite(contribution.vector).all())
     if not finite or contribution.weight <= 0:
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
+    if contribution.usage is not None and not contribution.usage.is_plausible():
+        raise FederatedError(ErrorCode.INTERNAL, "the computation's time and memory cannot be")
 
 
 def _public_weight(task: Task) -> float:

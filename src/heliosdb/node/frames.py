@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import (
     AlreadyPrivate,
     ClippedSum,
@@ -82,6 +83,7 @@ class TrainingAnswer:
             "number": self.number,
             "weight": self.outcome.weight,
             "guard": _guard_to_json(self.outcome.guard),
+            "usage": None if self.outcome.usage is None else asdict(self.outcome.usage),
         }
         return [json.dumps(control).encode(), vector_to_bytes(self.outcome.vector)]
 
@@ -96,8 +98,14 @@ class TrainingAnswer:
                 control["number"],
                 FederatedError(code, told["message"], detail=told["detail"], hint=told["hint"]),
             )
-        guard = _guard_from_json(control["guard"])
-        return cls(control["number"], Contribution(vector_from_bytes(vector), control["weight"], guard))
+        usage = control["usage"]
+        contribution = Contribution(
+            vector_from_bytes(vector),
+            control["weight"],
+            _guard_from_json(control["guard"]),
+            None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
+        )
+        return cls(control["number"], contribution)
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:

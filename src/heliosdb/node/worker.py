@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
+from dataclasses import replace
 from typing import BinaryIO
 
 import psycopg
@@ -25,6 +26,7 @@ from heliosdb.algorithms.sgd import derive_rng
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
+from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, vector_from_bytes
 from heliosdb.node.datasets import TableRequest, read_table
 from heliosdb.node.frames import Parts, TrainingAnswer, TrainingRequest, read_frame, write_frame
@@ -73,10 +75,12 @@ def compute(task: Task, table: Table) -> Contribution:
 
 def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
     """Compute what a request asks for; an error that is not the product's own is logged, not told."""
+    start = Moment.now()
     try:
         header = task_from_header(request.header)
         task = with_parameters(header.task, vector_from_bytes(request.parameters))
-        return TrainingAnswer(request.number, compute(task, tables.get(request.reader, request.table)))
+        computed = compute(task, tables.get(request.reader, request.table))
+        return TrainingAnswer(request.number, replace(computed, usage=measure(start)))
     except FederatedError as error:
         return TrainingAnswer(request.number, error)
     except psycopg.OperationalError:

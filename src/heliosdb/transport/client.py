@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction, Update
 from heliosdb.domain.task import Task
+from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
@@ -36,10 +37,11 @@ from heliosdb.transport.verification import UpdateCollector, open_update, reject
 
 @dataclass(slots=True)
 class Traffic:
-    """The message bytes of one exchange, as they pass."""
+    """The message bytes of an exchange, as they pass; `whole`: when gRPC had taken all of the task."""
 
     sent: int = 0
     received: int = 0
+    whole: Moment | None = None
 
     def send(self, message: bytes) -> bytes:
         """Note a message that goes out."""
@@ -118,17 +120,19 @@ class NodeClient:
         timeout: float,  # noqa: ASYNC109 - gRPC's deadline
         *,
         expected_size: int | None = None,
+        traffic: Traffic | None = None,
     ) -> Update:
         """Have the node perform `task`; the update is sealed to `sealing` and comes back verified and opened.
 
-        timeout: seconds for the whole exchange. expected_size: values that the vector must have.
+        timeout: seconds for the whole exchange. expected_size: values that the vector must have. traffic:
+        where to count, also of a call that fails.
         """
         header, vector = encode_task(task, sealing.public)
         sha256 = task_sha256(header)
         first, rest = cut_first(vector)
         signature = sign_task(self._identity, sha256)
         head = pb.TaskMessage(head=pb.SignedHeader(header=header, signature=signature, chunk=first))
-        traffic = self._new_traffic()
+        traffic = traffic or self._new_traffic()
         collector = UpdateCollector(task.key, expected_size)
         call = self._perform(_task_messages(head, rest, traffic), timeout=timeout)
         try:
@@ -219,6 +223,8 @@ async def _task_messages(head: pb.TaskMessage, rest: memoryview, traffic: Traffi
     yield traffic.send(_bytes(head))
     for chunk in cut(rest):
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
+    # gRPC asks for more once it has taken the last message.
+    traffic.whole = Moment.now()
 
 
 def _bytes(message: Message) -> bytes:

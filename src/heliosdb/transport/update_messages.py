@@ -1,6 +1,7 @@
 """Updates to protobuf and back: what is said in the clear about a sealed vector.
 
-What always holds: nothing in an update's header is computed from rows; weight and vector are in the payload.
+What always holds: nothing in an update's header is computed from rows: weight, usage and vector are in the
+payload.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import numpy as np
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Update
 from heliosdb.domain.task import Task, TaskKey
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import Vector, vector_from_bytes
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -28,6 +29,10 @@ from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decod
 
 _TASK_SIGNATURE = b"heliosdb task signature v1\0"
 _UPDATE_SIGNATURE = b"heliosdb update signature v1\0"
+
+_FRONT = struct.Struct("<4d")
+assert _FRONT.size == limits.WEIGHT_BYTES + limits.USAGE_BYTES
+_UNTOLD = (math.nan,) * 3
 
 
 def rejected(reason: str) -> FederatedError:
@@ -51,9 +56,10 @@ def sign_update(identity: Identity, header: bytes) -> bytes:
     return identity.sign(_UPDATE_SIGNATURE + header)
 
 
-def pack_payload(vector: bytes, weight: float) -> bytes:
-    """What is sealed: the weight, then the vector."""
-    return struct.pack("<d", weight) + vector
+def pack_payload(vector: bytes, weight: float, usage: Usage | None = None) -> bytes:
+    """What is sealed: the weight, what the computation took (NaN: not told), then the vector."""
+    told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
+    return _FRONT.pack(weight, *told) + vector
 
 
 class UpdateCollector:
@@ -132,10 +138,11 @@ def open_update(
         payload = sealing.open(sealed.payload, header.ephemeral_key, task.key, task_sha256)
     except UnopenedError:
         raise rejected("its payload does not open: changed, or sealed for another task") from None
-    (weight,) = struct.unpack_from("<d", payload)
-    vector = vector_from_bytes(payload[limits.WEIGHT_BYTES :])
+    weight, *told = _FRONT.unpack_from(payload)
+    vector = vector_from_bytes(payload[_FRONT.size :])
     _check_content(vector, weight, header.length)
-    return Update(task.key, vector, weight, header.mechanism, header.spending, *traffic)
+    usage = _read_usage(Usage(*told))
+    return Update(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage)
 
 
 def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:
@@ -147,6 +154,14 @@ def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:
         raise rejected("it answers another task")
     if task.budget is not None and (header.mechanism is None or header.spending is None):
         raise rejected("it is not private although the workspace has a privacy budget")
+
+
+def _read_usage(told: Usage) -> Usage | None:
+    if all(math.isnan(each) for each in (told.seconds, told.cpu_seconds, told.memory_bytes)):
+        return None
+    if not told.is_plausible():
+        raise rejected("what it says of its computation's time and memory cannot be")
+    return told
 
 
 def _check_content(vector: Vector, weight: float, length: int) -> None:

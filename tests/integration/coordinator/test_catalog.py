@@ -60,7 +60,7 @@ def test_names_in_python_are_those_of_the_catalog(world: World, python: type[Str
     assert [one.value for one in python] == [one["name"] for one in found]
 
 
-@pytest.mark.parametrize("file_name", ["runs.sql", "nodes.sql", "publication.sql"])
+@pytest.mark.parametrize("file_name", ["runs.sql", "nodes.sql", "publication.sql", "performance.sql"])
 def test_every_statement_is_valid_for_the_role_that_runs_it(
     daemon: PsycopgConnection, file_name: str
 ) -> None:

@@ -13,6 +13,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.usage import Moment, Usage, measure
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
@@ -148,6 +149,23 @@ async def test_the_same_task_gets_the_same_bytes_and_another_under_its_key_gets_
     assert _count(cluster, federated_database, "spending") == 1
 
 
+@pytest.mark.parametrize("noise_multiplier", [None, 10.0])
+async def test_an_update_says_what_it_took_and_says_the_same_when_it_is_sent_again(
+    federation: Federation, client: NodeClient, noise_multiplier: float | None
+) -> None:
+    budget = None if noise_multiplier is None else BUDGET
+    task = train_task(noise_multiplier=noise_multiplier, budget=budget)
+    start = Moment.now()
+    usage = (await client.perform(task, federation.sealing, TIMEOUT)).usage
+    whole = measure(start).seconds
+    assert usage is not None
+    assert 0 < usage.cpu_seconds <= usage.seconds + 0.01
+    assert 0 < usage.seconds <= (whole if budget is None else Usage(whole, 0, 0).coarse().seconds)
+    assert 2**24 < usage.memory_bytes < 2**32
+    assert (budget is not None) is (usage == usage.coarse())
+    assert (await client.perform(task, federation.sealing, TIMEOUT)).usage == usage
+
+
 async def test_payloads_of_earlier_rounds_are_forgotten_when_the_run_moves_on(
     cluster: Cluster, federated_database: str, federation: Federation, client: NodeClient
 ) -> None:
@@ -159,7 +177,8 @@ async def test_payloads_of_earlier_rounds_are_forgotten_when_the_run_moves_on(
         kept = connection.execute(
             "SELECT round_number, payload IS NOT NULL, payload_bytes FROM federated.release ORDER BY 1"
         ).fetchall()
-    assert kept == [(1, False, 8 + 3 * 8 + 16), (2, True, 8 + 3 * 8 + 16)]
+    size = 8 + 3 * 8 + 3 * 8 + 16  # weight, time and memory, vector, the cipher's tag
+    assert kept == [(1, False, size), (2, True, size)]
     assert "moved on" in (await refusal(client, federation, earlier)).message
 
 

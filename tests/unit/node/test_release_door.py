@@ -24,6 +24,7 @@ from heliosdb.domain.task import (
     TaskKey,
     TrainWork,
 )
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
 from heliosdb.node.door import (
     Ledger,
@@ -33,6 +34,7 @@ from heliosdb.node.door import (
     check_size,
     check_terms,
     make_private,
+    told_usage,
 )
 from heliosdb.privacy.accountant import spending
 
@@ -199,6 +201,22 @@ def test_contributions_guarded_as_asked_pass() -> None:
 def test_what_is_not_finite_does_not_leave(vector: list[float], weight: float) -> None:
     with pytest.raises(FederatedError):
         check_size(Contribution(np.array(vector), weight, Plain()))
+
+
+@pytest.mark.parametrize("usage", [Usage(-1.0, 0.0, 0.0), Usage(1.0, np.nan, 0.0), Usage(1.0, 0.0, np.inf)])
+def test_time_and_memory_that_cannot_be_do_not_leave(usage: Usage) -> None:
+    check_size(Contribution(VECTOR, 1.0, Plain(), Usage(1.0, 0.5, 1e8)))
+    with pytest.raises(FederatedError) as raised:
+        check_size(Contribution(VECTOR, 1.0, Plain(), usage))
+    assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_under_a_budget_time_and_memory_are_told_coarsely() -> None:
+    usage = Usage(0.0123, 0.0042, 1e8)
+    answer = Contribution(VECTOR, 1.0, Plain(), usage)
+    assert told_usage(statistics(None, None), answer) == usage
+    assert told_usage(statistics(3.0), answer) == Usage(0.02, 0.01, 6 * 16.0 * 2**20)
+    assert told_usage(statistics(3.0), replace(answer, usage=None)) is None
 
 
 def test_a_clipped_sum_gets_noise_of_its_mechanism_and_others_none() -> None:

@@ -14,6 +14,7 @@ import pytest
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Guard, Plain
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.frames import (
@@ -48,11 +49,13 @@ def test_a_request_survives_the_pipe() -> None:
     "guard", [Plain(), ClippedSum(0.1, Mechanism(1 / 3)), AlreadyPrivate(Mechanism(2.0, 0.01, 7))]
 )
 def test_a_contribution_survives_the_pipe_bit_for_bit(guard: Guard) -> None:
-    contribution = Contribution(np.array([1 / 3, -0.0, 5e-324]), 0.1, guard)
+    usage = Usage(1 / 3, 0.1, 2.0**40)
+    contribution = Contribution(np.array([1 / 3, -0.0, 5e-324]), 0.1, guard, usage)
     answer = TrainingAnswer.from_parts(TrainingAnswer(4, contribution).to_parts())
     assert isinstance(answer.outcome, Contribution)
     assert answer.outcome.vector.tobytes() == contribution.vector.tobytes()
     assert (answer.number, answer.outcome.weight, answer.outcome.guard) == (4, 0.1, guard)
+    assert answer.outcome.usage == usage
 
 
 def test_an_error_survives_the_pipe() -> None:

@@ -15,6 +15,7 @@ from heliosdb.domain.handshake import Update
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import Reading, StatisticsWork, Step, Task, TaskKey
+from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -35,10 +36,14 @@ VECTOR = np.array([1.0, -2.0, 3.5])
 
 
 def sealed_update(
-    vector: np.ndarray = VECTOR, weight: float = 10.0, *, sealed_for: TaskKey = KEY
+    vector: np.ndarray = VECTOR,
+    weight: float = 10.0,
+    *,
+    usage: Usage | None = None,
+    sealed_for: TaskKey = KEY,
 ) -> tuple[UpdateHeader, bytes]:
     ephemeral, payload = seal_to(
-        SEALING.public, pack_payload(vector_to_bytes(vector), weight), sealed_for, SHA256
+        SEALING.public, pack_payload(vector_to_bytes(vector), weight, usage), sealed_for, SHA256
     )
     header = UpdateHeader(
         KEY, SHA256, len(vector), ephemeral, len(payload), hashlib.sha256(payload).digest(), None, None
@@ -73,6 +78,27 @@ def test_an_honest_update_is_opened_exactly() -> None:
     update = receive(messages(*sealed_update()))
     assert update.vector.tobytes() == VECTOR.tobytes()
     assert (update.weight, update.bytes_sent, update.bytes_received) == (10.0, 1, 2)
+    assert update.usage is None
+
+
+def test_what_a_computation_took_is_told_exactly_or_not_at_all() -> None:
+    usage = Usage(1 / 3, 0.25, 123456.0)
+    assert receive(messages(*sealed_update(usage=usage))).usage == usage
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(-1.0, 0.0, 0.0),
+        Usage(np.inf, 0.0, 0.0),
+        Usage(0.0, np.nan, 0.0),
+        Usage(0.0, 1e300, 0.0),
+        Usage(0.0, 0.0, 1e300),
+        Usage(np.nan, np.nan, 0.0),
+    ],
+)
+def test_time_and_memory_that_cannot_be_are_rejected(usage: Usage) -> None:
+    assert "time and memory cannot be" in rejection(messages(*sealed_update(usage=usage)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,0 +1,154 @@
+-- What rounds took and how nodes took part: measured by the coordinator, and by each node for itself.
+
+CREATE TABLE federated.phase (
+    run_id           uuid NOT NULL,
+    round_number     integer NOT NULL,
+    phase            text NOT NULL CHECK (phase IN ('distribution', 'local_training', 'aggregation')),
+    duration_seconds double precision CHECK (duration_seconds >= 0),
+    cpu_seconds      double precision CHECK (cpu_seconds >= 0),
+    busy_seconds     double precision CHECK (busy_seconds >= 0),
+    memory_bytes     double precision CHECK (memory_bytes >= 0),
+    bytes_sent       bigint,
+    bytes_received   bigint,
+    PRIMARY KEY (run_id, round_number, phase),
+    FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
+);
+COMMENT ON TABLE federated.phase IS
+    'What the phases of a round took, written in the transaction that commits what the phase led to';
+COMMENT ON COLUMN federated.phase.cpu_seconds IS 'Processor time, user and system: of the coordinator, in local_training of all nodes together';
+COMMENT ON COLUMN federated.phase.busy_seconds IS 'The time over which cpu_seconds were spent; in local_training the sum over the nodes';
+
+CREATE TABLE federated.contribution (
+    run_id       uuid NOT NULL,
+    round_number integer NOT NULL,
+    node_id      bigint NOT NULL REFERENCES federated.node ON DELETE CASCADE,
+    alignment    double precision CHECK (alignment BETWEEN -1 AND 1),
+    PRIMARY KEY (run_id, round_number, node_id),
+    FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
+);
+COMMENT ON TABLE federated.contribution IS 'How each node''s update of a training round points along with the others''';
+COMMENT ON COLUMN federated.contribution.alignment IS
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
+
+COMMENT ON COLUMN federated.participation.bytes_sent IS
+    'Bytes of the messages sent to the node in this exchange, every attempt counted, as the coordinator handed them to gRPC: before HTTP/2 framing and TLS; NULL where the node was never asked. Greetings and heartbeats are not counted';
+COMMENT ON COLUMN federated.participation.bytes_received IS 'Bytes of the messages received from the node, counted as bytes_sent';
+COMMENT ON COLUMN federated.participation.duration_seconds IS
+    'From the beginning of the exchange until the node''s update was there, as the coordinator saw it; NULL without an update, and where a coordinator that was started anew asked again: it did not see the beginning';
+
+CREATE VIEW @extschema@.federated_performance_metrics AS
+SELECT m.name AS model_name, p.round_number, p.phase, p.duration_seconds,
+       100 * p.cpu_seconds / nullif(p.busy_seconds, 0) AS cpu_usage_percent,
+       p.memory_bytes / 1e9 AS memory_usage_gb,
+       p.bytes_sent / 1e6::double precision AS network_sent_mb,
+       p.bytes_received / 1e6::double precision AS network_received_mb
+FROM federated.model AS m
+JOIN LATERAL (
+    SELECT r.run_id FROM federated.run AS r WHERE r.model_id = m.model_id ORDER BY r.created_at DESC LIMIT 1
+) AS latest ON true
+JOIN federated.phase AS p USING (run_id)
+ORDER BY m.name, p.round_number, array_position(ARRAY['distribution', 'local_training', 'aggregation'], p.phase);
+COMMENT ON VIEW @extschema@.federated_performance_metrics IS
+    'What each phase of each round of every model''s latest run took (round 0 gathers feature statistics); evaluation is none of the three phases';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.model_name IS 'Name of the model';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.round_number IS 'The round; 0 gathers feature statistics';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.phase IS
+    'distribution: from the beginning of the exchange until the last node whose update counts had its whole task handed to its connection; local_training: from then until the coordinator waited for no more updates; aggregation: combining the updates and committing the result, up to the writing of these figures in the round''s last transaction, without the time in which the nodes evaluate';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.duration_seconds IS
+    'Seconds on the coordinator''s clock; NULL where a coordinator that was started anew within the round did not see the phase whole';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
+    'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times; rounded up to 10 ms under a privacy budget). Else of the coordinator''s process, other runs included. NULL where no node told, or as duration_seconds';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
+    'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured (rounded up to 16 MiB under a privacy budget); NULL where no node told. Else of the coordinator''s process';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_sent_mb IS
+    'Tasks sent to nodes, in 10^6 bytes of messages before HTTP/2 framing and TLS, every attempt counted; 0 but in distribution';
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_received_mb IS
+    'Updates received from nodes, counted as network_sent_mb; 0 but in local_training';
+
+CREATE FUNCTION @extschema@.federated_convergence_diagnostics(
+    model text,
+    OUT round_number integer, OUT global_loss double precision, OUT loss_delta double precision,
+    OUT node_variance double precision, OUT learning_rate double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    ), evaluated AS (
+        SELECT d.round_number, d.global_loss - lag(d.global_loss) OVER (ORDER BY d.round_number) AS delta
+        FROM latest JOIN federated.round AS d USING (run_id)
+        WHERE d.global_loss IS NOT NULL
+    )
+    SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
+    FROM latest AS r
+    JOIN federated.round AS d USING (run_id)
+    LEFT JOIN evaluated AS e ON e.round_number = d.round_number
+    WHERE d.round_number > 0
+    ORDER BY 1
+$$;
+COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
+    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+
+CREATE VIEW @extschema@.federated_node_status AS
+SELECT w.name AS workspace, n.name AS node_name,
+       CASE WHEN n.status = 'active' AND last.straggled THEN 'slow' ELSE n.status::text END AS status, n.last_seen,
+       coalesce(p.rounds, 0) AS rounds_participated, p.seconds AS avg_round_time_seconds,
+       coalesce(n.dataset_size, (n.options ->> 'dataset_size')::bigint) AS dataset_size,
+       c.score AS contribution_score
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN (
+    SELECT q.node_id, count(*)::integer AS rounds, avg(q.duration_seconds) AS seconds
+    FROM federated.participation AS q
+    WHERE q.step = 'train' AND q.outcome = 'received'
+    GROUP BY q.node_id
+) AS p USING (node_id)
+LEFT JOIN (
+    SELECT DISTINCT ON (q.node_id) q.node_id, q.outcome = 'dropped' AND q.reason = 'timed out' AS straggled
+    FROM federated.participation AS q JOIN federated.round AS d USING (run_id, round_number)
+    WHERE q.outcome <> 'pending'
+    ORDER BY q.node_id, d.started_at DESC, q.step = 'evaluate' DESC
+) AS last USING (node_id)
+LEFT JOIN (
+    SELECT a.node_id, avg(a.alignment) AS score FROM federated.contribution AS a GROUP BY a.node_id
+) AS c USING (node_id);
+COMMENT ON VIEW @extschema@.federated_node_status IS 'Every registered node, and how it takes part';
+COMMENT ON COLUMN @extschema@.federated_node_status.workspace IS 'Name of the workspace';
+COMMENT ON COLUMN @extschema@.federated_node_status.node_name IS 'Name of the node in its workspace';
+COMMENT ON COLUMN @extschema@.federated_node_status.status IS
+    'pending: not met yet; active: it answers; slow: it misses heartbeats, or was dropped from its last round because it did not answer in time; failed: see federated_node_diagnostics.failure_reason';
+COMMENT ON COLUMN @extschema@.federated_node_status.last_seen IS 'When it last answered a greeting or a heartbeat; NULL before any';
+COMMENT ON COLUMN @extschema@.federated_node_status.rounds_participated IS 'Training rounds, over all runs, to which its update was counted';
+COMMENT ON COLUMN @extschema@.federated_node_status.avg_round_time_seconds IS
+    'Mean over those rounds of the time from the beginning of the exchange until its update was there; NULL before any';
+COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
+    'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
+COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
+    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. NULL before such a round';
+
+CREATE VIEW @extschema@.federated_node_diagnostics AS
+SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
+       CASE n.status WHEN 'active' THEN 'connected' WHEN 'slow' THEN 'connected' WHEN 'pending' THEN 'connecting'
+            ELSE 'disconnected' END AS connection_status,
+       n.failure_reason, n.options ->> 'endpoint' AS endpoint_in_use, n.certificate_expires
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id);
+COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.workspace IS 'Name of the workspace';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.node_name IS 'Name of the node in its workspace';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.connection_status IS
+    'connected, connecting (not met yet) or disconnected, as the coordinator last found it';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.endpoint_in_use IS 'The address at which the node is called';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When it last answered a greeting or a heartbeat; NULL before any';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
+COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
+
+REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
+GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
+SELECT pg_catalog.pg_extension_config_dump('federated.phase', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.contribution', '');
