@@ -12,14 +12,16 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Coroutine, Iterable
 from typing import Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig, Upstream
+from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.rewriting import Rewriter
 from heliosdb.proxy.session import Session
-from heliosdb.proxy.wire import CancelRequest, build_error, build_message
+from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Host(Protocol):
     rewriter: Rewriter
     tls: ssl.SSLContext | None
     routes: dict[BackendKey, Upstream]
+    totals: Totals
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
@@ -46,6 +49,12 @@ class Host(Protocol):
 
     def forget(self, relay: Relay) -> None:
         """Drop the relay; called once, when both its connections are closed."""
+
+    def administers(self, startup: StartupMessage) -> bool:
+        """Whether this start-up message, come by the Unix socket, is for the proxy itself."""
+
+    def open_console(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
+        """Take the connection over; `rest` is what the client has already sent."""
 
 
 class _End(asyncio.Protocol):
@@ -140,13 +149,22 @@ class Relay(_End):
     """The client's connection, and all that belongs to it.
 
     It goes through: greeting (`_waiting` is None), a task at work (`_waiting` gathers what arrives
-    meanwhile), session (`_session` is set), closing.
+    meanwhile), session (`_session` is set), closing. `local` says that the client came by the Unix socket:
+    there, as with the server itself, TLS is neither offered nor required.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, local: bool = False) -> None:
         super().__init__()
         self._host = host
-        self._greeting = Greeting(tls_available=host.tls is not None, tls_required=host.config.tls_required)
+        self._tls = None if local else host.tls
+        self._greeting = Greeting(
+            tls_available=self._tls is not None, tls_required=host.config.tls_required and not local
+        )
+        self.local = local
+        self.since = time.time()
+        self.startup: StartupMessage | None = None
+        self.received = 0  # bytes of the client
+        self.sent = 0  # bytes of the server
         self._waiting: bytearray | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -171,6 +189,7 @@ class Relay(_End):
             self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
+        self.received += len(data)
         if self._session is not None and self._server is not None:
             self._server.write(self._session.from_client(data))
         elif self._waiting is not None:
@@ -221,6 +240,8 @@ class Relay(_End):
                 self._work(self._start_tls())
             case Cancel(request):
                 self._work(self._cancel(request))
+            case Connect(startup, rest) if self.local and self._host.administers(startup):
+                self._give_away(startup, rest)
             case Connect():
                 refusal = self._host.admit(self)
                 if refusal is None:
@@ -240,6 +261,16 @@ class Relay(_End):
     def _working(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    def _give_away(self, startup: StartupMessage, rest: bytes) -> None:
+        """Leave the connection to the console, and be done."""
+        transport = self.transport
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.closed()
+        if transport is not None:
+            self._host.open_console(transport, startup, rest)
+        self.settle()
+
     def _refuse(self, answer: bytes) -> None:
         self._waiting = bytearray()
         self.write([answer])
@@ -251,7 +282,7 @@ class Relay(_End):
             self.transport.abort()
 
     async def _start_tls(self) -> None:
-        raw, tls = self.transport, self._host.tls
+        raw, tls = self.transport, self._tls
         if raw is None or tls is None:
             return
         raw.write(b"S")
@@ -277,6 +308,7 @@ class Relay(_End):
 
     async def _cancel(self, request: CancelRequest) -> None:
         """Relay the request; the server answers by closing, so do we. It ignores an unknown key, so do we."""
+        self._host.totals.cancels += 1
         upstream = self._host.routes.get((request.pid, request.secret))
         if upstream is not None:
             try:
@@ -287,6 +319,7 @@ class Relay(_End):
         self.close(self._host.config.close_timeout_s)
 
     async def _connect(self, action: Connect) -> None:
+        self.startup = action.startup
         database = action.startup.database
         self._upstream = upstream = self._host.config.upstream_for(database)
         self._server = server = ServerEnd(self)
@@ -294,6 +327,7 @@ class Relay(_End):
             async with asyncio.timeout(self._host.config.connect_timeout_s):
                 await _open(upstream, server)
         except (OSError, TimeoutError) as error:
+            self._host.totals.unreachable += 1
             log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
             self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))
             return
@@ -322,6 +356,7 @@ class Relay(_End):
         """Pass the server's bytes on."""
         if self._session is None or self._upstream is None:
             return
+        self.sent += len(data)
         self.write(self._session.from_server(data))
         if self._key is None and self._session.backend_key is not None:
             self._key = self._session.backend_key
@@ -337,6 +372,40 @@ class Relay(_End):
         if self._session.may_add_error and not self._client_ended and not self._stopping:
             self.write([GONE])
         self.close(self._host.config.close_timeout_s)
+
+    # What an operator may see
+
+    @property
+    def state(self) -> str:
+        """What the connection is doing, as the last ReadyForQuery says."""
+        if self._session is None:
+            return "starting"
+        if self._session.idle:
+            return "idle"
+        status = self._session.transaction_status
+        return {b"": "authenticating", b"I": "active", b"T": "in transaction"}.get(
+            status, "in failed transaction"
+        )
+
+    @property
+    def answered(self) -> int:
+        """How many requests the server has answered with ReadyForQuery."""
+        return self._session.answered if self._session is not None else 0
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The server that the session is on."""
+        return self._upstream
+
+    @property
+    def server_pid(self) -> int | None:
+        """The backend's process; never its secret key."""
+        return self._key[0] if self._key is not None else None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the client speaks TLS."""
+        return self._encrypted
 
     # The end
 

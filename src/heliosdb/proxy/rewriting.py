@@ -46,13 +46,26 @@ class Rewriter:
         self.may_concern = may_concern
         self._rewrite = rewrite
         self._cache: OrderedDict[str, Rewrite | None] = OrderedDict()
+        self.hits = 0  # texts found in the cache
+        self.misses = 0
+        self.rewritten = 0  # texts that became another, cached or not
+
+    @property
+    def entries(self) -> int:
+        """How many texts the cache holds."""
+        return len(self._cache)
 
     def rewrite(self, text: str) -> Rewrite | None:
         """Return what `text` becomes, or None where it goes through as it is."""
         if text in self._cache:
             self._cache.move_to_end(text)
-            return self._cache[text]
+            self.hits += 1
+            outcome = self._cache[text]
+            self.rewritten += outcome is not None
+            return outcome
+        self.misses += 1
         outcome = self._attempt(text)
+        self.rewritten += outcome is not None
         if len(text) <= CACHED_TEXT_LENGTH:
             self._cache[text] = outcome
             if len(self._cache) > CACHED_TEXTS:

@@ -90,6 +90,7 @@ class Session:
         self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client)
         self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server)
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
+        self.answered = 0  # requests that ended with ReadyForQuery
         self.terminated = False  # the client said good-bye
         self.backend_key: tuple[int, bytes] | None = None
 
@@ -227,6 +228,7 @@ class Session:
 
     def _ready(self, head: bytes) -> None:
         self.transaction_status = head[HEADER : HEADER + 1]
+        self.answered += 1
         while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
             pass
         self._drop_idle_marks()
