@@ -125,7 +125,6 @@ def _clients(proxy: Administered) -> Outcome:
     relays = sorted(proxy.relays, key=lambda relay: relay.since)
     rows = [_client(relay) for relay in relays]
     for guest in sorted(proxy.guests, key=lambda guest: guest.since):
-        when = _moment(guest.since)
         who = ("console", guest.user, proxy.config.admin_database, None, "unix", None, False)
         rows.append((*who, "active", None, None, _moment(guest.since), None, None, None))
     return Outcome(rows)
@@ -187,14 +186,17 @@ def _config(proxy: Administered) -> Outcome:
     defaults = ProxyConfig()
     return Outcome(
         [
-            (name, _shown(getattr(proxy.config, name)), _shown(getattr(defaults, name)), name not in FIXED)
+            (name, shown(name, proxy.config), shown(name, defaults), name not in FIXED)
             for name in ProxyConfig.model_fields
         ]
     )
 
 
-def _shown(value: object) -> str | None:
-    """A setting as text; servers by where they are, since a file of settings holds no password."""
+def shown(name: str, config: ProxyConfig) -> str | None:
+    """Return a setting as text, None where it is not set. A server is shown by where it is."""
+    value = getattr(config, name)
+    if name == "unix_socket_mode":
+        return f"0o{value:o}"
     if isinstance(value, Upstream):
         return _where(value)
     if isinstance(value, dict):

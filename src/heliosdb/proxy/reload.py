@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import resource
 import ssl
+import sys
 from dataclasses import dataclass
 
 from federated_sql.errors import invalid_value
@@ -23,13 +24,13 @@ class Settings:
 
     config: ProxyConfig
     tls: ssl.SSLContext | None
+    room: int  # clients that may be connected, whether or not they have a session
 
 
 def prepare(config: ProxyConfig) -> Settings:
     """Make what the configuration asks for. Raises FederatedError where it cannot be had."""
-    prepared = Settings(config, tls_context(config))
-    allow_files(config)
-    return prepared
+    tls = tls_context(config)
+    return Settings(config, tls, make_room(config))
 
 
 def changed_in_vain(old: ProxyConfig, new: ProxyConfig) -> list[str]:
@@ -65,21 +66,23 @@ def _refuse_passphrase() -> str:
     raise ssl.SSLError("the key is protected by a passphrase")
 
 
-def allow_files(config: ProxyConfig) -> None:
-    """Raise this process's limit of open files to what the configuration may need.
+def make_room(config: ProxyConfig) -> int:
+    """Raise this process's limit of open files; return how many clients may be connected.
 
-    A session is two sockets; as many clients again may be greeting. Those that arrive beyond are accepted
-    to be told so: as many as one turn of the event loop takes from the queue, where the limit allows it.
+    A session is two sockets. As many clients again may be greeting or cancelling, and more where the files
+    allow it: they are refused in their turn, in the way that every client understands. Those beyond are told
+    at once and closed; one turn of the event loop may accept a whole queue of them.
     Raises FederatedError where even the sessions would not fit.
     """
     needed = 3 * config.max_connections + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = resource.RLIM_INFINITY
-    if hard != unlimited and hard < needed:
+    ceiling = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    if ceiling < needed:
         raise invalid_value(
             f"max_connections = {config.max_connections} needs {needed} open files; the limit is {hard}",
             hint="Raise the limit (ulimit -Hn, LimitNOFILE= in the unit) or lower max_connections.",
         )
-    wanted = needed + BACKLOG if hard == unlimited else min(hard, needed + BACKLOG)
-    if soft not in (unlimited,) and soft < wanted:
+    wanted = min(ceiling, needed + 2 * BACKLOG)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return 2 * config.max_connections + max(0, wanted - needed - BACKLOG)

@@ -1,8 +1,8 @@
 """The listening proxy: accepts clients, counts them, changes its settings, and stops in good order.
 
 What always holds: no more than `max_connections` sessions exist, each with one server connection of its
-own; as many clients again may be greeting or asking for a cancel, and a few more administering; settings
-change as a whole or not at all; and when `Proxy.stop` or `Proxy.drain` returns, no connection is left.
+own; the clients that are greeting, asking for a cancel or administering are bounded too; settings change as a
+whole or not at all; and when `Proxy.stop` or `Proxy.drain` returns, no connection is left.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Proxy:
     def __init__(self, config: ProxyConfig, rewriter: Rewriter, path: Path | None = None) -> None:
         """`path` is the file that the settings came from, for `reload`."""
         self._path = path
-        self.config, self.tls = config, prepare(config).tls
+        prepared = prepare(config)
+        self.config, self.tls, self._room = config, prepared.tls, prepared.room
         self.rewriter = rewriter
         self.routes: dict[BackendKey, Upstream] = {}
         self.totals = Totals()
@@ -148,7 +149,7 @@ class Proxy:
             self.reload_error = f"{error.message}: {error.detail}" if error.detail else error.message
             log.error("the settings stay as they were: %s", self.reload_error)
             raise
-        self.config, self.tls = prepared.config, prepared.tls
+        self.config, self.tls, self._room = prepared.config, prepared.tls, prepared.room
         self.config_loaded, self.reload_error = time.time(), None
         log.info("the settings were read again%s", f"; restart for {', '.join(in_vain)}" if in_vain else "")
         return in_vain
@@ -199,7 +200,7 @@ class Proxy:
         """Remember a new connection, or return the refusal to send."""
         self._relays.add(relay)
         self._empty.clear()
-        if len(self._relays) <= 2 * self.config.max_connections or self._is_administrator(relay):
+        if len(self._relays) <= self._room or self._is_administrator(relay):
             return None
         self.totals.refused += 1
         return TOO_MANY
