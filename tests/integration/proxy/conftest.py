@@ -30,7 +30,6 @@ from proxy_harness import (
     free_port,
     start_proxy,
 )
-
 from proxy_process import Launcher, launcher
 
 from heliosdb.proxy.config import ProxyConfig

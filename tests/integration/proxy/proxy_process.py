@@ -18,11 +18,11 @@ from proxy_harness import DATABASE, DEADLINE_S, Cluster, eventually, free_port
 COMMAND = [sys.executable, "-m", "heliosdb.cli.main", "proxy", "--config"]
 # Makes the inherited sockets 3, 4, … and names itself as their receiver, as systemd does.
 ACTIVATE = """
-import os, sys
+import fcntl, os, sys
 count = int(sys.argv[1])
 os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count))
 fds = [int(n) for n in sys.argv[2:2 + count]]
-high = [os.dup(n) for n in fds]
+high = [fcntl.fcntl(n, fcntl.F_DUPFD_CLOEXEC, 64) for n in fds]
 for at, n in enumerate(high):
     os.dup2(n, 3 + at, inheritable=True)
 os.execv(sys.argv[2 + count], sys.argv[2 + count:])
@@ -151,4 +151,3 @@ def launcher(cluster: Cluster, directory: Path) -> Iterator[Launcher]:
         made.stop()
         manager.socket.close()
     eventually(lambda: cluster.backends() == [], "every server connection is closed")
-
