@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format bench lock clean soak
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +21,9 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 
 test: setup  ## all tests, against a real PostgreSQL
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
+
+soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
+	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
 
 check: setup  ## style, types, import layers
 	.venv/bin/ruff check .

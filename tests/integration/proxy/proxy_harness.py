@@ -25,8 +25,10 @@ DEADLINE_S = 30.0
 DATABASE = "scratch"
 
 HBA = """
+local all +scram_users scram-sha-256
+local all md5_user md5
 local all all trust
-host all scram_user 127.0.0.1/32 scram-sha-256
+host all +scram_users 127.0.0.1/32 scram-sha-256
 host all md5_user 127.0.0.1/32 md5
 host all password_user 127.0.0.1/32 password
 host all all 127.0.0.1/32 trust
@@ -51,7 +53,8 @@ END $$;
 SET password_encryption = 'md5';
 CREATE ROLE md5_user LOGIN PASSWORD 'secret';
 SET password_encryption = 'scram-sha-256';
-CREATE ROLE scram_user LOGIN PASSWORD 'secret';
+CREATE ROLE scram_users;
+CREATE ROLE scram_user LOGIN PASSWORD 'secret' IN ROLE scram_users;
 CREATE ROLE password_user LOGIN PASSWORD 'secret';
 CREATE TABLE t (id int, word text);
 CREATE SCHEMA federated_model;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -74,7 +75,8 @@ def test_over_tcp_the_name_means_nothing_and_the_server_answers(local_proxy):
 
 def test_another_operating_system_user_is_refused(local_proxy, cluster, monkeypatch):
     if os.geteuid() != 0:  # then psql runs as this user too: let the proxy be another
-        monkeypatch.setattr("heliosdb.proxy.console.os.geteuid", lambda me=os.geteuid(): me + 1)
+        other = os.geteuid() + 1
+        monkeypatch.setattr("heliosdb.proxy.console.os.geteuid", lambda: other)
     dsn = f"host={cluster.directory} port={local_proxy.port} dbname={ADMIN} user=root"
     command = as_postgres(binary("psql"), "-X", "-d", dsn, "-c", "SHOW STATS")
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
@@ -157,10 +159,8 @@ def test_clients_are_shown_with_what_they_do_and_nothing_that_they_said(local_pr
         assert (guest["type"], guest["user"], guest["database"]) == ("console", "operator", ADMIN)
         states = []
         for text in ("BEGIN", "SELECT 1/0", "ROLLBACK"):
-            try:
+            with contextlib.suppress(psycopg.errors.DivisionByZero):
                 busy.execute(text)
-            except psycopg.errors.DivisionByZero:
-                pass
             states.append(rows_of(admin, "SHOW CLIENTS")[0]["state"])
         assert states == ["in transaction", "in failed transaction", "idle"]
         everything = [rows_of(admin, text) for text in SHOWS]
@@ -399,11 +399,9 @@ def test_a_guest_that_does_not_read_is_not_answered_further(local_proxy):
     asked = query("SHOW HELP") * 100
     wire.sock.setblocking(False)
     sent = 0
-    try:
+    with contextlib.suppress(BlockingIOError):
         while sent < len(asked) * count // 100:
             sent += wire.sock.send(asked[sent % len(asked) :])
-    except BlockingIOError:
-        pass
     (guest,) = local_proxy.proxy.guests
     eventually(lambda: guest._paused, "the console waits for its guest")
     assert guest._transport.get_write_buffer_size() < 1 << 20

@@ -173,14 +173,21 @@ def test_while_its_sessions_finish_a_process_can_still_be_stopped(launch):
     console, idle, busy = proxy.console(), proxy.connect(), open_transaction(proxy)
     proxy.signal(signal.SIGUSR1)
     proxy.manager.hear("STOPPING")
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", proxy.port), timeout=DEADLINE_S)
+    eventually(lambda: refuses(proxy.port), "nobody is accepted any more")
     eventually(lambda: not answers(console), "the console was told to go")
     assert idle.execute("SELECT 1").fetchone() == (1,)
     proxy.signal(signal.SIGTERM)
     assert proxy.process.wait(DEADLINE_S) == 0
     for each in (console, idle, busy):
         each.close()
+
+
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 def answers(console) -> bool:
