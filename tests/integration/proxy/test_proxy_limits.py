@@ -146,7 +146,7 @@ def test_a_storm_of_five_thousand_fills_every_place_and_the_rest_is_refused(laun
     assert counted == {"served": PLACES, "53300": STORM - PLACES}
     assert small_server.most == PLACES
     assert proxy.peak_kib() - before < 64 * 1024
-    eventually(lambda: proxy.open_files() == files, "every socket is closed")
+    eventually(lambda: proxy.open_files() <= files, "every socket is closed")
     eventually(lambda: small_server.open == 0, "every server connection is closed")
     with proxy.console() as console:
         shown = console.execute("SHOW STATS").fetchone()
@@ -485,7 +485,7 @@ def test_one_message_of_the_server_as_large_as_it_makes(launch, dial):
 
 def test_both_ways_at_once_and_neither_side_reads_for_a_while(launch, dial):
     """A client that sends queries and reads no answer: first its own queue stops, then it all goes on."""
-    proxy = launch.start()
+    proxy = launch.start("close_timeout_s = 1\n")  # much is left undone at the end
     wire = dial(proxy.port, user="postgres")
     before = proxy.peak_kib()
     each = 1_000_000

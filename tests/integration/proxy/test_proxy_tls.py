@@ -58,5 +58,5 @@ def test_every_row_is_what_happens(proxy_to, certificate, client, server, passwo
         with pytest.raises(psycopg.OperationalError, match=outcome):
             proxy.connect(password="wrong", **words)
     else:
-        with pytest.raises(psycopg.OperationalError, match="channel binding (is )?required"):
+        with pytest.raises(psycopg.OperationalError, match=r"channel binding (is )?required"):
             proxy.connect(password="secret", **words)
