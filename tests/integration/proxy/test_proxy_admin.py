@@ -431,3 +431,24 @@ def test_the_database_that_has_the_same_name_elsewhere_is_still_reached_over_tcp
         assert connection.execute("SELECT 1").fetchone() == (1,)
     with console(proxy, dbname=DATABASE) as admin:
         assert one(admin, "SHOW VERSION")
+
+
+def test_no_secret_is_logged_shown_or_in_the_process_title(launch):
+    secret = "Zq7secret"
+    proxy = launch.start()
+    with proxy.console() as admin:
+        for user in ("password_user", "scram_user", "md5_user"):
+            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+                proxy.connect(user=user, password=secret)
+        with proxy.connect(user="password_user", password="secret") as connection:
+            for text in (f"SELECT '{secret}'", f"CREATE FEDERATED WORKSPACE {secret} WITH (fail_here = '"):
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute(text)
+            everything = [rows_of(admin, text) for text in SHOWS]
+            told = proxy.log.read_text() + repr(everything)
+            for name in ("cmdline", "environ", "comm"):
+                told += Path(f"/proc/{proxy.process.pid}/{name}").read_text()
+            with pytest.raises(psycopg.Error) as caught:
+                admin.execute(f"SHOW {secret}")
+    assert "password_user" in told
+    assert secret not in told + proxy.log.read_text() + str(caught.value)
