@@ -12,7 +12,7 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig, Upstream
@@ -68,11 +68,11 @@ class _End(asyncio.Protocol):
         """Whether anything can still be sent."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def write(self, pieces: Iterable[bytes]) -> None:
-        """Send the pieces, unless nothing can be sent any more."""
-        if self.transport is not None and not self._finished and not self.transport.is_closing():
-            for piece in pieces:
-                self.transport.write(piece)
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless nothing can be sent any more."""
+        transport = self.transport
+        if data and transport is not None and not self._finished and not transport.is_closing():
+            transport.write(data)
 
     def finish(self) -> None:
         """Say that nothing more will be sent; the peer may still answer."""
@@ -206,7 +206,7 @@ class Relay(_End):
     def _end_client(self) -> None:
         """Let the server have the rest, so that it judges a cut-off message itself."""
         if not self._client_ended and self._session is not None and self._server is not None:
-            self._server.write([self._session.client_ended()])
+            self._server.write(self._session.client_ended())
         self._client_ended = True
 
     # Greeting
@@ -214,7 +214,7 @@ class Relay(_End):
     def _greet(self, data: bytes) -> None:
         action = self._greeting.feed(data)
         while isinstance(action, Reply):
-            self.write([action.data])
+            self.write(action.data)
             action = self._greeting.feed(b"")
         match action:
             case StartTls():
@@ -242,7 +242,7 @@ class Relay(_End):
 
     def _refuse(self, answer: bytes) -> None:
         self._waiting = bytearray()
-        self.write([answer])
+        self.write(answer)
         self.close(self._host.config.close_timeout_s)
 
     def _too_slow(self) -> None:
@@ -308,7 +308,7 @@ class Relay(_End):
             self._deadline.cancel()
         rewriting = "replication" not in action.startup.parameters
         self._session = Session(self._host.rewriter, rewriting=rewriting)
-        server.write([action.startup.raw])
+        server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
             server.write(self._session.from_client(arrived))
@@ -333,9 +333,9 @@ class Relay(_End):
         """Pass the rest on and, where the server died without a word, say so."""
         if self._session is None:
             return
-        self.write([self._session.server_ended()])
+        self.write(self._session.server_ended())
         if self._session.may_add_error and not self._client_ended and not self._stopping:
-            self.write([GONE])
+            self.write(GONE)
         self.close(self._host.config.close_timeout_s)
 
     # The end
@@ -347,10 +347,10 @@ class Relay(_End):
             if not self._working:
                 self._refuse(STOPPING)
         elif self._session.idle and self.open:
-            self.write([STOPPING])
+            self.write(STOPPING)
             self.close(self._host.config.close_timeout_s)
             if self._server is not None:
-                self._server.write([TERMINATE])
+                self._server.write(TERMINATE)
                 self._server.close(self._host.config.close_timeout_s)
 
     def abort(self) -> None:

@@ -6,6 +6,9 @@ answer to a rewritten statement. To know that, `_queue` mirrors the order in whi
 one entry per client message that gets an answer, taken off when the answer's last message passes. What a
 prepared statement or portal name stands for is settled at that moment too: it follows what the server did,
 not what was asked.
+
+Nearly all traffic concerns nothing federated. `_skim_client` and `_skim_server` keep the queue for it with a
+few bytecodes a message; they stop before any message that needs more, and the general walk goes on there.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from dataclasses import dataclass
 from heliosdb.proxy.hints import Fields, with_hint
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
+    HEAD,
     HEADER,
     MessageStream,
     ProtocolError,
@@ -72,6 +76,18 @@ class Awaited:
 
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
 
+# What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that are
+# not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or the walk.
+_CLIENT_SKIMMED: dict[int, Awaited | None] = {
+    **{kind: _PLAIN[kind] for kind in _CLIENT_WATCHED - _COPY_ENDS - {TERMINATE}},
+    **dict.fromkeys(b"Hd"),
+}
+_WALK = -1
+_SERVER_SKIMMED = tuple(
+    _ENDS.get(kind, _WALK if kind in _SERVER_WATCHED and kind not in (READY, NOTICE) else 0)
+    for kind in range(256)
+)
+
 
 class Session:
     """Feed it what each side sent; it returns what the other side is to get."""
@@ -82,24 +98,23 @@ class Session:
         self._queue: deque[Awaited] = deque()
         self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
         self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
-        self._named = False  # a Parse was rewritten once: from then on names are followed
+        self._named = False  # names are followed, for a rewritten statement may have one
+        self._quiet = True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the server reads copy data and ignores Sync
         self._encoding = b""
         self._conforming = b""
-        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client)
-        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server)
+        self._client = MessageStream(
+            _CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client
+        )
+        self._server = MessageStream(
+            _SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server
+        )
+        self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
+        self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
         self.terminated = False  # the client said good-bye
         self.backend_key: tuple[int, bytes] | None = None
-
-    def from_client(self, data: bytes) -> list[bytes]:
-        """Take bytes of the client, return the bytes for the server."""
-        return self._client.feed(data)
-
-    def from_server(self, data: bytes) -> list[bytes]:
-        """Take bytes of the server, return the bytes for the client."""
-        return self._server.feed(data)
 
     def client_ended(self) -> bytes:
         """Return what was held back of the client's bytes, because no more will come."""
@@ -119,6 +134,49 @@ class Session:
         """Whether the server's end is unexpected, unexplained, and can be explained to the client."""
         expected = self.terminated or self._client.blind or self._server.last_kind == ERROR
         return self._server.at_boundary and not expected
+
+    # What concerns nothing federated
+
+    def _skim_client(self, data: bytes, at: int) -> int:
+        if self._named or self._skipping or self._copying_in:
+            return at
+        end, clear = len(data), False
+        unpack, append, skimmed = HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
+        while at + HEADER <= end:
+            kind, length = unpack(data, at)
+            after = at + length + 1
+            if kind not in skimmed or length < 4 or after > end:
+                return at
+            if not clear and (kind == QUERY or kind == PARSE):  # noqa: PLR1714 -- the quicker form
+                if self._rewriter.may_concern(data):
+                    return at
+                clear = True
+            awaited = skimmed[kind]
+            if awaited is not None:
+                append(awaited)
+            at = after
+        return at
+
+    def _skim_server(self, data: bytes, at: int) -> int:
+        if not self._quiet:
+            return at
+        end, queue = len(data), self._queue
+        unpack, skimmed = HEAD.unpack_from, _SERVER_SKIMMED
+        while at + HEADER <= end:
+            kind, length = unpack(data, at)
+            after = at + length + 1
+            ended = skimmed[kind]
+            if ended < 0 or length < 4 or after > end:
+                return at
+            if ended:
+                if queue and queue[0].kind == ended:
+                    queue.popleft()
+            elif kind == READY:
+                self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
+                while queue and queue.popleft().kind not in _ENDED_BY_READY:
+                    pass
+            at = after
+        return at
 
     # Client to server
 
@@ -146,7 +204,9 @@ class Session:
         if kind == PARSE:
             return self._see_parse(head)
         self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
-        self._drop_idle_marks()
+        if kind in _COPY_ENDS:
+            self._quiet = False
+            self._drop_idle_marks()
         return None
 
     def _see_query(self, head: bytes) -> bytes | None:
@@ -154,6 +214,7 @@ class Session:
         if rewrite is None:
             self._queue.append(_PLAIN[QUERY])
             return None
+        self._quiet = False
         self._queue.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
@@ -166,7 +227,7 @@ class Session:
         self._queue.append(Awaited(PARSE, name=names[0], rewrite=rewrite))
         if rewrite is None:
             return None
-        self._named = True
+        self._named, self._quiet = True, False
         rest = head[HEADER + len(names[0]) + len(names[1]) + 2 :]
         return build_message(b"P", names[0] + b"\0" + rewrite.text.encode() + b"\0" + rest)
 
@@ -232,6 +293,9 @@ class Session:
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
+        if not self._queue:
+            self._named = bool(self._statements or self._portals)
+            self._quiet = not self._named
 
     def _error(self, head: bytes) -> bytes | None:
         current = self._current()
