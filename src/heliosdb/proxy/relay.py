@@ -156,6 +156,7 @@ class Relay(_End):
         self._key: BackendKey | None = None
         self._encrypted = False
         self._client_ended = False
+        self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
         self._settled = False
 
@@ -171,8 +172,9 @@ class Relay(_End):
             self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
-        if self._session is not None and self._server is not None:
-            self._server.write(self._session.from_client(data))
+        session, server = self._session, self._server
+        if session is not None and server is not None:
+            server.write(session.from_client(data))
         elif self._waiting is not None:
             self._waiting += data
         else:
@@ -320,13 +322,19 @@ class Relay(_End):
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""
-        if self._session is None or self._upstream is None:
-            return
-        self.write(self._session.from_server(data))
-        if self._key is None and self._session.backend_key is not None:
-            self._key = self._session.backend_key
+        session = self._session
+        if session is not None:
+            self.write(session.from_server(data))
+            if self._attentive:
+                self._attend(session)
+
+    def _attend(self, session: Session) -> None:
+        """Note the key that cancels what this session does; stop when it is idle, if it shall."""
+        if self._key is None and session.backend_key is not None and self._upstream is not None:
+            self._key = session.backend_key
             self._host.routes[self._key] = self._upstream
-        if self._stopping and self._session.idle:
+            self._attentive = self._stopping
+        if self._stopping and session.idle:
             self.stop()
 
     def server_ended(self) -> None:
@@ -342,7 +350,7 @@ class Relay(_End):
 
     def stop(self) -> None:
         """End now if nothing is going on, or else as soon as the client's transaction has ended."""
-        self._stopping = True
+        self._stopping = self._attentive = True
         if self._session is None:
             if not self._working:
                 self._refuse(STOPPING)

@@ -38,7 +38,12 @@ class Rewrite(Protocol):
 
 
 class Rewriter:
-    """The language's gate and rewrite with a cache of outcomes, least recently used goes first."""
+    """The language's gate and rewrite with a cache of outcomes, least recently used goes first.
+
+    `may_concern` must hold for every text that contains one for which it holds: the proxy asks it about
+    several messages at once. `hits` and `misses` count the look-ups in the cache, `rewrites` the texts that
+    went to the server changed.
+    """
 
     def __init__(
         self, may_concern: Callable[[bytes], bool], rewrite: Callable[[str], Rewrite | None]
@@ -46,12 +51,25 @@ class Rewriter:
         self.may_concern = may_concern
         self._rewrite = rewrite
         self._cache: OrderedDict[str, Rewrite | None] = OrderedDict()
+        self.hits = self.misses = self.rewrites = 0
+
+    @property
+    def entries(self) -> int:
+        """How many outcomes the cache holds."""
+        return len(self._cache)
 
     def rewrite(self, text: str) -> Rewrite | None:
         """Return what `text` becomes, or None where it goes through as it is."""
+        outcome = self._look_up(text)
+        self.rewrites += outcome is not None
+        return outcome
+
+    def _look_up(self, text: str) -> Rewrite | None:
         if text in self._cache:
+            self.hits += 1
             self._cache.move_to_end(text)
             return self._cache[text]
+        self.misses += 1
         outcome = self._attempt(text)
         if len(text) <= CACHED_TEXT_LENGTH:
             self._cache[text] = outcome
