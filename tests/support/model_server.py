@@ -17,7 +17,7 @@ Messages = Generator[None, tuple[int, bytes], None]
 
 _OURS = re.compile(r"CREATE FEDERATED (WORKSPACE|MODEL) (\w+)")
 _CALL = re.compile(r"CALL federated\.execute\('(CREATE FEDERATED (?:WORKSPACE|MODEL) (\w+))'\)")
-_SELECT = re.compile(r"SELECT (\d)")
+_SELECT = re.compile(r"SELECT generate_series\(1, (\d)\)")
 _ROW = build_message(b"D", b"\0\1\0\0\0\1Z")
 _ROWS = build_message(b"T", b"\0\1column\0" + bytes(18))
 _KINDS = frozenset(b"QPBDECHSFdcfX")
@@ -222,12 +222,12 @@ class ModelServer:
         if word in ("BEGIN", "COMMIT", "ROLLBACK"):
             self._status = b"T" if word == "BEGIN" else b"I"
             self._say(b"C", word.encode() + b"\0")
-        elif _SELECT.fullmatch(text):
-            rows.send(Portal(text, int(text[-1])), 0)
+        elif found := _SELECT.fullmatch(text):
+            rows.send(Portal(text, int(found[1])), 0)
         elif text == "CALL p()":
             self._say(b"N", b"SNOTICE\0Mcalled\0P3\0\0")
             self._say(b"C", b"CALL\0")
-        elif text == "COPY t TO STDOUT":
+        elif text == "COPY (SELECT 1) TO STDOUT":
             for kind in (b"H", b"d", b"c"):
                 self._say(kind, b"\0\0\0" if kind == b"H" else b"")
             self._say(b"C", b"COPY 1\0")

@@ -17,8 +17,8 @@ from heliosdb.proxy.wire import build_message
 
 NAMES = ("", "a")
 ORDINARY = (
-    "SELECT 0", "SELECT 1", "SELECT 3", "CALL p()", "BEGIN", "COMMIT", "ROLLBACK", "WRONG",
-    "COPY t FROM STDIN", "COPY t TO STDOUT", "",
+    *(f"SELECT generate_series(1, {count})" for count in (0, 1, 3)), "CALL p()", "BEGIN", "COMMIT", "ROLLBACK",
+    "WRONG", "COPY t FROM STDIN", "COPY (SELECT 1) TO STDOUT", "",
 )  # fmt: skip
 FEDERATED = (
     "CREATE FEDERATED WORKSPACE w", "CREATE FEDERATED MODEL m", "CREATE FEDERATED MODEL failing",
@@ -81,14 +81,14 @@ def about(kind: bytes, what: str, name: str) -> bytes:
 
 
 SYNC, FLUSH, COPY_DONE = (build_message(kind) for kind in (b"S", b"H", b"c"))
-COPY_DATA, COPY_FAIL, TERMINATE = build_message(b"d", b"7\n"), build_message(b"f", b"no\0"), build_message(b"X")
+COPY_DATA, COPY_FAIL, TERMINATE = build_message(b"d", b"7\tx\n"), build_message(b"f", b"no\0"), build_message(b"X")
 # After these any conversation is back in order, and two statements show whether the proxy knows where it is.
 PROBE = (
     COPY_FAIL, SYNC, query("ROLLBACK"), query("CALL p()"), query("CREATE FEDERATED MODEL probe"),
     parse("probe", "CREATE FEDERATED WORKSPACE probe"), SYNC, bind("", "probe"), execute(""), SYNC,
     query("CALL p()"), bind("", "probe"), execute(""), SYNC,
 )  # fmt: skip
-FUNCTION_CALL = build_message(b"F", struct.pack("!IHHHIIH", 1396, 1, 1, 1, 4, 7, 1))
+FUNCTION_CALL = build_message(b"F", struct.pack("!IHHHIIH", 1397, 1, 1, 1, 4, 7, 1))
 
 
 def said(texts: tuple[str, ...], longest: int = 10) -> st.SearchStrategy[Said]:
