@@ -93,7 +93,7 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             doors = (
                 Door("direct", cluster.port, None),
-                stack.enter_context(_proxy(cluster)),
+                stack.enter_context(start_proxy(cluster)),
                 stack.enter_context(_pgbouncer(cluster, pgbouncer)),
             )
             figures = _throughput(doors) + _latency(doors) + _rewrite(doors[1])
@@ -113,7 +113,8 @@ def _fill(cluster: Cluster) -> None:
 
 
 @contextlib.contextmanager
-def _proxy(cluster: Cluster) -> Iterator[Door]:
+def start_proxy(cluster: Cluster) -> Iterator[Door]:
+    """Run a proxy of its own before `cluster`."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as settings:
         settings.write(
             f'listen_port = 0\n[default_upstream]\nhost = "{cluster.directory}"\nport = {cluster.port}\n'
@@ -152,7 +153,7 @@ def _await_port(port: int) -> None:
     end = time.monotonic() + 10
     while True:
         try:
-            _connect(port).close()
+            connect(port).close()
         except psycopg.OperationalError:
             if time.monotonic() > end:
                 raise
@@ -161,7 +162,8 @@ def _await_port(port: int) -> None:
             return
 
 
-def _connect(port: int) -> psycopg.Connection:
+def connect(port: int) -> psycopg.Connection:
+    """Connect over TCP, in autocommit mode."""
     return psycopg.connect(
         host="127.0.0.1", port=port, user=SUPERUSER, password=PASSWORD, dbname="postgres", autocommit=True
     )
@@ -236,7 +238,7 @@ def _latencies(door: Door) -> tuple[float, float]:
 
 def _rewrite(door: Door) -> list[Figure]:
     """A prediction typed in the language against the very query that it becomes."""
-    with _connect(door.port) as connection:
+    with connect(door.port) as connection:
         cursor = connection.cursor()
 
         def seconds(text: str) -> float:
