@@ -17,6 +17,8 @@ from benchmarks.proxy import connect, start_proxy
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
 
+Sender = Callable[[psycopg.Connection, str], None]
+
 SESSIONS = 21
 ROUNDS = 60
 STATEMENTS = (
@@ -51,13 +53,13 @@ def _called(connection: psycopg.Connection, statement: str) -> None:
     connection.execute(f"CALL federated.execute($federated${statement}$federated$)".encode())
 
 
-def _ways(cluster: Cluster, port: int) -> tuple[tuple[str, int, Callable[[psycopg.Connection, str], None]], ...]:
+def _ways(cluster: Cluster, port: int) -> tuple[tuple[str, int, Sender], ...]:
     return ("proxy", port, _typed), ("CALL, direct", cluster.port, _called)
 
 
-def _timed(action: Callable[[], object]) -> float:
+def _timed(send: Sender, connection: psycopg.Connection, statement: str) -> float:
     began = time.perf_counter()
-    action()
+    send(connection, statement)
     return (time.perf_counter() - began) * 1e3
 
 
@@ -65,11 +67,9 @@ def _warm(cluster: Cluster, port: int) -> list[Figure]:
     figures = []
     for name, way, send in _ways(cluster, port):
         with connect(way) as connection:
-            times = [
-                _timed(lambda statement=statement: send(connection, statement))
-                for _ in range(ROUNDS)
-                for statement in STATEMENTS
-            ][len(STATEMENTS) :]
+            for statement in STATEMENTS:
+                send(connection, statement)
+            times = [_timed(send, connection, statement) for _ in range(ROUNDS) for statement in STATEMENTS]
         cuts = statistics.quantiles(times, n=100)
         figures += [
             Figure(f"warm, {name}: p50", cuts[49], "ms", "<= 30" if name == "proxy" else ""),
@@ -83,7 +83,7 @@ def _first(cluster: Cluster, port: int) -> list[Figure]:
     for _ in range(SESSIONS):
         for name, way, send in _ways(cluster, port):
             with connect(way) as connection:
-                times.setdefault(name, []).append(_timed(lambda: send(connection, STATEMENTS[0])))
+                times.setdefault(name, []).append(_timed(send, connection, STATEMENTS[0]))
                 send(connection, STATEMENTS[-1])
     figures = []
     for name, found in times.items():

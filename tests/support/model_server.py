@@ -218,14 +218,14 @@ class ModelServer:
 
     def _statement(self, text: str, at: int, rows: _Rows) -> Messages:
         self._check_alive(text)
-        word = text.split()[0] if text else ""
+        word = text.split(maxsplit=1)[0] if text else ""
         if word in ("BEGIN", "COMMIT", "ROLLBACK"):
             self._status = b"T" if word == "BEGIN" else b"I"
             self._say(b"C", word.encode() + b"\0")
         elif found := _SELECT.fullmatch(text):
             rows.send(Portal(text, int(found[1])), 0)
         elif text == "CALL p()":
-            self._say(b"N", b"SNOTICE\0Mcalled\0P3\0\0")
+            self._say(b"N", b"SNOTICE\0Mcalled\0P%d\0\0" % (at + 1))
             self._say(b"C", b"CALL\0")
         elif text == "COPY (SELECT 1) TO STDOUT":
             for kind in (b"H", b"d", b"c"):
@@ -239,7 +239,7 @@ class ModelServer:
     def _federated(self, text: str, at: int) -> None:
         found = (_OURS if self._native else _CALL).fullmatch(text)
         if found is None:
-            shown = text if self._native else text.split("(")[0]
+            shown = text if self._native else text.split("(", maxsplit=1)[0]
             raise Failed(b"42601", b"syntax error at " + shown.encode()[:3])
         if "fail" in found[2]:
             position = at + len(found[0] if self._native else found[1]) - len(found[2]) + 1

@@ -30,9 +30,7 @@ def fuzz(sessions: int, share: float = 1.0) -> settings:
     """Settings for so many sessions, or for a share of what SESSIONS says."""
     asked = os.environ.get("SESSIONS")
     count = max(1, int(int(asked) * share)) if asked else sessions
-    return settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    return settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,11 @@ def about(kind: bytes, what: str, name: str) -> bytes:
 
 
 SYNC, FLUSH, COPY_DONE = (build_message(kind) for kind in (b"S", b"H", b"c"))
-COPY_DATA, COPY_FAIL, TERMINATE = build_message(b"d", b"7\tx\n"), build_message(b"f", b"no\0"), build_message(b"X")
+COPY_DATA, COPY_FAIL, TERMINATE = (
+    build_message(b"d", b"7\tx\n"),
+    build_message(b"f", b"no\0"),
+    build_message(b"X"),
+)
 # After these any conversation is back in order, and two statements show whether the proxy knows where it is.
 PROBE = (
     COPY_FAIL, SYNC, query("ROLLBACK"), query("CALL p()"), query("CREATE FEDERATED MODEL probe"),

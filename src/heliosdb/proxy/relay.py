@@ -17,7 +17,7 @@ from typing import Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig, Upstream
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
-from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.session import Session
 from heliosdb.proxy.wire import CancelRequest, build_error, build_message
 
@@ -125,10 +125,10 @@ class ServerEnd(_End):
         self._relay.settle()
 
     def pause_writing(self) -> None:
-        self._relay.hold(True)
+        self._relay.server_congested(True)
 
     def resume_writing(self) -> None:
-        self._relay.hold(False)
+        self._relay.server_congested(False)
 
     def _end(self) -> None:
         if not self._ended:
@@ -155,6 +155,8 @@ class Relay(_End):
         self._upstream: Upstream | None = None
         self._key: BackendKey | None = None
         self._encrypted = False
+        self._congested = False  # the server takes no more
+        self._thinking = False  # a long text of the client is being worked out
         self._client_ended = False
         self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
@@ -175,6 +177,8 @@ class Relay(_End):
         session, server = self._session, self._server
         if session is not None and server is not None:
             server.write(session.from_client(data))
+            if session.wanted is not None and not self._thinking:
+                self._think(session, session.wanted)
         elif self._waiting is not None:
             self._waiting += data
         else:
@@ -313,12 +317,39 @@ class Relay(_End):
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
-            server.write(self._session.from_client(arrived))
-        self.hold(False)
+            self.data_received(arrived)
+        self._pace()
         if self._stopping:
             self.stop()
 
+    # Long texts
+
+    def _think(self, session: Session, text: str) -> None:
+        """Read no more of this client until it is known what its long text becomes."""
+        self._thinking = True
+        self._pace()
+        work = asyncio.wrap_future(self._host.rewriter.begin(text))
+        work.add_done_callback(lambda done: self._thought(session, text, done))
+
+    def _thought(self, session: Session, text: str, done: asyncio.Future[Rewrite | None]) -> None:
+        self._thinking = False
+        if self._client_ended or self._server is None or done.cancelled():
+            return
+        self._server.write(session.resume(text, done.result()))
+        if session.wanted is not None:
+            self._think(session, session.wanted)
+        else:
+            self._pace()
+
     # The server's side
+
+    def server_congested(self, congested: bool) -> None:
+        """Do not read the client faster than the server takes it."""
+        self._congested = congested
+        self._pace()
+
+    def _pace(self) -> None:
+        self.hold(self._congested or self._thinking)
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""

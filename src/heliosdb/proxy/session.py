@@ -18,11 +18,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from heliosdb.proxy.hints import Fields, with_hint
-from heliosdb.proxy.rewriting import Rewrite, Rewriter
+from heliosdb.proxy.rewriting import LONG_TEXT, Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEAD,
     HEADER,
     MessageStream,
+    NotYetError,
     ProtocolError,
     build_fields,
     build_message,
@@ -37,6 +38,7 @@ NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
 FUNCTION_CALL, SYNC, COPY_DONE, COPY_FAIL, TERMINATE = b"FScfX"
 _ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
+_TEXTS = frozenset({QUERY, PARSE})
 _COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
 _CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
 
@@ -76,8 +78,9 @@ class Awaited:
 
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
 
-# What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that are
-# not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or the walk.
+# What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that
+# are not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or
+# the walk.
 _CLIENT_SKIMMED: dict[int, Awaited | None] = {
     **{kind: _PLAIN[kind] for kind in _CLIENT_WATCHED - _COPY_ENDS - {TERMINATE}},
     **dict.fromkeys(b"Hd"),
@@ -90,7 +93,11 @@ _SERVER_SKIMMED = tuple(
 
 
 class Session:
-    """Feed it what each side sent; it returns what the other side is to get."""
+    """Feed it what each side sent; it returns what the other side is to get.
+
+    A text longer than LONG_TEXT is not rewritten at once: `wanted` is that text then, and what the client
+    said from there on is held back until `resume` is given the outcome.
+    """
 
     def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
         self._rewriter = rewriter
@@ -99,26 +106,36 @@ class Session:
         self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
         self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
         self._named = False  # names are followed, for a rewritten statement may have one
-        self._quiet = True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
+        self._quiet = (
+            True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
+        )
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the server reads copy data and ignores Sync
         self._encoding = b""
         self._conforming = b""
-        self._client = MessageStream(
-            _CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client
-        )
-        self._server = MessageStream(
-            _SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server
-        )
+        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
+        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
         self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
         self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
         self.terminated = False  # the client said good-bye
+        self.wanted: str | None = None
+        self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
+        self._hurried = False  # long texts too are rewritten at once
         self.backend_key: tuple[int, bytes] | None = None
+
+    def resume(self, text: str, outcome: Rewrite | None) -> bytes:
+        """Take the outcome for the text that was wanted, return the bytes for the server."""
+        self.wanted, self._found = None, (text, outcome)
+        return self.from_client(b"")
 
     def client_ended(self) -> bytes:
         """Return what was held back of the client's bytes, because no more will come."""
-        return self._client.flush()
+        rest = b""
+        if self.wanted is not None:
+            self.wanted, self._hurried = None, True
+            rest = self.from_client(b"")
+        return rest + self._client.flush()
 
     def server_ended(self) -> bytes:
         """Return what was held back of the server's bytes, because no more will come."""
@@ -147,7 +164,7 @@ class Session:
             after = at + length + 1
             if kind not in skimmed or length < 4 or after > end:
                 return at
-            if not clear and (kind == QUERY or kind == PARSE):  # noqa: PLR1714 -- the quicker form
+            if not clear and kind in _TEXTS:
                 if self._rewriter.may_concern(data):
                     return at
                 clear = True
@@ -181,7 +198,7 @@ class Session:
     # Client to server
 
     def _watch_client(self, kind: int, total: int) -> int:
-        if kind in (QUERY, PARSE) and total <= MAX_TEXT_MESSAGE:
+        if kind in _TEXTS and total <= MAX_TEXT_MESSAGE:
             return total
         if self._named and kind in (PARSE, BIND, DESCRIBE, EXECUTE, CLOSE):
             return min(total, NAMES_PREFIX)
@@ -238,9 +255,17 @@ class Session:
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
             return None
         try:
-            return self._rewriter.rewrite(raw.decode())
+            text = raw.decode()
         except UnicodeDecodeError:
             return None
+        if len(raw) <= LONG_TEXT or self._hurried:
+            return self._rewriter.rewrite(text)
+        if self._found is None or self._found[0] != text:
+            self.wanted = text
+            raise NotYetError
+        (_, outcome), self._found = self._found, None
+        self._rewriter.rewrites += outcome is not None
+        return outcome
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]

@@ -29,6 +29,10 @@ class ProtocolError(Exception):
     """The peer's bytes cannot be a PostgreSQL conversation; the connection must end."""
 
 
+class NotYetError(Exception):
+    """A message cannot be dealt with yet; nothing has changed, and it will be shown again."""
+
+
 @dataclass(frozen=True, slots=True)
 class SslRequest:
     """The client asks whether it may speak TLS."""
@@ -167,8 +171,10 @@ class MessageStream:
     `watched` are the message types of interest. For one of those `watch(kind, total)` answers how many of
     its `total` bytes must be there before `see(kind, head)` is called with exactly those (at least the
     header); it must not change anything, because it may be asked again. `see` returns None to leave the
-    bytes as they are or other bytes to go in their place. Before all that `skim(data, at)` may pass over
-    whole messages from `at` on that it knows to need no more; it returns where it stopped.
+    bytes as they are or other bytes to go in their place, or raises NotYetError: then the message is held
+    back with all that follows, and shown again at the next `feed`, even of nothing. Before all that
+    `skim(data, at)` may pass over whole messages from `at` on that it knows to need no more; it returns where
+    it stopped.
     """
 
     def __init__(
@@ -242,7 +248,11 @@ class MessageStream:
                 if end - at < head:
                     need = head
                     break
-                changed = self._see(kind, data[at : at + head])
+                try:
+                    changed = self._see(kind, data[at : at + head])
+                except NotYetError:
+                    need = head
+                    break
                 if changed is not None:
                     out += (data[sent:at], changed)
                     sent = at + head

@@ -84,7 +84,9 @@ def called(message: bytes) -> bytes:
     if message[:1] == b"P":
         name, text, rest = message[5:].split(b"\0", 2)
         changed = rewrite(text.decode())
-        return build_message(b"P", name + b"\0" + changed.text.encode() + b"\0" + rest) if changed else message
+        return (
+            build_message(b"P", name + b"\0" + changed.text.encode() + b"\0" + rest) if changed else message
+        )
     changed = rewrite(text[:-1].decode()) if message[:1] == b"Q" else None
     return query(changed.text) if changed else message
 

@@ -6,21 +6,18 @@ The proxy runs as a process of its own here, started from a settings file as an 
 from __future__ import annotations
 
 import select
-import signal
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from proxy_harness import ProxyProcess, binary, eventually, proxy_process, query
+from proxy_harness import DATABASE, DEADLINE_S, ProxyProcess, binary, eventually, proxy_process, query
 
 from heliosdb.proxy.wire import build_message
 
 SIZE = 100_000_000
 BOUND_KIB = 32 * 1024
+
 
 @pytest.fixture
 def process(cluster, tmp_path) -> Iterator[ProxyProcess]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
+from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
 from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
@@ -519,3 +519,54 @@ def test_one_byte_fragments_are_rewritten_the_same(rewriter, data):
     whole, cut = Talk(rewriter), Talk(rewriter)
     pieces = b"".join(cut.client(bytes([byte])) for byte in b"".join(said))
     assert pieces == whole.client(*said)
+
+
+# Long texts, which are worked out beside the loop
+
+LONG = f"{STATEMENT}{' ' * LONG_TEXT}; CALL p()"
+
+
+def test_a_long_text_is_held_back_with_all_that_follows_until_its_outcome_is_known(talk, rewriter):
+    before, after = query("SELECT 1"), parse(b"", STATEMENT)
+    assert talk.client(before, query(LONG), after) == before
+    assert talk.client(SYNC) == b""
+    assert talk.session.wanted == LONG
+    changed = rewriter.rewrite(LONG)
+    assert talk.session.resume(LONG, changed) == query(changed.text) + parse(b"", CALLED) + SYNC
+    assert talk.session.wanted is None
+    out = talk.server(done(b"SELECT 1"), IDLE, done(b"CALL"), done(b"CALL"), IDLE)
+    assert out == done(b"SELECT 1") + IDLE + done(TAG) + done(b"CALL") + IDLE
+
+
+def test_several_long_texts_are_wanted_one_after_another(talk, rewriter):
+    others = [parse(b"", LONG + str(number)) for number in range(3)]
+    assert talk.client(*others) == b""
+    for number in range(3):
+        text = LONG + str(number)
+        assert talk.session.wanted == text
+        out = talk.session.resume(text, rewriter.rewrite(text))
+        assert out == parse(b"", rewriter.rewrite(text).text)
+    assert talk.session.wanted is None
+
+
+def test_a_long_text_that_turns_out_to_be_nothing_of_ours_passes_as_it_is(talk):
+    text = "SELECT 'FEDERATED" + " " * LONG_TEXT + "'"
+    assert talk.client(query(text)) == b""
+    assert talk.session.resume(text, None) == query(text)
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+def test_a_long_text_of_a_client_that_ends_is_rewritten_at_once(talk, rewriter):
+    assert talk.client(query(LONG), SYNC[:2]) == b""
+    assert talk.session.client_ended() == query(rewriter.rewrite(LONG).text) + SYNC[:2]
+
+
+def test_a_long_text_that_concerns_nothing_of_ours_is_not_held_back(talk):
+    message = query("SELECT 1" + " " * LONG_TEXT)
+    assert talk.client(message) == message
+
+
+def test_nothing_is_wanted_of_a_long_text_that_the_server_will_skip(talk):
+    talk.client(parse(b"", "bad"))
+    talk.server(error())
+    assert talk.client(query(LONG)) == query(LONG)
