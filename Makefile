@@ -8,7 +8,9 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format bench lock clean
+SESSIONS ?= 100000
+
+.PHONY: help setup demo test fuzz check format bench lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -21,6 +23,10 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 
 test: setup  ## all tests, against a real PostgreSQL
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
+
+fuzz: setup  ## long fuzz run of the proxy: make fuzz SESSIONS=100000 (as many in memory, a fifth with a real server)
+	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
+	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py
 
 check: setup  ## style, types, import layers
 	.venv/bin/ruff check .

@@ -1,6 +1,6 @@
 """Conversations for the proxy's fuzz tests: what a client may say, in what pieces, and with what bytes changed.
 
-Environment variable SESSIONS: how many conversations each test of `make fuzz` has.
+The environment variable SESSIONS, which `make fuzz` sets, says how many; each test has its share of them.
 """
 
 from __future__ import annotations
