@@ -87,7 +87,7 @@ _CLIENT_SKIMMED: dict[int, Awaited | None] = {
 }
 _WALK = -1
 _SERVER_SKIMMED = tuple(
-    _ENDS.get(kind, _WALK if kind in _SERVER_WATCHED and kind not in (READY, NOTICE) else 0)
+    READY if kind == READY else _ENDS.get(kind, _WALK if kind in _SERVER_WATCHED - {NOTICE} else 0)
     for kind in range(256)
 )
 
@@ -158,11 +158,11 @@ class Session:
         if self._named or self._skipping or self._copying_in:
             return at
         end, clear = len(data), False
-        unpack, append, skimmed = HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
-        while at + HEADER <= end:
+        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
+        while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
-            if kind not in skimmed or length < 4 or after > end:
+            if after > end or length < 4 or kind not in skimmed:
                 return at
             if not clear and kind in _TEXTS:
                 if self._rewriter.may_concern(data):
@@ -178,20 +178,22 @@ class Session:
         if not self._quiet:
             return at
         end, queue = len(data), self._queue
-        unpack, skimmed = HEAD.unpack_from, _SERVER_SKIMMED
-        while at + HEADER <= end:
+        last, unpack, skimmed = end - HEADER, HEAD.unpack_from, _SERVER_SKIMMED
+        while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
-            ended = skimmed[kind]
-            if ended < 0 or length < 4 or after > end:
+            if after > end or length < 4:
                 return at
+            ended = skimmed[kind]
             if ended:
-                if queue and queue[0].kind == ended:
+                if ended == _WALK:
+                    return at
+                if kind == READY:
+                    self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
+                    while queue and queue.popleft().kind not in _ENDED_BY_READY:
+                        pass
+                elif queue and queue[0].kind == ended:
                     queue.popleft()
-            elif kind == READY:
-                self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
-                while queue and queue.popleft().kind not in _ENDED_BY_READY:
-                    pass
             at = after
         return at
 

@@ -170,6 +170,27 @@ def test_a_text_is_rewritten_once_and_then_remembered(rewriter):
     assert texts == [STATEMENT]
 
 
+def test_the_rewriter_counts_what_it_finds_in_its_cache_and_what_it_changes(rewriter):
+    counted = Rewriter(rewriter.may_concern, rewriter.rewrite)
+    talk = Talk(counted)
+    talk.client(query(STATEMENT), query(STATEMENT), query("SELECT 'FEDERATED'"), query("SELECT 1"))
+    assert (counted.hits, counted.misses, counted.rewrites, counted.entries) == (1, 2, 2, 2)
+    talk.client(query(LONG))
+    talk.session.resume(LONG, counted.begin(LONG).result())
+    assert (counted.hits, counted.misses, counted.rewrites, counted.entries) == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize("close_it", [close(b"S", b"s"), query("DISCARD ALL")], ids=["closed", "forgotten"])
+def test_ordinary_statements_pass_as_before_once_a_rewritten_one_is_gone(talk, close_it):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(close_it, SYNC)
+    talk.server(CLOSED if close_it[:1] == b"C" else done(b"DISCARD ALL") + IDLE, IDLE)
+    talk.client(parse(b"s", "CALL p()"), bind(b"", b"s"), execute(b""), SYNC, query(STATEMENT))
+    out = talk.server(PARSED, BOUND, done(b"CALL"), IDLE, done(b"CALL"), IDLE)
+    assert out == PARSED + BOUND + done(b"CALL") + IDLE + done(TAG) + IDLE
+
+
 def test_a_large_query_streams_through_unseen(talk):
     message = query(STATEMENT + " " * MAX_TEXT_MESSAGE)
     assert talk.client(message[:100]) == message[:100]

@@ -14,6 +14,7 @@ from heliosdb.proxy.wire import (
     CancelRequest,
     GssEncRequest,
     MessageStream,
+    NotYetError,
     ProtocolError,
     SslRequest,
     StartupMessage,
@@ -58,6 +59,46 @@ def test_any_fragmentation_gives_the_same_replacement(sent, cuts):
         build_message(kind, b"<" + body + b">" if kind == b"Q" else body) for kind, body in sent
     )
     assert b"".join(stream.feed(piece) for piece in cut(data, cuts)) == expected
+
+
+@given(messages, st.lists(st.integers(min_value=0, max_value=10_000), max_size=12), st.integers(0, 3))
+def test_whatever_is_skimmed_first_the_rest_is_seen_as_before(sent, cuts, most):
+    """`skim` passes over up to `most` whole messages that are not Q."""
+
+    def skim(data: bytes, at: int) -> int:
+        for _ in range(most):
+            if len(data) - at < HEADER or data[at : at + 1] == b"Q":
+                break
+            after = at + 1 + struct.unpack_from("!I", data, at + 1)[0]
+            if after > len(data):
+                break
+            at = after
+        return at
+
+    seen = []
+    stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, lambda _k, h: seen.append(h), skim)
+    data = b"".join(build_message(kind, body) for kind, body in sent)
+    assert b"".join(stream.feed(piece) for piece in cut(data, cuts)) == data
+    assert seen == [build_message(kind, body) for kind, body in sent if kind == b"Q"]
+    assert stream.at_boundary
+
+
+def test_a_message_that_cannot_be_dealt_with_yet_is_held_back_and_shown_again():
+    shown, ready = [], []
+
+    def see(_kind: int, head: bytes) -> bytes:
+        shown.append(head)
+        if not ready:
+            raise NotYetError
+        return build_message(b"Q", b"<" + head[HEADER:] + b">")
+
+    stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, see)
+    before, message, after = build_message(b"d", b"1"), build_message(b"Q", b"2"), build_message(b"d", b"3")
+    assert stream.feed(before + message) == before
+    assert stream.feed(after) == b""
+    ready.append(True)
+    assert stream.feed(b"") == build_message(b"Q", b"<2>") + after
+    assert shown == [message] * 3
 
 
 def test_a_message_of_which_only_the_head_is_wanted_is_not_held_back():
