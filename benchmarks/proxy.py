@@ -88,6 +88,7 @@ def main() -> None:
     if pgbouncer is None:
         sys.exit(NO_PGBOUNCER)
     cluster = create_cluster(free_port())
+    busy = Figure("load average at the start", os.getloadavg()[0], "", "< 1 for figures to keep")
     try:
         _fill(cluster)
         with contextlib.ExitStack() as stack:
@@ -96,7 +97,7 @@ def main() -> None:
                 stack.enter_context(start_proxy(cluster)),
                 stack.enter_context(_pgbouncer(cluster, pgbouncer)),
             )
-            figures = _throughput(doors) + _latency(doors) + _rewrite(doors[1])
+            figures = [busy, *_throughput(doors), *_latency(doors), *_rewrite(doors[1])]
         publish("proxy", figures)
     finally:
         remove_cluster(cluster)
