@@ -8,7 +8,9 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format bench lock clean soak
+SESSIONS ?= 100000
+
+.PHONY: help setup demo test fuzz soak check format bench lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +26,10 @@ test: setup  ## all tests, against a real PostgreSQL
 
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
+
+fuzz: setup  ## long fuzz run of the proxy: make fuzz SESSIONS=100000 (as many in memory, a fifth with a real server)
+	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
+	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py
 
 check: setup  ## style, types, import layers
 	.venv/bin/ruff check .

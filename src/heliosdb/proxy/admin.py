@@ -163,7 +163,7 @@ def _stats(proxy: Administered) -> Outcome:
                 *(len(relays), sum(map(proxy.is_session, relays)), totals.sessions),
                 *(totals.refused, totals.unreachable, totals.cancels),
                 totals.requests + sum(relay.answered for relay in relays),
-                *(rewriter.rewritten, rewriter.hits, rewriter.misses, rewriter.entries),
+                *(rewriter.rewrites, rewriter.hits, rewriter.misses, rewriter.entries),
                 totals.received + sum(relay.received for relay in relays),
                 totals.sent + sum(relay.sent for relay in relays),
             )

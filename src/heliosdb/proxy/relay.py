@@ -13,13 +13,13 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig, Upstream
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
-from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.session import Session
 from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
 
@@ -77,11 +77,11 @@ class _End(asyncio.Protocol):
         """Whether anything can still be sent."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def write(self, pieces: Iterable[bytes]) -> None:
-        """Send the pieces, unless nothing can be sent any more."""
-        if self.transport is not None and not self._finished and not self.transport.is_closing():
-            for piece in pieces:
-                self.transport.write(piece)
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless nothing can be sent any more."""
+        transport = self.transport
+        if data and transport is not None and not self._finished and not transport.is_closing():
+            transport.write(data)
 
     def finish(self) -> None:
         """Say that nothing more will be sent; the peer may still answer."""
@@ -134,10 +134,10 @@ class ServerEnd(_End):
         self._relay.settle()
 
     def pause_writing(self) -> None:
-        self._relay.hold(True)
+        self._relay.server_congested(True)
 
     def resume_writing(self) -> None:
-        self._relay.hold(False)
+        self._relay.server_congested(False)
 
     def _end(self) -> None:
         if not self._ended:
@@ -173,7 +173,10 @@ class Relay(_End):
         self._upstream: Upstream | None = None
         self._key: BackendKey | None = None
         self._encrypted = False
+        self._congested = False  # the server takes no more
+        self._thinking = False  # a long text of the client is being worked out
         self._client_ended = False
+        self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
         self._settled = False
 
@@ -190,8 +193,11 @@ class Relay(_End):
 
     def data_received(self, data: bytes) -> None:
         self.received += len(data)
-        if self._session is not None and self._server is not None:
-            self._server.write(self._session.from_client(data))
+        session, server = self._session, self._server
+        if session is not None and server is not None:
+            server.write(session.from_client(data))
+            if session.wanted is not None and not self._thinking:
+                self._think(session, session.wanted)
         elif self._waiting is not None:
             self._waiting += data
         else:
@@ -225,7 +231,7 @@ class Relay(_End):
     def _end_client(self) -> None:
         """Let the server have the rest, so that it judges a cut-off message itself."""
         if not self._client_ended and self._session is not None and self._server is not None:
-            self._server.write([self._session.client_ended()])
+            self._server.write(self._session.client_ended())
         self._client_ended = True
 
     # Greeting
@@ -233,7 +239,7 @@ class Relay(_End):
     def _greet(self, data: bytes) -> None:
         action = self._greeting.feed(data)
         while isinstance(action, Reply):
-            self.write([action.data])
+            self.write(action.data)
             action = self._greeting.feed(b"")
         match action:
             case StartTls():
@@ -273,7 +279,7 @@ class Relay(_End):
 
     def _refuse(self, answer: bytes) -> None:
         self._waiting = bytearray()
-        self.write([answer])
+        self.write(answer)
         self.close(self._host.config.close_timeout_s)
 
     def _too_slow(self) -> None:
@@ -342,35 +348,69 @@ class Relay(_End):
             self._deadline.cancel()
         rewriting = "replication" not in action.startup.parameters
         self._session = Session(self._host.rewriter, rewriting=rewriting)
-        server.write([action.startup.raw])
+        server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
-            server.write(self._session.from_client(arrived))
-        self.hold(False)
+            self.received -= len(arrived)  # they were counted when they came
+            self.data_received(arrived)
+        self._pace()
         if self._stopping:
             self.stop()
 
+    # Long texts
+
+    def _think(self, session: Session, text: str) -> None:
+        """Read no more of this client until it is known what its long text becomes."""
+        self._thinking = True
+        self._pace()
+        work = asyncio.wrap_future(self._host.rewriter.begin(text))
+        work.add_done_callback(lambda done: self._thought(session, text, done))
+
+    def _thought(self, session: Session, text: str, done: asyncio.Future[Rewrite | None]) -> None:
+        self._thinking = False
+        if self._client_ended or self._server is None or done.cancelled():
+            return
+        self._server.write(session.resume(text, done.result()))
+        if session.wanted is not None:
+            self._think(session, session.wanted)
+        else:
+            self._pace()
+
     # The server's side
+
+    def server_congested(self, congested: bool) -> None:
+        """Do not read the client faster than the server takes it."""
+        self._congested = congested
+        self._pace()
+
+    def _pace(self) -> None:
+        self.hold(self._congested or self._thinking)
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""
-        if self._session is None or self._upstream is None:
-            return
-        self.sent += len(data)
-        self.write(self._session.from_server(data))
-        if self._key is None and self._session.backend_key is not None:
-            self._key = self._session.backend_key
+        session = self._session
+        if session is not None:
+            self.sent += len(data)
+            self.write(session.from_server(data))
+            if self._attentive:
+                self._attend(session)
+
+    def _attend(self, session: Session) -> None:
+        """Note the key that cancels what this session does; stop when it is idle, if it shall."""
+        if self._key is None and session.backend_key is not None and self._upstream is not None:
+            self._key = session.backend_key
             self._host.routes[self._key] = self._upstream
-        if self._stopping and self._session.idle:
+            self._attentive = self._stopping
+        if self._stopping and session.idle:
             self.stop()
 
     def server_ended(self) -> None:
         """Pass the rest on and, where the server died without a word, say so."""
         if self._session is None:
             return
-        self.write([self._session.server_ended()])
+        self.write(self._session.server_ended())
         if self._session.may_add_error and not self._client_ended and not self._stopping:
-            self.write([GONE])
+            self.write(GONE)
         self.close(self._host.config.close_timeout_s)
 
     # What an operator may see
@@ -411,15 +451,15 @@ class Relay(_End):
 
     def stop(self) -> None:
         """End now if nothing is going on, or else as soon as the client's transaction has ended."""
-        self._stopping = True
+        self._stopping = self._attentive = True
         if self._session is None:
             if not self._working:
                 self._refuse(STOPPING)
         elif self._session.idle and self.open:
-            self.write([STOPPING])
+            self.write(STOPPING)
             self.close(self._host.config.close_timeout_s)
             if self._server is not None:
-                self._server.write([TERMINATE])
+                self._server.write(TERMINATE)
                 self._server.close(self._host.config.close_timeout_s)
 
     def abort(self) -> None:
