@@ -31,6 +31,7 @@ DATABASE = "scratch"
 HBA = """
 local all +scram_users scram-sha-256
 local all md5_user md5
+local all password_user password
 local all all trust
 host all +scram_users 127.0.0.1/32 scram-sha-256
 host all md5_user 127.0.0.1/32 md5
