@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format privileges installcheck bench reference lock clean
+.PHONY: help setup demo test check format privileges installcheck fuzz soak bench reference lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -23,7 +23,18 @@ test: setup  ## all tests, against a real PostgreSQL
 	@scripts/setup.sh --clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
 
+<<<<<<< HEAD
 check: setup  ## style, types, import layers, the SQL scripts
+=======
+soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
+	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
+
+fuzz: setup  ## long fuzz run of the proxy: make fuzz SESSIONS=100000 (as many in memory, a fifth with a real server)
+	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
+	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py
+
+check: setup  ## style, types, import layers
+>>>>>>> 794812c23316682563598ab022ff11a61c684a3a
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict

@@ -1,10 +1,10 @@
 """The proxy's settings: one TOML file, checked whole before anything listens.
 
-What always holds: an unknown key is refused; a server that is reached neither by a Unix socket nor on this
-machine needs `plaintext = true`, because the proxy speaks no TLS to it (a password exchange with channel
-binding cannot be relayed through two TLS connections). The server sees the proxy as its peer: its
-`pg_hba.conf` must not use `peer` or `trust` for that connection unless every client of the proxy may log in
-as anybody.
+What always holds: an unknown key is refused; a file that is read again while the proxy runs is checked just
+as whole; a server that is reached neither by a Unix socket nor on this machine needs `plaintext = true`,
+because the proxy speaks no TLS to it (a password exchange with channel binding cannot be relayed through two
+TLS connections). The server sees the proxy as its peer: its `pg_hba.conf` must not use `peer` or `trust` for
+that connection unless every client of the proxy may log in as anybody.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from federated_sql.errors import invalid_value
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+# What a running proxy cannot change: it listens already.
+FIXED = frozenset({"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"})
 
 
 class _Settings(BaseModel):
@@ -52,7 +55,8 @@ class ProxyConfig(_Settings):
     """Where to listen, where to connect to, and the limits.
 
     `routes` maps a database name to its server; other names go to `default_upstream`. Port 0 means any free
-    port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it.
+    port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it. The database
+    `admin_database` is the proxy itself, on its Unix socket only; empty means that there is none.
     """
 
     listen_address: str = "127.0.0.1"
@@ -67,6 +71,7 @@ class ProxyConfig(_Settings):
     connect_timeout_s: Seconds = 10
     close_timeout_s: Seconds = 30
     stop_timeout_s: Seconds = 30
+    admin_database: Annotated[str, Field(max_length=63)] = "heliosdb_proxy"
     default_upstream: Upstream = Upstream()
     routes: dict[str, Upstream] = Field(default_factory=dict)
 
@@ -76,6 +81,15 @@ class ProxyConfig(_Settings):
             raise ValueError("tls_certificate and tls_key go together")
         if self.tls_required and self.tls_certificate is None:
             raise ValueError("tls_required needs tls_certificate and tls_key")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_hidden_route(self) -> Self:
+        if self.admin_database in self.routes:
+            raise ValueError(
+                f"the route {self.admin_database} would hide the proxy's own database of that name: "
+                "set admin_database to another name, or to an empty one"
+            )
         return self
 
     def upstream_for(self, database: str) -> Upstream:

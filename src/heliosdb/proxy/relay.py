@@ -12,14 +12,16 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Iterable
+import time
+from collections.abc import Coroutine
 from typing import Protocol, cast
 
 from heliosdb.proxy.config import ProxyConfig, Upstream
+from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
-from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.session import Session
-from heliosdb.proxy.wire import CancelRequest, build_error, build_message
+from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Host(Protocol):
     rewriter: Rewriter
     tls: ssl.SSLContext | None
     routes: dict[BackendKey, Upstream]
+    totals: Totals
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
@@ -46,6 +49,12 @@ class Host(Protocol):
 
     def forget(self, relay: Relay) -> None:
         """Drop the relay; called once, when both its connections are closed."""
+
+    def administers(self, startup: StartupMessage) -> bool:
+        """Whether this start-up message, come by the Unix socket, is for the proxy itself."""
+
+    def open_console(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
+        """Take the connection over; `rest` is what the client has already sent."""
 
 
 class _End(asyncio.Protocol):
@@ -68,11 +77,11 @@ class _End(asyncio.Protocol):
         """Whether anything can still be sent."""
         return self.transport is not None and not self.transport.is_closing()
 
-    def write(self, pieces: Iterable[bytes]) -> None:
-        """Send the pieces, unless nothing can be sent any more."""
-        if self.transport is not None and not self._finished and not self.transport.is_closing():
-            for piece in pieces:
-                self.transport.write(piece)
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless nothing can be sent any more."""
+        transport = self.transport
+        if data and transport is not None and not self._finished and not transport.is_closing():
+            transport.write(data)
 
     def finish(self) -> None:
         """Say that nothing more will be sent; the peer may still answer."""
@@ -125,10 +134,10 @@ class ServerEnd(_End):
         self._relay.settle()
 
     def pause_writing(self) -> None:
-        self._relay.hold(True)
+        self._relay.server_congested(True)
 
     def resume_writing(self) -> None:
-        self._relay.hold(False)
+        self._relay.server_congested(False)
 
     def _end(self) -> None:
         if not self._ended:
@@ -140,13 +149,22 @@ class Relay(_End):
     """The client's connection, and all that belongs to it.
 
     It goes through: greeting (`_waiting` is None), a task at work (`_waiting` gathers what arrives
-    meanwhile), session (`_session` is set), closing.
+    meanwhile), session (`_session` is set), closing. `local` says that the client came by the Unix socket:
+    there, as with the server itself, TLS is neither offered nor required.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, local: bool = False) -> None:
         super().__init__()
         self._host = host
-        self._greeting = Greeting(tls_available=host.tls is not None, tls_required=host.config.tls_required)
+        self._tls = None if local else host.tls
+        self._greeting = Greeting(
+            tls_available=self._tls is not None, tls_required=host.config.tls_required and not local
+        )
+        self.local = local
+        self.since = time.time()
+        self.startup: StartupMessage | None = None
+        self.received = 0  # bytes of the client
+        self.sent = 0  # bytes of the server
         self._waiting: bytearray | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
@@ -155,7 +173,10 @@ class Relay(_End):
         self._upstream: Upstream | None = None
         self._key: BackendKey | None = None
         self._encrypted = False
+        self._congested = False  # the server takes no more
+        self._thinking = False  # a long text of the client is being worked out
         self._client_ended = False
+        self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
         self._settled = False
 
@@ -171,8 +192,12 @@ class Relay(_End):
             self._refuse(refusal)
 
     def data_received(self, data: bytes) -> None:
-        if self._session is not None and self._server is not None:
-            self._server.write(self._session.from_client(data))
+        self.received += len(data)
+        session, server = self._session, self._server
+        if session is not None and server is not None:
+            server.write(session.from_client(data))
+            if session.wanted is not None and not self._thinking:
+                self._think(session, session.wanted)
         elif self._waiting is not None:
             self._waiting += data
         else:
@@ -206,7 +231,7 @@ class Relay(_End):
     def _end_client(self) -> None:
         """Let the server have the rest, so that it judges a cut-off message itself."""
         if not self._client_ended and self._session is not None and self._server is not None:
-            self._server.write([self._session.client_ended()])
+            self._server.write(self._session.client_ended())
         self._client_ended = True
 
     # Greeting
@@ -214,13 +239,15 @@ class Relay(_End):
     def _greet(self, data: bytes) -> None:
         action = self._greeting.feed(data)
         while isinstance(action, Reply):
-            self.write([action.data])
+            self.write(action.data)
             action = self._greeting.feed(b"")
         match action:
             case StartTls():
                 self._work(self._start_tls())
             case Cancel(request):
                 self._work(self._cancel(request))
+            case Connect(startup, rest) if self.local and self._host.administers(startup):
+                self._give_away(startup, rest)
             case Connect():
                 refusal = self._host.admit(self)
                 if refusal is None:
@@ -240,9 +267,19 @@ class Relay(_End):
     def _working(self) -> bool:
         return self._task is not None and not self._task.done()
 
+    def _give_away(self, startup: StartupMessage, rest: bytes) -> None:
+        """Leave the connection to the console, and be done."""
+        transport = self.transport
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self.closed()
+        if transport is not None:
+            self._host.open_console(transport, startup, rest)
+        self.settle()
+
     def _refuse(self, answer: bytes) -> None:
         self._waiting = bytearray()
-        self.write([answer])
+        self.write(answer)
         self.close(self._host.config.close_timeout_s)
 
     def _too_slow(self) -> None:
@@ -251,7 +288,7 @@ class Relay(_End):
             self.transport.abort()
 
     async def _start_tls(self) -> None:
-        raw, tls = self.transport, self._host.tls
+        raw, tls = self.transport, self._tls
         if raw is None or tls is None:
             return
         raw.write(b"S")
@@ -277,6 +314,7 @@ class Relay(_End):
 
     async def _cancel(self, request: CancelRequest) -> None:
         """Relay the request; the server answers by closing, so do we. It ignores an unknown key, so do we."""
+        self._host.totals.cancels += 1
         upstream = self._host.routes.get((request.pid, request.secret))
         if upstream is not None:
             try:
@@ -287,6 +325,7 @@ class Relay(_End):
         self.close(self._host.config.close_timeout_s)
 
     async def _connect(self, action: Connect) -> None:
+        self.startup = action.startup
         database = action.startup.database
         self._upstream = upstream = self._host.config.upstream_for(database)
         self._server = server = ServerEnd(self)
@@ -294,6 +333,7 @@ class Relay(_End):
             async with asyncio.timeout(self._host.config.connect_timeout_s):
                 await _open(upstream, server)
         except (OSError, TimeoutError) as error:
+            self._host.totals.unreachable += 1
             log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
             self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))
             return
@@ -308,49 +348,118 @@ class Relay(_End):
             self._deadline.cancel()
         rewriting = "replication" not in action.startup.parameters
         self._session = Session(self._host.rewriter, rewriting=rewriting)
-        server.write([action.startup.raw])
+        server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
-            server.write(self._session.from_client(arrived))
-        self.hold(False)
+            self.received -= len(arrived)  # they were counted when they came
+            self.data_received(arrived)
+        self._pace()
         if self._stopping:
             self.stop()
 
+    # Long texts
+
+    def _think(self, session: Session, text: str) -> None:
+        """Read no more of this client until it is known what its long text becomes."""
+        self._thinking = True
+        self._pace()
+        work = asyncio.wrap_future(self._host.rewriter.begin(text))
+        work.add_done_callback(lambda done: self._thought(session, text, done))
+
+    def _thought(self, session: Session, text: str, done: asyncio.Future[Rewrite | None]) -> None:
+        self._thinking = False
+        if self._client_ended or self._server is None or done.cancelled():
+            return
+        self._server.write(session.resume(text, done.result()))
+        if session.wanted is not None:
+            self._think(session, session.wanted)
+        else:
+            self._pace()
+
     # The server's side
+
+    def server_congested(self, congested: bool) -> None:
+        """Do not read the client faster than the server takes it."""
+        self._congested = congested
+        self._pace()
+
+    def _pace(self) -> None:
+        self.hold(self._congested or self._thinking)
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""
-        if self._session is None or self._upstream is None:
-            return
-        self.write(self._session.from_server(data))
-        if self._key is None and self._session.backend_key is not None:
-            self._key = self._session.backend_key
+        session = self._session
+        if session is not None:
+            self.sent += len(data)
+            self.write(session.from_server(data))
+            if self._attentive:
+                self._attend(session)
+
+    def _attend(self, session: Session) -> None:
+        """Note the key that cancels what this session does; stop when it is idle, if it shall."""
+        if self._key is None and session.backend_key is not None and self._upstream is not None:
+            self._key = session.backend_key
             self._host.routes[self._key] = self._upstream
-        if self._stopping and self._session.idle:
+            self._attentive = self._stopping
+        if self._stopping and session.idle:
             self.stop()
 
     def server_ended(self) -> None:
         """Pass the rest on and, where the server died without a word, say so."""
         if self._session is None:
             return
-        self.write([self._session.server_ended()])
+        self.write(self._session.server_ended())
         if self._session.may_add_error and not self._client_ended and not self._stopping:
-            self.write([GONE])
+            self.write(GONE)
         self.close(self._host.config.close_timeout_s)
+
+    # What an operator may see
+
+    @property
+    def state(self) -> str:
+        """What the connection is doing, as the last ReadyForQuery says."""
+        if self._session is None:
+            return "starting"
+        if self._session.idle:
+            return "idle"
+        status = self._session.transaction_status
+        return {b"": "authenticating", b"I": "active", b"T": "in transaction"}.get(
+            status, "in failed transaction"
+        )
+
+    @property
+    def answered(self) -> int:
+        """How many requests the server has answered with ReadyForQuery."""
+        return self._session.answered if self._session is not None else 0
+
+    @property
+    def upstream(self) -> Upstream | None:
+        """The server that the session is on."""
+        return self._upstream
+
+    @property
+    def server_pid(self) -> int | None:
+        """The backend's process; never its secret key."""
+        return self._key[0] if self._key is not None else None
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the client speaks TLS."""
+        return self._encrypted
 
     # The end
 
     def stop(self) -> None:
         """End now if nothing is going on, or else as soon as the client's transaction has ended."""
-        self._stopping = True
+        self._stopping = self._attentive = True
         if self._session is None:
             if not self._working:
                 self._refuse(STOPPING)
         elif self._session.idle and self.open:
-            self.write([STOPPING])
+            self.write(STOPPING)
             self.close(self._host.config.close_timeout_s)
             if self._server is not None:
-                self._server.write([TERMINATE])
+                self._server.write(TERMINATE)
                 self._server.close(self._host.config.close_timeout_s)
 
     def abort(self) -> None:

@@ -1,19 +1,23 @@
 """What the proxy asks of the language: does a text concern it, and what does it become?
 
-What always holds: a text that the rewriter cannot handle is left alone; nothing here raises.
+What always holds: a text that the rewriter cannot handle is left alone; nothing here raises; a long text,
+which takes milliseconds, never holds up the loop that serves all clients.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 log = logging.getLogger(__name__)
 
 CACHED_TEXTS = 1024
-CACHED_TEXT_LENGTH = 16 * 1024  # characters; longer texts are rare and would let the cache grow large
+LONG_TEXT = 16 * 1024  # bytes; longer texts are rare, take long, and would let the cache grow large
+SWITCH_INTERVAL_S = 0.001  # the longest that the loop waits for the thread, except inside the C scanner
 
 
 class Rewrite(Protocol):
@@ -38,7 +42,12 @@ class Rewrite(Protocol):
 
 
 class Rewriter:
-    """The language's gate and rewrite with a cache of outcomes, least recently used goes first."""
+    """The language's gate and rewrite with a cache of outcomes, least recently used goes first.
+
+    `may_concern` must hold for every text that contains one for which it holds: the proxy asks it about
+    several messages at once. `hits` and `misses` count the look-ups in the cache, `rewrites` the texts that
+    went to the server changed.
+    """
 
     def __init__(
         self, may_concern: Callable[[bytes], bool], rewrite: Callable[[str], Rewrite | None]
@@ -46,14 +55,39 @@ class Rewriter:
         self.may_concern = may_concern
         self._rewrite = rewrite
         self._cache: OrderedDict[str, Rewrite | None] = OrderedDict()
+        self._thread: ThreadPoolExecutor | None = None
+        self.hits = self.misses = self.rewrites = 0
+
+    @property
+    def entries(self) -> int:
+        """How many outcomes the cache holds."""
+        return len(self._cache)
 
     def rewrite(self, text: str) -> Rewrite | None:
         """Return what `text` becomes, or None where it goes through as it is."""
+        outcome = self._look_up(text)
+        self.rewrites += outcome is not None
+        return outcome
+
+    def begin(self, text: str) -> Future[Rewrite | None]:
+        """Start to work out what a long text becomes, beside the loop; one text at a time, in turn.
+
+        Whoever uses the outcome counts it in `rewrites`; the cache belongs to the loop's thread.
+        """
+        self.misses += 1
+        if self._thread is None:
+            sys.setswitchinterval(SWITCH_INTERVAL_S)
+            self._thread = ThreadPoolExecutor(1, "rewriting")
+        return self._thread.submit(self._attempt, text)
+
+    def _look_up(self, text: str) -> Rewrite | None:
         if text in self._cache:
+            self.hits += 1
             self._cache.move_to_end(text)
             return self._cache[text]
+        self.misses += 1
         outcome = self._attempt(text)
-        if len(text) <= CACHED_TEXT_LENGTH:
+        if len(text) <= LONG_TEXT:
             self._cache[text] = outcome
             if len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)

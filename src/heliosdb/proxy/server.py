@@ -1,8 +1,8 @@
-"""The listening proxy: accepts clients, counts them, and stops in good order.
+"""The listening proxy: accepts clients, counts them, changes its settings, and stops in good order.
 
 What always holds: no more than `max_connections` sessions exist, each with one server connection of its
-own; as many clients again may be greeting or asking for a cancel; and when `Proxy.stop` returns, no
-connection is left.
+own; the clients that are greeting, asking for a cancel or administering are bounded too; settings change as a
+whole or not at all; and when `Proxy.stop` or `Proxy.drain` returns, no connection is left.
 """
 
 from __future__ import annotations
@@ -10,94 +10,213 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-import uvloop
-
-from federated_sql.errors import invalid_value
+from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
+from heliosdb.proxy.console import ConsoleEnd, may_administer
+from heliosdb.proxy.figures import Totals
+from heliosdb.proxy.handover import OWNED, Listener, remove_socket
 from heliosdb.proxy.relay import BackendKey, Relay
+from heliosdb.proxy.reload import BACKLOG, changed_in_vain, keep_fixed, prepare
 from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
-from heliosdb.proxy.wire import build_error
+from heliosdb.proxy.wire import StartupMessage, build_error
 
 log = logging.getLogger(__name__)
 
 TOO_MANY = build_error("53300", "sorry, too many clients already")
+MAX_GUESTS = 8  # clients of the proxy's own database, beyond all other limits
 
 
 class Proxy:
     """All relays of one process."""
 
-    def __init__(self, config: ProxyConfig, rewriter: Rewriter) -> None:
-        self.config = config
+    def __init__(self, config: ProxyConfig, rewriter: Rewriter, path: Path | None = None) -> None:
+        """`path` is the file that the settings came from, for `reload`."""
+        self._path = path
+        prepared = prepare(config)
+        self.config, self.tls, self._room = config, prepared.tls, prepared.room
         self.rewriter = rewriter
-        self.tls = _tls_context(config)
         self.routes: dict[BackendKey, Upstream] = {}
+        self.totals = Totals()
+        self.started = self.config_loaded = time.time()
+        self.reload_error: str | None = None
+        self.state = "serving"
         self._relays: set[Relay] = set()
         self._sessions: set[Relay] = set()
-        self._servers: list[asyncio.AbstractServer] = []
+        self._guests: set[ConsoleEnd] = set()
+        self._servers: list[tuple[asyncio.Server, bool]] = []  # with: is its file ours to remove?
         self._socket_path: Path | None = None
+        self._handed_over = False
         self._empty = asyncio.Event()
         self._empty.set()
+
+    # What is there
 
     @property
     def connections(self) -> int:
         """How many clients are connected, in whatever state."""
-        return len(self._relays)
+        return len(self._relays) + len(self._guests)
 
-    async def start(self) -> int:
-        """Listen; return the TCP port."""
-        loop = asyncio.get_running_loop()
-        config = self.config
+    @property
+    def config_path(self) -> str | None:
+        """The settings file, or None where there is none."""
+        return str(self._path) if self._path is not None else None
+
+    @property
+    def listeners(self) -> Sequence[tuple[str, int | None]]:
+        """Where the proxy listens: (address, port), or (path, None)."""
+        names = [each.getsockname() for server, _ in self._servers for each in server.sockets]
+        return [(name, None) if isinstance(name, str) else (name[0], name[1]) for name in names]
+
+    @property
+    def relays(self) -> Iterable[Relay]:
+        """All connections of clients."""
+        return tuple(self._relays)
+
+    @property
+    def guests(self) -> Iterable[ConsoleEnd]:
+        """All clients of the proxy's own database."""
+        return tuple(self._guests)
+
+    def is_session(self, relay: Relay) -> bool:
+        """Whether this connection counts as a session."""
+        return relay in self._sessions
+
+    # Listening
+
+    async def start(self, inherited: Sequence[Listener] = ()) -> int:
+        """Listen, on the inherited sockets if there are any; return the TCP port, or 0 without one."""
         try:
-            server = await loop.create_server(
-                lambda: Relay(self), config.listen_address, config.listen_port, backlog=1024
-            )
-            self._servers.append(server)
-            port: int = server.sockets[0].getsockname()[1]
-            if config.unix_socket_directory is not None:
-                self._socket_path = config.unix_socket_directory / f".s.PGSQL.{port}"
-                self._servers.append(
-                    await loop.create_unix_server(lambda: Relay(self), str(self._socket_path))
-                )
-                self._socket_path.chmod(config.unix_socket_mode)
+            await (self._listen_on(inherited) if inherited else self._listen())
         except OSError as error:
             await self.stop()
             raise invalid_value("the proxy cannot listen", detail=str(error)) from error
-        log.info("listening on %s port %s", config.listen_address, port)
-        return port
+        for address, port in self.listeners:
+            log.info("listening on %s%s", address, "" if port is None else f" port {port}")
+        return next((port for _, port in self.listeners if port is not None), 0)
+
+    async def _listen(self) -> None:
+        loop, config = asyncio.get_running_loop(), self.config
+        server = await loop.create_server(
+            lambda: Relay(self), config.listen_address, config.listen_port, backlog=BACKLOG
+        )
+        self._servers.append((server, True))
+        if config.unix_socket_directory is not None:
+            port: int = server.sockets[0].getsockname()[1]
+            self._socket_path = path = config.unix_socket_directory / f".s.PGSQL.{port}"
+            local = await loop.create_unix_server(lambda: Relay(self, local=True), str(path), backlog=BACKLOG)
+            self._servers.append((local, True))
+            path.chmod(config.unix_socket_mode)
+
+    async def _listen_on(self, inherited: Sequence[Listener]) -> None:
+        loop = asyncio.get_running_loop()
+        for listener in inherited:
+            if listener.local:
+                if listener.owned:
+                    self._socket_path = Path(listener.socket.getsockname())
+                server = await loop.create_unix_server(
+                    lambda: Relay(self, local=True), sock=listener.socket, backlog=BACKLOG
+                )
+            else:
+                server = await loop.create_server(lambda: Relay(self), sock=listener.socket, backlog=BACKLOG)
+            self._servers.append((server, listener.owned))
+
+    def sockets_to_hand_over(self) -> list[tuple[int, str]]:
+        """The listening sockets for a successor: file numbers and names."""
+        return [
+            (each.fileno(), OWNED if owned else "")
+            for server, owned in self._servers
+            for each in server.sockets
+        ]
+
+    # Settings
+
+    def reload(self) -> list[str]:
+        """Read the settings file again; return the names of settings that need a restart.
+
+        Raises FederatedError, and has changed nothing, where the file cannot be used.
+        """
+        if self._path is None:
+            raise invalid_value("the proxy was started without a settings file")
+        try:
+            read = load_config(self._path)
+            in_vain = changed_in_vain(self.config, read)
+            prepared = prepare(keep_fixed(self.config, read))
+        except FederatedError as error:
+            self.reload_error = f"{error.message}: {error.detail}" if error.detail else error.message
+            log.error("the settings stay as they were: %s", self.reload_error)
+            raise
+        self.config, self.tls, self._room = prepared.config, prepared.tls, prepared.room
+        self.config_loaded, self.reload_error = time.time(), None
+        log.info("the settings were read again%s", f"; restart for {', '.join(in_vain)}" if in_vain else "")
+        return in_vain
+
+    # Ending
+
+    async def drain(self) -> None:
+        """Accept nobody any more and wait until the last client has left; a successor may listen already."""
+        self.state = "draining"
+        self._close_listeners()
+        for guest in self.guests:
+            guest.stop()
+        await self._empty.wait()
 
     async def stop(self) -> None:
         """Accept nobody any more, let open transactions end within `stop_timeout_s`, cut off the rest."""
-        for server in self._servers:
-            server.close()
-        if self._socket_path is not None:
-            self._socket_path.unlink(missing_ok=True)
-        for relay in tuple(self._relays):
-            relay.stop()
+        self.state = "stopping"
+        self._close_listeners()
+        for each in self._everybody():
+            each.stop()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self.config.stop_timeout_s):
                     await self._empty.wait()
         finally:
-            for relay in tuple(self._relays):
-                relay.abort()
+            for each in self._everybody():
+                each.abort()
         await self._empty.wait()
+
+    def _everybody(self) -> list[Relay | ConsoleEnd]:
+        return [*self._relays, *self._guests]
+
+    def hand_over(self) -> None:
+        """Leave the Unix socket's file to a successor."""
+        self._handed_over = True
+
+    def _close_listeners(self) -> None:
+        for server, _ in self._servers:
+            server.close()
+        self._servers.clear()
+        if not self._handed_over:
+            remove_socket(self._socket_path)
+        self._socket_path = None
+
+    # The host of relays and consoles
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
         self._relays.add(relay)
         self._empty.clear()
-        return TOO_MANY if len(self._relays) > 2 * self.config.max_connections else None
+        if len(self._relays) <= self._room or self._is_administrator(relay):
+            return None
+        self.totals.refused += 1
+        return TOO_MANY
+
+    def _is_administrator(self, relay: Relay) -> bool:
+        """Whether it may be let in beyond the limits, for it may be about to administer."""
+        room = len(self._guests) < MAX_GUESTS
+        return relay.local and room and relay.transport is not None and may_administer(relay.transport)
 
     def admit(self, relay: Relay) -> bytes | None:
         """Count the relay as a session, or return the refusal to send."""
         if len(self._sessions) >= self.config.max_connections:
+            self.totals.refused += 1
             log.warning("a client was refused: %s sessions are open", len(self._sessions))
             return TOO_MANY
+        self.totals.sessions += 1
         self._sessions.add(relay)
         return None
 
@@ -105,7 +224,31 @@ class Proxy:
         """Drop the relay; called once, when both its connections are closed."""
         self._relays.discard(relay)
         self._sessions.discard(relay)
-        if not self._relays:
+        self.totals.requests += relay.answered
+        self.totals.received += relay.received
+        self.totals.sent += relay.sent
+        self._note_empty()
+
+    def administers(self, startup: StartupMessage) -> bool:
+        """Whether this start-up message, come by the Unix socket, is for the proxy itself."""
+        name = self.config.admin_database
+        return name != "" and startup.major == 3 and startup.database == name
+
+    def open_console(self, transport: asyncio.Transport, startup: StartupMessage, rest: bytes) -> None:
+        """Take the connection over; `rest` is what the client has already sent."""
+        guest = ConsoleEnd(self, transport, startup)
+        full = len(self._guests) >= MAX_GUESTS
+        self._guests.add(guest)
+        self._empty.clear()
+        guest.begin(startup, rest, refusal=TOO_MANY if full else None)
+
+    def leave(self, guest: ConsoleEnd) -> None:
+        """Forget the guest; called once."""
+        self._guests.discard(guest)
+        self._note_empty()
+
+    def _note_empty(self) -> None:
+        if not self._relays and not self._guests:
             self._empty.set()
 
 
@@ -125,27 +268,7 @@ async def serve(config: ProxyConfig, *, ready: Callable[[int], None] | None = No
 
 
 def run(config_path: Path, *, ready: Callable[[int], None] | None = None) -> None:
-    """Run a proxy with the settings of a file until SIGTERM or SIGINT; a second one cuts the stop short."""
-    config = load_config(config_path)
+    """Run a proxy with the settings of a file until a signal ends it (see `heliosdb.proxy.process`)."""
+    from heliosdb.proxy.process import run_process
 
-    async def main() -> None:
-        serving = asyncio.ensure_future(serve(config, ready=ready))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-
-    uvloop.run(main())
-
-
-def _tls_context(config: ProxyConfig) -> ssl.SSLContext | None:
-    if config.tls_certificate is None or config.tls_key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["postgresql"])
-    try:
-        context.load_cert_chain(config.tls_certificate, config.tls_key)
-    except (OSError, ssl.SSLError) as error:
-        raise invalid_value("the proxy's TLS certificate or key cannot be used", detail=str(error)) from error
-    return context
+    run_process(config_path, ready=ready)

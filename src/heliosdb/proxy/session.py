@@ -6,6 +6,9 @@ answer to a rewritten statement. To know that, `_queue` mirrors the order in whi
 one entry per client message that gets an answer, taken off when the answer's last message passes. What a
 prepared statement or portal name stands for is settled at that moment too: it follows what the server did,
 not what was asked.
+
+Nearly all traffic concerns nothing federated. `_skim_client` and `_skim_server` keep the queue for it with a
+few bytecodes a message; they stop before any message that needs more, and the general walk goes on there.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass
 
 from heliosdb.proxy.hints import Fields, with_hint
-from heliosdb.proxy.rewriting import Rewrite, Rewriter
+from heliosdb.proxy.rewriting import LONG_TEXT, Rewrite, Rewriter
 from heliosdb.proxy.wire import (
+    HEAD,
     HEADER,
     MessageStream,
+    NotYetError,
     ProtocolError,
     build_fields,
     build_message,
@@ -33,6 +38,7 @@ NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
 FUNCTION_CALL, SYNC, COPY_DONE, COPY_FAIL, TERMINATE = b"FScfX"
 _ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
+_TEXTS = frozenset({QUERY, PARSE})
 _COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
 _CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
 
@@ -72,9 +78,26 @@ class Awaited:
 
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
 
+# What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that
+# are not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or
+# the walk.
+_CLIENT_SKIMMED: dict[int, Awaited | None] = {
+    **{kind: _PLAIN[kind] for kind in _CLIENT_WATCHED - _COPY_ENDS - {TERMINATE}},
+    **dict.fromkeys(b"Hd"),
+}
+_WALK = -1
+_SERVER_SKIMMED = tuple(
+    READY if kind == READY else _ENDS.get(kind, _WALK if kind in _SERVER_WATCHED - {NOTICE} else 0)
+    for kind in range(256)
+)
+
 
 class Session:
-    """Feed it what each side sent; it returns what the other side is to get."""
+    """Feed it what each side sent; it returns what the other side is to get.
+
+    A text longer than LONG_TEXT is not rewritten at once: `wanted` is that text then, and what the client
+    said from there on is held back until `resume` is given the outcome.
+    """
 
     def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
         self._rewriter = rewriter
@@ -82,28 +105,38 @@ class Session:
         self._queue: deque[Awaited] = deque()
         self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
         self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
-        self._named = False  # a Parse was rewritten once: from then on names are followed
+        self._named = False  # names are followed, for a rewritten statement may have one
+        self._quiet = (
+            True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
+        )
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the server reads copy data and ignores Sync
         self._encoding = b""
         self._conforming = b""
-        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client)
-        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server)
+        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
+        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
+        self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
+        self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
+        self.answered = 0  # requests that ended with ReadyForQuery
         self.terminated = False  # the client said good-bye
+        self.wanted: str | None = None
+        self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
+        self._hurried = False  # long texts too are rewritten at once
         self.backend_key: tuple[int, bytes] | None = None
 
-    def from_client(self, data: bytes) -> list[bytes]:
-        """Take bytes of the client, return the bytes for the server."""
-        return self._client.feed(data)
-
-    def from_server(self, data: bytes) -> list[bytes]:
-        """Take bytes of the server, return the bytes for the client."""
-        return self._server.feed(data)
+    def resume(self, text: str, outcome: Rewrite | None) -> bytes:
+        """Take the outcome for the text that was wanted, return the bytes for the server."""
+        self.wanted, self._found = None, (text, outcome)
+        return self.from_client(b"")
 
     def client_ended(self) -> bytes:
         """Return what was held back of the client's bytes, because no more will come."""
-        return self._client.flush()
+        rest = b""
+        if self.wanted is not None:
+            self.wanted, self._hurried = None, True
+            rest = self.from_client(b"")
+        return rest + self._client.flush()
 
     def server_ended(self) -> bytes:
         """Return what was held back of the server's bytes, because no more will come."""
@@ -120,10 +153,56 @@ class Session:
         expected = self.terminated or self._client.blind or self._server.last_kind == ERROR
         return self._server.at_boundary and not expected
 
+    # What concerns nothing federated
+
+    def _skim_client(self, data: bytes, at: int) -> int:
+        if self._named or self._skipping or self._copying_in:
+            return at
+        end, clear = len(data), False
+        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
+        while at <= last:
+            kind, length = unpack(data, at)
+            after = at + length + 1
+            if after > end or length < 4 or kind not in skimmed:
+                return at
+            if not clear and kind in _TEXTS:
+                if self._rewriter.may_concern(data):
+                    return at
+                clear = True
+            awaited = skimmed[kind]
+            if awaited is not None:
+                append(awaited)
+            at = after
+        return at
+
+    def _skim_server(self, data: bytes, at: int) -> int:
+        if not self._quiet:
+            return at
+        end, queue = len(data), self._queue
+        last, unpack, skimmed = end - HEADER, HEAD.unpack_from, _SERVER_SKIMMED
+        while at <= last:
+            kind, length = unpack(data, at)
+            after = at + length + 1
+            if after > end or length < 4:
+                return at
+            ended = skimmed[kind]
+            if ended:
+                if ended == _WALK:
+                    return at
+                if kind == READY:
+                    self.answered += 1
+                    self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
+                    while queue and queue.popleft().kind not in _ENDED_BY_READY:
+                        pass
+                elif queue and queue[0].kind == ended:
+                    queue.popleft()
+            at = after
+        return at
+
     # Client to server
 
     def _watch_client(self, kind: int, total: int) -> int:
-        if kind in (QUERY, PARSE) and total <= MAX_TEXT_MESSAGE:
+        if kind in _TEXTS and total <= MAX_TEXT_MESSAGE:
             return total
         if self._named and kind in (PARSE, BIND, DESCRIBE, EXECUTE, CLOSE):
             return min(total, NAMES_PREFIX)
@@ -146,7 +225,9 @@ class Session:
         if kind == PARSE:
             return self._see_parse(head)
         self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
-        self._drop_idle_marks()
+        if kind in _COPY_ENDS:
+            self._quiet = False
+            self._drop_idle_marks()
         return None
 
     def _see_query(self, head: bytes) -> bytes | None:
@@ -154,6 +235,7 @@ class Session:
         if rewrite is None:
             self._queue.append(_PLAIN[QUERY])
             return None
+        self._quiet = False
         self._queue.append(Awaited(QUERY, rewrite=rewrite))
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
@@ -166,7 +248,7 @@ class Session:
         self._queue.append(Awaited(PARSE, name=names[0], rewrite=rewrite))
         if rewrite is None:
             return None
-        self._named = True
+        self._named, self._quiet = True, False
         rest = head[HEADER + len(names[0]) + len(names[1]) + 2 :]
         return build_message(b"P", names[0] + b"\0" + rewrite.text.encode() + b"\0" + rest)
 
@@ -177,9 +259,17 @@ class Session:
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
             return None
         try:
-            return self._rewriter.rewrite(raw.decode())
+            text = raw.decode()
         except UnicodeDecodeError:
             return None
+        if len(raw) <= LONG_TEXT or self._hurried:
+            return self._rewriter.rewrite(text)
+        if self._found is None or self._found[0] != text:
+            self.wanted = text
+            raise NotYetError
+        (_, outcome), self._found = self._found, None
+        self._rewriter.rewrites += outcome is not None
+        return outcome
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]
@@ -227,11 +317,15 @@ class Session:
 
     def _ready(self, head: bytes) -> None:
         self.transaction_status = head[HEADER : HEADER + 1]
+        self.answered += 1
         while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
             pass
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
+        if not self._queue:
+            self._named = bool(self._statements or self._portals)
+            self._quiet = not self._named
 
     def _error(self, head: bytes) -> bytes | None:
         current = self._current()

@@ -20,12 +20,17 @@ CANCEL_CODE = 80877102
 SSL_CODE = 80877103
 GSSENC_CODE = 80877104
 
+HEAD = struct.Struct("!BI")  # of every message but the start-up packet: its type, its length without the type
 _LENGTH = struct.Struct("!I")
 _PAIR = struct.Struct("!II")
 
 
 class ProtocolError(Exception):
     """The peer's bytes cannot be a PostgreSQL conversation; the connection must end."""
+
+
+class NotYetError(Exception):
+    """A message cannot be dealt with yet; nothing has changed, and it will be shown again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +171,10 @@ class MessageStream:
     `watched` are the message types of interest. For one of those `watch(kind, total)` answers how many of
     its `total` bytes must be there before `see(kind, head)` is called with exactly those (at least the
     header); it must not change anything, because it may be asked again. `see` returns None to leave the
-    bytes as they are or other bytes to go in their place.
+    bytes as they are or other bytes to go in their place, or raises NotYetError: then the message is held
+    back with all that follows, and shown again at the next `feed`, even of nothing. Before all that
+    `skim(data, at)` may pass over whole messages from `at` on that it knows to need no more; it returns where
+    it stopped.
     """
 
     def __init__(
@@ -174,15 +182,17 @@ class MessageStream:
         watched: frozenset[int],
         watch: Callable[[int, int], int],
         see: Callable[[int, bytes], bytes | None],
+        skim: Callable[[bytes, int], int] = lambda _data, at: at,
     ) -> None:
         self._watched = tuple(kind in watched for kind in range(256))
         self._watch = watch
         self._see = see
+        self._skim = skim
         self._held = bytearray()
         self._need = HEADER
         self._pass = 0  # bytes of the current message that still go through unseen
         self._blind = False
-        self.last_kind = 0
+        self.last_kind = 0  # of the last message that was not skimmed, 0 if one was skimmed since
 
     @property
     def at_boundary(self) -> bool:
@@ -194,21 +204,26 @@ class MessageStream:
         """Whether bytes came that cannot be framed."""
         return self._blind
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Take what arrived, return what may go on (pieces, in order)."""
-        if self._blind:
-            return [data]
-        if self._pass:
-            if len(data) <= self._pass:
-                self._pass -= len(data)
-                return [data]
+    def feed(self, data: bytes) -> bytes:
+        """Take what arrived, return what may go on; that is `data` itself where nothing changed."""
+        start = self._pass
+        if start:
+            if len(data) <= start:
+                self._pass = start - len(data)
+                return data
+            self._pass = 0
+        elif self._blind:
+            return data
         elif self._held:
             self._held += data
             if len(self._held) < self._need:
-                return []
+                return b""
             data = bytes(self._held)
             self._held.clear()
-        return self._walk(data)
+        at = self._skim(data, start)
+        if at != start:
+            self.last_kind = 0
+        return data if at == len(data) else self._walk(data, at)
 
     def flush(self) -> bytes:
         """Give up what is held back, because no more will come."""
@@ -217,25 +232,27 @@ class MessageStream:
         self._blind = self._blind or bool(held)
         return held
 
-    def _walk(self, data: bytes) -> list[bytes]:
-        """Walk from the start of a message, or `_pass` bytes before it."""
+    def _walk(self, data: bytes, at: int) -> bytes:
+        """Walk from the start of the message at `at`; what is before that goes on unchanged."""
         out: list[bytes] = []
-        sent, at, end = 0, self._pass, len(data)
-        self._pass = 0
-        need = HEADER
+        sent, end, need = 0, len(data), HEADER
+        watched, unpack = self._watched, HEAD.unpack_from
         while end - at >= HEADER:
-            kind = data[at]
-            (length,) = _LENGTH.unpack_from(data, at + 1)
+            kind, length = unpack(data, at)
             if not 4 <= length <= MAX_MESSAGE_LENGTH:
                 self._blind = True
                 at = end
                 break
-            if self._watched[kind]:
+            if watched[kind]:
                 head = self._watch(kind, length + 1)
                 if end - at < head:
                     need = head
                     break
-                changed = self._see(kind, data[at : at + head])
+                try:
+                    changed = self._see(kind, data[at : at + head])
+                except NotYetError:
+                    need = head
+                    break
                 if changed is not None:
                     out += (data[sent:at], changed)
                     sent = at + head
@@ -247,5 +264,6 @@ class MessageStream:
         elif at < end:
             self._held += data[at:]
             self._need = need
-        out.append(data if sent == 0 and at == end else data[sent:at])
-        return [piece for piece in out if piece]
+        if sent:
+            return b"".join((*out, data[sent:at]))
+        return data if at == end else data[:at]

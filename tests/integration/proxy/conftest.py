@@ -30,6 +30,7 @@ from proxy_harness import (
     free_port,
     start_proxy,
 )
+from proxy_process import Launcher, launcher
 
 from heliosdb.proxy.config import ProxyConfig
 from heliosdb.proxy.wire import build_startup
@@ -91,6 +92,13 @@ def make_proxy(cluster, loop_factory) -> Iterator[Callable[..., RunningProxy]]:
 @pytest.fixture
 def proxy(make_proxy) -> RunningProxy:
     return make_proxy()
+
+
+@pytest.fixture
+def launch(cluster) -> Iterator[Launcher]:
+    """Start proxies as processes; in a short path, for a Unix socket's name is at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="hp-", dir="/tmp") as directory:
+        yield from launcher(cluster, Path(directory))
 
 
 @pytest.fixture

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +29,11 @@ DEADLINE_S = 30.0
 DATABASE = "scratch"
 
 HBA = """
+local all +scram_users scram-sha-256
+local all md5_user md5
+local all password_user password
 local all all trust
-host all scram_user 127.0.0.1/32 scram-sha-256
+host all +scram_users 127.0.0.1/32 scram-sha-256
 host all md5_user 127.0.0.1/32 md5
 host all password_user 127.0.0.1/32 password
 host all all 127.0.0.1/32 trust
@@ -51,7 +58,8 @@ END $$;
 SET password_encryption = 'md5';
 CREATE ROLE md5_user LOGIN PASSWORD 'secret';
 SET password_encryption = 'scram-sha-256';
-CREATE ROLE scram_user LOGIN PASSWORD 'secret';
+CREATE ROLE scram_users;
+CREATE ROLE scram_user LOGIN PASSWORD 'secret' IN ROLE scram_users;
 CREATE ROLE password_user LOGIN PASSWORD 'secret';
 CREATE TABLE t (id int, word text);
 CREATE SCHEMA federated_model;
@@ -226,3 +234,51 @@ class Wire:
 
 def query(text: str) -> bytes:
     return build_message(b"Q", text.encode() + b"\0")
+
+
+PROGRAM = """
+import pathlib, sys
+from heliosdb.proxy.server import run
+run(pathlib.Path(sys.argv[1]), ready=lambda port: print(port, flush=True))
+"""
+
+
+@dataclass
+class ProxyProcess:
+    """A proxy in a process of its own; it listens on a Unix socket in `directory` too."""
+
+    process: subprocess.Popen[str]
+    port: int
+    directory: Path
+
+    def peak_kib(self) -> int:
+        """The most memory that the process has ever held."""
+        return self._status("VmHWM:")
+
+    def resident_kib(self) -> int:
+        """The memory that the process holds."""
+        return self._status("VmRSS:")
+
+    def _status(self, name: str) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        (line,) = [line for line in status.splitlines() if line.startswith(name)]
+        return int(line.split()[1])
+
+
+@contextlib.contextmanager
+def proxy_process(cluster: Cluster, directory: Path) -> Iterator[ProxyProcess]:
+    """Start a proxy from a settings file, as an operator does; it must end well when asked to."""
+    settings = directory / "proxy.toml"
+    settings.write_text(
+        f'listen_port = 0\nunix_socket_directory = "{directory}"\n'
+        f'[default_upstream]\nhost = "127.0.0.1"\nport = 1\n'
+        f'[routes.{DATABASE}]\nhost = "{cluster.directory}"\nport = {cluster.port}\n'
+    )
+    command = [sys.executable, "-c", PROGRAM, str(settings)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout is not None
+            yield ProxyProcess(started, int(started.stdout.readline()), directory)
+        finally:
+            started.send_signal(signal.SIGTERM)
+            assert started.wait(DEADLINE_S) == 0

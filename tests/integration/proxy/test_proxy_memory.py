@@ -6,56 +6,23 @@ The proxy runs as a process of its own here, started from a settings file as an 
 from __future__ import annotations
 
 import select
-import signal
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, binary, eventually, query
+from proxy_harness import DATABASE, DEADLINE_S, ProxyProcess, binary, eventually, proxy_process, query
 
 from heliosdb.proxy.wire import build_message
 
 SIZE = 100_000_000
 BOUND_KIB = 32 * 1024
 
-PROGRAM = """
-import pathlib, sys
-from heliosdb.proxy.server import run
-run(pathlib.Path(sys.argv[1]), ready=lambda port: print(port, flush=True))
-"""
-
-
-@dataclass
-class ProxyProcess:
-    process: subprocess.Popen[str]
-    port: int
-
-    def peak_kib(self) -> int:
-        """The most memory that the process has ever held."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        (line,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1])
-
 
 @pytest.fixture
 def process(cluster, tmp_path) -> Iterator[ProxyProcess]:
-    settings = tmp_path / "proxy.toml"
-    settings.write_text(
-        f'listen_port = 0\n[default_upstream]\nhost = "127.0.0.1"\nport = 1\n'
-        f'[routes.{DATABASE}]\nhost = "{cluster.directory}"\nport = {cluster.port}\n'
-    )
-    command = [sys.executable, "-c", PROGRAM, str(settings)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
-        try:
-            assert started.stdout is not None
-            yield ProxyProcess(started, int(started.stdout.readline()))
-        finally:
-            started.send_signal(signal.SIGTERM)
-            assert started.wait(DEADLINE_S) == 0
+    with proxy_process(cluster, tmp_path) as started:
+        yield started
     eventually(lambda: cluster.backends() == [], "every server connection is closed")
 
 

@@ -55,6 +55,8 @@ def test_the_defaults_listen_on_this_machine_only():
         ('[routes.x]\nhost = "db.internal"', "plaintext"),
         ('[default_upstream]\nhost = "10.0.0.1"', "plaintext"),
         ("listen_port = = 1", "line 1"),
+        ("[routes.heliosdb_proxy]\nport = 1", "admin_database"),
+        ('admin_database = "sales"\n[routes.sales]\nport = 1', "hide"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path, text, named):

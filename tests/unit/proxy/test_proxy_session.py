@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
+from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
 from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
@@ -75,10 +75,10 @@ class Talk:
         self.server(IDLE)
 
     def client(self, *messages: bytes) -> bytes:
-        return b"".join(self.session.from_client(b"".join(messages)))
+        return self.session.from_client(b"".join(messages))
 
     def server(self, *messages: bytes) -> bytes:
-        return b"".join(self.session.from_server(b"".join(messages)))
+        return self.session.from_server(b"".join(messages))
 
 
 @pytest.fixture
@@ -139,13 +139,13 @@ def test_a_query_without_its_terminator_goes_through(talk):
 
 def test_before_the_server_has_told_its_settings_nothing_is_rewritten(rewriter):
     session = Session(rewriter)
-    assert b"".join(session.from_client(query(STATEMENT))) == query(STATEMENT)
+    assert session.from_client(query(STATEMENT)) == query(STATEMENT)
 
 
 def test_a_replication_session_is_never_rewritten(rewriter):
     session = Session(rewriter, rewriting=False)
     session.from_server(status(b"client_encoding", b"UTF8") + status(b"standard_conforming_strings", b"on"))
-    assert b"".join(session.from_client(query(STATEMENT))) == query(STATEMENT)
+    assert session.from_client(query(STATEMENT)) == query(STATEMENT)
 
 
 def test_a_failing_rewriter_leaves_the_text_alone():
@@ -168,6 +168,27 @@ def test_a_text_is_rewritten_once_and_then_remembered(rewriter):
     first, second = talk.client(query(STATEMENT)), talk.client(query(STATEMENT))
     assert first == second
     assert texts == [STATEMENT]
+
+
+def test_the_rewriter_counts_what_it_finds_in_its_cache_and_what_it_changes(rewriter):
+    counted = Rewriter(rewriter.may_concern, rewriter.rewrite)
+    talk = Talk(counted)
+    talk.client(query(STATEMENT), query(STATEMENT), query("SELECT 'FEDERATED'"), query("SELECT 1"))
+    assert (counted.hits, counted.misses, counted.rewrites, counted.entries) == (1, 2, 2, 2)
+    talk.client(query(LONG))
+    talk.session.resume(LONG, counted.begin(LONG).result())
+    assert (counted.hits, counted.misses, counted.rewrites, counted.entries) == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize("close_it", [close(b"S", b"s"), query("DISCARD ALL")], ids=["closed", "forgotten"])
+def test_ordinary_statements_pass_as_before_once_a_rewritten_one_is_gone(talk, close_it):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(close_it, SYNC)
+    talk.server(CLOSED if close_it[:1] == b"C" else done(b"DISCARD ALL") + IDLE, IDLE)
+    talk.client(parse(b"s", "CALL p()"), bind(b"", b"s"), execute(b""), SYNC, query(STATEMENT))
+    out = talk.server(PARSED, BOUND, done(b"CALL"), IDLE, done(b"CALL"), IDLE)
+    assert out == PARSED + BOUND + done(b"CALL") + IDLE + done(TAG) + IDLE
 
 
 def test_a_large_query_streams_through_unseen(talk):
@@ -519,3 +540,54 @@ def test_one_byte_fragments_are_rewritten_the_same(rewriter, data):
     whole, cut = Talk(rewriter), Talk(rewriter)
     pieces = b"".join(cut.client(bytes([byte])) for byte in b"".join(said))
     assert pieces == whole.client(*said)
+
+
+# Long texts, which are worked out beside the loop
+
+LONG = f"{STATEMENT}{' ' * LONG_TEXT}; CALL p()"
+
+
+def test_a_long_text_is_held_back_with_all_that_follows_until_its_outcome_is_known(talk, rewriter):
+    before, after = query("SELECT 1"), parse(b"", STATEMENT)
+    assert talk.client(before, query(LONG), after) == before
+    assert talk.client(SYNC) == b""
+    assert talk.session.wanted == LONG
+    changed = rewriter.rewrite(LONG)
+    assert talk.session.resume(LONG, changed) == query(changed.text) + parse(b"", CALLED) + SYNC
+    assert talk.session.wanted is None
+    out = talk.server(done(b"SELECT 1"), IDLE, done(b"CALL"), done(b"CALL"), IDLE)
+    assert out == done(b"SELECT 1") + IDLE + done(TAG) + done(b"CALL") + IDLE
+
+
+def test_several_long_texts_are_wanted_one_after_another(talk, rewriter):
+    others = [parse(b"", LONG + str(number)) for number in range(3)]
+    assert talk.client(*others) == b""
+    for number in range(3):
+        text = LONG + str(number)
+        assert talk.session.wanted == text
+        out = talk.session.resume(text, rewriter.rewrite(text))
+        assert out == parse(b"", rewriter.rewrite(text).text)
+    assert talk.session.wanted is None
+
+
+def test_a_long_text_that_turns_out_to_be_nothing_of_ours_passes_as_it_is(talk):
+    text = "SELECT 'FEDERATED" + " " * LONG_TEXT + "'"
+    assert talk.client(query(text)) == b""
+    assert talk.session.resume(text, None) == query(text)
+    assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+def test_a_long_text_of_a_client_that_ends_is_rewritten_at_once(talk, rewriter):
+    assert talk.client(query(LONG), SYNC[:2]) == b""
+    assert talk.session.client_ended() == query(rewriter.rewrite(LONG).text) + SYNC[:2]
+
+
+def test_a_long_text_that_concerns_nothing_of_ours_is_not_held_back(talk):
+    message = query("SELECT 1" + " " * LONG_TEXT)
+    assert talk.client(message) == message
+
+
+def test_nothing_is_wanted_of_a_long_text_that_the_server_will_skip(talk):
+    talk.client(parse(b"", "bad"))
+    talk.server(error())
+    assert talk.client(query(LONG)) == query(LONG)

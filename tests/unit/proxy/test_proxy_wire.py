@@ -14,6 +14,7 @@ from heliosdb.proxy.wire import (
     CancelRequest,
     GssEncRequest,
     MessageStream,
+    NotYetError,
     ProtocolError,
     SslRequest,
     StartupMessage,
@@ -41,7 +42,7 @@ def test_any_fragmentation_passes_unchanged_and_shows_each_watched_message_whole
         frozenset(b"QS"), lambda _kind, total: total, lambda kind, head: seen.append((kind, head))
     )
     data = b"".join(build_message(kind, body) for kind, body in sent)
-    out = b"".join(b"".join(stream.feed(piece)) for piece in cut(data, cuts))
+    out = b"".join(stream.feed(piece) for piece in cut(data, cuts))
     assert out == data
     assert seen == [(kind[0], build_message(kind, body)) for kind, body in sent if kind in (b"Q", b"S")]
     assert stream.at_boundary
@@ -57,20 +58,60 @@ def test_any_fragmentation_gives_the_same_replacement(sent, cuts):
     expected = b"".join(
         build_message(kind, b"<" + body + b">" if kind == b"Q" else body) for kind, body in sent
     )
-    assert b"".join(b"".join(stream.feed(piece)) for piece in cut(data, cuts)) == expected
+    assert b"".join(stream.feed(piece) for piece in cut(data, cuts)) == expected
+
+
+@given(messages, st.lists(st.integers(min_value=0, max_value=10_000), max_size=12), st.integers(0, 3))
+def test_whatever_is_skimmed_first_the_rest_is_seen_as_before(sent, cuts, most):
+    """`skim` passes over up to `most` whole messages that are not Q."""
+
+    def skim(data: bytes, at: int) -> int:
+        for _ in range(most):
+            if len(data) - at < HEADER or data[at : at + 1] == b"Q":
+                break
+            after = at + 1 + struct.unpack_from("!I", data, at + 1)[0]
+            if after > len(data):
+                break
+            at = after
+        return at
+
+    seen = []
+    stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, lambda _k, h: seen.append(h), skim)
+    data = b"".join(build_message(kind, body) for kind, body in sent)
+    assert b"".join(stream.feed(piece) for piece in cut(data, cuts)) == data
+    assert seen == [build_message(kind, body) for kind, body in sent if kind == b"Q"]
+    assert stream.at_boundary
+
+
+def test_a_message_that_cannot_be_dealt_with_yet_is_held_back_and_shown_again():
+    shown, ready = [], []
+
+    def see(_kind: int, head: bytes) -> bytes:
+        shown.append(head)
+        if not ready:
+            raise NotYetError
+        return build_message(b"Q", b"<" + head[HEADER:] + b">")
+
+    stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, see)
+    before, message, after = build_message(b"d", b"1"), build_message(b"Q", b"2"), build_message(b"d", b"3")
+    assert stream.feed(before + message) == before
+    assert stream.feed(after) == b""
+    ready.append(True)
+    assert stream.feed(b"") == build_message(b"Q", b"<2>") + after
+    assert shown == [message] * 3
 
 
 def test_a_message_of_which_only_the_head_is_wanted_is_not_held_back():
     stream = MessageStream(frozenset(b"d"), lambda _kind, _total: HEADER, lambda _kind, _head: None)
     start = build_message(b"d", b"x" * 1000)[:20]
-    assert stream.feed(start) == [start]
+    assert stream.feed(start) == start
     assert not stream.at_boundary
 
 
 def test_a_wholly_untouched_chunk_is_passed_on_without_a_copy():
     stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, lambda _kind, _head: None)
     chunk = build_message(b"Q", b"select 1\0") + build_message(b"d", b"x")
-    (out,) = stream.feed(chunk)
+    out = stream.feed(chunk)
     assert out is chunk
 
 
@@ -80,7 +121,7 @@ def test_bytes_with_an_impossible_length_go_through_for_the_other_end_to_judge(l
     stream = MessageStream(frozenset(b"Q"), lambda _k, total: total, lambda k, h: seen.append((k, h)))
     bad = b"Q" + struct.pack("!I", length) + b"select 1\0"
     more = build_message(b"Q", b"select 2\0")
-    assert b"".join(stream.feed(bad) + stream.feed(more)) == bad + more
+    assert stream.feed(bad) + stream.feed(more) == bad + more
     assert not seen
     assert not stream.at_boundary
 
@@ -88,7 +129,7 @@ def test_bytes_with_an_impossible_length_go_through_for_the_other_end_to_judge(l
 def test_flush_gives_up_what_is_held_back():
     stream = MessageStream(frozenset(b"Q"), lambda _kind, total: total, lambda _kind, _head: None)
     part = build_message(b"Q", b"select 1\0")[:-3]
-    assert stream.feed(part) == []
+    assert stream.feed(part) == b""
     assert stream.flush() == part
     assert stream.flush() == b""
 

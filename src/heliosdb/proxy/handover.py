@@ -1,0 +1,126 @@
+"""Listening sockets that outlive a process: given by systemd, or handed by a proxy to its successor.
+
+What always holds: a handed socket is the same one in both processes, so that no connection attempt in its
+queue is lost; nothing here waits; and the variables that describe inherited sockets are gone from the
+environment once they are read.
+Source: sd_listen_fds(3), sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from federated_sql.errors import invalid_value
+
+FIRST_FD = 3
+OWNED = "heliosdb-owned"  # the name of a socket whose file the proxies made and remove themselves
+READY_FD = "HELIOSDB_READY_FD"
+_FREE_FD = 64  # handed sockets are copied to here first, so that none is overwritten on its way to 3, 4, …
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket that was there before this process; `owned`: the last proxy removes its file."""
+
+    socket: socket.socket
+    owned: bool
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a Unix socket."""
+        return self.socket.family == socket.AF_UNIX
+
+
+def inherited_listeners() -> list[Listener]:
+    """Take the sockets that this process was started with. Raises FederatedError for what is not one."""
+    count, owner = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if not count.isdigit() or owner != str(os.getpid()):
+        return []
+    return [_listener(FIRST_FD + i, names[i] if i < len(names) else "") for i in range(int(count))]
+
+
+def _listener(number: int, name: str) -> Listener:
+    try:
+        os.set_inheritable(number, False)
+        inherited = socket.socket(fileno=number)
+        kind = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE)
+        listens = inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise invalid_value(f"inherited file {number} is not a socket", detail=error.strerror) from error
+    if kind != socket.SOCK_STREAM or not listens:
+        raise invalid_value(f"inherited socket {number} does not listen for streams")
+    return Listener(inherited, name == OWNED)
+
+
+def notify(**states: str | int) -> None:
+    """Tell the service manager, if there is one; it never fails the caller."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    message = "\n".join(f"{name}={value}" for name, value in states.items()).encode()
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.connect("\0" + address[1:] if address[0] == "@" else address)
+        sender.sendall(message)
+
+
+def notify_reloading() -> None:
+    """Tell the service manager that the settings are being read again."""
+    notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+
+
+def report_ready() -> None:
+    """Tell the predecessor, if there is one, that it need not accept clients any more."""
+    number = os.environ.pop(READY_FD, "")
+    if number.isdigit():
+        with contextlib.suppress(OSError):
+            os.write(int(number), b"R")
+            os.close(int(number))
+
+
+def own_command() -> list[str]:
+    """The command line that this process was started with."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def start_successor(command: Sequence[str], sockets: Sequence[tuple[int, str]]) -> tuple[int, int]:
+    """Start `command` with these listening sockets, (file number, name) each.
+
+    Returns its process and a pipe: one byte comes when it serves, the end of the pipe if it fails before.
+    """
+    reading, writing = os.pipe()
+    copies = [fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _FREE_FD) for number, _ in sockets]
+    ready = FIRST_FD + len(copies)
+    environment = {
+        **os.environ,
+        "LISTEN_FDS": str(len(copies)),
+        "LISTEN_FDNAMES": ":".join(name for _, name in sockets),
+        READY_FD: str(ready),
+    }
+    files = [*copies, fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)]
+    moves = [(os.POSIX_SPAWN_DUP2, number, FIRST_FD + at) for at, number in enumerate(files)]
+    # LISTEN_PID must be the new process itself: a shell knows it, and becomes that process.
+    shell = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh", *command]
+    try:
+        process = os.posix_spawn("/bin/sh", shell, environment, file_actions=moves)
+    except BaseException:
+        os.close(reading)
+        raise
+    finally:
+        for number in (writing, *files):
+            os.close(number)
+    return process, reading
+
+
+def remove_socket(path: Path | None) -> None:
+    """Remove a Unix socket's file."""
+    if path is not None:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""Whatever a client says, in whatever pieces: the conversation fails never, and reads as if the server itself
+understood the language.
+
+`make fuzz SESSIONS=100000` is the long run.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+
+from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.session import Session
+from heliosdb.proxy.wire import build_message
+from tests.support.model_server import ModelServer
+from tests.support.wire_fuzz import FEDERATED, ORDINARY, Said, damaged, fuzz, said
+
+START = b"".join(
+    build_message(b"S", name + b"\0" + value + b"\0")
+    for name, value in ((b"client_encoding", b"UTF8"), (b"standard_conforming_strings", b"on"))
+) + build_message(b"Z", b"I")
+
+
+class Talk:
+    """A session between a client and a server that knows only the procedure."""
+
+    def __init__(self, rewriter: Rewriter) -> None:
+        self.rewriter = rewriter
+        self.session = Session(rewriter)
+        self.session.from_server(START)
+        self.server = ModelServer(native=False)
+        self.sent = self.answers = self.got = b""
+
+    def say(self, piece: bytes) -> None:
+        self._send(self.session.from_client(piece))
+
+    def resume(self) -> None:
+        """Give the session the outcomes that it waits for."""
+        while (text := self.session.wanted) is not None:
+            self._send(self.session.resume(text, self.rewriter.rewrite(text)))
+
+    def read(self, cuts: tuple[int, ...]) -> None:
+        """Let the client have what the server answered, in pieces."""
+        for piece in Said((self.answers,), cuts).pieces():
+            self.got += self.session.from_server(piece)
+        self.answers = b""
+
+    def end(self) -> None:
+        self._send(self.session.client_ended())
+        self.read(())
+        self.got += self.session.server_ended()
+
+    def _send(self, data: bytes) -> None:
+        self.sent += data
+        self.answers += self.server.feed(data)
+
+
+def play(rewriter: Rewriter, conversation: Said, data: bytes | None = None) -> Talk:
+    talk = Talk(rewriter)
+    for number, piece in enumerate(conversation.pieces(data)):
+        talk.say(piece)
+        if conversation.reads_after(number + 32):
+            talk.resume()
+        if conversation.reads_after(number):
+            talk.read(conversation.cuts[number:])
+    talk.end()
+    return talk
+
+
+def native(data: bytes) -> bytes:
+    return ModelServer(native=True).feed(data)
+
+
+@fuzz(150, 0.4)
+@given(said(ORDINARY + FEDERATED))
+def test_the_client_sees_what_a_server_that_knows_the_language_would_say(rewriter, conversation):
+    talk = play(rewriter, conversation)
+    assert talk.got == native(conversation.data)
+
+
+@fuzz(60, 0.1)
+@given(said(ORDINARY))
+def test_without_a_federated_statement_the_server_gets_the_clients_bytes(rewriter, conversation):
+    talk = play(rewriter, conversation)
+    assert talk.sent == conversation.data
+    assert talk.got == native(conversation.data)
+
+
+@fuzz(150, 0.4)
+@given(damaged(ORDINARY + FEDERATED))
+def test_damaged_bytes_break_nothing_and_ordinary_ones_pass_as_they_are(rewriter, given_bytes):
+    conversation, data = given_bytes
+    talk = play(rewriter, conversation, data)
+    if b"FEDERATED" not in data:
+        assert talk.sent == data
+        assert talk.got == native(data)
+
+
+@fuzz(60, 0.1)
+@given(said(ORDINARY + FEDERATED))
+def test_the_same_where_every_text_is_long_enough_to_be_worked_out_elsewhere(
+    rewriter, monkeypatch, conversation
+):
+    monkeypatch.setattr("heliosdb.proxy.session.LONG_TEXT", 0)
+    assert play(rewriter, conversation).got == native(conversation.data)
