@@ -4,6 +4,7 @@
 PYTHON := .venv/bin/python
 TESTS ?= tests
 PYTEST_ARGS ?=
+SESSIONS ?= 100000
 
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
@@ -23,9 +24,6 @@ test: setup  ## all tests, against a real PostgreSQL
 	@scripts/setup.sh --clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
 
-<<<<<<< HEAD
-check: setup  ## style, types, import layers, the SQL scripts
-=======
 soak: setup  ## the proxy's largest messages, 1 GB each way (needs about 4 GB of memory)
 	HELIOSDB_MESSAGE_BYTES=1000000000 $(PYTHON) -m pytest $(PYTEST_ARGS) -k one_message tests/integration/proxy/test_proxy_limits.py
 
@@ -33,8 +31,7 @@ fuzz: setup  ## long fuzz run of the proxy: make fuzz SESSIONS=100000 (as many i
 	SESSIONS=$(SESSIONS) $(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) \
 	    tests/unit/proxy/test_proxy_fuzz_model.py tests/integration/proxy/test_proxy_fuzz.py
 
-check: setup  ## style, types, import layers
->>>>>>> 794812c23316682563598ab022ff11a61c684a3a
+check: setup  ## style, types, import layers, the SQL scripts
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict
