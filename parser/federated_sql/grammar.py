@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from federated_sql import interim
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError, not_supported
 from federated_sql.instead import FOREIGN_VERBS, instead_of
@@ -59,6 +60,11 @@ def parse(text: str) -> Command:
     if rule is None:
         raise _unknown_statement(cursor)
     cursor.shape = rule.shape
+    if rule.tag in interim.RULES:
+        cursor.index = len(rule.tag.split()) + 2 * cursor.at_words("create", "or", "replace")
+        command = interim.RULES[rule.tag](cursor)
+        cursor.expect_end()
+        return command
     if rule.parse is None:
         return _unbuilt(cursor, rule.tag)
     cursor.index = len(rule.tag.split())

@@ -36,6 +36,7 @@ class AlterWorkspace:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class RegisterNode:
     name: str
     workspace: str
     options: tuple[Option, ...] = ()
+    if_not_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class AlterNode:
     name: str
     workspace: str
     options: tuple[Option, ...]
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class AlterModel:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,159 @@ class StopTraining:
     """STOP FEDERATED TRAINING."""
 
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenameWorkspace:
+    """ALTER FEDERATED WORKSPACE … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWorkspaceOwner:
+    """ALTER FEDERATED WORKSPACE … OWNER TO."""
+
+    name: str
+    owner: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenameModel:
+    """ALTER FEDERATED MODEL … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeModelOwner:
+    """ALTER FEDERATED MODEL … OWNER TO."""
+
+    name: str
+    owner: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointTraining:
+    """CHECKPOINT FEDERATED TRAINING."""
+
+    model: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeTraining:
+    """RESUME FEDERATED TRAINING; `path` is None for the latest checkpoint."""
+
+    model: str
+    path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TagModel:
+    """TAG FEDERATED MODEL; `version` is None for the current one."""
+
+    model: str
+    tag: str
+    version: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackModel:
+    """ROLLBACK FEDERATED MODEL; `version` is a tag or a number."""
+
+    model: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAggregationFunction:
+    """CREATE FEDERATED AGGREGATION FUNCTION."""
+
+    name: str
+    body: str
+    language: str
+    or_replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropAggregationFunction:
+    """DROP FEDERATED AGGREGATION FUNCTION."""
+
+    name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EraseSubjects:
+    """DELETE FROM FEDERATED TRAINING."""
+
+    model: str
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSubject:
+    """EXPORT FEDERATED DATA."""
+
+    subject: str
+    workspace: str
+    path: str
+    format: str = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class GrantConsent:
+    """GRANT FEDERATED CONSENT."""
+
+    subject: str
+    workspace: str
+    purpose: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeConsent:
+    """REVOKE FEDERATED CONSENT."""
+
+    subject: str
+    workspace: str
+    purpose: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlertCondition:
+    """One comparison of an alert: metric, operator, bound."""
+
+    metric: str
+    operator: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class CreateAlert:
+    """CREATE FEDERATED ALERT."""
+
+    name: str
+    workspace: str
+    conditions: tuple[AlertCondition, ...]
+    target: str
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropAlert:
+    """DROP FEDERATED ALERT."""
+
+    name: str
+    workspace: str | None = None
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +323,22 @@ Command = (
     | DropModel
     | StartTraining
     | StopTraining
+    | RenameWorkspace
+    | ChangeWorkspaceOwner
+    | RenameModel
+    | ChangeModelOwner
+    | CheckpointTraining
+    | ResumeTraining
+    | TagModel
+    | RollbackModel
+    | CreateAggregationFunction
+    | DropAggregationFunction
+    | EraseSubjects
+    | ExportSubject
+    | GrantConsent
+    | RevokeConsent
+    | CreateAlert
+    | DropAlert
     | Unbuilt
 )
 
@@ -183,6 +356,22 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropModel: "DROP FEDERATED MODEL",
     StartTraining: "START FEDERATED TRAINING",
     StopTraining: "STOP FEDERATED TRAINING",
+    RenameWorkspace: "ALTER FEDERATED WORKSPACE",
+    ChangeWorkspaceOwner: "ALTER FEDERATED WORKSPACE",
+    RenameModel: "ALTER FEDERATED MODEL",
+    ChangeModelOwner: "ALTER FEDERATED MODEL",
+    CheckpointTraining: "CHECKPOINT FEDERATED TRAINING",
+    ResumeTraining: "RESUME FEDERATED TRAINING",
+    TagModel: "TAG FEDERATED MODEL",
+    RollbackModel: "ROLLBACK FEDERATED MODEL",
+    CreateAggregationFunction: "CREATE FEDERATED AGGREGATION FUNCTION",
+    DropAggregationFunction: "DROP FEDERATED AGGREGATION FUNCTION",
+    EraseSubjects: "DELETE FROM FEDERATED TRAINING",
+    ExportSubject: "EXPORT FEDERATED DATA",
+    GrantConsent: "GRANT FEDERATED CONSENT",
+    RevokeConsent: "REVOKE FEDERATED CONSENT",
+    CreateAlert: "CREATE FEDERATED ALERT",
+    DropAlert: "DROP FEDERATED ALERT",
 }
 
 
