@@ -84,6 +84,8 @@ def _clauses(command: Command) -> list[str]:  # noqa: PLR0911 - one return per s
             return [quote_name(model)]
         case Unbuilt(_, text):
             return [text]
+        case _:
+            raise NotImplementedError
 
 
 def _dataset_clauses(command: CreateDataset) -> list[str]:

@@ -18,10 +18,12 @@ MODEL = (
 
 @pytest.fixture
 def catalog(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
-    """The superuser's connection to a catalog with a model that was never trained."""
+    """The superuser's connection to a catalog with a model that was never trained; an_admin and an_operator own it."""
     with cluster.connect(federated_database) as connection:
         for statement in (WORKSPACE, MODEL):
             connection.execute("CALL federated.execute(%s)", [statement])
+        connection.execute("UPDATE federated.workspace SET owner = 'an_admin'")
+        connection.execute("UPDATE federated.model SET owner = 'an_operator'")
         yield connection
 
 
