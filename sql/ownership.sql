@@ -54,7 +54,7 @@ $$;
 COMMENT ON FUNCTION federated._require_model_owner(bigint) IS
     'Raises 42501 unless the caller is a member of the owner role of the model or of its workspace';
 
--- BEFORE triggers of their own name, which sorts first: nothing about the change is looked at for one who may not.
+-- check_owner sorts before the other BEFORE triggers: nothing else about the change is looked at for one who may not.
 CREATE FUNCTION federated._check_workspace_owner() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -111,9 +111,9 @@ $$;
 COMMENT ON FUNCTION federated._check_new_owner() IS
     'Lets ownership go only to a role that exists and that the caller is a member of';
 
-CREATE TRIGGER check_new_owner BEFORE UPDATE OF owner ON federated.workspace
+CREATE TRIGGER refuse_new_owner BEFORE UPDATE OF owner ON federated.workspace
     FOR EACH ROW WHEN (NEW.owner IS DISTINCT FROM OLD.owner) EXECUTE FUNCTION federated._check_new_owner();
-CREATE TRIGGER check_new_owner BEFORE UPDATE OF owner ON federated.model
+CREATE TRIGGER refuse_new_owner BEFORE UPDATE OF owner ON federated.model
     FOR EACH ROW WHEN (NEW.owner IS DISTINCT FROM OLD.owner) EXECUTE FUNCTION federated._check_new_owner();
 
 -- A workspace's name is what its ledger, its runs' policy and its nodes' datasets and agreements know it by.
