@@ -52,7 +52,7 @@ def render(command: Command) -> str:
     return " ".join([COMMAND_TAGS[type(command)], *_clauses(command)])
 
 
-def _clauses(command: Command) -> list[str]:  # noqa: PLR0911 - one return per statement
+def _clauses(command: Command) -> list[str]:  # noqa: PLR0911, PLR0912 - one return per statement
     match command:
         case CreateWorkspace(name, options, if_not_exists):
             return [*_flag("IF NOT EXISTS", if_not_exists), quote_name(name), *_with(options)]

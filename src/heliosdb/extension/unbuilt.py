@@ -46,7 +46,7 @@ METRICS = (
 )
 """What an alert may watch: columns of the workspace's and its models' monitoring views."""
 
-_MAIL = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[^@\s,;<>\".]+")
+_MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
 _WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
 _CHANNEL = re.compile(r"pg:\S+")
 _OPERATORS = ("<", "<=", "=", "<>", "!=", ">", ">=")

@@ -242,7 +242,7 @@ def test_a_version_of_an_older_release_has_no_function_and_says_so(
     assert value(trained, "predict('risk', ARRAY[10, 0])") == 5.25
     for name in ("risk@3", "risk@old"):
         with pytest.raises(
-            errors.ObjectNotInPrerequisiteState, match="version 3 of federated model .* no function"
+            errors.ObjectNotInPrerequisiteState, match=r"version 3 of federated model .* no function"
         ):
             trained.execute("SELECT predict(%s, ARRAY[10, 0])", [name])
 
