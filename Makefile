@@ -8,7 +8,7 @@ PYTEST_ARGS ?=
 .DEFAULT_GOAL := help
 BENCHMARKS := $(filter-out __init__ harness,$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*.py)))
 
-.PHONY: help setup demo test check format bench lock clean
+.PHONY: help setup demo test check format privileges installcheck bench reference lock clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*##/\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,21 +20,32 @@ demo: setup  ## the quick start on private clusters, from nothing to a predictio
 	.venv/bin/heliosdb demo
 
 test: setup  ## all tests, against a real PostgreSQL
+	@scripts/setup.sh --clients
 	$(PYTHON) -m pytest -n 2 --dist loadfile $(PYTEST_ARGS) $(TESTS)
 
-check: setup  ## style, types, import layers
+check: setup  ## style, types, import layers, the SQL scripts
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --strict
 	.venv/bin/lint-imports
+	scripts/pgspot.sh
 
 format: setup  ## rewrite what `check` would complain about and a tool can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+privileges: setup  ## write down anew which role has which right (read the difference before committing it)
+	$(PYTHON) -m tests.support.privilege_matrix
+
+installcheck: setup  ## the pg_regress suite, against the running server of PGHOST, PGPORT, PGUSER
+	$(MAKE) --no-print-directory -C extension installcheck
+
 bench: setup  ## make bench NAME=x runs benchmarks/x.py
 	@test -e "benchmarks/$(NAME).py" || { echo "say which: make bench NAME=x; there are: $(BENCHMARKS)" >&2; exit 2; }
 	$(PYTHON) -m benchmarks.$(NAME) $(ARGS)
+
+reference: setup  ## renew the generated parts of docs/reference.md
+	$(PYTHON) -m scripts.reference docs/reference.md
 
 lock:  ## renew requirements.lock and requirements-extension.lock from pyproject.toml
 	scripts/lock.sh --upgrade

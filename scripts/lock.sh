@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Rewrite the locks from pyproject.toml, every pin with its hashes: requirements.lock (this checkout),
-# requirements-runtime.lock (the daemons) and requirements-extension.lock (inside the server).
+# requirements-runtime.lock (the daemons), requirements-extension.lock (inside the server) and requirements-pgspot.lock
+# (scripts/pgspot.sh, whose pglast is an older one).
 # Which package index is asked is the business of pip's own configuration; none is named here or in the locks.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,16 +23,20 @@ base = project["project"]["dependencies"]
 # `editables` is what hatchling asks for when it installs a project in place.
 everything = base + project["project"]["optional-dependencies"]["dev"] + project["build-system"]["requires"]
 everything.append("editables>=0.5")
+# In an environment of its own: its versions need not agree with the others'.
+apart = project["project"]["optional-dependencies"]["pgspot"]
 inside = [name for name in base if name.startswith("pglast")]
 target = pathlib.Path(sys.argv[1])
 (target / "requirements.in").write_text("\n".join(everything) + "\n")
 (target / "requirements-runtime.in").write_text("\n".join(base) + "\n")
 (target / "requirements-extension.in").write_text("\n".join(inside) + "\n")
+(target / "requirements-pgspot.in").write_text("\n".join(apart) + "\n")
 PYTHON
 
-# The smaller locks take their versions from the first, so that all three agree.
+# The smaller locks take their versions from the first, so that all three agree; pgspot's stands alone.
 : > "$inputs/pins.txt"
-for lock in requirements requirements-runtime requirements-extension; do
+for lock in requirements requirements-runtime requirements-extension requirements-pgspot; do
+    [ "$lock" != requirements-pgspot ] || : > "$inputs/pins.txt"
     "$tools/bin/pip-compile" --quiet --generate-hashes --allow-unsafe --strip-extras --no-header \
         --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-annotate "$@" \
         --constraint "$inputs/pins.txt" --output-file "$lock.lock" "$inputs/$lock.in"

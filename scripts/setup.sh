@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make this checkout ready to run on a bare Debian or Ubuntu: server, environment, extension.
+# Make this checkout ready to run on a bare Debian or Ubuntu: server, environment, extension; with --clients also
+# the drivers of other languages that the tests connect with.
 #
 # What always holds: a second call does nothing again. Each step compares the content of its inputs with what
 # it last finished with (the environment under .venv, the extension in the installed tree itself), so a change
@@ -78,6 +79,28 @@ ensure_extension() {
     fi
 }
 
+# Java's and Node's drivers. A Java or a Node that is on PATH is taken, whatever installed it.
+ensure_clients() {
+    local missing=() built=build/clients/node wanted
+    command -v javac > /dev/null || missing+=(default-jdk-headless)
+    [ -e /usr/share/java/postgresql.jar ] || missing+=(libpostgresql-jdbc-java)
+    command -v node > /dev/null || missing+=(nodejs)
+    command -v npm > /dev/null || missing+=(npm)
+    if [ ${#missing[@]} -gt 0 ]; then
+        # Java's packages link their manual pages, and a slim image has no place for them.
+        [ -d /usr/share/man/man1 ] || as_root mkdir -p /usr/share/man/man1
+        apt_install "${missing[@]}"
+    fi
+    wanted=$(hash_of tests/clients/node/package.json tests/clients/node/package-lock.json)
+    if [ "$(cat "$built/.packages" 2> /dev/null)" != "$wanted" ]; then
+        say "installing the locked packages for Node into $built"
+        mkdir -p "$built"
+        cp tests/clients/node/package.json tests/clients/node/package-lock.json "$built"
+        npm ci --prefix "$built" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+        echo "$wanted" > "$built/.packages"
+    fi
+}
+
 main() {
     mkdir -p build
     # Two calls at once (a test run beside a demo) wait for each other instead of building over each other.
@@ -86,6 +109,7 @@ main() {
     ensure_server
     ensure_environment
     [ "${1:-}" = --no-extension ] || ensure_extension
+    [ "${1:-}" != --clients ] || ensure_clients
 }
 
 # Sourced by its tests, which call one step at a time.

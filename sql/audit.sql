@@ -1,14 +1,56 @@
+-- Who changed what. Triggers append; at COMMIT each entry is linked to the one before it by a hash.
+
 CREATE TABLE federated.audit (
-    audit_id    uuid PRIMARY KEY DEFAULT gen_random_uuid(),
-    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    session_role name NOT NULL,
-    acting_role  name NOT NULL,
-    action      text NOT NULL,
-    object_kind text NOT NULL,
-    object_name text NOT NULL,
-    details     jsonb NOT NULL DEFAULT '{}'
+    audit_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    session_role   name NOT NULL,
+    acting_role    name NOT NULL,
+    action         text NOT NULL,
+    object_kind    text NOT NULL,
+    object_name    text NOT NULL,
+    details        jsonb NOT NULL DEFAULT '{}',
+    workspace      text NOT NULL,
+    transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    origin         uuid,
+    chain_position bigint CHECK (chain_position > 0),
+    previous_hash  bytea,
+    hash           bytea,
+    UNIQUE (workspace, origin, chain_position),
+    CHECK (num_nulls(origin, chain_position, hash) IN (0, 3))
 );
-COMMENT ON TABLE federated.audit IS 'Who changed what: one row a change, appended by triggers only; restoring a dump appends too';
+CREATE INDEX audit_to_link ON federated.audit (transaction_id) WHERE chain_position IS NULL;
+COMMENT ON TABLE federated.audit IS
+    'Who changed what: one row a change, appended by triggers only and linked into one chain a workspace at COMMIT; restoring a dump appends too';
+COMMENT ON COLUMN federated.audit.transaction_id IS 'The transaction of the change, in the database where it was made';
+COMMENT ON COLUMN federated.audit.workspace IS
+    'By name as it was at the time, and without reference: the chain of a dropped workspace stays, and a workspace of the same name goes on from it; empty where the change belongs to none';
+COMMENT ON COLUMN federated.audit.session_role IS 'Who logged in';
+COMMENT ON COLUMN federated.audit.acting_role IS 'The role that was set, where SET ROLE had been used';
+COMMENT ON COLUMN federated.audit.origin IS 'The database in which the entry was linked: a restored dump brings its own chains along';
+COMMENT ON COLUMN federated.audit.chain_position IS '1 for the first entry of a chain; NULL only inside the transaction that appends the entry';
+COMMENT ON COLUMN federated.audit.previous_hash IS 'The hash of the entry before; NULL for the first';
+COMMENT ON COLUMN federated.audit.hash IS 'SHA-256 of the entry, as federated._audit_hash writes it';
+
+CREATE TABLE federated.audit_origin (
+    only_one   boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    origin     uuid NOT NULL DEFAULT gen_random_uuid(),
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE federated.audit_origin IS
+    'Names the chains that this database links. Not dumped: a database that a dump is restored into is another origin';
+INSERT INTO federated.audit_origin DEFAULT VALUES;
+
+CREATE TABLE federated.audit_head (
+    workspace      text NOT NULL,
+    origin         uuid NOT NULL,
+    chain_position bigint NOT NULL CHECK (chain_position >= 0),
+    hash           bytea,
+    adopted        boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (workspace, origin)
+);
+COMMENT ON TABLE federated.audit_head IS 'The last entry of each chain, so that one that was cut off at its end is missed';
+COMMENT ON COLUMN federated.audit_head.adopted IS
+    'Whether an entry of another chain names this head: so it is done with a chain that a restored dump brought along';
 
 CREATE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -18,6 +60,20 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS 'The part of a row that the audit log keeps: what people decide, not what runs measure';
 
+-- A run that goes with its model finds its workspace in its own policy.
+CREATE FUNCTION federated._audited_workspace(object_kind text, subject jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(
+        subject ->> CASE object_kind WHEN 'workspace' THEN 'name' ELSE 'workspace' END,
+        (SELECT w.name FROM federated.workspace AS w
+         WHERE w.workspace_id = coalesce(
+             (subject ->> 'workspace_id')::bigint,
+             (SELECT m.workspace_id FROM federated.model AS m WHERE m.model_id = (subject ->> 'model_id')::bigint))),
+        subject -> 'policy' ->> 'workspace',
+        '')
+$$;
+COMMENT ON FUNCTION federated._audited_workspace(text, jsonb) IS 'The name of the workspace that a row belongs to; empty where there is none';
+
 -- The acting role is the one under SET ROLE where there is one: inside a DEFINER function current_user is its owner.
 CREATE FUNCTION federated._audit() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -26,8 +82,9 @@ DECLARE
     row_before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     subject    jsonb := coalesce(row_after, row_before);
 BEGIN
-    INSERT INTO federated.audit (session_role, acting_role, action, object_kind, object_name, details)
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
     VALUES (
+        federated._audited_workspace(TG_TABLE_NAME, subject),
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
         lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
@@ -38,6 +95,111 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
+
+CREATE FUNCTION federated._audit_hash(entry federated.audit) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT sha256(string_agg(
+        convert_to(octet_length(convert_to(field, 'UTF8')) || ':', 'UTF8') || convert_to(field, 'UTF8') || ','::bytea,
+        ''::bytea ORDER BY place))
+    FROM unnest(ARRAY[
+        entry.origin::text, entry.workspace, entry.chain_position::text, coalesce(encode(entry.previous_hash, 'hex'), ''),
+        entry.audit_id::text, to_char(entry.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+        entry.transaction_id::text, entry.session_role::text, entry.acting_role::text, entry.action,
+        entry.object_kind, entry.object_name, entry.details::text
+    ]) WITH ORDINALITY AS f (field, place)
+$$;
+COMMENT ON FUNCTION federated._audit_hash(federated.audit) IS
+    'SHA-256 over the fields of an entry, each written as its length in bytes, a colon, its UTF-8 text and a comma: origin, workspace, chain_position, previous_hash (hexadecimal, empty for the first), audit_id, recorded_at (UTC, as 2026-01-31T23:59:59.123456Z), transaction_id, session_role, acting_role, action, object_kind, object_name, details (as jsonb prints it)';
+
+-- The heads are locked in the order of their names, so that two transactions never wait for each other; from here on
+-- one transaction alone links into these chains until it ends, and it ends next.
+CREATE FUNCTION federated._lock_audit_heads() RETURNS SETOF federated.audit_head
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO federated.audit_head AS h (workspace, origin, chain_position)
+    SELECT DISTINCT a.workspace, o.origin, 0
+    FROM federated.audit AS a CROSS JOIN federated.audit_origin AS o
+    WHERE a.transaction_id = pg_current_xact_id() AND a.chain_position IS NULL
+    ORDER BY a.workspace
+    ON CONFLICT (workspace, origin) DO UPDATE SET chain_position = h.chain_position
+    RETURNING h.*
+$$;
+COMMENT ON FUNCTION federated._lock_audit_heads() IS 'The chains that this transaction is to add to, locked until it ends';
+
+CREATE FUNCTION federated._adopt_audit_heads(workspace text, origin uuid) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH adopted AS (
+        UPDATE federated.audit_head AS h SET adopted = true
+        WHERE h.workspace = _adopt_audit_heads.workspace AND h.origin <> _adopt_audit_heads.origin AND NOT h.adopted
+        RETURNING h.*
+    )
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT a.workspace, session_user, session_user, 'adopt', 'audit', a.workspace, jsonb_build_object(
+               'origin', a.origin, 'entries', a.chain_position, 'head_hash', encode(a.hash, 'hex'))
+    FROM adopted AS a
+$$;
+COMMENT ON FUNCTION federated._adopt_audit_heads(text, uuid) IS
+    'Appends an entry for each chain that a restored dump brought along, with its head: none can be taken away unseen';
+
+CREATE FUNCTION federated._link_audit_entries() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    head  federated.audit_head;
+    entry federated.audit;
+BEGIN
+    FOR head IN SELECT * FROM federated._lock_audit_heads() LOOP
+        PERFORM federated._adopt_audit_heads(head.workspace, head.origin);
+        FOR entry IN
+            SELECT a.* FROM federated.audit AS a
+            WHERE a.transaction_id = pg_current_xact_id() AND a.chain_position IS NULL AND a.workspace = head.workspace
+            ORDER BY a.recorded_at, a.audit_id
+        LOOP
+            entry.origin := head.origin;
+            entry.chain_position := head.chain_position + 1;
+            entry.previous_hash := head.hash;
+            head.chain_position := entry.chain_position;
+            head.hash := federated._audit_hash(entry);
+            UPDATE federated.audit AS a
+            SET origin = entry.origin, chain_position = entry.chain_position, previous_hash = entry.previous_hash,
+                hash = head.hash
+            WHERE a.audit_id = entry.audit_id;
+        END LOOP;
+        UPDATE federated.audit_head AS h SET chain_position = head.chain_position, hash = head.hash
+        WHERE h.workspace = head.workspace AND h.origin = head.origin;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION federated._link_audit_entries() IS
+    'Links what this transaction has appended to the ends of its chains, in the order in which it was recorded';
+
+-- The first entry's trigger links all of its transaction; the others find nothing left to do. Entries that come with
+-- their hash were linked elsewhere: only the table's owner can bring them, as restoring a dump does.
+CREATE FUNCTION federated._link_audit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.hash IS NULL AND EXISTS (
+        SELECT FROM federated.audit AS a WHERE a.audit_id = NEW.audit_id AND a.chain_position IS NULL) THEN
+        PERFORM federated._link_audit_entries();
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._link_audit() IS 'Links the entries of a transaction when it commits';
+
+CREATE CONSTRAINT TRIGGER link_audit AFTER INSERT ON federated.audit DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION federated._link_audit();
+
+-- A cascade would delete the nodes when their workspace's name can no longer be read.
+CREATE FUNCTION federated._delete_nodes_first() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.node AS n WHERE n.workspace_id = OLD.workspace_id;
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION federated._delete_nodes_first() IS 'Deletes the nodes of a workspace while the audit log can still name it';
+
+CREATE TRIGGER delete_nodes_first BEFORE DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._delete_nodes_first();
 
 CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF name, owner, options ON federated.workspace
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
@@ -50,3 +212,119 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF status, stop_requested,
 CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE
     OF name, workspace, owner, relation, columns, types, predicate, options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION federated._audit_faults(workspace text)
+RETURNS TABLE (origin uuid, broken_at bigint, reason text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH linked AS (
+        SELECT a.origin, a.chain_position, a.previous_hash, a.hash, federated._audit_hash(a) AS computed,
+               row_number() OVER chain AS place, lag(a.hash) OVER chain AS before
+        FROM federated.audit AS a
+        WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NOT NULL
+        WINDOW chain AS (PARTITION BY a.origin ORDER BY a.chain_position)
+    ), ends AS (
+        SELECT l.origin, count(*) AS entries, (array_agg(l.hash ORDER BY l.chain_position DESC))[1] AS hash
+        FROM linked AS l GROUP BY l.origin
+    ), heads AS (
+        SELECT h.* FROM federated.audit_head AS h WHERE h.workspace = _audit_faults.workspace
+    )
+    SELECT l.origin, l.place, CASE
+               WHEN l.chain_position <> l.place THEN format('entry %s is missing', l.place)
+               WHEN l.hash IS DISTINCT FROM l.computed THEN format('entry %s is not what was recorded', l.place)
+               ELSE format('entry %s does not follow the one before it', l.place) END
+    FROM linked AS l
+    WHERE l.chain_position <> l.place OR l.hash IS DISTINCT FROM l.computed OR l.previous_hash IS DISTINCT FROM l.before
+    UNION ALL
+    SELECT coalesce(e.origin, h.origin), least(coalesce(e.entries, 0), h.chain_position) + 1, CASE
+               WHEN h.origin IS NULL THEN 'the head of the chain is missing'
+               WHEN coalesce(e.entries, 0) < h.chain_position THEN
+                   format('%s entries are missing at the end', h.chain_position - coalesce(e.entries, 0))
+               WHEN e.entries > h.chain_position THEN 'the chain goes on beyond its head'
+               ELSE 'the last entry is not the one that the head names' END
+    FROM ends AS e FULL JOIN heads AS h USING (origin)
+    WHERE (e.entries, e.hash) IS DISTINCT FROM (h.chain_position, h.hash)
+    UNION ALL
+    SELECT NULL, NULL, format('entry %s stands outside the chain', a.audit_id)
+    FROM federated.audit AS a
+    WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NULL
+      AND a.transaction_id IS DISTINCT FROM pg_current_xact_id_if_assigned()
+    UNION ALL
+    SELECT a.origin, a.chain_position, 'the chain that this entry adopted is not there as it was'
+    FROM federated.audit AS a
+    WHERE a.workspace = _audit_faults.workspace AND a.action = 'adopt' AND a.object_kind = 'audit'
+      AND NOT EXISTS (
+          SELECT FROM heads AS h
+          WHERE h.origin::text = a.details ->> 'origin' AND h.chain_position::text = a.details ->> 'entries'
+            AND encode(h.hash, 'hex') = a.details ->> 'head_hash')
+    UNION ALL
+    SELECT NULL, NULL, 'the workspace exists, but the log does not say how it came to be'
+    FROM federated.workspace AS w
+    WHERE w.name = _audit_faults.workspace
+      AND NOT EXISTS (
+          SELECT FROM federated.audit AS a
+          WHERE a.workspace = w.name AND a.object_kind = 'workspace'
+            AND a.details -> 'after' ->> 'workspace_id' = w.workspace_id::text)
+$$;
+COMMENT ON FUNCTION federated._audit_faults(text) IS 'Where the chains of a workspace do not hold, and why';
+
+CREATE FUNCTION @extschema@.federated_audit_verify(
+    workspace text,
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text
+) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own uuid := (SELECT o.origin FROM federated.audit_origin AS o);
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    IF NOT EXISTS (SELECT FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.workspace AS w WHERE w.name = federated_audit_verify.workspace) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist, and the audit log has no entry of it', workspace);
+    END IF;
+    SELECT count(*) INTO entries
+    FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace AND a.chain_position IS NOT NULL;
+    SELECT encode(h.hash, 'hex') INTO head_hash
+    FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
+                                         ELSE '' END
+    INTO broken_at, reason
+    FROM federated._audit_faults(federated_audit_verify.workspace) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST LIMIT 1;
+    is_intact := NOT FOUND;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). Not found is what a superuser or the owner of the tables does who writes the whole chain and its head anew, or appends an untrue entry: note head_hash elsewhere from time to time, and look it up later in federated_audit_log.hash. If it is there and the log is intact, all up to it is as it was';
+
+CREATE VIEW @extschema@.federated_audit_log AS
+SELECT a.workspace, a.chain_position, a.recorded_at, a.session_role::text AS session_role,
+       a.acting_role::text AS acting_role, a.action, a.object_kind, a.object_name, a.details,
+       a.transaction_id::text AS transaction_id, a.origin, encode(a.previous_hash, 'hex') AS previous_hash,
+       encode(a.hash, 'hex') AS hash
+FROM federated.audit AS a;
+COMMENT ON VIEW @extschema@.federated_audit_log IS
+    'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
+COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
+COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
+    'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';
+COMMENT ON COLUMN @extschema@.federated_audit_log.session_role IS 'Who logged in';
+COMMENT ON COLUMN @extschema@.federated_audit_log.acting_role IS 'The role that was set, where SET ROLE had been used';
+COMMENT ON COLUMN @extschema@.federated_audit_log.action IS
+    'insert, update or delete of a row of the catalog; adopt: the head of a chain that a restored dump brought along';
+COMMENT ON COLUMN @extschema@.federated_audit_log.details IS 'What the row said before and after, as far as people decide it';
+COMMENT ON COLUMN @extschema@.federated_audit_log.origin IS 'The database in which the entry was linked; NULL as chain_position';
+COMMENT ON COLUMN @extschema@.federated_audit_log.previous_hash IS 'The hash of the entry before, hexadecimal; NULL for the first of a chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry, hexadecimal; NULL as chain_position';
+
+REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit)
+TO federated_auditor, federated_admin;
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+TO federated_auditor, federated_admin;
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_head', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_origin', 'WHERE false');

@@ -3,8 +3,11 @@ CREATE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension.door import execute
-return execute(plpy, command, schemas)
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    return ('{"sqlstate": "55000", "message": "this session began before the extension was updated",'
+            ' "hint": "Reconnect."}')
+return door.execute(plpy, command, schemas, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';

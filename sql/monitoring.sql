@@ -169,3 +169,31 @@ SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,
 FROM federated.node AS n
 JOIN federated.workspace AS w USING (workspace_id);
 COMMENT ON VIEW @extschema@.federated_node_diagnostics IS 'How the coordinator reaches each node, and why not where it does not';
+
+CREATE VIEW @extschema@.federated_workspace_status AS
+SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
+       n.active AS active_nodes,
+       CASE WHEN EXISTS (
+                SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
+            WHEN o.budget <= (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name)
+                THEN 'budget_exhausted'
+            WHEN n.active >= o.min_nodes THEN 'ready'
+            WHEN n.registered >= o.min_nodes THEN 'waiting'
+            ELSE 'incomplete' END AS status
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
+           (w.options ->> 'privacy_budget')::double precision AS budget
+) AS o
+CROSS JOIN LATERAL (
+    SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
+    FROM federated.node AS q WHERE q.workspace_id = w.workspace_id
+) AS n;
+COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
+COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
+COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
+    'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
+COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
+    'The first that holds: training (a run is running), budget_exhausted (no run can be started), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
+GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;

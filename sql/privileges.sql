@@ -2,6 +2,15 @@
 GRANT federated_analyst TO federated_operator;
 GRANT federated_operator TO federated_admin;
 
+-- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
+-- in can put a body of their own where a superuser would run it.
+-- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
+-- extension's own grants.
+ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
+ALTER FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision) OWNER TO federated_owner;
+
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.federated_predict(text, jsonb) FROM PUBLIC;
@@ -83,13 +92,7 @@ REVOKE SELECT ON federated.audit FROM federated_daemon;
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
--- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
--- in can put a body of their own where a superuser would run it.
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
-ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
-ALTER FUNCTION federated._publish_function(
-    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-    double precision[], text, double precision, double precision) OWNER TO federated_owner;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

@@ -4,11 +4,14 @@ CREATE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension.door import describe_options
-return describe_options()
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    return ('{"failure": {"sqlstate": "55000", "hint": "Reconnect.",'
+            ' "message": "this session began before the extension was updated"}}')
+return door.describe_options("@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._options() IS
-    'Defaults of workspace and model options, and the names of the training options that one run may override';
+    'Defaults of workspace and model options, and the names of the training options that one run may override; or the failure to tell';
 
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE FUNCTION federated._snapshot_run() RETURNS trigger
@@ -29,6 +32,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the run''s federated model does not exist';
     END IF;
     known := federated._options();
+    PERFORM federated._raise(known -> 'failure');
     unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
     IF unknown IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',

@@ -19,3 +19,7 @@ COMMENT ON TYPE federated.run_status IS 'How a run stands or ended';
 COMMENT ON TYPE federated.round_status IS 'How a round stands or ended';
 COMMENT ON TYPE federated.participation_outcome IS 'What became of a task that a node was asked';
 COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived';
+
+-- By default a type is everybody's to build upon.
+REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
+    federated.participation_outcome, federated.ledger_state FROM PUBLIC;

@@ -9,7 +9,7 @@ from federated_sql.options import OptionKind, OptionSpec, check_model, check_wor
 from federated_sql.render import quote_name, quote_string, render
 from federated_sql.residency import residency_allows
 from federated_sql.rewrite import Rewrite, may_concern, rewrite
-from federated_sql.statements import Command, Option, Unbuilt, command_tag
+from federated_sql.statements import Command, Option, command_tag
 
 __all__ = [
     "Command",
@@ -19,7 +19,6 @@ __all__ = [
     "OptionKind",
     "OptionSpec",
     "Rewrite",
-    "Unbuilt",
     "check_model",
     "check_workspace",
     "command_tag",

@@ -7,46 +7,28 @@ the same table of leading keywords tells the proxy which statements are ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from federated_sql import interim
+from federated_sql import rules_learning, rules_membership, rules_subjects
+from federated_sql.clauses import Rule
 from federated_sql.cursor import Cursor
-from federated_sql.errors import FederatedError, not_supported
+from federated_sql.errors import FederatedError
 from federated_sql.instead import FOREIGN_VERBS, instead_of
 from federated_sql.lexer import Kind, Token, scan
-from federated_sql.predicate import parse_predicate
-from federated_sql.statements import (
-    AlterModel,
-    AlterNode,
-    AlterWorkspace,
-    Command,
-    CreateDataset,
-    CreateModel,
-    CreateWorkspace,
-    DropDataset,
-    DropModel,
-    DropWorkspace,
-    Option,
-    RegisterNode,
-    StartTraining,
-    StopTraining,
-    Unbuilt,
-    UnregisterNode,
-)
-from federated_sql.values import parse_options
+from federated_sql.statements import Command
 
 MAX_STATEMENT_TOKENS = 20_000
 """Most tokens of one statement: some thousand options and features."""
 
+RULES: dict[tuple[str, ...], Rule] = {
+    rule.key: rule for rule in (*rules_membership.RULES, *rules_learning.RULES, *rules_subjects.RULES)
+}
+_DELETE = RULES["delete", "from", "federated", "training"]
+_LONGEST_KEY = max(map(len, RULES))
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One statement: its command tag, its form for hints, and its parser (None: recognised, not built)."""
-
-    tag: str
-    shape: str
-    parse: Callable[[Cursor], Command] | None = None
+# In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table;
+# behind any other verb of ours the word FEDERATED is a syntax error.
+_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"} | FOREIGN_VERBS
 
 
 def parse(text: str) -> Command:
@@ -60,17 +42,9 @@ def parse(text: str) -> Command:
     if rule is None:
         raise _unknown_statement(cursor)
     cursor.shape = rule.shape
-    if rule.tag in interim.RULES:
-        cursor.index = len(rule.tag.split()) + 2 * cursor.at_words("create", "or", "replace")
-        command = interim.RULES[rule.tag](cursor)
-        cursor.expect_end()
-        return command
-    if rule.parse is None:
-        return _unbuilt(cursor, rule.tag)
-    cursor.index = len(rule.tag.split())
+    cursor.index = len(rule.key)
     command = rule.parse(cursor)
-    if not isinstance(command, Unbuilt):
-        cursor.expect_end()
+    cursor.expect_end()
     return command
 
 
@@ -162,223 +136,3 @@ def _common_prefix(key: Sequence[str], words: Sequence[str]) -> int:
         if ours != theirs:
             return index
     return min(len(key), len(words))
-
-
-def _unbuilt(cursor: Cursor, tag: str) -> Unbuilt:
-    """Take the statement as typed; that its parts were scanned is all that is known of them."""
-    cursor.index = len(cursor.tokens)
-    return Unbuilt(tag, cursor.text[cursor.tokens[0].start : cursor.tokens[-1].end])
-
-
-def _with_options(cursor: Cursor) -> tuple[Option, ...]:
-    return parse_options(cursor) if cursor.accept_words("with") else ()
-
-
-def _set_options(cursor: Cursor) -> tuple[Option, ...]:
-    cursor.expect_words("set")
-    return parse_options(cursor)
-
-
-def _in_workspace(cursor: Cursor) -> str:
-    cursor.expect_words("in", "workspace")
-    return cursor.name("workspace")
-
-
-def _cascade(cursor: Cursor) -> bool:
-    return cursor.accept_words("cascade") or (cursor.accept_words("restrict") and False)
-
-
-def _refuse_if(cursor: Cursor, *words: str) -> None:
-    """Refuse an IF [NOT] EXISTS that PostgreSQL users may try and that is not built here."""
-    token = cursor.current
-    if token is not None and cursor.at_words(*words):
-        raise not_supported(f"{' '.join(words).upper()} is not supported here", position=token.position)
-
-
-def _create_workspace(cursor: Cursor) -> Command:
-    if_not_exists = cursor.accept_words("if", "not", "exists")
-    name = cursor.name("workspace")
-    return CreateWorkspace(name, _with_options(cursor), if_not_exists)
-
-
-def _alter_workspace(cursor: Cursor) -> Command:
-    _refuse_if(cursor, "if", "exists")
-    name = cursor.name("workspace")
-    if _renames(cursor):
-        return _unbuilt(cursor, "ALTER FEDERATED WORKSPACE")
-    return AlterWorkspace(name, _set_options(cursor))
-
-
-def _renames(cursor: Cursor) -> bool:
-    return cursor.at_words("rename", "to") or cursor.at_words("owner", "to")
-
-
-def _drop_workspace(cursor: Cursor) -> Command:
-    if_exists = cursor.accept_words("if", "exists")
-    return DropWorkspace(cursor.name("workspace"), if_exists, _cascade(cursor))
-
-
-def _register_node(cursor: Cursor) -> Command:
-    _refuse_if(cursor, "if", "not", "exists")
-    name = cursor.string_name("node")
-    workspace = _in_workspace(cursor)
-    return RegisterNode(name, workspace, _with_options(cursor))
-
-
-def _alter_node(cursor: Cursor) -> Command:
-    _refuse_if(cursor, "if", "exists")
-    name = cursor.string_name("node")
-    workspace = _in_workspace(cursor)
-    return AlterNode(name, workspace, _set_options(cursor))
-
-
-def _unregister_node(cursor: Cursor) -> Command:
-    if_exists = cursor.accept_words("if", "exists")
-    name = cursor.string_name("node")
-    cursor.expect_words("from", "workspace")
-    return UnregisterNode(name, cursor.name("workspace"), if_exists)
-
-
-def _create_dataset(cursor: Cursor) -> Command:
-    if_not_exists = cursor.accept_words("if", "not", "exists")
-    name = cursor.name("dataset")
-    cursor.expect_words("for", "table")
-    table: tuple[str | None, str] = (None, cursor.name("table"))
-    if cursor.accept_symbol("."):
-        table = (table[1], cursor.label("table"))
-    columns = _columns(cursor)
-    predicate = parse_predicate(cursor) if cursor.accept_words("where") else None
-    workspace = _in_workspace(cursor)
-    return CreateDataset(name, table, workspace, columns, predicate, _with_options(cursor), if_not_exists)
-
-
-def _columns(cursor: Cursor) -> tuple[str, ...]:
-    if not cursor.accept_symbol("("):
-        return ()
-    columns: list[str] = []
-    while True:
-        token = cursor.current
-        columns.append(cursor.name("column"))
-        if columns[-1] in columns[:-1]:
-            raise cursor.error(f'The column "{columns[-1]}" is listed twice.', at=token)
-        if not cursor.accept_symbol(","):
-            break
-    cursor.expect_symbol(")")
-    return tuple(columns)
-
-
-def _drop_dataset(cursor: Cursor) -> Command:
-    if_exists = cursor.accept_words("if", "exists")
-    return DropDataset(cursor.name("dataset"), if_exists)
-
-
-def _create_model(cursor: Cursor) -> Command:
-    if_not_exists = cursor.accept_words("if", "not", "exists")
-    name = cursor.name("model")
-    workspace = _in_workspace(cursor) if cursor.at_words("in") else None
-    return CreateModel(name, workspace, _with_options(cursor), if_not_exists)
-
-
-def _alter_model(cursor: Cursor) -> Command:
-    _refuse_if(cursor, "if", "exists")
-    name = cursor.name("model")
-    if _renames(cursor):
-        return _unbuilt(cursor, "ALTER FEDERATED MODEL")
-    return AlterModel(name, _set_options(cursor))
-
-
-def _drop_model(cursor: Cursor) -> Command:
-    if_exists = cursor.accept_words("if", "exists")
-    return DropModel(cursor.name("model"), if_exists, _cascade(cursor))
-
-
-def _start_training(cursor: Cursor) -> Command:
-    return StartTraining(cursor.name("model"), _with_options(cursor))
-
-
-def _stop_training(cursor: Cursor) -> Command:
-    return StopTraining(cursor.name("model"))
-
-
-_RULES = (
-    Rule(
-        "CREATE FEDERATED WORKSPACE",
-        "CREATE FEDERATED WORKSPACE [IF NOT EXISTS] name [WITH (option = value, …)]",
-        _create_workspace,
-    ),
-    Rule(
-        "ALTER FEDERATED WORKSPACE",
-        "ALTER FEDERATED WORKSPACE name SET (option = value, …) | RENAME TO name | OWNER TO role",
-        _alter_workspace,
-    ),
-    Rule("DROP FEDERATED WORKSPACE", "DROP FEDERATED WORKSPACE [IF EXISTS] name [CASCADE]", _drop_workspace),
-    Rule(
-        "REGISTER FEDERATED NODE",
-        "REGISTER FEDERATED NODE 'name' IN WORKSPACE name [WITH (option = value, …)]",
-        _register_node,
-    ),
-    Rule(
-        "ALTER FEDERATED NODE",
-        "ALTER FEDERATED NODE 'name' IN WORKSPACE name SET (option = value, …)",
-        _alter_node,
-    ),
-    Rule(
-        "UNREGISTER FEDERATED NODE",
-        "UNREGISTER FEDERATED NODE [IF EXISTS] 'name' FROM WORKSPACE name",
-        _unregister_node,
-    ),
-    Rule(
-        "CREATE FEDERATED DATASET",
-        "CREATE FEDERATED DATASET [IF NOT EXISTS] name FOR TABLE table [(column, …)] [WHERE (predicate)] "
-        "IN WORKSPACE name [WITH (option = value, …)]",
-        _create_dataset,
-    ),
-    Rule("DROP FEDERATED DATASET", "DROP FEDERATED DATASET [IF EXISTS] name", _drop_dataset),
-    Rule(
-        "CREATE FEDERATED MODEL",
-        "CREATE FEDERATED MODEL [IF NOT EXISTS] name [IN WORKSPACE name] [WITH (option = value, …)]",
-        _create_model,
-    ),
-    Rule(
-        "ALTER FEDERATED MODEL",
-        "ALTER FEDERATED MODEL name SET (option = value, …) | RENAME TO name | OWNER TO role",
-        _alter_model,
-    ),
-    Rule("DROP FEDERATED MODEL", "DROP FEDERATED MODEL [IF EXISTS] name [CASCADE]", _drop_model),
-    Rule(
-        "START FEDERATED TRAINING",
-        "START FEDERATED TRAINING model [WITH (option = value, …)]",
-        _start_training,
-    ),
-    Rule("STOP FEDERATED TRAINING", "STOP FEDERATED TRAINING model", _stop_training),
-    Rule("CHECKPOINT FEDERATED TRAINING", "CHECKPOINT FEDERATED TRAINING model TO 'path'"),
-    Rule("RESUME FEDERATED TRAINING", "RESUME FEDERATED TRAINING model [FROM 'path']"),
-    Rule("TAG FEDERATED MODEL", "TAG FEDERATED MODEL model [VERSION n] AS 'tag'"),
-    Rule("ROLLBACK FEDERATED MODEL", "ROLLBACK FEDERATED MODEL model TO VERSION 'tag or n'"),
-    Rule(
-        "CREATE FEDERATED AGGREGATION FUNCTION",
-        "CREATE [OR REPLACE] FEDERATED AGGREGATION FUNCTION name() RETURNS FLOAT AS $$…$$ LANGUAGE language",
-    ),
-    Rule("DROP FEDERATED AGGREGATION FUNCTION", "DROP FEDERATED AGGREGATION FUNCTION name"),
-    Rule("EXPORT FEDERATED DATA", "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE name TO 'path'"),
-    Rule("GRANT FEDERATED CONSENT", "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE name"),
-    Rule("REVOKE FEDERATED CONSENT", "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE name"),
-    Rule(
-        "CREATE FEDERATED ALERT",
-        "CREATE FEDERATED ALERT name ON WORKSPACE name WHEN metric op number NOTIFY 'address'",
-    ),
-    Rule("DROP FEDERATED ALERT", "DROP FEDERATED ALERT name [ON WORKSPACE name]"),
-)
-_DELETE = Rule(
-    "DELETE FROM FEDERATED TRAINING", "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's'"
-)
-
-RULES: dict[tuple[str, ...], Rule] = {tuple(rule.tag.lower().split()): rule for rule in (*_RULES, _DELETE)}
-RULES["create", "or", "replace", "federated", "aggregation", "function"] = RULES[
-    "create", "federated", "aggregation", "function"
-]
-_LONGEST_KEY = max(map(len, RULES))
-
-# In stock PostgreSQL `GRANT federated TO …` is about a role and `DELETE FROM federated …` about a table;
-# behind any other verb of ours the word FEDERATED is a syntax error.
-_CERTAIN_VERBS = frozenset(key[0] for key in RULES) - {"grant", "revoke", "delete"} | FOREIGN_VERBS

@@ -28,6 +28,9 @@ _INSTEAD: dict[tuple[str, ...], str] = {
     ("alter", "federated", "dataset"): (
         "A dataset is not altered: DROP FEDERATED DATASET name, then CREATE FEDERATED DATASET."
     ),
+    ("create", "or", "replace", "federated"): (
+        "Only an AGGREGATION FUNCTION is replaced; ALTER FEDERATED … SET changes other objects."
+    ),
     ("create", "federated", "training"): "START FEDERATED TRAINING model [WITH (…)]",
     ("drop", "federated", "training"): "STOP FEDERATED TRAINING model",
 }
@@ -41,6 +44,8 @@ _BY_VERB = {
 
 def instead_of(words: tuple[str, ...]) -> str | None:
     """Return the HINT for a statement that begins with these folded words, None where there is none."""
+    if words[:4] in _INSTEAD:
+        return _INSTEAD[words[:4]]
     if words[1:2] != ("federated",):
         return None
     if words[0] in _BY_VERB:

@@ -77,20 +77,31 @@ def scan(text: str, most: int | None = None) -> list[Token]:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, f"a federated statement may not have more than {most} tokens"
         )
+    return tokens_of(text, raw)
+
+
+def tokens_of(
+    text: str, raw: Sequence[RawToken], first: int = 0, last: int | None = None, most: int | None = None
+) -> list[Token]:
+    """Return the tokens made of raw[first:last], which are those of `text`; at most the first `most`."""
     tokens: list[Token] = []
-    symbol = Kind.SYMBOL
-    taken = 0
-    for index, (start, last, name, keyword) in enumerate(raw):
+    symbol, make = Kind.SYMBOL, tuple.__new__  # Token(…) itself takes twice the time
+    taken = first
+    for index in range(first, len(raw) if last is None else last):
+        start, inclusive, name, keyword = raw[index]
         if name in _COMMENTS or index < taken:
             continue
+        if most is not None and len(tokens) == most:
+            break
+        end = inclusive + 1
         if name.startswith("ASCII_"):
-            tokens.append(Token(symbol, start, last + 1, text[start : last + 1]))
+            tokens.append(make(Token, (symbol, start, end, text[start:end], "", False)))
         elif name in _UNICODE and (escape_end := _uescape_end(raw, index + 1)):
             taken = escape_end
             end = raw[escape_end - 1].end + 1
             tokens.append(_classify(text[start:end], start, end, name, keyword))
         else:
-            tokens.append(_classify(text[start : last + 1], start, last + 1, name, keyword))
+            tokens.append(_classify(text[start:end], start, end, name, keyword))
     return tokens
 
 

@@ -1,42 +1,44 @@
 """Finds `federated_predict('m', a => x, …)` in ordinary SQL and turns it into `federated_model.m(a => x, …)`.
 
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
-column keeps the name it had; a statement that the grammar does not know, before or after, is left as it is.
+column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
+literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from federated_sql.errors import FederatedError
-from federated_sql.lexer import MAX_NAME_BYTES, Kind, Token, scan, string_value
-from federated_sql.postgres import ascii_stand_in, parse_tree
+from federated_sql.computed_models import json_edits
+from federated_sql.edits import Edit
+from federated_sql.lexer import MAX_NAME_BYTES, Kind, string_value
+from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
+FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
+MOST_FEATURES = 99
+"""Most features that a model's function has: PostgreSQL allows 100 arguments."""
+
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
-# fmt: off
-_ITEM_ENDS = frozenset({
-    "from", "into", "where", "group", "having", "window", "order", "limit", "offset", "fetch", "for",
-    "union", "intersect", "except", "on", "returning",
-})
-# fmt: on
+_UNUSUAL = (
+    "agg_star",
+    "agg_distinct",
+    "agg_within_group",
+    "func_variadic",
+    "agg_order",
+    "agg_filter",
+    "over",
+)
 
 
-class Edit(NamedTuple):
-    """Replace text[start:end] (0-based characters) by `replacement`."""
-
-    start: int
-    end: int
-    replacement: str
+_OUTPUTS = {"SelectStmt": "targetList", "ReturningClause": "exprs"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call to be changed, by the places of its tokens in the statement."""
+    """A call of the model's function to be, by the places of its tokens in the statement."""
 
     first: int
     """The first token of the function's name, schema included."""
@@ -45,221 +47,117 @@ class _Call:
     model: str
 
 
-def mentions_prediction(statement: Sequence[Token]) -> bool:
-    """Whether the statement's tokens must be looked at by the grammar, which is far dearer than scanning."""
-    return any(FUNCTION in token.text.lower() for token in statement)
+def call_edits(syntax: Syntax) -> list[Edit]:
+    """Return the edits of the statement's calls with named features, ascending."""
+    return _Finder(syntax).edits()
 
 
-def predict_edits(text: str, statement: Sequence[Token]) -> list[Edit]:
-    """Return the edits for one statement's tokens, ascending; none on any doubt."""
-    try:
-        tree = grammar_tree(text, statement)
-        if len(tree) != 1:
-            return []
-        edits = _Finder(statement).edits(tree[0].stmt)
-        if edits:
-            _verify(text, statement, edits)
-    except FederatedError:
-        return []
-    return edits
-
-
-def grammar_tree(text: str, statement: Sequence[Token]) -> tuple[Any, ...]:
-    """Return the syntax tree of one statement; its locations are relative to the statement's first token."""
-    start, end = statement[0].start, statement[-1].end
-    source = text[start:end]
-    if not source.isascii():
-        stand_in = ascii_stand_in(source)
-        if stand_in is not None:
-            source = _without_false_keywords(stand_in, start, statement)
-    return parse_tree(source, len(statement))
-
-
-def _without_false_keywords(stand_in: str, start: int, statement: Sequence[Token]) -> str:
-    """Spell words that were not ASCII so that none of them becomes a keyword by standing in."""
-    parts: list[str] = []
-    done = 0
-    for token in statement:
-        if token.word and not token.text.isascii():
-            parts += (stand_in[done : token.start - start], "q" * len(token.text))
-            done = token.end - start
-    return "".join([*parts, stand_in[done:]])
-
-
-def _verify(text: str, statement: Sequence[Token], edits: Sequence[Edit]) -> None:
-    """Raise FederatedError unless the changed statement is one statement of the grammar, too."""
-    parts: list[str] = []
-    done = statement[0].start
-    for edit in edits:
-        parts += (text[done : edit.start], edit.replacement)
-        done = edit.end
-    changed = "".join([*parts, text[done : statement[-1].end]])
-    grammar_tree(changed, scan(changed))
+def is_prediction(node: Node) -> bool:
+    """Whether a node is a plain call of a function of ours that predicts."""
+    if node.kind != "FuncCall" or any(node.body.get(what) for what in _UNUSUAL):
+        return False
+    names = strings(node.body["funcname"])
+    return names[-1] in FUNCTIONS and names[:-1] in ((), ("public",))
 
 
 class _Finder:
     """Looks through one statement's tree, without recursion."""
 
-    def __init__(self, statement: Sequence[Token]) -> None:
-        self._tokens = statement
-        self._base = statement[0].start
-        self._starts = [token.start for token in statement]
-        self._closers = _closers(statement)
+    def __init__(self, syntax: Syntax) -> None:
+        self._syntax = syntax
         self._calls: dict[int, _Call] = {}
-        self._aliases: list[Edit] = []
+        self._edits: list[Edit] = []
 
-    def edits(self, root: Any) -> list[Edit]:
-        """Return the edits that `root`, a statement's tree, asks for."""
-        nodes = list(_walk(root))
-        kept = {id(call) for node in nodes for call in _unnameable(node)}
+    def edits(self) -> list[Edit]:
+        """Return what the statement asks for."""
+        nodes = self._syntax.nodes
+        nameless = {id(call) for node in nodes for call in _nameless(node)}
         for node in nodes:
-            if type(node).__name__ == "FuncCall" and id(node) not in kept:
-                call = self._understand(node)
-                if call is not None:
-                    self._calls[id(node)] = call
-        for node in nodes:
+            if is_prediction(node):
+                self._understand(node.body, may_rename=id(node.body) not in nameless)
+        for node in nodes if self._calls else ():
             self._name_outputs(node)
-        edits = [edit for call in self._calls.values() for edit in self._call_edits(call)]
-        return sorted(edits + self._aliases)
+        self._edits.extend(edit for call in self._calls.values() for edit in self._call_edits(call))
+        return sorted(self._edits, key=lambda edit: (edit.start, edit.end))
 
-    def _understand(self, node: Any) -> _Call | None:
-        """Return the call if it is one of ours: a plain literal first, then only named arguments."""
-        if not _is_predict(node) or not _named_behind_literal(node.args):
-            return None
-        first = self._token_at(node.location)
-        name_end = first + (1 if len(node.funcname) == 1 else 3)
-        if self._text(name_end) != "(" or self._text(name_end + 2) != ",":
-            return None
-        literal = self._tokens[name_end + 1]
-        if literal.kind is not Kind.STRING:
-            return None
-        model = string_value(literal)
-        close = self._closers.get(name_end)
-        if close is None or not model or len(model.encode()) > MAX_NAME_BYTES:
-            return None
-        return _Call(first, name_end + 1, close, model)
+    def _understand(self, body: Body, *, may_rename: bool) -> None:
+        """Take the call if it is one of ours: something first, then only named arguments."""
+        arguments = [node_of(argument) for argument in body.get("args", ())]
+        kinds = [argument.kind for argument in arguments]
+        if len(kinds) < 2 or kinds[0] == "NamedArgExpr" or set(kinds[1:]) != {"NamedArgExpr"}:
+            return
+        names = strings(body["funcname"])
+        first = self._syntax.first_token(body)
+        open_ = first + 2 * len(names) - 1
+        close = self._syntax.closers.get(open_)
+        if close is None:
+            return
+        model = self._function_name(open_ + 1, arguments[0]) if names[-1] == FUNCTION else None
+        if model is not None and may_rename and len(arguments) - 1 <= MOST_FEATURES:
+            self._calls[id(body)] = _Call(first, open_ + 1, close, model)
+        else:
+            self._edits.extend(json_edits(self._syntax, arguments[1:], close))
 
-    def _token_at(self, location: int) -> int:
-        return bisect_left(self._starts, location + self._base)
-
-    def _text(self, index: int) -> str:
-        return self._tokens[index].text if index < len(self._tokens) else ""
+    def _function_name(self, index: int, argument: Node) -> str | None:
+        """Return the model if it is given as a plain literal that can name a function."""
+        token = self._syntax.tokens[index]
+        if (
+            argument.kind != "A_Const"
+            or token.kind is not Kind.STRING
+            or self._syntax.spelling(index + 1) != ","
+        ):
+            return None
+        model = string_value(token)
+        return model if 0 < len(model.encode()) <= MAX_NAME_BYTES else None
 
     def _call_edits(self, call: _Call) -> Iterator[Edit]:
+        tokens = self._syntax.tokens
         quoted = '"' + call.model.replace('"', '""') + '"'
-        name_end = self._tokens[call.literal - 2].end
-        yield Edit(self._tokens[call.first].start, name_end, f"{_SCHEMA}.{quoted}")
-        yield Edit(self._tokens[call.literal].start, self._tokens[call.literal + 1].end, "")
+        yield Edit(tokens[call.first].start, tokens[call.literal - 2].end, f"{_SCHEMA}.{quoted}")
+        yield Edit(tokens[call.literal].start, tokens[call.literal + 1].end, "")
 
-    def _name_outputs(self, node: Any) -> None:
+    def _name_outputs(self, node: Node) -> None:
         """Give an unnamed output column the name that the changed call would have taken from it."""
-        kind = type(node).__name__
-        if kind == "RangeFunction" and node.alias is None:
-            call = self._calls.get(id(node.functions[0][0]))
-            if call is not None:
-                self._alias_at(self._tokens[call.close].end)
-        targets = {"SelectStmt": "targetList", "ReturningClause": "exprs"}.get(kind)
-        for target in (getattr(node, targets) or ()) if targets else ():
-            if target.name is None and id(_naming_call(target.val)) in self._calls:
-                self._alias_at(self._item_end(self._token_at(target.location)))
+        kind, body = node
+        if kind == "RangeFunction" and "alias" not in body:
+            for function in _functions(body):
+                call = self._calls.get(id(function))
+                if call is not None:
+                    self._alias_at(call.close)
+        for target in body.get(_OUTPUTS.get(kind, ""), ()):
+            output = target["ResTarget"]
+            if "name" not in output and id(_naming_call(node_of(output["val"]))) in self._calls:
+                self._alias_at(self._syntax.item_end(self._syntax.first_token(output)) - 1)
 
-    def _alias_at(self, end: int) -> None:
-        self._aliases.append(Edit(end, end, _ALIAS))
-
-    def _item_end(self, first: int) -> int:
-        """Return where the select-list item that begins with token `first` ends in the text."""
-        depth, index = 0, first
-        while index < len(self._tokens):
-            token = self._tokens[index]
-            if depth == 0 and index > first and self._ends_item(index):
-                return self._tokens[index - 1].end
-            if token.text == "[" or token.word == "case":
-                depth += 1
-            elif token.text == "]" or token.word == "end":
-                depth -= 1
-            # Stepping over parentheses keeps selects within selects from being walked many times.
-            index = self._closers.get(index, index) + 1
-        return self._tokens[-1].end
-
-    def _ends_item(self, index: int) -> bool:
-        token = self._tokens[index]
-        if token.word == "with":
-            return self._text(index + 1).lower() != "time"
-        return token.text in (",", ")", ";") or token.word in _ITEM_ENDS
+    def _alias_at(self, last: int) -> None:
+        end = self._syntax.tokens[last].end
+        self._edits.append(Edit(end, end, _ALIAS))
 
 
-def _closers(tokens: Sequence[Token]) -> dict[int, int]:
-    """The place of each opening parenthesis that is closed, and of what closes it."""
-    open_, found = [], {}
-    for index, token in enumerate(tokens):
-        if token.text == "(":
-            open_.append(index)
-        elif token.text == ")" and open_:
-            found[open_.pop()] = index
-    return found
+def _functions(range_function: Body) -> Iterator[Body]:
+    for function in range_function["functions"]:
+        yield node_of(function["List"]["items"][0]).body
 
 
-def _walk(root: Any) -> Iterator[Any]:
-    """Yield all nodes, but none of a routine's body."""
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, tuple):
-            stack.extend(reversed(node))
-        elif hasattr(node, "__slots__") and type(node).__module__ == "pglast.ast":
-            if type(node).__name__ == "CreateFunctionStmt":
-                continue
-            yield node
-            stack.extend(getattr(node, name) for name in node)
+def _nameless(node: Node) -> Iterator[Body]:
+    """Yield calls that keep their name, since one that is lost could not be given back."""
+    if node.kind == "RangeFunction":
+        unusual = any(node.body.get(what) for what in ("is_rowsfrom", "ordinality", "coldeflist"))
+        if unusual:
+            yield from _functions(node.body)
 
 
-def _is_predict(node: Any) -> bool:
-    names = tuple(part.sval for part in node.funcname)
-    plain = not (
-        node.agg_star
-        or node.agg_distinct
-        or node.agg_within_group
-        or node.func_variadic
-        or node.agg_order
-        or node.agg_filter
-        or node.over
-    )
-    return plain and names in ((FUNCTION,), ("public", FUNCTION))
-
-
-def _named_behind_literal(arguments: Sequence[Any] | None) -> bool:
-    if not arguments or len(arguments) < 2 or type(arguments[0]).__name__ != "A_Const":
-        return False
-    return type(arguments[0].val).__name__ == "String" and all(
-        type(argument).__name__ == "NamedArgExpr" for argument in arguments[1:]
-    )
-
-
-def _unnameable(node: Any) -> Iterator[Any]:
-    """Yield calls that are left alone, since changing them would change a name that cannot be given back."""
-    kind = type(node).__name__
-    if kind == "CallStmt":
-        yield node.funccall
-    elif kind == "RangeFunction":
-        simple = not node.is_rowsfrom and not node.ordinality and not node.coldeflist
-        if not simple:
-            yield from (function[0] for function in node.functions)
-
-
-def _naming_call(expression: Any) -> Any:
+def _naming_call(node: Node) -> Body | None:
     """Return the call from which PostgreSQL takes an unnamed column's name (FigureColname), if it is one."""
-    while expression is not None:
-        kind = type(expression).__name__
+    while True:
+        kind, body = node
         if kind == "FuncCall":
-            return expression
+            return body
         if kind in ("TypeCast", "CollateClause"):
-            expression = expression.arg
+            node = node_of(body["arg"])
         elif kind == "CaseExpr":
-            expression = expression.defresult
-        elif kind == "A_Indirection" and not any(
-            type(step).__name__ == "String" for step in expression.indirection
-        ):
-            expression = expression.arg
+            node = node_of(body.get("defresult"))
+        elif kind == "A_Indirection" and not any(strings(body["indirection"])):
+            node = node_of(body["arg"])
         else:
             return None
-    return None

@@ -1,33 +1,42 @@
 """The parts of the language's reference that the grammar and the option table know.
 
-`python -m federated_sql.reference docs/reference.md` brings the marked parts of that file up to date.
 What always holds: only what stands between `<!-- generated: name -->` and `<!-- end -->` is replaced.
 """
 
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 
-from federated_sql.grammar import RULES, Rule
+from federated_sql.grammar import RULES
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import OptionSpec, allowed_text, describe_allowed
+from federated_sql.statements import COMMAND_TAGS, MISSING_ENGINES
 
 _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def fill(page: str) -> str:
-    """Return `page` with every marked part as it must be today; KeyError for a part nobody generates."""
+def language_parts() -> dict[str, str]:
+    """Return each part that the language itself knows, by name."""
     parts = {"statements": _statements(built=True), "unbuilt": _statements(built=False)}
-    parts |= {kind.value: _options(kind) for kind in OptionKind}
-    return _PART.sub(lambda found: f"<!-- generated: {found[1]} -->\n{parts[found[1]]}<!-- end -->", page)
+    return parts | {kind.value: _options(kind) for kind in OptionKind}
+
+
+def replace_parts(page: str, parts: Mapping[str, str]) -> str:
+    """Return `page` with every marked part that is in `parts` as it is there."""
+    return _PART.sub(
+        lambda found: (
+            f"<!-- generated: {found[1]} -->\n{parts[found[1]]}<!-- end -->"
+            if found[1] in parts
+            else found[0]
+        ),
+        page,
+    )
 
 
 def _statements(*, built: bool) -> str:
-    rules: list[Rule] = list(dict.fromkeys(RULES.values()))
-    shapes = [rule.shape for rule in rules if (rule.parse is not None) is built]
+    missing = {COMMAND_TAGS[command] for command in MISSING_ENGINES}
+    shapes = dict.fromkeys(rule.shape for rule in RULES.values() if (rule.tag not in missing) is built)
     return "```\n" + "".join(f"{shape}\n" for shape in shapes) + "```\n"
 
 
@@ -49,8 +58,3 @@ def _row(spec: OptionSpec) -> Iterator[str]:
         yield f"yes; {spec.custom} not yet" if spec.custom else "yes"
     else:
         yield "only " + ", ".join(f"`{allowed_text(value)}`" for value in spec.built_values)
-
-
-if __name__ == "__main__":
-    _file = Path(sys.argv[1])
-    _file.write_text(fill(_file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -9,22 +9,40 @@ from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
 from federated_sql.statements import (
     COMMAND_TAGS,
+    AlertCondition,
     AlterModel,
     AlterNode,
     AlterWorkspace,
+    ChangeModelOwner,
+    ChangeWorkspaceOwner,
+    CheckpointTraining,
     Command,
+    CreateAggregationFunction,
+    CreateAlert,
     CreateDataset,
     CreateModel,
     CreateWorkspace,
+    DropAggregationFunction,
+    DropAlert,
     DropDataset,
     DropModel,
     DropWorkspace,
+    EraseSubjects,
+    ExportSubject,
+    GrantConsent,
     Option,
     OptionValue,
     RegisterNode,
+    RenameModel,
+    RenameWorkspace,
+    ResumeTraining,
+    RevokeConsent,
+    RoleKeyword,
+    RoleSpec,
+    RollbackModel,
     StartTraining,
     StopTraining,
-    Unbuilt,
+    TagModel,
     UnregisterNode,
 )
 
@@ -47,45 +65,114 @@ def quote_string(value: str) -> str:
 
 def render(command: Command) -> str:
     """Return the canonical text of `command`, on one line, without a semicolon."""
-    if isinstance(command, Unbuilt):
-        return command.text
-    return " ".join([COMMAND_TAGS[type(command)], *_clauses(command)])
+    head = COMMAND_TAGS[type(command)]
+    if isinstance(command, CreateAggregationFunction) and command.or_replace:
+        head = head.replace("CREATE", "CREATE OR REPLACE", 1)
+    for clauses in (_membership_clauses, _learning_clauses, _subject_clauses):
+        found = clauses(command)
+        if found is not None:
+            return " ".join([head, *found])
+    raise AssertionError(f"no clauses for {type(command).__name__}")
 
 
-def _clauses(command: Command) -> list[str]:  # noqa: PLR0911, PLR0912 - one return per statement
+def _membership_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
     match command:
         case CreateWorkspace(name, options, if_not_exists):
-            return [*_flag("IF NOT EXISTS", if_not_exists), quote_name(name), *_with(options)]
-        case AlterWorkspace(name, options) | AlterModel(name, options):
-            return [quote_name(name), "SET", _list(options)]
+            return [*_unless(if_not_exists), quote_name(name), *_with(options)]
+        case AlterWorkspace(name, options, if_exists) | AlterModel(name, options, if_exists):
+            return [*_where(if_exists), quote_name(name), "SET", _list(options)]
+        case RenameWorkspace(name, new_name, if_exists) | RenameModel(name, new_name, if_exists):
+            return [*_where(if_exists), quote_name(name), "RENAME TO", quote_name(new_name)]
+        case ChangeWorkspaceOwner(name, owner, if_exists) | ChangeModelOwner(name, owner, if_exists):
+            return [*_where(if_exists), quote_name(name), "OWNER TO", _role(owner)]
         case DropWorkspace(name, if_exists, cascade) | DropModel(name, if_exists, cascade):
-            return [*_flag("IF EXISTS", if_exists), quote_name(name), *_flag("CASCADE", cascade)]
-        case RegisterNode(name, workspace, options):
-            return [quote_string(name), "IN WORKSPACE", quote_name(workspace), *_with(options)]
-        case AlterNode(name, workspace, options):
-            return [quote_string(name), "IN WORKSPACE", quote_name(workspace), "SET", _list(options)]
+            return [*_where(if_exists), quote_name(name), *_flag("CASCADE", cascade)]
+        case RegisterNode(name, workspace, options, if_not_exists):
+            return [*_unless(if_not_exists), quote_string(name), *_in(workspace), *_with(options)]
+        case AlterNode(name, workspace, options, if_exists):
+            return [*_where(if_exists), quote_string(name), *_in(workspace), "SET", _list(options)]
         case UnregisterNode(name, workspace, if_exists):
-            return [
-                *_flag("IF EXISTS", if_exists),
-                quote_string(name),
-                "FROM WORKSPACE",
-                quote_name(workspace),
-            ]
+            return [*_where(if_exists), quote_string(name), *_from(workspace)]
         case CreateDataset():
             return _dataset_clauses(command)
-        case DropDataset(name, if_exists):
-            return [*_flag("IF EXISTS", if_exists), quote_name(name)]
+        case DropDataset(name, if_exists) | DropAggregationFunction(name, if_exists):
+            return [*_where(if_exists), quote_name(name)]
+    return None
+
+
+def _learning_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
+    match command:
         case CreateModel(name, workspace, options, if_not_exists):
-            place = [] if workspace is None else ["IN WORKSPACE", quote_name(workspace)]
-            return [*_flag("IF NOT EXISTS", if_not_exists), quote_name(name), *place, *_with(options)]
+            place = [] if workspace is None else _in(workspace)
+            return [*_unless(if_not_exists), quote_name(name), *place, *_with(options)]
         case StartTraining(model, options):
             return [quote_name(model), *_with(options)]
         case StopTraining(model):
             return [quote_name(model)]
-        case Unbuilt(_, text):
-            return [text]
-        case _:
-            raise NotImplementedError
+        case CheckpointTraining(model, path):
+            return [quote_name(model), "TO", quote_string(path)]
+        case ResumeTraining(model, path):
+            return [quote_name(model), *_text("FROM", path)]
+        case TagModel(model, tag, version):
+            number = [] if version is None else ["VERSION", str(version)]
+            return [quote_name(model), *number, "AS", quote_string(tag)]
+        case RollbackModel(model, version):
+            return [quote_name(model), "TO VERSION", quote_string(version)]
+        case CreateAggregationFunction(name, body, language):
+            return [f"{quote_name(name)}() RETURNS FLOAT AS", _body(body), "LANGUAGE", quote_name(language)]
+    return None
+
+
+def _subject_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
+    match command:
+        case EraseSubjects(model, subjects):
+            return [quote_name(model), "WHERE data_subject_id", _subjects(subjects)]
+        case ExportSubject(subject, workspace, path, form):
+            return [*_subject(subject), *_from(workspace), *_text("TO", path), *_text("FORMAT", form)]
+        case GrantConsent(subject, workspace, purpose, version):
+            return [
+                *_subject(subject),
+                *_text("PURPOSE", purpose),
+                *_in(workspace),
+                *_text("VERSION", version),
+            ]
+        case RevokeConsent(subject, workspace, purpose):
+            return [*_subject(subject), *_text("PURPOSE", purpose), *_from(workspace)]
+        case CreateAlert():
+            return _alert_clauses(command)
+        case DropAlert(name, workspace, if_exists):
+            place = [] if workspace is None else ["ON WORKSPACE", quote_name(workspace)]
+            return [*_where(if_exists), quote_name(name), *place]
+    return None
+
+
+def _alert_clauses(command: CreateAlert) -> list[str]:
+    return [
+        *_unless(command.if_not_exists),
+        quote_name(command.name),
+        "ON WORKSPACE",
+        quote_name(command.workspace),
+        "WHEN",
+        " AND ".join(map(_condition, command.conditions)),
+        "NOTIFY",
+        quote_string(command.target),
+    ]
+
+
+def _condition(condition: AlertCondition) -> str:
+    return f"{quote_name(condition.metric)} {condition.operator} {condition.value!r}"
+
+
+def _subjects(subjects: Sequence[str]) -> str:
+    listed = ", ".join(map(quote_string, subjects))
+    return f"= {listed}" if len(subjects) == 1 else f"IN ({listed})"
+
+
+def _body(text: str) -> str:
+    """Return `text` between dollar quotes that it does not contain."""
+    tags = ("", *(f"body{number}" for number in range(text.count("$") + 1)))
+    tag = next(tag for tag in tags if f"${tag}$" not in text + "$")
+    return f"${tag}${text}${tag}$"
 
 
 def _dataset_clauses(command: CreateDataset) -> list[str]:
@@ -94,20 +181,47 @@ def _dataset_clauses(command: CreateDataset) -> list[str]:
     columns = [f"({', '.join(map(quote_name, command.columns))})"] if command.columns else []
     predicate = [] if command.predicate is None else [f"WHERE ({command.predicate})"]
     return [
-        *_flag("IF NOT EXISTS", command.if_not_exists),
+        *_unless(command.if_not_exists),
         quote_name(command.name),
         "FOR TABLE",
         qualified,
         *columns,
         *predicate,
-        "IN WORKSPACE",
-        quote_name(command.workspace),
+        *_in(command.workspace),
         *_with(command.options),
     ]
 
 
 def _flag(words: str, present: bool) -> list[str]:
     return [words] if present else []
+
+
+def _where(if_exists: bool) -> list[str]:
+    return _flag("IF EXISTS", if_exists)
+
+
+def _unless(if_not_exists: bool) -> list[str]:
+    return _flag("IF NOT EXISTS", if_not_exists)
+
+
+def _in(workspace: str) -> list[str]:
+    return ["IN WORKSPACE", quote_name(workspace)]
+
+
+def _from(workspace: str) -> list[str]:
+    return ["FROM WORKSPACE", quote_name(workspace)]
+
+
+def _subject(subject: str) -> list[str]:
+    return ["FOR SUBJECT", quote_string(subject)]
+
+
+def _text(words: str, value: str | None) -> list[str]:
+    return [] if value is None else [words, quote_string(value)]
+
+
+def _role(role: RoleSpec) -> str:
+    return role.value.upper() if isinstance(role, RoleKeyword) else quote_name(role)
 
 
 def _with(options: Sequence[Option]) -> list[str]:

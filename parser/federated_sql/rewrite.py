@@ -1,5 +1,5 @@
-"""What the proxy changes in a query: FEDERATED statements become calls, predictions call the model's
-function.
+"""What the proxy changes in a query: FEDERATED statements become calls, and the user's own SQL may name
+features, columns and aliases where PostgreSQL itself does not know them.
 
 What always holds: all text outside the changed places is kept character by character; nothing inside strings,
 comments, dollar quotes and function bodies is looked at; on any doubt the text is left as it is; the number
@@ -9,18 +9,24 @@ and the order of statements stay.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from federated_sql.edits import Edit, apply_edits
 from federated_sql.errors import FederatedError
 from federated_sql.grammar import leading_tag
-from federated_sql.lexer import Token, scan
-from federated_sql.postgres import MAX_PARSE_TOKENS
-from federated_sql.predict_calls import Edit, grammar_tree, mentions_prediction, predict_edits
+from federated_sql.lexer import Token, tokens_of
+from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
+from federated_sql.splitting import Part, split
+from federated_sql.syntax import known_syntax
+from federated_sql.user_sql import NAMES, Candidate, candidate, may_change
 
 _DOLLAR_NUMBER = re.compile(r"\$federated(\d*)")
 _MARK = b"federated"
-_OURS = re.compile(r"(?i)federated(?:_predict|(?![\w$]))")
+_WORD = re.compile(r"(?i)federated(?![\w$])")
+_OURS = re.compile(rf"(?i)federated(?:{'|'.join(NAMES)}|(?![\w$]))")
+# More tokens than these at its beginning do not tell what statement it is.
+_HEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Rewrite:
             if position <= begin:
                 break
             if position <= begin + len(edit.replacement):
-                return min(edit.start, max(len(self.original) - 1, 0)) + 1
+                return min(edit.origin(position - 1 - begin), max(len(self.original) - 1, 0)) + 1
             shift += len(edit.replacement) - (edit.end - edit.start)
         return min(position - shift, len(self.original) + 1)
 
@@ -71,38 +77,64 @@ def rewrite(text: str) -> Rewrite | None:
     if _OURS.search(text) is None:
         return None
     try:
-        tokens = scan(text)
+        raw = scan_raw(text)
     except FederatedError:
         return None
-    edits: list[Edit] = []
-    tags: list[str | None] = []
-    starts: list[int] = []
+    statements = [_Statement(text, raw, part) for part in split(text, raw)]
+    if not all(statement.is_whole() for statement in statements):
+        return None
     call = _Quoter(text)
-    statements = list(split(tokens))
-    predicting = _predicting(statements)
-    for number, statement in enumerate(statements):
-        tag = leading_tag(statement)
-        tags.append(tag)
-        starts.append(statement[0].start)
-        if tag is not None:
-            edits.append(call.edit(statement[0].start, statement[-1].end))
-        elif not _is_whole(text, statement):
-            return None
-        elif number in predicting:
-            edits.extend(predict_edits(text, statement))
+    searched = _searched(text, statements)
+    edits: list[Edit] = []
+    for statement in statements:
+        if statement.tag is not None:
+            edits.append(call.edit(statement.start, statement.end))
+        elif statement in searched:
+            edits.extend(searched[statement].edits())
     if not edits:
         return None
-    return Rewrite(apply_edits(text, edits), tuple(tags), text, tuple(starts), tuple(edits))
+    tags = tuple(statement.tag for statement in statements)
+    starts = tuple(statement.start for statement in statements)
+    return Rewrite(apply_edits(text, edits), tags, text, starts, tuple(edits))
 
 
-def _predicting(statements: Sequence[Sequence[Token]]) -> frozenset[int]:
-    """Which statements the grammar looks at for predictions: none where all together are too much work.
+class _Statement:
+    """One statement of a text. Tokens are made only of what is looked at: a text may have very many."""
+
+    def __init__(self, text: str, raw: Sequence[RawToken], part: Part) -> None:
+        self._text = text
+        self._raw = raw
+        self._part = part
+        self.start = raw[part.first].start
+        self.end = raw[part.last - 1].end + 1
+        self.tag: str | None = None
+        if _WORD.search(text, self.start, self.end):
+            self.tag = leading_tag(tokens_of(text, raw, part.first, part.last, _HEAD))
+
+    def tokens(self) -> list[Token]:
+        return tokens_of(self._text, self._raw, self._part.first, self._part.last)
+
+    def is_whole(self) -> bool:
+        """Whether a routine with a SQL body was cut where PostgreSQL's grammar would cut it too."""
+        return not self._part.atomic or known_syntax(self._text, self.tokens())
+
+    @property
+    def work(self) -> int:
+        """How many tokens the grammar would have to look at, 0 where it need not or cannot."""
+        concerned = self.tag is None and may_change(self._text, self.start, self.end)
+        return self._part.tokens if concerned and self._part.tokens <= MAX_PARSE_TOKENS else 0
+
+
+def _searched(text: str, statements: Sequence[_Statement]) -> dict[_Statement, Candidate]:
+    """Return what the grammar looks at: nothing where all of it together is too much work.
 
     The proxy serves all its clients from one loop, which a text of thousands of predictions would hold up.
     """
-    found = [number for number, statement in enumerate(statements) if mentions_prediction(statement)]
-    work = sum(len(statements[number]) for number in found)
-    return frozenset(found) if work <= MAX_PARSE_TOKENS else frozenset()
+    concerned = [statement for statement in statements if statement.work]
+    if sum(statement.work for statement in concerned) > MAX_PARSE_TOKENS:
+        return {}
+    found = ((statement, candidate(text, statement.tokens())) for statement in concerned)
+    return {statement: one for statement, one in found if one is not None}
 
 
 class _Quoter:
@@ -117,66 +149,3 @@ class _Quoter:
     def edit(self, start: int, end: int) -> Edit:
         quoted = f"{self._quote}{self._text[start:end]}{self._quote}"
         return Edit(start, end, f"CALL federated.execute({quoted})")
-
-
-def apply_edits(text: str, edits: Sequence[Edit]) -> str:
-    """Return `text` with ascending, disjoint edits made."""
-    parts: list[str] = []
-    done = 0
-    for edit in edits:
-        parts += (text[done : edit.start], edit.replacement)
-        done = edit.end
-    return "".join([*parts, text[done:]])
-
-
-def split(tokens: Sequence[Token]) -> Iterator[list[Token]]:
-    """Yield the tokens of each statement that is not empty, without semicolons.
-
-    A semicolon ends a statement unless it stands in parentheses (CREATE RULE) or in BEGIN ATOMIC … END.
-    """
-    statement: list[Token] = []
-    depth = body = 0
-    for index, token in enumerate(tokens):
-        if token.text == ";" and depth == 0 and body == 0:
-            if statement:
-                yield statement
-            statement = []
-            continue
-        statement.append(token)
-        if token.text == "(":
-            depth += 1
-        elif token.text == ")":
-            depth = max(depth - 1, 0)
-        elif token.word:
-            body = _body_depth(tokens, index, body, statement)
-    if statement:
-        yield statement
-
-
-def _body_depth(tokens: Sequence[Token], index: int, body: int, statement: Sequence[Token]) -> int:
-    """Follow BEGIN ATOMIC, CASE and END within a function's SQL body."""
-    word = tokens[index].word
-    if body == 0:
-        begins = word == "begin" and index + 1 < len(tokens) and tokens[index + 1].word == "atomic"
-        return 1 if begins and _creates_routine(statement) else 0
-    if word == "case":
-        return body + 1
-    label = index > 0 and (tokens[index - 1].word == "as" or tokens[index - 1].text == ".")
-    return body - 1 if word == "end" and not label else body
-
-
-def _creates_routine(statement: Sequence[Token]) -> bool:
-    words = [token.word for token in statement[:4]]
-    if words[1:3] == ["or", "replace"]:
-        del words[1:3]
-    return words[:1] == ["create"] and words[1:2] in (["function"], ["procedure"])
-
-
-def _is_whole(text: str, statement: Sequence[Token]) -> bool:
-    """Whether a routine with a SQL body was cut where PostgreSQL's grammar would cut it too."""
-    if not _creates_routine(statement) or not any(token.word == "atomic" for token in statement):
-        return True
-    try:
-        return len(grammar_tree(text, statement)) == 1
-    except FederatedError:
-        return False

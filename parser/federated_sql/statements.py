@@ -7,6 +7,7 @@ decoded) and nothing more; whether options are known and in range is `options`' 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 Scalar = str | int | float | bool | None
 OptionValue = Scalar | tuple[Scalar, ...]
@@ -19,6 +20,17 @@ class Option:
     name: str
     value: OptionValue
     position: int = field(default=0, compare=False)
+
+
+class RoleKeyword(Enum):
+    """A role that is not named but meant: unquoted, these words are no names in PostgreSQL."""
+
+    CURRENT_USER = "current_user"
+    CURRENT_ROLE = "current_role"
+    SESSION_USER = "session_user"
+
+
+RoleSpec = str | RoleKeyword
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,24 @@ class AlterWorkspace:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RenameWorkspace:
+    """ALTER FEDERATED WORKSPACE … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeWorkspaceOwner:
+    """ALTER FEDERATED WORKSPACE … OWNER TO."""
+
+    name: str
+    owner: RoleSpec
     if_exists: bool = False
 
 
@@ -121,6 +151,24 @@ class AlterModel:
 
 
 @dataclass(frozen=True, slots=True)
+class RenameModel:
+    """ALTER FEDERATED MODEL … RENAME TO."""
+
+    name: str
+    new_name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeModelOwner:
+    """ALTER FEDERATED MODEL … OWNER TO."""
+
+    name: str
+    owner: RoleSpec
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DropModel:
     """DROP FEDERATED MODEL."""
 
@@ -145,44 +193,8 @@ class StopTraining:
 
 
 @dataclass(frozen=True, slots=True)
-class RenameWorkspace:
-    """ALTER FEDERATED WORKSPACE … RENAME TO."""
-
-    name: str
-    new_name: str
-    if_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeWorkspaceOwner:
-    """ALTER FEDERATED WORKSPACE … OWNER TO."""
-
-    name: str
-    owner: str
-    if_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RenameModel:
-    """ALTER FEDERATED MODEL … RENAME TO."""
-
-    name: str
-    new_name: str
-    if_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeModelOwner:
-    """ALTER FEDERATED MODEL … OWNER TO."""
-
-    name: str
-    owner: str
-    if_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class CheckpointTraining:
-    """CHECKPOINT FEDERATED TRAINING."""
+    """CHECKPOINT FEDERATED TRAINING: `path` is a file of the database server."""
 
     model: str
     path: str
@@ -190,15 +202,15 @@ class CheckpointTraining:
 
 @dataclass(frozen=True, slots=True)
 class ResumeTraining:
-    """RESUME FEDERATED TRAINING; `path` is None for the latest checkpoint."""
+    """RESUME FEDERATED TRAINING: from a checkpoint's file, or (path None) from the last closed round."""
 
     model: str
-    path: str | None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TagModel:
-    """TAG FEDERATED MODEL; `version` is None for the current one."""
+    """TAG FEDERATED MODEL: `version` None is the current one."""
 
     model: str
     tag: str
@@ -207,7 +219,7 @@ class TagModel:
 
 @dataclass(frozen=True, slots=True)
 class RollbackModel:
-    """ROLLBACK FEDERATED MODEL; `version` is a tag or a number."""
+    """ROLLBACK FEDERATED MODEL: `version` is a tag or a version's number in digits."""
 
     model: str
     version: str
@@ -215,7 +227,7 @@ class RollbackModel:
 
 @dataclass(frozen=True, slots=True)
 class CreateAggregationFunction:
-    """CREATE FEDERATED AGGREGATION FUNCTION."""
+    """CREATE [OR REPLACE] FEDERATED AGGREGATION FUNCTION."""
 
     name: str
     body: str
@@ -233,7 +245,7 @@ class DropAggregationFunction:
 
 @dataclass(frozen=True, slots=True)
 class EraseSubjects:
-    """DELETE FROM FEDERATED TRAINING."""
+    """DELETE FROM FEDERATED TRAINING: the data subjects to forget, each once."""
 
     model: str
     subjects: tuple[str, ...]
@@ -241,7 +253,7 @@ class EraseSubjects:
 
 @dataclass(frozen=True, slots=True)
 class ExportSubject:
-    """EXPORT FEDERATED DATA."""
+    """EXPORT FEDERATED DATA: what a workspace holds about one subject, into a file of the database server."""
 
     subject: str
     workspace: str
@@ -251,7 +263,7 @@ class ExportSubject:
 
 @dataclass(frozen=True, slots=True)
 class GrantConsent:
-    """GRANT FEDERATED CONSENT."""
+    """GRANT FEDERATED CONSENT: `version` is that of the text consented to."""
 
     subject: str
     workspace: str
@@ -261,7 +273,7 @@ class GrantConsent:
 
 @dataclass(frozen=True, slots=True)
 class RevokeConsent:
-    """REVOKE FEDERATED CONSENT."""
+    """REVOKE FEDERATED CONSENT: without a purpose, for all of them."""
 
     subject: str
     workspace: str
@@ -270,16 +282,16 @@ class RevokeConsent:
 
 @dataclass(frozen=True, slots=True)
 class AlertCondition:
-    """One comparison of an alert: metric, operator, bound."""
+    """One `metric op number` of an alert; `operator` is <, <=, >, >=, = or <>."""
 
     metric: str
     operator: str
-    value: float
+    value: int | float
 
 
 @dataclass(frozen=True, slots=True)
 class CreateAlert:
-    """CREATE FEDERATED ALERT."""
+    """CREATE FEDERATED ALERT: notifies `target` when all conditions hold."""
 
     name: str
     workspace: str
@@ -290,28 +302,18 @@ class CreateAlert:
 
 @dataclass(frozen=True, slots=True)
 class DropAlert:
-    """DROP FEDERATED ALERT."""
+    """DROP FEDERATED ALERT: `workspace` None where the name alone is enough."""
 
     name: str
     workspace: str | None = None
     if_exists: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """A statement of the language whose engine is not there yet.
-
-    It is recognised by its leading keywords (`tag`, for instance `TAG FEDERATED MODEL`) and answered 0A000;
-    `text` is the statement as typed.
-    """
-
-    tag: str
-    text: str
-
-
 Command = (
     CreateWorkspace
     | AlterWorkspace
+    | RenameWorkspace
+    | ChangeWorkspaceOwner
     | DropWorkspace
     | RegisterNode
     | AlterNode
@@ -320,13 +322,11 @@ Command = (
     | DropDataset
     | CreateModel
     | AlterModel
+    | RenameModel
+    | ChangeModelOwner
     | DropModel
     | StartTraining
     | StopTraining
-    | RenameWorkspace
-    | ChangeWorkspaceOwner
-    | RenameModel
-    | ChangeModelOwner
     | CheckpointTraining
     | ResumeTraining
     | TagModel
@@ -339,12 +339,13 @@ Command = (
     | RevokeConsent
     | CreateAlert
     | DropAlert
-    | Unbuilt
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
     CreateWorkspace: "CREATE FEDERATED WORKSPACE",
     AlterWorkspace: "ALTER FEDERATED WORKSPACE",
+    RenameWorkspace: "ALTER FEDERATED WORKSPACE",
+    ChangeWorkspaceOwner: "ALTER FEDERATED WORKSPACE",
     DropWorkspace: "DROP FEDERATED WORKSPACE",
     RegisterNode: "REGISTER FEDERATED NODE",
     AlterNode: "ALTER FEDERATED NODE",
@@ -353,13 +354,11 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropDataset: "DROP FEDERATED DATASET",
     CreateModel: "CREATE FEDERATED MODEL",
     AlterModel: "ALTER FEDERATED MODEL",
+    RenameModel: "ALTER FEDERATED MODEL",
+    ChangeModelOwner: "ALTER FEDERATED MODEL",
     DropModel: "DROP FEDERATED MODEL",
     StartTraining: "START FEDERATED TRAINING",
     StopTraining: "STOP FEDERATED TRAINING",
-    RenameWorkspace: "ALTER FEDERATED WORKSPACE",
-    ChangeWorkspaceOwner: "ALTER FEDERATED WORKSPACE",
-    RenameModel: "ALTER FEDERATED MODEL",
-    ChangeModelOwner: "ALTER FEDERATED MODEL",
     CheckpointTraining: "CHECKPOINT FEDERATED TRAINING",
     ResumeTraining: "RESUME FEDERATED TRAINING",
     TagModel: "TAG FEDERATED MODEL",
@@ -374,7 +373,21 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropAlert: "DROP FEDERATED ALERT",
 }
 
+MISSING_ENGINES: dict[type[Command], str] = {
+    CheckpointTraining: "writing a run's state to a file",
+    ResumeTraining: "going on with a run that has ended",
+    CreateAggregationFunction: "custom aggregation functions",
+    DropAggregationFunction: "custom aggregation functions",
+    EraseSubjects: "erasure of data subjects at the nodes",
+    ExportSubject: "collecting a data subject's records from the nodes",
+    GrantConsent: "consent records that the nodes heed",
+    RevokeConsent: "consent records that the nodes heed",
+    CreateAlert: "watching metrics and notifying",
+    DropAlert: "watching metrics and notifying",
+}
+"""Statements that are read, checked and then refused (0A000), and what of the product they lack."""
+
 
 def command_tag(command: Command) -> str:
-    """Return the command tag that the proxy answers with."""
-    return command.tag if isinstance(command, Unbuilt) else COMMAND_TAGS[type(command)]
+    """Return the words that begin the statement, which are its command tag."""
+    return COMMAND_TAGS[type(command)]

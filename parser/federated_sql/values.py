@@ -66,8 +66,14 @@ def _parse_scalar(cursor: Cursor) -> Scalar:
         return string_value(token)
     if token.kind is Kind.WORD and token.word != "null":
         return _parse_word(cursor, token)
-    negative = token.text == "-"
-    if token.kind is Kind.SYMBOL and token.text in ("+", "-"):
+    return parse_number(cursor)
+
+
+def parse_number(cursor: Cursor) -> int | float:
+    """Consume a number with or without a sign."""
+    token = cursor.current
+    negative = token is not None and token.text == "-"
+    if token is not None and token.kind is Kind.SYMBOL and token.text in ("+", "-"):
         cursor.index += 1
         token = cursor.current
     if token is None or token.kind is not Kind.NUMBER:

@@ -95,6 +95,12 @@ def may_act_as(connection: Connection, role: str) -> bool:
     return bool(_run(connection, "may_act_as", role)[0]["allowed"])
 
 
+def role_names(connection: Connection) -> tuple[str, str]:
+    """Return the names of the current and of the session's role."""
+    row = _run(connection, "role_names")[0]
+    return str(row["current_role_name"]), str(row["session_role_name"])
+
+
 def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
     """Make a workspace; False where the name is taken."""
     return bool(_run(connection, "insert_workspace", name, json.dumps(options)))

@@ -6,6 +6,7 @@ error and never a Python traceback.
 
 from __future__ import annotations
 
+import importlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -17,11 +18,20 @@ from federated_sql.options import OPTIONS, OptionKind, defaults
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
+from heliosdb.extension.version import CATALOG_VERSION, FIRST_VERSION, serves
+
+__all__ = ["CATALOG_VERSION", "describe_options", "execute", "serves"]
 
 
-def execute(plpy: Any, command: str | None, schemas: Sequence[str]) -> str | None:
-    """Execute one statement; return None, or the error as JSON for federated._raise."""
+def execute(
+    plpy: Any, command: str | None, schemas: Sequence[str], version: str = FIRST_VERSION
+) -> str | None:
+    """Execute one statement; return None, or the error as JSON for federated._raise.
+
+    version: that of the catalog whose function calls.
+    """
     try:
+        serves(version)
         if command is None:
             raise FederatedError(ErrorCode.INVALID_VALUE, "the statement to execute must not be null")
         session = Session(PlpyConnection(plpy), tuple(schemas), plpy.notice, plpy.warning)
@@ -42,8 +52,21 @@ def execute(plpy: Any, command: str | None, schemas: Sequence[str]) -> str | Non
     return None
 
 
-def describe_options() -> str:
-    """Return as JSON the defaults of workspaces and models, and the options that a run may override."""
+def describe_options(version: str = FIRST_VERSION) -> str:
+    """Return as JSON the defaults of workspaces and models, and the options that a run may override.
+
+    Where the catalog is of another version: the failure, for federated._raise.
+    """
+    try:
+        serves(version)
+    except FederatedError as error:
+        if version == FIRST_VERSION:
+            # Its caller knows no failures: here, and only here, the error has to come from Python.
+            importlib.import_module("plpy").error(
+                error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint
+            )
+        failure = json.loads(_describe(error.sqlstate, error.message, error.detail, error.hint))
+        return json.dumps({"failure": failure})
     return json.dumps(
         {
             "workspace": defaults(OptionKind.WORKSPACE),

@@ -65,7 +65,7 @@ def change_model_owner(session: Session, command: ChangeModelOwner) -> None:
     session.require("federated_operator", "change the owner of a federated model")
     model = _lock(session, command.name, if_exists=command.if_exists)
     if model is not None:
-        catalog.change_model_owner(session.connection, model, command.owner)
+        catalog.change_model_owner(session.connection, model, session.role_name(command.owner))
 
 
 def drop_model(session: Session, command: DropModel) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.statements import RoleKeyword, RoleSpec
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
 
@@ -40,6 +41,13 @@ class Session:
         """Raise 42501 unless the caller is a member of the owner role of the model or of its workspace."""
         if not model.owned:
             raise _not_owner("model", model.name)
+
+    def role_name(self, role: RoleSpec) -> str:
+        """Return the name of the role that is named or, by a keyword, meant."""
+        if isinstance(role, str):
+            return role
+        current, logged_in = catalog.role_names(self.connection)
+        return logged_in if role is RoleKeyword.SESSION_USER else current
 
     def skips(self, kind: str, name: str, *, if_exists: bool, hint: str | None = None) -> None:
         """Say that a missing object is skipped where IF EXISTS allows it, else raise 42704."""

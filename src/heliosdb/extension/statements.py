@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from federated_sql.errors import not_supported
 from federated_sql.statements import (
     AlterModel,
     AlterNode,
@@ -36,17 +35,10 @@ from federated_sql.statements import (
     StartTraining,
     StopTraining,
     TagModel,
-    Unbuilt,
     UnregisterNode,
 )
 from heliosdb.extension import datasets, models, nodes, unbuilt, versions, workspaces
 from heliosdb.extension.session import Session
-
-
-def _refuse_unbuilt(session: Session, command: Unbuilt) -> None:
-    session.require("federated_operator", f"execute {command.tag}")
-    raise not_supported(f"{command.tag} is not supported yet")
-
 
 # Each function takes the command type of its key, which a dict's value type cannot say.
 _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
@@ -79,7 +71,6 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     RevokeConsent: unbuilt.revoke_consent,
     CreateAlert: unbuilt.create_alert,
     DropAlert: unbuilt.drop_alert,
-    Unbuilt: _refuse_unbuilt,
 }
 
 

@@ -66,7 +66,7 @@ def change_workspace_owner(session: Session, command: ChangeWorkspaceOwner) -> N
     session.require("federated_admin", "change the owner of a federated workspace")
     workspace = _lock(session, command.name, if_exists=command.if_exists)
     if workspace is not None:
-        catalog.change_workspace_owner(session.connection, workspace, command.owner)
+        catalog.change_workspace_owner(session.connection, workspace, session.role_name(command.owner))
 
 
 def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace | None:

@@ -13,6 +13,8 @@ Fields = list[tuple[bytes, bytes]]
 
 _NO_SCHEMA, _NO_FUNCTION, _NOT_ALLOWED = b"3F000", b"42883", b"42501"
 _CALLED = re.compile(rb"(?<!\w)federated(?!\w)|(?<!\w)_?execute(?!\w)")
+_SCHEMA = re.compile(rb"(?<!\w)federated(?:_model)?(?!\w)")
+_GIVEN_JSON = re.compile(rb"(?<!\w)federated_predict(?:_class|_proba)?\((?:unknown|text), jsonb\)")
 _MODEL = re.compile(rb"federated_model\.(.*?)\(", re.DOTALL)
 _BEFORE_HINT = frozenset({b"S", b"V", b"C", b"M", b"D"})
 
@@ -24,7 +26,7 @@ _ANALYST = b"This needs membership in the role federated_analyst."
 def with_hint(fields: Fields, *, ours: bool, predicts: bool) -> Fields:
     """Return the fields of an error with the HINT that explains it, or the same fields.
 
-    ours: the statement is a FEDERATED one, now a CALL. predicts: it calls a model's function put there.
+    ours: the statement is a FEDERATED one, now a CALL. predicts: it is another, with calls changed.
     """
     known = dict(fields)
     code, message = known.get(b"C", b""), known.get(b"M", b"")
@@ -41,10 +43,11 @@ def _about_call(code: bytes, message: bytes) -> bytes | None:
 
 
 def _about_prediction(code: bytes, message: bytes) -> bytes | None:
+    missing = _SCHEMA if code == _NO_SCHEMA else _GIVEN_JSON if code == _NO_FUNCTION else None
+    if missing is not None and missing.search(message):
+        return _EXTENSION
     if b"federated_model" not in message:
         return None
-    if code == _NO_SCHEMA:
-        return _EXTENSION
     if code == _NOT_ALLOWED:
         return _ANALYST
     found = _MODEL.search(message)

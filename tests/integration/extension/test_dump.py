@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import subprocess
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import psycopg
+import pytest
 
+from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.integration.extension.versions_support import finish_run
-from tests.support.cluster import Cluster, bin_directory
+from tests.support.catalog_snapshot import EXTENSION, describe, difference
+from tests.support.cluster import Cluster, bin_directory, create_cluster, remove_cluster
+from tests.support.ports import free_port
 
 STATE = (
     "SELECT w.options, m.options, r.options, r.policy, r.status::text, v.features, l.epsilon_tight"
@@ -44,8 +52,8 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     catalog.execute("UPDATE federated.workspace SET options = '{\"min_nodes\": 1}'")
     restored = cluster.create_database("template1")
 
-    dump = _run("pg_dump", "--format=custom", cluster.dsn(federated_database, user="an_admin"))
-    _run("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
+    dump = run_program("pg_dump", "--format=custom", cluster.dsn(federated_database, user="an_admin"))
+    run_program("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
 
     with cluster.connect(restored) as copy:
         for query in (
@@ -76,7 +84,127 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
         assert value(analyst, CALL) == value(catalog, CALL)
 
 
-def _run(program: str, *arguments: str, text: bytes = b"") -> bytes:
+@pytest.fixture
+def new_cluster() -> Iterator[Cluster]:
+    """Another server, with login roles and nothing else: no group roles, no language, no extension."""
+    running = create_cluster(free_port())
+    with running.connect() as connection:
+        for login in ("heliosdb_daemon", "heliosdb_reader", "an_admin"):
+            connection.execute(f"CREATE ROLE {login} LOGIN")  # type: ignore[arg-type]
+    yield running
+    remove_cluster(running)
+
+
+async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_on(
+    cluster: Cluster, new_cluster: Cluster, tmp_path: Path, federated_database: str
+) -> None:
+    with make_world(cluster, tmp_path, federated_database) as old:
+        create_workspace(old, min_nodes=2)
+        for number, name in enumerate(("north", "south")):
+            old.register(await old.add_site(name, seed=0.1 * (number + 1)))
+        create_model(old, rounds=3)
+        old.execute("START FEDERATED TRAINING risk")
+        old.start_coordinator()
+        assert (await old.finished())["status"] == "completed"
+    predicted = _predictions(old)
+    for name in (old.database, *(site.database for site in old.sites)):
+        _holds_no_secret(run_program("pg_dump", cluster.dsn(name)), tmp_path)
+
+    databases = {
+        name: _move(cluster, new_cluster, name) for name in (old.database, *(s.database for s in old.sites))
+    }
+    with new_cluster.connect() as connection:
+        for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader")):
+            connection.execute(f"GRANT {role} TO {login}")  # type: ignore[arg-type]
+    new = World(new_cluster, old.federation, databases[old.database])
+    try:
+        assert _predictions(new) == predicted
+        for site in old.sites:
+            new.sites.append(replace(site, database=databases[site.database], process=None))
+            await new.start_site(new.sites[-1])
+        new.execute("START FEDERATED TRAINING risk")
+        new.start_coordinator()
+        assert (await new.finished(count=2))["status"] == "completed"
+        versions = new.query("SELECT version, sha256, is_current FROM federated.version ORDER BY 1")
+        assert [(v["version"], v["is_current"]) for v in versions] == [(1, False), (2, True)]
+        # The model names its seed and the rows are the same: so are the parameters, to the bit.
+        assert versions[0]["sha256"] == versions[1]["sha256"]
+        assert _predictions(new) == predicted
+    finally:
+        new.clean_up()
+
+
+def _holds_no_secret(dump: bytes, directory: Path) -> None:
+    """No key of the coordinator or of a node is in the dump, in whatever spelling."""
+    keys = [path for path in directory.rglob("*") if path.is_file() and "key" in path.name]
+    assert len(keys) >= 3
+    assert b"PRIVATE KEY" not in dump
+    for path in keys:
+        content = path.read_bytes()
+        secrets = [line for line in content.splitlines() if not line.startswith(b"-----")] + [content]
+        for secret in secrets:
+            for spelled in (secret, secret.hex().encode(), b64encode(secret)):
+                assert len(spelled) < 16 or spelled not in dump, path
+
+
+def _predictions(world: World) -> list[float]:
+    rows = world.query(
+        "SELECT federated_predict('risk', jsonb_build_object('age', a, 'pressure', p)) AS prediction"
+        " FROM generate_series(30, 70, 10) AS a, generate_series(90, 150, 20) AS p"
+    )
+    assert len({row["prediction"] for row in rows}) == 20
+    return [row["prediction"] for row in rows]
+
+
+def _move(old: Cluster, new: Cluster, database: str) -> str:
+    """Dump a database as an ordinary administrator, and restore it on another server."""
+    with old.connect(database) as connection:
+        # Rows of the participant's own are not federated_admin's to read.
+        connection.execute("GRANT pg_read_all_data TO an_admin")
+        try:
+            dump = run_program("pg_dump", "--format=custom", old.dsn(database, user="an_admin"))
+        finally:
+            connection.execute("REVOKE pg_read_all_data FROM an_admin")
+    moved = new.create_database("template1")
+    run_program("pg_restore", "--exit-on-error", f"--dbname={new.dsn(moved)}", text=dump)
+    with old.connect(database) as before, new.connect(moved) as after:
+        # Everybody's roles are there; what they are members of besides is not the extension's.
+        mine, yours = (
+            [line for line in describe(side) if not line.startswith("role ")] for side in (before, after)
+        )
+        assert not difference(mine, yours, "dumped", "restored")
+    return moved
+
+
+def test_every_table_and_sequence_of_the_catalog_is_dumped(catalog: psycopg.Connection) -> None:
+    left_out = catalog.execute(
+        "SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relnamespace = 'federated'::regnamespace"
+        " AND c.relkind IN ('r', 'p', 'S') AND NOT EXISTS (SELECT FROM pg_extension AS e"
+        " WHERE e.extname = %s AND c.oid = ANY (e.extconfig))",
+        [EXTENSION],
+    ).fetchall()
+    assert left_out == [], "SELECT pg_catalog.pg_extension_config_dump('federated.…', '') is missing"
+
+
+def test_a_dump_says_nothing_about_the_extensions_own_objects(
+    cluster: Cluster, federated_database: str
+) -> None:
+    """Its owner and grants come with CREATE EXTENSION: a dump that named them would depend on who installed it."""
+    text = run_program("pg_dump", "--schema-only", cluster.dsn(federated_database)).decode()
+    expected = (
+        "--",
+        "\\",
+        "SET ",
+        "SELECT pg_catalog.set_config(",
+        "CREATE EXTENSION ",
+        "COMMENT ON EXTENSION ",
+    )
+    assert f"CREATE EXTENSION IF NOT EXISTS {EXTENSION} WITH SCHEMA public;" in text
+    assert [line for line in text.splitlines() if line and not line.startswith(expected)] == []
+
+
+def run_program(program: str, *arguments: str, text: bytes = b"") -> bytes:
+    """Run one of the server's client programs and return what it prints."""
     done = subprocess.run(
         [str(bin_directory() / program), *arguments],
         input=text,

@@ -48,6 +48,7 @@ def cluster() -> Iterator[Cluster]:
     subprocess.run(initdb, check=True, capture_output=True, cwd="/")
     (data / "pg_hba.conf").write_text(HBA)
     settings = f"-p {port} -k {directory} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=60"
+    settings += " -c max_prepared_transactions=4"
     control = [binary("pg_ctl"), "-D", data, "-w", "-t", "60"]
     start = as_postgres(*control, "-l", directory / "log", "-o", settings, "start")
     subprocess.run(start, check=True, capture_output=True, cwd="/")

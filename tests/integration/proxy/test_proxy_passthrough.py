@@ -7,50 +7,25 @@ import subprocess
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, binary, query
+from proxy_harness import DATABASE, binary, eventually, query
+from proxy_messages import (
+    COPY_DONE,
+    FLUSH,
+    SYNC,
+    Z,
+    bind,
+    call_function,
+    close,
+    data,
+    describe,
+    execute,
+    parse,
+    play,
+    step,
+)
 
 from heliosdb.proxy.wire import build_message
 
-SYNC, FLUSH = build_message(b"S"), build_message(b"H")
-COPY_DONE = build_message(b"c")
-
-
-def parse(name: str, text: str) -> bytes:
-    return build_message(b"P", f"{name}\0{text}\0".encode() + b"\0\0")
-
-
-def bind(portal: str, name: str, *values: str) -> bytes:
-    arguments = b"".join(struct.pack("!I", len(value)) + value.encode() for value in values)
-    head = f"{portal}\0{name}\0".encode() + b"\0\0"
-    return build_message(b"B", head + struct.pack("!H", len(values)) + arguments + b"\0\0")
-
-
-def execute(portal: str = "", limit: int = 0) -> bytes:
-    return build_message(b"E", portal.encode() + b"\0" + struct.pack("!I", limit))
-
-
-def describe(kind: str, name: str = "") -> bytes:
-    return build_message(b"D", (kind + name).encode() + b"\0")
-
-
-def close(kind: str, name: str = "") -> bytes:
-    return build_message(b"C", (kind + name).encode() + b"\0")
-
-
-def data(text: str) -> bytes:
-    return build_message(b"d", text.encode())
-
-
-def call_function(oid: int, argument: int) -> bytes:
-    return build_message(b"F", struct.pack("!IHHHIIH", oid, 1, 1, 1, 4, argument, 1))
-
-
-def step(until: str, *messages: bytes) -> tuple[bytes, bytes]:
-    """Send the messages, then read up to a message of the kind `until` (empty: to the end of the stream)."""
-    return b"".join(messages), until.encode()
-
-
-Z = "Z"
 CONVERSATIONS = {
     "select": [step(Z, query("SELECT 1, 'a', NULL, ARRAY[1,2]"))],
     "empty query": [step(Z, query(""))],
@@ -157,13 +132,6 @@ CONVERSATIONS = {
 }
 
 
-def play(wire, conversation) -> list[tuple[bytes, bytes]]:
-    for sent, until in conversation:
-        wire.send(sent)
-        wire.until(until)
-    return [(kind, b"" if kind == b"K" else body[4:] if kind == b"A" else body) for kind, body in wire.got]
-
-
 @pytest.mark.parametrize("name", CONVERSATIONS)
 def test_the_servers_answers_are_those_of_a_direct_connection(cluster, proxy, dial, name):
     conversation = CONVERSATIONS[name]
@@ -250,6 +218,38 @@ def test_pgbench_runs_in_every_mode(cluster, proxy, mode):
     run = [binary("pgbench"), *where, "-n", "-M", mode, "-c", "4", "-t", "50", "-f", script, DATABASE]
     result = subprocess.run(run, capture_output=True, text=True, check=True)
     assert "number of transactions actually processed: 200/200" in result.stdout
+
+
+def test_pgbench_makes_its_tables_and_runs_its_own_scripts(cluster, proxy):
+    where = ["-h", "127.0.0.1", "-p", str(proxy.port), "-U", "postgres"]
+    pgbench = binary("pgbench")
+    with cluster.admin() as connection:
+        connection.execute("CREATE DATABASE benched")
+    subprocess.run([pgbench, *where, "-i", "-q", "benched"], capture_output=True, check=True)
+    for mode in ("simple", "extended", "prepared"):
+        for script in ("tpcb-like", "simple-update", "select-only"):
+            run = [pgbench, *where, "-n", "-M", mode, "-c", "2", "-t", "20", "-b", script, "benched"]
+            result = subprocess.run(run, capture_output=True, text=True, check=True)
+            assert "number of transactions actually processed: 40/40" in result.stdout
+            assert "number of failed transactions: 0" in result.stdout
+    with cluster.admin() as connection:
+        eventually(lambda: cluster.backends() == [], "pgbench is gone")
+        connection.execute("DROP DATABASE benched")
+
+
+def test_a_dump_in_the_custom_format_is_restored_through_the_proxy(cluster, proxy, tmp_path):
+    archive = tmp_path / "archive"
+    with cluster.admin() as connection:
+        connection.execute("CREATE DATABASE restored")
+    dump = [binary("pg_dump"), "-Fc", "-n", "federated", "-f", archive, "-d", proxy.dsn()]
+    subprocess.run(dump, capture_output=True, check=True)
+    restore = [binary("pg_restore"), "--exit-on-error", "-d", proxy.dsn(dbname="restored"), archive]
+    subprocess.run(restore, capture_output=True, check=True)
+    with psycopg.connect(proxy.dsn(dbname="restored")) as connection:
+        connection.execute("CALL federated.execute('x')")
+    with cluster.admin() as connection:
+        eventually(lambda: cluster.backends() == [], "every session is gone")
+        connection.execute("DROP DATABASE restored")
 
 
 def test_psql_shows_the_tag_and_the_position(cluster, proxy):

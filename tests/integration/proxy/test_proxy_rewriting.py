@@ -194,10 +194,20 @@ def refused(proxy, text, **parameters):
     return caught.value.diag
 
 
-@pytest.mark.parametrize("text", [STATEMENT, "SELECT federated_predict('m', age => 1)"])
-def test_a_database_without_the_extension_says_what_is_missing(proxy, text):
+@pytest.mark.parametrize(
+    ("text", "sqlstate"),
+    [
+        (STATEMENT, "3F000"),
+        ("SELECT federated_predict('m', age => 1)", "3F000"),
+        ("SELECT federated_predict(lower('M'), age => 1)", "42883"),
+        ("SELECT federated_predict_class('m', age => 1)", "42883"),
+        ("SELECT federated_evaluate('m') AS (global_accuracy FLOAT)", "3F000"),
+        ("SELECT federated_predict('m', age => id) AS p FROM (VALUES (1)) AS v (id) WHERE p > 0", "3F000"),
+    ],
+)
+def test_a_database_without_the_extension_says_what_is_missing(proxy, text, sqlstate):
     diagnosis = refused(proxy, text, dbname="postgres")
-    assert diagnosis.sqlstate == "3F000"
+    assert diagnosis.sqlstate == sqlstate
     assert diagnosis.message_hint == "CREATE EXTENSION heliosdb_federated_learning in this database first."
 
 

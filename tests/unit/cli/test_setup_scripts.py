@@ -6,6 +6,7 @@ rights (apt-get, pip, the server's pg_config) are stand-ins that write down how 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -199,6 +200,74 @@ def test_a_missing_plpython_is_installed_for_the_servers_own_version(checkout: C
     assert asked == ["apt-get install -y -q --no-install-recommends --no-upgrade postgresql-plpython3-16"]
 
 
+NPM = """#!/bin/sh
+echo "npm $*" >> "{base}/calls"
+test -e "{base}/checkout/build/clients/node/package-lock.json"
+"""
+
+
+def with_clients(checkout: Checkout, *programs: str) -> Mapping[str, str]:
+    """Give the checkout the clients' files, and only these programs of Java's and Node's on PATH."""
+    for name in ("package.json", "package-lock.json"):
+        checkout.write(f"checkout/tests/clients/node/{name}", "first\n", 0o644)
+    checkout.write("bin/sudo", '#!/bin/sh\nexec "$@"\n')
+    checkout.write("bin/npm", NPM)
+    for program in ("javac", "node"):
+        if program in programs:
+            checkout.write(f"bin/{program}", "#!/bin/sh\n")
+    tools = ("bash", "env", "sh", "sed", "grep", "find", "sort", "xargs", "sha256sum", "cut", "cat", "cp", "mkdir", "ls",
+             "flock", "touch", "rm", "ln", "dirname", "id", "make", "setpriv")  # fmt: skip
+    for tool in tools:
+        found = shutil.which(tool)
+        if found is not None and not (checkout.base / "bin" / tool).exists():
+            (checkout.base / "bin" / tool).symlink_to(found)
+    return {"PATH": f"{checkout.base}/bin"}
+
+
+def setup_clients(checkout: Checkout, environment: Mapping[str, str]) -> list[str]:
+    """Set up with clients; what was called beside the four steps."""
+    settings = {**os.environ, "PG_CONFIG": f"{checkout.base}/pg_config", **environment}
+    ended = subprocess.run(
+        ["scripts/setup.sh", "--clients"], cwd=checkout.tree, env=settings, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    return [call for call in checkout.calls() if call.startswith(("npm", "apt-get install"))]
+
+
+def test_the_drivers_of_other_languages_are_installed_once_and_again_when_their_lock_changes(
+    checkout: Checkout,
+) -> None:
+    environment = with_clients(checkout, "javac", "node")
+    first = setup_clients(checkout, environment)
+    assert [call for call in first if call.startswith("npm ci --prefix build/clients/node")] == first[-1:]
+    assert [call for call in setup_clients(checkout, environment) if call.startswith("npm")] == []
+    checkout.write("checkout/tests/clients/node/package-lock.json", "changed\n", 0o644)
+    assert [call for call in setup_clients(checkout, environment) if call.startswith("npm")] == first[-1:]
+
+
+def test_java_and_node_are_installed_where_there_are_none(checkout: Checkout) -> None:
+    calls = setup_clients(checkout, with_clients(checkout))
+    assert calls[0].startswith(
+        "apt-get install -y -q --no-install-recommends --no-upgrade default-jdk-headless "
+    )
+    assert calls[0].endswith(" nodejs")
+
+
+def test_the_drivers_are_nothing_that_a_plain_setup_installs(checkout: Checkout) -> None:
+    with_clients(checkout)
+    assert checkout.setup().returncode == 0
+    assert not [call for call in checkout.calls() if call.startswith(("npm", "apt-get"))]
+
+
+def test_nodes_lock_has_hashes_and_names_no_registry() -> None:
+    lock = json.loads((ROOT / "tests/clients/node/package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages
+    assert all(package["integrity"].startswith("sha512-") for package in packages.values())
+    assert not any("resolved" in package for package in packages.values())
+
+
 @pytest.mark.parametrize("broken", ["missing", "failing"])
 def test_a_failure_to_look_for_a_server_installs_nothing(checkout: Checkout, broken: str) -> None:
     script = checkout.tree / "scripts/find-postgres.sh"
@@ -231,7 +300,12 @@ def test_the_environment_of_these_tests_is_made_from_the_python_of_plpython() ->
 
 
 def test_the_locks_pin_and_hash_everything_and_name_no_index() -> None:
-    for name in ("requirements.lock", "requirements-runtime.lock", "requirements-extension.lock"):
+    for name in (
+        "requirements.lock",
+        "requirements-runtime.lock",
+        "requirements-extension.lock",
+        "requirements-pgspot.lock",
+    ):
         text = (ROOT / name).read_text()
         lines = [line for line in text.splitlines() if line and not line.startswith((" ", "#"))]
         assert lines
@@ -260,6 +334,7 @@ def test_everything_that_the_project_asks_for_is_locked() -> None:
     assert required("dev") <= set(pins("requirements.lock"))
     assert required() <= set(pins("requirements-runtime.lock"))
     assert set(pins("requirements-extension.lock")) == {"pglast"}
+    assert required("pgspot") - required() <= set(pins("requirements-pgspot.lock"))
 
 
 def test_the_daemons_and_the_servers_python_get_what_the_tests_ran_with() -> None:

@@ -9,7 +9,7 @@ from pglast.parser import ParseError, parse_sql
 
 from federated_sql import command_tag, parse, render, rewrite
 from federated_sql.grammar import RULES
-from federated_sql.statements import Unbuilt
+from federated_sql.statements import COMMAND_TAGS, MISSING_ENGINES
 
 STATEMENTS = (Path(__file__).parent / "identity.sql").read_text(encoding="utf-8").splitlines()
 
@@ -46,6 +46,9 @@ def test_every_rule_of_the_grammar_has_a_statement_here() -> None:
     assert tags == {rule.tag for rule in RULES.values()}
 
 
-def test_a_statement_without_an_engine_keeps_its_text() -> None:
-    command = parse("  TAG FEDERATED MODEL m /* now */ AS 'v1' ;")
-    assert command == Unbuilt("TAG FEDERATED MODEL", "TAG FEDERATED MODEL m /* now */ AS 'v1'")
+def test_every_command_has_a_statement_here() -> None:
+    assert {type(parse(statement)) for statement in STATEMENTS} == set(COMMAND_TAGS)
+
+
+def test_what_lacks_its_engine_is_a_command_of_the_language() -> None:
+    assert set(COMMAND_TAGS) > set(MISSING_ENGINES)

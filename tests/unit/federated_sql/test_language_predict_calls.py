@@ -32,6 +32,8 @@ def changed(text: str) -> str:
         ("federated_predict(E'\\x6d', a => 1)", OURS),
         ("federated_predict('it''s \"m\"', a => 1)", 'federated_model."it\'s ""m"""( a => 1)'),
         ("federated_predict('m@v1', a => 1)", 'federated_model."m@v1"( a => 1)'),
+        ("federated_predict('m@3', a => 1)", 'federated_model."m@3"( a => 1)'),
+        (f"federated_predict('{'m' * 60}@v1', a => 1)", f'federated_model."{"m" * 60}@v1"( a => 1)'),
         ("federated_predict('größe', é => 'ü')", "federated_model.\"größe\"( é => 'ü')"),
         (
             "federated_predict(/* which */ 'm' -- this\n, a => (1), b => f(x, y))",
@@ -48,27 +50,91 @@ def test_a_call_with_named_features_calls_the_models_function(call: str, ours: s
     assert changed(f"SELECT {call} AS p") == f"SELECT {ours} AS p"
 
 
+JSON = "pg_catalog.jsonb_build_object("
+
+
+@pytest.mark.parametrize(
+    ("call", "ours"),
+    [
+        ("federated_predict(name, a => x, b := y)", "federated_predict(name, {}'a', x, 'b', y))"),
+        ("federated_predict($1, a => 1)", "federated_predict($1, {}'a', 1))"),
+        ("federated_predict('m' || 'n', a => 1)", "federated_predict('m' || 'n', {}'a', 1))"),
+        ("federated_predict('m'::text, a => 1)", "federated_predict('m'::text, {}'a', 1))"),
+        ("federated_predict(('m'), a => 1)", "federated_predict(('m'), {}'a', 1))"),
+        ("public.federated_predict(name, a => 1)", "public.federated_predict(name, {}'a', 1))"),
+        ("federated_predict('', a => 1)", "federated_predict('', {}'a', 1))"),
+        (f"federated_predict('{'m' * 64}', a => 1)", f"federated_predict('{'m' * 64}', {{}}'a', 1))"),
+        (f"federated_predict('{'ü' * 31}@v', a => 1)", f"federated_predict('{'ü' * 31}@v', {{}}'a', 1))"),
+        ("federated_predict_class('m', a => 1)", "federated_predict_class('m', {}'a', 1))"),
+        ("federated_predict_proba(name, a => 1)", "federated_predict_proba(name, {}'a', 1))"),
+        ("federated_predict(n, A => 1, \"A\" => 2)", "federated_predict(n, {}'a', 1, 'A', 2))"),
+        ("federated_predict(n, größe => 1, \"it's\" => 2)", "federated_predict(n, {}'größe', 1, 'it''s', 2))"),
+        ("federated_predict(n, a => $1, b => ( $2 ))", "federated_predict(n, {}'a', $1::text, 'b', ( $2 )::text))"),
+        ("federated_predict(n, a => $1 + 1)", "federated_predict(n, {}'a', $1 + 1))"),
+        ("federated_predict(n, a /* = */ => -- x\n 1 -- y\n)", "federated_predict(n, {}'a', -- x\n 1) -- y\n)"),
+        (
+            "federated_predict(n, a => federated_predict('m', a => federated_predict(k, b => $1)))",
+            "federated_predict(n, {}'a', federated_model.\"m\"( a => federated_predict(k, {}'b', $1::text)))))",
+        ),
+        ("federated_predict(f(x, y => 1), a => (1, 2))", "federated_predict(f(x, y => 1), {}'a', (1, 2)))"),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_no_functions_name_gets_its_features_as_json(call: str, ours: str) -> None:
+    assert changed(f"SELECT {call}") == f"SELECT {ours.replace('{}', JSON)}"
+
+
+@pytest.mark.parametrize("model", ["n", "'m'"])
+def test_features_beyond_the_arguments_of_one_function_are_joined(model: str) -> None:
+    given = ", ".join(f"f{number} => {number}" for number in range(101))
+    parts = [
+        ", ".join(f"'f{number}', {number}" for number in range(start, min(start + 50, 101)))
+        for start in (0, 50, 100)
+    ]
+    joined = ") OPERATOR(pg_catalog.||)  ".join(JSON + part for part in parts)
+    assert (
+        changed(f"SELECT federated_predict({model}, {given})")
+        == f"SELECT federated_predict({model}, {joined}))"
+    )
+
+
+def test_100_features_are_more_than_a_models_function_has() -> None:
+    given = ", ".join(f"f{number} => {number}" for number in range(100))
+    assert changed(f"SELECT federated_predict('m', {given})").startswith(
+        "SELECT federated_predict('m', pg_catalog."
+    )
+
+
+def test_a_model_of_99_features_is_a_function() -> None:
+    given = ", ".join(f"f{number} => {number}" for number in range(99))
+    assert changed(f"SELECT federated_predict('m', {given})").startswith(
+        'SELECT federated_model."m"( f0 => 0'
+    )
+
+
+@pytest.mark.parametrize("clause", ["WITH ORDINALITY", "AS f (v) , t"])
+def test_a_call_in_from_keeps_its_name_where_it_could_not_be_given_back(clause: str) -> None:
+    assert changed(f"SELECT * FROM ROWS FROM ({CALL}, g(1)) {clause}") == (
+        f"SELECT * FROM ROWS FROM (federated_predict('m', {JSON}'a', 1)), g(1)) {clause}"
+    )
+
+
 @pytest.mark.parametrize(
     "call",
     [
+        "federated_predict(n, a => 1, a => 2)",
+        'federated_predict(n, a => 1, "a" => 2)',
+        "federated_predict(n, VARIADIC a => 1)",
+        "federated_predict_class('m')",
         "federated_predict('m', '{}'::jsonb)",
         "federated_predict('m')",
         "federated_predict()",
         "federated_predict(*)",
-        "federated_predict(name, a => 1)",
-        "federated_predict($1, a => 1)",
-        "federated_predict('m' || 'n', a => 1)",
-        "federated_predict('m'::text, a => 1)",
-        "federated_predict(('m'), a => 1)",
         "federated_predict(model => 'm', a => 1)",
         "federated_predict('m', 1, a => 1)",
-        "federated_predict(1, a => 1)",
         "federated_predict(DISTINCT 'm', a => 1)",
         "federated_predict('m', a => 1) OVER ()",
         "federated_predict('m', a => 1) FILTER (WHERE true)",
         "federated_predict('m', a => 1 ORDER BY 1)",
-        "federated_predict('', a => 1)",
-        f"federated_predict('{'m' * 64}', a => 1)",
         "other.federated_predict('m', a => 1)",
         "\"FEDERATED_PREDICT\"('m', a => 1)",
         "federated_predict_batch('m', query => 'SELECT 1')",
@@ -123,6 +189,22 @@ def test_any_other_call_is_left_alone(call: str) -> None:
         ("CREATE TABLE t AS SELECT {} WITH NO DATA", "CREATE TABLE t AS SELECT {as} WITH NO DATA"),
         ("EXPLAIN (COSTS off) SELECT {}", "EXPLAIN (COSTS off) SELECT {as}"),
         ("PREPARE p AS SELECT {}", "PREPARE p AS SELECT {as}"),
+        ("CREATE MATERIALIZED VIEW v AS SELECT {}", "CREATE MATERIALIZED VIEW v AS SELECT {as}"),
+        (
+            "MERGE INTO t USING s ON {} > 0 WHEN MATCHED AND {} > 1 THEN UPDATE SET x = {}",
+            "MERGE INTO t USING s ON {ours} > 0 WHEN MATCHED AND {ours} > 1 THEN UPDATE SET x = {ours}",
+        ),
+        ("SELECT t.from, {} FROM t", "SELECT t.from, {as} FROM t"),
+        (
+            "SELECT t.order, ({}), x AS from FROM t",
+            "SELECT t.order, ({ours}) AS federated_predict, x AS from FROM t",
+        ),
+        (
+            "SELECT CASE t.from WHEN 1 THEN 2 ELSE {} END FROM t",
+            "SELECT CASE t.from WHEN 1 THEN 2 ELSE {ours} END AS federated_predict FROM t",
+        ),
+        ("SELECT sum({}) OVER (ORDER BY {}) FROM t", "SELECT sum({ours}) OVER (ORDER BY {ours}) FROM t"),
+        ("ALTER TABLE t ADD CHECK ({} > 0)", "ALTER TABLE t ADD CHECK ({ours} > 0)"),
         ("COPY (SELECT {}) TO STDOUT", "COPY (SELECT {as}) TO STDOUT"),
         ("DECLARE c CURSOR FOR SELECT {}", "DECLARE c CURSOR FOR SELECT {as}"),
         ("SELECT * FROM {}", "SELECT * FROM {as}"),
@@ -141,8 +223,6 @@ def test_a_column_keeps_the_name_it_had(query: str, expected: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT * FROM {} WITH ORDINALITY",
-        "SELECT * FROM ROWS FROM ({}, generate_series(1, 2))",
         "CALL {}",
         "CREATE FUNCTION f() RETURNS float8 LANGUAGE sql RETURN {}",
         "CREATE FUNCTION f() RETURNS float8 LANGUAGE sql BEGIN ATOMIC SELECT {}; END",

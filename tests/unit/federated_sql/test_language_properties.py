@@ -11,19 +11,37 @@ from hypothesis import strategies as st
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
 from federated_sql.options import OPTIONS, OptionKind, validate
 from federated_sql.statements import (
+    AlertCondition,
     AlterModel,
     AlterNode,
     AlterWorkspace,
+    ChangeModelOwner,
+    ChangeWorkspaceOwner,
+    CheckpointTraining,
     Command,
+    CreateAggregationFunction,
+    CreateAlert,
     CreateDataset,
     CreateModel,
     CreateWorkspace,
+    DropAggregationFunction,
+    DropAlert,
     DropDataset,
     DropModel,
     DropWorkspace,
+    EraseSubjects,
+    ExportSubject,
+    GrantConsent,
     RegisterNode,
+    RenameModel,
+    RenameWorkspace,
+    ResumeTraining,
+    RevokeConsent,
+    RoleKeyword,
+    RollbackModel,
     StartTraining,
     StopTraining,
+    TagModel,
     UnregisterNode,
 )
 
@@ -49,12 +67,25 @@ PREDICATES = st.sampled_from(
     [None, "a > 1", "x = ')' OR (y)", "a BETWEEN 1 AND 2 -- c\n AND b", "f(a, $$;$$)"]
 )
 
-COMMANDS: st.SearchStrategy[Command] = st.one_of(
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20).filter(
+    str.strip
+)
+ROLES = NAMES | st.sampled_from(RoleKeyword)
+CONDITIONS = st.builds(
+    AlertCondition,
+    NAMES,
+    st.sampled_from(["<", "<=", ">", ">=", "=", "<>"]),
+    st.integers(-(10**30), 10**30) | st.floats(allow_nan=False, allow_infinity=False),
+)
+
+MEMBERSHIP: st.SearchStrategy[Command] = st.one_of(
     st.builds(CreateWorkspace, NAMES, OPTION_LISTS, BOOL),
-    st.builds(AlterWorkspace, NAMES, SOME_OPTIONS),
+    st.builds(AlterWorkspace, NAMES, SOME_OPTIONS, BOOL),
+    st.builds(RenameWorkspace, NAMES, NAMES, BOOL),
+    st.builds(ChangeWorkspaceOwner, NAMES, ROLES, BOOL),
     st.builds(DropWorkspace, NAMES, BOOL, BOOL),
-    st.builds(RegisterNode, NAMES, NAMES, OPTION_LISTS),
-    st.builds(AlterNode, NAMES, NAMES, SOME_OPTIONS),
+    st.builds(RegisterNode, NAMES, NAMES, OPTION_LISTS, BOOL),
+    st.builds(AlterNode, NAMES, NAMES, SOME_OPTIONS, BOOL),
     st.builds(UnregisterNode, NAMES, NAMES, BOOL),
     st.builds(
         CreateDataset,
@@ -67,12 +98,39 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
         BOOL,
     ),
     st.builds(DropDataset, NAMES, BOOL),
+)
+LEARNING: st.SearchStrategy[Command] = st.one_of(
     st.builds(CreateModel, NAMES, st.none() | NAMES, OPTION_LISTS, BOOL),
-    st.builds(AlterModel, NAMES, SOME_OPTIONS),
+    st.builds(AlterModel, NAMES, SOME_OPTIONS, BOOL),
+    st.builds(RenameModel, NAMES, NAMES, BOOL),
+    st.builds(ChangeModelOwner, NAMES, ROLES, BOOL),
     st.builds(DropModel, NAMES, BOOL, BOOL),
     st.builds(StartTraining, NAMES, OPTION_LISTS),
     st.builds(StopTraining, NAMES),
+    st.builds(CheckpointTraining, NAMES, TEXTS),
+    st.builds(ResumeTraining, NAMES, st.none() | TEXTS),
+    st.builds(TagModel, NAMES, NAMES, st.none() | st.integers(1, 2**31 - 1)),
+    st.builds(RollbackModel, NAMES, NAMES),
+    st.builds(
+        CreateAggregationFunction,
+        NAMES,
+        TEXTS | st.text("$abody01\n ", min_size=1).filter(str.strip),
+        NAMES,
+        BOOL,
+    ),
+    st.builds(DropAggregationFunction, NAMES, BOOL),
 )
+SUBJECTS: st.SearchStrategy[Command] = st.one_of(
+    st.builds(EraseSubjects, NAMES, st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(tuple)),
+    st.builds(ExportSubject, TEXTS, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
+    st.builds(GrantConsent, TEXTS, NAMES, st.none() | TEXTS, st.none() | TEXTS),
+    st.builds(RevokeConsent, TEXTS, NAMES, st.none() | TEXTS),
+    st.builds(
+        CreateAlert, NAMES, NAMES, st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple), TEXTS, BOOL
+    ),
+    st.builds(DropAlert, NAMES, st.none() | NAMES, BOOL),
+)
+COMMANDS = MEMBERSHIP | LEARNING | SUBJECTS
 
 PIECES = st.sampled_from(
     [
@@ -88,6 +146,27 @@ PIECES = st.sampled_from(
         "REGISTER",
         "START",
         "STOP",
+        "CHECKPOINT",
+        "RESUME",
+        "TAG",
+        "ROLLBACK",
+        "VERSION",
+        "AGGREGATION",
+        "FUNCTION",
+        "RETURNS",
+        "FLOAT",
+        "LANGUAGE",
+        "EXPORT",
+        "DATA",
+        "SUBJECT",
+        "CONSENT",
+        "GRANT",
+        "REVOKE",
+        "ALERT",
+        "WHEN",
+        "NOTIFY",
+        "data_subject_id",
+        "<",
         "WITH",
         "(",
         ")",

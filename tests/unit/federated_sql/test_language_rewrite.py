@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from federated_sql import FederatedError, Rewrite, may_concern, predict_calls, rewrite
+from federated_sql import FederatedError, Rewrite, may_concern, rewrite, syntax
 from federated_sql.lexer import Token, scan
-from federated_sql.postgres import MAX_PARSE_TOKENS, parse_tree
-from federated_sql.rewrite import split
+from federated_sql.postgres import MAX_PARSE_TOKENS, parse_json, parse_tree, scan_raw
+from federated_sql.predict_calls import call_edits
+from federated_sql.splitting import split
 
 
 def changed(text: str) -> Rewrite:
@@ -178,8 +179,10 @@ def test_a_setting_that_postgresql_can_show_is_left_to_it(text: str) -> None:
 
 
 def test_statements_are_split_where_psql_splits_them() -> None:
-    text = "a; ;'b;'; (c;d) ;$$;$$;e"
-    assert [text[part[0].start : part[-1].end] for part in split(scan(text))] == [
+    text = "a; ;'b;'; (c;d) ;/*;*/$$;$$/**/;--;\n;e"
+    raw = scan_raw(text)
+    parts = list(split(text, raw))
+    assert [text[raw[part.first].start : raw[part.last - 1].end + 1] for part in parts] == [
         "a",
         "'b;'",
         "(c;d)",
@@ -246,11 +249,11 @@ class TestWork:
     def parsed(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
         counts: list[int] = []
 
-        def counting(text: str, tokens: int) -> tuple[object, ...]:
+        def counting(text: str, tokens: int) -> list[dict[str, object]]:
             counts.append(tokens)
-            return parse_tree(text, tokens)
+            return parse_json(text, tokens)
 
-        monkeypatch.setattr(predict_calls, "parse_tree", counting)
+        monkeypatch.setattr(syntax, "parse_json", counting)
         return counts
 
     def test_a_text_of_very_many_predictions_is_left_alone_unparsed(self, parsed: list[int]) -> None:
@@ -269,11 +272,11 @@ class TestWork:
     ) -> None:
         rewritten = changed(f"SELECT {self.CALL};" * 400)
         assert rewritten.text.count('federated_model."m"') == 400
-        assert sum(parsed) <= 2 * MAX_PARSE_TOKENS
+        assert sum(parsed) <= MAX_PARSE_TOKENS
 
     def test_parentheses_are_matched_in_one_pass(self) -> None:
-        text = "SELECT " + "federated_predict('m', a => (SELECT " * 300 + "1" + "))" * 300
-        (statement,) = split(scan(text))
+        text = "SELECT " + "federated_predict('m', a => (SELECT " * 60 + "1" + "))" * 60
+        statement = scan(text)
         reads = []
 
         class Counted(list[Token]):
@@ -281,10 +284,9 @@ class TestWork:
                 reads.append(index)
                 return super().__getitem__(index)
 
-        finder = predict_calls._Finder(Counted(statement))
-        edits = finder.edits(predict_calls.grammar_tree(text, statement)[0].stmt)
-        assert len([edit for edit in edits if "federated_model" in edit.replacement]) == 300
-        assert len(reads) < 20 * len(statement)
+        edits = call_edits(syntax.Syntax(text, Counted(statement)))
+        assert len([edit for edit in edits if "federated_model" in edit.replacement]) == 60
+        assert len(reads) < 40 * len(statement)
 
 
 @pytest.mark.parametrize(

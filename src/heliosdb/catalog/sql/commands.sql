@@ -1,6 +1,9 @@
 -- name: may_act_as(text)
 SELECT pg_has_role(current_user, $1::name, 'USAGE') AS allowed
 
+-- name: role_names()
+SELECT current_user::text AS current_role_name, session_user::text AS session_role_name
+
 -- name: insert_workspace(text, jsonb)
 INSERT INTO federated.workspace (name, options) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING workspace_id
 

@@ -1,0 +1,241 @@
+-- Single checks that the reports are made of. All run with the caller's rights: what a caller may not see is for a
+-- person to look at (MANUAL), and no error. status is PASS, FAIL or MANUAL; evidence has what was seen.
+
+CREATE FUNCTION federated._may_read_hba() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
+       AND has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
+$$;
+COMMENT ON FUNCTION federated._may_read_hba() IS 'Whether the caller can read the server''s pg_hba.conf';
+
+CREATE FUNCTION federated._check_rights(OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH members AS (
+        SELECT d.objid FROM pg_depend AS d
+        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'heliosdb_federated_learning'
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    ), objects AS (
+        SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_dataset')
+        UNION ALL
+        SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        UNION ALL
+        SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('federated', 'federated_model') OR p.oid IN (SELECT objid FROM members)
+    ), open_to_all AS (
+        SELECT o.name FROM objects AS o WHERE EXISTS (SELECT FROM aclexplode(o.acl) AS a WHERE a.grantee = 0)
+    )
+    SELECT CASE count(o.name) WHEN 0 THEN 'PASS' ELSE 'FAIL' END,
+           CASE count(o.name) WHEN 0 THEN 'Only granted roles reach the catalog, its functions, the models and the shared data.'
+                ELSE 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.' END,
+           format('%s of %s objects are granted to PUBLIC', count(o.name), (SELECT count(*) FROM objects))
+               || coalesce(': ' || string_agg(o.name, ', ' ORDER BY o.name), '')
+    FROM open_to_all AS o
+$$;
+COMMENT ON FUNCTION federated._check_rights() IS 'Whether anything of the extension is granted to PUBLIC';
+
+CREATE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    missing text := (
+        SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'audit']) AS t (relation)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_trigger AS g
+            WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+BEGIN
+    SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
+    status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
+    details := CASE
+        WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
+        WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
+        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
+    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
+END
+$$;
+COMMENT ON FUNCTION federated._check_audit(text) IS 'Whether every change is recorded, and the audit log holds';
+
+CREATE FUNCTION federated._check_nodes(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.unpinned > 0 OR f.expired > 0 THEN 'FAIL' WHEN f.met = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.expired > 0 THEN 'Give the nodes named in the evidence new certificates.'
+                WHEN f.unpinned > 0 THEN 'A node is in use whose certificate is not pinned: register it again.'
+                WHEN f.met = 0 THEN 'The coordinator has met no node yet: look again when it has.'
+                ELSE 'Each node that is in use is known by its own pinned certificate, which is valid.' END,
+           format('%s nodes registered, %s in use, %s of them without a pinned certificate, %s certificates expired',
+                  f.registered, f.met, f.unpinned, f.expired) || coalesce(': ' || f.names, '')
+    FROM (
+        SELECT count(*) AS registered, count(*) FILTER (WHERE n.status IN ('active', 'slow')) AS met,
+               count(*) FILTER (WHERE n.status IN ('active', 'slow') AND n.certificate IS NULL) AS unpinned,
+               count(*) FILTER (WHERE n.certificate_expires <= now()) AS expired,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.certificate_expires <= now()) AS names
+        FROM federated.node AS n WHERE n.workspace_id = _check_nodes.workspace_id
+    ) AS f
+$$;
+COMMENT ON FUNCTION federated._check_nodes(bigint) IS 'Whether nodes are known by pinned certificates that are valid';
+
+CREATE FUNCTION federated._check_node_links(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.weak THEN 'FAIL' WHEN f.nodes = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.weak THEN 'Set tls_version to 1.3, certificate_validation to true and https endpoints.'
+                WHEN f.nodes = 0 THEN 'No node is registered yet: look again when there are some.'
+                ELSE 'Coordinator and nodes speak TLS 1.3 with certificates on both sides, and vectors are sealed besides.' END,
+           format('tls_version %s, certificate_validation %s, encryption %s, %s of %s endpoints are not https',
+                  f.tls, f.validated, f.cipher, f.plain, f.nodes)
+    FROM (
+        SELECT o.*, n.*, o.tls <> '1.3' OR o.validated <> 'true' OR n.plain > 0 AS weak
+        FROM (
+            SELECT coalesce(w.options ->> 'tls_version', '1.3') AS tls,
+                   coalesce(w.options ->> 'certificate_validation', 'true') AS validated,
+                   coalesce(w.options ->> 'encryption', 'AES-256-GCM') AS cipher
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_node_links.workspace_id
+        ) AS o
+        CROSS JOIN (
+            SELECT count(*) AS nodes, count(*) FILTER (WHERE (q.options ->> 'endpoint' ILIKE 'https://%') IS NOT TRUE) AS plain
+            FROM federated.node AS q WHERE q.workspace_id = _check_node_links.workspace_id
+        ) AS n
+    ) AS f
+$$;
+COMMENT ON FUNCTION federated._check_node_links(bigint) IS 'Whether what coordinator and nodes send each other is encrypted';
+
+CREATE FUNCTION federated._check_client_links(OUT status text, OUT details text, OUT evidence text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    encrypted boolean := current_setting('ssl')::boolean;
+    is_local  boolean := NOT EXISTS (
+        SELECT FROM regexp_split_to_table(current_setting('listen_addresses'), '\s*,\s*') AS a
+        WHERE a NOT IN ('', 'localhost', '127.0.0.1', '::1'));
+    plain     bigint;
+BEGIN
+    evidence := format('ssl = %s, listen_addresses = ''%s''', current_setting('ssl'), current_setting('listen_addresses'));
+    IF encrypted AND NOT is_local AND federated._may_read_hba() THEN
+        SELECT count(*) INTO plain FROM pg_hba_file_rules AS h
+        WHERE h.type IN ('host', 'hostnossl', 'hostnogssenc') AND h.auth_method <> 'reject'
+          AND h.address NOT IN ('127.0.0.1', '::1', 'localhost', 'samehost');
+        evidence := evidence || format(', %s lines of pg_hba.conf let in connections without encryption', plain);
+    END IF;
+    SELECT c.status, c.details INTO status, details FROM (VALUES
+        (is_local, 'MANUAL', 'Only this machine reaches the server. Look at the TLS of what clients connect to: the proxy, which this check cannot see.'),
+        (NOT encrypted, 'FAIL', 'The server listens to other machines without TLS: set ssl = on.'),
+        (plain IS NULL, 'MANUAL', 'TLS is offered. Look in pg_hba.conf, which the caller may not read, whether it is demanded (hostssl).'),
+        (plain > 0, 'FAIL', 'TLS is offered but not demanded: write hostssl in place of host in pg_hba.conf.'),
+        (true, 'PASS', 'Clients on other machines reach the server by TLS only.')
+    ) AS c (holds, status, details) WHERE c.holds LIMIT 1;
+END
+$$;
+COMMENT ON FUNCTION federated._check_client_links() IS 'Whether what clients and server send each other is encrypted';
+
+CREATE FUNCTION federated._check_logins(OUT status text, OUT details text, OUT evidence text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    trusted text;
+    broken  bigint;
+BEGIN
+    IF NOT federated._may_read_hba() THEN
+        status := 'MANUAL';
+        details := 'Look in pg_hba.conf, which the caller may not read, for lines that let in without authentication (trust).';
+        evidence := 'pg_hba.conf is not readable';
+        RETURN;
+    END IF;
+    SELECT string_agg(h.line_number::text, ', ' ORDER BY h.line_number) FILTER (WHERE h.auth_method = 'trust'),
+           count(h.error)
+    INTO trusted, broken FROM pg_hba_file_rules AS h;
+    status := CASE WHEN trusted IS NOT NULL OR broken > 0 THEN 'FAIL' ELSE 'PASS' END;
+    details := CASE
+        WHEN trusted IS NOT NULL THEN 'pg_hba.conf lets in without authentication: write scram-sha-256, cert or peer in place of trust.'
+        WHEN broken > 0 THEN 'pg_hba.conf has lines that the server cannot read: correct them.'
+        ELSE 'Whoever connects is authenticated.' END;
+    evidence := format('lines with trust: %s, lines in error: %s', coalesce(trusted, 'none'), broken);
+END
+$$;
+COMMENT ON FUNCTION federated._check_logins() IS 'Whether whoever connects to the server is authenticated';
+
+CREATE FUNCTION federated._check_storage(OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN s.off IS NULL THEN 'PASS' ELSE 'FAIL' END,
+           CASE WHEN s.off IS NULL THEN 'What is committed is on disk, and damage on disk is noticed.'
+                ELSE format('Turn on: %s (checksums with pg_checksums --enable).', s.off) END,
+           s.seen
+    FROM (
+        SELECT string_agg(k.name, ', ' ORDER BY k.name) FILTER (WHERE k.setting <> 'on') AS off,
+               string_agg(k.name || ' = ' || k.setting, ', ' ORDER BY k.name) AS seen
+        FROM pg_settings AS k WHERE k.name IN ('data_checksums', 'fsync', 'full_page_writes')
+    ) AS s
+$$;
+COMMENT ON FUNCTION federated._check_storage() IS 'Whether the server keeps what is committed, and notices damage';
+
+CREATE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+           CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
+                WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
+                WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
+                ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
+           format('epsilon %s of %s spent at delta %s, %s runs without a budget', coalesce(b.consumed_epsilon::text, 'none'),
+                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
+    FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
+    CROSS JOIN (
+        SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
+               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
+                  AND r.policy ->> 'privacy_budget' IS NULL) AS plain
+        FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
+    ) AS p
+$$;
+COMMENT ON FUNCTION federated._check_budget(text) IS 'Whether what left the nodes was noised within a budget';
+
+CREATE FUNCTION federated._residency_allows(required text, stated text) RETURNS boolean
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from federated_sql.residency import residency_allows
+return residency_allows(required, stated)
+$$;
+COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
+
+CREATE FUNCTION federated._check_residency(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.outside IS NOT NULL THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN f.outside IS NOT NULL THEN 'Nodes lie outside of where the data must be: unregister them.'
+                WHEN f.required IS NULL THEN 'No place is required: set data_residency, or look where the nodes are.'
+                ELSE 'Each node states a place within the one that is required. Look whether what they state is true, and where the coordinator is.' END,
+           format('data_residency %s; nodes: %s', coalesce(f.required, 'not set'), coalesce(f.places, 'none'))
+               || coalesce('; outside: ' || f.outside, '')
+    FROM (
+        SELECT w.options ->> 'data_residency' AS required,
+               string_agg(n.name || ' in ' || coalesce(n.options ->> 'data_residency', 'an unstated place'), ', ' ORDER BY n.name) AS places,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (
+                   WHERE w.options ->> 'data_residency' IS NOT NULL AND federated._residency_allows(
+                       w.options ->> 'data_residency', n.options ->> 'data_residency') IS NOT TRUE) AS outside
+        FROM federated.workspace AS w LEFT JOIN federated.node AS n USING (workspace_id)
+        WHERE w.workspace_id = _check_residency.workspace_id GROUP BY w.workspace_id
+    ) AS f
+$$;
+COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state that their data lie where they must';
+
+CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN m.mode IN (upper(regulation), 'BOTH') THEN 'PASS' ELSE 'FAIL' END,
+           CASE WHEN m.mode IN (upper(regulation), 'BOTH') THEN 'Options that this regulation forbids are refused.'
+                ELSE format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation)) END,
+           format('compliance_mode %s', m.mode)
+    FROM (
+        SELECT upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
+        FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+    ) AS m
+$$;
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS 'Whether the workspace declares that it is under a regulation';
+
+
+GRANT EXECUTE ON FUNCTION
+    federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
+    federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
+    federated._check_storage(), federated._check_budget(text), federated._residency_allows(text, text),
+    federated._check_residency(bigint), federated._check_mode(bigint, text)
+TO federated_auditor, federated_admin;

@@ -1,0 +1,109 @@
+-- How a model does, and what is known of the data behind it.
+
+-- A column list behind a function's call names some of its columns, in any order.
+CREATE FUNCTION federated._project(answer jsonb, columns text[], known text[], source text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unknown text := (SELECT c FROM unnest(columns) WITH ORDINALITY AS u (c, place) WHERE c <> ALL (known) ORDER BY place LIMIT 1);
+BEGIN
+    IF columns IS NULL OR array_position(columns, NULL) IS NOT NULL OR cardinality(columns) = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = format('%s needs the names of its columns', source),
+            HINT = format('Its columns are %s.', array_to_string(known, ', '));
+    ELSIF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('%s has no column "%s"', source, unknown),
+            HINT = format('Its columns are %s.', array_to_string(known, ', '));
+    END IF;
+    RETURN (
+        SELECT coalesce(jsonb_agg((SELECT jsonb_object_agg(c, coalesce(r.line -> c, 'null')) FROM unnest(columns) AS c)
+                                  ORDER BY r.place), '[]')
+        FROM jsonb_array_elements(answer) WITH ORDINALITY AS r (line, place));
+END
+$$;
+COMMENT ON FUNCTION federated._project(jsonb, text[], text[], text) IS
+    'Rows, given as a JSON array of objects, in the columns that a column list names; error 42703 for one that there is not';
+
+CREATE FUNCTION federated._evaluation(model text)
+RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
+               global_recall double precision, global_f1_score double precision, per_node_metrics jsonb)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT v.global_loss, v.global_accuracy INTO global_loss, global_accuracy
+    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(model);
+    END IF;
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION federated._evaluation(text) IS
+    'What is known of how a model''s current version does: one row; what nodes do not count is NULL';
+
+CREATE FUNCTION @extschema@.federated_evaluate(model text, OUT metric text, OUT value double precision) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.metric, m.value
+    FROM federated._evaluation(federated_evaluate.model) AS e
+    CROSS JOIN LATERAL (VALUES
+        (1, 'global_loss', e.global_loss), (2, 'global_accuracy', e.global_accuracy),
+        (3, 'global_precision', e.global_precision), (4, 'global_recall', e.global_recall),
+        (5, 'global_f1_score', e.global_f1_score)) AS m (place, metric, value)
+    ORDER BY m.place
+$$;
+COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
+    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss and global_accuracy (R squared for regression) are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure, which federated_training_status then says; global_precision, global_recall and global_f1_score are always NULL: nodes count only right answers, not of which class';
+
+CREATE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._project(
+        (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
+        ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics'],
+        'federated_evaluate')
+$$;
+COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
+    'federated_evaluate with a column list: an array of one object; per_node_metrics is null, since the coordinator keeps sums over nodes only';
+
+CREATE FUNCTION @extschema@.federated_data_quality_check(
+    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    latest federated.run;
+BEGIN
+    SELECT r.* INTO latest FROM federated.run AS r
+    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
+            DETAIL = 'Round 0 of a run gathers them.',
+            HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
+    END IF;
+    feature_statistics := (
+        SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
+        FROM jsonb_array_elements_text(latest.options -> 'features') WITH ORDINALITY AS f (feature, place)
+        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
+        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place));
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
+    'What round 0 of the latest run that gathered feature statistics found: one row over all nodes together, whose node_name is NULL, since the coordinator keeps sums over nodes only. feature_statistics has the mean and the scale (standard deviation; 1 for a feature that does not vary) of each feature, noised and estimated under a privacy budget; missing_values and outliers are NULL: missing values are counted for the mean, but the count is not kept, and outliers are not counted';
+
+CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._project(
+        (SELECT jsonb_agg(to_jsonb(q)) FROM @extschema@.federated_data_quality_check(_data_quality_check_columns.model) AS q),
+        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers'], 'federated_data_quality_check')
+$$;
+COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';
+
+REVOKE ALL ON FUNCTION
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
+FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
+TO federated_analyst, federated_auditor;

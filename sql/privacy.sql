@@ -1,0 +1,84 @@
+-- What the ledger says, workspace by workspace and round by round.
+
+-- The ε that the last training rounds of the most charged node added. A round's cost is the sum of what its releases
+-- added to the composed ε; rounds whose releases added nothing that can be seen leave no mean to divide by.
+CREATE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH most_charged AS (
+        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
+        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
+    ), releases AS (
+        SELECT l.run_id, l.round_number, l.ledger_id,
+               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (ORDER BY l.ledger_id) AS added
+        FROM federated.ledger AS l
+        WHERE l.workspace = _recent_round_cost.workspace AND l.node_name = (SELECT m.node_name FROM most_charged AS m)
+    ), rounds AS (
+        SELECT sum(r.added) AS cost FROM releases AS r
+        WHERE r.round_number > 0
+        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
+    )
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
+$$;
+COMMENT ON FUNCTION federated._recent_round_cost(text) IS
+    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
+
+CREATE VIEW @extschema@.federated_privacy_budget_status AS
+SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
+       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
+       (SELECT count(*) FROM federated.model AS m
+        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
+       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT o.total,
+           coalesce((SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name),
+                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+) AS b;
+COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
+    'What the most charged node has spent: all its releases composed (PLD) at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
+    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which every epsilon here is stated';
+
+CREATE VIEW @extschema@.federated_privacy_history AS
+SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
+       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+FROM (
+    SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
+           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+    FROM (
+        SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
+               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               max(l.noise_multiplier) FILTER (WHERE l.step <> 'evaluate') AS noise_multiplier,
+               max(l.clipping_norm) AS clipping_norm
+        FROM federated.ledger AS l
+        GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
+    ) AS n
+    GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
+) AS r;
+COMMENT ON VIEW @extschema@.federated_privacy_history IS
+    'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
+COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
+    'What the most charged node of the workspace has spent up to and with this round, composed (PLD) at the workspace''s delta';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
+    'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
+    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
+    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+
+REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
+TO federated_analyst, federated_auditor;

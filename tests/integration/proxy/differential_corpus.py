@@ -1,0 +1,471 @@
+"""Ordinary SQL for the differential test: what people type who do not know the language, and what only looks like it.
+
+What always holds: a text is one statement, so that it goes by either protocol; a conversation leaves the database as
+it found it, and no answer in it holds an identifier that the server makes up (so tables of a conversation's own are
+read through expressions).
+"""
+
+from __future__ import annotations
+
+# What conversations read: made once, so that its OIDs are the same for every session.
+SCHEMA = """
+CREATE SCHEMA diff;
+CREATE TABLE diff.item (id int PRIMARY KEY, word text NOT NULL CHECK (word <> 'bad'), amount numeric(10, 2));
+INSERT INTO diff.item SELECT g, 'word ' || g, g * 1.5 FROM generate_series(1, 50) AS g;
+CREATE TABLE diff.part (item int REFERENCES diff.item, note text);
+CREATE TABLE diff.federated (id int, x int, training text);
+INSERT INTO diff.federated SELECT g, g % 3, 'federated' FROM generate_series(1, 9) AS g;
+CREATE VIEW diff.model AS SELECT id AS federated FROM diff.item WHERE word LIKE '%federated%' OR id < 4;
+CREATE FUNCTION diff.loud(text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE 'CREATE FEDERATED WORKSPACE %', $1 USING DETAIL = 'federated', HINT = 'federated_predict';
+    RETURN upper($1);
+END $$;
+CREATE TYPE diff.mood AS ENUM ('calm', 'federated');
+"""
+
+ORDINARY: dict[str, list[str]] = {
+    "numbers and texts": [
+        "SELECT 1::int2, 2::int4, 3::int8, 1.5::float4, 0.1::float8, 12345.678::numeric, 'x'::name, 'c'::\"char\", true"
+    ],
+    "nothing, empty and blank": ["SELECT NULL, '', ' ', NULL::int[]", "SELECT"],
+    "composed values": [
+        "SELECT ARRAY[[1, 2], [3, 4]], ROW(1, 'a', NULL), int4range(1, 5), '{\"a\": [1, null]}'::jsonb, '\\xdead'::bytea"
+    ],
+    "an enumeration and its error": ["SELECT 'federated'::diff.mood", "SELECT 'angry'::diff.mood"],
+    "dates in three styles": [
+        "SELECT DATE '2024-02-29', TIMESTAMPTZ '2024-02-29 12:00+02', INTERVAL '1 day 2 hours'",
+        "SET datestyle TO 'German'",
+        "SELECT DATE '2024-02-29', TIMESTAMP '2024-02-29 12:00'",
+        "SET intervalstyle TO 'iso_8601'",
+        "SELECT INTERVAL '1 day 2 hours'",
+        "RESET ALL",
+    ],
+    "the client's encoding": [
+        "SET client_encoding TO 'LATIN1'",
+        "SELECT chr(252)",
+        "SELECT chr(8364)",
+        "SET client_encoding TO 'UTF8'",
+        "SELECT chr(8364)",
+        "SET client_encoding TO 'nonsense'",
+    ],
+    "bytea and digits": [
+        "SET bytea_output TO 'escape'",
+        "SELECT '\\xdead00'::bytea",
+        "SET extra_float_digits TO -10",
+        "SELECT 0.1::float8 / 3",
+    ],
+    "settings": [
+        "SHOW server_version_num",
+        "SET LOCAL work_mem TO '8MB'",
+        "SET work_mem TO 'much'",
+        "SET federated.anything TO 'x'",
+        "SHOW federated.anything",
+        "SET application_name TO 'START FEDERATED TRAINING m'",
+        "SHOW application_name",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
+        "DELETE FROM diff.item",
+        "DISCARD ALL",
+    ],
+    "definitions": [
+        "CREATE TABLE diff.made (a int PRIMARY KEY, b text DEFAULT 'federated')",
+        "CREATE TABLE IF NOT EXISTS diff.made (a int)",
+        "COMMENT ON TABLE diff.made IS 'CREATE FEDERATED MODEL m'",
+        "CREATE UNIQUE INDEX ON diff.made (b)",
+        "ALTER TABLE diff.made RENAME TO federated_made",
+        "ALTER TABLE diff.federated_made ADD COLUMN federated int",
+        "ALTER TABLE diff.made ADD COLUMN c int",
+        "TRUNCATE diff.federated_made",
+        "DROP TABLE diff.federated_made",
+        "DROP TABLE IF EXISTS diff.federated_made, diff.nothing",
+        "DROP TABLE diff.federated_made",
+    ],
+    "tables from queries": [
+        "CREATE TABLE diff.copied AS SELECT * FROM diff.item WHERE id < 4",
+        "SELECT id INTO diff.copied_too FROM diff.item LIMIT 2",
+        "CREATE MATERIALIZED VIEW diff.kept AS SELECT 1 AS federated",
+        "REFRESH MATERIALIZED VIEW diff.kept",
+        "DROP MATERIALIZED VIEW diff.kept",
+        "DROP TABLE diff.copied, diff.copied_too",
+    ],
+    "a drop with dependents": [
+        "BEGIN",
+        "DROP TABLE diff.item",
+        "ROLLBACK",
+        "BEGIN",
+        "DROP TABLE diff.item CASCADE",
+        "ROLLBACK",
+    ],
+    "changes that say what they changed": [
+        "BEGIN",
+        "INSERT INTO diff.item VALUES (100, 'a', 1), (101, 'b', 2) RETURNING id, word",
+        "UPDATE diff.item SET amount = amount + 1 WHERE id >= 100 RETURNING amount",
+        "UPDATE diff.item SET amount = 0 WHERE false",
+        "DELETE FROM diff.item WHERE id = 101",
+        "INSERT INTO diff.item VALUES (1, 'again', 0) ON CONFLICT (id) DO UPDATE SET word = excluded.word RETURNING word",
+        "INSERT INTO diff.item VALUES (1, 'again', 0) ON CONFLICT DO NOTHING",
+        "MERGE INTO diff.item USING (VALUES (1), (200)) AS v (id) ON item.id = v.id"
+        " WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (v.id, 'new', 0)",
+        "WITH gone AS (DELETE FROM diff.federated RETURNING id) SELECT count(*) FROM gone",
+        "ROLLBACK",
+    ],
+    "constraints": [
+        "INSERT INTO diff.item VALUES (1, 'twice', 0)",
+        "INSERT INTO diff.item VALUES (300, NULL, 0)",
+        "INSERT INTO diff.item VALUES (300, 'bad', 0)",
+        "INSERT INTO diff.item VALUES (300, 'x', 1e12)",
+        "INSERT INTO diff.part VALUES (999, 'federated')",
+        "DELETE FROM diff.federated USING diff.nothing",
+    ],
+    "errors that point somewhere": [
+        "SELEC 1",
+        "SELECT 1 FROM diff.item WHERE wrod = 'x'",
+        "SELECT * FROM diff.itme",
+        "SELECT 'ü federated ü', nowhere",
+        "SELECT lenght('federated')",
+        "SELECT 'a'::int",
+        "SELECT count(*), id FROM diff.item",
+        "SELECT 1 +",
+        "INSERT INTO diff.item (id, nothing) VALUES (1, 2)",
+        "SELECT federated.nothing(1)",
+        "SELECT * FROM federated",
+    ],
+    "errors that are found late": [
+        "SELECT 1 / (id - 10) FROM diff.item ORDER BY id",
+        "SELECT sqrt(-1)",
+        "SELECT (SELECT id FROM diff.item)",
+        "SELECT '2024-02-30'::date",
+        "SELECT repeat('x', 2000000000)",
+        "SELECT CAST('federated' AS int)",
+    ],
+    "a query that runs out of its time": [
+        "SET statement_timeout TO 300",
+        "SELECT pg_sleep(20)",
+        "SET statement_timeout TO 0",
+        "SELECT 1",
+    ],
+    "a lock that is not waited for": [
+        "BEGIN",
+        "LOCK TABLE diff.item IN ACCESS EXCLUSIVE MODE NOWAIT",
+        "SELECT 1 FROM diff.item WHERE id = 1 FOR UPDATE SKIP LOCKED",
+        "ROLLBACK",
+        "LOCK TABLE diff.item",
+    ],
+    "transactions": [
+        "START TRANSACTION ISOLATION LEVEL SERIALIZABLE READ ONLY",
+        "BEGIN",
+        "INSERT INTO diff.item VALUES (300, 'x', 0)",
+        "SELECT 1",
+        "ROLLBACK",
+        "ROLLBACK",
+        "COMMIT",
+        "BEGIN",
+        "SELECT 1",
+        "COMMIT AND CHAIN",
+        "ROLLBACK AND CHAIN",
+        "END",
+        "ABORT",
+    ],
+    "savepoints": [
+        "SAVEPOINT federated",
+        "BEGIN",
+        "SAVEPOINT federated",
+        "SELECT 1 / 0",
+        "ROLLBACK TO federated",
+        "SAVEPOINT training",
+        "RELEASE SAVEPOINT training",
+        "ROLLBACK TO SAVEPOINT training",
+        "ROLLBACK",
+    ],
+    "two-phase commit": [
+        "BEGIN",
+        "UPDATE diff.item SET amount = amount WHERE id = 1",
+        "PREPARE TRANSACTION 'CREATE FEDERATED WORKSPACE w'",
+        "SELECT gid FROM pg_prepared_xacts",
+        "ROLLBACK PREPARED 'CREATE FEDERATED WORKSPACE w'",
+        "COMMIT PREPARED 'CREATE FEDERATED WORKSPACE w'",
+        "PREPARE TRANSACTION 'federated'",
+    ],
+    "cursors": [
+        "DECLARE federated CURSOR FOR SELECT id FROM diff.item",
+        "BEGIN",
+        "DECLARE federated SCROLL CURSOR FOR SELECT id, word FROM diff.item ORDER BY id",
+        "FETCH 2 FROM federated",
+        "FETCH BACKWARD 1 FROM federated",
+        "MOVE FORWARD 10 IN federated",
+        "FETCH ABSOLUTE 3 FROM federated",
+        "FETCH ALL FROM federated",
+        "UPDATE diff.item SET amount = 0 WHERE CURRENT OF federated",
+        "CLOSE federated",
+        "FETCH 1 FROM federated",
+        "ROLLBACK",
+    ],
+    "a cursor that outlives its transaction": [
+        "BEGIN",
+        "DECLARE kept CURSOR WITH HOLD FOR SELECT 'federated', id FROM diff.item ORDER BY id",
+        "COMMIT",
+        "FETCH FORWARD 3 FROM kept",
+        "CLOSE ALL",
+    ],
+    "notices": [
+        "SELECT diff.loud('w')",
+        "DO $$ BEGIN RAISE DEBUG 'd'; RAISE LOG 'l'; RAISE INFO 'i'; RAISE NOTICE 'n'; RAISE WARNING 'w'; END $$",
+        "SET client_min_messages TO 'error'",
+        "SELECT diff.loud('w')",
+        "SET client_min_messages TO 'notice'",
+        f"SELECT 1 AS {'x' * 70}",
+    ],
+    "notifications": [
+        "LISTEN federated",
+        "NOTIFY federated",
+        "NOTIFY federated, 'CREATE FEDERATED WORKSPACE w'",
+        "BEGIN",
+        "SELECT pg_notify('federated', 'later')",
+        "COMMIT",
+        "UNLISTEN *",
+        "NOTIFY federated, 'unheard'",
+    ],
+    "large objects": [
+        "SELECT lo_create(424242)",
+        "SELECT lo_put(424242, 0, 'CREATE FEDERATED WORKSPACE w')",
+        "BEGIN",
+        "SELECT lo_open(424242, 393216)",
+        "SELECT lowrite(0, '\\xdead')",
+        "SELECT lo_lseek(0, 0, 0)",
+        "SELECT loread(0, 100)",
+        "SELECT lo_close(0)",
+        "COMMIT",
+        "SELECT lo_get(424242)",
+        "SELECT lo_get(424243)",
+        "SELECT lo_unlink(424242)",
+    ],
+    "prepared by SQL": [
+        "PREPARE federated (int) AS SELECT word FROM diff.item WHERE id = $1",
+        "EXECUTE federated (7)",
+        "EXECUTE federated ('x')",
+        "PREPARE federated AS SELECT 1",
+        "EXPLAIN (COSTS OFF) EXECUTE federated (7)",
+        "DEALLOCATE federated",
+        "EXECUTE federated (7)",
+        "DEALLOCATE ALL",
+    ],
+    "blocks": [
+        "DO $$ BEGIN EXECUTE 'SELECT 1'; /* ; CREATE FEDERATED WORKSPACE w; */ END $$",
+        "DO $federated$ BEGIN PERFORM 1; -- START FEDERATED TRAINING m;\nEND $federated$",
+        "DO $$ BEGIN CREATE FEDERATED WORKSPACE w; END $$",
+        "DO $$ BEGIN EXECUTE 'CREATE FEDERATED WORKSPACE w'; END $$",
+        "DO $$ BEGIN BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN RAISE NOTICE '%', SQLERRM; END; END $$",
+        "DO 'BEGIN RAISE EXCEPTION ''federated'' USING HINT = ''h'', TABLE = ''t'', ERRCODE = ''UF001''; END'",
+        "DO LANGUAGE plperl $$ federated $$",
+    ],
+    "functions": [
+        "CREATE FUNCTION diff.f(federated int) RETURNS int LANGUAGE sql"
+        " AS $$ SELECT federated /* ; DROP FEDERATED MODEL m; */ + 1 $$",
+        "SELECT diff.f(federated => 1)",
+        "SELECT diff.f(federated := 1)",
+        "CREATE OR REPLACE FUNCTION diff.f(federated int) RETURNS int BEGIN ATOMIC SELECT 1; SELECT federated; END",
+        "SELECT diff.f(2)",
+        "SELECT diff.f(nothing => 1)",
+        "DROP FUNCTION diff.f",
+        "CREATE PROCEDURE diff.p(INOUT federated int) LANGUAGE plpgsql AS 'BEGIN federated := federated + 1; END'",
+        "CALL diff.p(1)",
+        "DROP PROCEDURE diff.p",
+    ],
+    "rules and triggers": [
+        "BEGIN",
+        "CREATE RULE federated AS ON DELETE TO diff.part DO ALSO (NOTIFY federated; DELETE FROM diff.federated)",
+        "DELETE FROM diff.part",
+        "CREATE TRIGGER federated BEFORE UPDATE ON diff.item EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        "ROLLBACK",
+    ],
+    "a role named federated": [
+        "CREATE ROLE federated",
+        "CREATE ROLE federated_member LOGIN",
+        "GRANT federated TO federated_member",
+        "GRANT SELECT ON diff.item TO federated WITH GRANT OPTION",
+        "REVOKE federated FROM federated_member",
+        "GRANT federated TO nobody_at_all",
+        "SET ROLE federated",
+        "SELECT 1 FROM diff.part",
+        "RESET ROLE",
+        "REVOKE ALL ON diff.item FROM federated",
+        "DROP ROLE federated, federated_member",
+        "DROP ROLE federated",
+    ],
+    "a table named federated": [
+        "SET search_path TO diff",
+        "BEGIN",
+        "DELETE FROM federated training WHERE x = 1",
+        "DELETE FROM federated training WHERE training.x = 2",
+        "DELETE FROM federated AS training USING item WHERE training.id = item.id",
+        "INSERT INTO federated VALUES (1, 1, 'federated')",
+        "UPDATE federated training SET x = 2 WHERE training.x = 1",
+        "ROLLBACK",
+        "SELECT federated FROM federated ORDER BY federated LIMIT 1",
+        "SELECT (federated).training FROM federated LIMIT 1",
+        "TABLE federated",
+        "COPY federated TO STDOUT",
+        "COMMENT ON TABLE federated IS NULL",
+        "ANALYZE federated",
+        "LOCK federated",
+    ],
+    "columns and aliases named federated": [
+        "SELECT federated FROM diff.model ORDER BY federated",
+        'SELECT 1 AS federated, 2 federated_predict, 3 AS "CREATE FEDERATED WORKSPACE w"',
+        "SELECT federated.id FROM diff.item federated WHERE federated.id = 1",
+        "WITH federated (training) AS (VALUES (1)) SELECT training FROM federated",
+        "SELECT x.federated FROM (SELECT 1 AS federated) AS x (federated)",
+    ],
+    "predictions that are none": [
+        "SELECT 'federated_predict(''m'', age => 1)'",
+        "SELECT 1 /* federated_predict('m', age => 1) */",
+        "SELECT 1 -- federated_predict('m', age => 1)",
+        "SELECT $$federated_predict('m', age => 1)$$",
+        'SELECT "federated_predict"',
+        "SELECT federated_predict",
+        "SELECT federated_predict()",
+        "SELECT federated_predict('m')",
+        "SELECT federated_predict('m', 1)",
+        "SELECT other.federated_predict('m', age => 1)",
+        "SELECT federated_predicted('m', age => 1)",
+    ],
+    "the language in texts": [
+        "SELECT 'CREATE FEDERATED WORKSPACE w'",
+        "SELECT E'CREATE FEDERATED\\nWORKSPACE \\'w\\''",
+        "SELECT U&'CREATE \\0046EDERATED WORKSPACE w'",
+        "SELECT $federated$START FEDERATED TRAINING m; $x$ $federated$",
+        "SELECT 'one ' -- CREATE FEDERATED WORKSPACE w\n '; STOP FEDERATED TRAINING m'",
+        "SELECT /* CREATE FEDERATED /* WORKSPACE */ w; */ 1",
+        "SELECT 1 -- ; DROP FEDERATED MODEL m",
+        'SELECT "DROP FEDERATED MODEL m" FROM (SELECT 1 AS "DROP FEDERATED MODEL m") AS x',
+        "SELECT 'it''s federated', B'101', X'1F', N'federated'",
+    ],
+    "what only begins like the language": [
+        "CREATE federated",
+        "DROP federated",
+        "ALTER federated",
+        "REGISTER node",
+        "TAG federated",
+        "EXPORT data",
+        "CHECKPOINT",
+        "CREATE TABLE federated workspace",
+        "CREATE VIEW federated_workspace AS SELEC",
+        "STOP",
+        "RESUME",
+        "DELETE FROM federated training",
+    ],
+    "settings that leave doubt": [
+        "SET standard_conforming_strings TO off",
+        "SELECT 'a\\' federated '",
+        "SET escape_string_warning TO off",
+        "SELECT 'a\\' CREATE FEDERATED WORKSPACE w; '",
+        "SET backslash_quote TO off",
+        "SELECT 'a\\' federated '",
+        "RESET ALL",
+    ],
+    "names with strange letters": [
+        'SELECT 1 AS "fédéré"',
+        "SELECT 1 AS fédéré_federated",
+        'SELECT U&"f\\0065derated" FROM diff.model LIMIT 1',
+        'SELECT 1 AS "a""b", 2 AS "\'"',
+        "SELECT 'ﬀ 𝔣𝔢𝔡 \u202e federated'",
+        'SELECT ""',
+    ],
+    "what never ends": [
+        "SELECT 'federated",
+        'SELECT "federated',
+        "SELECT $$federated",
+        "SELECT /* federated",
+        "SELECT $federated$ $federate$",
+        "SELECT (((federated",
+    ],
+    "plans": [
+        "EXPLAIN (COSTS OFF) SELECT * FROM diff.item WHERE word = 'federated'",
+        "EXPLAIN (COSTS OFF, FORMAT JSON) SELECT 1 AS federated",
+        "EXPLAIN CREATE FEDERATED WORKSPACE w",
+    ],
+    "queries of all kinds": [
+        "WITH RECURSIVE t (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM t WHERE n < 20) SELECT sum(n) FROM t",
+        "SELECT id, sum(amount) OVER (PARTITION BY id % 2 ORDER BY id) FROM diff.item WHERE id < 6",
+        "SELECT id % 3, count(*) FROM diff.item GROUP BY GROUPING SETS ((id % 3), ()) ORDER BY 1",
+        "SELECT i.id, p.note FROM diff.item i LEFT JOIN LATERAL (SELECT 'federated' AS note) p ON i.id > 48 WHERE i.id > 47",
+        "VALUES (1, 'federated'), (2, NULL)",
+        "SELECT 1 UNION SELECT 2 EXCEPT SELECT 1",
+        "SELECT * FROM json_to_recordset('[{\"federated\": 1}]') AS x (federated int)",
+        "SELECT * FROM generate_series(1, 2) WITH ORDINALITY AS federated (a, b)",
+        "SELECT DISTINCT ON (id % 2) id FROM diff.item ORDER BY id % 2, id",
+    ],
+    "wide and long": [
+        "SELECT repeat('federated ', 200000)",
+        f"SELECT {', '.join(map(str, range(1600)))}",
+        f"SELECT {', '.join(map(str, range(1700)))}",
+        "SELECT g, repeat('x', g) FROM generate_series(1, 2000) AS g",
+        f"SELECT '{'federated ' * 20000}'",
+    ],
+    "maintenance": [
+        "VACUUM diff.item",
+        "ANALYZE diff.item",
+        "REINDEX TABLE diff.item",
+        "CLUSTER diff.item USING item_pkey",
+        "BEGIN",
+        "VACUUM diff.item",
+        "ROLLBACK",
+    ],
+    "what a role may not": [
+        "SET SESSION AUTHORIZATION scram_user",
+        "SELECT 1 FROM diff.item",
+        "CREATE TABLE diff.x (a int)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY (SELECT 1) TO '/tmp/federated'",
+        "RESET SESSION AUTHORIZATION",
+    ],
+    "locks that are advised": [
+        "SELECT pg_try_advisory_lock(1, 2)",
+        "SELECT pg_advisory_unlock(1, 2)",
+        "SELECT pg_advisory_unlock(1, 2)",
+    ],
+    "parameters without values": ["SELECT $1", "SELECT $1::int + $2"],
+    "copy out": [
+        "COPY (SELECT 'federated', NULL, E'a\\tb\\\\') TO STDOUT",
+        "COPY diff.federated TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *)",
+        "COPY diff.federated (id, training) TO STDOUT (FORMAT binary)",
+        "COPY diff.nothing TO STDOUT",
+        "COPY (SELECT 1 / 0) TO STDOUT",
+        "COPY (SELECT g, 'federated' FROM generate_series(1, 3000) AS g) TO STDOUT",
+    ],
+    "nothing at all": ["", " ", "-- federated", "/* CREATE FEDERATED WORKSPACE w */", "\n\n"],
+}
+"""By name, statements that one session executes one after another."""
+
+SEVERAL: dict[str, list[str]] = {
+    "one transaction": [
+        "INSERT INTO diff.part VALUES (1, 'x'); SELECT 1 / 0; SELECT 2",
+        "SELECT count(*) FROM diff.part",
+    ],
+    "own transactions": [
+        "BEGIN; INSERT INTO diff.part VALUES (1, 'x'); ROLLBACK; SELECT count(*) FROM diff.part; SELEC"
+    ],
+    "comments and semicolons": [
+        ";; -- federated\n; SELECT 1 /* ; */; ; SELECT ';federated;' ;;",
+        ";",
+        "; ; --",
+    ],
+    "texts of the language": [
+        "SELECT 'CREATE FEDERATED MODEL m; '; SELECT $$;DROP FEDERATED MODEL m;$$; SELECT 3 AS federated"
+    ],
+    "a body with semicolons": [
+        "CREATE FUNCTION diff.g() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END AS federated; END;"
+        " SELECT diff.g(); DROP FUNCTION diff.g"
+    ],
+    "settings within": [
+        "SET datestyle TO 'SQL'; SELECT DATE '2024-01-02' AS federated; SET datestyle TO 'ISO'; SELECT 2"
+    ],
+    "an error in the parser": ["SELECT 'federated'; SELEC 2; SELECT 3"],
+    "notices between": ["SELECT diff.loud('a'); SELECT diff.loud('b')"],
+    "copies between": [
+        "SELECT 1; COPY (SELECT 'federated') TO STDOUT; SELECT 2; COPY diff.federated TO STDOUT; SELECT 3"
+    ],
+    "vacuum among others": ["SELECT 1; VACUUM diff.item"],
+    "many": ["; ".join(f"SELECT {number} AS federated" for number in range(300))],
+}
+"""By name, simple queries of several statements."""
