@@ -398,7 +398,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     callee text;
     found  pg_catalog.jsonb;
-    probe  pg_catalog.refcursor;
+    probe  refcursor;
 BEGIN
     callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
     IF query IS NULL THEN

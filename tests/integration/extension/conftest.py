@@ -22,8 +22,11 @@ def catalog(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Conne
     with cluster.connect(federated_database) as connection:
         for statement in (WORKSPACE, MODEL):
             connection.execute("CALL federated.execute(%s)", [statement])
+        # As if they had made them: no change of owner is in the audit log.
+        connection.execute("SET session_replication_role = replica")
         connection.execute("UPDATE federated.workspace SET owner = 'an_admin'")
         connection.execute("UPDATE federated.model SET owner = 'an_operator'")
+        connection.execute("RESET session_replication_role")
         yield connection
 
 
