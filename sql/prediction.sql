@@ -363,7 +363,7 @@ from heliosdb.extension.queries import describe_columns
 return describe_columns(plpy, query)
 $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
-    'The names and types of the columns of a query that is known to be one statement, or the error that it raises';
+    'The names and types of the columns of a query that is one statement, or the error that it raises';
 
 CREATE FUNCTION federated._describe_batch(model text, callee text, query text, columns jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -392,24 +392,20 @@ $$;
 COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
     'A query with a prediction beside its columns: one call, which the planner inlines, in one query';
 
--- Opened as a cursor, the query must be one statement and whole in itself: behind it no parenthesis closes early.
+-- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
 CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     callee text;
     found  pg_catalog.jsonb;
-    probe  refcursor;
 BEGIN
     callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
     IF query IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
     END IF;
-    OPEN probe FOR EXECUTE query;
-    CLOSE probe;
-    query := pg_catalog.rtrim(query, E'; \t\r\n');
     found := federated._describe_columns(query);
-    PERFORM federated._raise(found -> 'failure');
-    RETURN QUERY EXECUTE federated._describe_batch(model, callee, query, found -> 'columns');
+    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
+    RETURN QUERY EXECUTE federated._describe_batch(model, callee, found OPERATOR(pg_catalog.->>) 'query', found OPERATOR(pg_catalog.->) 'columns');
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS

@@ -11,11 +11,14 @@ from typing import Any
 
 
 def describe_columns(plpy: Any, query: str) -> str:
-    """Return as JSON {"columns": [{"name", "type"}, …]}, or {"failure": …} for federated._raise.
+    """Return as JSON {"query", "columns": [{"name", "type"}, …]}, or {"failure": …} for federated._raise.
 
-    query: text that the server has already read as one statement by itself; types are PostgreSQL's oids.
+    The query returned is one statement, whole in itself, without a semicolon; types are PostgreSQL's oids.
     """
     try:
+        # As a cursor it is read by itself and opened, not run: a second statement or parenthesis fails.
+        plpy.cursor(query).close()
+        query = query.rstrip("; \t\r\n")
         # The query is the user's own, run as the user; no value is put into it.
         found = plpy.execute(f"SELECT * FROM ({query}\n) AS q LIMIT 0")  # noqa: S608
     except plpy.SPIError as error:
@@ -23,4 +26,4 @@ def describe_columns(plpy: Any, query: str) -> str:
         failure = {"sqlstate": error.sqlstate, "message": str(error), "detail": detail, "hint": hint}
         return json.dumps({"failure": failure})
     columns = zip(found.colnames(), found.coltypes(), strict=True)
-    return json.dumps({"columns": [{"name": name, "type": type_} for name, type_ in columns]})
+    return json.dumps({"query": query, "columns": [{"name": name, "type": type_} for name, type_ in columns]})
