@@ -42,7 +42,9 @@ check() {
     echo "pgspot: $file"
     # pgspot's own "clean" is status 0; what it cannot parse is a status too.
     "$environment/bin/pgspot" --ignore-lang plpython3u \
-        --proc-without-search-path 'federated.execute(command text)' "${ignored[@]}" "$file"
+        --proc-without-search-path 'federated.execute(command text)' \
+        --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
+        --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${ignored[@]}" "$file"
 }
 
 ensure_pgspot

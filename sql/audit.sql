@@ -56,7 +56,7 @@ CREATE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
-                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate')
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS 'The part of a row that the audit log keeps: what people decide, not what runs measure';
 

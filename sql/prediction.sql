@@ -47,44 +47,73 @@ END
 $$;
 COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function its grants and its comment';
 
-CREATE FUNCTION federated._create_untrained_function(model_name text, features jsonb) RETURNS void
+CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Restoring a dump brings a model's function before its row.
-    IF EXISTS (SELECT FROM pg_proc AS p
-               WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name) THEN
-        RETURN;
-    END IF;
     EXECUTE format(
-        'CREATE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
         ' RETURN federated._predict_untrained(%L)',
         model_name, federated._describe_arguments(features), model_name);
     PERFORM federated._finish_model_function(
         model_name, format('Federated model %s, which has no trained version yet', model_name));
 END
 $$;
-COMMENT ON FUNCTION federated._create_untrained_function(text, jsonb) IS 'Makes the function of a model that no run has finished yet';
+COMMENT ON FUNCTION federated._write_untrained_function(text, jsonb) IS
+    'Makes, or remakes under a new name, the function of a model that no run has finished yet';
+
+CREATE FUNCTION federated._create_untrained_function(model_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Restoring a dump brings a model's function before its row.
+    IF NOT EXISTS (SELECT FROM pg_proc AS p
+                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name) THEN
+        PERFORM federated._write_untrained_function(model_name, features);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._create_untrained_function(text, jsonb) IS
+    'Makes the function of a new model, where a dump has not brought it already';
+
+-- A model made before names were checked may have an @ in its own: its function is no version of another model.
+CREATE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure FROM pg_proc AS p
+    WHERE p.pronamespace = 'federated_model'::regnamespace
+      AND (p.proname::text = model_name
+           OR starts_with(p.proname::text, model_name || '@')
+              AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
+    ORDER BY p.proname
+$$;
+COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model: its own, and one for each version and tag';
 
 -- Runs as federated_owner, which owns the functions; it fires only where the caller may change the model's row.
 CREATE FUNCTION federated._keep_model_function() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
 BEGIN
     IF TG_OP = 'DELETE' THEN
-        PERFORM federated._drop_model_function(
-            OLD.name, coalesce(current_setting('federated.drop_behavior', true), 'restrict'));
+        FOR model_function IN SELECT f.oid FROM federated._list_functions(OLD.name) AS f (oid) LOOP
+            EXECUTE format('DROP FUNCTION %s %s', model_function,
+                           CASE current_setting('federated.drop_behavior', true) WHEN 'cascade' THEN 'CASCADE'
+                                ELSE 'RESTRICT' END);
+        END LOOP;
     ELSIF TG_OP = 'INSERT' THEN
         PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
-    ELSIF NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
-          AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id) THEN
-        PERFORM federated._drop_model_function(OLD.name, 'restrict');
+    ELSIF NEW.name <> OLD.name THEN
+        PERFORM federated._rename_functions(NEW.model_id, OLD.name, NEW.name, OLD.options -> 'features');
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
+       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id) THEN
+        PERFORM federated._drop_model_function(NEW.name, 'restrict');
         PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
     END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION federated._keep_model_function() IS 'Keeps federated_model.<name> in step with the model''s row';
+COMMENT ON FUNCTION federated._keep_model_function() IS 'Keeps the functions of a model in step with its row: made, renamed and dropped with it';
 
-CREATE TRIGGER keep_model_function AFTER INSERT OR DELETE OR UPDATE OF options ON federated.model
+CREATE TRIGGER keep_model_function AFTER INSERT OR DELETE OR UPDATE OF name, options ON federated.model
     FOR EACH ROW EXECUTE FUNCTION federated._keep_model_function();
 
 CREATE FUNCTION federated._model_id(model text) RETURNS bigint
@@ -104,20 +133,50 @@ END
 $$;
 COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model, or error 42704';
 
-CREATE FUNCTION federated._current_features(model text) RETURNS text[]
+-- A reference is a model's name, or name@tag, or name@number. The function of a version has the reference's name.
+CREATE FUNCTION federated._find_function(reference text, OUT function_name text, OUT features text[])
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    current_features text[] := (
-        SELECT v.features FROM federated.version AS v
-        WHERE v.model_id = federated._model_id(model) AND v.is_current);
+    at_sign    integer := strpos(reference, '@');
+    model_name text := reference;
+    label      text;
+    wanted     integer;
 BEGIN
-    IF current_features IS NULL THEN
-        PERFORM federated._predict_untrained(model);
+    IF at_sign = 0 OR at_sign IS NULL OR EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
+        function_name := reference;
+        features := (SELECT v.features FROM federated.version AS v
+                     WHERE v.model_id = federated._model_id(reference) AND v.is_current);
+        IF features IS NULL THEN
+            PERFORM federated._predict_untrained(reference);
+        END IF;
+        RETURN;
     END IF;
-    RETURN current_features;
+    label := split_part(reference, '@', -1);
+    model_name := left(reference, -1 - length(label));
+    wanted := federated._version_number(model_name, label);
+    function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
+    features := (SELECT v.features FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                 WHERE m.name = model_name AND v.version = wanted);
+    IF NOT EXISTS (SELECT FROM pg_proc AS p
+                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" has no function', wanted, model_name),
+            DETAIL = CASE WHEN octet_length(function_name) > 63
+                THEN format('"%s" is longer than the 63 bytes that a name may have.', function_name)
+                ELSE 'It was made by a release that did not keep the numbers of a version.' END,
+            HINT = 'A shorter tag names it, or a new run makes a version that has one.';
+    END IF;
 END
 $$;
-COMMENT ON FUNCTION federated._current_features(text) IS 'The features of a model''s current version in order, or error 55000';
+COMMENT ON FUNCTION federated._find_function(text) IS
+    'The function in federated_model that a model, model@tag or model@number names, and its features in order';
+
+CREATE FUNCTION federated._current_features(model text) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.features FROM federated._find_function(model) AS f
+$$;
+COMMENT ON FUNCTION federated._current_features(text) IS
+    'The features in order of a model''s current version, or of the one that model@tag names; or error 55000';
 
 CREATE FUNCTION federated._json_number(value jsonb) RETURNS double precision
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -153,15 +212,17 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model
 $$;
 COMMENT ON FUNCTION federated._describe_call(text, text) IS
-    'The query that calls a model''s function; argument: a format of each argument''s value from name (1) and place (2)';
+    'The query that calls a function in federated_model; argument: a format of each argument''s value from name (1) and place (2)';
 
 CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known   text[] := federated._current_features(model);
+    callee  text;
+    known   text[];
     unknown text;
     result  double precision;
 BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF jsonb_typeof(features) <> 'object' THEN
@@ -175,12 +236,12 @@ BEGIN
             MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
             HINT = format('Its features are %s.', array_to_string(known, ', '));
     END IF;
-    EXECUTE federated._describe_call(model, 'federated._json_number($1 -> %1$L)') INTO result USING features;
+    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING features;
     RETURN result;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
-    'Prediction of a model''s current version for features given as JSON; a missing feature is NULL';
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
 
 CREATE FUNCTION @extschema@.predict(model text, features jsonb) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -193,9 +254,11 @@ COMMENT ON FUNCTION @extschema@.predict(text, jsonb) IS 'The same as federated_p
 CREATE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    known   text[] := federated._current_features(model);
+    callee  text;
+    known   text[];
     result  double precision;
 BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF array_ndims(features) > 1 THEN
@@ -208,9 +271,156 @@ BEGIN
             HINT = format('In this order: %s.', array_to_string(known, ', '));
     END IF;
     -- A slice renumbers from 1, whatever the array's own lower bound is.
-    EXECUTE federated._describe_call(model, '$1[%2$s]') INTO result USING features[:];
+    EXECUTE federated._describe_call(callee, '$1[%2$s]') INTO result USING features[:];
     RETURN result;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.predict(text, double precision[]) IS
-    'Prediction of a model''s current version for its features in order';
+    'Prediction for features in order by a model''s current version, or by the one that model@tag or model@number names';
+
+-- extra_float_digits 1: to_jsonb writes a float8 with the digits that read back to the same bits.
+CREATE FUNCTION @extschema@.predict(model text, features record) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    callee text;
+    known  text[];
+    given  jsonb := to_jsonb(features);
+    chosen jsonb;
+    result double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF given IS NULL THEN
+        RETURN NULL;
+    END IF;
+    chosen := (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(given) AS c WHERE c.key = ANY (known));
+    IF chosen IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING chosen;
+    RETURN result;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.predict(text, record) IS
+    'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
+
+CREATE FUNCTION federated._check_binary(reference text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
+                            ELSE regexp_replace(reference, '@[^@]*$', '') END;
+    algorithm  text := (
+        SELECT r.options ->> 'algorithm' FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+        WHERE v.model_id = federated._model_id(model_name)
+          AND CASE WHEN model_name = reference THEN v.is_current
+                   ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END);
+BEGIN
+    IF algorithm IS NULL THEN
+        PERFORM federated._predict_untrained(reference);
+    ELSIF algorithm <> 'logistic_regression' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
+            DETAIL = format('Its algorithm is %s.', algorithm),
+            HINT = 'Use federated_predict.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+
+CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability >= 0.5 THEN '1' WHEN probability < 0.5 THEN '0' END;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
+    'The likelier class: ''1'' (the target is true or 1) from a probability of 0.5 on, else ''0''; error 55000 for a regression';
+
+CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability IS NOT NULL THEN jsonb_build_object('0', 1 - probability, '1', probability) END;
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
+    'The probability of each class: "1" where the target is true or 1, "0" where it is false or 0; error 55000 for a regression';
+
+-- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
+CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
+LANGUAGE plpython3u STABLE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension.queries import describe_columns
+return describe_columns(plpy, query)
+$$;
+COMMENT ON FUNCTION federated._describe_columns(text) IS
+    'The names and types of the columns of a query that is one statement, or the error that it raises';
+
+CREATE FUNCTION federated._describe_batch(model text, callee text, query text, columns jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    arguments text;
+BEGIN
+    arguments := (
+        SELECT string_agg(format(
+            CASE WHEN a.type = 'boolean'::regtype AND c.type = 'boolean'::regtype THEN '%1$I => q.%1$I'
+                 WHEN a.type = 'boolean'::regtype THEN '%1$I => federated._as_boolean(q.%1$I::pg_catalog.float8)'
+                 WHEN c.type = 'boolean'::regtype THEN '%1$I => q.%1$I::pg_catalog.int4::pg_catalog.float8'
+                 ELSE '%1$I => q.%1$I::pg_catalog.float8' END, a.feature), ', ')
+        FROM pg_proc AS p
+        CROSS JOIN LATERAL unnest(p.proargnames, p.proargtypes::oid[]) AS a (feature, type)
+        JOIN (SELECT DISTINCT k.name, k.type FROM jsonb_to_recordset(columns) AS k (name text, type oid)) AS c
+            ON c.name = a.feature
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = callee);
+    IF arguments IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(federated._current_features(model), ', '));
+    END IF;
+    RETURN format(E'SELECT q.*, federated_model.%I(%s) AS prediction FROM (%s\n) AS q', callee, arguments, query);
+END
+$$;
+COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
+    'A query with a prediction beside its columns: one call, which the planner inlines, in one query';
+
+-- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
+CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    callee text;
+    found  pg_catalog.jsonb;
+BEGIN
+    callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
+    IF query IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
+    END IF;
+    found := federated._describe_columns(query);
+    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
+    RETURN QUERY EXECUTE federated._describe_batch(model, callee, found OPERATOR(pg_catalog.->>) 'query', found OPERATOR(pg_catalog.->) 'columns');
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
+    'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
+
+REVOKE ALL ON FUNCTION @extschema@.predict(text, record) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_class(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_batch(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+TO federated_analyst;
+GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+TO federated_owner;

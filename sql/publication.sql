@@ -53,6 +53,52 @@ COMMENT ON FUNCTION federated._render_prediction(
     text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
     double precision, double precision) IS 'A prediction as an expression over parameters named as the features';
 
+-- Raises dependent_objects_still_exist where other objects need the function's former signature.
+CREATE FUNCTION federated._define_prediction(
+    function_name text, description text, features text[], booleans boolean[],
+    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    link text, target_mean double precision, target_scale double precision
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    arguments text;
+BEGIN
+    PERFORM federated._check_prediction(
+        features, booleans, slopes, fills, shifts, ARRAY[intercept, target_mean, target_scale], link);
+    arguments := (
+        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
+                          ORDER BY place)
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
+              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
+              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
+    ) THEN
+        PERFORM federated._drop_model_function(function_name, 'restrict');
+    END IF;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
+        function_name, arguments, federated._render_prediction(
+            features, booleans, intercept, slopes, fills, shifts, link, target_mean, target_scale));
+    PERFORM federated._finish_model_function(function_name, description);
+END
+$$;
+COMMENT ON FUNCTION federated._define_prediction(
+    text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision) IS
+    'Makes, or remakes, a function in federated_model that computes a prediction';
+
+-- Whatever changes which version is current takes this lock first.
+CREATE FUNCTION federated._lock_publication(model_id bigint) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.publication:' || model_id, 0))
+$$;
+COMMENT ON FUNCTION federated._lock_publication(bigint) IS
+    'Until the transaction ends, nobody else changes which version of the model is current';
+
 -- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
 -- and names; all else is decided here.
 CREATE FUNCTION federated._publish_function(
@@ -63,34 +109,17 @@ CREATE FUNCTION federated._publish_function(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = _publish_function.model_id);
-    arguments  text;
+    model_name text;
     obstacle   text;
 BEGIN
+    PERFORM federated._lock_publication(model_id);
+    model_name := (SELECT m.name FROM federated.model AS m WHERE m.model_id = _publish_function.model_id);
     IF model_name IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
     END IF;
-    PERFORM federated._check_prediction(
-        features, booleans, slopes, fills, shifts, ARRAY[intercept, target_mean, target_scale], link);
-    arguments := (
-        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
-                          ORDER BY place)
-        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
-    IF EXISTS (
-        SELECT FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name
-          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
-              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
-              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
-    ) THEN
-        PERFORM federated._drop_model_function(model_name, 'restrict');
-    END IF;
-    EXECUTE format(
-        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
-        model_name, arguments, federated._render_prediction(
-            features, booleans, intercept, slopes, fills, shifts, link, target_mean, target_scale));
-    PERFORM federated._finish_model_function(
-        model_name, format('Version %s of federated model %s, from run %s', version, model_name, run_id));
+    PERFORM federated._define_prediction(
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, intercept, slopes,
+        fills, shifts, link, target_mean, target_scale);
     RETURN NULL;
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
@@ -101,3 +130,16 @@ COMMENT ON FUNCTION federated._publish_function(
     bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
     double precision[], text, double precision, double precision) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
+
+CREATE FUNCTION federated._describe_version(model_name text, version integer, run_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('Version %s of federated model %s, from run %s', version, model_name, run_id)
+$$;
+COMMENT ON FUNCTION federated._describe_version(text, integer, uuid) IS 'The comment of a function that computes a version';
+
+GRANT EXECUTE ON FUNCTION
+    federated._define_prediction(
+        text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[],
+        text, double precision, double precision),
+    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
+TO federated_owner;

@@ -24,6 +24,7 @@ BEGIN
     IF NEW.policy IS NOT NULL THEN
         RETURN NEW;
     END IF;
+    PERFORM federated._hold_workspace(NEW.model_id);
     SELECT m.options, w.options AS policy, w.name AS workspace INTO subject
     FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
     WHERE m.model_id = NEW.model_id;
@@ -74,13 +75,15 @@ BEGIN
             MESSAGE = format('federated model "%s" is in training', OLD.name),
             HINT = format('STOP FEDERATED TRAINING %s first.', quote_ident(OLD.name));
     END IF;
-    RETURN OLD;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
-COMMENT ON FUNCTION federated._refuse_model_in_training() IS 'Keeps a model while a run of it is queued or running';
+COMMENT ON FUNCTION federated._refuse_model_in_training() IS 'Keeps a model and its name while a run of it is queued or running';
 
 CREATE TRIGGER refuse_model_in_training BEFORE DELETE ON federated.model
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_model_in_training();
+CREATE TRIGGER refuse_rename_in_training BEFORE UPDATE OF name ON federated.model
+    FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_model_in_training();
 
 CREATE FUNCTION federated._reset_node() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$

@@ -24,6 +24,8 @@ class Workspace:
     workspace_id: int
     name: WorkspaceName
     options: Options
+    owned: bool
+    """Whether the caller is a member of the owner role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class Model:
     name: ModelName
     options: Options
     workspace: Workspace
+    owned: bool
+    """Whether the caller is a member of the owner role, or of the workspace's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,20 @@ def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]))
+    return Workspace(
+        row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]), row["owned"]
+    )
 
 
 def may_act_as(connection: Connection, role: str) -> bool:
     """Tell whether the caller has the privileges of `role`."""
     return bool(_run(connection, "may_act_as", role)[0]["allowed"])
+
+
+def role_names(connection: Connection) -> tuple[str, str]:
+    """Return the names of the current and of the session's role."""
+    row = _run(connection, "role_names")[0]
+    return str(row["current_role_name"]), str(row["session_role_name"])
 
 
 def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
@@ -120,6 +132,21 @@ def session_workspace(connection: Connection) -> str | None:
 def update_workspace(connection: Connection, workspace: Workspace, options: Options) -> None:
     """Replace the options of a workspace."""
     _run(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
+
+
+def rename_workspace(connection: Connection, workspace: Workspace, new_name: str) -> None:
+    """Rename a workspace that nobody knows by its name yet; triggers refuse what else is asked."""
+    _run(connection, "rename", "workspace", workspace.workspace_id, new_name)
+
+
+def change_workspace_owner(connection: Connection, workspace: Workspace, owner: str) -> None:
+    """Give a workspace to another role; a trigger checks that it exists and that the caller is a member."""
+    _run(connection, "change_workspace_owner", workspace.workspace_id, owner)
+
+
+def is_workspace_known(connection: Connection, name: str) -> bool:
+    """Tell whether there is a workspace of that name here, or a dataset shared with one."""
+    return bool(_run(connection, "is_workspace_known", name)[0]["is_known"])
 
 
 def delete_workspace(connection: Connection, workspace: Workspace) -> None:
@@ -236,8 +263,60 @@ def lock_model(connection: Connection, name: str) -> Model | None:
     if not rows:
         return None
     row = rows[0]
-    workspace = Workspace(row["workspace_id"], WorkspaceName(row["workspace"]), json.loads(row["policy"]))
-    return Model(row["model_id"], ModelName(row["name"]), json.loads(row["options"]), workspace)
+    workspace = Workspace(
+        row["workspace_id"],
+        WorkspaceName(row["workspace"]),
+        json.loads(row["policy"]),
+        row["workspace_owned"],
+    )
+    return Model(row["model_id"], ModelName(row["name"]), json.loads(row["options"]), workspace, row["owned"])
+
+
+def hold_workspace(connection: Connection, model_name: str) -> None:
+    """Keep a model's workspace from being renamed or dropped; to be taken before the model's own lock."""
+    _run(connection, "hold_workspace", model_name)
+
+
+def rename_model(connection: Connection, model: Model, new_name: str) -> None:
+    """Rename a model and its functions; triggers refuse what cannot be."""
+    _run(connection, "rename", "model", model.model_id, new_name)
+
+
+def change_model_owner(connection: Connection, model: Model, owner: str) -> None:
+    """Give a model to another role; a trigger checks that it exists and that the caller is a member."""
+    _run(connection, "change_model_owner", model.model_id, owner)
+
+
+def current_version(connection: Connection, model: Model) -> int | None:
+    """Return the number of a model's current version."""
+    rows = _run(connection, "current_version", model.model_id)
+    return int(rows[0]["version"]) if rows else None
+
+
+def version_number(connection: Connection, model: Model, label: str) -> int:
+    """Return the version that a tag or number names, or fail with 42704."""
+    return int(_run(connection, "version_number", model.name, label)[0]["version"])
+
+
+def tagged_version(connection: Connection, model: Model, tag: str) -> int | None:
+    """Return the number of the version that has the tag."""
+    rows = _run(connection, "tagged_version", model.model_id, tag)
+    return int(rows[0]["version"]) if rows else None
+
+
+def insert_tag(connection: Connection, model: Model, tag: str, version: int) -> bool:
+    """Tag a version; False where the model has that tag."""
+    return bool(_run(connection, "insert_tag", model.model_id, tag, version))
+
+
+def has_numbers(connection: Connection, model: Model, version: int) -> bool:
+    """Tell whether the numbers of a version were kept, so that it can have functions of its own."""
+    return bool(_run(connection, "has_numbers", model.model_id, version)[0]["has_numbers"])
+
+
+def make_current(connection: Connection, model: Model, version: int) -> None:
+    """Make a version current; triggers retire the other one and remake the model's function."""
+    _run(connection, "make_current", model.model_id, version)
 
 
 def update_model(connection: Connection, model: Model, options: Options) -> None:

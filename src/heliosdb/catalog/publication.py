@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from heliosdb.algorithms.sql import LinearPrediction
@@ -58,6 +58,7 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         json.dumps(new.scaling),
         new.epsilon,
         obstacle is None,
+        json.dumps(_numbers(run, new)),
     )
     return Published(version, obstacle)
 
@@ -87,6 +88,12 @@ def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, 
         f"version {version} is stored but not current: its features differ from those of "
         f"federated_model.{run.model}, on which other objects depend ({obstacle})"
     )
+
+
+def _numbers(run: Run, new: NewVersion) -> Mapping[str, Any]:
+    """Return what the version's own functions are made of, now and when it is made current again."""
+    booleans = new.booleans or (False,) * len(run.options.features)
+    return {"booleans": booleans, **asdict(new.prediction)}
 
 
 def _run(connection: PsycopgConnection, name: str, *values: object) -> Sequence[Row]:

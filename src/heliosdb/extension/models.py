@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.options import OptionKind, check_model, defaults, validate
-from federated_sql.statements import AlterModel, CreateModel, DropModel, StartTraining, StopTraining
+from federated_sql.statements import (
+    AlterModel,
+    ChangeModelOwner,
+    CreateModel,
+    DropModel,
+    RenameModel,
+    StartTraining,
+    StopTraining,
+)
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate, undefined
 
@@ -17,6 +25,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     session.require("federated_operator", "create a federated model")
     given = validate(OptionKind.MODEL, command.options)
     _check_columns(given)
+    _check_name(command.name)
     workspace = _choose_workspace(session, command.workspace)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
@@ -29,23 +38,44 @@ def alter_model(session: Session, command: AlterModel) -> None:
     """ALTER FEDERATED MODEL … SET: a run under way keeps the options it was started with."""
     session.require("federated_operator", "alter a federated model")
     given = validate(OptionKind.MODEL, command.options)
-    model = _find_model(session, command.name)
+    model = _lock(session, command.name, if_exists=command.if_exists)
+    if model is None:
+        return
     merged = {**model.options, **given}
     _check_columns(merged)
     catalog.update_model(session.connection, model, merged)
 
 
+def rename_model(session: Session, command: RenameModel) -> None:
+    """ALTER FEDERATED MODEL … RENAME TO: functions and what depends on them follow; not in training."""
+    session.require("federated_operator", "rename a federated model")
+    model = _lock(session, command.name, if_exists=command.if_exists)
+    if model is None:
+        return
+    _check_name(command.new_name)
+    if catalog.is_in_training(session.connection, model):
+        raise in_training(model)
+    if command.new_name == model.name:
+        raise duplicate("model", command.new_name)
+    catalog.rename_model(session.connection, model, command.new_name)
+
+
+def change_model_owner(session: Session, command: ChangeModelOwner) -> None:
+    """ALTER FEDERATED MODEL … OWNER TO: a role that exists and that the caller is a member of."""
+    session.require("federated_operator", "change the owner of a federated model")
+    model = _lock(session, command.name, if_exists=command.if_exists)
+    if model is not None:
+        catalog.change_model_owner(session.connection, model, session.role_name(command.owner))
+
+
 def drop_model(session: Session, command: DropModel) -> None:
     """DROP FEDERATED MODEL: during training never; with dependents of its function only by CASCADE."""
     session.require("federated_operator", "drop a federated model")
-    model = catalog.lock_model(session.connection, command.name)
+    model = _lock(session, command.name, if_exists=command.if_exists)
     if model is None:
-        if not command.if_exists:
-            raise undefined("model", command.name)
-        session.notice(f'federated model "{command.name}" does not exist, skipping')
         return
     if catalog.is_in_training(session.connection, model):
-        raise _in_training(model)
+        raise in_training(model)
     catalog.delete_model(session.connection, model, cascade=command.cascade)
 
 
@@ -53,7 +83,8 @@ def start_training(session: Session, command: StartTraining) -> None:
     """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
     session.require("federated_operator", "start federated training")
     overrides = validate(OptionKind.TRAINING, command.options)
-    model = _find_model(session, command.model)
+    catalog.hold_workspace(session.connection, command.model)
+    model = find_model(session, command.model)
     chosen = {**model.options, **overrides}
     _check_complete(model, chosen)
     _check_columns(chosen)
@@ -65,7 +96,7 @@ def start_training(session: Session, command: StartTraining) -> None:
         )
     _check_budget(session, model, policy)
     if not catalog.insert_run(session.connection, model, overrides):
-        raise _in_training(model)
+        raise in_training(model)
     catalog.notify_coordinator(session.connection)
     _warn_of_waiting(session, model, policy)
 
@@ -87,20 +118,42 @@ def stop_training(session: Session, command: StopTraining) -> None:
     A run that is still queued ends at once.
     """
     session.require("federated_operator", "stop federated training")
-    model = _find_model(session, command.model)
+    model = find_model(session, command.model)
     if not catalog.request_stop(session.connection, model):
         raise FederatedError(ErrorCode.WRONG_STATE, f'federated model "{model.name}" is not in training')
     catalog.notify_coordinator(session.connection)
 
 
-def _find_model(session: Session, name: str) -> catalog.Model:
+def find_model(session: Session, name: str) -> catalog.Model:
+    """Return the caller's own model, locked; raise 42704 where there is none, 42501 where it is another's."""
     model = catalog.lock_model(session.connection, name)
     if model is None:
         raise undefined("model", name)
+    session.own_model(model)
     return model
 
 
-def _in_training(model: catalog.Model) -> FederatedError:
+def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Model | None:
+    """Return the caller's own model, locked; None where it may be missing and is."""
+    model = catalog.lock_model(session.connection, name)
+    if model is None:
+        session.skips("model", name, if_exists=if_exists)
+        return None
+    session.own_model(model)
+    return model
+
+
+def _check_name(name: str) -> None:
+    if "@" in name:
+        raise FederatedError(
+            ErrorCode.INVALID_NAME,
+            "a model's name must not contain @",
+            hint="model@tag names a version of a model.",
+        )
+
+
+def in_training(model: catalog.Model) -> FederatedError:
+    """Make the error for what cannot be done while a run is queued or running (55006)."""
     return FederatedError(
         ErrorCode.IN_USE,
         f'federated model "{model.name}" is in training',

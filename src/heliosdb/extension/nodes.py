@@ -13,7 +13,7 @@ from federated_sql.options import OptionKind, defaults, validate
 from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
-from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.session import Session, duplicate
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
 _DER_SEQUENCE = b"\x30"
@@ -33,7 +33,10 @@ def register_node(session: Session, command: RegisterNode) -> None:
     nodes = catalog.list_nodes(session.connection, workspace)
     most = {**defaults(OptionKind.WORKSPACE), **workspace.options}["max_nodes"]
     if any(node.name == command.name for node in nodes):
-        raise duplicate("node", command.name)
+        if not command.if_not_exists:
+            raise duplicate("node", command.name)
+        session.notice(f'federated node "{command.name}" already exists, skipping')
+        return
     _check_certificate(given)
     if len(nodes) >= most:
         raise FederatedError(
@@ -50,11 +53,14 @@ def alter_node(session: Session, command: AlterNode) -> None:
     """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
     session.require("federated_admin", "alter a federated node")
     given = validate(OptionKind.NODE, command.options)
-    workspace = _lock_workspace(session, command.workspace)
+    workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
+    if workspace is None:
+        return
     nodes = catalog.list_nodes(session.connection, workspace)
     node = next((n for n in nodes if n.name == command.name), None)
     if node is None:
-        raise undefined("node", command.name)
+        session.skips("node", command.name, if_exists=command.if_exists)
+        return
     merged = {**node.options, **given}
     _check_certificate(given)
     _check_endpoint(workspace, [n for n in nodes if n is not node], merged)
@@ -66,7 +72,9 @@ def alter_node(session: Session, command: AlterNode) -> None:
 def unregister_node(session: Session, command: UnregisterNode) -> None:
     """UNREGISTER FEDERATED NODE: not while it takes part in a run."""
     session.require("federated_admin", "unregister a federated node")
-    workspace = _lock_workspace(session, command.workspace)
+    workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
+    if workspace is None:
+        return
     model = catalog.find_model_using_node(session.connection, workspace, command.name)
     if model is not None:
         raise FederatedError(
@@ -74,17 +82,23 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
             f'federated node "{command.name}" takes part in the training of model "{model}"',
             hint=f"STOP FEDERATED TRAINING {model} first.",
         )
-    if catalog.delete_node(session.connection, workspace, command.name):
-        return
-    if not command.if_exists:
-        raise undefined("node", command.name)
-    session.notice(f'federated node "{command.name}" does not exist, skipping')
+    if not catalog.delete_node(session.connection, workspace, command.name):
+        session.skips("node", command.name, if_exists=command.if_exists)
 
 
 def _lock_workspace(session: Session, name: str) -> catalog.Workspace:
+    workspace = _find_workspace(session, name, if_exists=False)
+    assert workspace is not None
+    return workspace
+
+
+def _find_workspace(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace | None:
+    """Return the caller's own workspace, locked; None where a node may be missing with its workspace."""
     workspace = catalog.lock_workspace(session.connection, name)
     if workspace is None:
-        raise undefined("workspace", name, hint="CREATE FEDERATED WORKSPACE makes one.")
+        session.skips("workspace", name, if_exists=if_exists, hint="CREATE FEDERATED WORKSPACE makes one.")
+        return None
+    session.own_workspace(workspace)
     return workspace
 
 

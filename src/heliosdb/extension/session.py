@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.statements import RoleKeyword, RoleSpec
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
 
-Role = Literal["federated_admin", "federated_operator"]
+Role = Literal["federated_admin", "federated_operator", "pg_read_server_files", "pg_write_server_files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,33 @@ class Session:
                 f"permission denied to {deed}",
                 hint=f"This needs membership in the role {role}.",
             )
+
+    def own_workspace(self, workspace: catalog.Workspace) -> None:
+        """Raise 42501 unless the caller is a member of the workspace's owner role."""
+        if not workspace.owned:
+            raise _not_owner("workspace", workspace.name)
+
+    def own_model(self, model: catalog.Model) -> None:
+        """Raise 42501 unless the caller is a member of the owner role of the model or of its workspace."""
+        if not model.owned:
+            raise _not_owner("model", model.name)
+
+    def role_name(self, role: RoleSpec) -> str:
+        """Return the name of the role that is named or, by a keyword, meant."""
+        if isinstance(role, str):
+            return role
+        current, logged_in = catalog.role_names(self.connection)
+        return logged_in if role is RoleKeyword.SESSION_USER else current
+
+    def skips(self, kind: str, name: str, *, if_exists: bool, hint: str | None = None) -> None:
+        """Say that a missing object is skipped where IF EXISTS allows it, else raise 42704."""
+        if not if_exists:
+            raise undefined(kind, name, hint=hint)
+        self.notice(f'federated {kind} "{name}" does not exist, skipping')
+
+
+def _not_owner(kind: str, name: str) -> FederatedError:
+    return FederatedError(ErrorCode.PRIVILEGE, f'must be owner of federated {kind} "{name}"')
 
 
 def undefined(kind: str, name: str, *, hint: str | None = None) -> FederatedError:

@@ -5,35 +5,40 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from federated_sql.errors import not_supported
 from federated_sql.statements import (
-    MISSING_ENGINES,
     AlterModel,
     AlterNode,
     AlterWorkspace,
+    ChangeModelOwner,
+    ChangeWorkspaceOwner,
+    CheckpointTraining,
     Command,
+    CreateAggregationFunction,
+    CreateAlert,
     CreateDataset,
     CreateModel,
     CreateWorkspace,
+    DropAggregationFunction,
+    DropAlert,
     DropDataset,
     DropModel,
     DropWorkspace,
+    EraseSubjects,
+    ExportSubject,
+    GrantConsent,
     RegisterNode,
+    RenameModel,
+    RenameWorkspace,
+    ResumeTraining,
+    RevokeConsent,
+    RollbackModel,
     StartTraining,
     StopTraining,
+    TagModel,
     UnregisterNode,
-    command_tag,
 )
-from heliosdb.extension import datasets, models, nodes, workspaces
+from heliosdb.extension import datasets, models, nodes, unbuilt, versions, workspaces
 from heliosdb.extension.session import Session
-
-
-def _refuse_unbuilt(session: Session, command: Command) -> None:
-    tag = command_tag(command)
-    session.require("federated_operator", f"execute {tag}")
-    missing = MISSING_ENGINES.get(type(command))
-    raise not_supported(f"{tag} is not supported yet", hint=missing and f"Missing: {missing}.")
-
 
 # Each function takes the command type of its key, which a dict's value type cannot say.
 _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
@@ -50,9 +55,25 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropModel: models.drop_model,
     StartTraining: models.start_training,
     StopTraining: models.stop_training,
+    RenameWorkspace: workspaces.rename_workspace,
+    ChangeWorkspaceOwner: workspaces.change_workspace_owner,
+    RenameModel: models.rename_model,
+    ChangeModelOwner: models.change_model_owner,
+    TagModel: versions.tag_model,
+    RollbackModel: versions.rollback_model,
+    CheckpointTraining: unbuilt.checkpoint_training,
+    ResumeTraining: unbuilt.resume_training,
+    CreateAggregationFunction: unbuilt.create_aggregation_function,
+    DropAggregationFunction: unbuilt.drop_aggregation_function,
+    EraseSubjects: unbuilt.erase_subjects,
+    ExportSubject: unbuilt.export_subject,
+    GrantConsent: unbuilt.grant_consent,
+    RevokeConsent: unbuilt.revoke_consent,
+    CreateAlert: unbuilt.create_alert,
+    DropAlert: unbuilt.drop_alert,
 }
 
 
 def apply(session: Session, command: Command) -> None:
     """Carry out `command`: all of it, or an error and none of it."""
-    _HANDLERS.get(type(command), _refuse_unbuilt)(session, command)
+    _HANDLERS[type(command)](session, command)

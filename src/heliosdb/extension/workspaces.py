@@ -5,9 +5,15 @@ from __future__ import annotations
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OptionKind, check_workspace, defaults, validate
 from federated_sql.residency import residency_allows
-from federated_sql.statements import AlterWorkspace, CreateWorkspace, DropWorkspace
+from federated_sql.statements import (
+    AlterWorkspace,
+    ChangeWorkspaceOwner,
+    CreateWorkspace,
+    DropWorkspace,
+    RenameWorkspace,
+)
 from heliosdb.catalog import commands as catalog
-from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.session import Session, duplicate
 
 
 def create_workspace(session: Session, command: CreateWorkspace) -> None:
@@ -26,9 +32,9 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     """ALTER FEDERATED WORKSPACE … SET: a running run keeps the policy it was started under."""
     session.require("federated_admin", "alter a federated workspace")
     given = validate(OptionKind.WORKSPACE, command.options)
-    workspace = catalog.lock_workspace(session.connection, command.name)
+    workspace = _lock(session, command.name, if_exists=command.if_exists)
     if workspace is None:
-        raise undefined("workspace", command.name)
+        return
     merged = {**workspace.options, **given}
     check_workspace(merged)
     _check_members(session, workspace, merged)
@@ -38,6 +44,39 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
             "earlier runs of this workspace released vectors without noise; the budget covers later ones"
         )
     catalog.update_workspace(session.connection, workspace, merged)
+
+
+def rename_workspace(session: Session, command: RenameWorkspace) -> None:
+    """ALTER FEDERATED WORKSPACE … RENAME TO: only while neither a node nor a ledger knows it by its name.
+
+    Datasets, agreements and ledgers know a workspace by name: one that took its name along, or left it to
+    another, would share or lose what was charged. Triggers hold this for every way of renaming.
+    """
+    session.require("federated_admin", "rename a federated workspace")
+    workspace = _lock(session, command.name, if_exists=command.if_exists)
+    if workspace is None:
+        return
+    if catalog.find_workspace(session.connection, command.new_name) is not None:
+        raise duplicate("workspace", command.new_name)
+    catalog.rename_workspace(session.connection, workspace, command.new_name)
+
+
+def change_workspace_owner(session: Session, command: ChangeWorkspaceOwner) -> None:
+    """ALTER FEDERATED WORKSPACE … OWNER TO: a role that exists and that the caller is a member of."""
+    session.require("federated_admin", "change the owner of a federated workspace")
+    workspace = _lock(session, command.name, if_exists=command.if_exists)
+    if workspace is not None:
+        catalog.change_workspace_owner(session.connection, workspace, session.role_name(command.owner))
+
+
+def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace | None:
+    """Return the caller's own workspace, locked; None where it may be missing and is."""
+    workspace = catalog.lock_workspace(session.connection, name)
+    if workspace is None:
+        session.skips("workspace", name, if_exists=if_exists)
+        return None
+    session.own_workspace(workspace)
+    return workspace
 
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:
@@ -70,11 +109,8 @@ def drop_workspace(session: Session, command: DropWorkspace) -> None:
     The ledger stays: a workspace of the same name goes on from it.
     """
     session.require("federated_admin", "drop a federated workspace")
-    workspace = catalog.lock_workspace(session.connection, command.name)
+    workspace = _lock(session, command.name, if_exists=command.if_exists)
     if workspace is None:
-        if not command.if_exists:
-            raise undefined("workspace", command.name)
-        session.notice(f'federated workspace "{command.name}" does not exist, skipping')
         return
     models = [
         model

@@ -88,6 +88,11 @@ def test_a_version_replaces_the_function_that_had_none(model: World, daemon: Psy
     stored = model.query("SELECT * FROM federated.version")[0]
     assert (stored["sealed"], stored["sha256"]) == (b"sealed", b"\x01" * 32)
     assert (stored["global_loss"], stored["global_accuracy"], stored["epsilon"]) == (0.5, 0.75, 1.5)
+    assert (stored["prediction"]["intercept"], stored["prediction"]["booleans"]) == (
+        0.25,
+        [False] * len(FEATURES),
+    )
+    assert model.query('SELECT federated_model."risk@1"() AS p') == [{"p": 0.25}]
 
 
 def test_the_next_version_takes_its_place_under_the_same_signature(
@@ -109,7 +114,7 @@ def test_changed_features_make_a_new_function(model: World, daemon: PsycopgConne
     assert finish_run(model, daemon, 0.5, "bmi", 'odd "name"').obstacle is None
 
     found = model.query(
-        "SELECT proargnames FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace"
+        "SELECT proargnames FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace AND proname = 'risk'"
     )
     assert found == [{"proargnames": ["bmi", 'odd "name"']}]
     assert predict(model) == 0.5
@@ -143,7 +148,7 @@ def test_the_function_is_inlined_belongs_to_nobody_who_can_log_in_and_is_the_ana
         "has_function_privilege('federated_analyst', p.oid, 'EXECUTE') AS analyst, "
         "has_function_privilege('a_nobody', p.oid, 'EXECUTE') AS nobody "
         "FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang "
-        "WHERE p.pronamespace = 'federated_model'::regnamespace"
+        "WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = 'risk'"
     )[0]
     run_id = model.query("SELECT run_id FROM federated.version")[0]["run_id"]
     assert function == {

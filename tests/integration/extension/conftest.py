@@ -18,10 +18,15 @@ MODEL = (
 
 @pytest.fixture
 def catalog(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
-    """The superuser's connection to a catalog with a model that was never trained."""
+    """The superuser's connection to a catalog with a model that was never trained; an_admin and an_operator own it."""
     with cluster.connect(federated_database) as connection:
         for statement in (WORKSPACE, MODEL):
             connection.execute("CALL federated.execute(%s)", [statement])
+        # As if they had made them: no change of owner is in the audit log.
+        connection.execute("SET session_replication_role = replica")
+        connection.execute("UPDATE federated.workspace SET owner = 'an_admin'")
+        connection.execute("UPDATE federated.model SET owner = 'an_operator'")
+        connection.execute("RESET session_replication_role")
         yield connection
 
 

@@ -88,7 +88,7 @@ def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> Non
         ("CREATE FEDERATED WORKSPACE w WITH (privacy_budget = -1)", "22023",
          'invalid value for option "privacy_budget": -1'),
         ("CREATE FEDERATED WORKSPAC w", "42601", None),
-        ("TAG FEDERATED MODEL risk AS 'v1'", "0A000", "TAG FEDERATED MODEL is not supported yet"),
+        ("TAG FEDERATED MODEL risk AS 'v1'", "55000", 'federated model "risk" has no trained version'),
         ("CREATE FEDERATED MODEL m IN WORKSPACE clinics WITH (features = ['a'], target = 'a')", "22023", None),
         ("REGISTER FEDERATED NODE 'n' IN WORKSPACE clinics", "22023", 'node "n" has no endpoint'),
         ("DROP FEDERATED MODEL nothing", "42704", 'federated model "nothing" does not exist'),
@@ -183,6 +183,32 @@ def test_model_without_workspace_goes_to_the_setting_then_to_the_only_one(
         session,
         "SELECT m.name, w.name FROM federated.model m JOIN federated.workspace w USING (workspace_id) ORDER BY 1",
     ) == [("a", "one"), ("b", "two")]
+
+
+def test_what_may_be_missing_or_there_already_is_skipped_with_a_notice(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, NODE)
+    notices: list[str] = []
+    session.add_notice_handler(lambda diagnostic: notices.append(diagnostic.message_primary or ""))
+    execute(
+        session,
+        "ALTER FEDERATED WORKSPACE IF EXISTS w SET (min_nodes = 2)",
+        "ALTER FEDERATED WORKSPACE IF EXISTS w RENAME TO v",
+        "ALTER FEDERATED WORKSPACE IF EXISTS w OWNER TO postgres",
+        "ALTER FEDERATED NODE IF EXISTS 'n' IN WORKSPACE clinics SET (contact = 'x')",
+        "ALTER FEDERATED NODE IF EXISTS 'n' IN WORKSPACE w SET (contact = 'x')",
+        "UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE w",
+        NODE.replace("NODE 'clinic_a'", "NODE IF NOT EXISTS 'clinic_a'"),
+        "ALTER FEDERATED MODEL IF EXISTS m SET (rounds = 2)",
+        "ALTER FEDERATED MODEL IF EXISTS m RENAME TO n",
+        "ALTER FEDERATED MODEL IF EXISTS m OWNER TO postgres",
+    )
+    missing = [f'federated {what} does not exist, skipping' for what in (*['workspace "w"'] * 3, 'node "n"',
+               *['workspace "w"'] * 2)]  # fmt: skip
+    assert notices == [
+        *missing,
+        'federated node "clinic_a" already exists, skipping',
+        *['federated model "m" does not exist, skipping'] * 3,
+    ]
 
 
 def test_residency_is_checked_at_registration(session: psycopg.Connection) -> None:

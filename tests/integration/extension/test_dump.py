@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
 from tests.integration.extension.test_predictions import make_current, publish, value
+from tests.integration.extension.versions_support import finish_run
 from tests.support.catalog_snapshot import EXTENSION, describe, difference
 from tests.support.cluster import Cluster, bin_directory, create_cluster, remove_cluster
 from tests.support.ports import free_port
@@ -28,6 +29,7 @@ FUNCTIONS = (
     "SELECT pg_get_functiondef(oid), proowner::regrole::text, proacl::text, obj_description(oid, 'pg_proc')"
     " FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace ORDER BY 1"
 )
+VERSIONS = "SELECT version, is_current, prediction FROM federated.version ORDER BY version"
 CALL = "federated_predict('risk', '{\"age\": 10, \"smoker\": true}')"
 
 
@@ -37,6 +39,9 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     publish(daemon, link="logistic", intercept=1 / 3)
     make_current(catalog, ["age", "smoker"])
     catalog.execute("CALL federated.execute('STOP FEDERATED TRAINING risk')")
+    finish_run(catalog, daemon, intercept=1 / 7)
+    for statement in ("TAG FEDERATED MODEL risk AS 'best'", "TAG FEDERATED MODEL risk VERSION 1 AS 'old'"):
+        catalog.execute("CALL federated.execute(%s)", [statement])
     catalog.execute("CALL federated.execute('CREATE FEDERATED MODEL untrained IN WORKSPACE clinics')")
     catalog.execute(
         "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, noise_multiplier,"
@@ -51,7 +56,13 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     run_program("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
 
     with cluster.connect(restored) as copy:
-        for query in (STATE, FUNCTIONS, f"SELECT {CALL}"):
+        for query in (
+            STATE,
+            FUNCTIONS,
+            f"SELECT {CALL}",
+            "SELECT * FROM federated.tag ORDER BY name",
+            VERSIONS,
+        ):
             expected = catalog.execute(query).fetchall()  # type: ignore[arg-type]
             assert expected
             assert copy.execute(query).fetchall() == expected  # type: ignore[arg-type]
@@ -59,6 +70,7 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
             "CREATE FEDERATED MODEL later",
             "START FEDERATED TRAINING risk",
             "DROP FEDERATED MODEL later",
+            "TAG FEDERATED MODEL risk VERSION 2 AS 'after'",
         ):
             copy.execute("CALL federated.execute(%s)", [statement])
         with cluster.connect(restored, user="heliosdb_daemon") as coordinator:

@@ -1,14 +1,19 @@
 -- name: may_act_as(text)
 SELECT pg_has_role(current_user, $1::name, 'USAGE') AS allowed
 
+-- name: role_names()
+SELECT current_user::text AS current_role_name, session_user::text AS session_role_name
+
 -- name: insert_workspace(text, jsonb)
 INSERT INTO federated.workspace (name, options) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING workspace_id
 
 -- name: find_workspace(text)
-SELECT workspace_id, name, options::text AS options FROM federated.workspace WHERE name = $1
+SELECT workspace_id, name, options::text AS options, federated._has_role(owner) AS owned
+FROM federated.workspace WHERE name = $1
 
 -- name: lock_workspace(text)
-SELECT workspace_id, name, options::text AS options FROM federated.workspace WHERE name = $1 FOR UPDATE
+SELECT workspace_id, name, options::text AS options, federated._has_role(owner) AS owned
+FROM federated.workspace WHERE name = $1 FOR UPDATE
 
 -- name: list_workspace_names()
 SELECT name FROM federated.workspace ORDER BY name LIMIT 2
@@ -18,6 +23,16 @@ SELECT nullif(current_setting('heliosdb.workspace', true), '') AS name
 
 -- name: update_workspace(bigint, jsonb)
 UPDATE federated.workspace SET options = $2 WHERE workspace_id = $1
+
+-- name: rename(text, bigint, text)
+SELECT federated._rename($1, $2, $3)
+
+-- name: change_workspace_owner(bigint, text)
+UPDATE federated.workspace SET owner = $2 WHERE workspace_id = $1
+
+-- name: is_workspace_known(text)
+SELECT EXISTS (SELECT FROM federated.workspace WHERE name = $1)
+    OR EXISTS (SELECT FROM federated.dataset WHERE workspace = $1) AS is_known
 
 -- name: delete_workspace(bigint)
 DELETE FROM federated.workspace WHERE workspace_id = $1
@@ -93,10 +108,37 @@ INSERT INTO federated.model (workspace_id, name, options) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO NOTHING RETURNING model_id
 
 -- name: lock_model(text)
-SELECT m.model_id, m.name, m.options::text AS options, w.workspace_id, w.name AS workspace, w.options::text AS policy
+SELECT m.model_id, m.name, m.options::text AS options, w.workspace_id, w.name AS workspace, w.options::text AS policy,
+       federated._has_role(w.owner) AS workspace_owned,
+       federated._has_role(m.owner) OR federated._has_role(w.owner) AS owned
 FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
 WHERE m.name = $1
 FOR NO KEY UPDATE OF m
+
+-- name: hold_workspace(text)
+SELECT federated._hold_workspace(model_id) FROM federated.model WHERE name = $1
+
+-- name: change_model_owner(bigint, text)
+UPDATE federated.model SET owner = $2 WHERE model_id = $1
+
+-- name: current_version(bigint)
+SELECT version FROM federated.version WHERE model_id = $1 AND is_current
+
+-- name: version_number(text, text)
+SELECT federated._version_number($1, $2) AS version
+
+-- name: tagged_version(bigint, text)
+SELECT version FROM federated.tag WHERE model_id = $1 AND name = $2
+
+-- name: insert_tag(bigint, text, integer)
+INSERT INTO federated.tag (model_id, name, version) VALUES ($1, $2, $3)
+ON CONFLICT (model_id, name) DO NOTHING RETURNING version
+
+-- name: has_numbers(bigint, integer)
+SELECT prediction IS NOT NULL AS has_numbers FROM federated.version WHERE model_id = $1 AND version = $2
+
+-- name: make_current(bigint, integer)
+UPDATE federated.version SET is_current = true WHERE model_id = $1 AND version = $2
 
 -- name: update_model(bigint, jsonb)
 UPDATE federated.model SET options = $2 WHERE model_id = $1

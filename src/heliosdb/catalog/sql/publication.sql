@@ -4,11 +4,11 @@ SELECT coalesce(max(version), 0) + 1 AS version FROM federated.version WHERE mod
 -- name: retire_current(bigint)
 UPDATE federated.version SET is_current = false WHERE model_id = $1 AND is_current
 
--- name: insert_version(bigint, integer, uuid, integer, text[], jsonb, double precision, boolean)
+-- name: insert_version(bigint, integer, uuid, integer, text[], jsonb, double precision, boolean, jsonb)
 INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256,
-    global_loss, global_accuracy, epsilon, is_current)
+    global_loss, global_accuracy, epsilon, is_current, prediction)
 SELECT $1, $2, d.run_id, d.round_number, $5::text[], $6::jsonb, p.sealed, p.sha256, d.global_loss,
-       d.global_accuracy, $7, $8
+       d.global_accuracy, $7, $8, $9::jsonb
 FROM federated.round AS d
 JOIN federated.run_parameters AS p USING (run_id, round_number)
 WHERE d.run_id = $3::uuid AND d.round_number = $4

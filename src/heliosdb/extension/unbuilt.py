@@ -1,0 +1,186 @@
+"""Statements whose engine is not there yet: what can be checked is, then 0A000 names what is missing.
+
+What always holds: nothing is changed. Roles are checked first, so that who may not learns nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+
+from federated_sql.errors import FederatedError, invalid_value, not_supported
+from federated_sql.lexer import MAX_NAME_BYTES
+from federated_sql.statements import (
+    CheckpointTraining,
+    CreateAggregationFunction,
+    CreateAlert,
+    DropAggregationFunction,
+    DropAlert,
+    EraseSubjects,
+    ExportSubject,
+    GrantConsent,
+    ResumeTraining,
+    RevokeConsent,
+)
+from heliosdb.catalog import commands as catalog
+from heliosdb.extension import server_files
+from heliosdb.extension.models import find_model
+from heliosdb.extension.session import Session, undefined
+
+LANGUAGES = ("plpgsql", "plpython3u", "plrust", "sql")
+EXPORT_FORMATS = ("csv", "json")
+METRICS = (
+    "active_nodes",
+    "communication_mb",
+    "consumed_epsilon",
+    "dropped_nodes",
+    "estimated_remaining_rounds",
+    "global_accuracy",
+    "global_loss",
+    "loss_delta",
+    "participating_nodes",
+    "registered_nodes",
+    "remaining_epsilon",
+    "round_duration_seconds",
+)
+"""What an alert may watch: columns of the workspace's and its models' monitoring views."""
+
+_MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
+_WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
+_CHANNEL = re.compile(r"pg:\S+")
+_OPERATORS = ("<", "<=", "=", "<>", "!=", ">", ">=")
+
+
+def checkpoint_training(session: Session, command: CheckpointTraining) -> None:
+    """CHECKPOINT FEDERATED TRAINING."""
+    session.require("federated_operator", "checkpoint federated training")
+    session.require("pg_write_server_files", "write a file on the server")
+    find_model(session, command.model)
+    server_files.check_writable(command.path, server_files.data_directory())
+    raise _unbuilt("CHECKPOINT FEDERATED TRAINING", "the coordinator writes no checkpoint files")
+
+
+def resume_training(session: Session, command: ResumeTraining) -> None:
+    """RESUME FEDERATED TRAINING."""
+    session.require("federated_operator", "resume federated training")
+    if command.path is not None:
+        session.require("pg_read_server_files", "read a file on the server")
+    find_model(session, command.model)
+    if command.path is not None:
+        server_files.check_readable(command.path, server_files.data_directory())
+    raise _unbuilt("RESUME FEDERATED TRAINING", "the coordinator reads no checkpoint files")
+
+
+def create_aggregation_function(session: Session, command: CreateAggregationFunction) -> None:
+    """CREATE FEDERATED AGGREGATION FUNCTION."""
+    session.require("federated_admin", "create a federated aggregation function")
+    if command.language.lower() not in LANGUAGES:
+        raise _unknown("language", command.language, LANGUAGES)
+    raise _unbuilt(
+        "CREATE FEDERATED AGGREGATION FUNCTION", "updates are combined by built-in strategies only"
+    )
+
+
+def drop_aggregation_function(session: Session, command: DropAggregationFunction) -> None:
+    """DROP FEDERATED AGGREGATION FUNCTION."""
+    del command
+    session.require("federated_admin", "drop a federated aggregation function")
+    raise _unbuilt("DROP FEDERATED AGGREGATION FUNCTION", "there are no aggregation functions")
+
+
+def erase_subjects(session: Session, command: EraseSubjects) -> None:
+    """DELETE FROM FEDERATED TRAINING."""
+    session.require("federated_admin", "erase data subjects")
+    find_model(session, command.model)
+    _check_subjects(command.subjects)
+    raise _unbuilt("DELETE FROM FEDERATED TRAINING", "nodes take no requests for erasure")
+
+
+def export_subject(session: Session, command: ExportSubject) -> None:
+    """EXPORT FEDERATED DATA."""
+    session.require("federated_admin", "export the data of a subject")
+    session.require("pg_write_server_files", "write a file on the server")
+    _find_workspace(session, command.workspace)
+    _check_subjects((command.subject,))
+    if command.format.lower() not in EXPORT_FORMATS:
+        raise _unknown("export format", command.format, EXPORT_FORMATS)
+    server_files.check_writable(command.path, server_files.data_directory())
+    raise _unbuilt("EXPORT FEDERATED DATA", "nodes take no requests for export")
+
+
+def grant_consent(session: Session, command: GrantConsent) -> None:
+    """GRANT FEDERATED CONSENT."""
+    session.require("federated_admin", "grant consent to federated training")
+    _find_workspace(session, command.workspace)
+    _check_subjects((command.subject,))
+    raise _unbuilt("GRANT FEDERATED CONSENT", "nodes keep no register of consent")
+
+
+def revoke_consent(session: Session, command: RevokeConsent) -> None:
+    """REVOKE FEDERATED CONSENT."""
+    session.require("federated_admin", "revoke consent to federated training")
+    _find_workspace(session, command.workspace)
+    _check_subjects((command.subject,))
+    raise _unbuilt("REVOKE FEDERATED CONSENT", "nodes keep no register of consent")
+
+
+def create_alert(session: Session, command: CreateAlert) -> None:
+    """CREATE FEDERATED ALERT."""
+    session.require("federated_admin", "create a federated alert")
+    _find_workspace(session, command.workspace)
+    for condition in command.conditions:
+        if condition.metric not in METRICS:
+            raise _unknown("metric", condition.metric, METRICS)
+        if condition.operator not in _OPERATORS:
+            raise _unknown("comparison", condition.operator, _OPERATORS)
+        if not math.isfinite(condition.value):
+            raise invalid_value(f"an alert compares {condition.metric} with a finite number")
+    _check_target(command.target)
+    raise _unbuilt("CREATE FEDERATED ALERT", "the coordinator watches no alerts")
+
+
+def drop_alert(session: Session, command: DropAlert) -> None:
+    """DROP FEDERATED ALERT."""
+    session.require("federated_admin", "drop a federated alert")
+    if command.workspace is not None:
+        _find_workspace(session, command.workspace)
+    raise _unbuilt("DROP FEDERATED ALERT", "there are no alerts")
+
+
+def _find_workspace(session: Session, name: str) -> None:
+    """Raise unless the workspace is the caller's own, or at a node, one that datasets are shared with."""
+    workspace = catalog.find_workspace(session.connection, name)
+    if workspace is not None:
+        session.own_workspace(workspace)
+    elif not catalog.is_workspace_known(session.connection, name):
+        raise undefined("workspace", name)
+
+
+def _check_subjects(subjects: tuple[str, ...]) -> None:
+    if not subjects or not all(subjects):
+        raise invalid_value("the name of a data subject must not be empty")
+
+
+def _check_target(target: str) -> None:
+    known = any(form.fullmatch(target) for form in (_MAIL, _WEB, _CHANNEL))
+    channel = target.removeprefix("pg:")
+    if known and target.isprintable() and (channel == target or len(channel.encode()) <= MAX_NAME_BYTES):
+        return
+    raise invalid_value(
+        "NOTIFY names no address that can be notified",
+        hint="Give a mail address, https://host/path, or pg:channel for LISTEN channel.",
+    )
+
+
+def _unknown(kind: str, given: str, known: tuple[str, ...]) -> FederatedError:
+    near = difflib.get_close_matches(given.lower()[:MAX_NAME_BYTES], known, 1, 0.6)
+    return invalid_value(
+        f'unrecognized {kind} "{given}"',
+        detail=f"Known are {', '.join(known)}.",
+        hint=f"Did you mean {near[0]}?" if near else None,
+    )
+
+
+def _unbuilt(tag: str, missing: str) -> FederatedError:
+    return not_supported(f"{tag} is not supported yet: {missing}")
