@@ -1,6 +1,6 @@
 """Write the upgrade script from the last released version of the extension to the current one.
 
-    sql/upgrade/…--FROM--TO.sql  =  guard  +  FROM--TO.first.sql (by hand)  +  what is derived
+    sql/upgrade/…--FROM--TO.sql  =  guard  +  FROM--TO.first.sql (by hand)  +  what is derived  +  FROM--TO.last.sql
 
 Derived is what can only be done in one way: what is new is created; functions, triggers and views that
 changed are replaced; grants are given again, since they hold whatever was created since; comments and
@@ -88,8 +88,7 @@ def derive(old: str, new: str) -> tuple[str, list[str]]:
     """Return the upgrade script, and the names of what it cannot derive and nobody has done by hand."""
     before = list(statements((ROOT / f"sql/released/{EXTENSION}--{old}.sql").read_text()))
     after = [s for s in statements(current_script()) if s.kind != "setting"]
-    by_hand = ROOT / f"sql/upgrade/{old}--{new}.first.sql"
-    first = by_hand.read_text() if by_hand.exists() else ""
+    first, last = (_by_hand(f"{old}--{new}.{place}.sql") for place in ("first", "last"))
     done = set(re.findall(r"^-- done: (.*?)\s*$", first, re.MULTILINE))
     derived, left = _difference(before, after)
     kept = {statement.name for statement in after}
@@ -99,8 +98,14 @@ def derive(old: str, new: str) -> tuple[str, list[str]]:
         "SET LOCAL search_path TO pg_catalog, pg_temp;\n",
         *([first] if first else []),
         *derived,
+        *([last] if last else []),
     ]
     return "\n".join(parts), [name for name in left if name not in done]
+
+
+def _by_hand(name: str) -> str:
+    path = ROOT / "sql/upgrade" / name
+    return path.read_text() if path.exists() else ""
 
 
 def _difference(before: list[Statement], after: list[Statement]) -> tuple[list[str], list[str]]:

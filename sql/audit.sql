@@ -96,19 +96,21 @@ END
 $$;
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
 
-CREATE FUNCTION federated._audit_hash(entry federated.audit) RETURNS bytea
+CREATE FUNCTION federated._audit_hash(
+    entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
+) RETURNS bytea
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT sha256(string_agg(
         convert_to(octet_length(convert_to(field, 'UTF8')) || ':', 'UTF8') || convert_to(field, 'UTF8') || ','::bytea,
         ''::bytea ORDER BY place))
     FROM unnest(ARRAY[
-        entry.origin::text, entry.workspace, entry.chain_position::text, coalesce(encode(entry.previous_hash, 'hex'), ''),
+        origin::text, entry.workspace, chain_position::text, coalesce(encode(previous_hash, 'hex'), ''),
         entry.audit_id::text, to_char(entry.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         entry.transaction_id::text, entry.session_role::text, entry.acting_role::text, entry.action,
         entry.object_kind, entry.object_name, entry.details::text
     ]) WITH ORDINALITY AS f (field, place)
 $$;
-COMMENT ON FUNCTION federated._audit_hash(federated.audit) IS
+COMMENT ON FUNCTION federated._audit_hash(federated.audit, uuid, bigint, bytea) IS
     'SHA-256 over the fields of an entry, each written as its length in bytes, a colon, its UTF-8 text and a comma: origin, workspace, chain_position, previous_hash (hexadecimal, empty for the first), audit_id, recorded_at (UTC, as 2026-01-31T23:59:59.123456Z), transaction_id, session_role, acting_role, action, object_kind, object_name, details (as jsonb prints it)';
 
 -- The heads are locked in the order of their names, so that two transactions never wait for each other; from here on
@@ -143,27 +145,28 @@ COMMENT ON FUNCTION federated._adopt_audit_heads(text, uuid) IS
 CREATE FUNCTION federated._link_audit_entries() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    head  federated.audit_head;
-    entry federated.audit;
+    head     record;
+    entry    record;
+    place    bigint;
+    previous bytea;
 BEGIN
     FOR head IN SELECT * FROM federated._lock_audit_heads() LOOP
         PERFORM federated._adopt_audit_heads(head.workspace, head.origin);
+        place := head.chain_position;
+        previous := head.hash;
         FOR entry IN
-            SELECT a.* FROM federated.audit AS a
+            SELECT a.audit_id FROM federated.audit AS a
             WHERE a.transaction_id = pg_current_xact_id() AND a.chain_position IS NULL AND a.workspace = head.workspace
             ORDER BY a.recorded_at, a.audit_id
         LOOP
-            entry.origin := head.origin;
-            entry.chain_position := head.chain_position + 1;
-            entry.previous_hash := head.hash;
-            head.chain_position := entry.chain_position;
-            head.hash := federated._audit_hash(entry);
+            place := place + 1;
             UPDATE federated.audit AS a
-            SET origin = entry.origin, chain_position = entry.chain_position, previous_hash = entry.previous_hash,
-                hash = head.hash
-            WHERE a.audit_id = entry.audit_id;
+            SET origin = head.origin, chain_position = place, previous_hash = previous,
+                hash = federated._audit_hash(a, head.origin, place, previous)
+            WHERE a.audit_id = entry.audit_id
+            RETURNING a.hash INTO previous;
         END LOOP;
-        UPDATE federated.audit_head AS h SET chain_position = head.chain_position, hash = head.hash
+        UPDATE federated.audit_head AS h SET chain_position = place, hash = previous
         WHERE h.workspace = head.workspace AND h.origin = head.origin;
     END LOOP;
 END
@@ -217,7 +220,8 @@ CREATE FUNCTION federated._audit_faults(workspace text)
 RETURNS TABLE (origin uuid, broken_at bigint, reason text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH linked AS (
-        SELECT a.origin, a.chain_position, a.previous_hash, a.hash, federated._audit_hash(a) AS computed,
+        SELECT a.origin, a.chain_position, a.previous_hash, a.hash,
+               federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash) AS computed,
                row_number() OVER chain AS place, lag(a.hash) OVER chain AS before
         FROM federated.audit AS a
         WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NOT NULL
@@ -322,7 +326,7 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry,
 
 REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
 TO federated_auditor, federated_admin;
 GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
 TO federated_auditor, federated_admin;

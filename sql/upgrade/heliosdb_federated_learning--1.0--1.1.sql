@@ -2,6 +2,25 @@
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- done: table federated.version
+ALTER TABLE federated.version ADD COLUMN prediction jsonb CHECK (jsonb_typeof(prediction) = 'object');
+
+-- done: table federated.round
+ALTER TABLE federated.round ADD COLUMN node_variance double precision;
+
+-- done: table federated.audit
+-- All entries so far count as of this transaction, which links them in its end.
+ALTER TABLE federated.audit
+    ADD COLUMN workspace text NOT NULL DEFAULT '',
+    ADD COLUMN transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    ADD COLUMN origin uuid,
+    ADD COLUMN chain_position bigint CHECK (chain_position > 0),
+    ADD COLUMN previous_hash bytea,
+    ADD COLUMN hash bytea,
+    ADD UNIQUE (workspace, origin, chain_position),
+    ADD CHECK (num_nulls(origin, chain_position, hash) IN (0, 3));
+ALTER TABLE federated.audit ALTER COLUMN workspace DROP DEFAULT;
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
@@ -34,6 +53,9 @@ $$;
 -- By default a type is everybody's to build upon.
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state FROM PUBLIC;
+
+COMMENT ON COLUMN federated.version.prediction IS
+    'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for versions made by release 1.0, which did not keep them';
 
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
@@ -72,6 +94,7 @@ BEGIN
     IF NEW.policy IS NOT NULL THEN
         RETURN NEW;
     END IF;
+    PERFORM federated._hold_workspace(NEW.model_id);
     SELECT m.options, w.options AS policy, w.name AS workspace INTO subject
     FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
     WHERE m.model_id = NEW.model_id;
@@ -93,6 +116,232 @@ $$;
 
 COMMENT ON FUNCTION federated._snapshot_run() IS
     'Gives a run its options and its workspace''s policy as they stand: whoever queues it has no say in the policy';
+
+-- The row is locked before the trigger fires, so that no START can come between check and deletion.
+CREATE OR REPLACE FUNCTION federated._refuse_model_in_training() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM federated.run AS r
+               WHERE r.model_id = OLD.model_id AND r.status IN ('queued', 'running')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+            MESSAGE = format('federated model "%s" is in training', OLD.name),
+            HINT = format('STOP FEDERATED TRAINING %s first.', quote_ident(OLD.name));
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_model_in_training() IS 'Keeps a model and its name while a run of it is queued or running';
+
+CREATE TRIGGER refuse_rename_in_training BEFORE UPDATE OF name ON federated.model
+    FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_model_in_training();
+
+-- Whose rows a role may change, whichever way it changes them. Grants say who may change a table at all.
+CREATE FUNCTION federated._has_role(role name) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = _has_role.role AND pg_has_role(r.oid, 'USAGE'))
+        OR EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND r.rolsuper)
+$$;
+
+COMMENT ON FUNCTION federated._has_role(name) IS
+    'Whether the caller has a role''s privileges; a superuser has, also of a role that was dropped';
+
+CREATE FUNCTION federated._require_workspace_owner(workspace_id bigint) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT w.name, w.owner INTO subject FROM federated.workspace AS w
+    WHERE w.workspace_id = _require_workspace_owner.workspace_id;
+    IF FOUND AND NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated workspace "%s"', subject.name),
+            DETAIL = format('Its owner is %s.', quote_ident(subject.owner));
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._require_workspace_owner(bigint) IS
+    'Raises 42501 unless the caller is a member of the workspace''s owner role';
+
+CREATE FUNCTION federated._owns_model(model_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(bool_and(federated._has_role(m.owner) OR federated._has_role(w.owner)), true)
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE m.model_id = _owns_model.model_id
+$$;
+
+COMMENT ON FUNCTION federated._owns_model(bigint) IS
+    'Whether the caller is a member of the owner role of a model or of its workspace; true where there is none such';
+
+CREATE FUNCTION federated._require_model_owner(model_id bigint) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    IF federated._owns_model(model_id) THEN
+        RETURN;
+    END IF;
+    SELECT m.name, m.owner, w.owner AS workspace_owner INTO subject
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE m.model_id = _require_model_owner.model_id;
+    RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+        MESSAGE = format('must be owner of federated model "%s"', subject.name),
+        DETAIL = format('Its owner is %s, the owner of its workspace %s.',
+                        quote_ident(subject.owner), quote_ident(subject.workspace_owner));
+END
+$$;
+
+COMMENT ON FUNCTION federated._require_model_owner(bigint) IS
+    'Raises 42501 unless the caller is a member of the owner role of the model or of its workspace';
+
+-- check_owner sorts before the other BEFORE triggers: nothing else about the change is looked at for one who may not.
+CREATE FUNCTION federated._check_workspace_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP <> 'INSERT' THEN
+        PERFORM federated._require_workspace_owner(OLD.workspace_id);
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    PERFORM federated._require_workspace_owner(NEW.workspace_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_workspace_owner() IS 'Keeps a workspace and its nodes for members of its owner role';
+
+CREATE FUNCTION federated._check_model_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM federated._require_model_owner(NEW.model_id);
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_model_owner() IS
+    'Keeps a model, its training and its tags for members of its owner role or its workspace''s';
+
+-- The coordinator writes other columns of node and run: it is not asked who owns them.
+CREATE TRIGGER check_owner BEFORE DELETE OR UPDATE OF name, owner, options ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._check_workspace_owner();
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF name, workspace_id, options ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._check_workspace_owner();
+
+CREATE TRIGGER check_owner BEFORE DELETE OR UPDATE OF name, workspace_id, owner, options ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF stop_requested ON federated.run
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE FUNCTION federated._check_new_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    new_owner oid := (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = NEW.owner);
+BEGIN
+    IF new_owner IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('role "%s" does not exist', NEW.owner);
+    ELSIF NOT pg_has_role(new_owner, 'MEMBER') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be member of role "%s"', NEW.owner);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_new_owner() IS
+    'Lets ownership go only to a role that exists and that the caller is a member of';
+
+CREATE TRIGGER refuse_new_owner BEFORE UPDATE OF owner ON federated.workspace
+    FOR EACH ROW WHEN (NEW.owner IS DISTINCT FROM OLD.owner) EXECUTE FUNCTION federated._check_new_owner();
+
+CREATE TRIGGER refuse_new_owner BEFORE UPDATE OF owner ON federated.model
+    FOR EACH ROW WHEN (NEW.owner IS DISTINCT FROM OLD.owner) EXECUTE FUNCTION federated._check_new_owner();
+
+-- A workspace's name is what its ledger, its runs' policy and its nodes' datasets and agreements know it by.
+CREATE FUNCTION federated._refuse_workspace_rename() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    obstacle text;
+    remedy   text;
+BEGIN
+    IF octet_length(NEW.name) > 63 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'workspace name is too long',
+            DETAIL = format('It has %s bytes; at most 63 are allowed.', octet_length(NEW.name));
+    ELSIF EXISTS (SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                  WHERE m.workspace_id = OLD.workspace_id AND r.status IN ('queued', 'running')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use',
+            MESSAGE = format('federated workspace "%s" has a model in training', OLD.name),
+            HINT = 'STOP FEDERATED TRAINING first.';
+    ELSIF EXISTS (SELECT FROM federated.node AS n WHERE n.workspace_id = OLD.workspace_id) THEN
+        obstacle := 'Nodes are registered: they share their datasets with this name.';
+        remedy := 'Unregister its nodes first; their DBAs then share their datasets with the new name.';
+    ELSIF EXISTS (SELECT FROM federated.ledger AS l WHERE l.workspace = OLD.name) THEN
+        obstacle := 'Its ledger has entries, and a budget is kept by name, here and at each node.';
+        remedy := 'Make a workspace of the new name: it has a budget of its own, and this one keeps what it has spent.';
+    END IF;
+    IF obstacle IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated workspace "%s" cannot be renamed', OLD.name),
+            DETAIL = obstacle, HINT = remedy;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_workspace_rename() IS
+    'Lets a workspace be renamed only while nobody knows it by its name: no node, no charge, no training';
+
+CREATE TRIGGER refuse_rename BEFORE UPDATE OF name ON federated.workspace
+    FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_workspace_rename();
+
+-- A run copies its workspace's name and policy. Whoever queues it may not lock the workspace's row, hence DEFINER.
+CREATE FUNCTION federated._hold_workspace(model_id bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM federated.workspace AS w
+    WHERE w.workspace_id = (SELECT m.workspace_id FROM federated.model AS m WHERE m.model_id = _hold_workspace.model_id)
+    FOR KEY SHARE;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_workspace(bigint) IS
+    'Keeps a model''s workspace from being renamed or dropped until the transaction ends';
+
+CREATE FUNCTION federated._rename(kind text, object_id bigint, new_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF kind = 'workspace' THEN
+        UPDATE federated.workspace SET name = new_name WHERE workspace_id = object_id;
+    ELSE
+        UPDATE federated.model SET name = new_name WHERE model_id = object_id;
+    END IF;
+EXCEPTION WHEN unique_violation THEN
+    RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+        MESSAGE = format('federated %s "%s" already exists', kind, new_name);
+END
+$$;
+
+COMMENT ON FUNCTION federated._rename(text, bigint, text) IS 'Renames a workspace or a model; a name that is taken is error 42710';
+
+REVOKE ALL ON FUNCTION federated._hold_workspace(bigint) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION
+    federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
+    federated._require_model_owner(bigint)
+TO federated_operator, federated_daemon, federated_owner;
+
+GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
+
+GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 
 CREATE INDEX audit_to_link ON federated.audit (transaction_id) WHERE chain_position IS NULL;
 
@@ -141,6 +390,15 @@ COMMENT ON TABLE federated.audit_head IS 'The last entry of each chain, so that 
 COMMENT ON COLUMN federated.audit_head.adopted IS
     'Whether an entry of another chain names this head: so it is done with a chain that a restored dump brought along';
 
+CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
+    WHERE key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
+$$;
+
+COMMENT ON FUNCTION federated._audited(jsonb) IS 'The part of a row that the audit log keeps: what people decide, not what runs measure';
+
 -- A run that goes with its model finds its workspace in its own policy.
 CREATE FUNCTION federated._audited_workspace(object_kind text, subject jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -179,20 +437,22 @@ $$;
 
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
 
-CREATE FUNCTION federated._audit_hash(entry federated.audit) RETURNS bytea
+CREATE FUNCTION federated._audit_hash(
+    entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
+) RETURNS bytea
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT sha256(string_agg(
         convert_to(octet_length(convert_to(field, 'UTF8')) || ':', 'UTF8') || convert_to(field, 'UTF8') || ','::bytea,
         ''::bytea ORDER BY place))
     FROM unnest(ARRAY[
-        entry.origin::text, entry.workspace, entry.chain_position::text, coalesce(encode(entry.previous_hash, 'hex'), ''),
+        origin::text, entry.workspace, chain_position::text, coalesce(encode(previous_hash, 'hex'), ''),
         entry.audit_id::text, to_char(entry.recorded_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
         entry.transaction_id::text, entry.session_role::text, entry.acting_role::text, entry.action,
         entry.object_kind, entry.object_name, entry.details::text
     ]) WITH ORDINALITY AS f (field, place)
 $$;
 
-COMMENT ON FUNCTION federated._audit_hash(federated.audit) IS
+COMMENT ON FUNCTION federated._audit_hash(federated.audit, uuid, bigint, bytea) IS
     'SHA-256 over the fields of an entry, each written as its length in bytes, a colon, its UTF-8 text and a comma: origin, workspace, chain_position, previous_hash (hexadecimal, empty for the first), audit_id, recorded_at (UTC, as 2026-01-31T23:59:59.123456Z), transaction_id, session_role, acting_role, action, object_kind, object_name, details (as jsonb prints it)';
 
 -- The heads are locked in the order of their names, so that two transactions never wait for each other; from here on
@@ -229,27 +489,28 @@ COMMENT ON FUNCTION federated._adopt_audit_heads(text, uuid) IS
 CREATE FUNCTION federated._link_audit_entries() RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    head  federated.audit_head;
-    entry federated.audit;
+    head     record;
+    entry    record;
+    place    bigint;
+    previous bytea;
 BEGIN
     FOR head IN SELECT * FROM federated._lock_audit_heads() LOOP
         PERFORM federated._adopt_audit_heads(head.workspace, head.origin);
+        place := head.chain_position;
+        previous := head.hash;
         FOR entry IN
-            SELECT a.* FROM federated.audit AS a
+            SELECT a.audit_id FROM federated.audit AS a
             WHERE a.transaction_id = pg_current_xact_id() AND a.chain_position IS NULL AND a.workspace = head.workspace
             ORDER BY a.recorded_at, a.audit_id
         LOOP
-            entry.origin := head.origin;
-            entry.chain_position := head.chain_position + 1;
-            entry.previous_hash := head.hash;
-            head.chain_position := entry.chain_position;
-            head.hash := federated._audit_hash(entry);
+            place := place + 1;
             UPDATE federated.audit AS a
-            SET origin = entry.origin, chain_position = entry.chain_position, previous_hash = entry.previous_hash,
-                hash = head.hash
-            WHERE a.audit_id = entry.audit_id;
+            SET origin = head.origin, chain_position = place, previous_hash = previous,
+                hash = federated._audit_hash(a, head.origin, place, previous)
+            WHERE a.audit_id = entry.audit_id
+            RETURNING a.hash INTO previous;
         END LOOP;
-        UPDATE federated.audit_head AS h SET chain_position = head.chain_position, hash = head.hash
+        UPDATE federated.audit_head AS h SET chain_position = place, hash = previous
         WHERE h.workspace = head.workspace AND h.origin = head.origin;
     END LOOP;
 END
@@ -294,7 +555,8 @@ CREATE FUNCTION federated._audit_faults(workspace text)
 RETURNS TABLE (origin uuid, broken_at bigint, reason text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH linked AS (
-        SELECT a.origin, a.chain_position, a.previous_hash, a.hash, federated._audit_hash(a) AS computed,
+        SELECT a.origin, a.chain_position, a.previous_hash, a.hash,
+               federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash) AS computed,
                row_number() OVER chain AS place, lag(a.hash) OVER chain AS before
         FROM federated.audit AS a
         WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NOT NULL
@@ -412,7 +674,7 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry,
 REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
 TO federated_auditor, federated_admin;
 
 GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
@@ -436,6 +698,877 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+        ' RETURN federated._predict_untrained(%L)',
+        model_name, federated._describe_arguments(features), model_name);
+    PERFORM federated._finish_model_function(
+        model_name, format('Federated model %s, which has no trained version yet', model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_untrained_function(text, jsonb) IS
+    'Makes, or remakes under a new name, the function of a model that no run has finished yet';
+
+CREATE OR REPLACE FUNCTION federated._create_untrained_function(model_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Restoring a dump brings a model's function before its row.
+    IF NOT EXISTS (SELECT FROM pg_proc AS p
+                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name) THEN
+        PERFORM federated._write_untrained_function(model_name, features);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_untrained_function(text, jsonb) IS
+    'Makes the function of a new model, where a dump has not brought it already';
+
+-- A model made before names were checked may have an @ in its own: its function is no version of another model.
+CREATE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure FROM pg_proc AS p
+    WHERE p.pronamespace = 'federated_model'::regnamespace
+      AND (p.proname::text = model_name
+           OR starts_with(p.proname::text, model_name || '@')
+              AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
+    ORDER BY p.proname
+$$;
+
+COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model: its own, and one for each version and tag';
+
+-- Runs as federated_owner, which owns the functions; it fires only where the caller may change the model's row.
+CREATE OR REPLACE FUNCTION federated._keep_model_function() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        FOR model_function IN SELECT f.oid FROM federated._list_functions(OLD.name) AS f (oid) LOOP
+            EXECUTE format('DROP FUNCTION %s %s', model_function,
+                           CASE current_setting('federated.drop_behavior', true) WHEN 'cascade' THEN 'CASCADE'
+                                ELSE 'RESTRICT' END);
+        END LOOP;
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    ELSIF NEW.name <> OLD.name THEN
+        PERFORM federated._rename_functions(NEW.model_id, OLD.name, NEW.name, OLD.options -> 'features');
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
+       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id) THEN
+        PERFORM federated._drop_model_function(NEW.name, 'restrict');
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_model_function() IS 'Keeps the functions of a model in step with its row: made, renamed and dropped with it';
+
+CREATE OR REPLACE TRIGGER keep_model_function AFTER INSERT OR DELETE OR UPDATE OF name, options ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_model_function();
+
+-- A reference is a model's name, or name@tag, or name@number. The function of a version has the reference's name.
+CREATE FUNCTION federated._find_function(reference text, OUT function_name text, OUT features text[])
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at_sign    integer := strpos(reference, '@');
+    model_name text := reference;
+    label      text;
+    wanted     integer;
+BEGIN
+    IF at_sign = 0 OR at_sign IS NULL OR EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
+        function_name := reference;
+        features := (SELECT v.features FROM federated.version AS v
+                     WHERE v.model_id = federated._model_id(reference) AND v.is_current);
+        IF features IS NULL THEN
+            PERFORM federated._predict_untrained(reference);
+        END IF;
+        RETURN;
+    END IF;
+    label := split_part(reference, '@', -1);
+    model_name := left(reference, -1 - length(label));
+    wanted := federated._version_number(model_name, label);
+    function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
+    features := (SELECT v.features FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                 WHERE m.name = model_name AND v.version = wanted);
+    IF NOT EXISTS (SELECT FROM pg_proc AS p
+                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" has no function', wanted, model_name),
+            DETAIL = CASE WHEN octet_length(function_name) > 63
+                THEN format('"%s" is longer than the 63 bytes that a name may have.', function_name)
+                ELSE 'It was made by a release that did not keep the numbers of a version.' END,
+            HINT = 'A shorter tag names it, or a new run makes a version that has one.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._find_function(text) IS
+    'The function in federated_model that a model, model@tag or model@number names, and its features in order';
+
+CREATE OR REPLACE FUNCTION federated._current_features(model text) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.features FROM federated._find_function(model) AS f
+$$;
+
+COMMENT ON FUNCTION federated._current_features(text) IS
+    'The features in order of a model''s current version, or of the one that model@tag names; or error 55000';
+
+COMMENT ON FUNCTION federated._describe_call(text, text) IS
+    'The query that calls a function in federated_model; argument: a format of each argument''s value from name (1) and place (2)';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee  text;
+    known   text[];
+    unknown text;
+    result  double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF features IS NULL THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(features) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('features must be a JSON object, not a JSON %s', jsonb_typeof(features)),
+            HINT = 'Name each feature: {"feature": value, ...}.';
+    END IF;
+    unknown := (SELECT min(k) FROM jsonb_object_keys(features) AS k WHERE k <> ALL (known));
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING features;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+
+CREATE OR REPLACE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee  text;
+    known   text[];
+    result  double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF features IS NULL THEN
+        RETURN NULL;
+    ELSIF array_ndims(features) > 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = format('predict takes an array of one dimension, not of %s', array_ndims(features)),
+            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(known, ', '));
+    ELSIF cardinality(features) <> cardinality(known) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = format('federated model "%s" takes %s features, not %s', model, cardinality(known), cardinality(features)),
+            HINT = format('In this order: %s.', array_to_string(known, ', '));
+    END IF;
+    -- A slice renumbers from 1, whatever the array's own lower bound is.
+    EXECUTE federated._describe_call(callee, '$1[%2$s]') INTO result USING features[:];
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.predict(text, double precision[]) IS
+    'Prediction for features in order by a model''s current version, or by the one that model@tag or model@number names';
+
+-- extra_float_digits 1: to_jsonb writes a float8 with the digits that read back to the same bits.
+CREATE FUNCTION @extschema@.predict(model text, features record) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    callee text;
+    known  text[];
+    given  jsonb := to_jsonb(features);
+    chosen jsonb;
+    result double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF given IS NULL THEN
+        RETURN NULL;
+    END IF;
+    chosen := (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(given) AS c WHERE c.key = ANY (known));
+    IF chosen IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING chosen;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.predict(text, record) IS
+    'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
+
+CREATE FUNCTION federated._check_binary(reference text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
+                            ELSE regexp_replace(reference, '@[^@]*$', '') END;
+    algorithm  text := (
+        SELECT r.options ->> 'algorithm' FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+        WHERE v.model_id = federated._model_id(model_name)
+          AND CASE WHEN model_name = reference THEN v.is_current
+                   ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END);
+BEGIN
+    IF algorithm IS NULL THEN
+        PERFORM federated._predict_untrained(reference);
+    ELSIF algorithm <> 'logistic_regression' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
+            DETAIL = format('Its algorithm is %s.', algorithm),
+            HINT = 'Use federated_predict.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+
+CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability >= 0.5 THEN '1' WHEN probability < 0.5 THEN '0' END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
+    'The likelier class: ''1'' (the target is true or 1) from a probability of 0.5 on, else ''0''; error 55000 for a regression';
+
+CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability IS NOT NULL THEN jsonb_build_object('0', 1 - probability, '1', probability) END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
+    'The probability of each class: "1" where the target is true or 1, "0" where it is false or 0; error 55000 for a regression';
+
+-- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
+CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
+LANGUAGE plpython3u STABLE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension.queries import describe_columns
+return describe_columns(plpy, query)
+$$;
+
+COMMENT ON FUNCTION federated._describe_columns(text) IS
+    'The names and types of the columns of a query that is one statement, or the error that it raises';
+
+CREATE FUNCTION federated._describe_batch(model text, callee text, query text, columns jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    arguments text;
+BEGIN
+    arguments := (
+        SELECT string_agg(format(
+            CASE WHEN a.type = 'boolean'::regtype AND c.type = 'boolean'::regtype THEN '%1$I => q.%1$I'
+                 WHEN a.type = 'boolean'::regtype THEN '%1$I => federated._as_boolean(q.%1$I::pg_catalog.float8)'
+                 WHEN c.type = 'boolean'::regtype THEN '%1$I => q.%1$I::pg_catalog.int4::pg_catalog.float8'
+                 ELSE '%1$I => q.%1$I::pg_catalog.float8' END, a.feature), ', ')
+        FROM pg_proc AS p
+        CROSS JOIN LATERAL unnest(p.proargnames, p.proargtypes::oid[]) AS a (feature, type)
+        JOIN (SELECT DISTINCT k.name, k.type FROM jsonb_to_recordset(columns) AS k (name text, type oid)) AS c
+            ON c.name = a.feature
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = callee);
+    IF arguments IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(federated._current_features(model), ', '));
+    END IF;
+    RETURN format(E'SELECT q.*, federated_model.%I(%s) AS prediction FROM (%s\n) AS q', callee, arguments, query);
+END
+$$;
+
+COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
+    'A query with a prediction beside its columns: one call, which the planner inlines, in one query';
+
+-- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
+CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    callee text;
+    found  pg_catalog.jsonb;
+BEGIN
+    callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
+    IF query IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
+    END IF;
+    found := federated._describe_columns(query);
+    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
+    RETURN QUERY EXECUTE federated._describe_batch(model, callee, found OPERATOR(pg_catalog.->>) 'query', found OPERATOR(pg_catalog.->) 'columns');
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
+    'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
+
+REVOKE ALL ON FUNCTION @extschema@.predict(text, record) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_class(text, jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.federated_predict_batch(text, text) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+TO federated_analyst;
+
+GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+TO federated_owner;
+
+-- Raises dependent_objects_still_exist where other objects need the function's former signature.
+CREATE FUNCTION federated._define_prediction(
+    function_name text, description text, features text[], booleans boolean[],
+    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    link text, target_mean double precision, target_scale double precision
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    arguments text;
+BEGIN
+    PERFORM federated._check_prediction(
+        features, booleans, slopes, fills, shifts, ARRAY[intercept, target_mean, target_scale], link);
+    arguments := (
+        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
+                          ORDER BY place)
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
+              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
+              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
+    ) THEN
+        PERFORM federated._drop_model_function(function_name, 'restrict');
+    END IF;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
+        function_name, arguments, federated._render_prediction(
+            features, booleans, intercept, slopes, fills, shifts, link, target_mean, target_scale));
+    PERFORM federated._finish_model_function(function_name, description);
+END
+$$;
+
+COMMENT ON FUNCTION federated._define_prediction(
+    text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision) IS
+    'Makes, or remakes, a function in federated_model that computes a prediction';
+
+-- Whatever changes which version is current takes this lock first.
+CREATE FUNCTION federated._lock_publication(model_id bigint) RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.publication:' || model_id, 0))
+$$;
+
+COMMENT ON FUNCTION federated._lock_publication(bigint) IS
+    'Until the transaction ends, nobody else changes which version of the model is current';
+
+-- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
+-- and names; all else is decided here.
+CREATE OR REPLACE FUNCTION federated._publish_function(
+    model_id bigint, version integer, run_id uuid, features text[], booleans boolean[],
+    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    link text, target_mean double precision, target_scale double precision
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    model_name text;
+    obstacle   text;
+BEGIN
+    PERFORM federated._lock_publication(model_id);
+    model_name := (SELECT m.name FROM federated.model AS m WHERE m.model_id = _publish_function.model_id);
+    IF model_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
+    END IF;
+    PERFORM federated._define_prediction(
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, intercept, slopes,
+        fills, shifts, link, target_mean, target_scale);
+    RETURN NULL;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RETURN obstacle;
+END
+$$;
+
+COMMENT ON FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision) IS
+    'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
+
+CREATE FUNCTION federated._describe_version(model_name text, version integer, run_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('Version %s of federated model %s, from run %s', version, model_name, run_id)
+$$;
+
+COMMENT ON FUNCTION federated._describe_version(text, integer, uuid) IS 'The comment of a function that computes a version';
+
+GRANT EXECUTE ON FUNCTION
+    federated._define_prediction(
+        text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[],
+        text, double precision, double precision),
+    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
+TO federated_owner;
+
+-- Versions and tags, each with a function federated_model."<model>@<number or tag>", and which version is current.
+-- A version's numbers come from a run; statements only choose among them.
+CREATE TABLE federated.tag (
+    model_id   bigint NOT NULL,
+    name       text NOT NULL,
+    version    integer NOT NULL,
+    created_by name NOT NULL DEFAULT current_user,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (model_id, name),
+    FOREIGN KEY (model_id, version) REFERENCES federated.version (model_id, version) ON DELETE CASCADE
+);
+
+CREATE INDEX tag_by_version ON federated.tag (model_id, version);
+
+COMMENT ON TABLE federated.tag IS 'Names that a model''s versions were given; a tag stays with its version';
+
+CREATE TABLE federated.checkpoint (
+    checkpoint_id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    model_id      bigint NOT NULL REFERENCES federated.model ON DELETE CASCADE,
+    run_id        uuid NOT NULL,
+    path          text NOT NULL,
+    round_number  integer NOT NULL,
+    size_bytes    bigint NOT NULL,
+    sha256        bytea NOT NULL,
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX checkpoint_by_model ON federated.checkpoint (model_id, created_at);
+
+COMMENT ON TABLE federated.checkpoint IS
+    'Files that CHECKPOINT FEDERATED TRAINING wrote; empty, since that statement is not supported yet';
+
+-- 42704 with what there is: whoever mistypes a tag sees the right one.
+CREATE FUNCTION federated._version_number(model text, label text) RETURNS integer
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject bigint := federated._model_id(model);
+    wanted  integer := CASE WHEN label ~ '^[0-9]+$'
+        THEN (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject AND v.version = label::numeric)
+        ELSE (SELECT t.version FROM federated.tag AS t WHERE t.model_id = subject AND t.name = label) END;
+    numbers text;
+    tags    text;
+BEGIN
+    IF wanted IS NULL THEN
+        numbers := (SELECT string_agg(k.version::text, ', ' ORDER BY k.version) FROM (
+            SELECT v.version FROM federated.version AS v WHERE v.model_id = subject ORDER BY v.version DESC LIMIT 20) AS k);
+        tags := (SELECT string_agg(format('"%s"', k.name), ', ' ORDER BY k.name) FROM (
+            SELECT t.name FROM federated.tag AS t WHERE t.model_id = subject ORDER BY t.created_at DESC LIMIT 20) AS k);
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated model "%s" has no version "%s"', model, label),
+            DETAIL = CASE WHEN numbers IS NULL THEN 'It has no trained version yet.'
+                ELSE format('Its latest versions are %s; its latest tags %s.', numbers, coalesce(tags, 'none')) END,
+            HINT = format('SELECT version, tags FROM federated_model_versions(%L) shows all.', model);
+    END IF;
+    RETURN wanted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._version_number(text, text) IS 'The version that a tag or number of a model names, or error 42704';
+
+CREATE FUNCTION federated._json_numbers(numbers jsonb) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(n.number::double precision ORDER BY n.place)
+    FROM jsonb_array_elements_text(numbers) WITH ORDINALITY AS n (number, place)
+$$;
+
+COMMENT ON FUNCTION federated._json_numbers(jsonb) IS 'A JSON array of numbers as an array';
+
+-- The next five run as federated_owner: the first is called by the others, which are DEFINER.
+CREATE FUNCTION federated._define_version(function_name text, description text, model_id bigint, version integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version;
+BEGIN
+    SELECT v.* INTO STRICT subject FROM federated.version AS v
+    WHERE v.model_id = _define_version.model_id AND v.version = _define_version.version;
+    PERFORM federated._define_prediction(
+        function_name, description, subject.features,
+        ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
+              WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
+        (subject.prediction ->> 'intercept')::double precision, federated._json_numbers(subject.prediction -> 'slopes'),
+        federated._json_numbers(subject.prediction -> 'fills'), federated._json_numbers(subject.prediction -> 'shifts'),
+        subject.prediction ->> 'link', (subject.prediction ->> 'target_mean')::double precision,
+        (subject.prediction ->> 'target_scale')::double precision);
+END
+$$;
+
+COMMENT ON FUNCTION federated._define_version(text, text, bigint, integer) IS
+    'Makes a function that computes a stored version from the numbers kept with it';
+
+-- What has a function already keeps it: restoring a dump brings functions before rows.
+CREATE FUNCTION federated._label_functions(model_id bigint, version integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    label record;
+BEGIN
+    FOR label IN
+        SELECT v.version, m.name || '@' || k.name AS function_name, v.prediction IS NOT NULL AS is_known,
+               federated._describe_version(m.name, v.version, v.run_id)
+                   || CASE WHEN k.is_tag THEN format(', tagged %s', k.name) ELSE '' END AS description,
+               (SELECT p.oid::regprocedure FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace
+                  AND p.proname::text = m.name || '@' || k.name) AS existing
+        FROM federated.version AS v
+        JOIN federated.model AS m USING (model_id)
+        CROSS JOIN LATERAL (
+            SELECT v.version::text, false UNION ALL
+            SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
+        ) AS k (name, is_tag)
+        WHERE v.model_id = _label_functions.model_id
+          AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
+    LOOP
+        IF label.existing IS NOT NULL THEN
+            EXECUTE format('COMMENT ON FUNCTION %s IS %L', label.existing, label.description);
+        ELSIF label.is_known AND octet_length(label.function_name) <= 63 THEN
+            PERFORM federated._define_version(label.function_name, label.description, model_id, label.version);
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
+    'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
+
+CREATE FUNCTION federated._rename_functions(model_id bigint, old_name text, new_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+    renamed        text;
+    current        record;
+BEGIN
+    FOR model_function, renamed IN
+        SELECT f.oid, new_name || substr(p.proname::text, length(old_name) + 1)
+        FROM federated._list_functions(old_name) AS f (oid) JOIN pg_proc AS p ON p.oid = f.oid
+    LOOP
+        IF octet_length(renamed) > 63 THEN
+            EXECUTE format('DROP FUNCTION %s', model_function);
+        ELSE
+            EXECUTE format('ALTER FUNCTION %s RENAME TO %I', model_function, renamed);
+        END IF;
+    END LOOP;
+    SELECT v.version, v.run_id INTO current FROM federated.version AS v
+    WHERE v.model_id = _rename_functions.model_id AND v.is_current;
+    IF FOUND THEN
+        PERFORM federated._finish_model_function(
+            new_name, federated._describe_version(new_name, current.version, current.run_id));
+    ELSIF NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = _rename_functions.model_id) THEN
+        PERFORM federated._write_untrained_function(new_name, features);
+    END IF;
+    PERFORM federated._label_functions(model_id, NULL);
+END
+$$;
+
+COMMENT ON FUNCTION federated._rename_functions(bigint, text, text, jsonb) IS
+    'Renames the functions of a model; what depends on them follows, and a version''s whose name would be too long is dropped';
+
+CREATE FUNCTION federated._keep_version_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = coalesce(NEW.model_id, OLD.model_id));
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM federated._label_functions(NEW.model_id, NEW.version);
+    ELSIF TG_TABLE_NAME = 'version' AND model_name IS NOT NULL THEN
+        PERFORM federated._drop_model_function(model_name || '@' || OLD.version, 'restrict');
+    ELSIF model_name IS NOT NULL THEN
+        PERFORM federated._drop_model_function(model_name || '@' || (to_jsonb(OLD) ->> 'name'), 'restrict');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_version_functions() IS 'Keeps a function for each version and each tag';
+
+CREATE TRIGGER keep_version_functions AFTER INSERT OR DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_version_functions();
+
+CREATE TRIGGER keep_version_functions AFTER INSERT OR DELETE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_version_functions();
+
+-- Names of models and tags share one name space of functions: a name with @ in it would stand for a version.
+CREATE FUNCTION federated._check_model_name() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    longest text := (SELECT t.name FROM federated.tag AS t WHERE t.model_id = NEW.model_id
+                     ORDER BY octet_length(t.name) DESC LIMIT 1);
+BEGIN
+    -- A dump of a catalog that was made before this rule is restored by the table's owner.
+    IF strpos(NEW.name, '@') > 0
+       AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a model''s name must not contain @',
+            HINT = 'model@tag names a version of a model.';
+    ELSIF octet_length(NEW.name) > 63 OR octet_length(NEW.name || '@' || longest) > 63 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'model name is too long',
+            DETAIL = format('"%s" is the name of a function, which has at most 63 bytes.',
+                            NEW.name || coalesce('@' || longest, ''));
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_model_name() IS 'Keeps model names within what their functions can be called';
+
+CREATE TRIGGER check_name BEFORE INSERT ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_name();
+
+CREATE TRIGGER refuse_name BEFORE UPDATE OF name ON federated.model
+    FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._check_model_name();
+
+CREATE FUNCTION federated._check_tag() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = NEW.model_id);
+BEGIN
+    IF NEW.name ~ '^[0-9]*$' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE NEW.name WHEN '' THEN 'a tag must not be empty'
+                ELSE format('a tag must not be a number, as "%s" is', NEW.name) END,
+            HINT = 'A number names a version.';
+    ELSIF strpos(NEW.name, '@') > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a tag must not contain @';
+    ELSIF NEW.name ~ '[[:cntrl:]]' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a tag must not contain unprintable characters';
+    ELSIF octet_length(model_name || '@' || NEW.name) > 63 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'the tag is too long',
+            DETAIL = format('"%s" is the name of its function, which has at most 63 bytes, not %s.',
+                            model_name || '@' || NEW.name, octet_length(model_name || '@' || NEW.name));
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_tag() IS 'Keeps tags apart from version numbers and within what their functions can be called';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE TRIGGER check_tag BEFORE INSERT ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._check_tag();
+
+-- Making a version current is an UPDATE of is_current: the caller must own the model, and what follows is done for
+-- them. The coordinator, which makes function and row itself when a run ends, inserts its version as current.
+CREATE FUNCTION federated._check_current() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_user = 'federated_owner' OR pg_has_role('federated_daemon', 'USAGE') THEN
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(NEW.model_id);
+    IF NOT NEW.is_current THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a trained model always has a current version',
+            HINT = 'Make another version current: ROLLBACK FEDERATED MODEL ... TO VERSION ...';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_current() IS 'Lets a model''s owners make a version current, and the coordinator retire one';
+
+CREATE FUNCTION federated._retire_current() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._lock_publication(NEW.model_id);
+    UPDATE federated.version AS v SET is_current = false
+    WHERE v.model_id = NEW.model_id AND v.version <> NEW.version AND v.is_current;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._retire_current() IS 'Retires the version that was current before another one becomes it';
+
+CREATE FUNCTION federated._publish_version() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = NEW.model_id);
+    obstacle   text;
+BEGIN
+    IF NEW.prediction IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" cannot be made current', NEW.version, model_name),
+            DETAIL = 'It was made by a release that did not keep the numbers of a version.';
+    END IF;
+    PERFORM federated._define_version(
+        model_name, federated._describe_version(model_name, NEW.version, NEW.run_id), NEW.model_id, NEW.version);
+    RETURN NULL;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+        MESSAGE = format('version %s of federated model "%s" cannot be made current: its features are others, and objects depend on the model''s function',
+                         NEW.version, model_name),
+        DETAIL = obstacle,
+        HINT = 'Drop these objects first, and make them again afterwards.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._publish_version() IS 'Makes a model''s function compute the version that became current';
+
+CREATE TRIGGER check_owner BEFORE UPDATE OF is_current ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._check_current();
+
+CREATE TRIGGER retire_current BEFORE UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._retire_current();
+
+CREATE TRIGGER publish_version AFTER UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._publish_version();
+
+CREATE TRIGGER audit AFTER UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._audit();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION @extschema@.federated_model_versions(
+    model text,
+    OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
+    OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
+    OUT parameters_sha256 text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
+                            WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
+           v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex')
+    FROM federated.version AS v
+    WHERE v.model_id = federated._model_id(federated_model_versions.model)
+    ORDER BY v.version
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
+    'The versions of a model, one for each run that left one; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+
+CREATE FUNCTION @extschema@.federated_checkpoints(
+    model text,
+    OUT path text, OUT round_number integer, OUT created_at timestamptz, OUT size_bytes bigint, OUT sha256 text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT c.path, c.round_number, c.created_at, c.size_bytes, encode(c.sha256, 'hex')
+    FROM federated.checkpoint AS c
+    WHERE c.model_id = federated._model_id(federated_checkpoints.model)
+    ORDER BY c.created_at
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_checkpoints(text) IS
+    'The checkpoints of a model; none, since CHECKPOINT FEDERATED TRAINING is not supported yet';
+
+CREATE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN a.features = b.features AND a.prediction -> 'link' = b.prediction -> 'link' THEN (
+        SELECT sqrt(sum(power(s.one * (a.prediction ->> 'target_scale')::double precision
+                              - s.other * (b.prediction ->> 'target_scale')::double precision, 2)))
+        FROM unnest(federated._json_numbers(a.prediction -> 'slopes'), federated._json_numbers(b.prediction -> 'slopes'))
+             AS s (one, other)) END
+$$;
+
+COMMENT ON FUNCTION federated._distance(federated.version, federated.version) IS
+    'L2 distance of two versions'' coefficients in raw feature units; NULL where features differ or numbers were not kept';
+
+CREATE FUNCTION federated._version_metrics(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
+        'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon)
+$$;
+
+COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a version did, as JSON';
+
+-- Reads the columns of a version that nobody but the coordinator may (its sealed parameters) as NULL.
+CREATE FUNCTION federated._read_version(model text, label text) RETURNS federated.version
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
+               v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction)::federated.version
+    FROM federated.version AS v
+    WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
+$$;
+
+COMMENT ON FUNCTION federated._read_version(text, text) IS 'A version without its sealed parameters, or error 42704';
+
+CREATE FUNCTION @extschema@.compare_federated_models(model text, version_a text, version_b text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    a federated.version;
+    b federated.version;
+BEGIN
+    IF num_nulls(version_a, version_b) > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the versions to compare must not be null';
+    END IF;
+    a := federated._read_version(model, version_a);
+    b := federated._read_version(model, version_b);
+    RETURN jsonb_build_object(
+        'version_a', federated._version_metrics(a), 'version_b', federated._version_metrics(b),
+        'difference', jsonb_build_object(
+            'global_loss', b.global_loss - a.global_loss, 'global_accuracy', b.global_accuracy - a.global_accuracy,
+            'epsilon', b.epsilon - a.epsilon, 'round_number', b.round_number - a.round_number),
+        'parameter_distance', federated._distance(a, b));
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
+    'Two versions of a model, each named by tag or number: their metrics, b minus a, and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+
+REVOKE ALL ON FUNCTION @extschema@.federated_model_versions(text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.federated_checkpoints(text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION @extschema@.compare_federated_models(text, text, text) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
+    @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
+    federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
+    federated._version_metrics(federated.version), federated._read_version(text, text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
+    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
+TO federated_owner;
+
+GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
+
+-- The functions in federated_model show these numbers to the same roles.
+GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
+
+GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+
+GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
+
+ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+
+SELECT pg_catalog.pg_extension_config_dump('federated.tag', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.checkpoint', '');
 
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
     'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
@@ -1599,3 +2732,13 @@ BEGIN
     END LOOP;
 END
 $$;
+
+-- The audit log of before: which workspace each entry is about, then one chain a workspace.
+UPDATE federated.audit AS a SET workspace = coalesce(
+    nullif(federated._audited_workspace(a.object_kind, coalesce(a.details -> 'after', a.details -> 'before')), ''),
+    (SELECT min(w.object_name) FROM federated.audit AS w
+     WHERE w.object_kind = 'workspace'
+       AND coalesce(w.details -> 'after', w.details -> 'before') ->> 'workspace_id'
+           = coalesce(a.details -> 'after', a.details -> 'before') ->> 'workspace_id'),
+    '');
+SELECT federated._link_audit_entries();

@@ -113,7 +113,7 @@ def test_the_hash_is_what_its_comment_says(catalog: psycopg.Connection) -> None:
          " UPDATE federated.audit SET chain_position = 3 WHERE chain_position = 99", 2, "entry 2 is not what was recorded"),
         # Changed, and its own hash made to fit.
         ("UPDATE federated.audit SET action = 'delete' WHERE chain_position = 3;"
-         " UPDATE federated.audit AS a SET hash = federated._audit_hash(a) WHERE chain_position = 3", 4,
+         " UPDATE federated.audit AS a SET hash = federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash) WHERE chain_position = 3", 4,
          "entry 4 does not follow the one before it"),
         # Slipped in past the triggers.
         ("SET LOCAL session_replication_role = replica;"
