@@ -261,7 +261,14 @@ class Relay(_End):
         self._waiting = bytearray()
         self.hold(True)
         self._task = asyncio.get_running_loop().create_task(work)
-        self._task.add_done_callback(lambda _: self.settle())
+        self._task.add_done_callback(self._worked)
+
+    def _worked(self, task: asyncio.Task[None]) -> None:
+        """A defect of ours must not leave the client waiting."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a connection ends by an internal error: %s", type(error).__name__)
+            self.abort()
+        self.settle()
 
     @property
     def _working(self) -> bool:

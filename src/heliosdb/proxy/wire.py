@@ -130,10 +130,15 @@ def build_error(
     detail: str | None = None,
     hint: str | None = None,
 ) -> bytes:
-    """Build the ErrorResponse that a client shows as `severity: message`."""
+    """Build the ErrorResponse that a client shows as `severity: message`.
+
+    What a start-up packet named comes back as the bytes that it was, also where they are not UTF-8.
+    """
     fields = [("S", severity), ("V", severity), ("C", sqlstate), ("M", message), ("D", detail), ("H", hint)]
-    body = b"".join(code.encode() + text.encode() + b"\0" for code, text in fields if text is not None)
-    return build_message(b"E", body + b"\0")
+    told = [
+        (code.encode(), text.encode("utf-8", "surrogateescape")) for code, text in fields if text is not None
+    ]
+    return build_fields(b"E", told)
 
 
 def parse_fields(body: bytes) -> list[tuple[bytes, bytes]]:

@@ -137,3 +137,11 @@ def test_a_damaged_beginning_ends(process, given_bytes: tuple[Said, bytes]):
     conversation, data = given_bytes
     at = len(data) % len(STARTUP)
     talk(process.directory, process.port, [STARTUP[:at], *conversation.pieces(data)], begin=False)
+
+
+def test_found_a_database_name_that_is_not_utf8_of_a_server_that_is_not_there_gets_an_answer(process):
+    name = b"scratc\xc7"
+    startup = STARTUP.replace(DATABASE.encode(), name)
+    (answer,) = framed(talk(process.directory, process.port, [startup], begin=False))
+    assert dict(parse_fields(answer[1]))[b"C"] == b"08001"
+    assert name in answer[1]

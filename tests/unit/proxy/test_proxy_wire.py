@@ -198,6 +198,12 @@ def test_error_fields_round_trip():
     assert build_fields(b"E", fields) == message
 
 
+def test_an_error_about_a_name_that_is_not_utf8_gives_the_bytes_back():
+    body = b"user\0ad\xc7\0\0"
+    (packet, _) = parse_startup(struct.pack("!II", len(body) + 8, 3 << 16) + body)
+    assert b'"ad\xc7"' in build_error("08001", f'no "{packet.database}"')
+
+
 @pytest.mark.parametrize("body", [b"", b"S", b"Sx", b"Sx\0", b"Sx\0\0more"])
 def test_malformed_error_fields_are_noticed(body):
     with pytest.raises(ProtocolError):
