@@ -1,6 +1,6 @@
 """Write the upgrade script from the last released version of the extension to the current one.
 
-    sql/upgrade/…--FROM--TO.sql  =  guard  +  FROM--TO.first.sql (by hand)  +  what is derived  +  FROM--TO.last.sql
+    sql/upgrade/…--FROM--TO.sql  =  guard  +  FROM--TO.first.sql  +  what is derived  +  FROM--TO.last.sql
 
 Derived is what can only be done in one way: what is new is created; functions, triggers and views that
 changed are replaced; grants are given again, since they hold whatever was created since; comments and
