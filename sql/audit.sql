@@ -96,6 +96,20 @@ END
 $$;
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
 
+-- A dump of version 1.0 has no workspace in it.
+CREATE FUNCTION federated._complete_audit() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.workspace := federated._audited_workspace(
+        NEW.object_kind, coalesce(NEW.details -> 'after', NEW.details -> 'before'));
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._complete_audit() IS 'Finds the workspace of an entry that was written before entries named it';
+
+CREATE TRIGGER complete_audit BEFORE INSERT ON federated.audit
+    FOR EACH ROW WHEN (NEW.workspace IS NULL) EXECUTE FUNCTION federated._complete_audit();
+
 CREATE FUNCTION federated._audit_hash(
     entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
 ) RETURNS bytea
@@ -313,6 +327,10 @@ FROM federated.audit AS a;
 COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
+COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run or dataset; audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id';
+COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';
 COMMENT ON COLUMN @extschema@.federated_audit_log.session_role IS 'Who logged in';

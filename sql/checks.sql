@@ -194,8 +194,10 @@ CREATE FUNCTION federated._residency_allows(required text, stated text) RETURNS 
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from federated_sql.residency import residency_allows
-return residency_allows(required, stated)
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.check_residency(plpy, required, stated, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
 

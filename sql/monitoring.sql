@@ -164,6 +164,8 @@ CROSS JOIN LATERAL (
     FROM federated.node AS q WHERE q.workspace_id = w.workspace_id
 ) AS n;
 COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
+COMMENT ON COLUMN @extschema@.federated_workspace_status.workspace_name IS 'Name of the workspace';
+COMMENT ON COLUMN @extschema@.federated_workspace_status.registered_nodes IS 'Nodes of the workspace in whatever state';
 COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
 COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
     'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';

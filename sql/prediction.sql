@@ -359,8 +359,10 @@ CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
 LANGUAGE plpython3u STABLE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension.queries import describe_columns
-return describe_columns(plpy, query)
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_columns(plpy, query, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
     'The names and types of the columns of a query that is one statement, or the error that it raises';

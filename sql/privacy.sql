@@ -38,6 +38,7 @@ CROSS JOIN LATERAL (
     FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
 ) AS b;
 COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent: all its releases composed (PLD) at delta, reserved ones included; NULL without a budget where nothing was ever charged';
@@ -68,6 +69,9 @@ FROM (
 ) AS r;
 COMMENT ON VIEW @extschema@.federated_privacy_history IS
     'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of the model as it was then';
+COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
     'What the most charged node of the workspace has spent up to and with this round, composed (PLD) at the workspace''s delta';

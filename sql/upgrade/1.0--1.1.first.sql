@@ -2,7 +2,7 @@
 ALTER TABLE federated.version ADD COLUMN prediction jsonb CHECK (jsonb_typeof(prediction) = 'object');
 
 -- done: table federated.round
-ALTER TABLE federated.round ADD COLUMN node_variance double precision;
+ALTER TABLE federated.round ADD COLUMN node_variance double precision CHECK (node_variance >= 0);
 
 -- done: table federated.audit
 -- All entries so far count as of this transaction, which links them in its end.

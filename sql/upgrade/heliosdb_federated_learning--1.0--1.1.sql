@@ -6,7 +6,7 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
 ALTER TABLE federated.version ADD COLUMN prediction jsonb CHECK (jsonb_typeof(prediction) = 'object');
 
 -- done: table federated.round
-ALTER TABLE federated.round ADD COLUMN node_variance double precision;
+ALTER TABLE federated.round ADD COLUMN node_variance double precision CHECK (node_variance >= 0);
 
 -- done: table federated.audit
 -- All entries so far count as of this transaction, which links them in its end.
@@ -437,6 +437,21 @@ $$;
 
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
 
+-- A dump of version 1.0 has no workspace in it.
+CREATE FUNCTION federated._complete_audit() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.workspace := federated._audited_workspace(
+        NEW.object_kind, coalesce(NEW.details -> 'after', NEW.details -> 'before'));
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._complete_audit() IS 'Finds the workspace of an entry that was written before entries named it';
+
+CREATE TRIGGER complete_audit BEFORE INSERT ON federated.audit
+    FOR EACH ROW WHEN (NEW.workspace IS NULL) EXECUTE FUNCTION federated._complete_audit();
+
 CREATE FUNCTION federated._audit_hash(
     entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
 ) RETURNS bytea
@@ -652,6 +667,14 @@ COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run or dataset; audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';
@@ -965,8 +988,10 @@ CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
 LANGUAGE plpython3u STABLE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension.queries import describe_columns
-return describe_columns(plpy, query)
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_columns(plpy, query, "1.1")
 $$;
 
 COMMENT ON FUNCTION federated._describe_columns(text) IS
@@ -1596,6 +1621,10 @@ CROSS JOIN LATERAL (
 
 COMMENT ON VIEW @extschema@.federated_workspace_status IS 'Every workspace, and whether a run could begin in it';
 
+COMMENT ON COLUMN @extschema@.federated_workspace_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_workspace_status.registered_nodes IS 'Nodes of the workspace in whatever state';
+
 COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS 'The option min_nodes';
 
 COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
@@ -1833,6 +1862,8 @@ CROSS JOIN LATERAL (
 
 COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
 
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
@@ -1869,6 +1900,12 @@ FROM (
 
 COMMENT ON VIEW @extschema@.federated_privacy_history IS
     'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of the model as it was then';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 
@@ -2212,8 +2249,10 @@ CREATE FUNCTION federated._residency_allows(required text, stated text) RETURNS 
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from federated_sql.residency import residency_allows
-return residency_allows(required, stated)
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.check_residency(plpy, required, stated, "1.1")
 $$;
 
 COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
@@ -2411,9 +2450,25 @@ WHERE false;
 COMMENT ON VIEW @extschema@.federated_erasure_status IS
     'Requests to erase data subjects, with each node''s receipt. Always empty: this version erases nothing (DELETE FROM FEDERATED TRAINING answers 0A000)';
 
+COMMENT ON COLUMN @extschema@.federated_erasure_status.request_id IS 'The request: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.model_name IS 'Name of the model from whose training the subject is to be erased';
+
 COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS 'Never the subject''s name in plain';
 
+COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was committed';
+
 COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS 'How far the request has come at the node';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node that is to erase';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the node had erased; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until then';
 
 CREATE VIEW @extschema@.federated_consent AS
 SELECT NULL::text AS workspace, NULL::text AS subject_hash, NULL::text AS purpose, NULL::text AS version,
@@ -2423,7 +2478,19 @@ WHERE false;
 COMMENT ON VIEW @extschema@.federated_consent IS
     'The state of consent by data subject and purpose. Always empty: this version records no consent (GRANT FEDERATED CONSENT answers 0A000)';
 
+COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
+
 COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS 'Never the subject''s name in plain';
+
+COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
+
+COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_consent.status IS 'granted or revoked';
+
+COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
+
+COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
 
 CREATE FUNCTION federated._describe_members() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -15,12 +15,21 @@ from typing import Any
 from federated_sql import parse
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OPTIONS, OptionKind, defaults
+from federated_sql.residency import residency_allows
 from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
 from heliosdb.extension.version import CATALOG_VERSION, FIRST_VERSION, serves
 
-__all__ = ["CATALOG_VERSION", "describe_options", "execute", "serves"]
+__all__ = [
+    "CATALOG_VERSION",
+    "check_residency",
+    "describe_columns",
+    "describe_options",
+    "execute",
+    "serves",
+]
 
 
 def execute(
@@ -74,6 +83,15 @@ def describe_options(version: str = FIRST_VERSION) -> str:
             "training": sorted(OPTIONS[OptionKind.TRAINING]),
         }
     )
+
+
+def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool:
+    """Whether data that are said to lie in `stated` lie within `required`."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    return residency_allows(required, stated)
 
 
 def _describe(

@@ -32,6 +32,12 @@ CALL federated.execute('DROP FEDERATED WORKSPACE clinics');
 \echo :LAST_ERROR_SQLSTATE
 CALL federated.execute('DROP FEDERATED WORKSPACE nowhere');
 \echo :LAST_ERROR_SQLSTATE
+-- What another owns is not theirs to change
+CALL federated.execute('ALTER FEDERATED MODEL risk SET (rounds = 7)');
+\echo :LAST_ERROR_SQLSTATE
+RESET ROLE;
+CALL federated.execute('ALTER FEDERATED MODEL risk OWNER TO regress_federated_operator');
+SET ROLE regress_federated_operator;
 CALL federated.execute('ALTER FEDERATED MODEL risk SET (rounds = 7)');
 UPDATE federated.run SET policy = '{}';
 \echo :LAST_ERROR_SQLSTATE

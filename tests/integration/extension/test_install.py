@@ -22,7 +22,12 @@ MEMBERS = (
     " WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'heliosdb_federated_learning'"
 )
 # No path is pinned where it must be the caller's own: a dataset's table is named as the caller would name it.
-CALLERS_PATH = {"federated.execute(text)"}
+# What looks up names that the caller typed: a dataset's table, the relations of a query.
+CALLERS_PATH = {
+    "federated.execute(text)",
+    "federated._describe_columns(text)",
+    "federated_predict_batch(text,text)",
+}
 
 
 def share_directory() -> Path:

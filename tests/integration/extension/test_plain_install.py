@@ -105,6 +105,7 @@ def test_the_library_is_what_the_extension_installs(plain: Session) -> None:
 def test_the_quick_starts_statements_work(plain: Session, cluster: Cluster, database: str) -> None:
     with cluster.connect(database, user="an_admin") as admin:
         execute(admin, WORKSPACE, NODE, MODEL, "ALTER FEDERATED WORKSPACE clinics SET (round_timeout = 60)")
+    execute(plain, "ALTER FEDERATED MODEL risk OWNER TO an_operator")
     with cluster.connect(database, user="an_operator") as operator:
         execute(
             operator, "START FEDERATED TRAINING risk WITH (local_epochs = 5)", "STOP FEDERATED TRAINING risk"

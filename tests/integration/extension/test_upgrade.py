@@ -155,7 +155,7 @@ def test_the_rows_and_functions_of_the_first_version_survive(fresh: Session) -> 
     tables = ("workspace", "node", "model", "run", "round", "version", "ledger", "audit")
     install(fresh, "1.0")
     fill_first_version(fresh)
-    query = "SELECT to_jsonb(t) FROM federated.{} AS t ORDER BY 1"
+    query = "SELECT to_jsonb(t) FROM federated.{} AS t ORDER BY t"
     before = {table: fresh.execute(query.format(table)).fetchall() for table in tables}  # type: ignore[arg-type]
     call = (
         "SELECT federated_model.risk(age => 10, smoker => true), federated_predict('risk', '{\"age\": 10}')"
@@ -167,6 +167,9 @@ def test_the_rows_and_functions_of_the_first_version_survive(fresh: Session) -> 
     fresh.execute("CREATE VIEW forecast AS SELECT federated_model.risk(age => 10) AS prediction")
     update(fresh)
     assert fresh.execute("SELECT * FROM watched, forecast").fetchall() == [("a", "active", 6.25)]
+    assert fresh.execute("SELECT is_intact, reason FROM federated_audit_verify('clinics')").fetchall() == [
+        (True, None)
+    ]
     fresh.execute("DROP VIEW watched, forecast")
     for table in tables:
         after = fresh.execute(query.format(table)).fetchall()  # type: ignore[arg-type]
@@ -267,6 +270,9 @@ def test_a_dump_of_the_first_version_is_restored_into_this_one(cluster: Cluster,
             "SELECT extversion FROM pg_extension WHERE extname = %s", [EXTENSION]
         ).fetchall() == [(CATALOG_VERSION,)]
         assert copy.execute("SELECT federated_predict('risk', '{\"age\": 10}')").fetchall() == [(6.25,)]
+        assert copy.execute("SELECT is_intact, reason FROM federated_audit_verify('clinics')").fetchall() == [
+            (True, None)
+        ]
         execute(
             copy,
             WORKSPACE.replace("clinics", "later"),
