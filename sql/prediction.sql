@@ -185,11 +185,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('the value of a feature must be a number, true or false, not an %s', jsonb_typeof(value));
     END IF;
-    RETURN CASE jsonb_typeof(value) WHEN 'boolean' THEN value::boolean::integer
+    RETURN CASE WHEN jsonb_typeof(value) = 'boolean' OR value IN ('"true"', '"false"', '"t"', '"f"')
+                THEN (value #>> '{}')::boolean::integer
                 ELSE (value #>> '{}')::double precision END;
 END
 $$;
-COMMENT ON FUNCTION federated._json_number(jsonb) IS 'A feature''s value given as JSON: true and false are 1 and 0, null is NULL';
+COMMENT ON FUNCTION federated._json_number(jsonb) IS 'A feature''s value given as JSON, as a string too: true and false are 1 and 0, null is NULL';
 
 CREATE FUNCTION federated._as_boolean(value double precision) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

@@ -1,7 +1,7 @@
 """Whether an option list is right: known names, right types, in range, built, and fitting together.
 
 What always holds: an option that passes `validate` has an effect, or names what is done anyway; one whose
-effect is not built is refused (0A000), never ignored.
+effect is not built is refused (0A000), never ignored. What is wrong in any case is said before that.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ __all__ = [
     "check_model",
     "check_workspace",
     "defaults",
+    "read_options",
+    "require_built",
     "validate",
 ]
 
@@ -33,10 +35,17 @@ def defaults(kind: OptionKind) -> dict[str, OptionJson]:
 
 
 def validate(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJson]:
+    """Return the given options as `read_options` does, once `require_built` has passed them."""
+    values = read_options(kind, options)
+    require_built(kind, options, values)
+    return values
+
+
+def read_options(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJson]:
     """Return the given options as canonical values that JSON can hold; defaults are not filled in.
 
-    Raises FederatedError with the option's position: 22023 for an unknown option, a wrong type or a value
-    out of range; 0A000 for what is known but not built.
+    Raises FederatedError (22023) with the option's position for an unknown option, a wrong type or a value
+    out of range. What has no effect yet is returned too: whoever acts on it calls `require_built` first.
     """
     table = OPTIONS[kind]
     values: dict[str, OptionJson] = {}
@@ -46,8 +55,14 @@ def validate(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJso
             raise _unknown(kind, option)
         if option.name in values:
             raise _refused(option, f'option "{option.name}" specified more than once')
-        values[option.name] = _built(spec, option, canonical(spec, option))
+        values[option.name] = canonical(spec, option)
     return values
+
+
+def require_built(kind: OptionKind, options: Sequence[Option], values: Mapping[str, OptionJson]) -> None:
+    """Raise 0A000 for the first of the options whose value, read before, has no effect yet."""
+    for option in options:
+        _require_built(OPTIONS[kind][option.name], option, values[option.name])
 
 
 _SYNONYMS = {
@@ -82,10 +97,9 @@ def _unknown(kind: OptionKind, option: Option) -> FederatedError:
     return _refused(option, f'unrecognized parameter "{option.name}"', hint)
 
 
-def _built(spec: OptionSpec, option: Option, value: OptionJson) -> OptionJson:
-    """Pass a value whose effect exists; say of any other that it is not built."""
+def _require_built(spec: OptionSpec, option: Option, value: OptionJson) -> None:
     if spec.built and (spec.built_values is None or value in spec.built_values):
-        return value
+        return
     position = option.position or None
     if not spec.built or spec.built_values is None:
         raise not_supported(f'option "{spec.name}" is not supported yet', position=position)

@@ -216,12 +216,14 @@ def _refusal(error: Exception, text: str) -> FederatedError:
 
 def decode_string(literal: str) -> str:
     """Return the value of a string literal in any of PostgreSQL's spellings."""
-    if literal[0] == "'" and literal.count("'") == 2:
-        return literal[1:-1]
-    if hasattr(_parser, "decode_string"):
-        try:
-            return str(_parser.decode_string(literal))
-        except _parser.ParseError as error:
+    if literal[0] == "'" and "\n" not in literal and "\r" not in literal:
+        return literal[1:-1].replace("''", "'")
+    strings = importlib.import_module("federated_sql.fallback_scanner")
+    try:
+        return str(strings.decode_string(literal))
+    except strings.ParseError as error:
+        if _parser is strings:
             raise _refusal(error, literal) from None
+    # What is wrong is said in PostgreSQL's own words.
     tree = parse_tree("SELECT " + literal, 4)
     return str(tree[0].stmt.targetList[0].val.val.sval)

@@ -842,6 +842,21 @@ $$;
 COMMENT ON FUNCTION federated._current_features(text) IS
     'The features in order of a model''s current version, or of the one that model@tag names; or error 55000';
 
+CREATE OR REPLACE FUNCTION federated._json_number(value jsonb) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(value) IN ('array', 'object') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of a feature must be a number, true or false, not an %s', jsonb_typeof(value));
+    END IF;
+    RETURN CASE WHEN jsonb_typeof(value) = 'boolean' OR value IN ('"true"', '"false"', '"t"', '"f"')
+                THEN (value #>> '{}')::boolean::integer
+                ELSE (value #>> '{}')::double precision END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._json_number(jsonb) IS 'A feature''s value given as JSON, as a string too: true and false are 1 and 0, null is NULL';
+
 COMMENT ON FUNCTION federated._describe_call(text, text) IS
     'The query that calls a function in federated_model; argument: a format of each argument''s value from name (1) and place (2)';
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.options import OptionKind, validate
+from federated_sql.options import OptionKind, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.ids import DatasetName, WorkspaceName
@@ -15,7 +15,7 @@ from heliosdb.extension.session import Session, duplicate, undefined
 def create_dataset(session: Session, command: CreateDataset) -> None:
     """CREATE FEDERATED DATASET: a row, and the view that is all a node worker can read."""
     session.require("federated_admin", "create a federated dataset")
-    given = validate(OptionKind.DATASET, command.options)
+    given = read_options(OptionKind.DATASET, command.options)
     relation = _find_table(session, command.table)
     known = catalog.list_columns(session.connection, relation)
     columns = _choose(known, command.columns) if command.columns else tuple(known)
@@ -23,6 +23,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     if subject is not None:
         _choose(known, [subject])
         columns = tuple(column for column in columns if column.name != subject)
+    require_built(OptionKind.DATASET, command.options, given)
     dataset = catalog.NewDataset(
         name=DatasetName(command.name),
         workspace=WorkspaceName(command.workspace),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from federated_sql.options import OptionKind, defaults, validate
+from federated_sql.options import OptionKind, defaults, read_options, require_built
 from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
@@ -22,7 +22,7 @@ _DER_SEQUENCE = b"\x30"
 def register_node(session: Session, command: RegisterNode) -> None:
     """REGISTER FEDERATED NODE: a pending row; active or failed is the coordinator's word."""
     session.require("federated_admin", "register a federated node")
-    given = validate(OptionKind.NODE, command.options)
+    given = read_options(OptionKind.NODE, command.options)
     if "endpoint" not in given:
         raise invalid_value(
             f'node "{command.name}" has no endpoint',
@@ -45,6 +45,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
     _check_endpoint(workspace, nodes, given)
+    require_built(OptionKind.NODE, command.options, given)
     catalog.insert_node(session.connection, workspace, command.name, given)
     catalog.notify_coordinator(session.connection)
 
@@ -52,7 +53,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
 def alter_node(session: Session, command: AlterNode) -> None:
     """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
     session.require("federated_admin", "alter a federated node")
-    given = validate(OptionKind.NODE, command.options)
+    given = read_options(OptionKind.NODE, command.options)
     workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
     if workspace is None:
         return
@@ -65,6 +66,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
     _check_certificate(given)
     _check_endpoint(workspace, [n for n in nodes if n is not node], merged)
     _check_residency(workspace, command.name, merged)
+    require_built(OptionKind.NODE, command.options, given)
     catalog.update_node(session.connection, workspace, command.name, merged)
     catalog.notify_coordinator(session.connection)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.options import OptionKind, check_workspace, defaults, validate
+from federated_sql.options import OptionKind, check_workspace, defaults, read_options, require_built
 from federated_sql.residency import residency_allows
 from federated_sql.statements import (
     AlterWorkspace,
@@ -19,8 +19,9 @@ from heliosdb.extension.session import Session, duplicate
 def create_workspace(session: Session, command: CreateWorkspace) -> None:
     """CREATE FEDERATED WORKSPACE."""
     session.require("federated_admin", "create a federated workspace")
-    given = validate(OptionKind.WORKSPACE, command.options)
+    given = read_options(OptionKind.WORKSPACE, command.options)
     check_workspace(given)
+    require_built(OptionKind.WORKSPACE, command.options, given)
     if catalog.insert_workspace(session.connection, command.name, given):
         return
     if not command.if_not_exists:
@@ -31,13 +32,14 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
 def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     """ALTER FEDERATED WORKSPACE … SET: a running run keeps the policy it was started under."""
     session.require("federated_admin", "alter a federated workspace")
-    given = validate(OptionKind.WORKSPACE, command.options)
+    given = read_options(OptionKind.WORKSPACE, command.options)
     workspace = _lock(session, command.name, if_exists=command.if_exists)
     if workspace is None:
         return
     merged = {**workspace.options, **given}
     check_workspace(merged)
     _check_members(session, workspace, merged)
+    require_built(OptionKind.WORKSPACE, command.options, given)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
         session.warning(
