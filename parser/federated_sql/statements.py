@@ -374,16 +374,16 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    CheckpointTraining: "writing a run's state to a file",
-    ResumeTraining: "going on with a run that has ended",
-    CreateAggregationFunction: "custom aggregation functions",
-    DropAggregationFunction: "custom aggregation functions",
-    EraseSubjects: "erasure of data subjects at the nodes",
-    ExportSubject: "collecting a data subject's records from the nodes",
-    GrantConsent: "consent records that the nodes heed",
-    RevokeConsent: "consent records that the nodes heed",
-    CreateAlert: "watching metrics and notifying",
-    DropAlert: "watching metrics and notifying",
+    CheckpointTraining: "the coordinator writes no checkpoint files",
+    ResumeTraining: "the coordinator reads no checkpoint files",
+    CreateAggregationFunction: "updates are combined by built-in strategies only",
+    DropAggregationFunction: "there are no aggregation functions",
+    EraseSubjects: "nodes take no requests for erasure",
+    ExportSubject: "nodes take no requests for export",
+    GrantConsent: "nodes keep no register of consent",
+    RevokeConsent: "nodes keep no register of consent",
+    CreateAlert: "the coordinator watches no alerts",
+    DropAlert: "there are no alerts",
 }
 """Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 

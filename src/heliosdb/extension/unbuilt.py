@@ -6,13 +6,14 @@ What always holds: nothing is changed. Roles are checked first, so that who may 
 from __future__ import annotations
 
 import difflib
-import math
 import re
 
 from federated_sql.errors import FederatedError, invalid_value, not_supported
 from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import (
+    MISSING_ENGINES,
     CheckpointTraining,
+    Command,
     CreateAggregationFunction,
     CreateAlert,
     DropAggregationFunction,
@@ -22,6 +23,7 @@ from federated_sql.statements import (
     GrantConsent,
     ResumeTraining,
     RevokeConsent,
+    command_tag,
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension import server_files
@@ -49,7 +51,6 @@ METRICS = (
 _MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
 _WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
 _CHANNEL = re.compile(r"pg:\S+")
-_OPERATORS = ("<", "<=", "=", "<>", "!=", ">", ">=")
 
 
 def checkpoint_training(session: Session, command: CheckpointTraining) -> None:
@@ -58,7 +59,7 @@ def checkpoint_training(session: Session, command: CheckpointTraining) -> None:
     session.require("pg_write_server_files", "write a file on the server")
     find_model(session, command.model)
     server_files.check_writable(command.path, server_files.data_directory())
-    raise _unbuilt("CHECKPOINT FEDERATED TRAINING", "the coordinator writes no checkpoint files")
+    raise _unbuilt(command)
 
 
 def resume_training(session: Session, command: ResumeTraining) -> None:
@@ -69,7 +70,7 @@ def resume_training(session: Session, command: ResumeTraining) -> None:
     find_model(session, command.model)
     if command.path is not None:
         server_files.check_readable(command.path, server_files.data_directory())
-    raise _unbuilt("RESUME FEDERATED TRAINING", "the coordinator reads no checkpoint files")
+    raise _unbuilt(command)
 
 
 def create_aggregation_function(session: Session, command: CreateAggregationFunction) -> None:
@@ -77,24 +78,20 @@ def create_aggregation_function(session: Session, command: CreateAggregationFunc
     session.require("federated_admin", "create a federated aggregation function")
     if command.language.lower() not in LANGUAGES:
         raise _unknown("language", command.language, LANGUAGES)
-    raise _unbuilt(
-        "CREATE FEDERATED AGGREGATION FUNCTION", "updates are combined by built-in strategies only"
-    )
+    raise _unbuilt(command)
 
 
 def drop_aggregation_function(session: Session, command: DropAggregationFunction) -> None:
     """DROP FEDERATED AGGREGATION FUNCTION."""
-    del command
     session.require("federated_admin", "drop a federated aggregation function")
-    raise _unbuilt("DROP FEDERATED AGGREGATION FUNCTION", "there are no aggregation functions")
+    raise _unbuilt(command)
 
 
 def erase_subjects(session: Session, command: EraseSubjects) -> None:
     """DELETE FROM FEDERATED TRAINING."""
     session.require("federated_admin", "erase data subjects")
     find_model(session, command.model)
-    _check_subjects(command.subjects)
-    raise _unbuilt("DELETE FROM FEDERATED TRAINING", "nodes take no requests for erasure")
+    raise _unbuilt(command)
 
 
 def export_subject(session: Session, command: ExportSubject) -> None:
@@ -102,27 +99,24 @@ def export_subject(session: Session, command: ExportSubject) -> None:
     session.require("federated_admin", "export the data of a subject")
     session.require("pg_write_server_files", "write a file on the server")
     _find_workspace(session, command.workspace)
-    _check_subjects((command.subject,))
     if command.format.lower() not in EXPORT_FORMATS:
         raise _unknown("export format", command.format, EXPORT_FORMATS)
     server_files.check_writable(command.path, server_files.data_directory())
-    raise _unbuilt("EXPORT FEDERATED DATA", "nodes take no requests for export")
+    raise _unbuilt(command)
 
 
 def grant_consent(session: Session, command: GrantConsent) -> None:
     """GRANT FEDERATED CONSENT."""
     session.require("federated_admin", "grant consent to federated training")
     _find_workspace(session, command.workspace)
-    _check_subjects((command.subject,))
-    raise _unbuilt("GRANT FEDERATED CONSENT", "nodes keep no register of consent")
+    raise _unbuilt(command)
 
 
 def revoke_consent(session: Session, command: RevokeConsent) -> None:
     """REVOKE FEDERATED CONSENT."""
     session.require("federated_admin", "revoke consent to federated training")
     _find_workspace(session, command.workspace)
-    _check_subjects((command.subject,))
-    raise _unbuilt("REVOKE FEDERATED CONSENT", "nodes keep no register of consent")
+    raise _unbuilt(command)
 
 
 def create_alert(session: Session, command: CreateAlert) -> None:
@@ -132,12 +126,8 @@ def create_alert(session: Session, command: CreateAlert) -> None:
     for condition in command.conditions:
         if condition.metric not in METRICS:
             raise _unknown("metric", condition.metric, METRICS)
-        if condition.operator not in _OPERATORS:
-            raise _unknown("comparison", condition.operator, _OPERATORS)
-        if not math.isfinite(condition.value):
-            raise invalid_value(f"an alert compares {condition.metric} with a finite number")
     _check_target(command.target)
-    raise _unbuilt("CREATE FEDERATED ALERT", "the coordinator watches no alerts")
+    raise _unbuilt(command)
 
 
 def drop_alert(session: Session, command: DropAlert) -> None:
@@ -145,7 +135,7 @@ def drop_alert(session: Session, command: DropAlert) -> None:
     session.require("federated_admin", "drop a federated alert")
     if command.workspace is not None:
         _find_workspace(session, command.workspace)
-    raise _unbuilt("DROP FEDERATED ALERT", "there are no alerts")
+    raise _unbuilt(command)
 
 
 def _find_workspace(session: Session, name: str) -> None:
@@ -155,11 +145,6 @@ def _find_workspace(session: Session, name: str) -> None:
         session.own_workspace(workspace)
     elif not catalog.is_workspace_known(session.connection, name):
         raise undefined("workspace", name)
-
-
-def _check_subjects(subjects: tuple[str, ...]) -> None:
-    if not subjects or not all(subjects):
-        raise invalid_value("the name of a data subject must not be empty")
 
 
 def _check_target(target: str) -> None:
@@ -182,5 +167,5 @@ def _unknown(kind: str, given: str, known: tuple[str, ...]) -> FederatedError:
     )
 
 
-def _unbuilt(tag: str, missing: str) -> FederatedError:
-    return not_supported(f"{tag} is not supported yet: {missing}")
+def _unbuilt(command: Command) -> FederatedError:
+    return not_supported(f"{command_tag(command)} is not supported yet: {MISSING_ENGINES[type(command)]}")
