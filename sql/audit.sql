@@ -215,6 +215,17 @@ END
 $$;
 COMMENT ON FUNCTION federated._delete_nodes_first() IS 'Deletes the nodes of a workspace while the audit log can still name it';
 
+CREATE FUNCTION federated._delete_tags_first() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.tag AS t WHERE t.model_id = OLD.model_id;
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION federated._delete_tags_first() IS 'Deletes the tags of a model while the audit log can still name their workspace';
+
+CREATE TRIGGER delete_tags_first BEFORE DELETE ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._delete_tags_first();
 CREATE TRIGGER delete_nodes_first BEFORE DELETE ON federated.workspace
     FOR EACH ROW EXECUTE FUNCTION federated._delete_nodes_first();
 

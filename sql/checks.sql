@@ -22,6 +22,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
+        SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
+        FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        UNION ALL
+        SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
+        FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE t.typtype = 'e' AND n.nspname = 'federated'
+        UNION ALL
         SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
         WHERE n.nspname IN ('federated', 'federated_model') OR p.oid IN (SELECT objid FROM members)
@@ -43,7 +51,7 @@ DECLARE
     found   record;
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
-        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'audit']) AS t (relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
@@ -182,9 +190,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
-               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-                WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
-                  AND r.policy ->> 'privacy_budget' IS NULL) AS plain
+               -- From the log: a run goes with its model, and what it let out does not come back.
+               (SELECT count(*) FROM (
+                    SELECT a.object_name AS run_id FROM federated.audit AS a
+                    WHERE a.workspace = w.name AND a.object_kind = 'run'
+                      AND a.details -> 'after' ->> 'status' = 'running'
+                      AND a.details -> 'after' -> 'policy' ->> 'privacy_budget' IS NULL
+                    UNION
+                    SELECT r.run_id::text FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                    WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
+                      AND r.policy ->> 'privacy_budget' IS NULL
+                ) AS u) AS plain
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
     ) AS p
 $$;

@@ -41,7 +41,7 @@ COMMENT ON FUNCTION federated._raise(jsonb) IS 'Raises the error that a statemen
 CREATE PROCEDURE federated.execute(command text)
 LANGUAGE plpgsql AS $$
 DECLARE
-    failure jsonb;
+    failure pg_catalog.jsonb;
 BEGIN
     failure := federated._execute(command, pg_catalog.current_schemas(true));
     PERFORM federated._raise(failure);

@@ -58,13 +58,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT r.* FROM federated.run AS r
         WHERE r.model_id = federated._model_id(federated_training_metrics.model)
         ORDER BY r.created_at DESC LIMIT 1
+    ), charged AS (
+        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
+        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM latest)
+        GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
            p.participating, p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
-           (SELECT max(l.epsilon_tight) FROM federated.ledger AS l
-            WHERE l.run_id = d.run_id AND l.round_number <= d.round_number)
+           max(c.epsilon) OVER (ORDER BY d.round_number)
     FROM latest JOIN federated.round AS d USING (run_id)
+    LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
         SELECT count(DISTINCT node_id) FILTER (WHERE step <> 'evaluate' AND outcome = 'received')::integer AS participating,
                count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
@@ -99,6 +103,12 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
+    END IF;
+    IF current_setting('federated.started_run', true) = awaited_run::text THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the training of federated model "%s" was started in this transaction', model),
+            DETAIL = 'No coordinator sees it before COMMIT.',
+            HINT = 'COMMIT first, then wait.';
     END IF;
     deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
     LOOP
@@ -149,7 +159,7 @@ SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered
        CASE WHEN EXISTS (
                 SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
-            WHEN o.budget <= (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name)
+            WHEN o.budget <= o.consumed OR o.budget - o.consumed < federated._recent_round_cost(w.name)
                 THEN 'budget_exhausted'
             WHEN n.active >= o.min_nodes THEN 'ready'
             WHEN n.registered >= o.min_nodes THEN 'waiting'
@@ -157,7 +167,8 @@ SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered
 FROM federated.workspace AS w
 CROSS JOIN LATERAL (
     SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
-           (w.options ->> 'privacy_budget')::double precision AS budget
+           (w.options ->> 'privacy_budget')::double precision AS budget,
+           (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name) AS consumed
 ) AS o
 CROSS JOIN LATERAL (
     SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
@@ -170,5 +181,5 @@ COMMENT ON COLUMN @extschema@.federated_workspace_status.min_nodes_required IS '
 COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
     'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
 COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
-    'The first that holds: training (a run is running), budget_exhausted (no run can be started), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
+    'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;

@@ -152,10 +152,42 @@ COMMENT ON FUNCTION federated._refuse_workspace_rename() IS
 CREATE TRIGGER refuse_rename BEFORE UPDATE OF name ON federated.workspace
     FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_workspace_rename();
 
+-- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
+CREATE FUNCTION federated._check_dataset_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dataset federated.dataset := CASE TG_OP WHEN 'INSERT' THEN NEW ELSE OLD END;
+    owner   name := CASE TG_OP WHEN 'INSERT' THEN (
+        SELECT c.relowner::regrole::name FROM pg_class AS c
+        WHERE c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = dataset.name) ELSE OLD.owner END;
+BEGIN
+    IF owner IS NOT NULL AND NOT federated._has_role(owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset.name),
+            DETAIL = format('Its owner is %s.', owner);
+    END IF;
+    RETURN dataset;
+END
+$$;
+COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
+
 -- A run copies its workspace's name and policy. Whoever queues it may not lock the workspace's row, hence DEFINER.
 CREATE FUNCTION federated._hold_workspace(model_id bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Inside DEFINER current_user is the owner: the caller is the role that was set, or who logged in.
+    caller name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
 BEGIN
+    -- Who may not start the model's training holds nothing up; START says so next.
+    IF NOT EXISTS (
+        SELECT FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+        JOIN pg_roles AS r ON r.rolname IN (m.owner, w.owner)
+        WHERE m.model_id = _hold_workspace.model_id AND pg_has_role(caller, r.oid, 'USAGE')) THEN
+        RETURN;
+    END IF;
     PERFORM FROM federated.workspace AS w
     WHERE w.workspace_id = (SELECT m.workspace_id FROM federated.model AS m WHERE m.model_id = _hold_workspace.model_id)
     FOR KEY SHARE;

@@ -357,7 +357,7 @@ COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
 
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
-LANGUAGE plpython3u STABLE AS $$
+LANGUAGE plpython3u VOLATILE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -399,7 +399,7 @@ COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
 CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    callee text;
+    callee pg_catalog.text;
     found  pg_catalog.jsonb;
 BEGIN
     callee := (SELECT f.function_name FROM federated._find_function(model) AS f);

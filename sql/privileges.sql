@@ -37,7 +37,8 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.wait_for_convergence(text, double precision)
 TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._options()
+GRANT EXECUTE ON FUNCTION
+    federated._execute(text, name[]), federated._raise(jsonb), federated._options(), federated._check_options(text, jsonb)
 TO federated_operator;
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
 GRANT EXECUTE ON FUNCTION
@@ -80,7 +81,9 @@ GRANT INSERT (name, workspace, relation, columns, types, options), DELETE ON fed
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size) ON federated.node TO federated_daemon;
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
-GRANT INSERT, UPDATE ON federated.round, federated.participation, federated.version, federated.ledger TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
+GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
+GRANT INSERT, UPDATE (state, epsilon_basic, epsilon_tight) ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 -- A reservation is taken back where certainly nothing was released.
 GRANT DELETE ON federated.ledger TO federated_daemon;

@@ -53,7 +53,32 @@ COMMENT ON FUNCTION federated._render_prediction(
     text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
     double precision, double precision) IS 'A prediction as an expression over parameters named as the features';
 
--- Raises dependent_objects_still_exist where other objects need the function's former signature.
+-- PostgreSQL takes an inlined STABLE function into indexes, generated columns and checks; what they have stored would be
+-- another version's predictions, and wrong. A version's own function never changes: that one may be stored.
+CREATE FUNCTION federated._refuse_stored_predictions(function_name text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored text := (
+        SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ')
+        FROM pg_depend AS d JOIN pg_proc AS p ON d.refobjid = p.oid
+        WHERE d.refclassid = 'pg_proc'::regclass
+          AND p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
+               OR (d.classid = 'pg_class'::regclass
+                   AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = d.objid AND c.relkind IN ('i', 'I', 'r', 'p')))));
+BEGIN
+    IF stored IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('predictions of federated_model.%I are stored and would be wrong', function_name),
+            DETAIL = format('They are stored by %s.', stored),
+            HINT = 'Drop that first. To store predictions name a version: federated_predict(''model@1'', ...).';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_stored_predictions(text) IS
+    'Raises an error where an index, a constraint or a column holds what a function in federated_model computed';
+
+-- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
 CREATE FUNCTION federated._define_prediction(
     function_name text, description text, features text[], booleans boolean[],
     intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
@@ -70,6 +95,9 @@ BEGIN
         SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
                           ORDER BY place)
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF function_name NOT LIKE '%@%' THEN
+        PERFORM federated._refuse_stored_predictions(function_name);
+    END IF;
     IF EXISTS (
         SELECT FROM pg_proc AS p
         WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
@@ -143,3 +171,4 @@ GRANT EXECUTE ON FUNCTION
         text, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;

@@ -13,6 +13,44 @@ $$;
 COMMENT ON FUNCTION federated._options() IS
     'Defaults of workspace and model options, and the names of the training options that one run may override; or the failure to tell';
 
+CREATE FUNCTION federated._check_options(kind text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    return ('{"sqlstate": "55000", "message": "this session began before the extension was updated",'
+            ' "hint": "Reconnect."}')
+return door.check_options(kind, options, "@VERSION@")
+$$;
+COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
+    'Checks options as statements do; returns NULL, or the error for federated._raise';
+
+-- Statements have checked what they write; this is for INSERT and UPDATE past them. A superuser restores dumps.
+CREATE FUNCTION federated._refuse_options() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    given jsonb := to_jsonb(NEW) -> TG_ARGV[1];
+BEGIN
+    IF given <> '{}' AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        PERFORM federated._raise(federated._check_options(TG_ARGV[0], given));
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_options() IS 'Lets no option in that a statement would refuse';
+
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('workspace', 'options');
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('node', 'options');
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('model', 'options');
+CREATE TRIGGER check_options BEFORE INSERT ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('dataset', 'options');
+CREATE TRIGGER check_options BEFORE INSERT ON federated.run
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('training', 'overrides');
+
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE FUNCTION federated._snapshot_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -38,6 +76,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
+    -- wait_for_convergence would wait for ever in the transaction that starts the run.
+    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
     RETURN NEW;
@@ -109,5 +149,7 @@ END
 $$;
 COMMENT ON FUNCTION federated._keep_charges() IS 'Lets reservations be taken back, but no charge';
 
+CREATE TRIGGER keep_state BEFORE UPDATE OF state ON federated.ledger
+    FOR EACH ROW WHEN (OLD.state = 'charged' AND NEW.state <> 'charged') EXECUTE FUNCTION federated._keep_charges();
 CREATE TRIGGER keep_charges BEFORE DELETE ON federated.ledger
     FOR EACH ROW WHEN (OLD.state = 'charged') EXECUTE FUNCTION federated._keep_charges();

@@ -101,6 +101,8 @@ BEGIN
             SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
         ) AS k (name, is_tag)
         WHERE v.model_id = _label_functions.model_id
+          -- Names with @ are models' from version 1.0.
+          AND NOT EXISTS (SELECT FROM federated.model AS o WHERE o.name = m.name || '@' || k.name)
           AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
     LOOP
         IF label.existing IS NOT NULL THEN
@@ -155,7 +157,10 @@ BEGIN
     ELSIF TG_TABLE_NAME = 'version' AND model_name IS NOT NULL THEN
         PERFORM federated._drop_model_function(model_name || '@' || OLD.version, 'restrict');
     ELSIF model_name IS NOT NULL THEN
-        PERFORM federated._drop_model_function(model_name || '@' || (to_jsonb(OLD) ->> 'name'), 'restrict');
+        -- A model that is dropped takes its tags along, and what depends on them where it is dropped so.
+        PERFORM federated._drop_model_function(
+            model_name || '@' || (to_jsonb(OLD) ->> 'name'),
+            coalesce(current_setting('federated.drop_behavior', true), 'restrict'));
     END IF;
     RETURN NULL;
 END
@@ -206,6 +211,9 @@ BEGIN
             HINT = 'A number names a version.';
     ELSIF strpos(NEW.name, '@') > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a tag must not contain @';
+    ELSIF EXISTS (SELECT FROM federated.model AS m WHERE m.name = model_name || '@' || NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('"%s" is the name of another federated model', model_name || '@' || NEW.name);
     ELSIF NEW.name ~ '[[:cntrl:]]' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a tag must not contain unprintable characters';
     ELSIF octet_length(model_name || '@' || NEW.name) > 63 THEN
@@ -270,7 +278,7 @@ BEGIN
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
     RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-        MESSAGE = format('version %s of federated model "%s" cannot be made current: its features are others, and objects depend on the model''s function',
+        MESSAGE = format('version %s of federated model "%s" cannot be made current: objects depend on the model''s function as it is',
                          NEW.version, model_name),
         DETAIL = obstacle,
         HINT = 'Drop these objects first, and make them again afterwards.';

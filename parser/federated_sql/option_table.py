@@ -237,7 +237,7 @@ _DEFINITION = (
     OptionSpec(
         "algorithm",
         _CHOICE,
-        "logistic_regression",
+        None,
         "what is trained",
         choices=(
             "logistic_regression",

@@ -116,7 +116,7 @@ def canonical(spec: OptionSpec, option: Option) -> OptionJson:
             ErrorCode.INVALID_VALUE,
             f'invalid value for option "{spec.name}": {shown}',
             detail=f"Allowed: {describe_allowed(spec)}.",
-            hint=_array_hint(spec, option.value),
+            hint=_hint(spec, option.value),
             position=option.position or None,
         ) from None
     return value
@@ -134,9 +134,14 @@ def _check_identifiers(spec: OptionSpec, value: OptionJson) -> None:
             )
 
 
-def _array_hint(spec: OptionSpec, value: OptionValue) -> str | None:
+def _hint(spec: OptionSpec, value: OptionValue) -> str | None:
+    if spec.type in (OptionType.NUMBER, OptionType.INTEGER) and isinstance(value, str):
+        return "A number is written without quotes." if _NUMERAL.fullmatch(value.strip()) else None
     single = spec.type is OptionType.TEXT_ARRAY and isinstance(value, str) and value.strip()
     return f"An array is written in brackets: [{_show(value)}]." if single and "[" not in str(value) else None
+
+
+_NUMERAL = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 
 
 def _show(value: OptionValue) -> str:

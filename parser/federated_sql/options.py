@@ -7,12 +7,13 @@ effect is not built is refused (0A000), never ignored. What is wrong in any case
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import OptionJson, OptionSpec, OptionType, allowed_text, canonical
-from federated_sql.statements import Option
+from federated_sql.statements import Option, OptionValue, Scalar
 
 __all__ = [
     "OPTIONS",
@@ -21,6 +22,7 @@ __all__ = [
     "OptionSpec",
     "OptionType",
     "check_model",
+    "check_stored",
     "check_workspace",
     "defaults",
     "read_options",
@@ -147,6 +149,24 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         raise _conflict(
             f"compliance_mode = '{mode}' needs tls_version = '1.3' and certificate_validation = true"
         )
+
+
+def check_stored(kind: OptionKind, values: Mapping[str, OptionJson]) -> None:
+    """Raise FederatedError where options as they are stored could not have come from a statement."""
+    options = [Option(name, _as_typed(value)) for name, value in values.items()]
+    if validate(kind, options) != values:
+        raise _conflict(f"the options of a {kind.value} are not in canonical form")
+    if kind is OptionKind.WORKSPACE:
+        check_workspace(values)
+    elif kind is OptionKind.MODEL:
+        check_model(values)
+
+
+def _as_typed(value: OptionJson) -> OptionValue:
+    """Return a stored value as a statement would give it."""
+    if isinstance(value, list):
+        return tuple(element if isinstance(element, Scalar) else str(element) for element in value)
+    return json.dumps(value) if isinstance(value, dict) else value
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

@@ -20,6 +20,7 @@ FUNCTIONS = frozenset({FUNCTION, f"{FUNCTION}_class", f"{FUNCTION}_proba"})
 MOST_FEATURES = 99
 """Most features that a model's function has: PostgreSQL allows 100 arguments."""
 
+_PARAMETER = "features"
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
 _UNUSUAL = (
@@ -86,6 +87,8 @@ class _Finder:
         kinds = [argument.kind for argument in arguments]
         if len(kinds) < 2 or kinds[0] == "NamedArgExpr" or set(kinds[1:]) != {"NamedArgExpr"}:
             return
+        if len(kinds) == 2 and arguments[1].body["name"] == _PARAMETER:
+            return  # the function's own second parameter, by its name
         names = strings(body["funcname"])
         first = self._syntax.first_token(body)
         open_ = first + 2 * len(names) - 1

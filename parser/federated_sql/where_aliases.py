@@ -46,6 +46,9 @@ _FUNCTIONS = frozenset({
 # fmt: on
 
 
+_SYSTEM = frozenset({"tableoid", "ctid", "xmin", "xmax", "cmin", "cmax"})
+"""Columns that every table has, and that a row repeated has not."""
+
 MOST_ROWS = 200
 """Most items of FROM that are repeated in one statement, lest selects in selects make a long text of it."""
 
@@ -109,7 +112,9 @@ class _Places:
             if kind != "SelectStmt" or "whereClause" not in body or "targetList" not in body:
                 continue
             named = [
-                one["ResTarget"] for one in body["targetList"] if one["ResTarget"].get("name") in self._names
+                one["ResTarget"]
+                for one in body["targetList"]
+                if one["ResTarget"].get("name") in self._names and one["ResTarget"]["name"] not in _SYSTEM
             ]
             if named:
                 clauses = self._syntax.clauses(body)

@@ -1,6 +1,9 @@
 -- done: table federated.version
 ALTER TABLE federated.version ADD COLUMN prediction jsonb CHECK (jsonb_typeof(prediction) = 'object');
 
+-- The daemon may change less than it could.
+REVOKE UPDATE ON federated.version, federated.ledger FROM federated_daemon;
+
 -- done: table federated.round
 ALTER TABLE federated.round ADD COLUMN node_variance double precision CHECK (node_variance >= 0);
 

@@ -5,6 +5,9 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
 -- done: table federated.version
 ALTER TABLE federated.version ADD COLUMN prediction jsonb CHECK (jsonb_typeof(prediction) = 'object');
 
+-- The daemon may change less than it could.
+REVOKE UPDATE ON federated.version, federated.ledger FROM federated_daemon;
+
 -- done: table federated.round
 ALTER TABLE federated.round ADD COLUMN node_variance double precision CHECK (node_variance >= 0);
 
@@ -83,6 +86,50 @@ $$;
 COMMENT ON FUNCTION federated._options() IS
     'Defaults of workspace and model options, and the names of the training options that one run may override; or the failure to tell';
 
+CREATE FUNCTION federated._check_options(kind text, options jsonb) RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    return ('{"sqlstate": "55000", "message": "this session began before the extension was updated",'
+            ' "hint": "Reconnect."}')
+return door.check_options(kind, options, "1.1")
+$$;
+
+COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
+    'Checks options as statements do; returns NULL, or the error for federated._raise';
+
+-- Statements have checked what they write; this is for INSERT and UPDATE past them. A superuser restores dumps.
+CREATE FUNCTION federated._refuse_options() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    given jsonb := to_jsonb(NEW) -> TG_ARGV[1];
+BEGIN
+    IF given <> '{}' AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        PERFORM federated._raise(federated._check_options(TG_ARGV[0], given));
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_options() IS 'Lets no option in that a statement would refuse';
+
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('workspace', 'options');
+
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('node', 'options');
+
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('model', 'options');
+
+CREATE TRIGGER check_options BEFORE INSERT ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('dataset', 'options');
+
+CREATE TRIGGER check_options BEFORE INSERT ON federated.run
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('training', 'overrides');
+
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -108,6 +155,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
+    -- wait_for_convergence would wait for ever in the transaction that starts the run.
+    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
     RETURN NEW;
@@ -135,6 +184,9 @@ COMMENT ON FUNCTION federated._refuse_model_in_training() IS 'Keeps a model and 
 
 CREATE TRIGGER refuse_rename_in_training BEFORE UPDATE OF name ON federated.model
     FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_model_in_training();
+
+CREATE TRIGGER keep_state BEFORE UPDATE OF state ON federated.ledger
+    FOR EACH ROW WHEN (OLD.state = 'charged' AND NEW.state <> 'charged') EXECUTE FUNCTION federated._keep_charges();
 
 -- Whose rows a role may change, whichever way it changes them. Grants say who may change a table at all.
 CREATE FUNCTION federated._has_role(role name) RETURNS boolean
@@ -301,10 +353,43 @@ COMMENT ON FUNCTION federated._refuse_workspace_rename() IS
 CREATE TRIGGER refuse_rename BEFORE UPDATE OF name ON federated.workspace
     FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._refuse_workspace_rename();
 
+-- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
+CREATE FUNCTION federated._check_dataset_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dataset federated.dataset := CASE TG_OP WHEN 'INSERT' THEN NEW ELSE OLD END;
+    owner   name := CASE TG_OP WHEN 'INSERT' THEN (
+        SELECT c.relowner::regrole::name FROM pg_class AS c
+        WHERE c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = dataset.name) ELSE OLD.owner END;
+BEGIN
+    IF owner IS NOT NULL AND NOT federated._has_role(owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset.name),
+            DETAIL = format('Its owner is %s.', owner);
+    END IF;
+    RETURN dataset;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
+
 -- A run copies its workspace's name and policy. Whoever queues it may not lock the workspace's row, hence DEFINER.
 CREATE FUNCTION federated._hold_workspace(model_id bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Inside DEFINER current_user is the owner: the caller is the role that was set, or who logged in.
+    caller name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
 BEGIN
+    -- Who may not start the model's training holds nothing up; START says so next.
+    IF NOT EXISTS (
+        SELECT FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+        JOIN pg_roles AS r ON r.rolname IN (m.owner, w.owner)
+        WHERE m.model_id = _hold_workspace.model_id AND pg_has_role(caller, r.oid, 'USAGE')) THEN
+        RETURN;
+    END IF;
     PERFORM FROM federated.workspace AS w
     WHERE w.workspace_id = (SELECT m.workspace_id FROM federated.model AS m WHERE m.model_id = _hold_workspace.model_id)
     FOR KEY SHARE;
@@ -563,6 +648,19 @@ $$;
 
 COMMENT ON FUNCTION federated._delete_nodes_first() IS 'Deletes the nodes of a workspace while the audit log can still name it';
 
+CREATE FUNCTION federated._delete_tags_first() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.tag AS t WHERE t.model_id = OLD.model_id;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._delete_tags_first() IS 'Deletes the tags of a model while the audit log can still name their workspace';
+
+CREATE TRIGGER delete_tags_first BEFORE DELETE ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._delete_tags_first();
+
 CREATE TRIGGER delete_nodes_first BEFORE DELETE ON federated.workspace
     FOR EACH ROW EXECUTE FUNCTION federated._delete_nodes_first();
 
@@ -721,6 +819,19 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+-- Carries no SET clause: a dataset's table is looked up in the caller's search_path. Every name in it is qualified.
+CREATE OR REPLACE PROCEDURE federated.execute(command text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    failure pg_catalog.jsonb;
+BEGIN
+    failure := federated._execute(command, pg_catalog.current_schemas(true));
+    PERFORM federated._raise(failure);
+END
+$$;
+
+COMMENT ON PROCEDURE federated.execute(text) IS 'Executes one FEDERATED statement, as the proxy does with what a user types';
 
 CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1000,7 +1111,7 @@ COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
 
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb
-LANGUAGE plpython3u STABLE AS $$
+LANGUAGE plpython3u VOLATILE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -1044,7 +1155,7 @@ COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
 CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    callee text;
+    callee pg_catalog.text;
     found  pg_catalog.jsonb;
 BEGIN
     callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
@@ -1080,7 +1191,33 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
 TO federated_owner;
 
--- Raises dependent_objects_still_exist where other objects need the function's former signature.
+-- PostgreSQL takes an inlined STABLE function into indexes, generated columns and checks; what they have stored would be
+-- another version's predictions, and wrong. A version's own function never changes: that one may be stored.
+CREATE FUNCTION federated._refuse_stored_predictions(function_name text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    stored text := (
+        SELECT string_agg(DISTINCT pg_describe_object(d.classid, d.objid, d.objsubid), ', ')
+        FROM pg_depend AS d JOIN pg_proc AS p ON d.refobjid = p.oid
+        WHERE d.refclassid = 'pg_proc'::regclass
+          AND p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (d.classid IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass)
+               OR (d.classid = 'pg_class'::regclass
+                   AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = d.objid AND c.relkind IN ('i', 'I', 'r', 'p')))));
+BEGIN
+    IF stored IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('predictions of federated_model.%I are stored and would be wrong', function_name),
+            DETAIL = format('They are stored by %s.', stored),
+            HINT = 'Drop that first. To store predictions name a version: federated_predict(''model@1'', ...).';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_stored_predictions(text) IS
+    'Raises an error where an index, a constraint or a column holds what a function in federated_model computed';
+
+-- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
 CREATE FUNCTION federated._define_prediction(
     function_name text, description text, features text[], booleans boolean[],
     intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
@@ -1097,6 +1234,9 @@ BEGIN
         SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
                           ORDER BY place)
         FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF function_name NOT LIKE '%@%' THEN
+        PERFORM federated._refuse_stored_predictions(function_name);
+    END IF;
     IF EXISTS (
         SELECT FROM pg_proc AS p
         WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
@@ -1174,6 +1314,8 @@ GRANT EXECUTE ON FUNCTION
         text, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
 
 -- Versions and tags, each with a function federated_model."<model>@<number or tag>", and which version is current.
 -- A version's numbers come from a run; statements only choose among them.
@@ -1284,6 +1426,8 @@ BEGIN
             SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
         ) AS k (name, is_tag)
         WHERE v.model_id = _label_functions.model_id
+          -- Names with @ are models' from version 1.0.
+          AND NOT EXISTS (SELECT FROM federated.model AS o WHERE o.name = m.name || '@' || k.name)
           AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
     LOOP
         IF label.existing IS NOT NULL THEN
@@ -1340,7 +1484,10 @@ BEGIN
     ELSIF TG_TABLE_NAME = 'version' AND model_name IS NOT NULL THEN
         PERFORM federated._drop_model_function(model_name || '@' || OLD.version, 'restrict');
     ELSIF model_name IS NOT NULL THEN
-        PERFORM federated._drop_model_function(model_name || '@' || (to_jsonb(OLD) ->> 'name'), 'restrict');
+        -- A model that is dropped takes its tags along, and what depends on them where it is dropped so.
+        PERFORM federated._drop_model_function(
+            model_name || '@' || (to_jsonb(OLD) ->> 'name'),
+            coalesce(current_setting('federated.drop_behavior', true), 'restrict'));
     END IF;
     RETURN NULL;
 END
@@ -1395,6 +1542,9 @@ BEGIN
             HINT = 'A number names a version.';
     ELSIF strpos(NEW.name, '@') > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a tag must not contain @';
+    ELSIF EXISTS (SELECT FROM federated.model AS m WHERE m.name = model_name || '@' || NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('"%s" is the name of another federated model', model_name || '@' || NEW.name);
     ELSIF NEW.name ~ '[[:cntrl:]]' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a tag must not contain unprintable characters';
     ELSIF octet_length(model_name || '@' || NEW.name) > 63 THEN
@@ -1463,7 +1613,7 @@ BEGIN
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
     RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
-        MESSAGE = format('version %s of federated model "%s" cannot be made current: its features are others, and objects depend on the model''s function',
+        MESSAGE = format('version %s of federated model "%s" cannot be made current: objects depend on the model''s function as it is',
                          NEW.version, model_name),
         DETAIL = obstacle,
         HINT = 'Drop these objects first, and make them again afterwards.';
@@ -1610,8 +1760,205 @@ SELECT pg_catalog.pg_extension_config_dump('federated.tag', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.checkpoint', '');
 
+-- What the ledger says, workspace by workspace and round by round.
+
+-- The ε that the last training rounds of the most charged node added. A round's cost is the sum of what its releases
+-- added to the composed ε; rounds whose releases added nothing that can be seen leave no mean to divide by.
+CREATE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH most_charged AS (
+        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
+        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
+    ), releases AS (
+        SELECT l.run_id, l.round_number, l.ledger_id,
+               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (ORDER BY l.ledger_id) AS added
+        FROM federated.ledger AS l
+        WHERE l.workspace = _recent_round_cost.workspace AND l.node_name = (SELECT m.node_name FROM most_charged AS m)
+    ), rounds AS (
+        SELECT sum(r.added) AS cost FROM releases AS r
+        WHERE r.round_number > 0
+        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
+    )
+    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
+$$;
+
+COMMENT ON FUNCTION federated._recent_round_cost(text) IS
+    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
+
+CREATE VIEW @extschema@.federated_privacy_budget_status AS
+SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
+       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
+       (SELECT count(*) FROM federated.model AS m
+        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
+       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
+       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT o.total,
+           coalesce((SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name),
+                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
+    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
+) AS b;
+
+COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
+    'What the most charged node has spent: all its releases composed (PLD) at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
+    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
+    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which every epsilon here is stated';
+
+CREATE VIEW @extschema@.federated_privacy_history AS
+SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
+       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+FROM (
+    SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
+           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+    FROM (
+        SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
+               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               max(l.noise_multiplier) FILTER (WHERE l.step <> 'evaluate') AS noise_multiplier,
+               max(l.clipping_norm) AS clipping_norm
+        FROM federated.ledger AS l
+        GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
+    ) AS n
+    GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
+) AS r;
+
+COMMENT ON VIEW @extschema@.federated_privacy_history IS
+    'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of the model as it was then';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
+    'What the most charged node of the workspace has spent up to and with this round, composed (PLD) at the workspace''s delta';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
+    'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
+    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
+    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
+
+REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
+TO federated_analyst, federated_auditor;
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
+    model text,
+    OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
+    OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
+    OUT round_duration_seconds double precision, OUT communication_mb double precision,
+    OUT privacy_consumed_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_training_metrics.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    ), charged AS (
+        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
+        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM latest)
+        GROUP BY l.round_number
+    )
+    SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
+           p.participating, p.dropped,
+           extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
+           max(c.epsilon) OVER (ORDER BY d.round_number)
+    FROM latest JOIN federated.round AS d USING (run_id)
+    LEFT JOIN charged AS c ON c.round_number = d.round_number
+    CROSS JOIN LATERAL (
+        SELECT count(DISTINCT node_id) FILTER (WHERE step <> 'evaluate' AND outcome = 'received')::integer AS participating,
+               count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
+               sum(coalesce(bytes_sent, 0) + coalesce(bytes_received, 0))::double precision / 1e6 AS megabytes
+        FROM federated.participation AS q
+        WHERE q.run_id = d.run_id AND q.round_number = d.round_number
+    ) AS p
+    ORDER BY 1
+$$;
+
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
     'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+
+CREATE OR REPLACE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    awaited_model bigint := federated._model_id(model);
+    deadline      timestamptz;
+    awaited_run   uuid;
+    current       federated.run;
+BEGIN
+    -- NaN is greater than every other number.
+    IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'timeout_seconds must be a finite number, 0 or more';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
+            DETAIL = 'Under a higher level this transaction would never see the run end.';
+    END IF;
+    awaited_run := (SELECT r.run_id FROM federated.run AS r WHERE r.model_id = awaited_model ORDER BY r.created_at DESC LIMIT 1);
+    IF awaited_run IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" has never been in training', model),
+            HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
+    END IF;
+    IF current_setting('federated.started_run', true) = awaited_run::text THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the training of federated model "%s" was started in this transaction', model),
+            DETAIL = 'No coordinator sees it before COMMIT.',
+            HINT = 'COMMIT first, then wait.';
+    END IF;
+    deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
+    LOOP
+        -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
+        SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+                MESSAGE = format('federated model "%s" was dropped while waiting', model);
+        ELSIF current.status NOT IN ('queued', 'running') THEN
+            RETURN current.status;
+        ELSIF clock_timestamp() >= deadline THEN
+            RAISE EXCEPTION USING ERRCODE = 'query_canceled',
+                MESSAGE = format('timed out waiting for federated model "%s" after %s seconds', model, timeout_seconds),
+                DETAIL = CASE
+                    WHEN current.status = 'queued' AND NOT EXISTS (SELECT FROM federated.lease)
+                    THEN 'The run is queued: no coordinator serves this database yet; it waits for one.'
+                    ELSE format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''))
+                END;
+        END IF;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
+    'Waits for the latest run of a model to end and says how: converged, completed, stopped, failed or budget_exhausted';
 
 CREATE VIEW @extschema@.federated_workspace_status AS
 SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered AS registered_nodes,
@@ -1619,7 +1966,7 @@ SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered
        CASE WHEN EXISTS (
                 SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = w.workspace_id AND r.status = 'running') THEN 'training'
-            WHEN o.budget <= (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name)
+            WHEN o.budget <= o.consumed OR o.budget - o.consumed < federated._recent_round_cost(w.name)
                 THEN 'budget_exhausted'
             WHEN n.active >= o.min_nodes THEN 'ready'
             WHEN n.registered >= o.min_nodes THEN 'waiting'
@@ -1627,7 +1974,8 @@ SELECT w.name AS workspace_name, o.min_nodes AS min_nodes_required, n.registered
 FROM federated.workspace AS w
 CROSS JOIN LATERAL (
     SELECT coalesce((w.options ->> 'min_nodes')::integer, 2) AS min_nodes,
-           (w.options ->> 'privacy_budget')::double precision AS budget
+           (w.options ->> 'privacy_budget')::double precision AS budget,
+           (SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name) AS consumed
 ) AS o
 CROSS JOIN LATERAL (
     SELECT count(*)::integer AS registered, (count(*) FILTER (WHERE q.status = 'active'))::integer AS active
@@ -1646,7 +1994,7 @@ COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
     'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
 
 COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
-    'The first that holds: training (a run is running), budget_exhausted (no run can be started), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
+    'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
 
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
 
@@ -1834,115 +2182,6 @@ SELECT pg_catalog.pg_extension_config_dump('federated.phase', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.contribution', '');
 
--- What the ledger says, workspace by workspace and round by round.
-
--- The ε that the last training rounds of the most charged node added. A round's cost is the sum of what its releases
--- added to the composed ε; rounds whose releases added nothing that can be seen leave no mean to divide by.
-CREATE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH most_charged AS (
-        SELECT l.node_name FROM federated.ledger AS l WHERE l.workspace = _recent_round_cost.workspace
-        ORDER BY l.epsilon_tight DESC, l.node_name LIMIT 1
-    ), releases AS (
-        SELECT l.run_id, l.round_number, l.ledger_id,
-               l.epsilon_tight - lag(l.epsilon_tight, 1, 0) OVER (ORDER BY l.ledger_id) AS added
-        FROM federated.ledger AS l
-        WHERE l.workspace = _recent_round_cost.workspace AND l.node_name = (SELECT m.node_name FROM most_charged AS m)
-    ), rounds AS (
-        SELECT sum(r.added) AS cost FROM releases AS r
-        WHERE r.round_number > 0
-        GROUP BY r.run_id, r.round_number ORDER BY max(r.ledger_id) DESC LIMIT 10
-    )
-    SELECT CASE WHEN avg(r.cost) > 1e-9 THEN avg(r.cost) END FROM rounds AS r
-$$;
-
-COMMENT ON FUNCTION federated._recent_round_cost(text) IS
-    'Mean of what each of the last ten training rounds added to the composed epsilon of the most charged node; NULL before any';
-
-CREATE VIEW @extschema@.federated_privacy_budget_status AS
-SELECT w.name AS workspace_name, b.total AS total_budget_epsilon, b.consumed AS consumed_epsilon,
-       CASE WHEN b.total IS NOT NULL THEN greatest(b.total - b.consumed, 0) END AS remaining_epsilon,
-       (SELECT count(*) FROM federated.model AS m
-        JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
-        WHERE m.workspace_id = w.workspace_id AND d.round_number > 0 AND d.status = 'closed') AS rounds_completed,
-       floor(greatest(b.total - b.consumed, 0) / federated._recent_round_cost(w.name))::bigint AS estimated_remaining_rounds,
-       coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta
-FROM federated.workspace AS w
-CROSS JOIN LATERAL (
-    SELECT o.total,
-           coalesce((SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = w.name),
-                    CASE WHEN o.total IS NOT NULL THEN 0 END) AS consumed
-    FROM (SELECT (w.options ->> 'privacy_budget')::double precision AS total) AS o
-) AS b;
-
-COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each workspace may spend, has spent, and how far the rest may reach';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
-    'What the most charged node has spent: all its releases composed (PLD) at delta, reserved ones included; NULL without a budget where nothing was ever charged';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
-    'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.estimated_remaining_rounds IS
-    'Whole rounds for which remaining_epsilon lasts if each adds as much as the last ten training rounds of the most charged node did on the mean; NULL without a budget, before any training round was charged, and where they added nothing that can be seen. Each run divides what is left among its own rounds: the next one may well plan more rounds, each with more noise';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.delta IS 'At which every epsilon here is stated';
-
-CREATE VIEW @extschema@.federated_privacy_history AS
-SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
-       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
-       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
-FROM (
-    SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
-           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
-           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
-    FROM (
-        SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
-               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
-               max(l.noise_multiplier) FILTER (WHERE l.step <> 'evaluate') AS noise_multiplier,
-               max(l.clipping_norm) AS clipping_norm
-        FROM federated.ledger AS l
-        GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
-    ) AS n
-    GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
-) AS r;
-
-COMMENT ON VIEW @extschema@.federated_privacy_history IS
-    'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of the model as it was then';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
-    'What the most charged node of the workspace has spent up to and with this round, composed (PLD) at the workspace''s delta';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
-    'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0';
-
-COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
-    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
-
-REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
-
-GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
-TO federated_analyst, federated_auditor;
-
 -- How a model does, and what is known of the data behind it.
 
 -- A column list behind a function's call names some of its columns, in any order.
@@ -2084,6 +2323,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
+        SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
+        FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        UNION ALL
+        SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
+        FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE t.typtype = 'e' AND n.nspname = 'federated'
+        UNION ALL
         SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
         WHERE n.nspname IN ('federated', 'federated_model') OR p.oid IN (SELECT objid FROM members)
@@ -2106,7 +2353,7 @@ DECLARE
     found   record;
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
-        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'audit']) AS t (relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
@@ -2251,9 +2498,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
-               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-                WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
-                  AND r.policy ->> 'privacy_budget' IS NULL) AS plain
+               -- From the log: a run goes with its model, and what it let out does not come back.
+               (SELECT count(*) FROM (
+                    SELECT a.object_name AS run_id FROM federated.audit AS a
+                    WHERE a.workspace = w.name AND a.object_kind = 'run'
+                      AND a.details -> 'after' ->> 'status' = 'running'
+                      AND a.details -> 'after' -> 'policy' ->> 'privacy_budget' IS NULL
+                    UNION
+                    SELECT r.run_id::text FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                    WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
+                      AND r.policy ->> 'privacy_budget' IS NULL
+                ) AS u) AS plain
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
     ) AS p
 $$;
@@ -2725,7 +2980,8 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, double precision[]), @extschema@.wait_for_convergence(text, double precision)
 TO federated_analyst;
 
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._options()
+GRANT EXECUTE ON FUNCTION
+    federated._execute(text, name[]), federated._raise(jsonb), federated._options(), federated._check_options(text, jsonb)
 TO federated_operator;
 
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
@@ -2782,7 +3038,11 @@ GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_see
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 
-GRANT INSERT, UPDATE ON federated.round, federated.participation, federated.version, federated.ledger TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
+
+GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
+
+GRANT INSERT, UPDATE (state, epsilon_basic, epsilon_tight) ON federated.ledger TO federated_daemon;
 
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 

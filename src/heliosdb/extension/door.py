@@ -14,7 +14,7 @@ from typing import Any
 
 from federated_sql import parse
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.options import OPTIONS, OptionKind, defaults
+from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
 from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension.queries import describe_columns
@@ -24,6 +24,7 @@ from heliosdb.extension.version import CATALOG_VERSION, FIRST_VERSION, serves
 
 __all__ = [
     "CATALOG_VERSION",
+    "check_options",
     "check_residency",
     "describe_columns",
     "describe_options",
@@ -83,6 +84,16 @@ def describe_options(version: str = FIRST_VERSION) -> str:
             "training": sorted(OPTIONS[OptionKind.TRAINING]),
         }
     )
+
+
+def check_options(kind: str, options: str, version: str) -> str | None:
+    """Return None where a statement could have set these options, else the error for federated._raise."""
+    try:
+        serves(version)
+        check_stored(OptionKind(kind), json.loads(options))
+    except FederatedError as error:
+        return _describe(error.sqlstate, error.message, error.detail, error.hint)
+    return None
 
 
 def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool:

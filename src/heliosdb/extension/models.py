@@ -198,10 +198,11 @@ def _check_columns(given: catalog.Options) -> None:
 def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
     missing = [name for name in ("algorithm", "features", "target") if not chosen.get(name)]
     if missing:
+        values = ", ".join(f"{name} = ..." for name in missing)
         raise FederatedError(
             ErrorCode.WRONG_STATE,
             f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
-            hint=f"ALTER FEDERATED MODEL {model.name} SET ({missing[0]} = ...).",
+            hint=f"ALTER FEDERATED MODEL {model.name} SET ({values}).",
         )
 
 

@@ -39,7 +39,12 @@ def rollback_model(session: Session, command: RollbackModel) -> None:
     if version == catalog.current_version(session.connection, model):
         session.notice(f'version {version} of federated model "{model.name}" is the current one already')
         return
+    former = catalog.current_version(session.connection, model)
     catalog.make_current(session.connection, model, version)
+    if former is not None and not catalog.has_numbers(session.connection, model, former):
+        session.warning(
+            f"version {former} was made by a release that kept no numbers: there is no way back to it"
+        )
     if catalog.is_in_training(session.connection, model):
         session.notice(
             f'federated model "{model.name}" is in training: the version of its run will be the current one'

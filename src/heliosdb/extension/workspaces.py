@@ -45,6 +45,10 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
         session.warning(
             "earlier runs of this workspace released vectors without noise; the budget covers later ones"
         )
+    if _is_raised(workspace.options, merged) and catalog.consumed_epsilon(session.connection, workspace) > 0:
+        session.warning(
+            "nodes keep to the budget that they first answered under: each DBA has to accept a higher one"
+        )
     catalog.update_workspace(session.connection, workspace, merged)
 
 
@@ -79,6 +83,11 @@ def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace 
         return None
     session.own_workspace(workspace)
     return workspace
+
+
+def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:
+    former, new = before.get("privacy_budget"), after.get("privacy_budget")
+    return former is not None and new is not None and new > former
 
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:

@@ -19,7 +19,10 @@ _MODEL = re.compile(rb"federated_model\.(.*?)\(", re.DOTALL)
 _BEFORE_HINT = frozenset({b"S", b"V", b"C", b"M", b"D"})
 
 _EXTENSION = b"CREATE EXTENSION heliosdb_federated_learning in this database first."
-_OPERATOR = b"This needs membership in the role federated_operator."
+_OPERATOR = (
+    b"This needs membership in the role federated_operator; for workspaces, nodes, datasets and data "
+    b"subjects in federated_admin."
+)
 _ANALYST = b"This needs membership in the role federated_analyst."
 
 
@@ -56,7 +59,7 @@ def _about_prediction(code: bytes, message: bytes) -> bytes | None:
     model = found[1]
     literal = b"'" + model.replace(b"'", b"''") + b"'"
     return (
-        b'Is there a model "%s", and does it have these features, all of them numbers? '
+        b'Is there a model "%s", and does it have these features, numbers or for boolean ones true or false? '
         b"SELECT federated_predict(%s, '{\"feature\": value}'::jsonb) gives the exact reason."
     ) % (model, literal)
 

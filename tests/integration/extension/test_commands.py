@@ -337,6 +337,14 @@ def test_a_queued_run_stops_at_once_and_no_longer_keeps_its_model(session: psyco
     assert notices == ['drop cascades to federated model "risk"']
 
 
+def test_wait_for_convergence_does_not_wait_for_what_nobody_else_sees(session: psycopg.Connection) -> None:
+    execute(session, WORKSPACE, MODEL)
+    with session.transaction(force_rollback=True):
+        session.execute("CALL federated.execute('START FEDERATED TRAINING risk')")
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was started in this transaction"):
+            session.execute("SELECT wait_for_convergence('risk')")
+
+
 def test_wait_for_convergence_times_out_and_is_cancellable(session: psycopg.Connection) -> None:
     execute(session, WORKSPACE, MODEL)
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="never been in training"):

@@ -118,7 +118,7 @@ def test_a_run_inserted_by_hand_has_the_workspaces_policy_and_the_models_options
 
 @pytest.mark.parametrize("name", ["privacy_budget", "features", "algorithm", "nonsense"])
 def test_a_run_overrides_training_options_only(operator: psycopg.Connection, name: str) -> None:
-    with pytest.raises(errors.InvalidParameterValue, match=f'option "{name}" cannot be set for one run'):
+    with pytest.raises(errors.InvalidParameterValue, match=f'"{name}"'):
         operator.execute(
             "INSERT INTO federated.run (model_id, overrides) SELECT model_id, jsonb_build_object(%s::text, 1)"
             " FROM federated.model",

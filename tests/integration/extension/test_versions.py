@@ -420,3 +420,40 @@ def test_two_versions_are_compared(
             compare(analyst, "1", "7")
         with pytest.raises(errors.NullValueNotAllowed):
             analyst.execute("SELECT compare_federated_models('risk', NULL, '1')")
+
+
+@pytest.mark.parametrize(
+    "stores",
+    [
+        "CREATE INDEX stored ON kept (federated_model.risk(age => age))",
+        "ALTER TABLE kept ADD COLUMN p float8 GENERATED ALWAYS AS (federated_model.risk(age => age)) STORED",
+        "ALTER TABLE kept ADD CHECK (federated_model.risk(age => age) IS NOT NULL)",
+    ],
+)
+def test_no_other_version_becomes_current_where_predictions_of_this_one_are_stored(
+    trained: psycopg.Connection, daemon: psycopg.Connection, stores: str
+) -> None:
+    trained.execute("CREATE TABLE kept (age float8)")
+    trained.execute(stores)  # type: ignore[arg-type]
+    with pytest.raises(errors.DependentObjectsStillExist) as refused:
+        execute(trained, "ROLLBACK FEDERATED MODEL risk TO VERSION '1'")
+    assert "They are stored by " in (refused.value.diag.message_detail or "")
+    finish_run(trained, daemon, intercept=2.25)
+    assert value(trained, "federated_model.risk(age => 10)") == 7.25
+    assert value(trained, "array_agg(version ORDER BY version) FROM federated.version") == [1, 2, 3]
+    trained.execute("DROP TABLE kept")
+    execute(trained, "ROLLBACK FEDERATED MODEL risk TO VERSION '1'")
+
+
+def test_predictions_of_a_named_version_may_be_stored(
+    trained: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    trained.execute("CREATE TABLE kept (age float8)")
+    trained.execute('CREATE INDEX stored ON kept (federated_model."risk@2"(age => age))')
+    execute(
+        trained,
+        "TAG FEDERATED MODEL risk VERSION 2 AS 'kept'",
+        "ROLLBACK FEDERATED MODEL risk TO VERSION '1'",
+    )
+    finish_run(trained, daemon, intercept=2.25)
+    assert value(trained, "federated_model.risk(age => 10)") == 8.25

@@ -214,7 +214,9 @@ def test_a_database_without_the_extension_says_what_is_missing(proxy, text, sqls
 def test_a_role_that_may_not_learns_which_role_may(proxy):
     diagnosis = refused(proxy, STATEMENT, user="password_user", password="secret")
     assert diagnosis.sqlstate == "42501"
-    assert diagnosis.message_hint == "This needs membership in the role federated_operator."
+    assert diagnosis.message_hint == (
+        "This needs membership in the role federated_operator; for workspaces, nodes, datasets and data subjects in federated_admin."
+    )
 
 
 def test_a_prediction_of_an_unknown_model_asks_whether_there_is_one(proxy):
