@@ -154,8 +154,9 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
 def check_stored(kind: OptionKind, values: Mapping[str, OptionJson]) -> None:
     """Raise FederatedError where options as they are stored could not have come from a statement."""
     options = [Option(name, _as_typed(value)) for name, value in values.items()]
-    if validate(kind, options) != values:
-        raise _conflict(f"the options of a {kind.value} are not in canonical form")
+    for name, value in validate(kind, options).items():
+        if value != values[name] or type(value) is not type(values[name]):
+            raise _conflict(f'the value of option "{name}" is not as a statement would store it')
     if kind is OptionKind.WORKSPACE:
         check_workspace(values)
     elif kind is OptionKind.MODEL:

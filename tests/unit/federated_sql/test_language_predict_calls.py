@@ -244,3 +244,21 @@ def test_a_doubtful_statement_does_not_spoil_its_neighbours() -> None:
     assert rewritten is not None
     assert rewritten.tags == (None, None, "STOP FEDERATED TRAINING")
     assert rewritten.text.startswith(f"SELECT {CALL} FROM; SELECT {NAMED}; CALL")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        """federated_predict('m', features => '{"a": 1}'::jsonb)""",
+        """federated_predict_class('m', features := '{"a": 1}')""",
+    ],
+)
+def test_the_functions_own_parameter_by_its_name_is_left_alone(call: str) -> None:
+    assert rewrite(f"SELECT {call}") is None
+
+
+def test_a_feature_called_features_beside_another_is_a_feature() -> None:
+    rewritten = rewrite("SELECT federated_predict('m', features => 1, a => 2)")
+    assert rewritten is not None
+    assert rewritten.text.startswith('SELECT federated_model."m"(')
+    assert "features => 1, a => 2)" in rewritten.text
