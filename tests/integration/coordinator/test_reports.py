@@ -51,7 +51,7 @@ async def test_views_and_functions_show_what_a_private_run_did(world: World) -> 
 
     workspace = world.query("SELECT name FROM federated.workspace")[0]["name"]
     [status] = world.query("SELECT active_nodes, status FROM federated_workspace_status")
-    assert status == {"active_nodes": 2, "status": "ready"}
+    assert status == {"active_nodes": 2, "status": "budget_exhausted"}
     [log] = world.query("SELECT is_intact, reason FROM federated_audit_verify(%s)", workspace)
     assert log == {"is_intact": True, "reason": None}
     found = {
