@@ -41,6 +41,11 @@ class Upstream(_Settings):
         """The Unix socket's path, or None for TCP."""
         return f"{self.host.rstrip('/')}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
 
+    @property
+    def shown(self) -> str:
+        """Where it is, as an operator reads it."""
+        return self.socket_path or f"{self.host}:{self.port}"
+
     @model_validator(mode="after")
     def _refuse_silent_plaintext(self) -> Self:
         if not (self.plaintext or self.socket_path or _is_loopback(self.host)):
@@ -95,6 +100,13 @@ class ProxyConfig(_Settings):
     def upstream_for(self, database: str) -> Upstream:
         """Return the server that `database` is on."""
         return self.routes.get(database, self.default_upstream)
+
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All servers, each once."""
+        where = {(each.socket_path or each.host, each.port): each for each in self.routes.values()}
+        default = self.default_upstream
+        return tuple({(default.socket_path or default.host, default.port): default, **where}.values())
 
 
 def load_config(path: Path) -> ProxyConfig:

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from federated_sql.errors import FederatedError, invalid_value
+from heliosdb.proxy.cancel import MAX_SEEKING, BackendKey
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener, remove_socket
-from heliosdb.proxy.relay import BackendKey, Relay
+from heliosdb.proxy.relay import Relay
 from heliosdb.proxy.reload import BACKLOG, changed_in_vain, keep_fixed, prepare
 from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
 from heliosdb.proxy.wire import StartupMessage, build_error
@@ -40,6 +41,7 @@ class Proxy:
         self.config, self.tls, self._room = config, prepared.tls, prepared.room
         self.rewriter = rewriter
         self.routes: dict[BackendKey, Upstream] = {}
+        self.seeking = asyncio.Semaphore(MAX_SEEKING)
         self.totals = Totals()
         self.started = self.config_loaded = time.time()
         self.reload_error: str | None = None

@@ -232,6 +232,27 @@ class Wire:
         return 1 + struct.unpack_from("!I", self.buffer, 1)[0] if len(self.buffer) >= 5 else None
 
 
+def wait_until_asleep(cluster: Cluster) -> None:
+    with cluster.admin() as admin:
+        text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: admin.execute(text).fetchone() == (1,), "the query runs")
+
+
+def cancel_when_running(cluster: Cluster, connection: psycopg.Connection) -> None:
+    """The session's query is cancelled by a request of its own client, and the session goes on."""
+
+    def cancel_it() -> None:
+        wait_until_asleep(cluster)
+        connection.cancel_safe()
+
+    helper = threading.Thread(target=cancel_it)
+    helper.start()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(60)")
+    helper.join(DEADLINE_S)
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 def query(text: str) -> bytes:
     return build_message(b"Q", text.encode() + b"\0")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, Wire, eventually, free_port, query
+from proxy_harness import DATABASE, DEADLINE_S, Wire, cancel_when_running, eventually, free_port, query
 from proxy_process import COMMAND, is_running
 
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
@@ -151,6 +151,18 @@ def test_on_its_own_sockets_a_successor_takes_over_again_and_again(launch):
     os.kill(pid, signal.SIGTERM)
     eventually(lambda: not is_running(pid), "the last one has ended")
     assert not path.exists()
+
+
+def test_a_cancel_request_reaches_a_session_that_finishes_in_the_old_process(launch, cluster):
+    old = launch.start()
+    with old.connect() as staying:
+        old.signal(signal.SIGUSR2)
+        successor = int(old.manager.hear("MAINPID"))
+        launch.successors.append(successor)
+        eventually(lambda: serving(old) == successor, "the successor alone accepts")
+        cancel_when_running(cluster, staying)
+        with old.connect() as later:
+            cancel_when_running(cluster, later)
 
 
 def test_a_successor_that_does_not_come_up_changes_nothing(launch):

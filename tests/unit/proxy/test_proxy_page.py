@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from heliosdb.proxy.admin import COMMANDS, shown
+from heliosdb.proxy.cancel import MAX_SEEKING
 from heliosdb.proxy.config import FIXED, ProxyConfig, load_config
 from heliosdb.proxy.reload import BACKLOG, SPARE_FILES
 from heliosdb.proxy.server import MAX_GUESTS
@@ -53,3 +54,4 @@ def test_the_limits_are_those_of_the_code():
     assert f"{BACKLOG:,} more" in limits
     assert f"and {SPARE_FILES}." in limits
     assert f"{MAX_TEXT_MESSAGE >> 20} MiB" in limits
+    assert f"{MAX_SEEKING} such connections" in section("Restart")
