@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from federated_sql.errors import invalid_value
 
@@ -118,9 +117,3 @@ def start_successor(command: Sequence[str], sockets: Sequence[tuple[int, str]]) 
         for number in (writing, *files):
             os.close(number)
     return process, reading
-
-
-def remove_socket(path: Path | None) -> None:
-    """Remove a Unix socket's file."""
-    if path is not None:
-        path.unlink(missing_ok=True)
