@@ -16,6 +16,7 @@ from proxy_harness import (
     DATABASE,
     DEADLINE_S,
     OneAnswerServer,
+    Wire,
     cancel_when_running,
     eventually,
     free_port,
@@ -110,6 +111,23 @@ def test_bytes_stuffed_before_tls_are_refused(tls_proxy, dial):
     wire = dial(tls_proxy.port)
     wire.send(SSL_REQUEST + START)
     assert codes(wire.rest()) == [b"08P01"]
+
+
+@pytest.mark.parametrize("request_", [SSL_REQUEST, GSS_REQUEST], ids=["SSL", "GSS"])
+def test_bytes_stuffed_behind_a_request_that_is_declined_get_the_servers_answer(
+    cluster, proxy, dial, request_
+):
+    """Of the server by its Unix socket, where it declines both, as the proxy does."""
+    said = []
+    with socket.socket(socket.AF_UNIX) as direct:
+        direct.settimeout(DEADLINE_S)
+        direct.connect(str(cluster.directory / f".s.PGSQL.{cluster.port}"))
+        for wire in (Wire(direct), dial(proxy.port)):
+            wire.send(request_ + START)
+            assert wire.sock.recv(1) == b"N"
+            (answer,) = wire.rest()
+            said.append([fields(answer)[name] for name in (b"S", b"C", b"M", b"D")])
+    assert said[0] == said[1]
 
 
 def test_plain_bytes_in_place_of_the_handshake_end_the_connection(tls_proxy, dial):
