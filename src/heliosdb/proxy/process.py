@@ -76,9 +76,11 @@ class Process:
 
     def _reload(self) -> None:
         notify_reloading()
-        with contextlib.suppress(FederatedError):  # it is logged, and kept for SHOW STATE
-            self._proxy.reload()
-        notify(READY=1)
+        try:
+            with contextlib.suppress(FederatedError):  # it is logged, and kept for SHOW STATE
+                self._proxy.reload()
+        finally:
+            notify(READY=1)
 
     def _replace(self) -> None:
         if self._handing_over or self._draining.is_set():

@@ -94,7 +94,7 @@ class Proxy:
         """Listen, on the inherited sockets if there are any; return the TCP port, or 0 without one."""
         try:
             await (self._listen_on(inherited) if inherited else self._listen())
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be encoded
             await self.stop()
             raise invalid_value("the proxy cannot listen", detail=str(error)) from error
         for address, port in self.listeners:
