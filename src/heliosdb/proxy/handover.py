@@ -76,6 +76,11 @@ def notify_reloading() -> None:
     notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
 
+def has_predecessor() -> bool:
+    """Whether a process waits to hear that this one serves."""
+    return os.environ.get(READY_FD, "").isdigit()
+
+
 def report_ready() -> None:
     """Tell the predecessor, if there is one, that it need not accept clients any more."""
     number = os.environ.pop(READY_FD, "")

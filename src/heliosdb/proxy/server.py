@@ -52,7 +52,7 @@ class Proxy:
         self._guests: set[ConsoleEnd] = set()
         self._servers: list[tuple[asyncio.Server, bool]] = []  # with: is its file ours to remove?
         self._file: SocketFile | None = None  # of the Unix socket, if it is ours to remove
-        self._handed_over = False
+        self._file_is_ours = True
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -185,12 +185,16 @@ class Proxy:
     def _everybody(self) -> list[Relay | ConsoleEnd]:
         return [*self._relays, *self._guests]
 
-    def hand_over(self) -> None:
-        """Leave the Unix socket's file to a successor."""
-        self._handed_over = True
+    def leave_file(self) -> None:
+        """Leave the Unix socket's file to another process: a successor, or a serving predecessor."""
+        self._file_is_ours = False
+
+    def take_file(self) -> None:
+        """Remove the Unix socket's file at the end, as it is where nobody else is there."""
+        self._file_is_ours = True
 
     def _close_listeners(self) -> None:
-        if self._file is not None and not self._handed_over:
+        if self._file is not None and self._file_is_ours:
             self._file.remove()
         self._file = None
         for server, _ in self._servers:
