@@ -59,7 +59,7 @@ async def _deliver(upstream: Upstream, raw: bytes) -> None:
     """Send the packet on a connection of its own and wait until the server has closed it."""
     try:
         await _send(upstream, raw)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
         where, why = upstream.shown, type(error).__name__
         log.warning("a cancel request could not be relayed to %s: %s", where, why)
 

@@ -331,7 +331,7 @@ class Relay(_End):
         try:
             async with asyncio.timeout(self._host.config.connect_timeout_s):
                 await _open(upstream, server)
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
             self._host.totals.unreachable += 1
             log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
             self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))

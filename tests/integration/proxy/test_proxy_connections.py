@@ -193,6 +193,20 @@ def test_a_server_that_cannot_be_reached_is_reported(make_proxy, dial):
     assert codes(wire.rest()) == [b"08001"]
 
 
+@pytest.mark.parametrize("host", ["db..example", "x" * 70, "/" + "a" * 200, "/a\0b"])
+def test_a_host_that_cannot_be_encoded_is_a_server_that_cannot_be_reached(make_proxy, dial, host):
+    """The settings refuse such a host; here it gets past them."""
+    where = Upstream.model_construct(host=host, port=5432, plaintext=True)
+    proxy = make_proxy()
+    proxy.proxy.config = proxy.proxy.config.model_copy(update={"default_upstream": where})
+    wire = dial(proxy.port)
+    wire.send(START)
+    assert codes(wire.rest()) == [b"08001"]
+    canceller = dial(proxy.port)
+    canceller.send(struct.pack("!IIII", 16, 80877102, 1, 1))
+    assert canceller.rest() == []
+
+
 # Limits
 
 
