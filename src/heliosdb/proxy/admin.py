@@ -136,7 +136,7 @@ def _client(relay: Relay) -> tuple[Value, ...]:
     database = relay.startup.database if relay.startup is not None else None
     return (
         *("client", said.get("user"), database, said.get("application_name"), address, port),
-        *(relay.encrypted, relay.state, _where(relay.upstream), relay.server_pid, _moment(relay.since)),
+        *(relay.encrypted, relay.state, _server(relay), relay.server_pid, _moment(relay.since)),
         *(relay.answered, relay.received, relay.sent),
     )
 
@@ -148,10 +148,8 @@ def _peer(relay: Relay) -> tuple[str | None, int | None]:
     return (peer[0], peer[1]) if isinstance(peer, tuple) else (None, None)
 
 
-def _where(upstream: Upstream | None) -> str | None:
-    if upstream is None:
-        return None
-    return upstream.socket_path or f"{upstream.host}:{upstream.port}"
+def _server(relay: Relay) -> str | None:
+    return relay.upstream.shown if relay.upstream is not None else None
 
 
 def _stats(proxy: Administered) -> Outcome:
@@ -198,7 +196,7 @@ def shown(name: str, config: ProxyConfig) -> str | None:
     if name == "unix_socket_mode":
         return f"0o{value:o}"
     if isinstance(value, Upstream):
-        return _where(value)
+        return value.shown
     if isinstance(value, dict):
         return ", ".join(sorted(value))
     if isinstance(value, bool):

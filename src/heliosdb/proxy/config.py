@@ -9,17 +9,31 @@ that connection unless every client of the proxy may log in as anybody.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
+import os
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from federated_sql.errors import invalid_value
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+MAX_SOCKET_PATH = 107  # bytes, of Linux
+
+
+def _refuse_nul(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("a path has no NUL character")
+    return value
+
+
+FilePath = Annotated[Path, AfterValidator(_refuse_nul)]
 
 # What a running proxy cannot change: it listens already.
 FIXED = frozenset({"listen_address", "listen_port", "unix_socket_directory", "unix_socket_mode"})
@@ -41,6 +55,26 @@ class Upstream(_Settings):
         """The Unix socket's path, or None for TCP."""
         return f"{self.host.rstrip('/')}/.s.PGSQL.{self.port}" if self.host.startswith("/") else None
 
+    @property
+    def shown(self) -> str:
+        """Where it is, as an operator reads it."""
+        return self.socket_path or f"{self.host}:{self.port}"
+
+    @model_validator(mode="after")
+    def _refuse_unreachable(self) -> Self:
+        """Say at once what no connection could be made to."""
+        if "\0" in self.host:
+            raise ValueError("a host has no NUL character")
+        if self.socket_path is not None:
+            if len(os.fsencode(self.socket_path)) > MAX_SOCKET_PATH:
+                raise ValueError(f"the path of a Unix socket has at most {MAX_SOCKET_PATH} bytes")
+        else:
+            try:
+                self.host.encode("idna")
+            except UnicodeError as error:
+                raise ValueError(f"{self.host} is not a host name: {error}") from error
+        return self
+
     @model_validator(mode="after")
     def _refuse_silent_plaintext(self) -> Self:
         if not (self.plaintext or self.socket_path or _is_loopback(self.host)):
@@ -61,10 +95,10 @@ class ProxyConfig(_Settings):
 
     listen_address: str = "127.0.0.1"
     listen_port: Port = 6432
-    unix_socket_directory: Path | None = None
+    unix_socket_directory: FilePath | None = None
     unix_socket_mode: Annotated[int, Field(ge=0, le=0o777)] = 0o777
-    tls_certificate: Path | None = None
-    tls_key: Path | None = None
+    tls_certificate: FilePath | None = None
+    tls_key: FilePath | None = None
     tls_required: bool = False
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 100
     startup_timeout_s: Seconds = 60
@@ -96,18 +130,34 @@ class ProxyConfig(_Settings):
         """Return the server that `database` is on."""
         return self.routes.get(database, self.default_upstream)
 
+    @property
+    def upstreams(self) -> tuple[Upstream, ...]:
+        """All servers, each once."""
+        where = {(each.socket_path or each.host, each.port): each for each in self.routes.values()}
+        default = self.default_upstream
+        return tuple({(default.socket_path or default.host, default.port): default, **where}.values())
+
 
 def load_config(path: Path) -> ProxyConfig:
     """Read and check the file. Raises FederatedError (22023) that names what is wrong."""
     try:
+        require_regular(path)
         return ProxyConfig.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise invalid_value(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise invalid_value(f"the configuration {path} is not valid", detail=faults) from error
+    except RecursionError as error:
+        raise invalid_value(f"the configuration {path} is not valid: it is nested too deeply") from error
+    except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
+        raise invalid_value(f"the configuration {path} is not TOML: {error}") from error
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError for what is not a regular file: reading a pipe would make everybody wait."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _is_loopback(host: str) -> bool:

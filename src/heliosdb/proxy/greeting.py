@@ -1,7 +1,8 @@
 """What happens before a session exists: encryption requests, cancel requests, the start-up message. No I/O.
 
 What always holds: nothing that arrived in plain text is ever taken for something said inside TLS; one SSL
-and one GSS question are answered each; no more than one start-up packet's length is held.
+and one GSS question are answered each, and nothing may come before the answer; no more than one start-up
+packet's length is held.
 """
 
 from __future__ import annotations
@@ -94,18 +95,10 @@ class Greeting:
         if type(packet) in self._asked or self._encrypted:
             return Refuse(build_error("08P01", "encryption was requested more than once"))
         self._asked.add(type(packet))
-        if isinstance(packet, GssEncRequest) or not self._tls_available:
-            return Reply(b"N")
+        declined = isinstance(packet, GssEncRequest) or not self._tls_available
         if self._buffer:
-            return Refuse(
-                build_error(
-                    "08P01",
-                    "received unencrypted data after SSL request",
-                    detail="This could be either a client-software bug or evidence of an attempted "
-                    "man-in-the-middle attack.",
-                )
-            )
-        return StartTls()
+            return Refuse((b"N" if declined else b"") + _stuffed(packet))
+        return Reply(b"N") if declined else StartTls()
 
     def _start(self, packet: StartupMessage) -> Action:
         if packet.major != 3:
@@ -119,3 +112,14 @@ class Greeting:
         rest = bytes(self._buffer)
         self._buffer.clear()
         return Connect(packet, rest)
+
+
+def _stuffed(packet: SslRequest | GssEncRequest) -> bytes:
+    """What the server says where more comes before the answer to the question, also if that is no."""
+    kind = "SSL" if isinstance(packet, SslRequest) else "GSSAPI encryption"
+    return build_error(
+        "08P01",
+        f"received unencrypted data after {kind} request",
+        detail="This could be either a client-software bug or evidence of an attempted man-in-the-middle "
+        "attack.",
+    )

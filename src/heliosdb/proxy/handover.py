@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from federated_sql.errors import invalid_value
 
@@ -77,6 +76,11 @@ def notify_reloading() -> None:
     notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
 
 
+def has_predecessor() -> bool:
+    """Whether a process waits to hear that this one serves."""
+    return os.environ.get(READY_FD, "").isdigit()
+
+
 def report_ready() -> None:
     """Tell the predecessor, if there is one, that it need not accept clients any more."""
     number = os.environ.pop(READY_FD, "")
@@ -118,9 +122,3 @@ def start_successor(command: Sequence[str], sockets: Sequence[tuple[int, str]]) 
         for number in (writing, *files):
             os.close(number)
     return process, reading
-
-
-def remove_socket(path: Path | None) -> None:
-    """Remove a Unix socket's file."""
-    if path is not None:
-        path.unlink(missing_ok=True)

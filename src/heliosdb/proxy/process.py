@@ -3,7 +3,8 @@
 What always holds: SIGTERM and SIGINT end sessions in good order and a second one cuts that short; SIGHUP
 reads the settings again; SIGUSR1 accepts nobody any more and ends when the last client has left; SIGUSR2
 starts the same command again with the same listening sockets and, once that one serves, goes on as SIGUSR1
-does. A successor that does not come up changes nothing.
+does. A successor that does not come up in time changes nothing, and one that was still starting when this
+process was stopped ends with it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,7 @@ import uvloop
 from federated_sql.errors import FederatedError
 from heliosdb.proxy.config import load_config
 from heliosdb.proxy.handover import (
+    has_predecessor,
     inherited_listeners,
     notify,
     notify_reloading,
@@ -30,8 +31,12 @@ from heliosdb.proxy.handover import (
 )
 from heliosdb.proxy.rewriting import federated_rewriter
 from heliosdb.proxy.server import Proxy
+from heliosdb.proxy.successor import Successor
 
 log = logging.getLogger(__name__)
+
+TAKEOVER_S = 60.0  # for a successor to serve
+END_S = 5.0  # beyond stop_timeout_s, for a successor that was told to end
 
 
 class Process:
@@ -41,7 +46,9 @@ class Process:
         self._proxy = Proxy(load_config(config_path), federated_rewriter(), config_path)
         self._ready = ready
         self._work: asyncio.Task[None] | None = None
-        self._handing_over = False
+        self._successor: Successor | None = None  # that has not answered yet
+        self._handed_over = False
+        self._drain_wanted = False
         self._draining = asyncio.Event()
 
     async def run(self) -> None:
@@ -49,7 +56,7 @@ class Process:
         loop = asyncio.get_running_loop()
         self._work = loop.create_task(self._serve())
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        loop.add_signal_handler(signal.SIGUSR1, self._draining.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._drain)
         loop.add_signal_handler(signal.SIGUSR2, self._replace)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._work.cancel)
@@ -57,54 +64,78 @@ class Process:
             await self._work
 
     async def _serve(self) -> None:
-        port = await self._proxy.start(inherited_listeners())
+        if has_predecessor():
+            self._proxy.leave_file()
         try:
+            port = await self._proxy.start(inherited_listeners())
             if self._ready is not None:
                 self._ready(port)
             notify(READY=1)
             report_ready()
+            self._proxy.take_file()
             await self._draining.wait()
             log.info("accepting nobody any more; %s clients are left", self._proxy.connections)
-            if not self._handing_over:
+            if not self._handed_over:
                 notify(STOPPING=1)
             await self._proxy.drain()
         except asyncio.CancelledError:
             notify(STOPPING=1)
             raise
         finally:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """Stop, and with it a successor that has not answered: it would be a stray."""
+        successor, self._successor = self._successor, None
+        if successor is not None:
+            successor.dismiss()
+        try:
             await self._proxy.stop()
+        finally:
+            if successor is not None:
+                await successor.gone(self._proxy.config.stop_timeout_s + END_S)
 
     def _reload(self) -> None:
         notify_reloading()
-        with contextlib.suppress(FederatedError):  # it is logged, and kept for SHOW STATE
-            self._proxy.reload()
-        notify(READY=1)
+        try:
+            with contextlib.suppress(FederatedError):  # it is logged, and kept for SHOW STATE
+                self._proxy.reload()
+        finally:
+            notify(READY=1)
+
+    def _drain(self) -> None:
+        """Accept nobody any more; not before a successor has answered, for it may fail."""
+        self._drain_wanted = True
+        if self._successor is None:
+            self._draining.set()
 
     def _replace(self) -> None:
-        if self._handing_over or self._draining.is_set():
+        if self._successor is not None:
+            log.warning("SIGUSR2 is ignored: process %s is to take over already", self._successor.pid)
+            return
+        if self._draining.is_set():
+            log.warning("SIGUSR2 is ignored: this process accepts nobody any more")
             return
         try:
-            pid, ready = start_successor(own_command(), self._proxy.sockets_to_hand_over())
+            pid, pipe = start_successor(own_command(), self._proxy.sockets_to_hand_over())
         except OSError as error:
             log.error("no successor could be started: %s", error.strerror)
             return
-        self._handing_over = True
+        self._successor = Successor(pid, pipe, self._successor_said, TAKEOVER_S)
         log.info("process %s is to take over", pid)
-        asyncio.get_running_loop().add_reader(ready, self._successor_said, pid, ready)
 
-    def _successor_said(self, pid: int, ready: int) -> None:
-        asyncio.get_running_loop().remove_reader(ready)
-        serves = os.read(ready, 1) == b"R"
-        os.close(ready)
-        if serves:
+    def _successor_said(self, serves: bool) -> None:
+        successor, self._successor = self._successor, None
+        if serves and successor is not None:
             # Only the process that the service manager knows may name the one to know from now on.
-            notify(MAINPID=pid)
-            self._proxy.hand_over()
+            notify(MAINPID=successor.pid)
+            self._proxy.leave_file()
+            self._handed_over = True
             self._draining.set()
-        else:
-            os.waitpid(pid, 0)
-            self._handing_over = False
-            log.error("the successor did not come up; this process goes on")
+            return
+        log.error("the successor did not come up; this process goes on")
+        if self._drain_wanted:
+            self._draining.set()
 
 
 def run_process(config_path: Path, *, ready: Callable[[int], None] | None = None) -> None:

@@ -8,7 +8,6 @@ host exactly once, when both connections are closed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
@@ -16,6 +15,7 @@ import time
 from collections.abc import Coroutine
 from typing import Protocol, cast
 
+from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
@@ -24,8 +24,6 @@ from heliosdb.proxy.session import Session
 from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
 
 log = logging.getLogger(__name__)
-
-BackendKey = tuple[int, bytes]
 
 GONE = build_error("08006", "the server closed the connection unexpectedly")
 STOPPING = build_error("57P01", "terminating connection because the proxy is stopping")
@@ -39,6 +37,7 @@ class Host(Protocol):
     rewriter: Rewriter
     tls: ssl.SSLContext | None
     routes: dict[BackendKey, Upstream]
+    seeking: asyncio.Semaphore
     totals: Totals
 
     def enter(self, relay: Relay) -> bytes | None:
@@ -320,15 +319,8 @@ class Relay(_End):
             self._greet(arrived)
 
     async def _cancel(self, request: CancelRequest) -> None:
-        """Relay the request; the server answers by closing, so do we. It ignores an unknown key, so do we."""
-        self._host.totals.cancels += 1
-        upstream = self._host.routes.get((request.pid, request.secret))
-        if upstream is not None:
-            try:
-                async with asyncio.timeout(self._host.config.connect_timeout_s):
-                    await _send_cancel(upstream, request.raw)
-            except (OSError, TimeoutError) as error:
-                log.warning("a cancel request could not be relayed: %s", type(error).__name__)
+        """Relay the request; the server answers by closing, so do we."""
+        await relay_cancel(self._host, request)
         self.close(self._host.config.close_timeout_s)
 
     async def _connect(self, action: Connect) -> None:
@@ -339,7 +331,7 @@ class Relay(_End):
         try:
             async with asyncio.timeout(self._host.config.connect_timeout_s):
                 await _open(upstream, server)
-        except (OSError, TimeoutError) as error:
+        except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
             self._host.totals.unreachable += 1
             log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
             self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))
@@ -493,18 +485,3 @@ async def _open(upstream: Upstream, server: ServerEnd) -> None:
         await loop.create_unix_connection(lambda: server, upstream.socket_path)
     else:
         await loop.create_connection(lambda: server, upstream.host, upstream.port)
-
-
-async def _send_cancel(upstream: Upstream, raw: bytes) -> None:
-    """Send the packet on a connection of its own and wait until the server has closed it."""
-    if upstream.socket_path is not None:
-        reader, writer = await asyncio.open_unix_connection(upstream.socket_path)
-    else:
-        reader, writer = await asyncio.open_connection(upstream.host, upstream.port)
-    try:
-        writer.write(raw)
-        await reader.read(1)
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()

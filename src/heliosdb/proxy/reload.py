@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from federated_sql.errors import invalid_value
-from heliosdb.proxy.config import FIXED, ProxyConfig
+from heliosdb.proxy.config import FIXED, ProxyConfig, require_regular
 
 BACKLOG = 1024
 SPARE_FILES = 64  # listeners, pipes, libraries
@@ -55,9 +55,11 @@ def tls_context(config: ProxyConfig) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["postgresql"])
     try:
+        require_regular(config.tls_certificate)
+        require_regular(config.tls_key)
         # A key with a passphrase would make OpenSSL ask at a terminal, and the proxy wait for it.
         context.load_cert_chain(config.tls_certificate, config.tls_key, password=_refuse_passphrase)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ssl.SSLError, ValueError) as error:
         raise invalid_value("the proxy's TLS certificate or key cannot be used", detail=str(error)) from error
     return context
 

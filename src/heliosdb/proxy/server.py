@@ -15,13 +15,15 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from federated_sql.errors import FederatedError, invalid_value
+from heliosdb.proxy.cancel import MAX_SEEKING, BackendKey
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
 from heliosdb.proxy.figures import Totals
-from heliosdb.proxy.handover import OWNED, Listener, remove_socket
-from heliosdb.proxy.relay import BackendKey, Relay
+from heliosdb.proxy.handover import OWNED, Listener
+from heliosdb.proxy.relay import Relay
 from heliosdb.proxy.reload import BACKLOG, changed_in_vain, keep_fixed, prepare
 from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
+from heliosdb.proxy.socketfile import SocketFile, listen_at
 from heliosdb.proxy.wire import StartupMessage, build_error
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ class Proxy:
         self.config, self.tls, self._room = config, prepared.tls, prepared.room
         self.rewriter = rewriter
         self.routes: dict[BackendKey, Upstream] = {}
+        self.seeking = asyncio.Semaphore(MAX_SEEKING)
         self.totals = Totals()
         self.started = self.config_loaded = time.time()
         self.reload_error: str | None = None
@@ -48,8 +51,8 @@ class Proxy:
         self._sessions: set[Relay] = set()
         self._guests: set[ConsoleEnd] = set()
         self._servers: list[tuple[asyncio.Server, bool]] = []  # with: is its file ours to remove?
-        self._socket_path: Path | None = None
-        self._handed_over = False
+        self._file: SocketFile | None = None  # of the Unix socket, if it is ours to remove
+        self._file_is_ours = True
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -91,7 +94,7 @@ class Proxy:
         """Listen, on the inherited sockets if there are any; return the TCP port, or 0 without one."""
         try:
             await (self._listen_on(inherited) if inherited else self._listen())
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a name that cannot be encoded
             await self.stop()
             raise invalid_value("the proxy cannot listen", detail=str(error)) from error
         for address, port in self.listeners:
@@ -106,17 +109,17 @@ class Proxy:
         self._servers.append((server, True))
         if config.unix_socket_directory is not None:
             port: int = server.sockets[0].getsockname()[1]
-            self._socket_path = path = config.unix_socket_directory / f".s.PGSQL.{port}"
-            local = await loop.create_unix_server(lambda: Relay(self, local=True), str(path), backlog=BACKLOG)
+            path = config.unix_socket_directory / f".s.PGSQL.{port}"
+            sock, self._file = listen_at(path, config.unix_socket_mode, BACKLOG)
+            local = await loop.create_unix_server(lambda: Relay(self, local=True), sock=sock, backlog=BACKLOG)
             self._servers.append((local, True))
-            path.chmod(config.unix_socket_mode)
 
     async def _listen_on(self, inherited: Sequence[Listener]) -> None:
         loop = asyncio.get_running_loop()
         for listener in inherited:
             if listener.local:
                 if listener.owned:
-                    self._socket_path = Path(listener.socket.getsockname())
+                    self._file = SocketFile.at(Path(listener.socket.getsockname()))
                 server = await loop.create_unix_server(
                     lambda: Relay(self, local=True), sock=listener.socket, backlog=BACKLOG
                 )
@@ -182,17 +185,21 @@ class Proxy:
     def _everybody(self) -> list[Relay | ConsoleEnd]:
         return [*self._relays, *self._guests]
 
-    def hand_over(self) -> None:
-        """Leave the Unix socket's file to a successor."""
-        self._handed_over = True
+    def leave_file(self) -> None:
+        """Leave the Unix socket's file to another process: a successor, or a serving predecessor."""
+        self._file_is_ours = False
+
+    def take_file(self) -> None:
+        """Remove the Unix socket's file at the end, as it is where nobody else is there."""
+        self._file_is_ours = True
 
     def _close_listeners(self) -> None:
+        if self._file is not None and self._file_is_ours:
+            self._file.remove()
+        self._file = None
         for server, _ in self._servers:
             server.close()
         self._servers.clear()
-        if not self._handed_over:
-            remove_socket(self._socket_path)
-        self._socket_path = None
 
     # The host of relays and consoles
 

@@ -232,6 +232,57 @@ class Wire:
         return 1 + struct.unpack_from("!I", self.buffer, 1)[0] if len(self.buffer) >= 5 else None
 
 
+class OneAnswerServer(threading.Thread):
+    """A server that greets with a backend key, remembers a cancel request, and closes as told."""
+
+    def __init__(self, secret: bytes, last_words: bytes = b"") -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.cancels: list[bytes] = []
+        self._greeting = (
+            build_message(b"R", bytes(4))
+            + build_message(b"K", struct.pack("!I", 7) + secret)
+            + build_message(b"Z", b"I")
+        )
+        self._last_words = last_words
+
+    def run(self) -> None:
+        with self.listener:
+            client, _ = self.listener.accept()
+            with client:
+                client.recv(10_000)
+                client.sendall(self._greeting)
+                if self._last_words:
+                    client.recv(10_000)
+                    client.sendall(self._last_words)
+                    return
+                other, _ = self.listener.accept()
+                with other:
+                    self.cancels.append(other.recv(10_000))
+
+
+def wait_until_asleep(cluster: Cluster) -> None:
+    with cluster.admin() as admin:
+        text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+        eventually(lambda: admin.execute(text).fetchone() == (1,), "the query runs")
+
+
+def cancel_when_running(cluster: Cluster, connection: psycopg.Connection) -> None:
+    """The session's query is cancelled by a request of its own client, and the session goes on."""
+
+    def cancel_it() -> None:
+        wait_until_asleep(cluster)
+        connection.cancel_safe()
+
+    helper = threading.Thread(target=cancel_it)
+    helper.start()
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        connection.execute("SELECT pg_sleep(60)")
+    helper.join(DEADLINE_S)
+    assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
 def query(text: str) -> bytes:
     return build_message(b"Q", text.encode() + b"\0")
 

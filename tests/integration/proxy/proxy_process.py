@@ -99,13 +99,19 @@ class Launcher:
         settings.write_text(listen + text + ("" if "[routes" in text else route))
         return settings
 
-    def start(self, text: str = "", *, sockets: Sequence[socket.socket] = ()) -> ProxyProcess:
+    def start(
+        self,
+        text: str = "",
+        *,
+        sockets: Sequence[socket.socket] = (),
+        base: Sequence[str] = COMMAND,
+    ) -> ProxyProcess:
         """Start a proxy and wait until it says that it serves."""
         port = sockets[0].getsockname()[1] if sockets else free_port()
         settings = self.write(text, port=port)
         log = self.directory / f"log-{len(self.running)}"
         numbers = [str(each.fileno()) for each in sockets]
-        command = [*COMMAND, str(settings)]
+        command = [*base, str(settings)]
         if sockets:
             command = [sys.executable, "-c", ACTIVATE, str(len(numbers)), *numbers, *command]
         environment = {**os.environ, "NOTIFY_SOCKET": str(self.manager.path)}

@@ -8,13 +8,20 @@ import signal
 import socket
 import ssl
 import struct
-import subprocess
-import threading
 from contextlib import closing
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, binary, eventually, free_port, query
+from proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    OneAnswerServer,
+    Wire,
+    cancel_when_running,
+    eventually,
+    free_port,
+    query,
+)
 
 from heliosdb.proxy.config import Upstream
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
@@ -106,6 +113,23 @@ def test_bytes_stuffed_before_tls_are_refused(tls_proxy, dial):
     assert codes(wire.rest()) == [b"08P01"]
 
 
+@pytest.mark.parametrize("request_", [SSL_REQUEST, GSS_REQUEST], ids=["SSL", "GSS"])
+def test_bytes_stuffed_behind_a_request_that_is_declined_get_the_servers_answer(
+    cluster, proxy, dial, request_
+):
+    """Of the server by its Unix socket, where it declines both, as the proxy does."""
+    said = []
+    with socket.socket(socket.AF_UNIX) as direct:
+        direct.settimeout(DEADLINE_S)
+        direct.connect(str(cluster.directory / f".s.PGSQL.{cluster.port}"))
+        for wire in (Wire(direct), dial(proxy.port)):
+            wire.send(request_ + START)
+            assert wire.sock.recv(1) == b"N"
+            (answer,) = wire.rest()
+            said.append([fields(answer)[name] for name in (b"S", b"C", b"M", b"D")])
+    assert said[0] == said[1]
+
+
 def test_plain_bytes_in_place_of_the_handshake_end_the_connection(tls_proxy, dial):
     wire = dial(tls_proxy.port)
     wire.send(SSL_REQUEST)
@@ -169,6 +193,20 @@ def test_a_server_that_cannot_be_reached_is_reported(make_proxy, dial):
     assert codes(wire.rest()) == [b"08001"]
 
 
+@pytest.mark.parametrize("host", ["db..example", "x" * 70, "/" + "a" * 200, "/a\0b"])
+def test_a_host_that_cannot_be_encoded_is_a_server_that_cannot_be_reached(make_proxy, dial, host):
+    """The settings refuse such a host; here it gets past them."""
+    where = Upstream.model_construct(host=host, port=5432, plaintext=True)
+    proxy = make_proxy()
+    proxy.proxy.config = proxy.proxy.config.model_copy(update={"default_upstream": where})
+    wire = dial(proxy.port)
+    wire.send(START)
+    assert codes(wire.rest()) == [b"08001"]
+    canceller = dial(proxy.port)
+    canceller.send(struct.pack("!IIII", 16, 80877102, 1, 1))
+    assert canceller.rest() == []
+
+
 # Limits
 
 
@@ -184,7 +222,7 @@ def test_one_client_too_many_is_refused_and_a_free_place_is_taken(make_proxy, di
 def test_a_cancel_request_passes_when_all_places_are_taken(make_proxy):
     proxy = make_proxy(max_connections=1)
     with proxy.connect() as connection:
-        cancel_when_running(proxy, connection)
+        cancel_when_running(proxy.cluster, connection)
 
 
 def test_a_storm_of_connections_is_served_or_refused_and_leaves_nothing(make_proxy):
@@ -203,96 +241,6 @@ def test_a_storm_of_connections_is_served_or_refused_and_leaves_nothing(make_pro
     assert outcomes <= {"served", "refused"}
 
 
-# Cancel
-
-
-def wait_until_asleep(cluster) -> None:
-    with cluster.admin() as admin:
-        text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        eventually(lambda: admin.execute(text).fetchone() == (1,), "the query runs")
-
-
-def cancel_when_running(proxy, connection) -> None:
-    def cancel_it() -> None:
-        wait_until_asleep(proxy.cluster)
-        connection.cancel_safe()
-
-    helper = threading.Thread(target=cancel_it)
-    helper.start()
-    with pytest.raises(psycopg.errors.QueryCanceled):
-        connection.execute("SELECT pg_sleep(60)")
-    helper.join(DEADLINE_S)
-    assert connection.execute("SELECT 1").fetchone() == (1,)
-
-
-def test_cancel_reaches_the_right_server(proxy):
-    with proxy.connect() as connection:
-        cancel_when_running(proxy, connection)
-
-
-def test_an_interrupted_psql_cancels_its_query(proxy):
-    command = [binary("psql"), "-X", "-d", proxy.dsn(), "-c", "SELECT pg_sleep(60)"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as psql:
-        wait_until_asleep(proxy.cluster)
-        psql.send_signal(signal.SIGINT)
-        _, errors = psql.communicate(timeout=DEADLINE_S)
-    assert "canceling statement due to user request" in errors
-
-
-def test_cancel_inside_tls_reaches_the_right_server(tls_proxy):
-    with tls_proxy.connect(sslmode="require") as connection:
-        cancel_when_running(tls_proxy, connection)
-
-
-def test_cancel_with_an_unknown_key_is_closed_without_an_answer(proxy, dial):
-    wire = dial(proxy.port)
-    wire.send(struct.pack("!IIII", 16, 80877102, 1, 1))
-    assert wire.rest() == []
-
-
-class OneAnswerServer(threading.Thread):
-    """A server that greets with a backend key, remembers a cancel request, and closes as told."""
-
-    def __init__(self, secret: bytes, last_words: bytes = b"") -> None:
-        super().__init__(daemon=True)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.cancels: list[bytes] = []
-        self._greeting = (
-            build_message(b"R", bytes(4)) + build_message(b"K", struct.pack("!I", 7) + secret) + IDLE
-        )
-        self._last_words = last_words
-
-    def run(self) -> None:
-        with self.listener:
-            client, _ = self.listener.accept()
-            with client:
-                client.recv(10_000)
-                client.sendall(self._greeting)
-                if self._last_words:
-                    client.recv(10_000)
-                    client.sendall(self._last_words)
-                    return
-                other, _ = self.listener.accept()
-                with other:
-                    self.cancels.append(other.recv(10_000))
-
-
-def test_a_long_secret_of_protocol_3_2_is_routed_whole(make_proxy, dial):
-    secret = bytes(range(1, 255)) + b"!!"
-    server = OneAnswerServer(secret)
-    server.start()
-    proxy = make_proxy(routes={"elsewhere": {"host": "127.0.0.1", "port": server.port}})
-    wire = dial(proxy.port, user="postgres", database="elsewhere")
-    assert wire.got[-1] == (b"Z", b"I")
-    request = struct.pack("!III", 12 + len(secret), 80877102, 7) + secret
-    canceller = dial(proxy.port)
-    canceller.send(request)
-    assert canceller.rest() == []
-    server.join(DEADLINE_S)
-    assert server.cancels == [request]
-
-
 # Routes
 
 
@@ -302,7 +250,7 @@ def test_a_database_goes_to_its_own_server_and_others_to_the_default(make_proxy,
     proxy = make_proxy(default_upstream=Upstream(**closed), routes={DATABASE: by_socket})
     with proxy.connect() as connection:
         assert connection.execute("SELECT inet_server_addr()").fetchone() == (None,)
-        cancel_when_running(proxy, connection)
+        cancel_when_running(proxy.cluster, connection)
     with pytest.raises(psycopg.OperationalError, match="could not connect"):
         proxy.connect(dbname="postgres")
 

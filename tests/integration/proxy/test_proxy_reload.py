@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -118,12 +119,19 @@ def test_a_renewed_certificate_is_shown_to_new_clients_and_tls_can_be_turned_on_
         ('tls_certificate = "/nowhere.crt"\ntls_key = "/nowhere.key"\n', "certificate"),
         ("[routes.heliosdb_proxy]\nport = 1\n", "hide"),
         ('[routes.far]\nhost = "db.example"\n', "plaintext"),
+        (f"deep = {'[' * 20_000}{']' * 20_000}\n", "nested"),
+        (f"max_connections = {'9' * 5_000}\n", "digits"),
+        ('tls_certificate = "/tmp/a\\u0000b"\ntls_key = "/tmp/a"\n', "NUL"),
+        ('[routes.nul]\nhost = "/tmp/a\\u0000b"\n', "NUL"),
+        ('tls_certificate = "{pipe}"\ntls_key = "{pipe}"\n', "not a regular file"),
     ],
-    ids=lambda text: text.split()[0],
+    ids=lambda text: text[:30],
 )
 def test_a_file_that_cannot_be_used_changes_nothing_and_is_answered_and_logged(launch, text, named):
     proxy = launch.start()
-    launch.write(f"{text}{elsewhere()}", port=proxy.port)
+    pipe = launch.directory / "pipe"
+    os.mkfifo(pipe)
+    launch.write(f"{text.replace('{pipe}', str(pipe))}{elsewhere()}", port=proxy.port)
     with proxy.console() as admin:
         with pytest.raises(psycopg.Error) as caught:
             admin.execute("RELOAD")
@@ -140,6 +148,16 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_answered_and_logged(l
     launch.write(port=proxy.port)
     reload_by_command(proxy)
     assert state(proxy)["reload_error"] is None
+
+
+def test_a_pipe_in_place_of_the_file_changes_nothing_and_nobody_waits_for_it(launch):
+    proxy = launch.start()
+    proxy.settings.unlink()
+    os.mkfifo(proxy.settings)
+    with proxy.console() as admin, pytest.raises(psycopg.Error, match="not a regular file"):
+        admin.execute("RELOAD")
+    with proxy.connect() as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_missing_file_changes_nothing(launch):

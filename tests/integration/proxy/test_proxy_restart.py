@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, Wire, eventually, free_port, query
+from proxy_harness import DATABASE, DEADLINE_S, Wire, cancel_when_running, eventually, free_port, query
 from proxy_process import COMMAND, is_running
 
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
@@ -153,6 +155,18 @@ def test_on_its_own_sockets_a_successor_takes_over_again_and_again(launch):
     assert not path.exists()
 
 
+def test_a_cancel_request_reaches_a_session_that_finishes_in_the_old_process(launch, cluster):
+    old = launch.start()
+    with old.connect() as staying:
+        old.signal(signal.SIGUSR2)
+        successor = int(old.manager.hear("MAINPID"))
+        launch.successors.append(successor)
+        eventually(lambda: serving(old) == successor, "the successor alone accepts")
+        cancel_when_running(cluster, staying)
+        with old.connect() as later:
+            cancel_when_running(cluster, later)
+
+
 def test_a_successor_that_does_not_come_up_changes_nothing(launch):
     proxy = launch.start()
     proxy.settings.write_text("listen_prot = 1")
@@ -166,6 +180,84 @@ def test_a_successor_that_does_not_come_up_changes_nothing(launch):
     proxy.signal(signal.SIGUSR2)
     launch.successors.append(int(proxy.manager.hear("MAINPID")))
     assert proxy.process.wait(DEADLINE_S) == 0
+
+
+# A proxy whose successors hang while the file "hang" is there.
+HANGING = """
+import logging, os, pathlib, signal, sys
+from heliosdb.proxy import handover, process
+logging.basicConfig(level=logging.INFO)
+settings = pathlib.Path(sys.argv[1])
+if handover.has_predecessor() and settings.with_name("hang").exists():
+    signal.pause()
+process.TAKEOVER_S = float(os.environ["TAKEOVER_S"])
+process.run_process(settings)
+"""
+
+
+@pytest.fixture
+def hanging(launch, monkeypatch):
+    """Start a proxy whose successors hang for now."""
+
+    def start(takeover_s: float):
+        monkeypatch.setenv("TAKEOVER_S", str(takeover_s))
+        (launch.directory / "hang").touch()
+        return launch.start(base=[sys.executable, "-c", HANGING])
+
+    return start
+
+
+def successor_of(proxy) -> int:
+    """The process that it has started last."""
+    said = re.compile(r"process (\d+) is to take over$", re.M)
+    eventually(lambda: bool(said.search(proxy.log.read_text())), "a successor was started")
+    return int(said.findall(proxy.log.read_text())[-1])
+
+
+def test_a_successor_that_hangs_is_ended_and_the_next_one_takes_over(launch, hanging):
+    proxy = hanging(takeover_s=1)
+    path = proxy.directory / f".s.PGSQL.{proxy.port}"
+    with open_transaction(proxy) as busy:
+        proxy.signal(signal.SIGUSR2)
+        first = successor_of(proxy)
+        eventually(lambda: proxy.log_has("the successor did not come up"), "it was given up")
+        assert not is_running(first)
+        assert path.is_socket()
+        with proxy.connect() as later:
+            assert later.execute("SELECT 1").fetchone() == (1,)
+        (proxy.directory / "hang").unlink()
+        proxy.signal(signal.SIGUSR2)
+        launch.successors.append(int(proxy.manager.hear("MAINPID")))
+        finish(busy)
+    assert proxy.process.wait(DEADLINE_S) == 0
+
+
+def test_a_signal_that_comes_while_a_successor_starts_is_not_lost_without_a_word(launch, hanging):
+    proxy = hanging(takeover_s=DEADLINE_S)
+    proxy.signal(signal.SIGUSR2)
+    first = successor_of(proxy)
+    proxy.signal(signal.SIGUSR2)
+    eventually(lambda: proxy.log_has(f"SIGUSR2 is ignored: process {first} is to"), "it is logged")
+    proxy.signal(signal.SIGUSR1)
+    with proxy.connect() as still:
+        assert still.execute("SELECT 1").fetchone() == (1,)
+    os.kill(first, signal.SIGKILL)
+    assert proxy.process.wait(DEADLINE_S) == 0  # as SIGUSR1 asks for
+    assert refuses(proxy.port)
+
+
+@pytest.mark.parametrize("hangs", [True, False], ids=["that hangs", "that comes up"])
+def test_a_process_stopped_while_its_successor_starts_leaves_no_stray(launch, hanging, hangs):
+    proxy = hanging(takeover_s=DEADLINE_S)
+    if not hangs:
+        (proxy.directory / "hang").unlink()
+    proxy.signal(signal.SIGUSR2)
+    successor = successor_of(proxy)
+    proxy.signal(signal.SIGTERM)
+    assert proxy.process.wait(DEADLINE_S) == 0
+    assert not is_running(successor)
+    assert not (proxy.directory / f".s.PGSQL.{proxy.port}").exists()
+    assert refuses(proxy.port)
 
 
 def test_while_its_sessions_finish_a_process_can_still_be_stopped(launch):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from pydantic import ValidationError
 
 from federated_sql.errors import FederatedError
 from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
@@ -56,6 +59,12 @@ def test_the_defaults_listen_on_this_machine_only():
         ('[default_upstream]\nhost = "10.0.0.1"', "plaintext"),
         ("listen_port = = 1", "line 1"),
         ("[routes.heliosdb_proxy]\nport = 1", "admin_database"),
+        (f"deep = {'[' * 20_000}{']' * 20_000}", "nested too deeply"),
+        (f"max_connections = {'9' * 5_000}", "digits"),
+        (f"max_connections = {'9' * 4_000}", "max_connections"),
+        ("startup_timeout_s = nan", "startup_timeout_s"),
+        *((f'{name} = "/a\\u0000b"', "NUL") for name in ("unix_socket_directory", "tls_certificate")),
+        ('tls_certificate = "a"\ntls_key = "/a\\u0000b"', "NUL"),
         ('admin_database = "sales"\n[routes.sales]\nport = 1', "hide"),
     ],
 )
@@ -76,6 +85,27 @@ def test_a_missing_file_is_named(tmp_path):
         caught.value.message
         == f"cannot read the configuration {tmp_path / 'none.toml'}: No such file or directory"
     )
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FederatedError) as caught:
+        load_config(tmp_path / "pipe")
+    assert caught.value.message == f"cannot read the configuration {tmp_path / 'pipe'}: not a regular file"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "db..example", ".example", "x" * 64, "a\0b", "/tmp/a\0b", "/" + "a" * 93, "/" + "ä" * 50],
+)
+def test_a_host_that_no_connection_can_be_made_to_is_refused(host):
+    with pytest.raises(ValidationError):
+        Upstream(host=host, plaintext=True)
+
+
+@pytest.mark.parametrize("host", ["db.example.", "bücher.example", "x" * 63, "a_b.example", "/" + "a" * 92])
+def test_other_hosts_are_taken(host):
+    assert Upstream(host=host, plaintext=True).host == host
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1", "/tmp"])

@@ -39,11 +39,19 @@ def test_bytes_stuffed_behind_the_ssl_request_are_refused(extra):
     assert code(action) == b"08P01"
 
 
-def test_packets_that_came_together_are_answered_in_turn():
+@pytest.mark.parametrize("extra", [b"x", START, SSL, GSS])
+@pytest.mark.parametrize(("available", "request_"), [(False, SSL), (False, GSS), (True, GSS)])
+def test_bytes_stuffed_behind_a_request_that_is_declined_are_refused_too(available, request_, extra):
+    action = Greeting(tls_available=available).feed(request_ + extra)
+    assert isinstance(action, Refuse)
+    assert action.data[:1] == b"N"
+    assert code(Refuse(action.data[1:])) == b"08P01"
+
+
+def test_what_follows_the_start_up_message_is_kept():
     greeting = Greeting(tls_available=False)
-    assert greeting.feed(GSS + SSL + START + b"rest") == Reply(b"N")
-    assert greeting.feed(b"") == Reply(b"N")
-    action = greeting.feed(b"")
+    assert [greeting.feed(request) for request in (GSS, SSL)] == [Reply(b"N")] * 2
+    action = greeting.feed(START + b"rest")
     assert isinstance(action, Connect)
     assert action.rest == b"rest"
 

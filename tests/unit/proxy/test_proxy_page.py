@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 from heliosdb.proxy.admin import COMMANDS, shown
+from heliosdb.proxy.cancel import MAX_SEEKING
 from heliosdb.proxy.config import FIXED, ProxyConfig, load_config
+from heliosdb.proxy.process import TAKEOVER_S
 from heliosdb.proxy.reload import BACKLOG, SPARE_FILES
 from heliosdb.proxy.server import MAX_GUESTS
 from heliosdb.proxy.session import MAX_TEXT_MESSAGE
@@ -53,3 +55,5 @@ def test_the_limits_are_those_of_the_code():
     assert f"{BACKLOG:,} more" in limits
     assert f"and {SPARE_FILES}." in limits
     assert f"{MAX_TEXT_MESSAGE >> 20} MiB" in limits
+    assert f"{MAX_SEEKING} such connections" in section("Restart")
+    assert f"within {TAKEOVER_S:.0f} s" in section("Restart")
