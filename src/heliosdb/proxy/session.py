@@ -13,10 +13,11 @@ few bytecodes a message; they stop before any message that needs more, and the g
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass
 
 from heliosdb.proxy.answers import retag, tag_of, turn_back
+from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.rewriting import LONG_TEXT, Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEAD,
@@ -28,7 +29,6 @@ from heliosdb.proxy.wire import (
 )
 
 MAX_TEXT_MESSAGE = 1 << 20  # a Query or Parse message above this many bytes is not looked at
-MAX_NAMED = 10_000  # rewritten prepared statements remembered per session; older ones merely lose their tag
 NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
 
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
@@ -37,6 +37,7 @@ _ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
 _TEXTS = frozenset({QUERY, PARSE})
 _COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
 _CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
+_NAMED_KINDS = frozenset({PARSE, BIND, DESCRIBE, EXECUTE, CLOSE})
 
 READY, ERROR, NOTICE, COMPLETE, EMPTY, COPY_IN, PARAMETER_STATUS, KEY_DATA = b"ZENCIGSK"
 _SERVER_WATCHED = frozenset(b"ZENCIGSKV123nTs")
@@ -71,6 +72,10 @@ class Awaited:
 
 
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
+_UNKNOWN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}  # where names should be and are not all there
+
+# Tags of statements that take names away from, or give them to, what no Parse told about.
+_RENAMING = frozenset({b"DISCARD ALL\0", b"DEALLOCATE ALL\0", b"DEALLOCATE\0", b"PREPARE\0"})
 
 # What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that
 # are not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or
@@ -97,8 +102,8 @@ class Session:
         self._rewriter = rewriter
         self._rewriting = rewriting
         self._queue: deque[Awaited] = deque()
-        self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
-        self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
+        self._statements = Names()
+        self._portals = Names()
         self._named = False  # names are followed, for a rewritten statement may have one
         self._quiet = (
             True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
@@ -212,7 +217,7 @@ class Session:
     def _watch_client(self, kind: int, total: int) -> int:
         if kind in _TEXTS and total <= MAX_TEXT_MESSAGE:
             return total
-        if self._named and kind in (PARSE, BIND, DESCRIBE, EXECUTE, CLOSE):
+        if self._named and kind in _NAMED_KINDS:
             return min(total, NAMES_PREFIX)
         return HEADER
 
@@ -270,12 +275,13 @@ class Session:
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
     def _see_parse(self, head: bytes) -> bytes | None:
-        names = read_names(head[HEADER:], 2) if self._named or self._rewriter.may_concern(head) else None
+        looked_at = self._named or self._rewriter.may_concern(head)
+        names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self._queue.append(_PLAIN[PARSE])
+            self._queue.append(self._name(PARSE, head) if self._named else _PLAIN[PARSE])
             return None
-        self._queue.append(Awaited(PARSE, name=names[0], rewrite=rewrite))
+        self._queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
@@ -306,16 +312,15 @@ class Session:
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]
-        if kind == BIND:
-            names = read_names(body, 2)
-            return Awaited(kind, name=names[0], source=names[1], of_portal=True) if names else _PLAIN[kind]
-        if kind == EXECUTE:
-            names = read_names(body, 1)
-            return Awaited(kind, name=names[0], of_portal=True) if names else _PLAIN[kind]
-        if kind in (DESCRIBE, CLOSE):
-            names = read_names(body[1:], 1)
-            return Awaited(kind, name=names[0], of_portal=body[:1] == b"P") if names else _PLAIN[kind]
-        return _PLAIN[kind]
+        if kind not in _NAMED_KINDS:
+            return _PLAIN[kind]
+        at = 1 if kind in (DESCRIBE, CLOSE) else 0
+        names = read_names(body[at:], 2 if kind == BIND else 1)
+        if names is None:
+            return _UNKNOWN[kind]
+        of_portal = body[:1] == b"P" if at else kind != PARSE
+        source = as_compared(names[1]) if kind == BIND else None
+        return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)
 
     # Server to client
 
@@ -324,6 +329,8 @@ class Session:
             return min(total, HEADER + 1)
         if kind in (PARAMETER_STATUS, KEY_DATA):
             return total if total <= NAMES_PREFIX else HEADER
+        if kind == COMPLETE and self._named:
+            return min(total, NAMES_PREFIX)
         if kind in (COMPLETE, ERROR, NOTICE) and self._current() is not None and total <= MAX_TEXT_MESSAGE:
             return total
         return HEADER
@@ -341,6 +348,7 @@ class Session:
             current = self._current()
             return turn_back(head, *current) if current else None
         elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
+            self._follow(head)
             changed = self._query_part_complete(head)
             self._copied(1)
             return changed
@@ -395,19 +403,30 @@ class Session:
         if self._named and kind == COMPLETE:
             current = self._current()
             changed = retag(head, tag_of(current[0], 0)) if current else None
+            self._follow(head)
         done = self._queue.popleft()
         self._copied(0)
         self._drop_idle_marks()
-        if done.kind == PARSE and done.name is not None:
-            _keep(self._statements, done.name, done.rewrite)
-        elif done.kind == BIND and done.name is not None:
-            _keep(self._portals, done.name, self._statements.get(done.source or b""))
-        elif done.kind == CLOSE and done.name is not None:
-            _keep(self._portals if done.of_portal else self._statements, done.name, None)
+        if done is _UNKNOWN.get(done.kind):
+            self._statements.clear()
+            self._portals.clear()
+        elif done.name is None:
+            pass
+        elif done.kind == PARSE:
+            self._statements.put(done.name, done.rewrite)
+        elif done.kind == BIND:
+            self._portals.put(done.name, self._statements.get(done.source))
+        elif done.kind == CLOSE:
+            (self._portals if done.of_portal else self._statements).put(done.name, None)
         return changed
 
+    def _follow(self, complete: bytes) -> None:
+        """Forget what the names stood for where a statement may have changed that."""
+        if self._named and complete[HEADER:] in _RENAMING:
+            self._statements.clear()
+
     def _copy_in(self) -> None:
-        """The server reads copy data for the first in the queue; which Syncs it ignores is known at its end."""
+        """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
         queue = self._queue
         if not queue:
             return
@@ -476,15 +495,7 @@ class Session:
         rewrite = first.rewrite
         if rewrite is None and self._named:
             if first.kind == BIND:
-                rewrite = self._statements.get(first.source or b"")
-            elif first.kind in (EXECUTE, DESCRIBE) and first.name is not None:
+                rewrite = self._statements.get(first.source)
+            elif first.kind in (EXECUTE, DESCRIBE):
                 rewrite = (self._portals if first.of_portal else self._statements).get(first.name)
         return (rewrite, first.index) if rewrite is not None else None
-
-
-def _keep(names: OrderedDict[bytes, Rewrite], name: bytes, rewrite: Rewrite | None) -> None:
-    names.pop(name, None)
-    if rewrite is not None:
-        names[name] = rewrite
-        if len(names) > MAX_NAMED:
-            names.popitem(last=False)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from heliosdb.proxy.names import MAX_CHARACTERS, Names
 from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
 from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
@@ -290,6 +291,63 @@ def test_a_portal_ends_with_its_transaction(talk):
     assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
     talk.client(execute(b"p"), SYNC)
     assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
+
+
+LONG_NAME = b"a" * 63
+
+
+def test_names_are_compared_as_the_server_compares_them(talk):
+    talk.client(parse(LONG_NAME + b"X", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(bind(b"", LONG_NAME + b"Y"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(TAG) + IDLE
+    talk.client(close(b"S", LONG_NAME + b"Y"), parse(LONG_NAME + b"Z", "CALL p()"), SYNC)
+    talk.server(CLOSED, PARSED, IDLE)
+    talk.client(bind(b"", LONG_NAME + b"X"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_a_bind_whose_names_are_not_all_there_stands_for_nothing_of_ours(talk):
+    talk.client(parse(b"", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(bind(b"p" * 2000, b"other"), execute(b"p" * 2000), SYNC)
+    message = error(P=b"30")
+    assert talk.server(message, IDLE) == message + IDLE
+    talk.client(bind(b"p" * 2000, b"other"), execute(b"p" * 2000), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_a_text_too_long_to_be_looked_at_takes_its_name_over(talk):
+    talk.client(parse(b"", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(parse(b"", "CALL p() " + " " * MAX_TEXT_MESSAGE), bind(b"", b""), execute(b""), SYNC)
+    assert talk.server(PARSED, BOUND, done(b"CALL"), IDLE).endswith(done(b"CALL") + IDLE)
+
+
+@pytest.mark.parametrize("tag", [b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE", b"PREPARE"])
+@pytest.mark.parametrize("simple", [True, False])
+def test_a_name_that_sql_may_have_given_away_stands_for_nothing_of_ours(talk, tag, simple):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    if simple:
+        talk.client(query("whatever"))
+        talk.server(done(tag), IDLE)
+    else:
+        talk.client(parse(b"", "whatever"), bind(b"", b""), execute(b""), SYNC)
+        talk.server(PARSED, BOUND, done(tag), IDLE)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    message = error(P=b"30")
+    assert talk.server(message, IDLE) == message + IDLE
+
+
+def test_what_is_remembered_of_names_is_bounded(rewriter):
+    names, one = Names(), rewriter.rewrite(STATEMENT + " " * (MAX_CHARACTERS // 4))
+    for number in range(10):
+        names.put(b"%d" % number, one)
+    assert [number for number in range(10) if names.get(b"%d" % number)] == [7, 8, 9]
+    for number in range(10):
+        names.put(b"%d" % number, None)
+    assert not names
 
 
 # COPY
