@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from heliosdb.proxy.answers import retag, tag_of, turn_back
 from heliosdb.proxy.names import Names, as_compared
-from heliosdb.proxy.rewriting import LONG_TEXT, Rewrite, Rewriter
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEAD,
     HEADER,
@@ -29,6 +29,7 @@ from heliosdb.proxy.wire import (
 )
 
 MAX_TEXT_MESSAGE = 1 << 20  # a Query or Parse message above this many bytes is not looked at
+MAX_AT_ONCE = 8  # new texts of one read that are worked out in the loop
 NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
 
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
@@ -94,8 +95,8 @@ _SERVER_SKIMMED = tuple(
 class Session:
     """Feed it what each side sent; it returns what the other side is to get.
 
-    A text longer than LONG_TEXT is not rewritten at once: `wanted` is that text then, and what the client
-    said from there on is held back until `resume` is given the outcome.
+    A text that takes long, or one of too many at a time, is not rewritten at once: `wanted` is that text
+    then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
     def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
@@ -125,7 +126,7 @@ class Session:
         self.terminated = False  # the client said good-bye
         self.wanted: str | None = None
         self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
-        self._hurried = False  # long texts too are rewritten at once
+        self._worked_out = 0  # texts of this read that were worked out in the loop
         self.backend_key: tuple[int, bytes] | None = None
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
@@ -134,12 +135,11 @@ class Session:
         return self.from_client(b"")
 
     def client_ended(self) -> bytes:
-        """Return what was held back of the client's bytes, because no more will come."""
-        rest = b""
-        if self.wanted is not None:
-            self.wanted, self._hurried = None, True
-            rest = self.from_client(b"")
-        return rest + self._client.flush()
+        """Return what was held back of the client's bytes, because no more will come.
+
+        A text whose outcome is not known yet must not go on as it is: it is lost, with all behind it.
+        """
+        return self._client.flush() if self.wanted is None else b""
 
     def server_ended(self) -> bytes:
         """Return what was held back of the server's bytes, because no more will come."""
@@ -166,6 +166,7 @@ class Session:
     # What concerns nothing federated
 
     def _skim_client(self, data: bytes, at: int) -> int:
+        self._worked_out = 0
         if self._named or self._skipping or self._copying_in or self._doubt is not None:
             return at
         end, clear = len(data), False
@@ -298,17 +299,24 @@ class Session:
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
             return None
         try:
-            text = raw.decode()
+            return self._outcome(raw.decode())
         except UnicodeDecodeError:
             return None
-        if len(raw) <= LONG_TEXT or self._hurried:
-            return self._rewriter.rewrite(text)
-        if self._found is None or self._found[0] != text:
-            self.wanted = text
-            raise NotYetError
-        (_, outcome), self._found = self._found, None
-        self._rewriter.rewrites += outcome is not None
-        return outcome
+
+    def _outcome(self, text: str) -> Rewrite | None:
+        """Return what a text becomes, from the thread that works on long ones where that is needed."""
+        rewriter = self._rewriter
+        if self._found is not None and self._found[0] == text:
+            (_, outcome), self._found = self._found, None
+            rewriter.learn(text, outcome)
+            return outcome
+        if rewriter.knows(text):
+            return rewriter.rewrite(text)
+        if self._worked_out < MAX_AT_ONCE and not rewriter.takes_long(text):
+            self._worked_out += 1
+            return rewriter.rewrite(text)
+        self.wanted = text
+        raise NotYetError
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]

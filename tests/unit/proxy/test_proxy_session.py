@@ -6,14 +6,15 @@ Each test plays a transcript: what the client sends, what the server answers, wh
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from heliosdb.proxy.names import MAX_CHARACTERS, Names
-from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
-from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
+from heliosdb.proxy.rewriting import DEAR_TEXT, LONG_TEXT, Rewriter, federated_rewriter
+from heliosdb.proxy.session import MAX_AT_ONCE, MAX_TEXT_MESSAGE, Session
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
 SYNC = build_message(b"S")
@@ -730,9 +731,37 @@ def test_a_long_text_that_turns_out_to_be_nothing_of_ours_passes_as_it_is(talk):
     assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
 
 
-def test_a_long_text_of_a_client_that_ends_is_rewritten_at_once(talk, rewriter):
-    assert talk.client(query(LONG), SYNC[:2]) == b""
-    assert talk.session.client_ended() == query(rewriter.rewrite(LONG).text) + SYNC[:2]
+def test_a_long_text_of_a_client_that_ends_is_lost_with_all_behind_it(talk):
+    assert talk.client(query("SELECT 1"), query(LONG), SYNC[:2]) == query("SELECT 1")
+    assert talk.session.client_ended() == b""
+
+
+def test_of_many_new_texts_in_one_read_few_are_worked_out_at_once(rewriter):
+    talk = Talk(Rewriter(rewriter.may_concern, rewriter.rewrite))
+    texts = [f"{STATEMENT} {number}" for number in range(MAX_AT_ONCE + 2)]
+    sent = talk.client(*map(query, texts))
+    assert sent.count(b"Q") == MAX_AT_ONCE
+    assert talk.session.wanted == texts[MAX_AT_ONCE]
+    sent += talk.session.resume(talk.session.wanted, rewriter.rewrite(talk.session.wanted))
+    assert (sent.count(b"Q"), talk.session.wanted) == (len(texts), None)
+    assert talk.client(*map(query, texts)) == sent
+
+
+def test_a_dear_text_is_not_worked_out_in_the_loop_unless_it_is_known(rewriter):
+    dear = STATEMENT + " " * DEAR_TEXT
+    talk = Talk(Rewriter(rewriter.may_concern, rewriter.rewrite, lambda text: text == dear))
+    assert talk.client(query(dear)) == b""
+    sent = talk.session.resume(dear, rewriter.rewrite(dear))
+    assert sent == query(rewriter.rewrite(dear).text)
+    assert talk.client(query(dear)) == sent
+
+
+def test_the_cache_is_bounded_by_what_its_outcomes_take(rewriter):
+    large = replace(rewriter.rewrite(STATEMENT), edits=(object(),) * 5000)
+    made = Rewriter(lambda raw: True, lambda text: large)
+    for number in range(100):
+        made.rewrite(str(number))
+    assert 10 < made.entries < 20
 
 
 def test_a_long_text_that_concerns_nothing_of_ours_is_not_held_back(talk):
