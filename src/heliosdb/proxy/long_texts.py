@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 Outcome = TypeVar("Outcome")
@@ -55,7 +56,7 @@ class LongTexts(Generic[Outcome]):
             if not turn.gone():
                 self._busy = True
                 turn.work = asyncio.wrap_future(self._begin(turn.text))
-                turn.work.add_done_callback(lambda work, turn=turn: self._ended(turn, work))
+                turn.work.add_done_callback(partial(self._ended, turn))
 
     def _ended(self, turn: Turn[Outcome], work: asyncio.Future[Outcome]) -> None:
         self._busy = False

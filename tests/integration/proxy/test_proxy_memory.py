@@ -12,11 +12,13 @@ from collections.abc import Iterator
 
 import pytest
 from proxy_harness import DATABASE, DEADLINE_S, ProxyProcess, binary, eventually, proxy_process, query
+from proxy_messages import SYNC, close, parse
 
 from heliosdb.proxy.wire import build_message
 
 SIZE = 100_000_000
 BOUND_KIB = 32 * 1024
+CROWD_KIB = 12 * 1024
 
 
 @pytest.fixture
@@ -101,6 +103,30 @@ def test_a_server_that_does_not_read_holds_the_client_up(process, cluster, dial)
     wire.send(pending, build_message(b"c"))
     assert wire.until(b"Z")[-1] == (b"Z", b"I")
     assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_small_messages_that_a_busy_server_does_not_answer_are_held_up(process, dial):
+    """Each is remembered until it is answered, which takes many times its own bytes."""
+    wire = dial(process.port, user="postgres")
+    (pid,) = struct.unpack_from("!I", dict(wire.got)[b"K"])
+    wire.send(parse("s", "CREATE FEDERATED WORKSPACE w"), SYNC)
+    wire.until(b"Z")
+    before = process.peak_kib()
+    subprocess.run(["kill", "-STOP", str(pid)], check=True)
+    wire.sock.setblocking(False)
+    closes = b"".join(close("S", str(number)) for number in range(10_000, 30_000))
+    sent = 0
+    try:
+        while sent < SIZE and select.select([], [wire.sock], [], 1)[1]:
+            at = sent % len(closes)
+            sent += wire.sock.send(closes[at:])
+    finally:
+        subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    assert 100_000 < sent < SIZE
+    wire.sock.settimeout(DEADLINE_S)
+    wire.send(closes[sent % len(closes) :], SYNC)
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+    assert process.peak_kib() - before < CROWD_KIB
 
 
 def test_psql_and_the_settings_file_work_together(process):
