@@ -14,9 +14,9 @@ few bytecodes a message; they stop before any message that needs more, and the g
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from heliosdb.proxy.answers import retag, tag_of, turn_back
+from heliosdb.proxy.awaited import Awaited
 from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
@@ -53,24 +53,6 @@ _ENDS = {
     COMPLETE: EXECUTE,
     EMPTY: EXECUTE,
 }
-
-
-@dataclass(slots=True)
-class Awaited:
-    """A client message whose answer is outstanding.
-
-    `name` is the statement (Parse, Describe S, Close S) or portal (Bind, Execute, Describe P, Close P),
-    `source` the statement that a Bind binds; `index` counts the statements of a Query that were answered
-    already.
-    """
-
-    kind: int
-    name: bytes | None = None
-    source: bytes | None = None
-    of_portal: bool = False
-    rewrite: Rewrite | None = None
-    index: int = 0
-
 
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
 _UNKNOWN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}  # where names should be and are not all there
@@ -393,6 +375,7 @@ class Session:
             while self._queue and self._queue[0].kind != SYNC:
                 self._queue.popleft()
             self._skipping = not self._queue
+            self._quiet = self._quiet and not self._skipping
         if self._copying_in:
             self._copy_failed()
         return changed

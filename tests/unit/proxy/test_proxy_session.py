@@ -424,6 +424,13 @@ def test_a_sync_that_ends_a_failed_copy_ends_the_skipping_too(talk):
     assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
 
 
+def test_the_end_of_a_request_ends_the_skipping_in_any_case(talk):
+    talk.client(parse(b"", "bad"))
+    talk.server(error(), IDLE)
+    assert talk.session.idle
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+
+
 def test_an_error_after_a_failed_copy_is_turned_back_for_its_own_statement(talk):
     copying(talk)
     talk.client(DATA, COPY_DONE, SYNC)
