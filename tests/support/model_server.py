@@ -257,8 +257,10 @@ class ModelServer:
     def _copy_in(self) -> Messages:
         self._say(b"G", b"\0\0\0")
         while True:
-            kind, _ = yield
+            kind, body = yield
             letter = chr(kind)
+            if letter == "d" and body.startswith(b"bad"):
+                raise Failed(b"22P02", b"invalid input")
             if letter == "c":
                 self._say(b"C", b"COPY 1\0")
                 return

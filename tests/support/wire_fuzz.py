@@ -84,6 +84,7 @@ COPY_DATA, COPY_FAIL, TERMINATE = (
     build_message(b"f", b"no\0"),
     build_message(b"X"),
 )
+BAD_DATA = build_message(b"d", b"bad\n")
 # After these any conversation is back in order, and two statements show whether the proxy knows where it is.
 PROBE = (
     COPY_FAIL, SYNC, query("ROLLBACK"), query("CALL p()"), query("CREATE FEDERATED MODEL probe"),
@@ -91,6 +92,11 @@ PROBE = (
     query("CALL p()"), bind("", "probe"), execute(""), SYNC,
 )  # fmt: skip
 FUNCTION_CALL = build_message(b"F", struct.pack("!IHHHIIH", 1397, 1, 1, 1, 4, 7, 1))
+
+
+def _settled(messages: list[bytes]) -> list[bytes]:
+    """A Sync behind each end of copy data, as the protocol has it: before that nothing may be rewritten."""
+    return [each for m in messages for each in ((m, SYNC) if m in (COPY_DONE, COPY_FAIL) else (m,))]
 
 
 def said(texts: tuple[str, ...], longest: int = 10) -> st.SearchStrategy[Said]:
@@ -101,7 +107,7 @@ def said(texts: tuple[str, ...], longest: int = 10) -> st.SearchStrategy[Said]:
     single = st.one_of(
         st.builds(parse, name, text), st.builds(bind, name, name), st.builds(execute, name, st.integers(0, 2)),
         st.builds(about, st.sampled_from([b"D", b"C"]), st.sampled_from("SP"), name),
-        st.sampled_from([SYNC, SYNC, FLUSH, COPY_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL]),
+        st.sampled_from([SYNC, SYNC, FLUSH, COPY_DATA, BAD_DATA, COPY_DONE, COPY_FAIL, FUNCTION_CALL]),
     ).map(lambda message: (message,))  # fmt: skip
     batch = st.builds(
         lambda t, n, p, limit, end: (
@@ -111,17 +117,18 @@ def said(texts: tuple[str, ...], longest: int = 10) -> st.SearchStrategy[Said]:
         text, name, name, st.integers(0, 2), st.sampled_from([(SYNC,), (), (FLUSH,), (execute(""), SYNC)]),
     )  # fmt: skip
     copy = st.builds(
-        lambda start, end: (*start, COPY_DATA, *end),
+        lambda start, data, end: (*start, *data, *end),
         st.sampled_from([
             (query("COPY t FROM STDIN"),),
             (parse("", "COPY t FROM STDIN"), bind("", ""), execute(""), SYNC),
             (parse("", "COPY t FROM STDIN"), bind("", ""), execute("")),
         ]),
+        st.sampled_from([(COPY_DATA,), (BAD_DATA,), (COPY_DATA, SYNC, BAD_DATA)]),
         st.sampled_from([(COPY_DONE,), (COPY_FAIL,), (SYNC, COPY_DONE, SYNC), (COPY_DONE, SYNC)]),
     )  # fmt: skip
     steps = st.lists(st.one_of(simple, single, single, batch, copy), max_size=longest)
     messages = st.builds(
-        lambda several, end: tuple(m for step in several for m in step) + end,
+        lambda several, end: (*_settled([m for step in several for m in step]), *end),
         steps, st.sampled_from([(), (SYNC, TERMINATE), *[probe] * 2]),
     )  # fmt: skip
     cuts = st.lists(st.integers(0, 4000), max_size=12).map(tuple)

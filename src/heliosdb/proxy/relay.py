@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import time
+import traceback
 from collections.abc import Coroutine
 from typing import Protocol, cast
 
@@ -19,6 +20,7 @@ from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
+from heliosdb.proxy.long_texts import Turn, vanished
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.session import Session
 from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 GONE = build_error("08006", "the server closed the connection unexpectedly")
 STOPPING = build_error("57P01", "terminating connection because the proxy is stopping")
 TERMINATE = build_message(b"X")
+MAX_OUTSTANDING = 10_000  # messages of a client that are not answered; with more it is read no further
 
 
 class Host(Protocol):
@@ -173,7 +176,9 @@ class Relay(_End):
         self._key: BackendKey | None = None
         self._encrypted = False
         self._congested = False  # the server takes no more
-        self._thinking = False  # a long text of the client is being worked out
+        self._turn: Turn[Rewrite | None] | None = None  # a text of the client is being worked out
+        self._crowded = False  # too many messages of the client are not answered yet
+        self._half_closed = False  # the client says nothing more, once its text is worked out
         self._client_ended = False
         self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
@@ -195,8 +200,11 @@ class Relay(_End):
         session, server = self._session, self._server
         if session is not None and server is not None:
             server.write(session.from_client(data))
-            if session.wanted is not None and not self._thinking:
+            if session.wanted is not None:
                 self._think(session, session.wanted)
+            elif session.outstanding > MAX_OUTSTANDING:
+                self._crowded = True
+                self._pace()
         elif self._waiting is not None:
             self._waiting += data
         else:
@@ -206,14 +214,19 @@ class Relay(_End):
         """Pass a half-close on, for the server may still answer; a TLS connection cannot be half closed."""
         if self._session is None or self._server is None or self._encrypted:
             return False
-        self._end_client()
-        self._server.finish()
+        if self._turn is None:
+            self._end_client()
+            self._server.finish()
+        self._half_closed = True
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed()
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._turn is not None:
+            self._host.rewriter.long_texts.leave(self._turn)
+            self._turn = None
         self._end_client()
         if self._server is not None:
             self._server.close(self._host.config.close_timeout_s)
@@ -265,7 +278,9 @@ class Relay(_End):
     def _worked(self, task: asyncio.Task[None]) -> None:
         """A defect of ours must not leave the client waiting."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("a connection ends by an internal error: %s", type(error).__name__)
+            # Where it happened, but not what it says: that may hold what the client said.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("a connection ends by an internal error: %s\n%s", type(error).__name__, where)
             self.abort()
         self.settle()
 
@@ -345,8 +360,7 @@ class Relay(_End):
     def _begin(self, action: Connect, server: ServerEnd) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        rewriting = "replication" not in action.startup.parameters
-        self._session = Session(self._host.rewriter, rewriting=rewriting)
+        self._session = Session(self._host.rewriter, rewriting=not action.startup.replicates)
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
@@ -360,20 +374,31 @@ class Relay(_End):
 
     def _think(self, session: Session, text: str) -> None:
         """Read no more of this client until it is known what its long text becomes."""
-        self._thinking = True
-        self._pace()
-        work = asyncio.wrap_future(self._host.rewriter.begin(text))
-        work.add_done_callback(lambda done: self._thought(session, text, done))
+        if self._turn is None:
+            self._turn = self._host.rewriter.long_texts.take(
+                text, gone=self._vanished, done=lambda outcome: self._thought(session, text, outcome)
+            )
+            self._pace()
 
-    def _thought(self, session: Session, text: str, done: asyncio.Future[Rewrite | None]) -> None:
-        self._thinking = False
-        if self._client_ended or self._server is None or done.cancelled():
+    def _vanished(self) -> bool:
+        """Whether nobody is there any more to take an answer; then it all ends, and the text is not sent."""
+        if self.transport is not None and not vanished(self.transport):
+            return False
+        self._turn = None
+        self.abort()
+        return True
+
+    def _thought(self, session: Session, text: str, outcome: Rewrite | None) -> None:
+        self._turn = None
+        if self._server is None:
             return
-        self._server.write(session.resume(text, done.result()))
+        self._server.write(session.resume(text, outcome))
         if session.wanted is not None:
             self._think(session, session.wanted)
-        else:
-            self._pace()
+        elif self._half_closed:
+            self._end_client()
+            self._server.finish()
+        self._pace()
 
     # The server's side
 
@@ -383,7 +408,7 @@ class Relay(_End):
         self._pace()
 
     def _pace(self) -> None:
-        self.hold(self._congested or self._thinking)
+        self.hold(self._congested or self._crowded or self._turn is not None)
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""
@@ -391,6 +416,9 @@ class Relay(_End):
         if session is not None:
             self.sent += len(data)
             self.write(session.from_server(data))
+            if self._crowded and session.outstanding <= MAX_OUTSTANDING // 2:
+                self._crowded = False
+                self._pace()
             if self._attentive:
                 self._attend(session)
 

@@ -13,10 +13,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from heliosdb.proxy.long_texts import LongTexts
+
 log = logging.getLogger(__name__)
 
 CACHED_TEXTS = 1024
-LONG_TEXT = 16 * 1024  # bytes; longer texts are rare, take long, and would let the cache grow large
+CACHED_SIZE = 16 << 20  # of all outcomes together, in bytes, roughly
+LONG_TEXT = 16 * 1024  # characters; longer texts are rare, take long, and would let the cache grow large
+DEAR_TEXT = 1024  # the same for a text that the grammar must look at
+_EDIT_SIZE = 200  # bytes that an edit takes, besides its text
 SWITCH_INTERVAL_S = 0.001  # the longest that the loop waits for the thread, except inside the C scanner
 
 
@@ -30,6 +35,10 @@ class Rewrite(Protocol):
     @property
     def tags(self) -> Sequence[str | None]:
         """For each statement, in order, the command tag to show instead of CALL, or None."""
+
+    @property
+    def edits(self) -> Sequence[object]:
+        """The places that changed."""
 
     def predicts(self, index: int, /) -> bool:
         """Whether statement number `index` is not ours but calls a model's function that was put there."""
@@ -45,14 +54,20 @@ class Rewriter:
     """The language's gate and rewrite with a cache of outcomes, least recently used goes first.
 
     `may_concern` must hold for every text that contains one for which it holds: the proxy asks it about
-    several messages at once. `hits` and `misses` count the look-ups in the cache, `rewrites` the texts that
-    went to the server changed.
+    several messages at once. `dear` says whether the grammar must look at a text. `hits` and `misses` count
+    the look-ups in the cache, `rewrites` the texts that went to the server changed.
     """
 
     def __init__(
-        self, may_concern: Callable[[bytes], bool], rewrite: Callable[[str], Rewrite | None]
+        self,
+        may_concern: Callable[[bytes], bool],
+        rewrite: Callable[[str], Rewrite | None],
+        dear: Callable[[str], bool] = lambda _text: False,
     ) -> None:
         self.may_concern = may_concern
+        self.long_texts = LongTexts(self.begin)
+        self._dear = dear
+        self._size = 0
         self._rewrite = rewrite
         self._cache: OrderedDict[str, Rewrite | None] = OrderedDict()
         self._thread: ThreadPoolExecutor | None = None
@@ -63,6 +78,14 @@ class Rewriter:
         """How many outcomes the cache holds."""
         return len(self._cache)
 
+    def knows(self, text: str) -> bool:
+        """Whether the outcome is in the cache."""
+        return text in self._cache
+
+    def takes_long(self, text: str) -> bool:
+        """Whether a text that is not in the cache is to be worked out beside the loop."""
+        return len(text) > DEAR_TEXT and (len(text) > LONG_TEXT or self._dear(text))
+
     def rewrite(self, text: str) -> Rewrite | None:
         """Return what `text` becomes, or None where it goes through as it is."""
         outcome = self._look_up(text)
@@ -72,13 +95,18 @@ class Rewriter:
     def begin(self, text: str) -> Future[Rewrite | None]:
         """Start to work out what a long text becomes, beside the loop; one text at a time, in turn.
 
-        Whoever uses the outcome counts it in `rewrites`; the cache belongs to the loop's thread.
+        Whoever uses the outcome says so by `learn`; the cache belongs to the loop's thread.
         """
         self.misses += 1
         if self._thread is None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._thread = ThreadPoolExecutor(1, "rewriting")
         return self._thread.submit(self._attempt, text)
+
+    def learn(self, text: str, outcome: Rewrite | None) -> None:
+        """Count and keep an outcome that was worked out beside the loop."""
+        self.rewrites += outcome is not None
+        self._keep(text, outcome)
 
     def _look_up(self, text: str) -> Rewrite | None:
         if text in self._cache:
@@ -87,11 +115,16 @@ class Rewriter:
             return self._cache[text]
         self.misses += 1
         outcome = self._attempt(text)
-        if len(text) <= LONG_TEXT:
-            self._cache[text] = outcome
-            if len(self._cache) > CACHED_TEXTS:
-                self._cache.popitem(last=False)
+        self._keep(text, outcome)
         return outcome
+
+    def _keep(self, text: str, outcome: Rewrite | None) -> None:
+        if len(text) > LONG_TEXT or text in self._cache:
+            return
+        self._cache[text] = outcome
+        self._size += _size(text, outcome)
+        while len(self._cache) > CACHED_TEXTS or self._size > CACHED_SIZE:
+            self._size -= _size(*self._cache.popitem(last=False))
 
     def _attempt(self, text: str) -> Rewrite | None:
         try:
@@ -102,8 +135,15 @@ class Rewriter:
             return None
 
 
+def _size(text: str, outcome: Rewrite | None) -> int:
+    """Return about how many bytes a cached outcome takes; an edit's replacement is in the new text too."""
+    grown = 0 if outcome is None else 2 * len(outcome.text) + _EDIT_SIZE * len(outcome.edits)
+    return len(text) + grown
+
+
 def federated_rewriter() -> Rewriter:
     """Make the rewriter for the language of `federated_sql`."""
     from federated_sql.rewrite import may_concern, rewrite
+    from federated_sql.user_sql import may_change
 
-    return Rewriter(may_concern, rewrite)
+    return Rewriter(may_concern, rewrite, lambda text: may_change(text, 0, len(text)))

@@ -13,26 +13,23 @@ few bytecodes a message; they stop before any message that needs more, and the g
 
 from __future__ import annotations
 
-import re
-from collections import OrderedDict, deque
-from dataclasses import dataclass
+from collections import deque
 
-from heliosdb.proxy.hints import Fields, with_hint
-from heliosdb.proxy.rewriting import LONG_TEXT, Rewrite, Rewriter
+from heliosdb.proxy.answers import retag, tag_of, turn_back
+from heliosdb.proxy.awaited import Awaited
+from heliosdb.proxy.names import Names, as_compared
+from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEAD,
     HEADER,
     MessageStream,
     NotYetError,
-    ProtocolError,
-    build_fields,
     build_message,
-    parse_fields,
     read_names,
 )
 
 MAX_TEXT_MESSAGE = 1 << 20  # a Query or Parse message above this many bytes is not looked at
-MAX_NAMED = 10_000  # rewritten prepared statements remembered per session; older ones merely lose their tag
+MAX_AT_ONCE = 8  # new texts of one read that are worked out in the loop
 NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
 
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
@@ -41,9 +38,11 @@ _ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
 _TEXTS = frozenset({QUERY, PARSE})
 _COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
 _CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
+_NAMED_KINDS = frozenset({PARSE, BIND, DESCRIBE, EXECUTE, CLOSE})
 
 READY, ERROR, NOTICE, COMPLETE, EMPTY, COPY_IN, PARAMETER_STATUS, KEY_DATA = b"ZENCIGSK"
-_SERVER_WATCHED = frozenset(b"ZENCIGSK123nTs")
+_SERVER_WATCHED = frozenset(b"ZENCIGSKV123nTs")
+_NOT_SYNCS = frozenset(b"ECIGV123nTs")  # what answers no Sync that comes after a failed copy
 _ENDS = {
     ord("1"): PARSE,
     ord("2"): BIND,
@@ -55,28 +54,11 @@ _ENDS = {
     EMPTY: EXECUTE,
 }
 
-_FEDERATED = b"federated_sql"
-_POSITION = re.compile(rb"position=([0-9]{1,9})")
-
-
-@dataclass(slots=True)
-class Awaited:
-    """A client message whose answer is outstanding.
-
-    `name` is the statement (Parse, Describe S, Close S) or portal (Bind, Execute, Describe P, Close P),
-    `source` the statement that a Bind binds; `index` counts the statements of a Query that were answered
-    already.
-    """
-
-    kind: int
-    name: bytes | None = None
-    source: bytes | None = None
-    of_portal: bool = False
-    rewrite: Rewrite | None = None
-    index: int = 0
-
-
 _PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
+_UNKNOWN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}  # where names should be and are not all there
+
+# Tags of statements that take names away from, or give them to, what no Parse told about.
+_RENAMING = frozenset({b"DISCARD ALL\0", b"DEALLOCATE ALL\0", b"DEALLOCATE\0", b"PREPARE\0"})
 
 # What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that
 # are not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or
@@ -95,22 +77,26 @@ _SERVER_SKIMMED = tuple(
 class Session:
     """Feed it what each side sent; it returns what the other side is to get.
 
-    A text longer than LONG_TEXT is not rewritten at once: `wanted` is that text then, and what the client
-    said from there on is held back until `resume` is given the outcome.
+    A text that takes long, or one of too many at a time, is not rewritten at once: `wanted` is that text
+    then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
     def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
         self._rewriter = rewriter
         self._rewriting = rewriting
         self._queue: deque[Awaited] = deque()
-        self._statements: OrderedDict[bytes, Rewrite] = OrderedDict()
-        self._portals: OrderedDict[bytes, Rewrite] = OrderedDict()
+        self._statements = Names()
+        self._portals = Names()
         self._named = False  # names are followed, for a rewritten statement may have one
         self._quiet = (
             True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
         )
         self._skipping = False  # the server discards everything until Sync
-        self._copying_in = False  # the server reads copy data and ignores Sync
+        self._copying_in = False  # the first in the queue makes the server read copy data and ignore Sync
+        self._loose = False  # a copy failed: Syncs at the front of the queue may have been ignored in it
+        self._spoken = False  # something was answered since the last ReadyForQuery
+        self._doubt: Awaited | None = None  # until this is gone, nothing is rewritten
+        self._astray = False  # what is said in doubt may be executed, or skipped with all up to a Sync
         self._encoding = b""
         self._conforming = b""
         self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
@@ -122,7 +108,7 @@ class Session:
         self.terminated = False  # the client said good-bye
         self.wanted: str | None = None
         self._found: tuple[str, Rewrite | None] | None = None  # the outcome for a text that was wanted
-        self._hurried = False  # long texts too are rewritten at once
+        self._worked_out = 0  # texts of this read that were worked out in the loop
         self.backend_key: tuple[int, bytes] | None = None
 
     def resume(self, text: str, outcome: Rewrite | None) -> bytes:
@@ -131,12 +117,11 @@ class Session:
         return self.from_client(b"")
 
     def client_ended(self) -> bytes:
-        """Return what was held back of the client's bytes, because no more will come."""
-        rest = b""
-        if self.wanted is not None:
-            self.wanted, self._hurried = None, True
-            rest = self.from_client(b"")
-        return rest + self._client.flush()
+        """Return what was held back of the client's bytes, because no more will come.
+
+        A text whose outcome is not known yet must not go on as it is: it is lost, with all behind it.
+        """
+        return self._client.flush() if self.wanted is None else b""
 
     def server_ended(self) -> bytes:
         """Return what was held back of the server's bytes, because no more will come."""
@@ -145,7 +130,14 @@ class Session:
     @property
     def idle(self) -> bool:
         """Whether no answer is outstanding and no transaction is open."""
-        return not (self._queue or self._skipping) and self.transaction_status == b"I"
+        if self._skipping or self.transaction_status != b"I":
+            return False
+        return not self._queue or (self._loose and all(each.kind == SYNC for each in self._queue))
+
+    @property
+    def outstanding(self) -> int:
+        """How many messages of the client are remembered because they are not answered yet."""
+        return len(self._queue)
 
     @property
     def may_add_error(self) -> bool:
@@ -156,7 +148,8 @@ class Session:
     # What concerns nothing federated
 
     def _skim_client(self, data: bytes, at: int) -> int:
-        if self._named or self._skipping or self._copying_in:
+        self._worked_out = 0
+        if self._named or self._skipping or self._copying_in or self._doubt is not None:
             return at
         end, clear = len(data), False
         last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
@@ -179,16 +172,17 @@ class Session:
         if not self._quiet:
             return at
         end, queue = len(data), self._queue
-        last, unpack, skimmed = end - HEADER, HEAD.unpack_from, _SERVER_SKIMMED
+        last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, _SERVER_SKIMMED, 0
         while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
             if after > end or length < 4:
-                return at
+                break
             ended = skimmed[kind]
             if ended:
                 if ended == _WALK:
-                    return at
+                    break
+                said = ended
                 if kind == READY:
                     self.answered += 1
                     self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
@@ -197,6 +191,8 @@ class Session:
                 elif queue and queue[0].kind == ended:
                     queue.popleft()
             at = after
+        if said:
+            self._spoken = said != READY
         return at
 
     # Client to server
@@ -204,7 +200,7 @@ class Session:
     def _watch_client(self, kind: int, total: int) -> int:
         if kind in _TEXTS and total <= MAX_TEXT_MESSAGE:
             return total
-        if self._named and kind in (PARSE, BIND, DESCRIBE, EXECUTE, CLOSE):
+        if self._named and kind in _NAMED_KINDS:
             return min(total, NAMES_PREFIX)
         return HEADER
 
@@ -212,23 +208,45 @@ class Session:
         if kind == TERMINATE:
             self.terminated = True
             return None
-        if self._copying_in:
-            if kind != SYNC:
-                self._copying_in = False  # the end of the copy data, or a message the server refuses there
-            return None
         if self._skipping:
             if kind != SYNC:
                 return None
             self._skipping = False
+        if self._doubt is not None and kind not in _COPY_ENDS:
+            self._see_in_doubt(kind)
         if kind == QUERY:
             return self._see_query(head)
         if kind == PARSE:
             return self._see_parse(head)
-        self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
         if kind in _COPY_ENDS:
-            self._quiet = False
-            self._drop_idle_marks()
+            self._see_copy_end(kind)
+        elif kind != SYNC or not self._copying_in or self._queue[-1].kind != SYNC:
+            # One Sync stands for all in a row that the server ignores as long as it copies.
+            self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
         return None
+
+    def _see_copy_end(self, kind: int) -> None:
+        """Note the end of copy data, and the doubt where the server will skip to a Sync if the copy fails.
+
+        A Sync before it may be one that the copy ignored, or the one that the server is to skip to.
+        """
+        queue = self._queue
+        at = len(queue) - 1
+        while at >= 0 and queue[at].kind == SYNC:
+            at -= 1
+        mark = _PLAIN[kind]
+        if self._doubt is None and 0 <= at < len(queue) - 1 and queue[at].kind == EXECUTE:
+            self._doubt = mark = Awaited(kind)
+        queue.append(mark)
+        self._quiet = False
+        self._drop_idle_marks()
+
+    def _see_in_doubt(self, kind: int) -> None:
+        """A Sync ends the doubt, unless something was said in it."""
+        if kind != SYNC:
+            self._astray = True
+        elif not self._astray:
+            self._doubt = None
 
     def _see_query(self, head: bytes) -> bytes | None:
         rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
@@ -240,12 +258,13 @@ class Session:
         return build_message(b"Q", rewrite.text.encode() + b"\0")
 
     def _see_parse(self, head: bytes) -> bytes | None:
-        names = read_names(head[HEADER:], 2) if self._named or self._rewriter.may_concern(head) else None
+        looked_at = self._named or self._rewriter.may_concern(head)
+        names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self._queue.append(_PLAIN[PARSE])
+            self._queue.append(self._name(PARSE, head) if self._named else _PLAIN[PARSE])
             return None
-        self._queue.append(Awaited(PARSE, name=names[0], rewrite=rewrite))
+        self._queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
             return None
         self._named, self._quiet = True, False
@@ -256,33 +275,42 @@ class Session:
         """Rewrite a statement's text; None on any doubt."""
         if not self._rewriting or self._encoding != b"UTF8" or self._conforming != b"on":
             return None
+        if self._doubt is not None or (b"\\" in raw and (self._queue or self._spoken)):
+            # What is being answered may change what a backslash means, and with it where strings end.
+            return None
         if not self._rewriter.may_concern(raw) or b"\0" in raw:
             return None
         try:
-            text = raw.decode()
+            return self._outcome(raw.decode())
         except UnicodeDecodeError:
             return None
-        if len(raw) <= LONG_TEXT or self._hurried:
-            return self._rewriter.rewrite(text)
-        if self._found is None or self._found[0] != text:
-            self.wanted = text
-            raise NotYetError
-        (_, outcome), self._found = self._found, None
-        self._rewriter.rewrites += outcome is not None
-        return outcome
+
+    def _outcome(self, text: str) -> Rewrite | None:
+        """Return what a text becomes, from the thread that works on long ones where that is needed."""
+        rewriter = self._rewriter
+        if self._found is not None and self._found[0] == text:
+            (_, outcome), self._found = self._found, None
+            rewriter.learn(text, outcome)
+            return outcome
+        if rewriter.knows(text):
+            return rewriter.rewrite(text)
+        if self._worked_out < MAX_AT_ONCE and not rewriter.takes_long(text):
+            self._worked_out += 1
+            return rewriter.rewrite(text)
+        self.wanted = text
+        raise NotYetError
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]
-        if kind == BIND:
-            names = read_names(body, 2)
-            return Awaited(kind, name=names[0], source=names[1], of_portal=True) if names else _PLAIN[kind]
-        if kind == EXECUTE:
-            names = read_names(body, 1)
-            return Awaited(kind, name=names[0], of_portal=True) if names else _PLAIN[kind]
-        if kind in (DESCRIBE, CLOSE):
-            names = read_names(body[1:], 1)
-            return Awaited(kind, name=names[0], of_portal=body[:1] == b"P") if names else _PLAIN[kind]
-        return _PLAIN[kind]
+        if kind not in _NAMED_KINDS:
+            return _PLAIN[kind]
+        at = 1 if kind in (DESCRIBE, CLOSE) else 0
+        names = read_names(body[at:], 2 if kind == BIND else 1)
+        if names is None:
+            return _UNKNOWN[kind]
+        of_portal = body[:1] == b"P" if at else kind != PARSE
+        source = as_compared(names[1]) if kind == BIND else None
+        return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)
 
     # Server to client
 
@@ -291,20 +319,29 @@ class Session:
             return min(total, HEADER + 1)
         if kind in (PARAMETER_STATUS, KEY_DATA):
             return total if total <= NAMES_PREFIX else HEADER
+        if kind == COMPLETE and self._named:
+            return min(total, NAMES_PREFIX)
         if kind in (COMPLETE, ERROR, NOTICE) and self._current() is not None and total <= MAX_TEXT_MESSAGE:
             return total
         return HEADER
 
     def _see_server(self, kind: int, head: bytes) -> bytes | None:
+        if kind in _NOT_SYNCS:
+            self._spoken = True
+            if self._loose:
+                self._drop_syncs()
         if kind == READY:
             self._ready(head)
         elif kind == ERROR:
             return self._error(head)
         elif kind == NOTICE:
             current = self._current()
-            return self._turn_back(b"N", head, current) if current else None
+            return turn_back(head, *current) if current else None
         elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
-            return self._query_part_complete(head)
+            self._follow(head)
+            changed = self._query_part_complete(head)
+            self._copied(1)
+            return changed
         elif kind == COPY_IN:
             self._copy_in()
         elif kind == PARAMETER_STATUS:
@@ -318,66 +355,116 @@ class Session:
     def _ready(self, head: bytes) -> None:
         self.transaction_status = head[HEADER : HEADER + 1]
         self.answered += 1
-        while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
-            pass
+        # After a failed copy one that answers nothing else is a Sync's, be it in the queue or not.
+        if self._spoken or not self._loose or (self._queue and self._queue[0].kind == SYNC):
+            while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
+                pass
+        self._spoken = self._skipping = self._copying_in = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
         if not self._queue:
+            self._loose, self._doubt, self._astray = False, None, False
             self._named = bool(self._statements or self._portals)
             self._quiet = not self._named
 
     def _error(self, head: bytes) -> bytes | None:
         current = self._current()
-        changed = self._turn_back(b"E", head, current) if current else None
+        changed = turn_back(head, *current) if current else None
         if self._queue and self._queue[0].kind not in _ENDED_BY_READY:
             while self._queue and self._queue[0].kind != SYNC:
                 self._queue.popleft()
             self._skipping = not self._queue
-        self._copying_in = False
+            self._quiet = self._quiet and not self._skipping
+        if self._copying_in:
+            self._copy_failed()
         return changed
 
     def _query_part_complete(self, head: bytes) -> bytes | None:
         query = self._queue[0]
         if query.rewrite is None:
             return None
-        tag = _tag(query.rewrite, query.index)
+        tag = tag_of(query.rewrite, query.index)
         query.index += 1
-        return _retag(head, tag)
+        return retag(head, tag)
 
     def _answered(self, kind: int, head: bytes) -> bytes | None:
         """Take the first outstanding message off the queue and let it have its effect on the names."""
         changed = None
         if self._named and kind == COMPLETE:
             current = self._current()
-            changed = _retag(head, _tag(current[0], 0)) if current else None
+            changed = retag(head, tag_of(current[0], 0)) if current else None
+            self._follow(head)
         done = self._queue.popleft()
+        self._copied(0)
         self._drop_idle_marks()
-        if done.kind == PARSE and done.name is not None:
-            _keep(self._statements, done.name, done.rewrite)
-        elif done.kind == BIND and done.name is not None:
-            _keep(self._portals, done.name, self._statements.get(done.source or b""))
-        elif done.kind == CLOSE and done.name is not None:
-            _keep(self._portals if done.of_portal else self._statements, done.name, None)
+        if done is _UNKNOWN.get(done.kind):
+            self._statements.clear()
+            self._portals.clear()
+        elif done.name is None:
+            pass
+        elif done.kind == PARSE:
+            self._statements.put(done.name, done.rewrite)
+        elif done.kind == BIND:
+            self._portals.put(done.name, self._statements.get(done.source))
+        elif done.kind == CLOSE:
+            (self._portals if done.of_portal else self._statements).put(done.name, None)
         return changed
 
+    def _follow(self, complete: bytes) -> None:
+        """Forget what the names stood for where a statement may have changed that."""
+        if self._named and complete[HEADER:] in _RENAMING:
+            self._statements.clear()
+
     def _copy_in(self) -> None:
-        """Leave out what the server ignores while it reads copy data: Sync, up to the data's end."""
-        if not self._queue:
+        """The server reads copy data for the first in the queue; which Syncs it ignores shows at its end."""
+        queue = self._queue
+        if not queue:
             return
-        head = self._queue.popleft()
+        self._copying_in, self._quiet = True, False
+        head = queue.popleft()
+        while len(queue) > 1 and queue[0].kind == queue[1].kind == SYNC:
+            queue.popleft()
+        queue.appendleft(head)
+
+    def _copied(self, at: int) -> None:
+        """The copy came to its end: all Syncs before that, from `at` in the queue on, were ignored."""
+        if not self._copying_in:
+            return
+        self._copying_in = False
+        queue, kept = self._queue, [self._queue.popleft() for _ in range(at)]
+        while queue and queue[0].kind == SYNC:
+            kept.append(queue.popleft())
+        if queue and queue[0].kind in _COPY_ENDS:
+            self._drop_mark()
+            del kept[at:]
+        queue.extendleft(reversed(kept))
+
+    def _copy_failed(self) -> None:
+        """Any number of the Syncs sent by now were ignored; the others will be answered."""
+        self._copying_in, self._loose = False, True
+        if self._astray:
+            # Whether the server executes or skips what was said in doubt cannot be told: leave all alone.
+            self._rewriting = False
+            self._queue.clear()
+            self._statements.clear()
+            self._portals.clear()
+        elif len(self._queue) == 1 and self._queue[0].kind == SYNC:
+            self._doubt = self._queue[0]
+
+    def _drop_syncs(self) -> None:
         while self._queue and self._queue[0].kind == SYNC:
             self._queue.popleft()
-        if self._queue and self._queue[0].kind in _COPY_ENDS:
-            self._queue.popleft()
-        elif not self._queue:
-            self._copying_in = True
-        self._queue.appendleft(head)
+            self._drop_idle_marks()
 
     def _drop_idle_marks(self) -> None:
         """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
         while self._queue and self._queue[0].kind in _COPY_ENDS:
-            self._queue.popleft()
+            self._drop_mark()
+
+    def _drop_mark(self) -> None:
+        if self._queue.popleft() is self._doubt:
+            self._doubt, self._astray = None, False
 
     def _parameter_status(self, head: bytes) -> None:
         names = read_names(head[HEADER:], 2)
@@ -393,66 +480,13 @@ class Session:
         if not self._queue:
             return None
         first = self._queue[0]
+        if self._loose:
+            past = (each for each in self._queue if each.kind != SYNC and each.kind not in _COPY_ENDS)
+            first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:
             if first.kind == BIND:
-                rewrite = self._statements.get(first.source or b"")
-            elif first.kind in (EXECUTE, DESCRIBE) and first.name is not None:
+                rewrite = self._statements.get(first.source)
+            elif first.kind in (EXECUTE, DESCRIBE):
                 rewrite = (self._portals if first.of_portal else self._statements).get(first.name)
         return (rewrite, first.index) if rewrite is not None else None
-
-    def _turn_back(self, kind: bytes, message: bytes, current: tuple[Rewrite, int]) -> bytes | None:
-        """Make an error or notice about the rewritten text one about the text that the user typed."""
-        if len(message) == HEADER:
-            return None
-        rewrite, index = current
-        try:
-            fields = parse_fields(message[HEADER:])
-        except ProtocolError:
-            return None
-        known = dict(fields)
-        ours = _tag(rewrite, index) is not None
-        if known.get(b"d") == _FEDERATED and ours:
-            return build_fields(kind, _federated_fields(fields, rewrite, index))
-        turned = [(code, _typed_position(rewrite, text) if code == b"P" else text) for code, text in fields]
-        if kind == b"E":
-            turned = with_hint(turned, ours=ours, predicts=rewrite.predicts(index))
-        return build_fields(kind, turned) if turned != fields else None
-
-
-def _federated_fields(fields: Fields, rewrite: Rewrite, index: int) -> Fields:
-    """Turn what `federated.execute` raised into what the server's own parser would say.
-
-    PL/pgSQL cannot set a position, so it comes as `position=<n>` in the column field; the context would
-    name the procedure that the user never called.
-    """
-    found = _POSITION.fullmatch(dict(fields).get(b"c", b""))
-    kept = [(code, text) for code, text in fields if code not in (b"c", b"d", b"W", b"P")]
-    if found and int(found[1]) > 0:
-        at = rewrite.statement_position(index, int(found[1]))
-        before_file = next((i for i, (code, _) in enumerate(kept) if code in (b"F", b"L", b"R")), len(kept))
-        kept.insert(before_file, (b"P", str(at).encode()))
-    return kept
-
-
-def _typed_position(rewrite: Rewrite, text: bytes) -> bytes:
-    return str(rewrite.original_position(int(text))).encode() if text.isdigit() else text
-
-
-def _tag(rewrite: Rewrite, index: int) -> str | None:
-    return rewrite.tags[index] if index < len(rewrite.tags) else None
-
-
-def _retag(message: bytes, tag: str | None) -> bytes | None:
-    """Put the tag of the statement that was typed where the server says CALL."""
-    if tag is None or message[HEADER:] != b"CALL\0":
-        return None
-    return build_message(b"C", tag.encode() + b"\0")
-
-
-def _keep(names: OrderedDict[bytes, Rewrite], name: bytes, rewrite: Rewrite | None) -> None:
-    names.pop(name, None)
-    if rewrite is not None:
-        names[name] = rewrite
-        if len(names) > MAX_NAMED:
-            names.popitem(last=False)

@@ -66,6 +66,14 @@ class StartupMessage:
         """The database asked for; as in the server, it defaults to the user's name."""
         return self.parameters.get("database") or self.parameters.get("user", "")
 
+    @property
+    def replicates(self) -> bool:
+        """Whether a WAL sender is asked for; what the server will not take for a boolean counts too."""
+        value = self.parameters.get("replication", "0").lower()
+        if value in ("0", "of", "off"):
+            return False
+        return not value or not ("false".startswith(value) or "no".startswith(value))
+
 
 StartupPacket = SslRequest | GssEncRequest | CancelRequest | StartupMessage
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
+import time
 
 import pytest
 from proxy_harness import DEADLINE_S, RunningProxy, Wire, eventually, query
 
 from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
-from heliosdb.proxy.wire import build_message
+from heliosdb.proxy.wire import build_message, parse_fields
 
 STATEMENT = "CREATE FEDERATED WORKSPACE w"
 LONG = STATEMENT + " " * LONG_TEXT
@@ -19,10 +22,12 @@ class Gate:
 
     def __init__(self) -> None:
         self.begun, self.open = threading.Event(), threading.Event()
+        self.texts: list[str] = []
         self._real = federated_rewriter()
 
     def rewrite(self, text: str):
         if len(text) > LONG_TEXT:
+            self.texts.append(text)
             self.begun.set()
             assert self.open.wait(DEADLINE_S)
         return self._real.rewrite(text)
@@ -65,20 +70,102 @@ def test_two_long_texts_of_one_client_and_one_of_another(proxy, gate, dial):
     assert answers(wires[1], 2) == [ours, ours]
 
 
-def test_a_client_that_goes_away_meanwhile_has_its_statement_executed_as_by_the_server(proxy, gate, dial):
+def given(proxy: RunningProxy) -> list[str]:
+    with proxy.cluster.admin() as admin:
+        return [text for (text,) in admin.execute("SELECT statement FROM federated.given").fetchall()]
+
+
+@pytest.fixture
+def nothing_given(proxy, dial) -> None:
     wire = dial(proxy.port, user="postgres")
     wire.send(query("TRUNCATE federated.given"))
     wire.until(b"Z")
-    wire.send(query(LONG))
-    assert gate.begun.wait(DEADLINE_S)
-    gate.open.set()
     wire.sock.close()
 
-    def given() -> bool:
-        with proxy.cluster.admin() as admin:
-            return admin.execute("SELECT count(*) FROM federated.given").fetchone() == (1,)
 
-    eventually(given, "the statement was executed")
+def reset(wire: Wire) -> None:
+    wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.sock.close()
+
+
+def held(proxy: RunningProxy, gate: Gate, wire: Wire, text: str) -> None:
+    """Have a long text of this client in the queue, or at work, while the gate is shut."""
+    before = sum(relay.received for relay in proxy.proxy.relays)
+    wire.send(query(text))
+    enough = before + len(text)
+    eventually(lambda: sum(r.received for r in proxy.proxy.relays) >= enough, "the text has come")
+    assert gate.begun.wait(DEADLINE_S)
+
+
+@pytest.mark.usefixtures("nothing_given")
+def test_a_client_that_goes_away_meanwhile_has_its_statement_executed_as_by_the_server(proxy, gate, dial):
+    wire = dial(proxy.port, user="postgres")
+    held(proxy, gate, wire, LONG)
+    wire.sock.close()
+    gate.open.set()
+    eventually(lambda: given(proxy) == [STATEMENT], "the statement was executed")
+
+
+def test_a_client_that_closes_one_way_meanwhile_gets_its_answer(proxy, gate, dial):
+    wire = dial(proxy.port, user="postgres")
+    held(proxy, gate, wire, LONG)
+    wire.send(query("SELECT 1"))
+    wire.sock.shutdown(socket.SHUT_WR)
+    gate.open.set()
+    assert tags(wire.rest()) == [b"CREATE FEDERATED WORKSPACE", b"SELECT 1"]
+
+
+@pytest.mark.usefixtures("nothing_given")
+def test_nobody_waits_for_the_text_of_a_client_that_is_gone(proxy, gate, dial):
+    first, gone, last = (dial(proxy.port, user="postgres") for _ in range(3))
+    held(proxy, gate, first, LONG)
+    held(proxy, gate, gone, f"{LONG}; CREATE FEDERATED WORKSPACE gone")
+    reset(gone)
+    held(proxy, gate, last, f"{LONG} ")
+    gate.open.set()
+    for wire in (first, last):
+        assert answers(wire, 1) == [b"CREATE FEDERATED WORKSPACE"]
+    assert gate.texts == [LONG, f"{LONG} "]
+    assert given(proxy) == [STATEMENT, STATEMENT]
+
+
+@pytest.mark.usefixtures("nothing_given")
+def test_a_client_found_gone_while_its_text_is_worked_out_holds_nobody_up(proxy, gate, dial):
+    wire, other = dial(proxy.port, user="postgres"), dial(proxy.port, user="postgres")
+    wire.send(query("LISTEN x"))
+    wire.until(b"Z")
+    held(proxy, gate, wire, LONG)
+    reset(wire)
+
+    def alone() -> bool:
+        other.send(query("NOTIFY x"))
+        return answers(other, 1) == [b"NOTIFY"] and proxy.proxy.connections == 1
+
+    eventually(alone, "the proxy has found out")
+    assert not gate.open.is_set()
+    assert given(proxy) == []
+
+
+def test_many_dear_texts_of_one_client_hold_nobody_up(proxy, dial):
+    """Together they are seconds of work; nobody waits for more than a few of them."""
+    wire, other = dial(proxy.port, user="postgres"), dial(proxy.port, user="postgres")
+    wire.send(*(query(dear(number)) for number in range(40)))
+    waited = []
+    while len(waited) < 20:
+        begun = time.monotonic()
+        other.send(query("SELECT 1"))
+        assert answers(other, 1) == [b"SELECT 1"]
+        waited.append(time.monotonic() - begun)
+    assert proxy.proxy.rewriter.misses < 40
+    for _ in range(40):
+        wire.until(b"Z")
+    assert proxy.proxy.rewriter.misses == 40
+
+
+def dear(number: int) -> str:
+    aliases = range(300)
+    calls = ", ".join(f"federated_predict('m', age => {number}) p{at}" for at in aliases)
+    return f"SELECT {calls} FROM t WHERE {' AND '.join(f'p{at} > 1' for at in aliases)}"
 
 
 def test_a_client_is_read_no_further_meanwhile(proxy, gate, dial):
@@ -95,10 +182,14 @@ def test_a_client_is_read_no_further_meanwhile(proxy, gate, dial):
     assert tags(wire.until(b"Z")) == [b"CREATE FEDERATED WORKSPACE"]
 
 
-def test_the_proxy_stops_in_good_order_meanwhile(proxy, gate, dial):
+@pytest.mark.usefixtures("nothing_given")
+def test_a_text_that_was_not_sent_to_the_server_does_not_delay_the_end(proxy, gate, dial):
     wire = dial(proxy.port, user="postgres")
-    wire.send(query(LONG))
-    assert gate.begun.wait(DEADLINE_S)
+    held(proxy, gate, wire, LONG)
     proxy.begin_stop()
-    gate.open.set()
-    assert wire.rest()[-1][0] in (b"E", b"Z")
+    (message,) = wire.rest()
+    assert dict(parse_fields(message[1]))[b"C"] == b"57P01"
+    proxy.thread.join(DEADLINE_S)
+    assert not proxy.thread.is_alive()
+    assert not gate.open.is_set()
+    assert given(proxy) == []

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 
 import pytest
 from proxy_harness import DATABASE, DEADLINE_S, ProxyProcess, binary, eventually, proxy_process, query
+from proxy_messages import SYNC, close
 
+from heliosdb.proxy.relay import MAX_OUTSTANDING
 from heliosdb.proxy.wire import build_message
 
 SIZE = 100_000_000
 BOUND_KIB = 32 * 1024
+ONE_READ = 256 * 1024  # bytes, the most that either event loop reads at once
 
 
 @pytest.fixture
@@ -101,6 +104,28 @@ def test_a_server_that_does_not_read_holds_the_client_up(process, cluster, dial)
     wire.send(pending, build_message(b"c"))
     assert wire.until(b"Z")[-1] == (b"Z", b"I")
     assert process.peak_kib() - before < BOUND_KIB
+
+
+def test_small_messages_that_a_busy_server_does_not_answer_are_held_up(proxy, dial):
+    """Each is remembered until it is answered, which takes many times its own bytes."""
+    wire = dial(proxy.port, user="postgres")
+    (pid,) = struct.unpack_from("!I", dict(wire.got)[b"K"])
+    (relay,) = proxy.proxy.relays
+    subprocess.run(["kill", "-STOP", str(pid)], check=True)
+    wire.sock.setblocking(False)
+    block = close("S", "") * 20_000
+    sent = most = 0
+    try:
+        while sent < SIZE and select.select([], [wire.sock], [], 1)[1]:
+            sent += wire.sock.send(block[sent % len(block) :])
+            most = max(most, relay._session.outstanding)
+    finally:
+        subprocess.run(["kill", "-CONT", str(pid)], check=True)
+    assert MAX_OUTSTANDING < most < MAX_OUTSTANDING + ONE_READ // len(close("S", ""))
+    wire.sock.settimeout(DEADLINE_S)
+    wire.send(block[sent % len(block) :], SYNC)
+    assert wire.until(b"Z")[-1] == (b"Z", b"I")
+    assert relay._session.outstanding == 0
 
 
 def test_psql_and_the_settings_file_work_together(process):

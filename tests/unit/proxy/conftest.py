@@ -18,6 +18,7 @@ class SmallRewrite:
     starts: tuple[int, ...]  # of each statement in what was typed, from 0
     pieces: tuple[tuple[int, int, int, bool], ...]  # start in text, end in text, start as typed, replaced
     predicting: tuple[bool, ...] = ()
+    edits: tuple[object, ...] = ()
 
     def predicts(self, index: int) -> bool:
         return index < len(self.predicting) and self.predicting[index]

@@ -45,6 +45,7 @@ class Talk:
         self.answers = b""
 
     def end(self) -> None:
+        self.resume()
         self._send(self.session.client_ended())
         self.read(())
         self.got += self.session.server_ended()
@@ -100,5 +101,5 @@ def test_damaged_bytes_break_nothing_and_ordinary_ones_pass_as_they_are(rewriter
 def test_the_same_where_every_text_is_long_enough_to_be_worked_out_elsewhere(
     rewriter, monkeypatch, conversation
 ):
-    monkeypatch.setattr("heliosdb.proxy.session.LONG_TEXT", 0)
+    monkeypatch.setattr("heliosdb.proxy.session.MAX_AT_ONCE", 0)
     assert play(rewriter, conversation).got == native(conversation.data)

@@ -6,13 +6,15 @@ Each test plays a transcript: what the client sends, what the server answers, wh
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
-from heliosdb.proxy.session import MAX_TEXT_MESSAGE, Session
+from heliosdb.proxy.names import MAX_CHARACTERS, Names
+from heliosdb.proxy.rewriting import DEAR_TEXT, LONG_TEXT, Rewriter, federated_rewriter
+from heliosdb.proxy.session import MAX_AT_ONCE, MAX_TEXT_MESSAGE, Session
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
 SYNC = build_message(b"S")
@@ -292,6 +294,63 @@ def test_a_portal_ends_with_its_transaction(talk):
     assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
 
 
+LONG_NAME = b"a" * 63
+
+
+def test_names_are_compared_as_the_server_compares_them(talk):
+    talk.client(parse(LONG_NAME + b"X", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(bind(b"", LONG_NAME + b"Y"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(TAG) + IDLE
+    talk.client(close(b"S", LONG_NAME + b"Y"), parse(LONG_NAME + b"Z", "CALL p()"), SYNC)
+    talk.server(CLOSED, PARSED, IDLE)
+    talk.client(bind(b"", LONG_NAME + b"X"), execute(b""), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_a_bind_whose_names_are_not_all_there_stands_for_nothing_of_ours(talk):
+    talk.client(parse(b"", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(bind(b"p" * 2000, b"other"), execute(b"p" * 2000), SYNC)
+    message = error(P=b"30")
+    assert talk.server(message, IDLE) == message + IDLE
+    talk.client(bind(b"p" * 2000, b"other"), execute(b"p" * 2000), SYNC)
+    assert talk.server(BOUND, done(b"CALL"), IDLE) == BOUND + done(b"CALL") + IDLE
+
+
+def test_a_text_too_long_to_be_looked_at_takes_its_name_over(talk):
+    talk.client(parse(b"", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    talk.client(parse(b"", "CALL p() " + " " * MAX_TEXT_MESSAGE), bind(b"", b""), execute(b""), SYNC)
+    assert talk.server(PARSED, BOUND, done(b"CALL"), IDLE).endswith(done(b"CALL") + IDLE)
+
+
+@pytest.mark.parametrize("tag", [b"DISCARD ALL", b"DEALLOCATE ALL", b"DEALLOCATE", b"PREPARE"])
+@pytest.mark.parametrize("simple", [True, False])
+def test_a_name_that_sql_may_have_given_away_stands_for_nothing_of_ours(talk, tag, simple):
+    talk.client(parse(b"s", STATEMENT), SYNC)
+    talk.server(PARSED, IDLE)
+    if simple:
+        talk.client(query("whatever"))
+        talk.server(done(tag), IDLE)
+    else:
+        talk.client(parse(b"", "whatever"), bind(b"", b""), execute(b""), SYNC)
+        talk.server(PARSED, BOUND, done(tag), IDLE)
+    talk.client(bind(b"", b"s"), execute(b""), SYNC)
+    message = error(P=b"30")
+    assert talk.server(message, IDLE) == message + IDLE
+
+
+def test_what_is_remembered_of_names_is_bounded(rewriter):
+    names, one = Names(), rewriter.rewrite(STATEMENT + " " * (MAX_CHARACTERS // 4))
+    for number in range(10):
+        names.put(b"%d" % number, one)
+    assert [number for number in range(10) if names.get(b"%d" % number)] == [7, 8, 9]
+    for number in range(10):
+        names.put(b"%d" % number, None)
+    assert not names
+
+
 # COPY
 
 
@@ -329,6 +388,108 @@ def test_copy_in_that_the_server_breaks_off_keeps_the_conversation_in_step(talk)
     talk.server(IDLE)
     talk.client(query(STATEMENT))
     assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def copying(talk: Talk, *, simple: bool = False) -> None:
+    """Bring the session to where the server reads copy data."""
+    if simple:
+        talk.client(query("COPY t FROM STDIN"))
+        talk.server(COPY_IN)
+    else:
+        talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""), SYNC)
+        talk.server(PARSED, BOUND, COPY_IN)
+
+
+DATA, COPY_DONE = build_message(b"d", b"bad\n"), build_message(b"c")
+
+
+@pytest.mark.parametrize("ignored", [0, 1])
+@pytest.mark.parametrize("simple", [True, False])
+def test_bad_data_with_a_sync_in_them_keeps_tags_where_they_belong(talk, simple, ignored):
+    copying(talk, simple=simple)
+    talk.client(DATA, SYNC, COPY_DONE, SYNC, query("CALL mine()"), query(STATEMENT))
+    after = [error(), *[IDLE] * (1 + simple + 1 - ignored)]
+    assert talk.server(*after) == b"".join(after)
+    out = talk.server(done(b"CALL"), IDLE, done(b"CALL"), IDLE)
+    assert out == done(b"CALL") + IDLE + done(TAG) + IDLE
+    assert talk.session.idle
+
+
+def test_a_sync_that_ends_a_failed_copy_ends_the_skipping_too(talk):
+    copying(talk)
+    talk.client(DATA, SYNC)
+    talk.server(error(), IDLE)
+    assert talk.session.idle
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+
+
+def test_the_end_of_a_request_ends_the_skipping_in_any_case(talk):
+    talk.client(parse(b"", "bad"))
+    talk.server(error(), IDLE)
+    assert talk.session.idle
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+
+
+def test_an_error_after_a_failed_copy_is_turned_back_for_its_own_statement(talk):
+    copying(talk)
+    talk.client(DATA, COPY_DONE, SYNC)
+    talk.server(error(), IDLE)
+    assert talk.session.idle
+    talk.client(query(STATEMENT))
+    message = error(W=b"PL/pgSQL", d=b"federated_sql", c=b"position=8")
+    assert fields(talk.server(message, IDLE)[: -len(IDLE)])[b"P"] == b"8"
+    assert talk.session.idle
+
+
+def test_nothing_is_rewritten_where_a_failed_copy_would_have_the_server_skip_it(talk):
+    copying(talk)
+    said = [DATA, SYNC, COPY_DONE, query(STATEMENT), query("CALL mine()"), SYNC, query(STATEMENT)]
+    assert talk.client(*said) == b"".join(said)
+    answers = [error(), IDLE, error(), IDLE, done(b"CALL"), IDLE, IDLE, error(), IDLE]
+    assert talk.server(*answers) == b"".join(answers)
+    assert talk.client(query(STATEMENT)) == query(STATEMENT)
+
+
+def test_what_is_said_behind_a_copy_without_sync_is_rewritten_again_once_it_is_settled(talk):
+    copying(talk)
+    talk.client(COPY_DONE, query(STATEMENT))
+    talk.server(done(b"COPY 1"), error(), IDLE)
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+    assert talk.session.idle
+
+
+def test_syncs_inside_copy_data_take_no_memory(talk):
+    copying(talk)
+    for _ in range(100):
+        talk.client(SYNC * 100)
+    assert talk.session.outstanding < 10
+    talk.client(COPY_DONE, SYNC)
+    talk.server(done(b"COPY 1"), IDLE)
+    assert talk.session.outstanding == 0
+
+
+# Strings
+
+
+BACKSLASH = f"SELECT 'it\\'; {STATEMENT}; --'"
+
+
+def test_a_backslash_is_left_alone_while_what_it_means_may_change(talk):
+    off = "SET standard_conforming_strings=off"
+    assert talk.client(query(off), query(BACKSLASH)) == query(off) + query(BACKSLASH)
+    talk.server(done(b"SET"), IDLE, done(b"SELECT 1"), IDLE)
+    assert talk.client(query(BACKSLASH)) != query(BACKSLASH)
+    talk.server(done(b"SELECT 1"), done(b"CALL"), IDLE)
+    talk.client(parse(b"", off), bind(b"", b""), execute(b""), build_message(b"H"))
+    talk.server(PARSED, BOUND, done(b"SET"))
+    assert talk.client(query(BACKSLASH)) == query(BACKSLASH)
+
+
+def test_a_notice_while_nothing_is_going_on_changes_nothing_about_strings(talk):
+    talk.server(build_message(b"A", bytes(4) + b"x\0y\0"))
+    assert talk.client(query(BACKSLASH)) != query(BACKSLASH)
 
 
 # Errors
@@ -577,9 +738,37 @@ def test_a_long_text_that_turns_out_to_be_nothing_of_ours_passes_as_it_is(talk):
     assert talk.server(done(b"CALL"), IDLE) == done(b"CALL") + IDLE
 
 
-def test_a_long_text_of_a_client_that_ends_is_rewritten_at_once(talk, rewriter):
-    assert talk.client(query(LONG), SYNC[:2]) == b""
-    assert talk.session.client_ended() == query(rewriter.rewrite(LONG).text) + SYNC[:2]
+def test_a_long_text_of_a_client_that_ends_is_lost_with_all_behind_it(talk):
+    assert talk.client(query("SELECT 1"), query(LONG), SYNC[:2]) == query("SELECT 1")
+    assert talk.session.client_ended() == b""
+
+
+def test_of_many_new_texts_in_one_read_few_are_worked_out_at_once(rewriter):
+    talk = Talk(Rewriter(rewriter.may_concern, rewriter.rewrite))
+    texts = [f"{STATEMENT} {number}" for number in range(MAX_AT_ONCE + 2)]
+    sent = talk.client(*map(query, texts))
+    assert sent.count(b"Q") == MAX_AT_ONCE
+    assert talk.session.wanted == texts[MAX_AT_ONCE]
+    sent += talk.session.resume(talk.session.wanted, rewriter.rewrite(talk.session.wanted))
+    assert (sent.count(b"Q"), talk.session.wanted) == (len(texts), None)
+    assert talk.client(*map(query, texts)) == sent
+
+
+def test_a_dear_text_is_not_worked_out_in_the_loop_unless_it_is_known(rewriter):
+    dear = STATEMENT + " " * DEAR_TEXT
+    talk = Talk(Rewriter(rewriter.may_concern, rewriter.rewrite, lambda text: text == dear))
+    assert talk.client(query(dear)) == b""
+    sent = talk.session.resume(dear, rewriter.rewrite(dear))
+    assert sent == query(rewriter.rewrite(dear).text)
+    assert talk.client(query(dear)) == sent
+
+
+def test_the_cache_is_bounded_by_what_its_outcomes_take(rewriter):
+    large = replace(rewriter.rewrite(STATEMENT), edits=(object(),) * 5000)
+    made = Rewriter(lambda raw: True, lambda text: large)
+    for number in range(100):
+        made.rewrite(str(number))
+    assert 10 < made.entries < 20
 
 
 def test_a_long_text_that_concerns_nothing_of_ours_is_not_held_back(talk):

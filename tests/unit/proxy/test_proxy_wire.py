@@ -213,3 +213,17 @@ def test_malformed_error_fields_are_noticed(body):
 def test_names_are_read_only_when_all_there():
     assert read_names(b"a\0\0rest", 2) == [b"a", b""]
     assert read_names(b"a\0b", 2) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "replicates"),
+    [("database", True), ("true", True), ("on", True), ("1", True), ("yes", True), ("T", True), ("x", True),
+     ("", True), ("false", False), ("F", False), ("off", False), ("OF", False), ("no", False), ("0", False)],
+)  # fmt: skip
+def test_replication_is_read_as_the_server_reads_it(value, replicates):
+    packet, _ = parse_startup(build_startup({"user": "u", "replication": value}))
+    assert packet.replicates is replicates
+
+
+def test_without_a_word_about_it_there_is_no_replication():
+    assert not parse_startup(build_startup({"user": "u"}))[0].replicates
