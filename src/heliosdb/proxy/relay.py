@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import ssl
 import time
 import traceback
 from collections.abc import Coroutine
-from typing import Protocol, cast
+from typing import Protocol
 
 from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
+from heliosdb.proxy.ends import End
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.long_texts import Turn, vanished
@@ -59,63 +59,7 @@ class Host(Protocol):
         """Take the connection over; `rest` is what the client has already sent."""
 
 
-class _End(asyncio.Protocol):
-    """One of the two connections of a relay, with its flow control."""
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self._held = False
-        self._finished = False
-        self._kill: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)
-        peer = transport.get_extra_info("socket")
-        if peer is not None and peer.family != socket.AF_UNIX:
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-
-    @property
-    def open(self) -> bool:
-        """Whether anything can still be sent."""
-        return self.transport is not None and not self.transport.is_closing()
-
-    def write(self, data: bytes) -> None:
-        """Send `data`, unless nothing can be sent any more."""
-        transport = self.transport
-        if data and transport is not None and not self._finished and not transport.is_closing():
-            transport.write(data)
-
-    def finish(self) -> None:
-        """Say that nothing more will be sent; the peer may still answer."""
-        if self.transport is not None and not self._finished and not self.transport.is_closing():
-            self._finished = True
-            self.transport.write_eof()
-
-    def hold(self, stop: bool) -> None:
-        """Stop or resume reading."""
-        if self.transport is None or self.transport.is_closing() or stop == self._held:
-            return
-        self._held = stop
-        if stop:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
-    def close(self, timeout_s: float) -> None:
-        """Send what is buffered and close; a peer that does not take it is cut off after the timeout."""
-        if self.transport is None or self._kill is not None:
-            return
-        self.transport.close()
-        self._kill = asyncio.get_running_loop().call_later(timeout_s, self.transport.abort)
-
-    def closed(self) -> None:
-        """Note that the connection is lost."""
-        if self._kill is not None:
-            self._kill.cancel()
-        self.transport = None
-
-
-class ServerEnd(_End):
+class ServerEnd(End):
     """The connection to the server."""
 
     def __init__(self, relay: Relay) -> None:
@@ -147,7 +91,7 @@ class ServerEnd(_End):
             self._relay.server_ended()
 
 
-class Relay(_End):
+class Relay(End):
     """The client's connection, and all that belongs to it.
 
     It goes through: greeting (`_waiting` is None), a task at work (`_waiting` gathers what arrives
