@@ -123,6 +123,7 @@ _BASED = re.compile(r"0(?:[xX](?:_?[0-9A-Fa-f])++|[oO](?:_?[0-7])++|[bB](?:_?[01
 _BASE_ONLY = re.compile(r"0(?:([xX])|([oO])|([bB]))_?")
 _INTEGER = re.compile(_DIGITS)
 _NUMBER = re.compile(rf"(?:{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?)?|\.{_DIGITS})(?:[Ee][-+]?{_DIGITS})?")
+_PLAIN = re.compile(r"[0-9_.]+")
 _BROKEN_EXPONENT = re.compile(r"[Ee][-+]")
 _SIMPLE_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _MAX_INT = 2**31 - 1
@@ -257,7 +258,8 @@ def _number(text: str, place: int) -> _Found:
 
 def _junk_end(text: str, start: int, end: int) -> int:
     """Where a number ends that a word directly follows: PostgreSQL matches the longest such text."""
-    exponent = _BROKEN_EXPONENT.match(text, end)
+    # A number that has its exponent, or is not decimal, takes no other.
+    exponent = _PLAIN.fullmatch(text, start, end) and _BROKEN_EXPONENT.match(text, end)
     longest = exponent.end() if exponent else start
     place = start
     while place <= end:

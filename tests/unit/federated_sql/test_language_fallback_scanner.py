@@ -51,6 +51,8 @@ def scanned(module: Any, text: str) -> Any:
 @settings(max_examples=4000, deadline=None)
 @given(TEXTS)
 @example("0b12 0x_1 0x 1__0 1_ 0o8")
+@example("0041e9e+")
+@example("0b1e+")
 @example("+-*/ <- @- =-1 -/**/ +--")
 def test_any_text_has_the_same_tokens(text: str) -> None:
     assert scanned(fallback_scanner, text) == scanned(pglast_parser, text)
