@@ -199,6 +199,7 @@ def _string(
     """Return the end of the string literal that begins at `start` and whose quote is at `quote`."""
     pattern = _CLOSING_BITS if text[start] in "bBxX" else _CLOSING_ESCAPED if escapes else _CLOSING["'"]
     place = quote + 1
+    value = b""
     while True:
         match = pattern.match(text, place)
         if match is None:
@@ -206,9 +207,10 @@ def _string(
                 _unescape(text[place:], place)
             _refuse(unterminated, text, start)
         if escapes:
-            _unescape(match[0][:-1], place)
+            value += _unescape(match[0][:-1], place)
         more = _CONTINUED.match(text, match.end())
         if more is None:
+            _checked(value)
             return match.end()
         place = more.end()
 
@@ -356,10 +358,13 @@ _ESCAPE = re.compile(
 )
 
 
-def _unescape(body: str, place: int) -> str:
-    """Return the value of what stands between the quotes of E'…'; raise where PostgreSQL does."""
+def _unescape(body: str, place: int) -> bytes:
+    """Return what stands between two quotes of E'…'; raise where PostgreSQL does.
+
+    Whether it is text is asked of the whole literal: a character may go on behind a line's end.
+    """
     if "\\" not in body:
-        return body.replace("''", "'")
+        return body.replace("''", "'").encode()
     parts: list[bytes] = []
     last = 0
     high: int | None = None
@@ -382,7 +387,7 @@ def _unescape(body: str, place: int) -> str:
     if high is not None:
         raise ParseError("invalid Unicode surrogate pair", place + len(body))
     parts.append(body[last:].encode())
-    return _checked(b"".join(parts))
+    return b"".join(parts)
 
 
 def _add_character(parts: list[bytes], code: int, high: int | None, place: int) -> int | None:
@@ -436,7 +441,7 @@ def _joined(literal: str, quote: int, *, escapes: bool = False) -> str:
             break
         place = more.end()
     if escapes:
-        return _unescape("".join(bodies), quote + 1)
+        return _checked(b"".join(_unescape(body, quote + 1) for body in bodies))
     return "".join(bodies).replace("''", "'")
 
 

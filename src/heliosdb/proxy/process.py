@@ -62,6 +62,8 @@ class Process:
             loop.add_signal_handler(number, self._work.cancel)
         with contextlib.suppress(asyncio.CancelledError):
             await self._work
+        # All is over: a signal that comes before the interpreter has ended must not look like a death by it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
 
     async def _serve(self) -> None:
         if has_predecessor():

@@ -70,13 +70,14 @@ async def test_every_phase_of_every_round_has_its_figures(world: World) -> None:
         )
     }
     for one in found:
-        assert 0 < one["duration_seconds"] < lengths[one["round_number"]]
+        assert 0 < one["duration_seconds"] < lengths[one["round_number"]] + 0.1
         assert 0 <= one["cpu_usage_percent"] < 400
         assert 0.02 < one["memory_usage_gb"] < 4
         assert (one["network_sent_mb"] > 0) is (one["phase"] == "distribution")
         assert (one["network_received_mb"] > 0) is (one["phase"] == "local_training")
     for number, whole in lengths.items():
-        assert sum(one["duration_seconds"] for one in found if one["round_number"] == number) < whole
+        # Two clocks: the round's is the database's.
+        assert sum(one["duration_seconds"] for one in found if one["round_number"] == number) < whole + 0.1
     # Nodes train with one core, and do little else while they do.
     training = [one["cpu_usage_percent"] for one in found if one["phase"] == "local_training"]
     assert all(0 < percent <= 110 for percent in training)

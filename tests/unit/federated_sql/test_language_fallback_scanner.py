@@ -53,9 +53,24 @@ def scanned(module: Any, text: str) -> Any:
 @example("0b12 0x_1 0x 1__0 1_ 0o8")
 @example("0041e9e+")
 @example("0b1e+")
+@example("E'\\0")
+@example("E'\\xc3'\n'\\xa9'")
+@example("E'\\xc3'\n'a'")
+@example("E'\\0'\n'a")
 @example("+-*/ <- @- =-1 -/**/ +--")
 def test_any_text_has_the_same_tokens(text: str) -> None:
-    assert scanned(fallback_scanner, text) == scanned(pglast_parser, text)
+    ours = scanned(fallback_scanner, text)
+    try:
+        assert ours == scanned(pglast_parser, text)
+    except UnicodeDecodeError:  # pglast cannot read its own message, cut within a character
+        assert not isinstance(ours, list)
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"), [("E'\\xc3'\n'\\xa9'", "é"), ("E'\\1'\n'01'", "\x0101"), ("E'a\\\\'\n'n'", "a\\n")]
+)
+def test_an_escape_ends_with_its_line_and_a_character_need_not(literal: str, value: str) -> None:
+    assert decoded(fallback_scanner, literal) == decoded(pglast_parser, literal) == value
 
 
 @settings(max_examples=3000, deadline=None)
