@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
 
-CATALOG_VERSION = "1.1"
+CATALOG_VERSION = "1.2"
 """The default_version of the extension's control file."""
 
 FIRST_VERSION = "1.0"
