@@ -22,7 +22,9 @@ _names = count(1)
 
 
 def bin_directory() -> Path:
-    """Return the directory of the newest server's programs."""
+    """Return the directory of the server's programs: PG_CONFIG's, as for make, else the newest one's."""
+    if named := os.environ.get("PG_CONFIG"):
+        return Path(named).parent
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: float(p.parts[4]))
     return versions[-1].parent if versions else Path(shutil.which("initdb") or "initdb").parent
 
