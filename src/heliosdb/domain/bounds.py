@@ -1,0 +1,58 @@
+"""Between which bounds the numbers of a task lie: what is outside is refused before it is used.
+
+What always holds: honest training stays inside with room to spare; between the bounds no computation of a node
+overflows, loses a row among the others, or divides by what is nearly nothing. docs/security.md lists them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A closed interval; NaN lies in none."""
+
+    least: float
+    most: float
+
+    def hold(self, number: float) -> bool:
+        """Whether `number` lies inside."""
+        return self.least <= number <= self.most
+
+    def clamp(self, number: float) -> float:
+        """Return the number inside that is nearest to `number`, which is no NaN."""
+        return min(self.most, max(self.least, number))
+
+
+NOISE_MULTIPLIER = Bounds(1e-2, 1e6)
+"""σ; at the least of them one release costs an ε in the thousands."""
+
+CLIPPING_NORM = Bounds(1e-6, 1e6)
+SAMPLING_RATE = Bounds(1e-9, 1.0)
+STEPS = Bounds(1, 10_000_000)
+"""Of one private training task."""
+
+EXPECTED_SUBJECTS = Bounds(1.0, 1e12)
+
+LEARNING_RATE = Bounds(1e-12, 1e3)
+EPOCHS = Bounds(1, 10_000)
+BATCH_SIZE = Bounds(1, 1_000_000)
+
+SCALE = Bounds(1e-150, 1e150)
+"""Of a feature or a scaled target, and the width of a declared range: its square is a number too."""
+
+LOCATION = Bounds(-1e150, 1e150)
+"""Of a mean, and of the ends of a declared range."""
+
+PARAMETER = Bounds(-1e9, 1e9)
+"""Of a model on scaled inputs."""
+
+INPUT = Bounds(-1e6, 1e6)
+"""Of a scaled value in a private computation: what lies outside counts as the bound."""
+
+UPDATE_NORM = 1e4
+"""L2 norm of an update where the model's option max_update_norm is not given."""
+
+ROWS = Bounds(0.0, 1e12)
+"""Rows or subjects that a node may state."""
