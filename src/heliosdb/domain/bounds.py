@@ -1,7 +1,7 @@
 """Between which bounds the numbers of a task lie: what is outside is refused before it is used.
 
-What always holds: honest training stays inside with room to spare; between the bounds no computation of a node
-overflows, loses a row among the others, or divides by what is nearly nothing. docs/security.md lists them.
+What always holds: honest training stays inside with room to spare; between the bounds no private computation
+overflows, or divides by what is nearly nothing. docs/security.md lists them.
 """
 
 from __future__ import annotations

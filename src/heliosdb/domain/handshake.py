@@ -13,11 +13,16 @@ from heliosdb.domain.vector import Vector
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
-    """A dataset that a node shares with the workspace: its name, its columns and their PostgreSQL types."""
+    """A dataset that a node shares with the workspace: its name, its columns and their PostgreSQL types.
+
+    plain_answers: whether its own DBA lets answers leave without noise, whatever the workspace's
+    compliance_mode.
+    """
 
     name: DatasetName
     columns: tuple[str, ...]
     types: tuple[str, ...]
+    plain_answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,8 @@ Work = StatisticsWork | TrainWork | EvaluateWork
 class Task:
     """One task: what to read, what to compute, from which parameters, under which workspace budget.
 
-    parameters: empty for statistics. budget None: the workspace has no privacy budget.
+    parameters: empty for statistics. budget None: the workspace has no privacy budget. compliance_mode: the
+    workspace's, "none" where there is none; a node gives plain answers under none unless its DBA allows it.
     """
 
     key: TaskKey
@@ -125,3 +126,4 @@ class Task:
     work: Work
     parameters: Vector
     budget: Budget | None
+    compliance_mode: str = "none"

@@ -24,14 +24,16 @@ class Greeting(_message.Message):
     def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class DatasetDescription(_message.Message):
-    __slots__ = ("name", "columns", "types")
+    __slots__ = ("name", "columns", "types", "plain_answers")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TYPES_FIELD_NUMBER: _ClassVar[int]
+    PLAIN_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     types: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ...) -> None: ...
+    plain_answers: bool
+    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
     __slots__ = ("datasets", "refusal")
@@ -212,7 +214,7 @@ class VectorDescription(_message.Message):
     def __init__(self, dtype: _Optional[_Union[Dtype, str]] = ..., shape: _Optional[_Iterable[int]] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class TaskHeader(_message.Message):
-    __slots__ = ("key", "reading", "statistics", "train", "evaluate", "parameters", "budget", "sealing_key")
+    __slots__ = ("key", "reading", "statistics", "train", "evaluate", "parameters", "budget", "sealing_key", "compliance_mode")
     KEY_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
@@ -221,6 +223,7 @@ class TaskHeader(_message.Message):
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
+    COMPLIANCE_MODE_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     reading: Reading
     statistics: StatisticsWork
@@ -229,7 +232,8 @@ class TaskHeader(_message.Message):
     parameters: VectorDescription
     budget: Budget
     sealing_key: bytes
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsWork, _Mapping]] = ..., train: _Optional[_Union[TrainWork, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateWork, _Mapping]] = ..., parameters: _Optional[_Union[VectorDescription, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ...) -> None: ...
+    compliance_mode: str
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsWork, _Mapping]] = ..., train: _Optional[_Union[TrainWork, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateWork, _Mapping]] = ..., parameters: _Optional[_Union[VectorDescription, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ...) -> None: ...
 
 class Mechanism(_message.Message):
     __slots__ = ("noise_multiplier", "sampling_rate", "steps")

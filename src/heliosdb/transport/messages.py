@@ -8,7 +8,7 @@ that the same task has the same header bytes in every life of the coordinator.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
@@ -72,6 +72,7 @@ def encode_task(task: Task, sealing_key: bytes) -> tuple[bytes, bytes]:
         if task.budget is None
         else pb.Budget(epsilon=task.budget.epsilon, delta=task.budget.delta),
         sealing_key=sealing_key,
+        compliance_mode=task.compliance_mode,
     )
     match task.work:
         case StatisticsWork():
@@ -119,13 +120,14 @@ def task_from_header(raw: bytes) -> TaskHeader:
         work=work,
         parameters=vector_from_bytes(b""),
         budget=_budget_from_proto(header.budget) if header.HasField("budget") else None,
+        compliance_mode=read_name(header.compliance_mode),
     )
     return TaskHeader(task, length, bytes(header.parameters.sha256), bytes(header.sealing_key), raw)
 
 
 def with_parameters(task: Task, parameters: Vector) -> Task:
     """The task with its vector."""
-    return Task(task.key, task.reading, task.work, parameters, task.budget)
+    return replace(task, parameters=parameters)
 
 
 def key_to_proto(key: TaskKey) -> pb.TaskKey:
@@ -309,7 +311,12 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
     """An introduction for the wire."""
     return pb.Introduction(
         datasets=[
-            pb.DatasetDescription(name=dataset.name, columns=dataset.columns, types=dataset.types)
+            pb.DatasetDescription(
+                name=dataset.name,
+                columns=dataset.columns,
+                types=dataset.types,
+                plain_answers=dataset.plain_answers,
+            )
             for dataset in introduction.datasets
         ]
     )
@@ -326,7 +333,10 @@ def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescriptio
         len(dataset.columns) == len(dataset.types) <= limits.MAX_COLUMNS, "columns and types do not agree"
     )
     return DatasetDescription(
-        DatasetName(read_name(dataset.name)), read_names(dataset.columns), read_names(dataset.types)
+        DatasetName(read_name(dataset.name)),
+        read_names(dataset.columns),
+        read_names(dataset.types),
+        dataset.plain_answers,
     )
 
 
