@@ -106,6 +106,7 @@ class Federation:
             "private_key": self.directory / f"{name}.key",
             "coordinator_certificate": self.directory / "coordinator.pem",
             "state_directory": self.directory / f"{name}-state",
+            "plain_answers": True,
         }
         return NodeConfig.model_validate(settings | changes)
 
