@@ -247,6 +247,9 @@ DECLARE
 BEGIN
     SELECT d.* INTO shared FROM federated.dataset AS d
     WHERE d.dataset_id = _claim_base_tables.dataset_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
     behind := federated._base_relations(coalesce(
         to_regclass(format('federated_dataset.%I', shared.name)), federated._find_relation(shared.relation)));
     IF behind[1] IS NULL THEN

@@ -23,3 +23,6 @@ DROP INDEX federated.spending_by_relation;
 ALTER TABLE federated.agreement ADD COLUMN base_tables bigint[];
 
 DROP FUNCTION federated._lock_relation(text);
+-- done: index spending_by_relation
+-- done: function federated._lock_relation(text)
+-- done: comment FUNCTION federated._lock_relation(text)

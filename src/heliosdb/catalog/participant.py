@@ -25,8 +25,8 @@ DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
 class SharedDataset:
     """A dataset as its DBA shared it; two that are equal answer every task alike.
 
-    relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column that
-    names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
+    relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
+    that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
     max_parameter_share: parameters of a plain answer per row.
     """
@@ -96,9 +96,13 @@ class StoredRelease:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a release costs: its mechanism, what the ledger of the most charged base table shows with it, of that
-    what its workspace has spent, all at `delta`; and the terms it binds its workspace to."""
+    """What a release costs, at `delta`, and the terms that it binds its workspace to.
 
+    base_tables: those that pay. spending: what the ledger of the most charged one shows with `mechanism`;
+    workspace_spending: of that, what the workspace has spent.
+    """
+
+    base_tables: tuple[int, ...]
     mechanism: Mechanism
     spending: Spending
     workspace_spending: Spending
@@ -126,19 +130,44 @@ def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str
     return tuple(found.get(column, "") for column in dataset.description.columns)
 
 
-def look_up(connection: Connection, key: TaskKey) -> tuple[StoredRelease | None, list[SharedDataset]]:
-    """Return what is stored for a task, and the datasets that are shared with its workspace, by name."""
+@dataclass(frozen=True, slots=True)
+class PlainTerms:
+    """What a run's plain answers so far were about.
+
+    measured: the datasets of which it has had the statistics. terms: of its training and evaluation.
+    """
+
+    measured: frozenset[str]
+    terms: frozenset[bytes]
+
+    @classmethod
+    def from_row(cls, row: Row) -> PlainTerms:
+        """Read their two columns."""
+        return cls(frozenset(row["measured"]), frozenset(map(bytes, row["terms"])))
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What is stored for a task and for its run, and what is shared with its workspace, by name."""
+
+    release: StoredRelease | None
+    shared: tuple[SharedDataset, ...]
+    terms: PlainTerms
+
+
+def look_up(connection: Connection, key: TaskKey) -> LookedUp:
+    """Return what the catalog holds about a task; without a lock."""
     rows = _run(connection, "look_up", key.workspace, *_place(key))
-    shared = [SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None]
-    return _stored(rows[0]), shared
+    shared = tuple(SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None)
+    return LookedUp(_stored(rows[0]), shared, PlainTerms.from_row(rows[0]))
 
 
 @dataclass(frozen=True, slots=True)
 class BaseLedger:
     """What was ever spent from one base table, of that by one workspace, and what bounds it.
 
-    agreed: the smallest terms of the workspace's private releases from it. max_epsilon: the smallest ceiling that
-    any dataset over it ever had.
+    agreed: the smallest terms of the workspace's private releases from it. max_epsilon: the smallest
+    ceiling that any dataset over it ever had.
     """
 
     base_table_id: int
@@ -178,7 +207,8 @@ class LedgerState:
 
 
 def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -> LedgerState:
-    """Until the transaction ends, let nobody else spend from the dataset's base tables, nor change or drop the
+    """Until the transaction ends, let nobody else spend from the dataset's base tables, nor change or drop
+    the
     dataset; the transaction's commit will be durable."""
     lock_dataset(connection, dataset)
     # A statement of its own: its snapshot has to be taken after the lock.
@@ -238,7 +268,6 @@ def insert_charge(
     key: TaskKey,
     dataset: SharedDataset,
     task_sha256: bytes,
-    ledgers: Sequence[BaseLedger],
     charge: Charge,
 ) -> None:
     """Record what a task costs, before it is computed, and the first time its terms."""
@@ -249,7 +278,7 @@ def insert_charge(
         dataset.name,
         dataset.relation,
         task_sha256,
-        [ledger.base_table_id for ledger in ledgers],
+        list(charge.base_tables),
         charge.mechanism.noise_multiplier,
         charge.mechanism.sampling_rate,
         charge.mechanism.steps,
@@ -274,49 +303,38 @@ def fail_release(connection: Connection, key: TaskKey, task_sha256: bytes) -> No
     _run(connection, "fail_release", *_place(key), task_sha256)
 
 
-@dataclass(frozen=True, slots=True)
-class PlainTerms:
-    """What a run's plain answers so far were about.
-
-    measured: the datasets of which it has had the statistics. terms: of its training and evaluation.
-    """
-
-    measured: frozenset[str]
-    terms: frozenset[bytes]
-
-
 def read_plain_terms(connection: Connection, key: TaskKey) -> PlainTerms:
     """Return what the node has answered in the task's run."""
     (row,) = _run(connection, "read_plain_terms", key.run, key.node)
-    return PlainTerms(frozenset(row["measured"]), frozenset(map(bytes, row["terms"])))
+    return PlainTerms.from_row(row)
 
 
 def insert_plain_release(
     connection: Connection,
     key: TaskKey,
     dataset: SharedDataset,
-    task_sha256: bytes,
     terms: bytes | None,
-    signed: tuple[bytes, bytes],
+    release: StoredRelease,
 ) -> None:
-    """Record a release without noise; drop the payloads of earlier rounds. signed: header and payload."""
-    header, payload = signed
+    """Record a release without noise; drop the payloads of earlier rounds."""
+    assert release.payload is not None
     connection.execute(
         load_statements("participant.sql")["insert_plain_release"],
         key.workspace,
         *_place(key),
         dataset.name,
-        task_sha256,
-        header,
-        payload,
-        len(payload),
+        release.task_sha256,
+        release.header,
+        release.payload,
+        len(release.payload),
         terms,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRowSets:
-    """The row sets of the plain answers that ever left a dataset's base tables; latest: its highest id, 0 for none.
+    """The row sets of the plain answers that ever left a dataset's base tables; latest: its highest id, 0
+    for none.
 
     known_by: the columns by which each knows its rows.
     """

@@ -34,9 +34,9 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. known_by: the columns by which a row is known. key: secret;
-    of the choice of held-out subjects and of the names in row sets. plain: for answers without noise, under the
-    rules of `disclosure`; min_rows and max_parameter_share are theirs.
+    run: its id in hexadecimal; a new run reads anew. known_by: the columns by which a row is known. key:
+    secret; of the choice of held-out subjects and of the names in row sets. plain: for answers without
+    noise, under the rules of `disclosure`; min_rows and max_parameter_share are theirs.
     """
 
     run: str
@@ -65,7 +65,8 @@ def table_key(secret: bytes) -> bytes:
 
 
 def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matrix, Codes]:
-    """Read a dataset's numbers, (rows, columns), and codes, (rows, names); NOT_SUPPORTED for what is no number."""
+    """Read a dataset's numbers, (rows, columns), and codes, (rows, names); NOT_SUPPORTED for what is no
+    number."""
     query = RowQuery(request.dataset, (*request.features, request.target), request.names)
     types = column_types(raw, query)
     for column, type_oid in zip(query.columns, types, strict=True):
@@ -112,7 +113,8 @@ def make_table(values: Matrix, codes: Codes, request: TableRequest) -> Table:
 def make_plain_table(
     values: Matrix, codes: Codes, request: TableRequest, earlier: Sequence[RowSet]
 ) -> tuple[Table, RowSet]:
-    """The table for plain answers, and the row set that it is about; FederatedError where there may be none."""
+    """The table for plain answers, and the row set that it is about; FederatedError where there may be
+    none."""
     table, rows, subjects = _arrange(values, codes, request)
     own = RowSet.of(rows, subjects, table.held_out)
     chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
@@ -126,7 +128,8 @@ def make_plain_table(
 
 
 def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table, Hashes, Hashes]:
-    """The table of the rows with a target, and the keyed hashes of its rows (none unless plain) and subjects."""
+    """The table of the rows with a target, and the keyed hashes of its rows (none unless plain) and
+    subjects."""
     bits = values.view(np.int64)
     keys = [bits[:, i] for i in range(bits.shape[1])] + [codes[:, i] for i in range(codes.shape[1])]
     order = np.lexsort(keys) if len(values) else np.empty(0, dtype=np.intp)

@@ -1,4 +1,5 @@
-"""What plain answers may be about: rules as hospitals know them from DataSHIELD, and the row sets that they keep.
+"""What plain answers may be about: rules as hospitals know them from DataSHIELD, and the row sets that they
+keep.
 
 What always holds: each part of a row set (all rows, those trained on, those held out) is the same as in an
 earlier plain answer from the same tables, or differs from each of them by at least min_rows subjects; no
@@ -11,6 +12,7 @@ nfilter.glm (Gaye et al. 2014, "DataSHIELD: taking the analysis to the data, not
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.task import EvaluateWork, Scaling, StatisticsWork, Task, TrainWork
+from heliosdb.domain.task import EvaluateWork, Scaling, Task, TrainWork
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
@@ -94,8 +96,8 @@ def _differing(mine: tuple[Hashes, Hashes], theirs: tuple[Hashes, Hashes]) -> in
 
 
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
-    """The rows that a plain answer is about: the table's, or those of an earlier answer where the table has just
-    a few more; FederatedError NODE_REFUSED where neither will do.
+    """The rows that a plain answer is about: the table's, or those of an earlier answer where the table has
+    just a few more; FederatedError NODE_REFUSED where neither will do.
 
     own: the rows that have a target.
     """
@@ -115,21 +117,21 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     fitting = [other for other in earlier if own.holds(other)]
     if not fitting:
         raise _refused(
-            f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those of an '
-            "earlier answer without noise",
+            f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
+            "of an earlier answer without noise",
             "The two answers together would tell of these few. Other rows come with another target, another "
-            "validation_split, or changed data; a privacy_budget makes answers independent of single subjects.",
+            "validation_split, or changed data; under a privacy_budget they do not matter.",
         )
     return max(fitting, key=lambda other: other.rows.size)
 
 
 def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]], dataset: str) -> None:
-    """FederatedError NODE_REFUSED where earlier answers knew the table's rows by other columns: they cannot be
-    compared."""
+    """FederatedError NODE_REFUSED where earlier answers knew the table's rows by other columns: they cannot
+    be compared."""
     if any(other != known_by for other in earlier):
         raise _refused(
-            f'rows of dataset "{dataset}" cannot be compared with those of earlier answers without noise, which '
-            "knew them by other columns",
+            f'rows of dataset "{dataset}" cannot be compared with those of earlier answers without noise, '
+            "which knew them by other columns",
             "Give the table a primary key before it is shared, or share the columns of the earlier dataset.",
         )
 
@@ -137,13 +139,12 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float) -> None:
     """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
     rows = table.training().rows
-    parameters = len(task.reading.features) + 1
-    if not isinstance(task.work, StatisticsWork):
-        parameters = max(parameters, len(task.parameters))
+    parameters = max(len(task.reading.features) + 1, len(task.parameters))
     if parameters > max_parameter_share * rows:
         raise _refused(
             f"the model has more parameters than {max_parameter_share:.3g} of the node's rows",
-            "Use fewer features, more rows, or a privacy_budget; the node's own DBA decides by max_parameter_share.",
+            "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
+            "max_parameter_share.",
         )
     match task.work:
         case TrainWork() as work:
@@ -156,12 +157,14 @@ def check_plain_answer(task: Task, table: Table, max_parameter_share: float) -> 
 
 
 def check_scaling(scaling: Scaling, table: Table) -> None:
-    """FederatedError NODE_REFUSED for a scaling that cannot come from statistics of which these rows were a part.
+    """FederatedError NODE_REFUSED for a scaling that cannot come from statistics these rows were a part of.
 
-    With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the mean
-    square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
+    With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the
+    mean square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
     """
     for mean, scale, column in zip(scaling.means, scaling.scales, table.features.T, strict=True):
         there = column[np.isfinite(column)]
-        if there.size and float(np.sqrt(np.mean(np.square((there - mean) / scale)))) > LARGEST_ROOT_MEAN_SQUARE:
+        with np.errstate(over="ignore"):
+            spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
+        if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused("the task's scaling is not that of data of which the node's rows are a part")

@@ -21,6 +21,7 @@ from heliosdb import faults
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.participant import (
     LedgerState,
+    PlainTerms,
     ReleaseState,
     SharedDataset,
     StoredRelease,
@@ -66,13 +67,19 @@ from heliosdb.transport.update_messages import (
 )
 from heliosdb.transport.verification import pack_payload, sign_update
 
+
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the catalog holds about a task: the update that answered it, whether it was charged, what is shared."""
+    """What the catalog holds about a task.
+
+    update: that answered it. charged: whether it was. shared: with its workspace. terms: of its run's plain
+    answers.
+    """
 
     update: SealedUpdate | None
     charged: bool
-    shared: list[SharedDataset]
+    shared: tuple[SharedDataset, ...]
+    terms: PlainTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +101,20 @@ class Door:
     def look_up(self, received: ReceivedTask) -> Found:
         """What was charged or released for this very task, and what is shared with its workspace.
 
-        Raises FederatedError NODE_REFUSED where another task of that name was answered, INTERNAL where this one
-        was charged and could not be computed.
+        Raises FederatedError NODE_REFUSED where another task of that name was answered, INTERNAL where this
+        one was charged and could not be computed.
         """
-        stored, shared = self._database.run(lambda connection: look_up(connection, received.task.key))
-        return Found(_same_again(stored, received), stored is not None, shared)
+        found = self._database.run(lambda connection: look_up(connection, received.task.key))
+        update = _same_again(found.release, received)
+        return Found(update, found.release is not None, found.shared, found.terms)
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
         """The row sets of earlier plain answers from the dataset's base tables."""
         return self._database.run(lambda connection: list_row_sets(connection, dataset))
 
     def charge(self, received: ReceivedTask, dataset: SharedDataset) -> None:
-        """Charge a private task and commit, before a row is read; FederatedError where it is not affordable."""
+        """Charge a private task and commit, before a row is read; FederatedError where it is not
+        affordable."""
 
         def operation(connection: Connection) -> None:
             with connection.batch(), connection.transaction():
@@ -140,7 +149,7 @@ class Door:
                 return self._release_plain(connection, received, dataset, contribution, row_set)
 
         update = self._database.run(operation)
-        faults.reach("node.ledger.committed")
+        faults.reach("node.release.committed")
         return update
 
     def _charge(self, connection: Connection, received: ReceivedTask, dataset: SharedDataset) -> None:
@@ -153,7 +162,7 @@ class Door:
         _check_unchanged(state.dataset, dataset)
         _check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
-        insert_charge(connection, task.key, dataset, received.sha256, state.ledgers, charge)
+        insert_charge(connection, task.key, dataset, received.sha256, charge)
 
     def _release_charged(
         self,
@@ -190,8 +199,9 @@ class Door:
         if row_set is not None and not insert_row_set(connection, dataset, row_set.content, row_set.latest):
             raise RowSetsMovedError
         update = self._seal(received, contribution, None, None)
-        signed = pack_signed_header(update.header, update.signature), update.payload
-        insert_plain_release(connection, task.key, dataset, received.sha256, plain_terms(task), signed)
+        signed = pack_signed_header(update.header, update.signature)
+        stored = StoredRelease(ReleaseState.RELEASED, received.sha256, signed, update.payload)
+        insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         return update
 
     def _seal(
@@ -226,17 +236,19 @@ class RowSetsMovedError(Exception):
 
 def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
     if now != dataset:
-        raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was computed')
+        raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
 
 
 def _check_known(state: LedgerState, dataset: SharedDataset) -> None:
-    """FederatedError NODE_REFUSED where there is no ledger to charge: what was shared is not there any more."""
+    """FederatedError NODE_REFUSED where there is no ledger to charge: what was shared is not there any
+    more."""
     if not state.ledgers:
         raise refused(f'the table of dataset "{dataset.name}" is not there any more')
 
 
 def check_contribution(task: Task, contribution: Contribution) -> None:
-    """FederatedError where a contribution is not what its task asks for; what may not leave is never sealed."""
+    """FederatedError where a contribution is not what its task asks for; what may not leave is never
+    sealed."""
     check_guard(task, contribution)
     check_size(contribution)
 

@@ -72,7 +72,8 @@ class TrainingRequest:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A contribution that has not passed the release door; row_set: what a plain table that was read anew is about."""
+    """A contribution that has not passed the release door; row_set: what a plain table that was read anew
+    is about."""
 
     contribution: Contribution
     row_set: bytes | None = None
@@ -80,7 +81,8 @@ class Computed:
 
 @dataclass(frozen=True, slots=True)
 class TrainingAnswer:
-    """What a computation gave, or an error; None where a plain table is wanted that has to be compared first."""
+    """What a computation gave, or an error; None where a plain table is wanted that has to be compared
+    first."""
 
     number: int
     outcome: Computed | FederatedError | None

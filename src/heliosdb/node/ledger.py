@@ -53,7 +53,8 @@ class Ledgers:
             else self._ledger(one, budget.delta, task.key.workspace).charge(one.spent_here, asked)
             for one, spending in zip(ledgers, whole, strict=True)
         ]
-        return Charge(asked, _most(whole), _most(here), budget.delta, terms)
+        bases = tuple(one.base_table_id for one in ledgers)
+        return Charge(bases, asked, _most(whole), _most(here), budget.delta, terms)
 
     def _ledger(self, base: BaseLedger, delta: float, workspace: str | None = None) -> Ledger:
         return self._kept.setdefault((base.base_table_id, delta, workspace), Ledger(delta))

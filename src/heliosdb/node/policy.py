@@ -1,7 +1,7 @@
 """What a node answers at all, decided from the task and the catalog before a row is read.
 
-What always holds: nothing here depends on rows, so that a refusal tells nothing of them; whatever can be told of
-a task without its rows is told here, before anything is charged.
+What always holds: nothing here depends on rows, so that a refusal tells nothing of them; whatever can be
+told of a task without its rows is told here, before anything is charged.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from heliosdb.domain.task import (
 MOST_HELD_OUT = 0.5
 """The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
 
-NUMERIC_TYPES = frozenset(
-    {"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"}
-)
+NUMERIC_TYPES = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"})
 
 
 def refused(message: str, *, hint: str | None = None) -> FederatedError:
@@ -95,7 +93,7 @@ def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         raise refused(
             f"batch_size {task.work.batch_size} is smaller than min_rows = {dataset.min_rows} of dataset "
             f'"{dataset.name}"',
-            hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a privacy_budget.",
+            hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
         )
 
 
@@ -103,7 +101,7 @@ def check_never_private(ledgers: Sequence[BaseLedger], dataset: SharedDataset) -
     """FederatedError NODE_REFUSED where a plain answer would undo what was spent, or pass a ceiling."""
     if any(ledger.max_epsilon is not None for ledger in ledgers):
         raise refused(
-            f'the table of dataset "{dataset.name}" has a max_epsilon, and the workspace has no privacy budget',
+            f'the table of dataset "{dataset.name}" has a max_epsilon, and the workspace no privacy budget',
             hint="Give the workspace a privacy_budget.",
         )
     if any(ledger.spent or ledger.agreed is not None for ledger in ledgers):
@@ -132,19 +130,22 @@ def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> 
         return
     if dataset.name not in terms.measured:
         raise refused(
-            f'the run has not asked for the statistics of dataset "{dataset.name}", from which its scaling comes'
+            f'the run has not asked for the statistics of dataset "{dataset.name}", '
+            "from which its scaling comes"
         )
     if terms.terms - {own}:
         raise refused("the task is about other rows, columns or scaling than its run was before")
 
 
-def check_types(dataset: SharedDataset, types: Sequence[str], reading: Reading) -> None:
-    """FederatedError NOT_SUPPORTED for a column that is no number. types: of the dataset's columns, in order."""
+def find_no_number(dataset: SharedDataset, types: Sequence[str], reading: Reading) -> FederatedError | None:
+    """The error for a column that is no number, None where all are. types: of the dataset's columns, in
+    order."""
     by_name = dict(zip(dataset.description.columns, types, strict=True))
     for column in (*reading.features, reading.target):
         if by_name[column] not in NUMERIC_TYPES:
             role = "the target" if column == reading.target else "features"
-            raise not_supported(
+            return not_supported(
                 f'column "{column}" of dataset "{dataset.name}" has type {by_name[column]}; '
                 f"{role} must be numeric or boolean"
             )
+    return None

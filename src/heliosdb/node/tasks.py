@@ -31,11 +31,11 @@ from heliosdb.node.disclosure import check_known_by
 from heliosdb.node.door import Door, NewRowSet, RowSetsMovedError, check_contribution
 from heliosdb.node.frames import Computed
 from heliosdb.node.policy import (
-    NUMERIC_TYPES,
     asked_mechanism,
+    check_plain_terms,
     check_policy,
-    check_types,
     failure,
+    find_no_number,
     refused,
 )
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
@@ -71,7 +71,7 @@ class NodeTasks:
         self._reader = reader
         self._key = table_key(secret)
         self._plain_answers = plain_answers
-        # The plain tables whose rows were compared with those of earlier answers, as the catalog has recorded.
+        # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         # One at a time through the door, whose ledgers are not for several threads.
@@ -122,6 +122,7 @@ class NodeTasks:
         dataset = choose_dataset(found.shared, received.task.reading, received.task.key.workspace)
         await self._check(received.task, dataset)
         if asked_mechanism(received.task) is None:
+            check_plain_terms(received.task, dataset, found.terms)
             return await self._answer_plainly(received, dataset)
         if not found.charged:
             await self._through_the_door(lambda: self._door.charge(received, dataset))
@@ -129,12 +130,14 @@ class NodeTasks:
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
         check_policy(task, dataset, plain_answers=self._plain_answers)
-        types = dataset.description.types
-        if not set(types) <= NUMERIC_TYPES:
-            types = await asyncio.to_thread(
-                self._database.run, lambda connection: list_base_types(connection, dataset)
-            )
-        check_types(dataset, types, task.reading)
+        if find_no_number(dataset, dataset.description.types, task.reading) is None:
+            return
+        # It may be a domain over a number: that only the catalog can tell.
+        types = await asyncio.to_thread(
+            self._database.run, lambda connection: list_base_types(connection, dataset)
+        )
+        if (error := find_no_number(dataset, types, task.reading)) is not None:
+            raise error
 
     async def _answer_charged(self, received: ReceivedTask, dataset: SharedDataset) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
@@ -221,7 +224,8 @@ class NodeTasks:
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:
-    """Wait for what is at the door even when cancelled meanwhile: the door stays locked until it is through."""
+    """Wait for what is at the door even when cancelled meanwhile: the door stays locked until it is
+    through."""
     try:
         return await asyncio.shield(passing)
     except asyncio.CancelledError:

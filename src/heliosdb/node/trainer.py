@@ -65,8 +65,8 @@ class Trainer:
     ) -> Computed:
         """Have a contribution computed; FederatedError from the training process, or about its death.
 
-        row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError where
-        the training process has forgotten that table.
+        row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
+        where the training process has forgotten that table.
         """
         request = TrainingRequest(next(self._numbers), reader, table, header, parameters, row_sets)
         async with self._turn:

@@ -40,7 +40,8 @@ _TABLES_PER_DATABASE = 2
 
 # What rows are known by is hashed as text, which must not change with a role's settings.
 _TEXT_FORM = (
-    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1 -c bytea_output=hex"
+    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1"
+    " -c bytea_output=hex"
 )
 _OPEN_FILES = 256
 
@@ -59,9 +60,7 @@ class Tables:
     def __init__(self) -> None:
         self._tables: dict[str, OrderedDict[TableRequest, ReadTable]] = {}
 
-    def get(
-        self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None
-    ) -> ReadTable | None:
+    def get(self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None) -> ReadTable | None:
         """The table for `request`, read through the connection string `reader` unless it is there already.
 
         None for a plain one that is not there where no row sets are given to compare it with.
@@ -97,37 +96,37 @@ def compute(task: Task, table: Table, max_parameter_share: float) -> Contributio
 
 def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
     """Compute what a request asks for; an error that is not the product's own is logged, not told."""
-    start = Moment.now()
     try:
-        header = task_from_header(request.header)
-        task = with_parameters(header.task, vector_from_bytes(request.parameters))
-        read = tables.get(request.reader, request.table, request.row_sets)
-        if read is None:
-            return TrainingAnswer(request.number, None)
-        computed = replace(
-            compute(task, read.table, request.table.max_parameter_share), usage=measure(start)
-        )
-        # What is about to be recorded is told with the answer that was compared.
-        row_set = None if request.row_sets is None else read.row_set
-        return TrainingAnswer(request.number, Computed(computed, row_set))
+        return TrainingAnswer(request.number, _answer(request, tables))
     except FederatedError as error:
         return TrainingAnswer(request.number, error)
     except psycopg.OperationalError:
         log.exception("the database cannot be reached")
         public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
-        return TrainingAnswer(request.number, public)
     except psycopg.Error as error:
         # What the database says may quote a row: only the code is logged.
         log.error("dataset %s cannot be read: SQLSTATE %s", request.table.dataset, error.sqlstate)
         public = FederatedError(ErrorCode.WRONG_STATE, f'dataset "{request.table.dataset}" cannot be read')
-        return TrainingAnswer(request.number, public)
     except MemoryError:
         public = FederatedError(ErrorCode.PROGRAM_LIMIT, "the node's memory limit does not allow the task")
-        return TrainingAnswer(request.number, public)
     except Exception:
         # The edge of the process: one task's failure must not take the tables of others with it.
         log.exception("internal error")
-        return TrainingAnswer(request.number, FederatedError(ErrorCode.INTERNAL, "internal error"))
+        public = FederatedError(ErrorCode.INTERNAL, "internal error")
+    return TrainingAnswer(request.number, public)
+
+
+def _answer(request: TrainingRequest, tables: Tables) -> Computed | None:
+    start = Moment.now()
+    header = task_from_header(request.header)
+    task = with_parameters(header.task, vector_from_bytes(request.parameters))
+    read = tables.get(request.reader, request.table, request.row_sets)
+    if read is None:
+        return None
+    computed = compute(task, read.table, request.table.max_parameter_share)
+    # What is about to be recorded is told with the answer that was compared.
+    row_set = None if request.row_sets is None else read.row_set
+    return Computed(replace(computed, usage=measure(start)), row_set)
 
 
 def _read(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:

@@ -9,8 +9,9 @@ FROM federated.dataset WHERE workspace = $1 ORDER BY name
 
 -- name: list_base_types(text)
 WITH RECURSIVE made_of (name, type) AS (
-    SELECT a.attname, a.atttypid FROM pg_attribute AS a
-    WHERE a.attrelid = to_regclass(format('federated_dataset.%I', $1)) AND a.attnum > 0 AND NOT a.attisdropped
+    SELECT a.attname, a.atttypid
+    FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
+    WHERE n.nspname = 'federated_dataset' AND c.relname = $1 AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
     SELECT m.name, t.typbasetype FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype = 'd'
 )
@@ -19,8 +20,13 @@ FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
 
 -- name: look_up(text, uuid, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
-       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options
-FROM (SELECT) AS always
+       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
+       t.measured, t.terms
+FROM (
+    SELECT coalesce(array_agg(DISTINCT p.dataset) FILTER (WHERE p.step = 'statistics'), '{}') AS measured,
+           coalesce(array_agg(DISTINCT p.terms) FILTER (WHERE p.terms IS NOT NULL), '{}') AS terms
+    FROM federated.release AS p WHERE p.run_id = $2 AND p.node_name = $5 AND p.state = 'released'
+) AS t
 LEFT JOIN federated.release AS r
     ON r.run_id = $2 AND r.round_number = $3 AND r.step = $4 AND r.node_name = $5
 LEFT JOIN federated.dataset AS d ON d.workspace = $1
@@ -63,10 +69,12 @@ WITH charged AS (
 ), spent AS (
     INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,
                                     epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)
-    SELECT $6, $7, $9, release_id, $10, $11, $12, $13, $14, $15, $16, $17 FROM charged
+    SELECT $6, $7, $9::bigint[], release_id, $10::double precision, $11::double precision, $12::integer,
+           $13::double precision, $14::double precision, $15::double precision, $16::double precision, $17::double precision
+    FROM charged
 )
 INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)
-SELECT $1, $7, $18, $19, $9
+VALUES ($1, $7, $18, $19, $9)
 ON CONFLICT (workspace, relation) DO NOTHING
 
 -- name: read_charge(bigint, text, uuid, integer, text, text)
@@ -114,7 +122,7 @@ ORDER BY r.row_set_id
 
 -- name: insert_row_set(bigint, text[], bytea, bigint)
 INSERT INTO federated.row_set (base_tables, known_by, content)
-SELECT d.base_tables, $2, $3 FROM federated.dataset AS d
-WHERE d.dataset_id = $1 AND $4 = (
+SELECT d.base_tables, $2::text[], $3::bytea FROM federated.dataset AS d
+WHERE d.dataset_id = $1 AND $4::bigint = (
     SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r WHERE r.base_tables && d.base_tables)
 RETURNING row_set_id
