@@ -40,7 +40,7 @@ from heliosdb.domain.task import (
     TrainWork,
 )
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
-from heliosdb.privacy.clipping import column_norms
+from heliosdb.privacy.clipping import column_norms, fold
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
@@ -181,7 +181,7 @@ def test_a_row_s_values_are_the_same_bits_among_any_others(n: int) -> None:
 
     def values(table: Table) -> np.ndarray:
         columns = scale_columns(table.features, given.scaling)
-        per_row = [column_norms(columns), scores(columns, given.parameters)]
+        per_row = [column_norms(columns), scores(table.features, given.scaling, given.parameters)]
         for model in MODELS:
             targets = model._private_targets(table, given.scaling)
             # Also at scores of which no function is saturated.
@@ -226,7 +226,9 @@ def test_parameters_that_cancel_moved_others_by_the_remainder_rows_of_a_matrix_p
         evaluation = max(evaluation, float(np.linalg.norm(moved[0])))
         gradient = max(gradient, float(np.linalg.norm(moved[1])))
         columns = [np.tile(row[:, None], rows) for rows in range(1, n + 1)]
-        assert len({score for column in columns for score in scores(column, parameters).tolist()}) == 1
+        assert (
+            len({score for column in columns for score in fold(column * parameters[:, None]).tolist()}) == 1
+        )
     assert evaluation > 3 * EVALUATION_SENSITIVITY
     assert gradient > 3 * 1.0
 
