@@ -8,6 +8,7 @@ a row.
 from __future__ import annotations
 
 import math
+import random
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,10 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliosdb.algorithms import Table, algorithm, derive_rng
+from heliosdb.algorithms import Table, derive_rng
 from heliosdb.algorithms.checks import check_task
-from heliosdb.algorithms.columns import scale_columns, scores
-from heliosdb.algorithms.features import sensitivity, statistics
+from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
+from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.table import group_by_subject
@@ -41,7 +42,7 @@ from heliosdb.domain.task import (
 )
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
 from heliosdb.privacy.clipping import column_norms, fold
-from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise
+from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
 MODELS = (LOGISTIC_REGRESSION, LINEAR_REGRESSION)
@@ -165,6 +166,19 @@ def test_a_subject_of_a_thousand_rows_adds_no_more_than_another(steps: Steps, mo
     check_every_subject(replace(given, table=replace(given.table, subjects=subjects)), model, steps)
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@settings(max_examples=10, deadline=None)
+@given(seed=SEEDS)
+def test_it_is_so_wherever_steps_of_training_have_led(model: LinearModel, seed: int) -> None:
+    given = case(seed)
+    for steps in (1, 3):
+        privacy = PrivateTraining(given.noise_multiplier, given.clipping_norm, 0.6, steps, 1.0)
+        work = TrainWork(model.name, given.scaling, 1, 32, 1e3, privacy)
+        moved = model.train(given.table, given.parameters, work, derive_rng(1, 1, "n"))
+        led = clamp_parameters(given.parameters + moved.vector)
+        check_every_subject(replace(given, parameters=led), model, gradient_steps)
+
+
 @pytest.mark.parametrize("steps", ANSWERS)
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS)
@@ -185,7 +199,7 @@ def test_a_row_s_values_are_the_same_bits_among_any_others(n: int) -> None:
         for model in MODELS:
             targets = model._private_targets(table, given.scaling)
             # Also at scores of which no function is saturated.
-            for score in (per_row[1], np.remainder(columns.sum(axis=0), 9.0) - 4.5):
+            for score in (per_row[1], np.remainder(fold(columns.copy()), 9.0) - 4.5):
                 per_row += [f(score, targets) for f in (model.residual, model.loss, model.quality)]
         return np.stack([*columns, *per_row])
 
@@ -306,10 +320,23 @@ def test_scaling_and_noise_cannot_be_chosen_so_that_one_row_silences_a_node(scal
         assert np.all(np.isfinite(trained.vector))
 
 
-def test_the_lattice_is_the_one_that_the_door_uses() -> None:
-    given = case(11, rows=40, features=4)
-    for model in MODELS:
-        work = StatisticsWork(model.name, 5.0)
-        answer = statistics(given.table, work)
-        assert answer.guard == ClippedSum(sensitivity(4 + model.scales_target, work), answer.guard.mechanism)  # type: ignore[union-attr]
-        assert algorithm(model.name) is model
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.name)
+@settings(max_examples=30, deadline=None)
+@given(seed=SEEDS)
+def test_the_door_s_noise_is_added_to_the_very_integers(model: LinearModel, seed: int) -> None:
+    given = case(seed)
+    noise_multiplier = given.noise_multiplier
+    for answer in (
+        statistics(given.table, StatisticsWork(model.name, noise_multiplier)),
+        statistics(given.table, StatisticsWork(model.name, noise_multiplier, given.ranges)),
+        model.evaluate(
+            held_out(given.table), given.parameters, EvaluateWork(model.name, given.scaling, noise_multiplier)
+        ),
+    ):
+        assert isinstance(answer.guard, ClippedSum)
+        lattice = Lattice.of(answer.guard.sensitivity, noise_multiplier, answer.vector.size)
+        noise = discrete_gaussian(answer.vector.size, random.Random(seed).randbytes)
+        expected = lattice.release_steps(of(answer, noise_multiplier), noise)
+        entropy = random.Random(seed).randbytes
+        released = add_noise(answer.vector, answer.guard.sensitivity, noise_multiplier, entropy)
+        assert released.tobytes() == expected.tobytes()
