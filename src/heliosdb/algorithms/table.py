@@ -75,14 +75,15 @@ class Grouping:
         return int(self.starts.size)
 
     def means(self, values: Matrix, bound: float) -> Matrix:
-        """Return each subject's means of the rows' values, cut to ±bound; (v, n) → (v, s).
+        """Return each subject's means of the rows' values, cut to ±bound, a power of two; (v, n) → (v, s).
 
         A subject's sum is exact (to 2^-33 of the bound a row, for up to 2^29 rows), so that it depends
         neither on the rows' order nor on anybody else's. Nor does it tell whether others have one row each.
         """
         quantum = bound * 2.0**-33
-        units = np.minimum(np.maximum(values, -bound), bound)
-        units /= quantum
+        units = np.maximum(values, -bound)
+        np.minimum(units, bound, out=units)
+        units *= 1.0 / quantum
         np.rint(units, out=units)
         if self.order is None:
             units *= quantum
