@@ -17,6 +17,9 @@ from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.privacy.clipping import BLOCK, fold
 
+_SCORED_AT_ONCE = BLOCK // 2
+"""Rows: columns that are soon done with should not send the allocator to the kernel for their memory."""
+
 
 def scale_columns(features: Matrix, scaling: Scaling) -> Matrix:
     """Scale features, cut to `INPUT`, fill what is missing with 0, the mean; (n, d) → (d + 1, n).
@@ -30,13 +33,13 @@ def scale_columns(features: Matrix, scaling: Scaling) -> Matrix:
     # What overflows is cut, what is not a number is filled.
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, rows, BLOCK):
-            block = np.array(features[start : start + BLOCK].T, order="C")
+            block = columns[:-1, start : start + BLOCK]
+            block[...] = features[start : start + BLOCK].T
             missing = ~np.isfinite(block)
             block -= means
             block /= scales
-            scaled = columns[:-1, start : start + BLOCK]
-            np.minimum(np.maximum(block, INPUT.least, out=block), INPUT.most, out=scaled)
-            np.copyto(scaled, 0.0, where=missing)
+            np.minimum(np.maximum(block, INPUT.least, out=block), INPUT.most, out=block)
+            np.copyto(block, 0.0, where=missing)
     return columns
 
 
@@ -48,12 +51,14 @@ def scale_target(target: Vector, scaling: Scaling) -> Vector:
     return np.where(np.isfinite(target), cut, 0.0)
 
 
-def scores(columns: Matrix, parameters: Vector) -> Vector:
-    """Return the sum of parameter x input of each column; (k, n), (k,) → (n,)."""
-    out = np.empty(columns.shape[1])
-    for start in range(0, out.size, BLOCK):
-        stop = start + BLOCK
-        out[start:stop] = fold(columns[:, start:stop] * parameters[:, None])
+def scores(features: Matrix, scaling: Scaling, parameters: Vector) -> Vector:
+    """Return the sum of parameter x scaled input of each row; (n, d), (d + 1,) → (n,)."""
+    out = np.empty(features.shape[0])
+    for start in range(0, out.size, _SCORED_AT_ONCE):
+        stop = start + _SCORED_AT_ONCE
+        columns = scale_columns(features[start:stop], scaling)
+        columns *= parameters[:, None]
+        out[start:stop] = fold(columns)
     return out
 
 

@@ -172,7 +172,7 @@ class LinearModel:
     def _evaluate_privately(
         self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
     ) -> Contribution:
-        values = scores(scale_columns(rows.features, scaling), clamp_parameters(parameters))
+        values = scores(rows.features, scaling, clamp_parameters(parameters))
         targets = self._private_targets(rows, scaling)
         measured = np.stack([self.loss(values, targets), self.quality(values, targets)])
         means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)

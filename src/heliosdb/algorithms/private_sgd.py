@@ -55,7 +55,9 @@ class SubjectRows:
             limits = bound / column_norms(columns)
             return cls(columns, targets, limits, None, lattice.step, bound)
         columns, targets = columns.take(grouping.order, axis=1), targets.take(grouping.order)
-        limits = _ROW_STEPS / column_norms(columns)
+        # A subject of one row is cut in the same way whether or not somebody else has several.
+        several = np.repeat(grouping.sizes > 1, grouping.sizes)
+        limits = np.where(several, _ROW_STEPS, bound) / column_norms(columns)
         return cls(columns, targets, limits, grouping.sizes, lattice.step, bound)
 
     @property

@@ -75,20 +75,21 @@ class Grouping:
         return int(self.starts.size)
 
     def means(self, values: Matrix, bound: float) -> Matrix:
-        """Return each subject's means of the rows' values, cut to ±bound; (v, n) → (v, s).
+        """Return each subject's means of the rows' values, cut to ±bound, a power of two; (v, n) → (v, s).
 
         A subject's sum is exact (to 2^-33 of the bound a row, for up to 2^29 rows), so that it depends
-        neither on the rows' order nor on anybody else's.
+        neither on the rows' order nor on anybody else's. Nor does it tell whether others have one row each.
         """
-        cut = np.minimum(np.maximum(values, -bound), bound)
-        if self.order is None:
-            return cut
         quantum = bound * 2.0**-33
-        units = cut.take(self.order, axis=1)
-        units /= quantum
+        units = np.maximum(values, -bound)
+        np.minimum(units, bound, out=units)
+        units *= 1.0 / quantum
         np.rint(units, out=units)
-        sums = sums_of_runs(units.astype(np.int64), self.starts + self.sizes - 1)
-        return sums * quantum / self.sizes
+        if self.order is None:
+            units *= quantum
+            return units
+        ranked = units.take(self.order, axis=1).astype(np.int64)
+        return sums_of_runs(ranked, self.starts + self.sizes - 1) * quantum / self.sizes
 
 
 def sums_of_runs(values: NDArray[np.int64], ends: Codes) -> NDArray[np.int64]:

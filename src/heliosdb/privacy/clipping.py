@@ -10,10 +10,15 @@ privacy/mechanisms.py allows for.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.privacy.mechanisms import Integers
+
+_INEXACT_STEPS = 2.0**-14
+"""How much longer, in steps, a clipped vector can be for the clipping's own floating-point error."""
 
 BLOCK = 4096
 """Columns at a time, so that intermediate results stay in the processor's cache."""
@@ -44,10 +49,12 @@ def column_norms(vectors: Matrix) -> Vector:
 
 
 def clip_steps(steps: Integers, bound: float) -> Matrix:
-    """Scale each column (one subject's integers) to L2 norm at most `bound` > 0, as whole numbers; (d, s).
+    """Scale each column (one subject's integers) to L2 norm at most `bound` > 0 and round; (d, s).
 
-    What is within the bound stays as it is.
+    The result is within half a step a coordinate of a vector that long. What is so already stays as it is.
     """
     vectors = steps.astype(np.float64)
-    vectors *= bound / np.maximum(column_norms(vectors), bound)
+    norms = column_norms(vectors)
+    rounded = bound + 0.5 * math.sqrt(len(steps)) + _INEXACT_STEPS
+    vectors *= np.where(norms <= rounded, 1.0, bound / np.maximum(norms, bound))
     return np.rint(vectors, out=vectors)

@@ -13,10 +13,10 @@ steps, not c alone. What one subject can move, in steps:
 
 - Its own vector, clipped to c and rounded once a coordinate, is at most c + sqrt(d) / 2 long. The clipping is
   itself computed with a relative error below 2^-46 (sums of squares are folded, log2(d) additions deep), and
-  c < 2^31 (σ is at least 1/100): less than 2^-15.
-- Nothing else. The sum of integers is exact (c + 1 for each of fewer than 2^31 subjects is less than 2^63),
-  so that a subject adds its vector whoever else is in it, in whatever order; and cutting the sum to ±2^52
-  brings two sums nearer to each other, coordinate by coordinate.
+  c < 2^31 (σ is at least 1/100): less than 2^-13 more.
+- Nothing else. What it adds is a function of its own rows, to the last bit (privacy/clipping.py). The sum of
+  integers is exact (c + 1 for each of fewer than 2^31 subjects is less than 2^63), in whatever order; and
+  cutting it to ±2^52 brings two sums nearer to each other, coordinate by coordinate.
 - A sum that reaches the noise as doubles, integer x step (`Lattice.total`), is divided by the step again: two
   roundings, a relative error of 2^-52, so that rounding gives back the very integer up to 2^50, and beyond it
   one that is at most 1 off. Two neighbours can so be moved apart by at most 2 sqrt(d).
