@@ -7,7 +7,7 @@ base tables and with its dataset still there, and so is a release.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -147,19 +147,36 @@ class PlainTerms:
 
 
 @dataclass(frozen=True, slots=True)
+class NeverPlain:
+    """Whether the base tables of a dataset have a ceiling, and whether they have spent a budget."""
+
+    has_ceiling: bool
+    has_spent: bool
+
+
+@dataclass(frozen=True, slots=True)
 class LookedUp:
-    """What is stored for a task and for its run, and what is shared with its workspace, by name."""
+    """What is stored for a task and for its run, and what is shared with its workspace, by name.
+
+    never_plain: why a dataset gives no plain answer, by its id.
+    """
 
     release: StoredRelease | None
     shared: tuple[SharedDataset, ...]
     terms: PlainTerms
+    never_plain: Mapping[int, NeverPlain]
 
 
 def look_up(connection: Connection, key: TaskKey) -> LookedUp:
     """Return what the catalog holds about a task; without a lock."""
     rows = _run(connection, "look_up", key.workspace, *_place(key))
-    shared = tuple(SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None)
-    return LookedUp(_stored(rows[0]), shared, PlainTerms.from_row(rows[0]))
+    there = [row for row in rows if row["dataset_id"] is not None]
+    return LookedUp(
+        _stored(rows[0]),
+        tuple(SharedDataset.from_row(row) for row in there),
+        PlainTerms.from_row(rows[0]),
+        {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +221,14 @@ class LedgerState:
     release: StoredRelease | None
     ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
+
+    @property
+    def never_plain(self) -> NeverPlain:
+        """What of the ledgers stands against a plain answer."""
+        return NeverPlain(
+            any(one.max_epsilon is not None for one in self.ledgers),
+            any(one.spent or one.agreed is not None for one in self.ledgers),
+        )
 
 
 def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -> LedgerState:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from heliosdb import faults
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.participant import (
     LedgerState,
+    NeverPlain,
     PlainTerms,
     ReleaseState,
     SharedDataset,
@@ -46,7 +47,7 @@ from heliosdb.node.database import Database
 from heliosdb.node.ledger import Ledgers
 from heliosdb.node.policy import (
     asked_mechanism,
-    check_never_private,
+    check_never_plain,
     check_plain_terms,
     failure,
     plain_terms,
@@ -80,6 +81,7 @@ class Found:
     charged: bool
     shared: tuple[SharedDataset, ...]
     terms: PlainTerms
+    never_plain: Mapping[int, NeverPlain]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Door:
         """
         found = self._database.run(lambda connection: look_up(connection, received.task.key))
         update = _same_again(found.release, received)
-        return Found(update, found.release is not None, found.shared, found.terms)
+        return Found(update, found.release is not None, found.shared, found.terms, found.never_plain)
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
         """The row sets of earlier plain answers from the dataset's base tables."""
@@ -194,7 +196,7 @@ class Door:
             return again
         _check_unchanged(state.dataset, dataset)
         _check_known(state, dataset)
-        check_never_private(state.ledgers, dataset)
+        check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, read_plain_terms(connection, task.key))
         if row_set is not None and not insert_row_set(connection, dataset, row_set.content, row_set.latest):
             raise RowSetsMovedError

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from heliosdb.algorithms.checks import check_task
-from heliosdb.catalog.participant import BaseLedger, PlainTerms, SharedDataset
+from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import (
@@ -97,14 +97,14 @@ def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         )
 
 
-def check_never_private(ledgers: Sequence[BaseLedger], dataset: SharedDataset) -> None:
+def check_never_plain(found: NeverPlain, dataset: SharedDataset) -> None:
     """FederatedError NODE_REFUSED where a plain answer would undo what was spent, or pass a ceiling."""
-    if any(ledger.max_epsilon is not None for ledger in ledgers):
+    if found.has_ceiling:
         raise refused(
             f'the table of dataset "{dataset.name}" has a max_epsilon, and the workspace no privacy budget',
             hint="Give the workspace a privacy_budget.",
         )
-    if any(ledger.spent or ledger.agreed is not None for ledger in ledgers):
+    if found.has_spent:
         raise refused(
             f'the table of dataset "{dataset.name}" has spent a privacy budget, '
             "which a plain answer would undo"

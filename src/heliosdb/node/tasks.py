@@ -32,6 +32,7 @@ from heliosdb.node.door import Door, NewRowSet, RowSetsMovedError, check_contrib
 from heliosdb.node.frames import Computed
 from heliosdb.node.policy import (
     asked_mechanism,
+    check_never_plain,
     check_plain_terms,
     check_policy,
     failure,
@@ -122,6 +123,7 @@ class NodeTasks:
         dataset = choose_dataset(found.shared, received.task.reading, received.task.key.workspace)
         await self._check(received.task, dataset)
         if asked_mechanism(received.task) is None:
+            check_never_plain(found.never_plain[dataset.dataset_id], dataset)
             check_plain_terms(received.task, dataset, found.terms)
             return await self._answer_plainly(received, dataset)
         if not found.charged:

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from heliosdb.catalog.participant import BaseLedger, SharedDataset
+from heliosdb.catalog.participant import BaseLedger, LedgerState, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
@@ -28,7 +28,7 @@ from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
 from heliosdb.node.door import check_guard, check_size, make_private, told_usage
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
-from heliosdb.node.policy import asked_mechanism, check_never_private, check_policy
+from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy
 from heliosdb.privacy.accountant import spending
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
@@ -146,12 +146,15 @@ def test_lower_terms_and_those_under_the_datasets_own_ceiling_pass() -> None:
 
 
 def test_a_plain_answer_after_spending_or_under_a_ceiling_is_refused() -> None:
-    check_never_private([base_ledger(), base_ledger()], dataset())
+    def check(*ledgers: BaseLedger) -> None:
+        check_never_plain(LedgerState(None, ledgers, dataset()).never_plain, dataset())
+
+    check(base_ledger(), base_ledger())
     for spent in (base_ledger(spent=(Mechanism(3.0),)), base_ledger(agreed=BUDGET)):
         with pytest.raises(FederatedError, match="a plain answer would undo"):
-            check_never_private([base_ledger(), spent], dataset())
+            check(base_ledger(), spent)
     with pytest.raises(FederatedError, match="has a max_epsilon"):
-        check_never_private([base_ledger(max_epsilon=5.0)], dataset())
+        check(base_ledger(max_epsilon=5.0))
 
 
 def test_every_base_table_pays_and_the_most_charged_one_is_shown() -> None:

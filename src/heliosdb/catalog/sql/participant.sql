@@ -21,7 +21,11 @@ FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
 -- name: look_up(text, uuid, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       t.measured, t.terms
+       t.measured, t.terms,
+       EXISTS (SELECT FROM federated.base_table AS b
+               WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
+       EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
+           OR EXISTS (SELECT FROM federated.agreement AS g WHERE g.base_tables && d.base_tables) AS has_spent
 FROM (
     SELECT coalesce(array_agg(DISTINCT p.dataset) FILTER (WHERE p.step = 'statistics'), '{}') AS measured,
            coalesce(array_agg(DISTINCT p.terms) FILTER (WHERE p.terms IS NOT NULL), '{}') AS terms

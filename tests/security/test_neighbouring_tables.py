@@ -1,0 +1,226 @@
+"""Two tables that differ by one person: under a budget nothing but noise tells them apart.
+
+Every task here, honest or hostile, goes to a node over the one table and to a node over the other, as a coordinator
+would ask that wants to know that one person's diagnosis: kind, code, text and place of what comes back are the same,
+and so are the ledgers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.ids import RunId
+from heliosdb.domain.privacy import Budget
+from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, StatisticsWork, Task, TrainWork
+from heliosdb.transport.client import NodeClient
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    Federation,
+    evaluate_task,
+    new_run,
+    running_node,
+    share,
+    statistics_task,
+    train_task,
+)
+
+TIMEOUT = 60.0
+BUDGET = Budget(8.0, 1e-5)
+LARGE = Budget(1e6, 1e-5)
+
+PEOPLE = """
+CREATE TABLE person (person_id integer PRIMARY KEY, age double precision, pressure double precision,
+                     outcome double precision, name text);
+SELECT setseed(0.5);
+INSERT INTO person SELECT i, 30 + 40 * random(), 90 + 60 * random(), (random() < 0.4)::integer, 'x'
+FROM generate_series(1, {rows}) AS i;
+"""
+
+ONE_PERSON = {
+    "there or not": "DELETE FROM person WHERE person_id = 1",
+    "one more than min_rows or not": "DELETE FROM person WHERE person_id > 20",
+    "all but one": "DELETE FROM person WHERE person_id > 1",
+    "of another class": "UPDATE person SET outcome = 1 - outcome WHERE person_id = 1",
+    "of no class": "UPDATE person SET outcome = 7 WHERE person_id = 1",
+    "without a target": "UPDATE person SET outcome = NULL WHERE person_id = 1",
+    "NaN": "UPDATE person SET age = 'NaN', outcome = 'NaN' WHERE person_id = 1",
+    "infinite": "UPDATE person SET age = 'infinity', pressure = '-infinity' WHERE person_id = 1",
+    "too large to be squared": "UPDATE person SET age = 1e300, pressure = -1e300 WHERE person_id = 1",
+    "denormal": "UPDATE person SET age = 5e-324, pressure = 1e-310 WHERE person_id = 1",
+    "the only one with a value": "UPDATE person SET age = NULL WHERE person_id > 1",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a coordinator sees of an answer but its noise, or of a refusal."""
+
+    kind: str
+    said: tuple[object, ...]
+
+
+async def ask(client: NodeClient, federation: Federation, task: Task) -> Answer:
+    try:
+        update = await client.perform(task, federation.sealing, TIMEOUT)
+    except FederatedError as error:
+        reason = getattr(error, "reason", None)
+        return Answer("refusal", (error.code, reason, error.message, error.detail, error.hint))
+    assert np.isfinite(update.vector).all()
+    return Answer(
+        "answer", (update.vector.shape, update.weight, update.mechanism, update.spending, update.usage)
+    )
+
+
+def private_training(**changes: object) -> PrivateTraining:
+    return replace(PrivateTraining(4.0, 1.0, 0.5, 3, 100.0), **changes)  # type: ignore[arg-type]
+
+
+def train(privacy: PrivateTraining, *, run: RunId, budget: Budget, **changes: object) -> Task:
+    task = train_task(run=run, noise_multiplier=4.0, budget=budget)
+    assert isinstance(task.work, TrainWork)
+    parameters = changes.pop("parameters", task.parameters)
+    work = replace(task.work, privacy=privacy, **changes)  # type: ignore[arg-type]
+    return replace(task, work=work, parameters=parameters)
+
+
+def tasks(run: RunId) -> list[Task]:
+    """What the attacker asks, in order. The silencing scaling leaves one known person's row alone."""
+    silencing = Scaling((50.0, 120.0), (SCALE.least, SCALE.least))
+    least = NOISE_MULTIPLIER.least
+    flipping = np.array([PARAMETER.most, -PARAMETER.most, 1.0])
+    asked = [
+        statistics_task(run=run, noise_multiplier=least, budget=LARGE),
+        replace(
+            statistics_task(run=new_run(), budget=LARGE),
+            work=StatisticsWork("linear_regression", least, ((-1.0, 1.0), (0.0, 1e-9), (5.0, 6.0))),
+        ),
+        train(private_training(), run=run, budget=LARGE),
+        train(
+            private_training(noise_multiplier=least, clipping_norm=CLIPPING_NORM.most),
+            run=new_run(),
+            budget=LARGE,
+            scaling=silencing,
+            learning_rate=LEARNING_RATE.most,
+            parameters=flipping,
+        ),
+        train(
+            private_training(noise_multiplier=least, expected_subjects=1.0, sampling_rate=1e-9, steps=100),
+            run=new_run(),
+            budget=LARGE,
+            learning_rate=LEARNING_RATE.most,
+        ),
+        replace(
+            evaluate_task(run=run, noise_multiplier=least),
+            budget=LARGE,
+            work=EvaluateWork("linear_regression", silencing, least),
+            parameters=flipping,
+        ),
+    ]
+    refused = [
+        train(private_training(noise_multiplier=1e-300), run=new_run(), budget=LARGE),
+        train(private_training(), run=new_run(), budget=LARGE, scaling=Scaling((0.0, 0.0), (1e-200, 1e-200))),
+        train(private_training(), run=new_run(), budget=LARGE, parameters=np.zeros(7)),
+        train(private_training(), run=new_run(), budget=Budget(2e6, 1e-5)),
+        train(private_training(), run=run, budget=Budget(1.0, 1e-5), learning_rate=0.5),
+        train(private_training(noise_multiplier=1e6), run=new_run(), budget=Budget(1e-3, 1e-5)),
+        train_task(run=new_run()),
+        statistics_task(run=new_run()),
+    ]
+    return [*asked, *refused, *asked[:2]]
+
+
+def make(cluster: Cluster, database: str, rows: int, change: str, options: str) -> None:
+    with cluster.connect(database) as connection:
+        connection.execute(PEOPLE.format(rows=rows))
+        connection.execute(change)  # type: ignore[arg-type]
+        share(connection, "people", "person (age, pressure, outcome)", options=options)
+
+
+def ledger(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
+    return connection.execute(
+        "SELECT r.step, r.state, s.noise_multiplier, s.epsilon_tight FROM federated.release AS r"
+        " LEFT JOIN federated.spending AS s USING (release_id) ORDER BY release_id"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("difference", ONE_PERSON)
+async def test_no_answer_refusal_or_charge_depends_on_one_person(
+    difference: str, cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    databases = [federated_database, cluster.create_database("template1")]
+    with cluster.connect(databases[1]) as connection:
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning CASCADE")
+    rows = 21 if "min_rows" in difference else 2 if difference == "all but one" else 60
+    option = "WITH (subject = 'person_id')" if difference == "there or not" else ""
+    for database, change in zip(databases, ("SELECT 1", ONE_PERSON[difference]), strict=True):
+        make(cluster, database, rows, change, option)
+    run = new_run()
+    asked = tasks(run)
+    heard: list[list[Answer]] = []
+    for number, database in enumerate(databases):
+        async with running_node(federation.node_config(cluster, database, f"node{number}")) as port:
+            client = federation.client(port, f"node{number}")
+            heard.append([await ask(client, federation, task) for task in asked])
+            await client.close()
+    for task, one, other in zip(asked, *heard, strict=True):
+        assert one == other, task
+    assert {answer.kind for answer in heard[0]} == {"answer", "refusal"}
+    with cluster.connect(databases[0]) as one_side, cluster.connect(databases[1]) as other_side:
+        charged = ledger(one_side)
+        assert charged == ledger(other_side)
+        assert {row[1] for row in charged} == {"released"}
+
+
+async def test_what_fails_after_the_charge_says_one_fixed_text_and_is_not_tried_again(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    with cluster.connect(federated_database) as connection:
+        connection.execute(PEOPLE.format(rows=50))
+        connection.execute(
+            "CREATE VIEW ratio AS SELECT person_id, 1 / (person_id - 7) AS age, pressure, outcome FROM person"
+        )
+        share(connection, "people", "ratio (age, pressure, outcome)")
+    task = train(private_training(), run=new_run(), budget=BUDGET)
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        client = federation.client(port)
+        first = await ask(client, federation, task)
+        with cluster.connect(federated_database) as connection:
+            connection.execute("DELETE FROM person WHERE person_id = 7")
+        again = await ask(client, federation, task)
+        other = await ask(client, federation, train(private_training(), run=new_run(), budget=BUDGET))
+        await client.close()
+    assert first == again
+    assert first.kind == "refusal"
+    assert "could not compute its answer" in str(first.said[2])
+    assert "zero" not in str(first.said)
+    assert other.kind == "answer"
+    with cluster.connect(federated_database) as connection:
+        assert [row[1] for row in ledger(connection)] == ["failed", "released"]
+
+
+async def test_an_exhausted_or_abandoned_question_computes_nothing(
+    cluster: Cluster, federated_database: str, tmp_path: Path
+) -> None:
+    """A task that cannot be paid is refused while the table is locked: no row was asked for."""
+    federation = Federation(tmp_path)
+    make(cluster, federated_database, 60, "SELECT 1", "WITH (max_epsilon = 0.5)")
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        client = federation.client(port)
+        with cluster.connect(federated_database) as blocker, blocker.transaction():
+            blocker.execute("LOCK TABLE person IN ACCESS EXCLUSIVE MODE")
+            refusal = await ask(client, federation, train(private_training(), run=new_run(), budget=LARGE))
+        await client.close()
+    assert refusal.kind == "refusal"
+    assert "would pass max_epsilon" in str(refusal.said[2])
+    with cluster.connect(federated_database) as connection:
+        assert ledger(connection) == []
