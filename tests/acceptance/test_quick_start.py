@@ -119,7 +119,13 @@ def test_federated_auc_equals_pooled_within_a_hundredth(
     rows, features = study(name)
     parts, held_out = uneven(rows, [0.4, 0.25, 0.2, 0.1, 0.05])
     workspace = consortium(session, installation, 5)
-    dataset = share(installation, workspace, parts, [*features, "ill"], options="WITH (min_rows = 10)")
+    dataset = share(
+        installation,
+        workspace,
+        parts,
+        [*features, "ill"],
+        options="WITH (min_rows = 10, max_parameter_share = 1)",
+    )
     model = fresh("model")
     listed = ", ".join(f"'{feature}'" for feature in features)
     session.execute(

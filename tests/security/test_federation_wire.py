@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import psycopg
 import pytest
 from google.protobuf.message import Message
 
@@ -195,6 +196,7 @@ async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
     create_patients(cluster, federated_database)
     task = train_task()
     header, vector = encode_task(task, federation.sealing.public)
+    first = replace(statistics_task(run=task.key.run), reading=task.reading)
     good = _head(header, federation.coordinator)
     stranger = federation.authority.issue("coordinator", ["localhost"])
     other, _ = encode_task(train_task(), federation.sealing.public)
@@ -225,7 +227,8 @@ async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
         with cluster.connect(federated_database) as connection:
             assert connection.execute("SELECT count(*) FROM federated.release").fetchone() == (0,)
         client = federation.client(port)
-        await client.perform(task, federation.sealing, TIMEOUT)
+        for honest in (first, task):
+            await client.perform(honest, federation.sealing, TIMEOUT)
         await client.close()
 
 
@@ -307,7 +310,20 @@ def test_the_daemon_adds_to_a_nodes_records_and_changes_none(
         ("spending", "INSERT"),
         ("agreement", "INSERT"),
     }
-    assert changeable == [("release", "payload")]
+    # Of these a trigger lets only what is charged become a release, and a payload be forgotten.
+    assert sorted(changeable) == [
+        ("release", column) for column in ("header", "payload", "payload_bytes", "released_at", "state")
+    ]
+    with cluster.connect(federated_database, user="heliosdb_daemon") as connection:
+        connection.execute(
+            "INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256,"
+            " header, payload, payload_bytes, state) VALUES ('w', gen_random_uuid(), 1, 'train', 'n', 'd', '', 'h',"
+            " 'p', 1, 'released')"
+        )
+        for change in ("header = 'x'", "state = 'charged'", "payload = 'x'", "released_at = now()"):
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
+                connection.execute(f"UPDATE federated.release SET {change}")  # type: ignore[arg-type]
+        connection.execute("UPDATE federated.release SET payload = NULL")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,13 @@ async def test_a_nodes_own_ceiling_ends_the_run_with_the_version_of_the_last_clo
 async def test_a_start_that_nodes_refuse_reserves_nothing(world: World) -> None:
     create_workspace(world, min_nodes=2, privacy_budget=4)
     for name in ("north", "south"):
-        await add_private_site(world, name, options="min_rows = 1000")
+        site = await world.add_site(name, rows=400)
+        with world.cluster.connect(site.database) as connection:
+            connection.execute(
+                "INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)"
+                " SELECT workspace, relation, 0.5, 1e-5, base_tables FROM federated.dataset"
+            )
+        world.register(site)
     create_model(world)
     world.execute("START FEDERATED TRAINING risk")
     world.start_coordinator()
