@@ -96,20 +96,6 @@ END
 $$;
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
 
--- A dump of version 1.0 has no workspace in it.
-CREATE FUNCTION federated._complete_audit() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    NEW.workspace := federated._audited_workspace(
-        NEW.object_kind, coalesce(NEW.details -> 'after', NEW.details -> 'before'));
-    RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION federated._complete_audit() IS 'Finds the workspace of an entry that was written before entries named it';
-
-CREATE TRIGGER complete_audit BEFORE INSERT ON federated.audit
-    FOR EACH ROW WHEN (NEW.workspace IS NULL) EXECUTE FUNCTION federated._complete_audit();
-
 CREATE FUNCTION federated._audit_hash(
     entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
 ) RETURNS bytea

@@ -2,6 +2,13 @@
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- Entries of the audit log have named their workspace since 1.1.
+-- done: function federated._complete_audit()
+-- done: trigger complete_audit on federated.audit
+-- done: comment FUNCTION federated._complete_audit()
+DROP TRIGGER complete_audit ON federated.audit;
+DROP FUNCTION federated._complete_audit();
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
@@ -34,6 +41,9 @@ $$;
 -- By default a type is everybody's to build upon.
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state FROM PUBLIC;
+
+COMMENT ON COLUMN federated.version.prediction IS
+    'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for a version from before they were kept';
 
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
@@ -154,6 +164,41 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
+
+-- What has a function already keeps it: restoring a dump brings functions before rows.
+CREATE OR REPLACE FUNCTION federated._label_functions(model_id bigint, version integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    label record;
+BEGIN
+    FOR label IN
+        SELECT v.version, m.name || '@' || k.name AS function_name, v.prediction IS NOT NULL AS is_known,
+               federated._describe_version(m.name, v.version, v.run_id)
+                   || CASE WHEN k.is_tag THEN format(', tagged %s', k.name) ELSE '' END AS description,
+               (SELECT p.oid::regprocedure FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace
+                  AND p.proname::text = m.name || '@' || k.name) AS existing
+        FROM federated.version AS v
+        JOIN federated.model AS m USING (model_id)
+        CROSS JOIN LATERAL (
+            SELECT v.version::text, false UNION ALL
+            SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
+        ) AS k (name, is_tag)
+        WHERE v.model_id = _label_functions.model_id
+          -- A model may have such a name from before _check_model_name refused it.
+          AND NOT EXISTS (SELECT FROM federated.model AS o WHERE o.name = m.name || '@' || k.name)
+          AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
+    LOOP
+        IF label.existing IS NOT NULL THEN
+            EXECUTE format('COMMENT ON FUNCTION %s IS %L', label.existing, label.description);
+        ELSIF label.is_known AND octet_length(label.function_name) <= 63 THEN
+            PERFORM federated._define_version(label.function_name, label.description, model_id, label.version);
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
+    'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
 
 REVOKE ALL ON FUNCTION @extschema@.federated_model_versions(text) FROM PUBLIC;
 
