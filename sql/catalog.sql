@@ -161,7 +161,7 @@ COMMENT ON TABLE federated.ledger IS
 COMMENT ON COLUMN federated.ledger.workspace IS 'By name and without reference: dropping a workspace and making it again refunds nothing';
 COMMENT ON COLUMN federated.ledger.epsilon IS 'ε of this release alone, at the workspace''s δ';
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the ε of the node''s releases up to this one';
-COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed (PLD) at the workspace''s δ';
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
 
 CREATE TABLE federated.lease (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),

@@ -114,7 +114,9 @@ def test_the_comparison_sees_every_kind_of_difference(fresh: Session) -> None:
     assert not difference(before, describe(fresh), "before", "after")
 
 
-CALL = "SELECT federated_model.risk(age => 10, smoker => true), federated_predict('risk@good', '{\"age\": 10}')"
+CALL = (
+    "SELECT federated_model.risk(age => 10, smoker => true), federated_predict('risk@good', '{\"age\": 10}')"
+)
 
 
 def test_the_rows_and_functions_of_the_released_version_survive(fresh: Session) -> None:
