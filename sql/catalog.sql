@@ -163,6 +163,32 @@ COMMENT ON COLUMN federated.ledger.epsilon IS 'ε of this release alone, at the 
 COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the ε of the node''s releases up to this one';
 COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
 
+CREATE TABLE federated.node_spending (
+    workspace        text NOT NULL,
+    run_id           uuid NOT NULL,
+    round_number     integer NOT NULL,
+    step             text NOT NULL,
+    node_name        text NOT NULL,
+    header           bytea NOT NULL,
+    signature        bytea NOT NULL,
+    noise_multiplier double precision NOT NULL,
+    sampling_rate    double precision NOT NULL,
+    steps            integer NOT NULL,
+    epsilon_basic    double precision NOT NULL,
+    epsilon_tight    double precision NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, round_number, step, node_name)
+);
+CREATE INDEX node_spending_by_node ON federated.node_spending (workspace, node_name, recorded_at);
+COMMENT ON TABLE federated.node_spending IS
+    'What each node signed of its own ledger with each private release, written with the charge; only ever added to';
+COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the node signed it: it says all that the other columns say';
+COMMENT ON COLUMN federated.node_spending.signature IS
+    'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
+    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
+
 CREATE TABLE federated.lease (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     epoch       bigint NOT NULL,

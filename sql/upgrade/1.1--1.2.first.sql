@@ -4,3 +4,6 @@
 -- done: comment FUNCTION federated._complete_audit()
 DROP TRIGGER complete_audit ON federated.audit;
 DROP FUNCTION federated._complete_audit();
+
+-- Of the ledger's columns the daemon may now fill all but two.
+REVOKE INSERT ON federated.ledger FROM federated_daemon;

@@ -9,6 +9,9 @@ SET LOCAL search_path TO pg_catalog, pg_temp;
 DROP TRIGGER complete_audit ON federated.audit;
 DROP FUNCTION federated._complete_audit();
 
+-- Of the ledger's columns the daemon may now fill all but two.
+REVOKE INSERT ON federated.ledger FROM federated_daemon;
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
@@ -44,6 +47,40 @@ REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_
 
 COMMENT ON COLUMN federated.version.prediction IS
     'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for a version from before they were kept';
+
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
+
+CREATE TABLE federated.node_spending (
+    workspace        text NOT NULL,
+    run_id           uuid NOT NULL,
+    round_number     integer NOT NULL,
+    step             text NOT NULL,
+    node_name        text NOT NULL,
+    header           bytea NOT NULL,
+    signature        bytea NOT NULL,
+    noise_multiplier double precision NOT NULL,
+    sampling_rate    double precision NOT NULL,
+    steps            integer NOT NULL,
+    epsilon_basic    double precision NOT NULL,
+    epsilon_tight    double precision NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, round_number, step, node_name)
+);
+
+CREATE INDEX node_spending_by_node ON federated.node_spending (workspace, node_name, recorded_at);
+
+COMMENT ON TABLE federated.node_spending IS
+    'What each node signed of its own ledger with each private release, written with the charge; only ever added to';
+
+COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the node signed it: it says all that the other columns say';
+
+COMMENT ON COLUMN federated.node_spending.signature IS
+    'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
+
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+
+COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
+    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
@@ -85,6 +122,65 @@ $$;
 COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
     'Checks options as statements do; returns NULL, or the error for federated._raise';
 
+-- The coordinator corrects sums where it takes a reservation back; else nobody has a reason to. Whoever owns the table
+-- may do as they like, as far as the audit log then shows it.
+CREATE FUNCTION federated._keep_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NEW;
+    END IF;
+    IF NOT federated._took_back(OLD.workspace, OLD.node_name, OLD.ledger_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the sums of the ledger change only where a reservation before them is taken back';
+    END IF;
+    IF NOT NEW.epsilon_tight <= OLD.epsilon_tight + 1e-9 * (1 + OLD.epsilon_tight) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a reservation that is taken back leaves nothing that costs more than before';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_sums() IS
+    'Lets the sums of a line change only in a transaction that took a reservation of the same node before it back, and only down';
+
+CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW WHEN ((OLD.epsilon_basic, OLD.epsilon_tight) IS DISTINCT FROM (NEW.epsilon_basic, NEW.epsilon_tight))
+    EXECUTE FUNCTION federated._keep_sums();
+
+-- After the whole statement, so that lines that are written together are compared as they came out. What the composed
+-- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+CREATE FUNCTION federated._check_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    basic_before double precision;
+    tight_before double precision;
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NULL;
+    END IF;
+    SELECT l.epsilon_basic, l.epsilon_tight INTO basic_before, tight_before
+    FROM federated.ledger AS l
+    WHERE l.workspace = NEW.workspace AND l.node_name = NEW.node_name AND l.ledger_id < NEW.ledger_id
+    ORDER BY l.ledger_id DESC LIMIT 1;
+    IF (NEW.epsilon >= 0 AND NEW.epsilon_tight < 'Infinity'
+        AND abs(NEW.epsilon_basic - coalesce(basic_before, 0) - NEW.epsilon) <= 1e-6 * (1 + NEW.epsilon_basic)
+        AND NEW.epsilon_tight >= coalesce(tight_before, 0)
+        AND NEW.epsilon_tight >= NEW.epsilon - 1e-6 * (1 + NEW.epsilon)) IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'check_violation',
+            MESSAGE = format('a line of the ledger does not follow from the one before it at node %s', quote_literal(NEW.node_name)),
+            DETAIL = 'epsilon_basic is that of the line before and epsilon; epsilon_tight is less than neither epsilon nor that of the line before.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do not follow from the line before it';
+
+CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
 REVOKE ALL ON FUNCTION federated._hold_workspace(bigint) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -97,6 +193,41 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
+
+CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
+    WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
+       OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
+$$;
+
+COMMENT ON FUNCTION federated._audited(jsonb) IS
+    'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
+
+-- Lines are made in each round; what is to be seen is what becomes of them but being charged.
+CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+-- The proof is an entry that only the trigger above can write, and that is not linked yet.
+CREATE FUNCTION federated._took_back(workspace text, node_name text, ledger_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.audit AS a
+        WHERE a.transaction_id = pg_current_xact_id_if_assigned() AND a.chain_position IS NULL
+          AND a.workspace = _took_back.workspace AND a.object_kind = 'ledger' AND a.action = 'delete'
+          AND a.details -> 'before' ->> 'node_name' = _took_back.node_name
+          AND (a.details -> 'before' ->> 'ledger_id')::bigint < _took_back.ledger_id)
+$$;
+
+COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
+    'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
+
+GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 
 REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
 
@@ -232,6 +363,12 @@ ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
+    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
+    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
 
 REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
 
@@ -385,7 +522,7 @@ TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
-    federated.participation, federated.ledger, federated.lease, federated.event, federated.dataset, federated.spending
+    federated.participation, federated.ledger, federated.node_spending, federated.lease, federated.event, federated.dataset, federated.spending
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
@@ -415,7 +552,12 @@ GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_da
 
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
-GRANT INSERT, UPDATE (state, epsilon_basic, epsilon_tight) ON federated.ledger TO federated_daemon;
+-- The number and the time of a line are the database's own: they are its place among the node's lines.
+GRANT INSERT (workspace, run_id, model_name, round_number, step, node_name, state, noise_multiplier, sampling_rate, steps,
+    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+ON federated.ledger TO federated_daemon;
+
+GRANT INSERT ON federated.node_spending TO federated_daemon;
 
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 
@@ -434,6 +576,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 
 DO $$
 DECLARE
