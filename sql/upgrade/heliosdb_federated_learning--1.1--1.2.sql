@@ -402,6 +402,126 @@ GRANT EXECUTE ON FUNCTION
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
 
+CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    missing text := (
+        SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger', 'audit']) AS t (relation)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_trigger AS g
+            WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+BEGIN
+    SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
+    status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
+    details := CASE
+        WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
+        WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
+        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
+    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_audit(text) IS 'Whether every change is recorded, and the audit log holds';
+
+-- From the log too: a run goes with its model, and what it let out does not come back.
+CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none')))
+    FROM (
+        SELECT a.object_name AS run_id, a.details -> 'after' -> 'policy' AS policy FROM federated.audit AS a
+        WHERE a.workspace = _plain_runs.workspace AND a.object_kind = 'run' AND a.details -> 'after' ->> 'status' = 'running'
+        UNION ALL
+        SELECT r.run_id::text, r.policy
+        FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _plain_runs.workspace AND r.started_at IS NOT NULL
+    ) AS p
+    WHERE p.policy ->> 'privacy_budget' IS NULL
+    GROUP BY p.run_id
+$$;
+
+COMMENT ON FUNCTION federated._plain_runs(text) IS
+    'The runs that trained without a budget, and the compliance_mode that was in force: whether nodes were to refuse them';
+
+CREATE OR REPLACE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+           CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
+                WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
+                WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
+                ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
+           format('epsilon %s of %s spent at delta %s, %s runs without a budget', coalesce(b.consumed_epsilon::text, 'none'),
+                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
+    FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
+    CROSS JOIN (
+        SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
+               (SELECT count(*) FROM federated._plain_runs(w.name)) AS plain
+        FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
+    ) AS p
+$$;
+
+COMMENT ON FUNCTION federated._check_budget(text) IS 'Whether what left the nodes was noised within a budget';
+
+-- A node's figure is of all that it has released for the workspace by then; several runs may have asked in another order
+-- than they reserved, so it is held against the most that the ledger showed for the node up to then, not one line's.
+CREATE FUNCTION federated._ledger_faults(workspace text) RETURNS TABLE (node_name text, fault text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH shown AS (
+        SELECT k.*, max(k.epsilon_tight) FILTER (WHERE NOT k.is_signed) OVER (
+                   PARTITION BY k.node_name ORDER BY k.recorded_at, k.is_signed) AS most
+        FROM (
+            SELECT l.node_name, l.run_id, l.round_number, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
+            FROM federated.ledger AS l WHERE l.workspace = _ledger_faults.workspace
+            UNION ALL
+            SELECT s.node_name, s.run_id, s.round_number, s.step, s.recorded_at, s.epsilon_tight, true
+            FROM federated.node_spending AS s WHERE s.workspace = _ledger_faults.workspace
+        ) AS k
+    )
+    SELECT s.node_name, format('round %s of run %s, step %s: ', s.round_number, s.run_id, s.step) || c.fault
+    FROM federated.node_spending AS s
+    JOIN shown AS h ON h.is_signed AND (h.run_id, h.round_number, h.step, h.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    LEFT JOIN federated.ledger AS l
+        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.step, l.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    CROSS JOIN LATERAL (VALUES
+        (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
+        (l.state <> 'charged', 'the line is not charged'),
+        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
+         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
+                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
+         format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
+    ) AS c (holds, fault)
+    WHERE s.workspace = _ledger_faults.workspace AND c.holds
+    ORDER BY s.node_name, s.recorded_at
+$$;
+
+COMMENT ON FUNCTION federated._ledger_faults(text) IS
+    'Where a workspace''s ledger shows less than a node signed, or has no charged line of the same mechanism; a ten-thousandth is rounding';
+
+CREATE FUNCTION federated._check_ledger(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.faults > 0 THEN 'FAIL' WHEN s.signed = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.faults > 0 THEN 'The ledger shows less than nodes signed: find out who changed it (federated_audit_log), and trust what is signed.'
+                WHEN s.signed = 0 THEN 'No node has signed what it spent yet: look again when a run has trained under a budget.'
+                ELSE 'The ledger shows at least what each node signed of its own. That the signatures are the nodes'' is for heliosdb verify-spending to tell.' END,
+           format('%s releases signed by %s nodes, %s lines charged, %s disagreements', s.signed, s.nodes,
+                  (SELECT count(*) FROM federated.ledger AS l WHERE l.workspace = _check_ledger.workspace AND l.state = 'charged'), f.faults)
+               || coalesce(': ' || f.named, '')
+    FROM (
+        SELECT count(*) AS signed, count(DISTINCT n.node_name) AS nodes
+        FROM federated.node_spending AS n WHERE n.workspace = _check_ledger.workspace
+    ) AS s
+    CROSS JOIN (
+        SELECT count(*) AS faults, string_agg(format('%s, %s', q.node_name, q.fault), '; ') FILTER (WHERE q.place <= 3) AS named
+        FROM (SELECT u.*, row_number() OVER () AS place FROM federated._ledger_faults(_check_ledger.workspace) AS u) AS q
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_ledger(text) IS 'Whether the ledger shows what the nodes signed of their own spending';
+
 CREATE OR REPLACE FUNCTION federated._residency_allows(required text, stated text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 import sys
@@ -414,10 +534,36 @@ $$;
 
 COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
 
+-- Under a compliance mode a node's own DBA has to allow plain answers, which the catalog does not know; before it nobody
+-- was asked.
+CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, and no node was asked whether it allows that.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'Options that this regulation forbids are refused.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+    FROM (
+        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
+
 GRANT EXECUTE ON FUNCTION
     federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
-    federated._check_storage(), federated._check_budget(text), federated._residency_allows(text, text),
+    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
+    federated._check_ledger(text), federated._residency_allows(text, text),
     federated._check_residency(bigint), federated._check_mode(bigint, text)
 TO federated_auditor, federated_admin;
 
@@ -427,6 +573,93 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
     federated._node_security(bigint), federated._role_security(), federated._server_security()
 TO federated_auditor, federated_admin;
+
+CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
+RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'Workspace declared under HIPAA', c.*, '45 CFR 164.306(a)'
+    FROM federated._check_mode(workspace_id, 'HIPAA') AS c
+    UNION ALL SELECT 'Risk analysis', 'MANUAL', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
+        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
+         FROM @extschema@.federated_security_audit(workspace) AS s), '45 CFR 164.308(a)(1)(ii)(A)'
+    UNION ALL SELECT 'Information system activity review', 'MANUAL', 'Look whether somebody reviews federated_audit_log regularly.',
+        federated._describe_log(workspace), '45 CFR 164.308(a)(1)(ii)(D)'
+    UNION ALL SELECT 'Workforce access', 'MANUAL', 'Look whether everybody who can log in should still be able to.',
+        federated._describe_members(), '45 CFR 164.308(a)(3)(i), (a)(4)(i)'
+    UNION ALL SELECT 'Backup and recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
+        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), '45 CFR 164.308(a)(7)(ii)(A)'
+    UNION ALL SELECT 'Business associate contracts', 'MANUAL', 'Look whether there is a contract with every participant.',
+        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _hipaa_findings.workspace_id),
+        '45 CFR 164.308(b)(1), 164.504(e)'
+    UNION ALL SELECT 'Access control', c.*, '45 CFR 164.312(a)(1)' FROM federated._check_rights() AS c
+    UNION ALL SELECT 'Unique user identification', 'MANUAL', 'Look whether each of these is one person or one program.',
+        federated._describe_members(), '45 CFR 164.312(a)(2)(i)'
+    UNION ALL SELECT 'Automatic logoff', 'MANUAL', 'Look whether sessions that are left alone end, in the server or in what people work with.',
+        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout'), '45 CFR 164.312(a)(2)(iii)'
+    UNION ALL SELECT 'Encryption at rest', 'MANUAL', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
+        (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
+         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _hipaa_findings.workspace_id), '45 CFR 164.312(a)(2)(iv)'
+    UNION ALL SELECT 'Audit controls', c.*, '45 CFR 164.312(b)' FROM federated._check_audit(workspace) AS c
+    UNION ALL SELECT 'Integrity of what is stored', c.*, '45 CFR 164.312(c)(1)' FROM federated._check_storage() AS c
+    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, '45 CFR 164.312(b)' FROM federated._check_ledger(workspace) AS c
+    UNION ALL SELECT 'Authentication of nodes', c.*, '45 CFR 164.312(d)' FROM federated._check_nodes(workspace_id) AS c
+    UNION ALL SELECT 'Authentication of users', c.*, '45 CFR 164.312(d)' FROM federated._check_logins() AS c
+    UNION ALL SELECT 'Transmission security: coordinator and nodes', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_node_links(workspace_id) AS c
+    UNION ALL SELECT 'Transmission security: clients', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_client_links() AS c
+    UNION ALL SELECT 'Retention of documentation for six years', 'MANUAL', 'Nothing in the audit log is ever deleted, but this version has no function that keeps it for retention_days. Look whether database and backups are kept for six years.',
+        federated._describe_log(workspace), '45 CFR 164.316(b)(2)(i)'
+    UNION ALL SELECT 'Minimum necessary', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
+        federated._describe_use(workspace_id), '45 CFR 164.502(b)'
+    UNION ALL SELECT 'De-identification of what leaves a node', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence,
+        '45 CFR 164.514(b)' FROM federated._check_budget(workspace) AS c
+    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog', '45 CFR 164.404'
+$$;
+
+COMMENT ON FUNCTION federated._hipaa_findings(bigint, text) IS 'The requirements of the HIPAA Security Rule, and of the Privacy Rule where a federation touches it';
+
+CREATE OR REPLACE FUNCTION federated._gdpr_findings(workspace_id bigint, workspace text)
+RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'Workspace declared under GDPR', c.*, 'Art. 24' FROM federated._check_mode(workspace_id, 'GDPR') AS c
+    UNION ALL SELECT 'Purpose limitation', 'MANUAL', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
+        federated._describe_use(workspace_id), 'Art. 5(1)(b)'
+    UNION ALL SELECT 'Data minimisation', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
+        federated._describe_use(workspace_id), 'Art. 5(1)(c)'
+    UNION ALL SELECT 'Storage limitation', 'FAIL', 'This version has no function that deletes what is older than retention_days.',
+        federated._describe_log(workspace), 'Art. 5(1)(e)'
+    UNION ALL SELECT 'Integrity and confidentiality: what is stored', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_storage() AS c
+    UNION ALL SELECT 'Integrity and confidentiality: access', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_rights() AS c
+    UNION ALL SELECT 'Accountability', c.*, 'Art. 5(2)' FROM federated._check_audit(workspace) AS c
+    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, 'Art. 5(2)' FROM federated._check_ledger(workspace) AS c
+    UNION ALL SELECT 'Lawfulness and consent', 'MANUAL', 'This version records no consent. Look on what the processing rests; where on consent, whether every row shared has it.',
+        'not in the catalog', 'Art. 6, 7, 9'
+    UNION ALL SELECT 'Access and portability', 'FAIL', 'This version has no function that exports what is held about a data subject.', 'EXPORT FEDERATED DATA answers 0A000', 'Art. 15, 20'
+    UNION ALL SELECT 'Erasure', 'FAIL', 'This version has no function that takes a data subject out of a trained model. A node''s own rows are its DBA''s to delete.',
+        'DELETE FROM FEDERATED TRAINING answers 0A000', 'Art. 17'
+    UNION ALL SELECT 'Automated decisions', 'MANUAL', 'Look whether anybody decides about people by predictions alone.',
+        federated._describe_use(workspace_id), 'Art. 22'
+    UNION ALL SELECT 'Data protection by design', c.*, 'Art. 25(1)' FROM federated._check_budget(workspace) AS c
+    UNION ALL SELECT 'Joint controllers and processors', 'MANUAL', 'Look whether there is an arrangement or a contract with every participant.',
+        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _gdpr_findings.workspace_id), 'Art. 26, 28'
+    UNION ALL SELECT 'Records of processing', 'MANUAL', 'Look whether the record of processing names this workspace; runs and changes are in the catalog.',
+        (SELECT format('%s runs, ', count(*)) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+         WHERE m.workspace_id = _gdpr_findings.workspace_id) || federated._describe_log(workspace), 'Art. 30'
+    UNION ALL SELECT 'Encryption between coordinator and nodes', c.*, 'Art. 32(1)(a)' FROM federated._check_node_links(workspace_id) AS c
+    UNION ALL SELECT 'Encryption towards clients', c.*, 'Art. 32(1)(a)' FROM federated._check_client_links() AS c
+    UNION ALL SELECT 'Authentication of nodes', c.*, 'Art. 32(1)(b)' FROM federated._check_nodes(workspace_id) AS c
+    UNION ALL SELECT 'Authentication of users', c.*, 'Art. 32(1)(b)' FROM federated._check_logins() AS c
+    UNION ALL SELECT 'Recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
+        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), 'Art. 32(1)(c)'
+    UNION ALL SELECT 'Regular testing', 'MANUAL', 'Look whether federated_security_audit is read regularly, and what followed.',
+        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
+         FROM @extschema@.federated_security_audit(workspace) AS s), 'Art. 32(1)(d)'
+    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog', 'Art. 33, 34'
+    UNION ALL SELECT 'Impact assessment', 'MANUAL', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
+        (SELECT c.evidence FROM federated._check_budget(workspace) AS c), 'Art. 35'
+    UNION ALL SELECT 'Transfers to third countries', c.*, 'Art. 44' FROM federated._check_residency(workspace_id) AS c
+$$;
+
+COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
 
 REVOKE ALL ON FUNCTION @extschema@.federated_compliance_check(text, text) FROM PUBLIC;
 
