@@ -379,6 +379,12 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
 
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
+    'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
+    'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
+
 REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
