@@ -13,13 +13,16 @@ CREATE TYPE federated.run_status AS ENUM
 CREATE TYPE federated.round_status AS ENUM ('open', 'closed', 'failed');
 CREATE TYPE federated.participation_outcome AS ENUM ('pending', 'received', 'dropped', 'refused', 'rejected');
 CREATE TYPE federated.ledger_state AS ENUM ('reserved', 'charged');
+CREATE TYPE federated.release_state AS ENUM ('charged', 'released', 'failed');
 
 COMMENT ON TYPE federated.node_status IS 'How the coordinator last found a node: pending until it has met it';
 COMMENT ON TYPE federated.run_status IS 'How a run stands or ended';
 COMMENT ON TYPE federated.round_status IS 'How a round stands or ended';
 COMMENT ON TYPE federated.participation_outcome IS 'What became of a task that a node was asked';
 COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived';
+COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
 -- By default a type is everybody's to build upon.
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
-    federated.participation_outcome, federated.ledger_state FROM PUBLIC;
+    federated.participation_outcome, federated.ledger_state,
+    federated.release_state FROM PUBLIC;

@@ -227,7 +227,29 @@ _DATASET = (
     ),
     OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
     OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
-    OptionSpec("min_rows", _INT, 20, "with fewer rows there is no answer", minimum=1, maximum=10**9),
+    OptionSpec(
+        "plain_answers",
+        _BOOL,
+        None,
+        "whether answers may leave without noise",
+        derived="the node's setting plain_answers; false under any compliance_mode",
+    ),
+    OptionSpec(
+        "min_rows",
+        _INT,
+        20,
+        "of answers without noise: the fewest data subjects of one, and by how many two of them differ",
+        minimum=1,
+        maximum=10**9,
+    ),
+    OptionSpec(
+        "max_parameter_share",
+        _NUM,
+        1 / 3,
+        "of answers without noise: parameters of a model per row",
+        above=0,
+        maximum=1,
+    ),
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
     ),

@@ -21,7 +21,8 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.round.closed",
         "coordinator.version.committed",
         "node.task.received",
-        "node.ledger.committed",
+        "node.charge.committed",
+        "node.release.committed",
         "node.update.sent",
     }
 )

@@ -104,7 +104,7 @@ def assert_all_rounds_closed_once(world: World) -> None:
 async def test_a_node_that_is_back_within_the_round_still_counts(world: World) -> None:
     sites = await start(world, model={"rounds": 2}, min_nodes=3, round_timeout=60)
     sites[1].kill()
-    await world.start_site(sites[1], faults="node.ledger.committed:2=kill")
+    await world.start_site(sites[1], faults="node.release.committed:2=kill")
     world.start_coordinator()
     assert sites[1].process is not None
     await sites[1].process.ended()

@@ -2,9 +2,10 @@
 
 What always holds: a node's answer is a vector of sums; under a privacy budget every block of it (one
 feature) has L2 norm at most `_block_norm` for one subject, the declared sensitivity is that of all blocks
-together, and the coordinator's reading of the noisy sums is post-processing. All usable rows count,
-held-out ones too: scaling sees no relation between features and target, and a smaller count would drown in
-the noise.
+together, a subject's part is rounded to whole steps of the lattice of the noise before it is added to
+others', no value in a table makes it fail, and the coordinator's reading of the noisy sums is
+post-processing. All usable rows count, held-out ones too: scaling sees no relation between features and
+target, and a smaller count would drown in the noise.
 
 Three layouts:
 
@@ -27,10 +28,12 @@ from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
+from heliosdb.domain.bounds import LOCATION, SCALE
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import StatisticsWork
 from heliosdb.domain.vector import ClippedSum, Contribution, Plain, Vector
+from heliosdb.privacy.mechanisms import Integers, Lattice
 
 LOWEST_OCTAVE, HIGHEST_OCTAVE = -20, 40
 OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE
@@ -38,23 +41,33 @@ MISSING, ZERO = 0, 1
 POSITIVE, NEGATIVE = 2, 2 + OCTAVES
 BINS = 2 + 2 * OCTAVES
 RANGE_BLOCK = 3
+_BIN_BITS = 7
+"""A bin's number fits into so many."""
 
 
 def statistics(table: Table, work: StatisticsWork) -> Contribution:
     """Compute a node's answer to round 0; see the module for the layout.
 
     Weight: rows; where private 1, since the count is itself released. Raises FederatedError (22023) where the
-    target is of no use to the algorithm (plain only: a private answer does not tell) or the declared ranges
-    are not.
+    target is of no use to the algorithm (plain only: a private answer does not tell); as `check_ranges` and
+    `Lattice.of` do, whatever the rows are.
     """
     if work.noise_multiplier is None:
         algorithm(work.algorithm).check_target(table)
         return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
-    blocks = [_block(column, table, work, index) for index, column in enumerate(_columns(table, work))]
-    subjects = float(np.unique(table.subjects).size)
-    vector = np.concatenate([*blocks, [subjects]])
-    guard = ClippedSum(sensitivity(len(blocks), work), Mechanism(work.noise_multiplier))
-    return Contribution(vector, 1.0, guard)
+    n_features = table.features.shape[1]
+    check_ranges(n_features, work)
+    guard = ClippedSum(sensitivity(block_count(n_features, work), work), Mechanism(work.noise_multiplier))
+    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, vector_size(n_features, work))
+    grouping = group_by_subject(table.subjects)
+    blocks = [
+        _grid_steps(grid_position(column), grouping, lattice)
+        if work.ranges is None
+        else _range_steps(range_position(column, work.ranges[index]), grouping, lattice)
+        for index, column in enumerate(_columns(table, work))
+    ]
+    count = grouping.subjects * lattice.sum_steps(np.ones((1, 1)))
+    return Contribution(lattice.total(np.concatenate([*blocks, count])), 1.0, guard)
 
 
 def sensitivity(blocks: int, work: StatisticsWork) -> float:
@@ -96,17 +109,32 @@ def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
     return np.array(sums)
 
 
-def _block(column: Vector, table: Table, work: StatisticsWork, index: int) -> Vector:
-    """Return one column's block, each subject's rows having a total share of 1."""
-    rows_of_subject = np.bincount(table.subjects)
-    share = 1.0 / rows_of_subject[table.subjects] if table.rows else np.zeros(0)
-    if work.ranges is None:
-        shares: Vector = np.bincount(grid_position(column), weights=share, minlength=BINS).astype(np.float64)
-        return shares
-    position = _range_position(column, work, index)
-    there = ~np.isnan(position)
-    inside, weight = position[there], share[there]
-    return np.array([weight @ inside, weight @ (np.square(inside) - 0.5), share.sum() - weight.sum()])
+def _grid_steps(bins: NDArray[np.int64], grouping: Grouping, lattice: Lattice) -> Integers:
+    """Return the sum of the subjects' shares in each bin, a subject's rows having a total share of 1.
+
+    A subject's rows in a bin are counted, and their share rounded once.
+    """
+    if grouping.order is None:
+        return np.bincount(bins, minlength=BINS) * lattice.sum_steps(np.ones((1, 1)))
+    cells = np.repeat(np.arange(grouping.subjects) << _BIN_BITS, grouping.sizes)
+    cells |= bins[grouping.order]
+    # Subjects are in order already, of which a merging sort makes use.
+    cells.sort(kind="stable")
+    starts = starts_of_runs(cells)
+    counts = np.diff(starts, append=cells.size)
+    subject, place = cells[starts] >> _BIN_BITS, cells[starts] & ((1 << _BIN_BITS) - 1)
+    shares = np.rint(counts / grouping.sizes[subject] / lattice.step).astype(np.int64)
+    total = np.zeros(BINS, dtype=np.int64)
+    np.add.at(total, place, shares)
+    return total
+
+
+def _range_steps(position: Vector, grouping: Grouping, lattice: Lattice) -> Integers:
+    """Return the sum of the subjects' means of u, u² - 1/2 and missing; position: u, NaN = missing."""
+    missing = np.isnan(position)
+    values = np.stack([position, np.square(position) - 0.5, missing])
+    values[:2, missing] = 0.0
+    return lattice.sum_steps(grouping.means(values, 1.0))
 
 
 def grid_position(values: Vector) -> NDArray[np.int64]:
@@ -122,21 +150,28 @@ def grid_position(values: Vector) -> NDArray[np.int64]:
     return bins
 
 
-def _range_position(column: Vector, work: StatisticsWork, index: int) -> Vector:
-    """Return each value's position in its declared range as a number in [-1, 1], cut to it; NaN = missing."""
-    ranges = work.ranges or ()
-    if index >= len(ranges):
+def check_ranges(n_features: int, work: StatisticsWork) -> None:
+    """Raise FederatedError (22023) where the declared ranges are not what a private answer needs."""
+    if work.ranges is None:
+        return
+    if len(work.ranges) < block_count(n_features, work):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             "There must be a range for every feature, and for the target of a regression.",
         )
-    lower, upper = ranges[index]
-    if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
-        raise FederatedError(
-            ErrorCode.INVALID_VALUE,
-            f"A range must rise from a finite bound to another, not ({lower}, {upper}).",
-        )
-    position = (column - lower) * (2.0 / (upper - lower)) - 1.0
+    for lower, upper in work.ranges:
+        if not (LOCATION.hold(lower) and LOCATION.hold(upper) and SCALE.hold(upper - lower)):
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f"A range must rise from a finite bound to another, not ({lower}, {upper}).",
+            )
+
+
+def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
+    """Return each value's position in its declared range as a number in [-1, 1], cut to it; NaN = missing."""
+    lower, upper = bounds
+    with np.errstate(over="ignore", invalid="ignore"):
+        position = (column - lower) * (2.0 / (upper - lower)) - 1.0
     return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
 
 

@@ -12,18 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
+from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.registry import Evaluation
-from heliosdb.algorithms.sgd import descend, descend_privately
+from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
+from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, TrainWork
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
-from heliosdb.privacy.mechanisms import Secret
+from heliosdb.privacy.mechanisms import Lattice, Secret
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
 LOSS_CAP = 4.0
 """A subject's mean loss counts up to this in a private evaluation."""
+
+_ROW_CAP = 1024.0
+"""A row's loss counts up to this in the mean of its subject."""
 
 RowValues = Callable[[Vector, Vector], Vector]
 """(scores, scaled targets) → one value a row."""
@@ -114,26 +119,13 @@ class LinearModel:
         on (plain only: a private answer does not tell).
         """
         rows = table.training()
-        inputs = scale_inputs(rows.features, work.scaling)
-        targets = self._targets(rows, work.scaling, private=work.privacy is not None)
         if work.privacy is not None:
-            new = descend_privately(
-                inputs,
-                targets,
-                group_by_subject(rows.subjects),
-                parameters,
-                self.residual,
-                privacy=work.privacy,
-                learning_rate=work.learning_rate,
-                secret=secret or Secret(),
-            )
-            spent = Mechanism(work.privacy.noise_multiplier, work.privacy.sampling_rate, work.privacy.steps)
-            return Contribution(new - parameters, work.privacy.expected_subjects, AlreadyPrivate(spent))
+            return self._train_privately(rows, parameters, work, work.privacy, secret or Secret())
         if rows.rows == 0:
             raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
         new = descend(
-            inputs,
-            targets,
+            scale_inputs(rows.features, work.scaling),
+            self._targets(rows, work.scaling),
             parameters,
             self.residual,
             epochs=work.local_epochs,
@@ -143,31 +135,53 @@ class LinearModel:
         )
         return Contribution(new - parameters, float(rows.rows), Plain())
 
+    def _train_privately(
+        self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
+    ) -> Contribution:
+        new = descend_privately(
+            scale_columns(rows.features, work.scaling),
+            self._private_targets(rows, work.scaling),
+            group_by_subject(rows.subjects),
+            parameters,
+            self.residual,
+            privacy=privacy,
+            learning_rate=work.learning_rate,
+            secret=secret,
+        )
+        spent = Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
+        return Contribution(new - parameters, privacy.expected_subjects, AlreadyPrivate(spent))
+
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure on the held-out rows: (loss, quality, count) as sums, to be read by `read_evaluation`.
 
         Plain: the sums over rows. Quality is 1 for a row classified right; for regression half the square
         of the scaled target, so that R² = 1 - loss / quality (about the mean that scaling uses). Private:
         over subjects, each with the means over its rows cut to [0, cap] and mapped to [-1/2, 1/2], and a
-        half for the count: L2 sensitivity sqrt(3) / 2.
+        half for the count: L2 sensitivity sqrt(3) / 2; in whole steps of the lattice of its noise.
         """
         rows = table.validation()
+        if work.noise_multiplier is not None:
+            return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = scale_inputs(rows.features, work.scaling) @ parameters
-            targets = self._targets(rows, work.scaling, private=work.noise_multiplier is not None)
-            loss, quality = self.loss(scores, targets), self.quality(scores, targets)
-        if work.noise_multiplier is None:
-            sums = np.array([loss.sum(), quality.sum(), float(rows.rows)])
-            return Contribution(sums, max(1.0, float(rows.rows)), Plain())
-        grouping = group_by_subject(rows.subjects)
-        sums = np.array(
-            [
-                _centred(grouping.mean(loss), LOSS_CAP).sum(),
-                _centred(grouping.mean(quality), self._quality_cap()).sum(),
-                0.5 * grouping.subjects,
-            ]
-        )
-        return Contribution(sums, 1.0, ClippedSum(EVALUATION_SENSITIVITY, Mechanism(work.noise_multiplier)))
+            values = scale_inputs(rows.features, work.scaling) @ parameters
+            targets = self._targets(rows, work.scaling)
+            loss, quality = self.loss(values, targets), self.quality(values, targets)
+        sums = np.array([loss.sum(), quality.sum(), float(rows.rows)])
+        return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+
+    def _evaluate_privately(
+        self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
+    ) -> Contribution:
+        values = scores(rows.features, scaling, clamp_parameters(parameters))
+        targets = self._private_targets(rows, scaling)
+        measured = np.stack([self.loss(values, targets), self.quality(values, targets)])
+        means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
+        caps = np.array([[LOSS_CAP], [self._quality_cap()]])
+        subjects = np.full((3, means.shape[1]), 0.5)
+        np.subtract(np.minimum(np.maximum(means, 0.0), caps) / caps, 0.5, out=subjects[:2])
+        lattice = Lattice.of(EVALUATION_SENSITIVITY, noise_multiplier, 3)
+        guard = ClippedSum(EVALUATION_SENSITIVITY, Mechanism(noise_multiplier))
+        return Contribution(lattice.total(lattice.sum_steps(subjects)), 1.0, guard)
 
     def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
         """Read the sum of all nodes' answers to `evaluate`; noise that leaves no count gives no figures."""
@@ -194,16 +208,17 @@ class LinearModel:
     def _quality_cap(self) -> float:
         return LOSS_CAP if self.scales_target else 1.0
 
-    def _targets(self, rows: Table, scaling: Scaling, *, private: bool) -> Vector:
+    def _targets(self, rows: Table, scaling: Scaling) -> Vector:
         if not self.scales_target:
-            return np.clip(rows.target, 0.0, 1.0) if private else rows.target
+            return rows.target
         return (rows.target - scaling.target_mean) / scaling.target_scale
 
-
-def _centred(values: Vector, cap: float) -> Vector:
-    """Map values cut to [0, cap] to [-1/2, 1/2]; what is not a number counts as the cap."""
-    cut: Vector = np.clip(np.nan_to_num(values, nan=cap), 0.0, cap) / cap - 0.5
-    return cut
+    def _private_targets(self, rows: Table, scaling: Scaling) -> Vector:
+        if self.scales_target:
+            return scale_target(rows.target, scaling)
+        # fmax, fmin: what is not a number counts as a class too.
+        classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
+        return classes
 
 
 LOGISTIC_REGRESSION = LinearModel(

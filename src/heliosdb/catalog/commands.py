@@ -69,13 +69,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class NewDataset:
-    """A dataset about to be shared: the view gets `view_columns`, the workspace learns from `columns`."""
+    """A dataset about to be shared: the view gets `view_columns`, the workspace learns from `columns`.
+
+    row_key: the table's primary key, () where it has none.
+    """
 
     name: DatasetName
     workspace: WorkspaceName
     relation: Relation
     columns: tuple[Column, ...]
     view_columns: tuple[str, ...]
+    row_key: tuple[str, ...]
     predicate: str | None
     options: Options
 
@@ -214,6 +218,11 @@ def list_columns(connection: Connection, relation: Relation) -> list[Column]:
     return [Column(row["name"], row["type"]) for row in _run(connection, "list_columns", relation.oid)]
 
 
+def list_primary_key(connection: Connection, relation: Relation) -> tuple[str, ...]:
+    """Return the columns of a relation's primary key, () where it has none."""
+    return tuple(row["name"] for row in _run(connection, "list_primary_key", relation.oid))
+
+
 def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
     """Record a dataset; False where the name is taken. The view is made by `create_dataset_view`."""
     rows = _run(
@@ -221,11 +230,13 @@ def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
         "insert_dataset",
         dataset.name,
         dataset.workspace,
-        f"{dataset.relation.schema}.{dataset.relation.name}",
+        dataset.relation.schema,
+        dataset.relation.name,
         [column.name for column in dataset.columns],
         [column.type for column in dataset.columns],
         dataset.predicate,
         json.dumps(dataset.options),
+        list(dataset.row_key) or None,
     )
     return bool(rows)
 

@@ -1,18 +1,15 @@
-"""A node's own database: what is shared, what was released and spent, and the rows of a dataset.
+"""A node's own database: what is shared, what was charged, and what was released.
 
-What always holds: a release, its spending and the terms it agreed to are written in one transaction, under
-the lock of its table and with its dataset still there; rows are read only through the dataset's view, by a
-connection of the reader's role, as numbers.
+What always holds: a charge and the terms it agrees to are written in one transaction, under the lock of its
+base tables and with its dataset still there, and so is a release.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import psycopg
-from psycopg import sql
+from enum import StrEnum
 
 from heliosdb.catalog.connection import Connection, Row, load_statements
 from heliosdb.domain.handshake import DatasetDescription
@@ -21,14 +18,17 @@ from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import TaskKey
 
 DEFAULT_MIN_ROWS = 20
+DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class SharedDataset:
     """A dataset as its DBA shared it; two that are equal answer every task alike.
 
-    relation: the table behind it, by which spending is composed. predicate: SQL that chooses the rows; None:
-    all. subject: the column that names the data subject; None: a row is one.
+    relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
+    that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
+    plain_answers: whether answers may leave without noise; None: as the site's setting says.
+    max_parameter_share: parameters of a plain answer per row.
     """
 
     dataset_id: int
@@ -36,46 +36,76 @@ class SharedDataset:
     relation: str
     predicate: str | None
     subject: str | None
-    min_rows: int
-    max_epsilon: float | None
+    min_rows: int = DEFAULT_MIN_ROWS
+    max_epsilon: float | None = None
+    row_key: tuple[str, ...] = ()
+    plain_answers: bool | None = None
+    max_parameter_share: float = DEFAULT_PARAMETER_SHARE
 
     @property
     def name(self) -> DatasetName:
         """The dataset's name."""
         return self.description.name
 
+    @property
+    def known_by(self) -> tuple[str, ...]:
+        """The columns by which a row is known: the primary key, else all that is shared."""
+        if self.row_key:
+            return self.row_key
+        return (*self.description.columns, *([] if self.subject is None else [self.subject]))
+
     @classmethod
     def from_row(cls, row: Row) -> SharedDataset:
         """Read a row of federated.dataset."""
+        options = json.loads(row["options"])
+        plain = options.get("plain_answers")
         return cls(
             dataset_id=row["dataset_id"],
             description=DatasetDescription(
-                DatasetName(row["name"]), tuple(row["columns"]), tuple(row["types"])
+                DatasetName(row["name"]), tuple(row["columns"]), tuple(row["types"]), plain is True
             ),
             relation=row["relation"],
             predicate=row["predicate"],
-            subject=row["subject"],
-            min_rows=DEFAULT_MIN_ROWS if row["min_rows"] is None else row["min_rows"],
-            max_epsilon=row["max_epsilon"],
+            subject=options.get("subject"),
+            min_rows=options.get("min_rows", DEFAULT_MIN_ROWS),
+            max_epsilon=options.get("max_epsilon"),
+            row_key=tuple(row["row_key"] or ()),
+            plain_answers=plain,
+            max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
         )
+
+
+class ReleaseState(StrEnum):
+    """How a release stands; the values are those of federated.release_state."""
+
+    CHARGED = "charged"
+    RELEASED = "released"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
-    """A release as it was stored: `payload` is None once its run has moved on."""
+    """A release as it was stored: `header` is None before it was let out, `payload` also once its run has
+    moved on."""
 
+    state: ReleaseState
     task_sha256: bytes
-    header: bytes
+    header: bytes | None
     payload: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a release cost: its mechanism, what the ledger shows with it, at `delta`, and the terms it binds
-    its workspace to."""
+    """What a release costs, at `delta`, and the terms that it binds its workspace to.
 
+    base_tables: those that pay. spending: what the ledger of the most charged one shows with `mechanism`;
+    workspace_spending: of that, what the workspace has spent.
+    """
+
+    base_tables: tuple[int, ...]
     mechanism: Mechanism
     spending: Spending
+    workspace_spending: Spending
     delta: float
     terms: Budget
 
@@ -94,173 +124,239 @@ def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> li
     return [SharedDataset.from_row(row) for row in _run(connection, "list_shared_datasets", workspace)]
 
 
-def look_up(connection: Connection, key: TaskKey) -> tuple[StoredRelease | None, list[SharedDataset]]:
-    """Return what was released for a task, and the datasets that are shared with its workspace, by name."""
-    rows = _run(connection, "look_up", key.workspace, key.run, key.round, key.step.value, key.node)
-    shared = [SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None]
-    return _stored(rows[0]), shared
+def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str, ...]:
+    """Return the types of a dataset's columns, a domain as what it is made of; "" for one that is gone."""
+    found = {row["name"]: row["type"] for row in _run(connection, "list_base_types", dataset.name)}
+    return tuple(found.get(column, "") for column in dataset.description.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTerms:
+    """What a run's plain answers so far were about.
+
+    measured: the datasets of which it has had the statistics. terms: of its training and evaluation.
+    """
+
+    measured: frozenset[str]
+    terms: frozenset[bytes]
+
+    @classmethod
+    def from_row(cls, row: Row) -> PlainTerms:
+        """Read their two columns."""
+        return cls(frozenset(row["measured"]), frozenset(map(bytes, row["terms"])))
+
+
+@dataclass(frozen=True, slots=True)
+class LookedUp:
+    """What is stored for a task and for its run, and what is shared with its workspace, by name."""
+
+    release: StoredRelease | None
+    shared: tuple[SharedDataset, ...]
+    terms: PlainTerms
+
+
+def look_up(connection: Connection, key: TaskKey) -> LookedUp:
+    """Return what the catalog holds about a task; without a lock."""
+    rows = _run(connection, "look_up", key.workspace, *_place(key))
+    shared = tuple(SharedDataset.from_row(row) for row in rows if row["dataset_id"] is not None)
+    return LookedUp(_stored(rows[0]), shared, PlainTerms.from_row(rows[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class BaseLedger:
+    """What was ever spent from one base table, of that by one workspace, and what bounds it.
+
+    agreed: the smallest terms of the workspace's private releases from it. max_epsilon: the smallest
+    ceiling that any dataset over it ever had.
+    """
+
+    base_table_id: int
+    spent: tuple[Mechanism, ...] = ()
+    spent_here: tuple[Mechanism, ...] = ()
+    agreed: Budget | None = None
+    max_epsilon: float | None = None
+
+    @classmethod
+    def from_row(cls, row: Row) -> BaseLedger:
+        """Read a row of `read_ledgers`."""
+        mechanisms = tuple(
+            Mechanism(*each)
+            for each in zip(row["noise_multipliers"], row["sampling_rates"], row["steps"], strict=True)
+        )
+        here = tuple(one for one, ours in zip(mechanisms, row["here"], strict=True) if ours)
+        agreed = row["agreed_epsilon"]
+        return cls(
+            row["base_table_id"],
+            mechanisms,
+            here,
+            None if agreed is None else Budget(agreed, row["agreed_delta"]),
+            row["max_epsilon"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerState:
-    """What a ledger holds under its lock.
+    """What the catalog holds under the lock of a dataset and its base tables.
 
-    release: for the task, where there is one. spent: all that was ever spent from the dataset's table.
-    agreed: the terms of the workspace's first private release from it. dataset: as it is shared now; None: no
-    more.
+    release: for the task, where there is one. dataset: as it is shared now; None: no more.
     """
 
     release: StoredRelease | None
-    spent: tuple[Mechanism, ...]
-    agreed: Budget | None
+    ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
 
 
-def lock_ledger(connection: Connection, key: TaskKey, dataset: SharedDataset) -> LedgerState:
-    """Until the transaction ends, let nobody else spend from the dataset's table, nor change or drop the
+def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -> LedgerState:
+    """Until the transaction ends, let nobody else spend from the dataset's base tables, nor change or drop
+    the
     dataset; the transaction's commit will be durable."""
-    connection.execute(load_statements("participant.sql")["lock_ledger"], dataset.relation)
+    lock_dataset(connection, dataset)
     # A statement of its own: its snapshot has to be taken after the lock.
-    (row,) = _run(
-        connection,
-        "read_ledger",
-        dataset.dataset_id,
-        dataset.relation,
-        key.workspace,
-        key.run,
-        key.round,
-        key.step.value,
-        key.node,
-    )
-    mechanisms = zip(row["noise_multipliers"], row["sampling_rates"], row["steps"], strict=True)
+    rows = _run(connection, "read_ledgers", dataset.dataset_id, key.workspace, *_place(key))
     return LedgerState(
-        release=_stored(row),
-        spent=tuple(Mechanism(*each) for each in mechanisms),
-        agreed=None if row["agreed_epsilon"] is None else Budget(row["agreed_epsilon"], row["agreed_delta"]),
-        dataset=None if row["dataset_id"] is None else SharedDataset.from_row(row),
+        release=_stored(rows[0]),
+        ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
+        dataset=_dataset(rows[0]),
     )
+
+
+def lock_dataset(connection: Connection, dataset: SharedDataset) -> None:
+    """Take the lock of a dataset and its base tables, which are looked up anew."""
+    connection.execute(load_statements("participant.sql")["lock_dataset"], dataset.dataset_id)
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeState:
+    """What a charge left in the catalog, and the dataset as it is shared now."""
+
+    release: StoredRelease
+    mechanism: Mechanism
+    spending: Spending
+    dataset: SharedDataset | None
+
+
+def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) -> ChargeState:
+    """Return the charge of a task, under the lock of its dataset."""
+    lock_dataset(connection, dataset)
+    (row,) = _run(connection, "read_charge", dataset.dataset_id, key.workspace, *_place(key))
+    release = _stored(row)
+    assert release is not None
+    return ChargeState(
+        release,
+        Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+        Spending(row["workspace_epsilon_basic"], row["workspace_epsilon_tight"]),
+        _dataset(row),
+    )
+
+
+def _place(key: TaskKey) -> tuple[object, ...]:
+    return (key.run, key.round, key.step.value, key.node)
+
+
+def _dataset(row: Row) -> SharedDataset | None:
+    return None if row["dataset_id"] is None else SharedDataset.from_row(row)
 
 
 def _stored(row: Row) -> StoredRelease | None:
     if row["task_sha256"] is None:
         return None
-    return StoredRelease(row["task_sha256"], row["header"], row["payload"])
+    return StoredRelease(ReleaseState(row["state"]), row["task_sha256"], row["header"], row["payload"])
 
 
-def insert_release(
+def insert_charge(
     connection: Connection,
     key: TaskKey,
     dataset: SharedDataset,
-    release: StoredRelease,
-    charge: Charge | None,
+    task_sha256: bytes,
+    charge: Charge,
 ) -> None:
-    """Record a release, what it cost and, the first time, its terms; drop the payloads of earlier rounds."""
-    assert release.payload is not None
+    """Record what a task costs, before it is computed, and the first time its terms."""
     connection.execute(
-        load_statements("participant.sql")["insert_release"],
+        load_statements("participant.sql")["insert_charge"],
         key.workspace,
-        key.run,
-        key.round,
-        key.step.value,
-        key.node,
+        *_place(key),
         dataset.name,
         dataset.relation,
-        release.task_sha256,
-        release.header,
-        release.payload,
-        len(release.payload),
-        *(_NO_CHARGE if charge is None else _charge_values(charge)),
-    )
-
-
-_NO_CHARGE = (None,) * 8
-
-
-def _charge_values(charge: Charge) -> tuple[float | int, ...]:
-    return (
+        task_sha256,
+        list(charge.base_tables),
         charge.mechanism.noise_multiplier,
         charge.mechanism.sampling_rate,
         charge.mechanism.steps,
         charge.spending.epsilon_basic,
         charge.spending.epsilon_tight,
+        charge.workspace_spending.epsilon_basic,
+        charge.workspace_spending.epsilon_tight,
         charge.delta,
         charge.terms.epsilon,
         charge.terms.delta,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RowQuery:
-    """Which columns of a dataset to read as numbers, and its subject column."""
-
-    dataset: DatasetName
-    columns: tuple[str, ...]
-    subject: str | None
+def finish_release(connection: Connection, key: TaskKey, header: bytes, payload: bytes) -> None:
+    """Turn a charge into a release; drop the payloads of earlier rounds."""
+    statement = load_statements("participant.sql")["finish_release"]
+    connection.execute(statement, *_place(key), header, payload, len(payload))
 
 
-_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC = 21, 23, 20, 1700
-_REAL, _DOUBLE, _BOOLEAN = 700, 701, 16
-NUMERIC_TYPES = frozenset({_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC, _REAL, _DOUBLE})
+def fail_release(connection: Connection, key: TaskKey, task_sha256: bytes) -> None:
+    """Record that a charged task cannot be computed: it will not be tried again."""
+    _run(connection, "fail_release", *_place(key), task_sha256)
 
 
-def type_name(raw: psycopg.Connection[Any], type_oid: int) -> str:
-    """Return the SQL name of a type."""
-    row = raw.execute("SELECT pg_catalog.format_type(%s::oid, NULL)", [type_oid]).fetchone()
-    assert row is not None
-    return str(row[0])
+def read_plain_terms(connection: Connection, key: TaskKey) -> PlainTerms:
+    """Return what the node has answered in the task's run."""
+    (row,) = _run(connection, "read_plain_terms", key.run, key.node)
+    return PlainTerms.from_row(row)
 
 
-def column_types(raw: psycopg.Connection[Any], query: RowQuery) -> list[int]:
-    """Return the type OIDs of the columns to be read; a domain counts as what it is made of."""
-    names = sql.SQL(", ").join(map(sql.Identifier, query.columns))
-    statement = sql.SQL("SELECT {} FROM {} LIMIT 0").format(names, _view(query))
-    description = raw.execute(statement).description
-    assert description is not None
-    return [column.type_code for column in description]
-
-
-def is_number(type_oid: int) -> bool:
-    """Whether values of this type can be read as numbers."""
-    return type_oid == _BOOLEAN or type_oid in NUMERIC_TYPES
-
-
-def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, types: Sequence[int]) -> Iterator[bytes]:
-    """Yield the rows as binary COPY: each column a float8 (NULL is NaN), then the subject's code, int8.
-
-    The code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
-    secret. Whoever needs one keys the codes.
-    """
-    columns: list[sql.Composable] = [
-        _as_number(name, type_oid) for name, type_oid in zip(query.columns, types, strict=True)
-    ]
-    if query.subject is not None:
-        # Rows without a subject count as one subject's: that bounds them together.
-        columns.append(
-            sql.SQL("coalesce(hashtextextended({}::text, 0), 0)").format(sql.Identifier(query.subject))
-        )
-    statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(columns), _view(query)
+def insert_plain_release(
+    connection: Connection,
+    key: TaskKey,
+    dataset: SharedDataset,
+    terms: bytes | None,
+    release: StoredRelease,
+) -> None:
+    """Record a release without noise; drop the payloads of earlier rounds."""
+    assert release.payload is not None
+    connection.execute(
+        load_statements("participant.sql")["insert_plain_release"],
+        key.workspace,
+        *_place(key),
+        dataset.name,
+        release.task_sha256,
+        release.header,
+        release.payload,
+        len(release.payload),
+        terms,
     )
-    with raw.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in copy:
-            yield bytes(chunk)
 
 
-def _as_number(column: str, type_oid: int) -> sql.Composed:
-    number = _CONVERSIONS.get(type_oid, _CONVERSION).format(c=sql.Identifier(column))
-    return sql.SQL("coalesce({}, 'NaN'::double precision)").format(number)
+@dataclass(frozen=True, slots=True)
+class StoredRowSets:
+    """The row sets of the plain answers that ever left a dataset's base tables; latest: its highest id, 0
+    for none.
+
+    known_by: the columns by which each knows its rows.
+    """
+
+    latest: int
+    known_by: tuple[tuple[str, ...], ...]
+    contents: tuple[bytes, ...]
 
 
-_CONVERSION = sql.SQL("{c}::double precision")
-_CONVERSIONS = {
-    _BOOLEAN: sql.SQL("{c}::integer::double precision"),
-    # What a double cannot hold would be an error, which would tell that one row holds such a value.
-    _NUMERIC: sql.SQL(
-        "CASE WHEN abs({c}) BETWEEN 1e-300 AND 1e300 THEN {c}::double precision "
-        "WHEN abs({c}) < 1e-300 THEN 0 END"
-    ),
-}
+def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSets:
+    """Return the recorded row sets."""
+    with connection.transaction():
+        lock_dataset(connection, dataset)
+        rows = _run(connection, "list_row_sets", dataset.dataset_id)
+    return StoredRowSets(
+        max((row["row_set_id"] for row in rows), default=0),
+        tuple(tuple(row["known_by"]) for row in rows),
+        tuple(bytes(row["content"]) for row in rows),
+    )
 
 
-def _view(query: RowQuery) -> sql.Identifier:
-    return sql.Identifier("federated_dataset", query.dataset)
+def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:
+    """Record a row set; False where another one came after `latest`."""
+    known_by = list(dataset.known_by)
+    return bool(_run(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))

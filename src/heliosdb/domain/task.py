@@ -37,8 +37,8 @@ class TaskKey:
 class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
-    validation_split: the fraction of subjects held out, in [0, 1). seed: in [0, 2**63), of the run; with a
-    secret of the node it decides who is held out, with round and node the order of training.
+    validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
+    [0, 2**63), of the run; with round and node it decides the order of training.
     """
 
     dataset: str | None

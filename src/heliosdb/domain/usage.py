@@ -6,7 +6,6 @@ finite too; it is for figures that people read, nothing is decided by it.
 
 from __future__ import annotations
 
-import math
 import resource
 import time
 from dataclasses import dataclass
@@ -14,9 +13,6 @@ from pathlib import Path
 
 MOST_SECONDS = 1e9
 MOST_BYTES = 2.0**60
-
-_COARSE_SECONDS = 0.01
-_COARSE_BYTES = 16.0 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +30,6 @@ class Usage:
         """Whether every value is a number within the bounds."""
         times = (self.seconds, self.cpu_seconds)
         return all(0.0 <= each <= MOST_SECONDS for each in times) and 0.0 <= self.memory_bytes <= MOST_BYTES
-
-    def coarse(self) -> Usage:
-        """The same rounded up to 10 ms and 16 MiB: no finer than what who asked could time."""
-        return Usage(
-            _round_up(self.seconds, _COARSE_SECONDS),
-            _round_up(self.cpu_seconds, _COARSE_SECONDS),
-            _round_up(self.memory_bytes, _COARSE_BYTES),
-        )
-
-
-def _round_up(value: float, unit: float) -> float:
-    return math.ceil(value / unit) * unit
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,12 +24,15 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
         _choose(known, [subject])
         columns = tuple(column for column in columns if column.name != subject)
     require_built(OptionKind.DATASET, command.options, given)
+    row_key = catalog.list_primary_key(session.connection, relation)
+    viewed = dict.fromkeys((*(column.name for column in columns), *([subject] if subject else []), *row_key))
     dataset = catalog.NewDataset(
         name=DatasetName(command.name),
         workspace=WorkspaceName(command.workspace),
         relation=relation,
         columns=columns,
-        view_columns=(*(column.name for column in columns), *([subject] if subject else [])),
+        view_columns=tuple(viewed),
+        row_key=row_key,
         predicate=command.predicate,
         options=given,
     )

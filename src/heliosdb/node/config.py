@@ -20,6 +20,7 @@ class NodeConfig(BaseModel):
     database: conninfo of a role in federated_daemon. reader: conninfo of one in federated_reader, which the
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. listen_port 0: any free one.
+    plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     max_memory_gb: address space of the training process, in GiB; a task that needs more is refused.
     """
 
@@ -34,6 +35,7 @@ class NodeConfig(BaseModel):
     coordinator_certificate: Path
     state_directory: Path
     ready_file: Path | None = None
+    plain_answers: bool = False
     max_memory_gb: Annotated[float, Field(gt=0)] = 8.0
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0

@@ -2,7 +2,8 @@
 
 What always holds: the table depends on the rows alone and not on the order in which the database gives them,
 so that a node that starts again computes the same bits; which subjects are held out depends on a secret of
-the node, so that a coordinator cannot choose them.
+the node and on nothing that a task says but the fraction, so that a coordinator cannot choose them and
+figures of different runs are about the same ones.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +20,11 @@ import psycopg
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.table import Codes, Table, held_out
-from heliosdb.catalog.participant import RowQuery, column_types, copy_rows, is_number, type_name
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.catalog.dataset_rows import RowQuery, column_types, copy_rows, is_number, type_name
+from heliosdb.domain.errors import not_supported
 from heliosdb.domain.ids import DatasetName
-from heliosdb.domain.task import Reading
 from heliosdb.domain.vector import Matrix
+from heliosdb.node.disclosure import Hashes, RowSet, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
@@ -32,7 +34,9 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. held_out_key: secret, of the seed.
+    run: its id in hexadecimal; a new run reads anew. known_by: the columns by which a row is known. key:
+    secret; of the choice of held-out subjects and of the names in row sets. plain: for answers without
+    noise, under the rules of `disclosure`; min_rows and max_parameter_share are theirs.
     """
 
     run: str
@@ -42,23 +46,28 @@ class TableRequest:
     target: str
     validation_split: float
     subject: str | None
+    known_by: tuple[str, ...]
+    key: bytes
+    plain: bool
     min_rows: int
-    held_out_key: bytes
+    max_parameter_share: float
+
+    @property
+    def names(self) -> tuple[tuple[str, ...], ...]:
+        """Of what codes are read: rows where something is to be known by them, then subjects."""
+        rows = (self.known_by,) if self.plain or self.subject is None else ()
+        return rows if self.subject is None else (*rows, (self.subject,))
 
 
-def held_out_key(secret: bytes, seed: int) -> bytes:
-    """The key of the choice of held-out subjects: the seed's, and unknown to whoever chose the seed."""
-    return hmac.digest(secret, b"held-out\0" + struct.pack("<Q", seed), hashlib.sha256)
+def table_key(secret: bytes) -> bytes:
+    """The key of held-out choices and row sets, unknown to whoever asks: of the node's secret."""
+    return hmac.digest(secret, b"held-out", hashlib.sha256)
 
 
-def choose_columns(reading: Reading) -> tuple[str, ...]:
-    """The columns that a task reads: features, then the target."""
-    return (*reading.features, reading.target)
-
-
-def read_table(raw: psycopg.Connection[Any], request: TableRequest) -> Table:
-    """Read a dataset; FederatedError NOT_SUPPORTED for what is no number, NODE_REFUSED below min_rows."""
-    query = RowQuery(request.dataset, (*request.features, request.target), request.subject)
+def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matrix, Codes]:
+    """Read a dataset's numbers, (rows, columns), and codes, (rows, names); NOT_SUPPORTED for what is no
+    number."""
+    query = RowQuery(request.dataset, (*request.features, request.target), request.names)
     types = column_types(raw, query)
     for column, type_oid in zip(query.columns, types, strict=True):
         if not is_number(type_oid):
@@ -67,22 +76,12 @@ def read_table(raw: psycopg.Connection[Any], request: TableRequest) -> Table:
                 f'column "{column}" of dataset "{request.dataset}" has type {type_name(raw, type_oid)}; '
                 f"{role} must be numeric or boolean"
             )
-    values, codes = parse_copy(
-        b"".join(copy_rows(raw, query, types)), len(query.columns), request.subject is not None
-    )
-    table = make_table(values, codes, request)
-    # The number of rows is not named: it would be a release.
-    if table.rows < request.min_rows:
-        raise FederatedError(
-            ErrorCode.NODE_REFUSED,
-            f'dataset "{request.dataset}" has fewer than min_rows = {request.min_rows} rows with a target',
-        )
-    return table
+    return parse_copy(b"".join(copy_rows(raw, query, types)), len(query.columns), len(query.names))
 
 
-def parse_copy(copied: bytes, columns: int, with_subject: bool) -> tuple[Matrix, Codes | None]:
-    """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows,) int64 codes."""
-    fields = columns + with_subject
+def parse_copy(copied: bytes, columns: int, codes: int) -> tuple[Matrix, Codes]:
+    """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows, codes) int64."""
+    fields = columns + codes
     row = np.dtype(
         [("fields", ">i2")]
         + [part for i in range(fields) for part in ((f"size{i}", ">i4"), (f"value{i}", _field(i, columns)))]
@@ -94,34 +93,84 @@ def parse_copy(copied: bytes, columns: int, with_subject: bool) -> tuple[Matrix,
     rows = np.frombuffer(body, dtype=row)
     if not (rows["fields"] == fields).all() or not all((rows[f"size{i}"] == 8).all() for i in range(fields)):
         raise ValueError("not a binary COPY of fixed-width rows")
-    values = np.empty((len(rows), columns))
+    values, found = np.empty((len(rows), columns)), np.empty((len(rows), codes), dtype=np.int64)
     for i in range(columns):
         values[:, i] = rows[f"value{i}"]
-    return values, rows[f"value{columns}"].astype(np.int64) if with_subject else None
+    for i in range(codes):
+        found[:, i] = rows[f"value{columns + i}"]
+    return values, found
 
 
 def _field(i: int, columns: int) -> str:
     return ">f8" if i < columns else ">i8"
 
 
-def make_table(values: Matrix, codes: Codes | None, request: TableRequest) -> Table:
-    """Order the rows by content, number the subjects, choose the held-out ones."""
+def make_table(values: Matrix, codes: Codes, request: TableRequest) -> Table:
+    """Order the rows by content, number the subjects, choose the held-out ones; without row sets' rules."""
+    return _arrange(values, codes, request)[0]
+
+
+def make_plain_table(
+    values: Matrix, codes: Codes, request: TableRequest, earlier: Sequence[RowSet]
+) -> tuple[Table, RowSet]:
+    """The table for plain answers, and the row set that it is about; FederatedError where there may be
+    none."""
+    table, rows, subjects = _arrange(values, codes, request)
+    own = RowSet.of(rows, subjects, table.held_out)
+    chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
+    place = np.searchsorted(chosen.rows, rows)
+    place[place == chosen.rows.size] = 0
+    kept = chosen.rows[place] == rows
+    return (
+        Table(table.features[kept], table.target[kept], table.subjects[kept], chosen.held_out[place[kept]]),
+        chosen,
+    )
+
+
+def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table, Hashes, Hashes]:
+    """The table of the rows with a target, and the keyed hashes of its rows (none unless plain) and
+    subjects."""
     bits = values.view(np.int64)
-    keys = [bits[:, i] for i in range(bits.shape[1])] + ([] if codes is None else [codes])
+    keys = [bits[:, i] for i in range(bits.shape[1])] + [codes[:, i] for i in range(codes.shape[1])]
     order = np.lexsort(keys) if len(values) else np.empty(0, dtype=np.intp)
-    values = np.ascontiguousarray(values[order])
-    if codes is None:
-        # Without a subject a row is one, known by what it holds: its number would change with other rows.
-        row_keys = values.view(np.dtype((np.void, values.shape[1] * 8))).ravel()
-        subjects: Codes = np.arange(len(values), dtype=np.int64)
-        chosen = _held_out(row_keys, request)
+    order = order[np.isfinite(values[order, -1])]
+    values, codes = np.ascontiguousarray(values[order]), codes[order]
+    row_names = _numbered(codes[:, 0]) if request.plain or request.subject is None else None
+    if request.subject is None:
+        # A row is a subject: known by what names it, since its number would change with other rows.
+        assert row_names is not None
+        names, subjects = row_names, np.arange(len(values), dtype=np.int64)
     else:
-        distinct, subjects = np.unique(codes[order], return_inverse=True)
-        chosen = _held_out(distinct, request)[subjects]
-    return Table.from_rows(values[:, :-1], values[:, -1], subjects, chosen)
+        distinct, subjects = np.unique(codes[:, -1], return_inverse=True)
+        names = [code.tobytes() for code in distinct]
+    chosen = held_out(names, request.validation_split, request.key)[subjects]
+    table = Table.from_rows(values[:, :-1], values[:, -1], subjects.astype(np.int64), chosen)
+    if not request.plain:
+        return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
+    assert row_names is not None
+    rows = _hashes(row_names, request.key)
+    return table, rows, rows if request.subject is None else _hashes(names, request.key)[subjects]
 
 
-def _held_out(keys: NDArray[Any], request: TableRequest) -> NDArray[np.bool_]:
-    if request.validation_split == 0.0:
-        return np.zeros(len(keys), dtype=np.bool_)
-    return held_out([key.tobytes() for key in keys], request.validation_split, request.held_out_key)
+def _numbered(codes: NDArray[np.int64]) -> list[bytes]:
+    """Name each row by its code and its number among the rows of the same code, so that equal rows differ."""
+    order = np.argsort(codes, kind="stable")
+    ranked = codes[order]
+    starts = np.concatenate(([True], ranked[1:] != ranked[:-1])) if codes.size else np.empty(0, np.bool_)
+    first = np.flatnonzero(starts)
+    numbers = np.arange(codes.size) - np.repeat(first, np.diff(np.append(first, codes.size)))
+    named = np.empty((codes.size, 2), dtype=np.int64)
+    named[order, 0], named[order, 1] = ranked, numbers
+    return [name.tobytes() for name in named]
+
+
+def _hashes(names: Sequence[bytes], key: bytes) -> Hashes:
+    """A keyed 64-bit hash (BLAKE2b) of each name."""
+    keyed = hashlib.blake2b(key=key, digest_size=8, person=b"row-set")
+
+    def digest(name: bytes) -> int:
+        one = keyed.copy()
+        one.update(name)
+        return int.from_bytes(one.digest(), "big")
+
+    return np.fromiter(map(digest, names), dtype=np.uint64, count=len(names))

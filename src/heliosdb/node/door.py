@@ -1,41 +1,58 @@
 """The release door: the only code that turns a contribution into bytes that may leave.
 
-What always holds: under a budget nothing leaves that is not private, by exactly the mechanism that the task
-names, and that the ledger cannot still pay, everything composed that its table ever spent; the budget is the
-one that the workspace named first or the one that the dataset's own DBA set, never a larger one that a task
-names later; the dataset is still shared as it was read; release and charge are committed before the first
-byte leaves; the same task gets the same bytes again for nothing, and another task under the same key gets
-none. The door reads no row: what it is given is all it can let through.
+What always holds: what a private answer costs is charged, by exactly the mechanism that the task names, and
+committed before a row is read, and never given back; it is charged only where everything that its base
+tables ever spent, composed with it, fits the budget that the workspace named first and every ceiling that a
+dataset over them ever had. The dataset is still shared as it was read; a release is committed before the
+first byte leaves; the same task gets the same bytes again for nothing, and another task under the same key
+gets none. The door reads no row: what it is given is all it can let through.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from heliosdb import faults
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.participant import (
-    Charge,
     LedgerState,
+    PlainTerms,
+    ReleaseState,
     SharedDataset,
     StoredRelease,
-    insert_release,
-    lock_ledger,
+    StoredRowSets,
+    fail_release,
+    finish_release,
+    insert_charge,
+    insert_plain_release,
+    insert_row_set,
+    list_row_sets,
+    lock_charge,
+    lock_ledgers,
     look_up,
+    read_plain_terms,
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.privacy import Budget, Mechanism, Spending
-from heliosdb.domain.task import EvaluateWork, PrivateTraining, StatisticsWork, Task, TrainWork
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain, Vector, vector_to_bytes
 from heliosdb.node.database import Database
-from heliosdb.privacy.accountant import Accountant
+from heliosdb.node.ledger import Ledgers
+from heliosdb.node.policy import (
+    asked_mechanism,
+    check_never_private,
+    check_plain_terms,
+    failure,
+    plain_terms,
+    public_weight,
+    refused,
+)
 from heliosdb.privacy.mechanisms import add_noise
 from heliosdb.transport import limits
 from heliosdb.transport.identity import Identity
@@ -50,13 +67,27 @@ from heliosdb.transport.update_messages import (
 )
 from heliosdb.transport.verification import pack_payload, sign_update
 
-log = logging.getLogger(__name__)
 
-CEILING_DELTA = 1e-5
-"""The largest δ at which a node holds its own ceiling: the budget's is the coordinator's to name."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the catalog holds about a task.
 
-MOST_HELD_OUT = 0.5
-"""The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
+    update: that answered it. charged: whether it was. shared: with its workspace. terms: of its run's plain
+    answers.
+    """
+
+    update: SealedUpdate | None
+    charged: bool
+    shared: tuple[SharedDataset, ...]
+    terms: PlainTerms
+
+
+@dataclass(frozen=True, slots=True)
+class NewRowSet:
+    """A row set that a plain answer is the first about; latest: the last one that it was compared with."""
+
+    content: bytes
+    latest: int
 
 
 class Door:
@@ -65,77 +96,120 @@ class Door:
     def __init__(self, database: Database, identity: Callable[[], Identity]) -> None:
         self._database = database
         self._identity = identity
-        self._ledgers: dict[tuple[str, float], Ledger] = {}
+        self._ledgers = Ledgers()
 
-    def look_up(self, received: ReceivedTask) -> tuple[SealedUpdate | None, list[SharedDataset]]:
-        """What was released for this very task, or None, and what is shared with its workspace.
+    def look_up(self, received: ReceivedTask) -> Found:
+        """What was charged or released for this very task, and what is shared with its workspace.
 
-        Raises FederatedError NODE_REFUSED where another task of that name was answered.
+        Raises FederatedError NODE_REFUSED where another task of that name was answered, INTERNAL where this
+        one was charged and could not be computed.
         """
-        stored, shared = self._database.run(lambda connection: look_up(connection, received.task.key))
-        return _same_again(stored, received), shared
+        found = self._database.run(lambda connection: look_up(connection, received.task.key))
+        update = _same_again(found.release, received)
+        return Found(update, found.release is not None, found.shared, found.terms)
+
+    def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
+        """The row sets of earlier plain answers from the dataset's base tables."""
+        return self._database.run(lambda connection: list_row_sets(connection, dataset))
+
+    def charge(self, received: ReceivedTask, dataset: SharedDataset) -> None:
+        """Charge a private task and commit, before a row is read; FederatedError where it is not
+        affordable."""
+
+        def operation(connection: Connection) -> None:
+            with connection.batch(), connection.transaction():
+                self._charge(connection, received, dataset)
+
+        self._database.run(operation)
+        faults.reach("node.charge.committed")
+
+    def fail(self, received: ReceivedTask) -> None:
+        """Record that a charged task could not be computed."""
+        key, sha256 = received.task.key, received.sha256
+        self._database.run(lambda connection: fail_release(connection, key, sha256))
 
     def release(
-        self, received: ReceivedTask, dataset: SharedDataset, contribution: Contribution
+        self,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        contribution: Contribution,
+        row_set: NewRowSet | None = None,
     ) -> SealedUpdate:
-        """Let a contribution out: noise, charge, seal, sign, commit; FederatedError where it may not."""
-        check_policy(received.task, dataset)
-        check_guard(received.task, contribution)
-        check_size(contribution)
+        """Let a contribution out: noise, seal, sign, commit; FederatedError where it may not.
+
+        RowSetsMovedError where `row_set` has to be compared with another one first.
+        """
+        check_contribution(received.task, contribution)
+        private = asked_mechanism(received.task) is not None
 
         def operation(connection: Connection) -> SealedUpdate:
             with connection.batch(), connection.transaction():
-                return self._release(connection, received, dataset, contribution)
+                if private:
+                    return self._release_charged(connection, received, dataset, contribution)
+                return self._release_plain(connection, received, dataset, contribution, row_set)
 
         update = self._database.run(operation)
-        faults.reach("node.ledger.committed")
+        faults.reach("node.release.committed")
         return update
 
-    def _release(
+    def _charge(self, connection: Connection, received: ReceivedTask, dataset: SharedDataset) -> None:
+        task = received.task
+        state = lock_ledgers(connection, task.key, dataset)
+        # Charged by an attempt that broke off meanwhile: once is enough.
+        if state.release is not None:
+            _same_again(state.release, received)
+            return
+        _check_unchanged(state.dataset, dataset)
+        _check_known(state, dataset)
+        charge = self._ledgers.price(state.ledgers, task, dataset)
+        insert_charge(connection, task.key, dataset, received.sha256, charge)
+
+    def _release_charged(
         self,
         connection: Connection,
         received: ReceivedTask,
         dataset: SharedDataset,
         contribution: Contribution,
     ) -> SealedUpdate:
-        task = received.task
-        ledger = lock_ledger(connection, task.key, dataset)
-        if (again := _same_again(ledger.release, received)) is not None:
+        key = received.task.key
+        state = lock_charge(connection, key, dataset)
+        if (again := _same_again(state.release, received)) is not None:
             return again
-        if ledger.dataset != dataset:
-            raise _refused(f'dataset "{dataset.name}" was changed or dropped while the task was computed')
-        charge = self._charge(ledger, task, dataset)
-        update = self._seal(received, contribution, charge)
-        signed = pack_signed_header(update.header, update.signature)
-        insert_release(
-            connection, task.key, dataset, StoredRelease(received.sha256, signed, update.payload), charge
-        )
+        _check_unchanged(state.dataset, dataset)
+        update = self._seal(received, contribution, state.mechanism, state.spending)
+        finish_release(connection, key, pack_signed_header(update.header, update.signature), update.payload)
         return update
 
-    def _charge(self, state: LedgerState, task: Task, dataset: SharedDataset) -> Charge | None:
-        """What the release costs, None where it is plain; under the lock of the dataset's table."""
-        budget, asked = task.budget, asked_mechanism(task)
-        check_terms(budget, state, dataset)
-        if budget is None or asked is None:
-            return None
-        terms = budget
-        if dataset.max_epsilon is not None:
-            own = f'max_epsilon of dataset "{dataset.name}"'
-            terms = Budget(min(budget.epsilon, dataset.max_epsilon), min(budget.delta, CEILING_DELTA))
-            ceiling = self._ledger(dataset.relation, terms.delta)
-            ceiling.demand(state.spent, asked, dataset.max_epsilon, own)
-        shown = f'the privacy budget of workspace "{task.key.workspace}"'
-        ledger = self._ledger(dataset.relation, budget.delta)
-        ledger.demand(state.spent, asked, budget.epsilon, shown)
-        return Charge(asked, ledger.charge(state.spent, asked), budget.delta, terms)
-
-    def _ledger(self, relation: str, delta: float) -> Ledger:
-        if (relation, delta) not in self._ledgers:
-            self._ledgers[(relation, delta)] = Ledger(delta)
-        return self._ledgers[(relation, delta)]
+    def _release_plain(
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        contribution: Contribution,
+        row_set: NewRowSet | None,
+    ) -> SealedUpdate:
+        task = received.task
+        state = lock_ledgers(connection, task.key, dataset)
+        if (again := _same_again(state.release, received)) is not None:
+            return again
+        _check_unchanged(state.dataset, dataset)
+        _check_known(state, dataset)
+        check_never_private(state.ledgers, dataset)
+        check_plain_terms(task, dataset, read_plain_terms(connection, task.key))
+        if row_set is not None and not insert_row_set(connection, dataset, row_set.content, row_set.latest):
+            raise RowSetsMovedError
+        update = self._seal(received, contribution, None, None)
+        signed = pack_signed_header(update.header, update.signature)
+        stored = StoredRelease(ReleaseState.RELEASED, received.sha256, signed, update.payload)
+        insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
+        return update
 
     def _seal(
-        self, received: ReceivedTask, contribution: Contribution, charge: Charge | None
+        self,
+        received: ReceivedTask,
+        contribution: Contribution,
+        mechanism: Mechanism | None,
+        spending: Spending | None,
     ) -> SealedUpdate:
         key, vector = received.task.key, make_private(contribution)
         usage = told_usage(received.task, contribution)
@@ -149,103 +223,34 @@ class Door:
                 ephemeral_key=ephemeral_key,
                 payload_bytes=len(sealed),
                 payload_sha256=hashlib.sha256(sealed).digest(),
-                mechanism=None if charge is None else charge.mechanism,
-                spending=None if charge is None else charge.spending,
+                mechanism=mechanism,
+                spending=spending,
             )
         )
         return SealedUpdate(header, sign_update(self._identity(), header), sealed)
 
 
-class Ledger:
-    """A table's spending at one δ, its accountant kept between releases: composing anew costs seconds."""
-
-    def __init__(self, delta: float) -> None:
-        self._accountant = Accountant(delta)
-
-    def demand(self, spent: Sequence[Mechanism], mechanism: Mechanism, limit: float, whose: str) -> None:
-        """FederatedError BUDGET_EXHAUSTED where `mechanism` on top of `spent` passes `limit`."""
-        accountant = self._synchronise(spent)
-        if not accountant.fits(limit, mechanism):
-            spent_epsilon = accountant.epsilon()
-            raise FederatedError(
-                ErrorCode.BUDGET_EXHAUSTED,
-                f"the release would pass {whose}",
-                detail=f"Spent: epsilon {spent_epsilon:.6g} of {limit:g} at delta {accountant.delta:g}.",
-                hint="The ledger is never refunded; what was learned so far stays usable.",
-            )
-
-    def charge(self, spent: Sequence[Mechanism], mechanism: Mechanism) -> Spending:
-        """What the ledger shows with `mechanism` on top of `spent`."""
-        accountant = self._synchronise(spent)
-        accountant.add(mechanism)
-        return accountant.spending()
-
-    def _synchronise(self, spent: Sequence[Mechanism]) -> Accountant:
-        """An accountant of exactly what was spent: a transaction may have failed, another may have spent."""
-        known, listed = Counter(self._accountant.releases()), Counter(spent)
-        if known - listed:
-            self._accountant = Accountant(self._accountant.delta, spent)
-        else:
-            self._accountant.add(*(listed - known).elements())
-        return self._accountant
+class RowSetsMovedError(Exception):
+    """Another plain answer recorded a row set meanwhile: this one has to be compared with it first."""
 
 
-def asked_mechanism(task: Task) -> Mechanism | None:
-    """The mechanism that a task asks for, or None where it asks for a plain answer."""
-    match task.work:
-        case TrainWork(privacy=None):
-            return None
-        case TrainWork(privacy=PrivateTraining() as privacy):
-            return Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
-        case StatisticsWork() | EvaluateWork() as work:
-            return None if work.noise_multiplier is None else Mechanism(work.noise_multiplier)
-    raise AssertionError(task.work)
+def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
+    if now != dataset:
+        raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
 
 
-def check_policy(task: Task, dataset: SharedDataset) -> None:
-    """FederatedError NODE_REFUSED where the task may not be answered whatever it computes."""
-    private = asked_mechanism(task) is not None
-    if task.budget is None and dataset.max_epsilon is not None:
-        raise _refused(
-            f'dataset "{dataset.name}" has max_epsilon, and the workspace has no privacy budget',
-            hint="Give the workspace a privacy_budget.",
-        )
-    if task.budget is not None and not private:
-        raise _refused("the task asks for a plain answer although the workspace has a privacy budget")
-    if task.budget is None and private:
-        raise _refused("the task asks for noise although the workspace has no privacy budget")
-    if task.reading.validation_split > MOST_HELD_OUT:
-        raise _refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
+def _check_known(state: LedgerState, dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED where there is no ledger to charge: what was shared is not there any
+    more."""
+    if not state.ledgers:
+        raise refused(f'the table of dataset "{dataset.name}" is not there any more')
 
 
-def check_terms(budget: Budget | None, state: LedgerState, dataset: SharedDataset) -> None:
-    """FederatedError NODE_REFUSED where a task's budget is not what the table's first private release named.
-
-    The coordinator names the budget, so it could name a larger one once the first is spent. A dataset with
-    max_epsilon has the limit of its own DBA instead, which is held elsewhere.
-    """
-    if budget is None:
-        if state.spent or state.agreed is not None:
-            raise _refused(
-                f'the table of dataset "{dataset.name}" has spent a privacy budget, '
-                "which a plain answer would undo"
-            )
-        return
-    agreed = state.agreed
-    if agreed is None or dataset.max_epsilon is not None:
-        return
-    for name, asked, limit in (
-        ("epsilon", budget.epsilon, agreed.epsilon),
-        ("delta", budget.delta, agreed.delta),
-    ):
-        if asked > limit:
-            raise _refused(
-                f'dataset "{dataset.name}" was first used under a privacy budget of {name} {limit:g}, '
-                f"which a later one of {name} {asked:g} cannot raise",
-                hint="That is for the node's own DBA to decide: sharing the dataset again "
-                "WITH (max_epsilon = ...) accepts a privacy budget up to that, at a delta of at most "
-                f"{CEILING_DELTA:g}.",
-            )
+def check_contribution(task: Task, contribution: Contribution) -> None:
+    """FederatedError where a contribution is not what its task asks for; what may not leave is never
+    sealed."""
+    check_guard(task, contribution)
+    check_size(contribution)
 
 
 def check_guard(task: Task, contribution: Contribution) -> None:
@@ -263,7 +268,7 @@ def check_guard(task: Task, contribution: Contribution) -> None:
     if guarded != asked:
         raise FederatedError(ErrorCode.INTERNAL, "the answer is not guarded as the task asks")
     # A private answer's weight is no release of its own: it may only say what the coordinator knows already.
-    if asked is not None and contribution.weight != _public_weight(task):
+    if asked is not None and contribution.weight != public_weight(task):
         raise FederatedError(ErrorCode.INTERNAL, "the answer's weight is not covered by its guard")
 
 
@@ -277,12 +282,9 @@ def make_private(contribution: Contribution) -> Vector:
 
 
 def told_usage(task: Task, contribution: Contribution) -> Usage | None:
-    """What the coordinator is told about the computation's time and memory.
-
-    Both follow the rows. Under a budget only as coarsely as it could time the exchange itself.
-    """
-    usage = contribution.usage
-    return usage if usage is None or task.budget is None else usage.coarse()
+    """What the coordinator is told about the computation's time and memory: both follow the rows, so under a
+    budget nothing."""
+    return contribution.usage if task.budget is None else None
 
 
 def check_size(contribution: Contribution) -> None:
@@ -296,25 +298,20 @@ def check_size(contribution: Contribution) -> None:
         raise FederatedError(ErrorCode.INTERNAL, "the computation's time and memory cannot be")
 
 
-def _public_weight(task: Task) -> float:
-    if isinstance(task.work, TrainWork) and task.work.privacy is not None:
-        return task.work.privacy.expected_subjects
-    return 1.0
-
-
 def _same_again(stored: StoredRelease | None, received: ReceivedTask) -> SealedUpdate | None:
+    """The update that answered this very task; None where it is still to be answered."""
     if stored is None:
         return None
     if stored.task_sha256 != received.sha256:
-        raise _refused(
+        raise refused(
             "another task was already answered under the same run, round and step",
             hint="A round is never asked twice with different parameters; start a new run.",
         )
-    if stored.payload is None:
-        raise _refused("the task was answered before, and the run has moved on since")
+    if stored.state is ReleaseState.CHARGED:
+        return None
+    if stored.state is ReleaseState.FAILED:
+        raise failure()
+    if stored.payload is None or stored.header is None:
+        raise refused("the task was answered before, and the run has moved on since")
     header, signature = unpack_signed_header(stored.header)
     return SealedUpdate(header, signature, stored.payload)
-
-
-def _refused(message: str, *, hint: str | None = None) -> FederatedError:
-    return FederatedError(ErrorCode.NODE_REFUSED, message, hint=hint)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
@@ -27,46 +28,64 @@ from heliosdb.domain.vector import (
     vector_to_bytes,
 )
 from heliosdb.node.datasets import TableRequest
+from heliosdb.node.disclosure import MOST_ROW_SETS
 
 Parts = list[bytes]
-_MAX_PARTS = 4
+_MAX_PARTS = 4 + MOST_ROW_SETS
 _MAX_PART_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """One computation: the table, whose connection, and the task (header bytes, parameter bytes)."""
+    """One computation: the table, whose connection, and the task (header bytes, parameter bytes).
+
+    row_sets: those that a plain table is compared with when it is read; None: it may not be read anew.
+    """
 
     number: int
     reader: str
     table: TableRequest
     header: bytes
     parameters: bytes
+    row_sets: Sequence[bytes] | None = None
 
     def to_parts(self) -> Parts:
         """The frame's parts."""
-        table = {**asdict(self.table), "held_out_key": self.table.held_out_key.hex()}
-        control = {"number": self.number, "reader": self.reader, "table": table}
-        return [json.dumps(control).encode(), self.header, self.parameters]
+        table = {**asdict(self.table), "key": self.table.key.hex()}
+        sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
+        control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
+        return [json.dumps(control).encode(), self.header, self.parameters, *(self.row_sets or ())]
 
     @classmethod
     def from_parts(cls, parts: Parts) -> TrainingRequest:
         """Read a frame's parts."""
-        control_part, header, parameters = parts
+        control_part, header, parameters, *row_sets = parts
         control = json.loads(control_part)
         table = control["table"]
-        table["held_out_key"] = bytes.fromhex(table["held_out_key"])
+        table["key"] = bytes.fromhex(table["key"])
         table["dataset"] = DatasetName(table["dataset"])
-        table["features"] = tuple(table["features"])
-        return cls(control["number"], control["reader"], TableRequest(**table), header, parameters)
+        for name in ("features", "known_by"):
+            table[name] = tuple(table[name])
+        given = None if control["row_sets"] is None else row_sets
+        return cls(control["number"], control["reader"], TableRequest(**table), header, parameters, given)
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A contribution that has not passed the release door; row_set: what a plain table that was read anew
+    is about."""
+
+    contribution: Contribution
+    row_set: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingAnswer:
-    """What a computation gave: a contribution that has not passed the release door, or an error."""
+    """What a computation gave, or an error; None where a plain table is wanted that has to be compared
+    first."""
 
     number: int
-    outcome: Contribution | FederatedError
+    outcome: Computed | FederatedError | None
 
     def to_parts(self) -> Parts:
         """The frame's parts."""
@@ -78,26 +97,33 @@ class TrainingAnswer:
                 "detail": error.detail,
                 "hint": error.hint,
             }
-            return [json.dumps({"number": self.number, "error": told}).encode(), b""]
+            return [json.dumps({"number": self.number, "error": told}).encode()]
+        if self.outcome is None:
+            return [json.dumps({"number": self.number, "row_sets_wanted": True}).encode()]
+        made, row_set = self.outcome.contribution, self.outcome.row_set
         control = {
             "number": self.number,
-            "weight": self.outcome.weight,
-            "guard": _guard_to_json(self.outcome.guard),
-            "usage": None if self.outcome.usage is None else asdict(self.outcome.usage),
+            "weight": made.weight,
+            "guard": _guard_to_json(made.guard),
+            "usage": None if made.usage is None else asdict(made.usage),
         }
-        return [json.dumps(control).encode(), vector_to_bytes(self.outcome.vector)]
+        told_rows = [] if row_set is None else [row_set]
+        return [json.dumps(control).encode(), vector_to_bytes(made.vector), *told_rows]
 
     @classmethod
     def from_parts(cls, parts: Parts) -> TrainingAnswer:
         """Read a frame's parts."""
-        control_part, vector = parts
+        control_part, *rest = parts
         control = json.loads(control_part)
+        if control.get("row_sets_wanted"):
+            return cls(control["number"], None)
         if (told := control.get("error")) is not None:
             code = ErrorCode[told["code"]]
             return cls(
                 control["number"],
                 FederatedError(code, told["message"], detail=told["detail"], hint=told["hint"]),
             )
+        vector, *row_sets = rest
         usage = control["usage"]
         contribution = Contribution(
             vector_from_bytes(vector),
@@ -105,7 +131,7 @@ class TrainingAnswer:
             _guard_from_json(control["guard"]),
             None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
         )
-        return cls(control["number"], contribution)
+        return cls(control["number"], Computed(contribution, row_sets[0] if row_sets else None))
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:

@@ -148,6 +148,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
         trainer,
         reader=config.reader.get_secret_value(),
         secret=secret,
+        plain_answers=config.plain_answers,
     )
     server, port = make_server(
         tasks,

@@ -1,39 +1,78 @@
 """A task from the wire to the release door: dataset, training process, door.
 
-What always holds: what was released is found before anything is computed; one task is computed once however
-often it is asked for at the same time; an asker that goes away does not stop a release half way.
+What always holds: what was released is found before anything is computed; what a private answer costs is
+charged before a row is read, and from then on nothing is said but the answer, or one fixed text; one task is
+computed once however often it is asked for at the same time; an asker that goes away does not stop a release
+half way.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from heliosdb import faults
-from heliosdb.catalog.participant import SharedDataset, list_shared_datasets
+from heliosdb.catalog.participant import (
+    SharedDataset,
+    StoredRowSets,
+    list_base_types,
+    list_shared_datasets,
+)
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.task import Reading, TaskKey
+from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.node.database import Database
-from heliosdb.node.datasets import TableRequest, held_out_key
-from heliosdb.node.door import Door, check_policy
-from heliosdb.node.trainer import Trainer
+from heliosdb.node.datasets import TableRequest, table_key
+from heliosdb.node.disclosure import check_known_by
+from heliosdb.node.door import Door, NewRowSet, RowSetsMovedError, check_contribution
+from heliosdb.node.frames import Computed
+from heliosdb.node.policy import (
+    asked_mechanism,
+    check_plain_terms,
+    check_policy,
+    failure,
+    find_no_number,
+    refused,
+)
+from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.transport.server import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+_MOST_SETTLED = 64
+
 
 class NodeTasks:
-    """One node's `Performer`. reader: conninfo of the reader's role. secret: 32 bytes, never leaving."""
+    """One node's `Performer`.
+
+    reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
+    """
 
     def __init__(
-        self, database: Database, door: Door, trainer: Trainer, *, reader: str, secret: bytes
+        self,
+        database: Database,
+        door: Door,
+        trainer: Trainer,
+        *,
+        reader: str,
+        secret: bytes,
+        plain_answers: bool,
     ) -> None:
         self._database = database
         self._door = door
         self._trainer = trainer
         self._reader = reader
-        self._secret = secret
+        self._key = table_key(secret)
+        self._plain_answers = plain_answers
+        # The plain tables whose rows were compared with those of earlier answers, and recorded.
+        self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
@@ -77,22 +116,94 @@ class NodeTasks:
             done.exception()
 
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
-        again, shared = await asyncio.to_thread(self._door.look_up, received)
-        if again is not None:
-            return again
-        dataset = choose_dataset(shared, received.task.reading, received.task.key.workspace)
-        check_policy(received.task, dataset)
-        contribution = await self._trainer.compute(
+        found = await asyncio.to_thread(self._door.look_up, received)
+        if found.update is not None:
+            return found.update
+        dataset = choose_dataset(found.shared, received.task.reading, received.task.key.workspace)
+        await self._check(received.task, dataset)
+        if asked_mechanism(received.task) is None:
+            check_plain_terms(received.task, dataset, found.terms)
+            return await self._answer_plainly(received, dataset)
+        if not found.charged:
+            await self._through_the_door(lambda: self._door.charge(received, dataset))
+        return await self._answer_charged(received, dataset)
+
+    async def _check(self, task: Task, dataset: SharedDataset) -> None:
+        check_policy(task, dataset, plain_answers=self._plain_answers)
+        if find_no_number(dataset, dataset.description.types, task.reading) is None:
+            return
+        # It may be a domain over a number: that only the catalog can tell.
+        types = await asyncio.to_thread(
+            self._database.run, lambda connection: list_base_types(connection, dataset)
+        )
+        if (error := find_no_number(dataset, types, task.reading)) is not None:
+            raise error
+
+    async def _answer_charged(self, received: ReceivedTask, dataset: SharedDataset) -> SealedUpdate:
+        """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
+        try:
+            computed = await self._compute(received, self._table_request(received, dataset), None)
+            contribution = computed.contribution
+            check_contribution(received.task, contribution)
+        except FederatedError as error:
+            log.error("a charged task failed: %s %s", error.message, error.detail or "")
+            await self._through_the_door(lambda: self._door.fail(received))
+            raise failure() from None
+        return await self._through_the_door(lambda: self._door.release(received, dataset, contribution))
+
+    async def _answer_plainly(self, received: ReceivedTask, dataset: SharedDataset) -> SealedUpdate:
+        request = self._table_request(received, dataset)
+        for _ in range(_ATTEMPTS):
+            stored = None
+            if request not in self._settled:
+                stored = await asyncio.to_thread(self._door.row_sets, dataset)
+                check_known_by(dataset.known_by, stored.known_by, dataset.name)
+            try:
+                computed = await self._compute(received, request, stored)
+                update = await self._release_plainly(received, dataset, computed, stored)
+            except (RowSetsWantedError, RowSetsMovedError):
+                self._settled.pop(request, None)
+                continue
+            self._settle(request)
+            return update
+        raise refused(f'other answers about the table of dataset "{dataset.name}" come in between')
+
+    async def _release_plainly(
+        self,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        computed: Computed,
+        stored: StoredRowSets | None,
+    ) -> SealedUpdate:
+        check_contribution(received.task, computed.contribution)
+        new = None
+        if stored is not None and computed.row_set is not None and computed.row_set not in stored.contents:
+            new = NewRowSet(computed.row_set, stored.latest)
+        return await self._through_the_door(
+            lambda: self._door.release(received, dataset, computed.contribution, new)
+        )
+
+    async def _compute(
+        self, received: ReceivedTask, request: TableRequest, stored: StoredRowSets | None
+    ) -> Computed:
+        return await self._trainer.compute(
             self._reader,
-            self._table_request(received, dataset),
+            request,
             received.header,
             vector_to_bytes(received.task.parameters),
+            None if stored is None else stored.contents,
         )
+
+    async def _through_the_door(self, passing: Callable[[], T]) -> T:
         async with self._door_turn:
-            release = asyncio.create_task(
-                asyncio.to_thread(self._door.release, received, dataset, contribution)
-            )
-            return await _to_the_end(release)
+            return await _to_the_end(asyncio.create_task(asyncio.to_thread(passing)))
+
+    def _settle(self, request: TableRequest) -> None:
+        """Remember that the rows of a request were compared with earlier ones and recorded."""
+        self._settled[request] = None
+        self._settled.move_to_end(request)
+        if len(self._settled) > _MOST_SETTLED:
+            self._settled.popitem(last=False)
 
     def _table_request(self, received: ReceivedTask, dataset: SharedDataset) -> TableRequest:
         reading = received.task.reading
@@ -104,17 +215,21 @@ class NodeTasks:
             target=reading.target,
             validation_split=reading.validation_split,
             subject=dataset.subject,
+            known_by=dataset.known_by,
+            key=self._key,
+            plain=asked_mechanism(received.task) is None,
             min_rows=dataset.min_rows,
-            held_out_key=held_out_key(self._secret, reading.seed),
+            max_parameter_share=dataset.max_parameter_share,
         )
 
 
-async def _to_the_end(release: asyncio.Task[SealedUpdate]) -> SealedUpdate:
-    """Wait for a release even when cancelled meanwhile: the door stays locked until it is through."""
+async def _to_the_end(passing: asyncio.Task[T]) -> T:
+    """Wait for what is at the door even when cancelled meanwhile: the door stays locked until it is
+    through."""
     try:
-        return await asyncio.shield(release)
+        return await asyncio.shield(passing)
     except asyncio.CancelledError:
-        await asyncio.wait([release])
+        await asyncio.wait([passing])
         raise
 
 

@@ -12,17 +12,21 @@ import logging
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
 from contextlib import suppress
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.vector import Contribution
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.frames import TrainingAnswer, TrainingRequest, frame_head, read_frame_async
+from heliosdb.node.frames import Computed, TrainingAnswer, TrainingRequest, frame_head, read_frame_async
 
 log = logging.getLogger(__name__)
 
 # What the training process needs to find its code and its libraries.
 _INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+
+
+class RowSetsWantedError(Exception):
+    """A plain table has to be read again, and so compared again with the row sets of earlier answers."""
 
 
 class Trainer:
@@ -52,10 +56,19 @@ class Trainer:
         return None if self._process is None else self._process.pid
 
     async def compute(
-        self, reader: str, table: TableRequest, header: bytes, parameters: bytes
-    ) -> Contribution:
-        """Have a contribution computed; FederatedError from the training process, or about its death."""
-        request = TrainingRequest(next(self._numbers), reader, table, header, parameters)
+        self,
+        reader: str,
+        table: TableRequest,
+        header: bytes,
+        parameters: bytes,
+        row_sets: Sequence[bytes] | None = None,
+    ) -> Computed:
+        """Have a contribution computed; FederatedError from the training process, or about its death.
+
+        row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
+        where the training process has forgotten that table.
+        """
+        request = TrainingRequest(next(self._numbers), reader, table, header, parameters, row_sets)
         async with self._turn:
             process = await self._running()
             try:
@@ -73,6 +86,8 @@ class Trainer:
                 # Cancelled between question and answer: what the pipe holds belongs to nobody.
                 await asyncio.shield(self._end())
                 raise
+        if answer.outcome is None:
+            raise RowSetsWantedError
         if isinstance(answer.outcome, FederatedError):
             raise answer.outcome
         return answer.outcome

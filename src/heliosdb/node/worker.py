@@ -15,7 +15,8 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import psycopg
@@ -24,47 +25,67 @@ from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.sgd import derive_rng
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, vector_from_bytes
-from heliosdb.node.datasets import TableRequest, read_table
-from heliosdb.node.frames import Parts, TrainingAnswer, TrainingRequest, read_frame, write_frame
+from heliosdb.node.datasets import TableRequest, make_plain_table, make_table, read_rows
+from heliosdb.node.disclosure import RowSet, check_plain_answer
+from heliosdb.node.frames import Computed, Parts, TrainingAnswer, TrainingRequest, read_frame, write_frame
 from heliosdb.transport.messages import task_from_header, with_parameters
 
 log = logging.getLogger(__name__)
 
 _TABLES_PER_DATABASE = 2
+
+# What rows are known by is hashed as text, which must not change with a role's settings.
+_TEXT_FORM = (
+    "-c TimeZone=UTC -c DateStyle=ISO,YMD -c IntervalStyle=postgres -c extra_float_digits=1"
+    " -c bytea_output=hex"
+)
 _OPEN_FILES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTable:
+    """A table in memory; row_set: what plain answers from it are about."""
+
+    table: Table
+    row_set: bytes | None = None
 
 
 class Tables:
     """The tables of the runs that are being trained: the last few of each database."""
 
     def __init__(self) -> None:
-        self._tables: dict[str, OrderedDict[TableRequest, Table]] = {}
+        self._tables: dict[str, OrderedDict[TableRequest, ReadTable]] = {}
 
-    def get(self, reader: str, request: TableRequest) -> Table:
-        """The table for `request`, read through the connection string `reader` unless it is there already."""
+    def get(self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None) -> ReadTable | None:
+        """The table for `request`, read through the connection string `reader` unless it is there already.
+
+        None for a plain one that is not there where no row sets are given to compare it with.
+        """
         kept = self._tables.setdefault(reader, OrderedDict())
-        if request not in kept:
-            kept[request] = _read(reader, request)
+        if request not in kept or row_sets is not None:
+            if request.plain and row_sets is None:
+                return None
+            kept[request] = _read(reader, request, row_sets or ())
             if len(kept) > _TABLES_PER_DATABASE:
                 kept.popitem(last=False)
         kept.move_to_end(request)
         return kept[request]
 
 
-def compute(task: Task, table: Table) -> Contribution:
-    """A node's answer to `task` before the release door."""
+def compute(task: Task, table: Table, max_parameter_share: float) -> Contribution:
+    """A node's answer to `task`, which passed the node's policy, before the release door."""
+    if task.budget is None:
+        # Under a budget whether there is an answer must not depend on one subject's values.
+        check_plain_answer(task, table, max_parameter_share)
     if isinstance(task.work, StatisticsWork):
         return statistics(table, task.work)
     method = algorithm(task.work.algorithm)
     if task.budget is None:
-        # Under a budget whether there is an answer must not depend on one subject's values.
         method.check_target(table)
-    if len(task.parameters) != len(method.initial_parameters(len(task.reading.features))):
-        raise invalid_value("the task's parameters do not fit its algorithm and features")
     match task.work:
         case TrainWork() as work:
             rng = derive_rng(task.reading.seed, task.key.round, task.key.node)
@@ -75,40 +96,51 @@ def compute(task: Task, table: Table) -> Contribution:
 
 def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
     """Compute what a request asks for; an error that is not the product's own is logged, not told."""
-    start = Moment.now()
     try:
-        header = task_from_header(request.header)
-        task = with_parameters(header.task, vector_from_bytes(request.parameters))
-        computed = compute(task, tables.get(request.reader, request.table))
-        return TrainingAnswer(request.number, replace(computed, usage=measure(start)))
+        return TrainingAnswer(request.number, _answer(request, tables))
     except FederatedError as error:
         return TrainingAnswer(request.number, error)
     except psycopg.OperationalError:
         log.exception("the database cannot be reached")
         public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
-        return TrainingAnswer(request.number, public)
     except psycopg.Error as error:
         # What the database says may quote a row: only the code is logged.
         log.error("dataset %s cannot be read: SQLSTATE %s", request.table.dataset, error.sqlstate)
         public = FederatedError(ErrorCode.WRONG_STATE, f'dataset "{request.table.dataset}" cannot be read')
-        return TrainingAnswer(request.number, public)
     except MemoryError:
         public = FederatedError(ErrorCode.PROGRAM_LIMIT, "the node's memory limit does not allow the task")
-        return TrainingAnswer(request.number, public)
     except Exception:
         # The edge of the process: one task's failure must not take the tables of others with it.
         log.exception("internal error")
-        return TrainingAnswer(request.number, FederatedError(ErrorCode.INTERNAL, "internal error"))
+        public = FederatedError(ErrorCode.INTERNAL, "internal error")
+    return TrainingAnswer(request.number, public)
 
 
-def _read(reader: str, request: TableRequest) -> Table:
+def _answer(request: TrainingRequest, tables: Tables) -> Computed | None:
+    start = Moment.now()
+    header = task_from_header(request.header)
+    task = with_parameters(header.task, vector_from_bytes(request.parameters))
+    read = tables.get(request.reader, request.table, request.row_sets)
+    if read is None:
+        return None
+    computed = compute(task, read.table, request.table.max_parameter_share)
+    # What is about to be recorded is told with the answer that was compared.
+    row_set = None if request.row_sets is None else read.row_set
+    return Computed(replace(computed, usage=measure(start)), row_set)
+
+
+def _read(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
     with psycopg.connect(
         reader,
         autocommit=True,
         application_name="heliosdb node reader",
-        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on",
+        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
     ) as raw:
-        return read_table(raw, request)
+        values, codes = read_rows(raw, request)
+    if not request.plain:
+        return ReadTable(make_table(values, codes, request))
+    table, row_set = make_plain_table(values, codes, request, list(map(RowSet.from_bytes, row_sets)))
+    return ReadTable(table, row_set.to_bytes())
 
 
 def set_limits(memory_bytes: int | None) -> None:

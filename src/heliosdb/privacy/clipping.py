@@ -1,29 +1,60 @@
-"""Bounding what one data subject contributes.
+"""Bounding what one data subject contributes, by arithmetic in which it stands alone.
 
-What always holds: after clipping, a subject's vector has L2 norm at most the clipping norm; a subject whose
-vector is not finite contributes nothing at all (which is within every bound, and says nothing about the
-value).
+What always holds: what is computed for one subject (a column of a matrix) is a function of that column, to
+the last bit, whichever other columns there are and however many. Sums within a column are therefore written
+as additions of whole rows in an order that is spelled out here: a matrix product, einsum or add.reduce
+chooses its order by the shape of all, so that a column could change when another one is taken away. After
+clipping a subject's integers have L2 norm at most the bound, but for the one rounding a coordinate that
+privacy/mechanisms.py allows for.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.privacy.mechanisms import Integers
+
+_INEXACT_STEPS = 2.0**-14
+"""How much longer, in steps, a clipped vector can be for the clipping's own floating-point error."""
+
+BLOCK = 4096
+"""Columns at a time, so that intermediate results stay in the processor's cache."""
 
 
-def clip_factors(norms: Vector, clipping_norm: float) -> Vector:
-    """Return the factor for each L2 norm: min(1, clipping_norm / norm), 0 where not finite."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factors = np.minimum(1.0, clipping_norm / norms)
-    usable: Vector = np.where(np.isfinite(norms), factors, 0.0)
-    return usable
+def fold(values: Matrix) -> Vector:
+    """Sum each column by adding the lower half of the rows to the upper, until one is left; (k, n) → (n,).
+
+    k ≥ 1. `values` is used up: the result is its first row.
+    """
+    width = values.shape[0]
+    while width > 1:
+        half = (width + 1) // 2
+        upper = values[: width - half]
+        np.add(upper, values[half:width], out=upper)
+        width = half
+    folded: Vector = values[0]
+    return folded
 
 
-def clip_rows(vectors: Matrix, clipping_norm: float) -> Matrix:
-    """Scale each row (one subject's vector, shape (s, d)) to L2 norm at most `clipping_norm`."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    factors = clip_factors(norms, clipping_norm)
-    clipped: Matrix = np.where(factors[:, None] > 0, vectors, 0.0) * factors[:, None]
-    return clipped
+def column_norms(vectors: Matrix) -> Vector:
+    """Return the L2 norm of each column; (k, n) → (n,)."""
+    squares = np.empty(vectors.shape[1])
+    for start in range(0, squares.size, BLOCK):
+        block = vectors[:, start : start + BLOCK]
+        squares[start : start + BLOCK] = fold(block * block)
+    return np.sqrt(squares, out=squares)
+
+
+def clip_steps(steps: Integers, bound: float) -> Matrix:
+    """Scale each column (one subject's integers) to L2 norm at most `bound` > 0 and round; (d, s).
+
+    The result is within half a step a coordinate of a vector that long. What is so already stays as it is.
+    """
+    vectors = steps.astype(np.float64)
+    norms = column_norms(vectors)
+    rounded = bound + 0.5 * math.sqrt(len(steps)) + _INEXACT_STEPS
+    vectors *= np.where(norms <= rounded, 1.0, bound / np.maximum(norms, bound))
+    return np.rint(vectors, out=vectors)

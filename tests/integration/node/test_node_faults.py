@@ -20,6 +20,7 @@ from tests.support.federation import (
     Federation,
     NodeProcess,
     create_patients,
+    measured,
     new_run,
     running_node,
     statistics_task,
@@ -45,7 +46,7 @@ def _ledger(cluster: Cluster, database: str) -> list[tuple[object, ...]]:
         ).fetchall()
 
 
-@pytest.mark.parametrize("point", ["node.ledger.committed", "node.update.sent"])
+@pytest.mark.parametrize("point", ["node.release.committed", "node.update.sent"])
 async def test_killed_after_the_commit_it_sends_the_same_bytes_and_charges_once(
     point: str, cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
 ) -> None:
@@ -54,7 +55,7 @@ async def test_killed_after_the_commit_it_sends_the_same_bytes_and_charges_once(
     task = train_task(noise_multiplier=10.0, budget=BUDGET)
     first = NodeProcess(config, tmp_path, faults=f"{point}=kill")
     client = federation.client(await first.port())
-    if point == "node.ledger.committed":
+    if point == "node.release.committed":
         with pytest.raises(FederatedError) as raised:
             await client.perform(task, federation.sealing, TIMEOUT)
         assert raised.value.code is ErrorCode.UNREACHABLE
@@ -76,6 +77,34 @@ async def test_killed_after_the_commit_it_sends_the_same_bytes_and_charges_once(
     assert update.vector.tobytes() == again.vector.tobytes()
     assert update.spending is not None
     assert update.spending.epsilon_tight == committed[1]
+
+
+async def test_killed_between_charge_and_release_it_computes_again_and_charges_once(
+    cluster: Cluster, federated_database: str, federation: Federation, tmp_path: Path
+) -> None:
+    create_patients(cluster, federated_database)
+    config = federation.node_config(cluster, federated_database, listen_port=free_port())
+    task = train_task(noise_multiplier=10.0, budget=BUDGET)
+    first = NodeProcess(config, tmp_path, faults="node.charge.committed=kill")
+    client = federation.client(await first.port())
+    with pytest.raises(FederatedError):
+        await client.perform(task, federation.sealing, TIMEOUT)
+    assert await first.ended() == -signal.SIGKILL
+    await client.close()
+    (charged,) = _ledger(cluster, federated_database)
+    assert charged[2] is None, "nothing has left"
+    second = NodeProcess(config, tmp_path)
+    try:
+        client = federation.client(await second.port())
+        update = await client.perform(task, federation.sealing, TIMEOUT)
+        await client.close()
+    finally:
+        second.kill()
+    (released,) = _ledger(cluster, federated_database)
+    assert released[:2] == charged[:2]
+    assert released[2] is not None
+    assert update.spending is not None
+    assert update.spending.epsilon_tight == charged[1]
 
 
 async def test_killed_before_the_door_it_has_charged_nothing(
@@ -109,6 +138,7 @@ async def test_plain_training_is_bit_equal_after_a_restart_and_whatever_the_orde
                 connection.execute(part)
         async with running_node(config) as port:
             client = federation.client(port)
+            await measured(client, federation, task)
             update = await client.perform(task, federation.sealing, TIMEOUT)
             await client.close()
         vectors.append(update.vector.tobytes())
@@ -176,7 +206,7 @@ async def test_what_was_released_is_sent_again_without_reading_a_row(
     cluster: Cluster, federated_database: str, federation: Federation
 ) -> None:
     create_patients(cluster, federated_database)
-    config, task = federation.node_config(cluster, federated_database), train_task()
+    config, task = federation.node_config(cluster, federated_database), statistics_task()
     async with running_node(config) as port:
         client = federation.client(port)
         first = await client.perform(task, federation.sealing, TIMEOUT)
@@ -187,7 +217,7 @@ async def test_what_was_released_is_sent_again_without_reading_a_row(
         client = federation.client(port)
         again = await client.perform(task, federation.sealing, TIMEOUT)
         with pytest.raises(NodeRefusedError, match='dataset "patients" cannot be read'):
-            await client.perform(train_task(), federation.sealing, TIMEOUT)
+            await client.perform(statistics_task(), federation.sealing, TIMEOUT)
         await client.close()
     assert first.vector.tobytes() == again.vector.tobytes()
 
@@ -232,6 +262,7 @@ async def test_a_node_outlives_a_restart_of_its_database(
     run = new_run()
     async with running_node(federation.node_config(cluster, federated_database)) as port:
         client = federation.client(port)
+        await measured(client, federation, train_task(run=run))
         await client.perform(train_task(run=run, round_number=1), federation.sealing, TIMEOUT)
         cluster.stop("fast")
         try:

@@ -22,6 +22,7 @@ from tests.support.federation import (
     Federation,
     NodeProcess,
     create_patients,
+    measured,
     new_run,
     running_node,
     share,
@@ -115,7 +116,7 @@ async def test_what_one_dataset_has_spent_no_other_dataset_over_the_table_has(
     assert second.spending == spending([Mechanism(6.0)] * 2, 1e-5)
     over = await refusal(client, federation, private_task(noise=6.0))
     assert over.reason is ErrorCode.BUDGET_EXHAUSTED
-    plain = await refusal(client, federation, train_task())
+    plain = await refusal(client, federation, statistics_task())
     assert "a plain answer would undo" in plain.message
     assert plain.hint is None
 
@@ -166,16 +167,20 @@ async def test_a_dataset_changed_while_a_task_is_computed_lets_nothing_out(
     change: str,
 ) -> None:
     task = replace(task, key=replace(task.key, run=new_run()))
+    plain = task.budget is None
+    if plain:
+        await measured(client, federation, task)
     with cluster.connect(federated_database) as observer, cluster.connect(federated_database) as dba:
         with dba.transaction():
             dba.execute(change)
             asking = asyncio.create_task(client.perform(task, federation.sealing, TIMEOUT))
-            # The task is computed and stands at the door, which waits for the change to be decided.
+            # The task stands at the door, which waits for the change to be decided.
             await until(lambda: _door_waits(observer))
         with pytest.raises(NodeRefusedError, match="was changed or dropped while") as raised:
             await asking
         assert raised.value.reason is ErrorCode.NODE_REFUSED
-        assert count(observer, "release") == count(observer, "spending") == count(observer, "agreement") == 0
+        assert count(observer, "release") == plain
+        assert count(observer, "spending") == count(observer, "agreement") == 0
 
 
 async def test_under_a_budget_no_single_value_decides_whether_there_is_an_answer(
@@ -191,7 +196,7 @@ async def test_under_a_budget_no_single_value_decides_whether_there_is_an_answer
         share(connection, "patients", COLUMNS)
     run = new_run()
     generous = Budget(10.0, 1e-5)
-    assert "must be 0 or 1" in (await refusal(client, federation, train_task())).message
+    assert "must be 0 or 1" in (await refusal(client, federation, statistics_task())).message
     for task in (
         statistics_task(run=run, noise_multiplier=8.0, budget=generous),
         train_task(run=run, noise_multiplier=8.0, budget=generous),
@@ -227,7 +232,7 @@ async def test_no_secret_of_a_node_is_in_the_statements_that_its_database_logs(
         config = federation.node_config(cluster, federated_database, name_of_node)
         async with running_node(config) as port:
             client = federation.client(port, name_of_node)
-            await client.perform(train_task(), federation.sealing, TIMEOUT)
+            await client.perform(statistics_task(), federation.sealing, TIMEOUT)
             await client.close()
         logged = logs.read_bytes()[before:].decode()
         seen.append([line.partition("COPY")[2] for line in logged.splitlines() if "COPY (SELECT" in line])

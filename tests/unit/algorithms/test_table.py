@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.table import Table, group_by_subject, held_out
+from heliosdb.algorithms.table import Table, group_by_subject, held_out, sums_of_runs
 
 KEYS = [f"patient-{i}".encode() for i in range(5000)]
 
@@ -61,7 +61,20 @@ def test_grouping_means_do_not_depend_on_the_rows_order() -> None:
     subjects = np.array([7, 3, 7, 7, 5, 3])
     grouping = group_by_subject(subjects)
     assert grouping.subjects == 3
-    assert grouping.mean(np.array([1.0, 10.0, 2.0, 3.0, 8.0, 20.0])).tolist() == [15.0, 8.0, 2.0]
+    values = np.array([[1.0, 10.0, 2.0, 3.0, 8.0, 20.0], [0.1, 0.7, 0.2, 0.3, 0.4, 1e300]])
+    means = grouping.means(values, 32.0)
+    assert means[0].tolist() == [15.0, 8.0, 2.0]
+    assert means[1] == pytest.approx([(0.7 + 32.0) / 2, 0.4, 0.2], abs=1e-8)
+    for order in ([5, 4, 3, 2, 1, 0], [2, 0, 3, 5, 1, 4]):
+        regrouped = group_by_subject(subjects[order]).means(values[:, order], 32.0)
+        assert regrouped.tobytes() == means.tobytes()
+
+
+def test_sums_of_runs_are_exact_where_the_running_sum_wraps_around() -> None:
+    values = np.full((1, 40), 1 << 60)
+    assert sums_of_runs(values, np.array([6, 7, 12, 13, 20, 27, 34, 39])).tolist() == [
+        [rows << 60 for rows in (7, 1, 5, 1, 7, 7, 7, 5)]
+    ]
 
 
 def test_a_subject_a_row_is_recognised_and_no_rows_are_no_subjects() -> None:

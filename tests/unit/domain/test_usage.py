@@ -64,9 +64,3 @@ def test_a_meter_adds_up_stretches_and_leaves_out_what_lies_between() -> None:
 )
 def test_what_cannot_be_is_known_as_such(usage: Usage, plausible: bool) -> None:
     assert usage.is_plausible() is plausible
-
-
-def test_coarse_figures_are_rounded_up_and_never_more_processor_than_time() -> None:
-    assert Usage(0.0123, 0.0001, 1.0).coarse() == Usage(0.02, 0.01, 16.0 * 2**20)
-    assert Usage(0.0, 0.0, 0.0).coarse() == Usage(0.0, 0.0, 0.0)
-    assert Usage(1.004, 1.001, 0.0).coarse().cpu_seconds <= Usage(1.004, 1.001, 0.0).coarse().seconds

@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from heliosdb.catalog.participant import LedgerState, SharedDataset
+from heliosdb.catalog.participant import BaseLedger, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
@@ -26,16 +26,9 @@ from heliosdb.domain.task import (
 )
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
-from heliosdb.node.door import (
-    Ledger,
-    asked_mechanism,
-    check_guard,
-    check_policy,
-    check_size,
-    check_terms,
-    make_private,
-    told_usage,
-)
+from heliosdb.node.door import check_guard, check_size, make_private, told_usage
+from heliosdb.node.ledger import Ledger, Ledgers, check_terms
+from heliosdb.node.policy import asked_mechanism, check_never_private, check_policy
 from heliosdb.privacy.accountant import spending
 
 KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
@@ -52,6 +45,10 @@ def statistics(noise: float | None, budget: Budget | None = BUDGET) -> Task:
 def training(privacy: PrivateTraining | None, budget: Budget | None = BUDGET) -> Task:
     work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy)
     return Task(replace(KEY, step=Step.TRAIN), READING, work, VECTOR, budget)
+
+
+def check(task: Task, dataset: SharedDataset, *, plain_answers: bool = True) -> None:
+    check_policy(task, dataset, plain_answers=plain_answers)
 
 
 PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
@@ -77,27 +74,52 @@ def test_the_mechanism_is_the_one_that_the_task_names() -> None:
         (statistics(None), None, "plain answer although"),
         (training(None), None, "plain answer although"),
         (statistics(3.0, None), None, "asks for noise although"),
-        (statistics(None, None), 5.0, "has max_epsilon"),
     ],
 )
 def test_a_task_against_policy_is_refused_before_it_is_computed(
     task: Task, max_epsilon: float | None, message: str
 ) -> None:
     with pytest.raises(FederatedError, match=message) as raised:
-        check_policy(task, dataset(max_epsilon))
+        check(task, dataset(max_epsilon))
     assert raised.value.code is ErrorCode.NODE_REFUSED
 
 
 def test_tasks_within_policy_pass() -> None:
-    check_policy(statistics(None, None), dataset())
-    check_policy(statistics(3.0), dataset(0.5))
-    check_policy(training(PRIVATE), dataset())
+    check(statistics(None, None), dataset())
+    check(statistics(3.0), dataset(0.5))
+    check(training(PRIVATE), dataset())
 
 
-def ledger_state(
+@pytest.mark.parametrize("mode", ["none", "HIPAA", "GDPR", "BOTH"])
+@pytest.mark.parametrize("site", [True, False])
+@pytest.mark.parametrize("own", [True, False, None])
+def test_a_plain_answer_is_the_dbas_to_give_then_the_sites_and_under_compliance_the_dbas_alone(
+    mode: str, site: bool, own: bool | None
+) -> None:
+    task = replace(statistics(None, None), compliance_mode=mode)
+    shared = replace(dataset(), plain_answers=own)
+    if own or (own is None and site and mode == "none"):
+        check(task, shared, plain_answers=site)
+        return
+    with pytest.raises(FederatedError, match="gives no answers without noise") as raised:
+        check(task, shared, plain_answers=site)
+    assert raised.value.code is ErrorCode.NODE_REFUSED
+    assert raised.value.hint is not None
+    assert "plain_answers = true" in raised.value.hint
+    check(replace(statistics(3.0), compliance_mode=mode), shared, plain_answers=site)
+
+
+def test_a_plain_step_over_fewer_rows_than_min_rows_is_refused() -> None:
+    check(training(None, None), dataset())
+    with pytest.raises(FederatedError, match="batch_size 32 is smaller than min_rows = 33"):
+        check(training(None, None), replace(dataset(), min_rows=33))
+    check(training(PRIVATE), replace(dataset(), min_rows=33))
+
+
+def base_ledger(
     agreed: Budget | None = None, spent: tuple[Mechanism, ...] = (), max_epsilon: float | None = None
-) -> LedgerState:
-    return LedgerState(None, spent, agreed, dataset(max_epsilon))
+) -> BaseLedger:
+    return BaseLedger(1, spent, spent, agreed, max_epsilon)
 
 
 @pytest.mark.parametrize(
@@ -106,36 +128,55 @@ def ledger_state(
         (Budget(1.01, 1e-5), "epsilon 1, which a later one of epsilon 1.01 cannot raise"),
         (Budget(1.0, 2e-5), "delta 1e-05, which a later one of delta 2e-05 cannot raise"),
         (Budget(0.5, 0.09), "delta"),
-        (None, "a plain answer would undo"),
     ],
 )
-def test_terms_once_agreed_are_never_raised_by_a_task(budget: Budget | None, message: str) -> None:
+def test_terms_once_agreed_are_never_raised_by_a_task(budget: Budget, message: str) -> None:
     with pytest.raises(FederatedError, match=message) as raised:
-        check_terms(budget, ledger_state(BUDGET), dataset())
+        check_terms(budget, base_ledger(BUDGET), dataset())
     assert raised.value.code is ErrorCode.NODE_REFUSED
-    if budget is not None:
-        assert raised.value.hint is not None
-        assert "node's own DBA" in raised.value.hint
+    assert raised.value.hint is not None
+    assert "node's own DBA" in raised.value.hint
 
 
 def test_lower_terms_and_those_under_the_datasets_own_ceiling_pass() -> None:
-    check_terms(None, ledger_state(), dataset())
-    check_terms(Budget(1000.0, 0.1), ledger_state(), dataset())
-    check_terms(BUDGET, ledger_state(BUDGET), dataset())
-    check_terms(Budget(0.5, 1e-6), ledger_state(BUDGET), dataset())
-    check_terms(Budget(5.0, 1e-5), ledger_state(BUDGET, max_epsilon=5.0), dataset(5.0))
+    check_terms(Budget(1000.0, 0.1), base_ledger(), dataset())
+    check_terms(BUDGET, base_ledger(BUDGET), dataset())
+    check_terms(Budget(0.5, 1e-6), base_ledger(BUDGET), dataset())
+    check_terms(Budget(5.0, 1e-5), base_ledger(BUDGET, max_epsilon=5.0), dataset(5.0))
 
 
-def test_a_plain_answer_after_spending_is_refused() -> None:
-    with pytest.raises(FederatedError, match="a plain answer would undo") as raised:
-        check_terms(None, ledger_state(spent=(Mechanism(3.0),)), dataset())
-    assert raised.value.hint is None
+def test_a_plain_answer_after_spending_or_under_a_ceiling_is_refused() -> None:
+    check_never_private([base_ledger(), base_ledger()], dataset())
+    for spent in (base_ledger(spent=(Mechanism(3.0),)), base_ledger(agreed=BUDGET)):
+        with pytest.raises(FederatedError, match="a plain answer would undo"):
+            check_never_private([base_ledger(), spent], dataset())
+    with pytest.raises(FederatedError, match="has a max_epsilon"):
+        check_never_private([base_ledger(max_epsilon=5.0)], dataset())
+
+
+def test_every_base_table_pays_and_the_most_charged_one_is_shown() -> None:
+    task, poor = statistics(8.0), (Mechanism(10.0),)
+    fresh, spent = BaseLedger(1), BaseLedger(2, spent=poor, spent_here=())
+    charge = Ledgers().price([fresh, spent], task, dataset())
+    assert charge.spending == spending([*poor, Mechanism(8.0)], 1e-5)
+    assert charge.workspace_spending == spending([Mechanism(8.0)], 1e-5)
+    with pytest.raises(FederatedError) as raised:
+        Ledgers().price([fresh, BaseLedger(2, spent=(Mechanism(2.0),))], task, dataset())
+    assert raised.value.code is ErrorCode.BUDGET_EXHAUSTED
+
+
+def test_a_ceiling_of_any_base_table_holds_at_the_nodes_own_delta() -> None:
+    task = replace(statistics(8.0), budget=Budget(1000.0, 0.09))
+    charge = Ledgers().price([BaseLedger(1, max_epsilon=0.6)], task, dataset())
+    assert charge.terms == Budget(0.6, 1e-5)
+    with pytest.raises(FederatedError, match="would pass max_epsilon of the table"):
+        Ledgers().price([BaseLedger(1), BaseLedger(2, max_epsilon=0.1)], task, dataset())
 
 
 def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
-    check_policy(replace(statistics(3.0), reading=replace(READING, validation_split=0.5)), dataset())
+    check(replace(statistics(3.0), reading=replace(READING, validation_split=0.5)), dataset())
     with pytest.raises(FederatedError, match=r"at most 0\.5"):
-        check_policy(replace(statistics(3.0), reading=replace(READING, validation_split=0.51)), dataset())
+        check(replace(statistics(3.0), reading=replace(READING, validation_split=0.51)), dataset())
 
 
 @pytest.mark.parametrize(
@@ -211,12 +252,11 @@ def test_time_and_memory_that_cannot_be_do_not_leave(usage: Usage) -> None:
     assert raised.value.code is ErrorCode.INTERNAL
 
 
-def test_under_a_budget_time_and_memory_are_told_coarsely() -> None:
+def test_under_a_budget_time_and_memory_are_not_told() -> None:
     usage = Usage(0.0123, 0.0042, 1e8)
     answer = Contribution(VECTOR, 1.0, Plain(), usage)
     assert told_usage(statistics(None, None), answer) == usage
-    assert told_usage(statistics(3.0), answer) == Usage(0.02, 0.01, 6 * 16.0 * 2**20)
-    assert told_usage(statistics(3.0), replace(answer, usage=None)) is None
+    assert told_usage(statistics(3.0), answer) is None
 
 
 def test_a_clipped_sum_gets_noise_of_its_mechanism_and_others_none() -> None:

@@ -7,6 +7,7 @@ import io
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Guard, Plain
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.frames import (
+    Computed,
     TrainingAnswer,
     TrainingRequest,
     frame_head,
@@ -29,9 +31,12 @@ from heliosdb.node.frames import (
 REQUEST = TrainingRequest(
     3,
     "dbname=x",
-    TableRequest("f00d", 1, DatasetName("d"), ("a", "b"), "y", 0.1, None, 20, b"k" * 32),
+    TableRequest(
+        "f00d", 1, DatasetName("d"), ("a", "b"), "y", 0.1, None, ("id", "day"), b"k" * 32, True, 20, 1 / 3
+    ),
     b"header",
     b"",
+    [b"one", b""],
 )
 
 
@@ -51,11 +56,19 @@ def test_a_request_survives_the_pipe() -> None:
 def test_a_contribution_survives_the_pipe_bit_for_bit(guard: Guard) -> None:
     usage = Usage(1 / 3, 0.1, 2.0**40)
     contribution = Contribution(np.array([1 / 3, -0.0, 5e-324]), 0.1, guard, usage)
-    answer = TrainingAnswer.from_parts(TrainingAnswer(4, contribution).to_parts())
-    assert isinstance(answer.outcome, Contribution)
-    assert answer.outcome.vector.tobytes() == contribution.vector.tobytes()
-    assert (answer.number, answer.outcome.weight, answer.outcome.guard) == (4, 0.1, guard)
-    assert answer.outcome.usage == usage
+    for row_set in (None, b"rows"):
+        answer = TrainingAnswer.from_parts(TrainingAnswer(4, Computed(contribution, row_set)).to_parts())
+        assert isinstance(answer.outcome, Computed)
+        made = answer.outcome.contribution
+        assert made.vector.tobytes() == contribution.vector.tobytes()
+        assert (answer.number, made.weight, made.guard, made.usage) == (4, 0.1, guard, usage)
+        assert answer.outcome.row_set == row_set
+
+
+def test_a_request_without_row_sets_and_an_answer_that_wants_them_survive_the_pipe() -> None:
+    request = replace(REQUEST, row_sets=None)
+    assert TrainingRequest.from_parts(request.to_parts()) == request
+    assert TrainingAnswer.from_parts(TrainingAnswer(5, None).to_parts()) == TrainingAnswer(5, None)
 
 
 def test_an_error_survives_the_pipe() -> None:
@@ -65,7 +78,7 @@ def test_an_error_survives_the_pipe() -> None:
     assert (outcome.code, outcome.message, outcome.detail, outcome.hint) == (error.code, "m", "d", "h")
 
 
-@pytest.mark.parametrize("raw", [struct.pack("<I", 0), struct.pack("<I", 5), struct.pack("<IQ", 1, 2**40)])
+@pytest.mark.parametrize("raw", [struct.pack("<I", 0), struct.pack("<I", 69), struct.pack("<IQ", 1, 2**40)])
 async def test_what_is_no_frame_is_an_error(raw: bytes) -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(raw)

@@ -8,9 +8,18 @@ import random
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.privacy.mechanisms import STD_STEPS, Lattice, Secret, add_noise, discrete_gaussian
+from heliosdb.privacy.mechanisms import (
+    STD_STEPS,
+    Lattice,
+    Secret,
+    add_noise,
+    discrete_gaussian,
+    integer_sum,
+)
 
 
 def normal_cdf(x: float) -> float:
@@ -77,15 +86,52 @@ def test_noise_comes_from_the_operating_system_unless_a_test_says_otherwise() ->
     assert np.array_equal(same[0], same[1])
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, 1e300])
-def test_refuses_a_sum_that_cannot_be_released_exactly(bad: float) -> None:
-    with pytest.raises(FederatedError) as caught:
-        add_noise(np.array([0.0, bad]), 1.0, 1.0)
-    assert caught.value.code is ErrorCode.INVALID_VALUE
+@pytest.mark.parametrize(
+    ("sum_", "steps"), [(math.nan, 0), (math.inf, 1 << 52), (-math.inf, -1 << 52), (-1e300, -1 << 52)]
+)
+def test_whatever_a_sum_is_it_is_released(sum_: float, steps: int) -> None:
+    lattice, noise = Lattice.of(1.0, 1.0, 2), np.array([5, -7])
+    assert lattice.release(np.array([0.0, sum_]), noise).tolist() == [
+        5 * lattice.step,
+        (steps - 7) * lattice.step,
+    ]
+    assert np.all(np.isfinite(add_noise(np.array([sum_, sum_]), 1.0, 1e-2)))
+
+
+@given(
+    st.lists(st.integers(-(2**50), 2**50), min_size=1, max_size=20),
+    st.floats(1e-2, 1e3),
+    st.floats(1e-6, 1e6),
+)
+def test_the_door_finds_the_very_integers_that_were_summed(
+    steps: list[int], multiplier: float, sensitivity: float
+) -> None:
+    integers, still = np.array(steps), np.zeros(len(steps), dtype=np.int64)
+    lattice = Lattice.of(sensitivity, multiplier, len(steps))
+    released = lattice.release(lattice.total(integers), still)
+    assert released.tobytes() == lattice.release_steps(integers, still).tobytes()
+    assert np.array_equal(np.rint(lattice.total(integers) / lattice.step), integers)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=20), st.floats(1e-2, 1e3))
+def test_sums_beyond_all_use_saturate_and_are_found_within_one_step(
+    steps: list[int], multiplier: float
+) -> None:
+    lattice = Lattice.of(1.0, multiplier, len(steps))
+    kept = np.clip(np.array(steps), -(2**52), 2**52)
+    found = np.rint(lattice.total(np.array(steps)) / lattice.step)
+    assert np.max(np.abs(found - kept)) <= 1.0
+
+
+def test_sums_of_integers_are_exact_for_more_subjects_than_a_double_holds() -> None:
+    steps = np.full((2, (1 << 20) + 3), float((1 << 32) - 1))
+    steps[1, ::2] *= -1
+    assert integer_sum(steps).tolist() == [((1 << 20) + 3) * ((1 << 32) - 1), 1 - (1 << 32)]
 
 
 @pytest.mark.parametrize(
-    ("sensitivity", "multiplier"), [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf)]
+    ("sensitivity", "multiplier"),
+    [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0), (1.0, math.inf), (1e-300, 1.0), (1.0, 1e-3)],
 )
 def test_refuses_noise_that_would_protect_nothing(sensitivity: float, multiplier: float) -> None:
     with pytest.raises(FederatedError) as caught:

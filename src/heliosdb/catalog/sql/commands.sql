@@ -89,9 +89,15 @@ WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p', 'v', 'm', 'f
 SELECT attname::text AS name, format_type(atttypid, NULL) AS type
 FROM pg_attribute WHERE attrelid = $1::oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 
--- name: insert_dataset(text, text, text, text[], text[], text, jsonb)
-INSERT INTO federated.dataset (name, workspace, relation, columns, types, predicate, options)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- name: list_primary_key(bigint)
+SELECT a.attname::text AS name
+FROM pg_index AS i CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = $1::oid AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place
+
+-- name: insert_dataset(text, text, name, name, text[], text[], text, jsonb, text[])
+INSERT INTO federated.dataset (name, workspace, relation, columns, types, predicate, options, row_key)
+VALUES ($1, $2, format('%I.%I', $3, $4), $5, $6, $7, $8, $9)
 ON CONFLICT (name) DO NOTHING RETURNING dataset_id
 
 -- name: create_dataset_view(text, name, name, text[], text, name[])

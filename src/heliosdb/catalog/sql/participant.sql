@@ -4,57 +4,125 @@
 SELECT 1 AS answer
 
 -- name: list_shared_datasets(text)
-SELECT dataset_id, name, relation, columns, types, predicate, options ->> 'subject' AS subject,
-       (options ->> 'min_rows')::integer AS min_rows, (options ->> 'max_epsilon')::double precision AS max_epsilon
+SELECT dataset_id, name, relation, columns, types, predicate, row_key, options::text AS options
 FROM federated.dataset WHERE workspace = $1 ORDER BY name
 
+-- name: list_base_types(text)
+WITH RECURSIVE made_of (name, type) AS (
+    SELECT a.attname, a.atttypid
+    FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
+    WHERE n.nspname = 'federated_dataset' AND c.relname = $1 AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT m.name, t.typbasetype FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype = 'd'
+)
+SELECT m.name::text AS name, format_type(m.type, NULL) AS type
+FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
+
 -- name: look_up(text, uuid, integer, text, text)
-SELECT r.task_sha256, r.header, r.payload,
-       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.options ->> 'subject' AS subject,
-       (d.options ->> 'min_rows')::integer AS min_rows, (d.options ->> 'max_epsilon')::double precision AS max_epsilon
-FROM (SELECT) AS always
+SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
+       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
+       t.measured, t.terms
+FROM (
+    SELECT coalesce(array_agg(DISTINCT p.dataset) FILTER (WHERE p.step = 'statistics'), '{}') AS measured,
+           coalesce(array_agg(DISTINCT p.terms) FILTER (WHERE p.terms IS NOT NULL), '{}') AS terms
+    FROM federated.release AS p WHERE p.run_id = $2 AND p.node_name = $5 AND p.state = 'released'
+) AS t
 LEFT JOIN federated.release AS r
     ON r.run_id = $2 AND r.round_number = $3 AND r.step = $4 AND r.node_name = $5
 LEFT JOIN federated.dataset AS d ON d.workspace = $1
 ORDER BY d.name
 
--- name: lock_ledger(text)
+-- name: lock_dataset(bigint)
 SELECT set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                   ELSE current_setting('synchronous_commit') END, true),
-       federated._lock_relation($1)
+       federated._claim_base_tables($1)
 
--- name: read_ledger(bigint, text, text, uuid, integer, text, text)
-SELECT r.task_sha256, r.header, r.payload, s.noise_multipliers, s.sampling_rates, s.steps,
-       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta,
-       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.options ->> 'subject' AS subject,
-       (d.options ->> 'min_rows')::integer AS min_rows, (d.options ->> 'max_epsilon')::double precision AS max_epsilon
-FROM (
-    SELECT coalesce(array_agg(noise_multiplier ORDER BY spending_id), '{}') AS noise_multipliers,
-           coalesce(array_agg(sampling_rate ORDER BY spending_id), '{}') AS sampling_rates,
-           coalesce(array_agg(steps ORDER BY spending_id), '{}') AS steps
-    FROM federated.spending WHERE relation = $2
-) AS s
+-- name: read_ledgers(bigint, text, uuid, integer, text, text)
+SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
+       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
+       b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
+       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta
+FROM (SELECT) AS always
 LEFT JOIN federated.release AS r
-    ON r.run_id = $4 AND r.round_number = $5 AND r.step = $6 AND r.node_name = $7
-LEFT JOIN federated.agreement AS a ON a.workspace = $3 AND a.relation = $2
-LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $3
+    ON r.run_id = $3 AND r.round_number = $4 AND r.step = $5 AND r.node_name = $6
+LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
+LEFT JOIN federated.base_table AS b ON b.base_table_id = ANY (d.base_tables)
+LEFT JOIN LATERAL (
+    SELECT coalesce(array_agg(p.noise_multiplier ORDER BY p.spending_id), '{}') AS noise_multipliers,
+           coalesce(array_agg(p.sampling_rate ORDER BY p.spending_id), '{}') AS sampling_rates,
+           coalesce(array_agg(p.steps ORDER BY p.spending_id), '{}') AS steps,
+           coalesce(array_agg(e.workspace = $2 ORDER BY p.spending_id), '{}') AS here
+    FROM federated.spending AS p JOIN federated.release AS e USING (release_id)
+    WHERE p.base_tables @> ARRAY[b.base_table_id]
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT min(g.epsilon) AS epsilon, min(g.delta) AS delta FROM federated.agreement AS g
+    WHERE g.workspace = $2 AND g.base_tables @> ARRAY[b.base_table_id]
+) AS a ON true
+ORDER BY b.base_table_id
 
--- name: insert_release(text, uuid, integer, text, text, text, text, bytea, bytea, bytea, bigint, double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision)
-WITH released AS (
-    INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, header,
-                                   payload, payload_bytes)
-    VALUES ($1, $2, $3, $4, $5, $6, $8, $9, $10, $11) RETURNING release_id
-), charged AS (
-    INSERT INTO federated.spending (dataset, relation, release_id, noise_multiplier, sampling_rate, steps,
-                                    epsilon_basic, epsilon_tight, delta)
-    SELECT $6, $7, release_id, $12::double precision, $13::double precision, $14::integer, $15::double precision,
-           $16::double precision, $17::double precision
-    FROM released WHERE $12::double precision IS NOT NULL
-), agreed AS (
-    INSERT INTO federated.agreement (workspace, relation, epsilon, delta)
-    SELECT $1, $7, $18::double precision, $19::double precision WHERE $18::double precision IS NOT NULL
-    ON CONFLICT (workspace, relation) DO NOTHING
+-- name: insert_charge(text, uuid, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision)
+WITH charged AS (
+    INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, state)
+    VALUES ($1, $2, $3, $4, $5, $6, $8, 'charged') RETURNING release_id
+), spent AS (
+    INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,
+                                    epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)
+    SELECT $6, $7, $9::bigint[], release_id, $10::double precision, $11::double precision, $12::integer,
+           $13::double precision, $14::double precision, $15::double precision, $16::double precision, $17::double precision
+    FROM charged
 )
-UPDATE federated.release SET payload = NULL
-WHERE run_id = $2 AND node_name = $5 AND round_number < $3 AND payload IS NOT NULL
+INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)
+VALUES ($1, $7, $18, $19, $9)
+ON CONFLICT (workspace, relation) DO NOTHING
+
+-- name: read_charge(bigint, text, uuid, integer, text, text)
+SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
+       d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
+       s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight
+FROM federated.release AS r
+JOIN federated.spending AS s USING (release_id)
+LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
+WHERE r.run_id = $3 AND r.round_number = $4 AND r.step = $5 AND r.node_name = $6
+
+-- name: finish_release(uuid, integer, text, text, bytea, bytea, bigint)
+WITH moved_on AS (
+    UPDATE federated.release SET payload = NULL
+    WHERE run_id = $1 AND node_name = $4 AND round_number < $2 AND payload IS NOT NULL
+)
+UPDATE federated.release
+SET state = 'released', header = $5, payload = $6, payload_bytes = $7, released_at = clock_timestamp()
+WHERE run_id = $1 AND round_number = $2 AND step = $3 AND node_name = $4
+
+-- name: fail_release(uuid, integer, text, text, bytea)
+UPDATE federated.release SET state = 'failed'
+WHERE run_id = $1 AND round_number = $2 AND step = $3 AND node_name = $4 AND task_sha256 = $5 AND state = 'charged'
+
+-- name: insert_plain_release(text, uuid, integer, text, text, text, bytea, bytea, bytea, bigint, bytea)
+WITH moved_on AS (
+    UPDATE federated.release SET payload = NULL
+    WHERE run_id = $2 AND node_name = $5 AND round_number < $3 AND payload IS NOT NULL
+)
+INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, header, payload,
+                               payload_bytes, terms, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'released')
+
+-- name: read_plain_terms(uuid, text)
+SELECT coalesce(array_agg(DISTINCT dataset) FILTER (WHERE step = 'statistics'), '{}') AS measured,
+       coalesce(array_agg(DISTINCT terms) FILTER (WHERE terms IS NOT NULL), '{}') AS terms
+FROM federated.release WHERE run_id = $1 AND node_name = $2 AND state = 'released'
+
+-- name: list_row_sets(bigint)
+SELECT r.row_set_id, r.known_by, r.content
+FROM federated.dataset AS d
+JOIN federated.row_set AS r ON r.base_tables && d.base_tables
+WHERE d.dataset_id = $1
+ORDER BY r.row_set_id
+
+-- name: insert_row_set(bigint, text[], bytea, bigint)
+INSERT INTO federated.row_set (base_tables, known_by, content)
+SELECT d.base_tables, $2::text[], $3::bytea FROM federated.dataset AS d
+WHERE d.dataset_id = $1 AND $4::bigint = (
+    SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r WHERE r.base_tables && d.base_tables)
+RETURNING row_set_id

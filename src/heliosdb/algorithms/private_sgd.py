@@ -1,0 +1,137 @@
+"""Stochastic gradient descent over data subjects under differential privacy (DP-SGD, Abadi et al. 2016).
+
+What always holds: a step adds noise to the sum of gradients before it touches the parameters, and what it
+divides by is fixed before, never counted from the sample. A subject's clipped gradient is rounded to whole
+steps of the noise's lattice before it is added to others', so that it adds the same whoever else was sampled.
+No row and no parameter within the bounds of domain/bounds.py makes it fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.algorithms.columns import clamp_parameters
+from heliosdb.algorithms.sgd import Residual
+from heliosdb.algorithms.table import Codes, Grouping, Mask, sums_of_runs
+from heliosdb.domain.task import PrivateTraining
+from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.privacy.clipping import clip_steps, column_norms, fold
+from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
+
+_ROW_STEPS = float(1 << 33)
+"""L2 norm, in lattice steps, to which one row of several is cut: at least four times the clipping norm, and
+2^29 rows of a subject still add exactly in 64 bits."""
+
+_BLOCK = 1 << 14
+"""Rows at a time. Their integers (below 2^32) add exactly as doubles."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRows:
+    """The rows of some subjects, each subject's adjacent, and how far each may go.
+
+    columns: (k, n), targets: (n,). limits: (n,), the largest derivative by the score, in lattice steps.
+    sizes: (s,), the rows of each subject; None where each row is a subject. step: the lattice's. bound: the
+    clipping norm in steps.
+    """
+
+    columns: Matrix
+    targets: Vector
+    limits: Vector
+    sizes: Codes | None
+    step: float
+    bound: float
+
+    @classmethod
+    def of(
+        cls, columns: Matrix, targets: Vector, grouping: Grouping, clipping_norm: float, lattice: Lattice
+    ) -> SubjectRows:
+        """Put each subject's rows together. The last row of `columns` is ones, so that no norm is 0."""
+        bound = clipping_norm / lattice.step
+        if grouping.order is None:
+            limits = bound / column_norms(columns)
+            return cls(columns, targets, limits, None, lattice.step, bound)
+        columns, targets = columns.take(grouping.order, axis=1), targets.take(grouping.order)
+        # A subject of one row is cut in the same way whether or not somebody else has several.
+        several = np.repeat(grouping.sizes > 1, grouping.sizes)
+        limits = np.where(several, _ROW_STEPS, bound) / column_norms(columns)
+        return cls(columns, targets, limits, grouping.sizes, lattice.step, bound)
+
+    @property
+    def subjects(self) -> int:
+        """Number of subjects."""
+        return int(self.targets.size if self.sizes is None else self.sizes.size)
+
+    def gradient_steps(self, taken: Mask, parameters: Vector, residual: Residual) -> Integers:
+        """Sum the clipped gradients of the subjects that are `taken`, in lattice steps; (k,)."""
+        total = np.zeros(parameters.size, dtype=np.int64)
+        for rows, ends in self._blocks(taken):
+            gradients = self._row_steps(rows, parameters, residual)
+            if ends is not None:
+                summed = sums_of_runs(gradients.astype(np.int64), ends)
+                gradients = clip_steps(summed, self.bound)
+            total += gradients.sum(axis=1).astype(np.int64)
+        return total
+
+    def _row_steps(self, rows: Codes, parameters: Vector, residual: Residual) -> Matrix:
+        """Return the gradient of each row, cut to its limit and rounded; (k, m)."""
+        inputs, limits = self.columns.take(rows, axis=1), self.limits.take(rows)
+        slopes = residual(fold(inputs * parameters[:, None]), self.targets.take(rows)) / self.step
+        inputs *= np.minimum(np.maximum(slopes, -limits), limits)
+        return np.rint(inputs, out=inputs)
+
+    def _blocks(self, taken: Mask) -> Iterator[tuple[Codes, Codes | None]]:
+        """Cut the rows of the subjects that are taken into blocks of whole subjects.
+
+        Yields the rows' numbers and, where subjects have several, the place of each one's last row.
+        """
+        if self.sizes is None:
+            rows = np.flatnonzero(taken)
+            for start in range(0, rows.size, _BLOCK):
+                yield rows[start : start + _BLOCK], None
+            return
+        rows = np.flatnonzero(np.repeat(taken, self.sizes))
+        ends = np.cumsum(self.sizes[taken])
+        first, start = 0, 0
+        while first < ends.size:
+            fitting = int(np.searchsorted(ends, start + _BLOCK, side="right"))
+            last = max(first + 1, fitting)
+            stop = int(ends[last - 1])
+            yield rows[start:stop], ends[first:last] - (start + 1)
+            first, start = last, stop
+
+
+def descend_privately(
+    columns: Matrix,
+    targets: Vector,
+    grouping: Grouping,
+    parameters: Vector,
+    residual: Residual,
+    *,
+    privacy: PrivateTraining,
+    learning_rate: float,
+    secret: Secret,
+) -> Vector:
+    """Run DP-SGD over subjects and return the new parameters.
+
+    columns: (k, n), from `scale_columns`. Each step takes a Poisson sample of the subjects, sums their
+    clipped gradients, adds Gaussian noise of standard deviation noise_multiplier x clipping_norm a
+    coordinate, divides by sampling_rate x expected_subjects, and cuts the parameters to their bounds. Raises
+    FederatedError only as `Lattice.of` does.
+    """
+    lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
+    rows = SubjectRows.of(columns, targets, grouping, privacy.clipping_norm, lattice)
+    rate = learning_rate / (privacy.sampling_rate * privacy.expected_subjects)
+    current = clamp_parameters(parameters)
+    # One drawing for a block of steps: asking for a few numbers at a time costs more than the numbers.
+    block = max(1, min(privacy.steps, 1_000_000 // parameters.size))
+    for start in range(0, privacy.steps, block):
+        noise = secret.noise((min(block, privacy.steps - start), parameters.size))
+        for step_noise in noise:
+            taken = secret.poisson_sample(rows.subjects, privacy.sampling_rate)
+            steps = rows.gradient_steps(taken, current, residual)
+            current = clamp_parameters(current - rate * lattice.release_steps(steps, step_noise))
+    return current

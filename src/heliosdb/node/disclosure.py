@@ -1,0 +1,170 @@
+"""What plain answers may be about: rules as hospitals know them from DataSHIELD, and the row sets that they
+keep.
+
+What always holds: each part of a row set (all rows, those trained on, those held out) is the same as in an
+earlier plain answer from the same tables, or differs from each of them by at least min_rows subjects; no
+part is smaller than min_rows subjects, but where nobody is held out. Names of rows and subjects are keyed
+hashes: what is stored tells nobody without the key who took part.
+
+The rules: smallest cell and largest share of parameters to rows after the DataSHIELD options nfilter.tab and
+nfilter.glm (Gaye et al. 2014, "DataSHIELD: taking the analysis to the data, not the data to the analysis").
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.algorithms.table import Table
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.task import EvaluateWork, Scaling, Task, TrainWork
+
+Hashes = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+
+MOST_ROW_SETS = 64
+"""Different row sets of one table: more of them would be an attempt to solve for single rows."""
+
+LARGEST_ROOT_MEAN_SQUARE = 1e4
+"""Of a scaled column about the scaling's mean; see `check_scaling`."""
+
+
+def _refused(message: str, hint: str | None = None) -> FederatedError:
+    return FederatedError(ErrorCode.NODE_REFUSED, message, hint=hint)
+
+
+@dataclass(frozen=True, slots=True)
+class RowSet:
+    """Rows by keyed hash, sorted; subjects: whose each is; held_out: whether it is held out. Shapes (n,)."""
+
+    rows: Hashes
+    subjects: Hashes
+    held_out: Flags
+
+    @classmethod
+    def of(cls, rows: Hashes, subjects: Hashes, held_out: Flags) -> RowSet:
+        """Sort by row."""
+        order = np.argsort(rows, kind="stable")
+        return cls(rows[order], subjects[order], held_out[order])
+
+    def to_bytes(self) -> bytes:
+        """For the catalog."""
+        arrays = (self.rows.astype("<u8"), self.subjects.astype("<u8"), np.packbits(self.held_out))
+        return struct.pack("<Q", self.rows.size) + b"".join(array.tobytes() for array in arrays)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> RowSet:
+        """Read what `to_bytes` wrote."""
+        (n,) = struct.unpack_from("<Q", raw)
+        rows = np.frombuffer(raw, dtype="<u8", count=n, offset=8)
+        subjects = np.frombuffer(raw, dtype="<u8", count=n, offset=8 + 8 * n)
+        packed = np.frombuffer(raw, dtype=np.uint8, offset=8 + 16 * n)
+        return cls(rows, subjects, np.unpackbits(packed, count=n).astype(np.bool_))
+
+    def without_held_out(self) -> RowSet:
+        """The same rows, all trained on."""
+        return RowSet(self.rows, self.subjects, np.zeros_like(self.held_out))
+
+    def parts(self) -> Iterator[tuple[Hashes, Hashes]]:
+        """Yield rows and subjects of all, of those trained on, of those held out."""
+        for chosen in (np.ones_like(self.held_out), ~self.held_out, self.held_out):
+            yield self.rows[chosen], self.subjects[chosen]
+
+    def differences(self, other: RowSet) -> list[int]:
+        """How many subjects have a row in which a part differs from the other's, part by part."""
+        return [_differing(mine, theirs) for mine, theirs in zip(self.parts(), other.parts(), strict=True)]
+
+    def holds(self, other: RowSet) -> bool:
+        """Whether the other's rows are all here, with the same ones held out."""
+        place = np.searchsorted(self.rows, other.rows)
+        place[place == self.rows.size] = 0
+        if self.rows.size < other.rows.size or not bool((self.rows[place] == other.rows).all()):
+            return False
+        return bool((self.held_out[place] == other.held_out).all())
+
+
+def _differing(mine: tuple[Hashes, Hashes], theirs: tuple[Hashes, Hashes]) -> int:
+    only_mine = ~np.isin(mine[0], theirs[0], assume_unique=True)
+    only_theirs = ~np.isin(theirs[0], mine[0], assume_unique=True)
+    return int(np.union1d(mine[1][only_mine], theirs[1][only_theirs]).size)
+
+
+def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
+    """The rows that a plain answer is about: the table's, or those of an earlier answer where the table has
+    just a few more; FederatedError NODE_REFUSED where neither will do.
+
+    own: the rows that have a target.
+    """
+    subjects = int(np.unique(own.subjects).size)
+    if subjects < min_rows:
+        # The number of rows is not named: it would be a release.
+        raise _refused(f'dataset "{dataset}" has fewer than min_rows = {min_rows} rows with a target')
+    held_out = int(np.unique(own.subjects[own.held_out]).size)
+    if min(held_out, subjects - held_out) < min_rows:
+        own = own.without_held_out()
+    differences = [own.differences(other) for other in earlier]
+    if all(part == 0 or part >= min_rows for parts in differences for part in parts):
+        known = any(not any(parts) for parts in differences)
+        if not known and len(earlier) >= MOST_ROW_SETS:
+            raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
+        return own
+    fitting = [other for other in earlier if own.holds(other)]
+    if not fitting:
+        raise _refused(
+            f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
+            "of an earlier answer without noise",
+            "The two answers together would tell of these few. Other rows come with another target, another "
+            "validation_split, or changed data; under a privacy_budget they do not matter.",
+        )
+    return max(fitting, key=lambda other: other.rows.size)
+
+
+def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]], dataset: str) -> None:
+    """FederatedError NODE_REFUSED where earlier answers knew the table's rows by other columns: they cannot
+    be compared."""
+    if any(other != known_by for other in earlier):
+        raise _refused(
+            f'rows of dataset "{dataset}" cannot be compared with those of earlier answers without noise, '
+            "which knew them by other columns",
+            "Give the table a primary key before it is shared, or share the columns of the earlier dataset.",
+        )
+
+
+def check_plain_answer(task: Task, table: Table, max_parameter_share: float) -> None:
+    """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
+    rows = table.training().rows
+    parameters = max(len(task.reading.features) + 1, len(task.parameters))
+    if parameters > max_parameter_share * rows:
+        raise _refused(
+            f"the model has more parameters than {max_parameter_share:.3g} of the node's rows",
+            "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
+            "max_parameter_share.",
+        )
+    match task.work:
+        case TrainWork() as work:
+            steps = work.local_epochs * -(-rows // work.batch_size)
+            if not bounds.STEPS.hold(steps):
+                raise _refused(f"the task takes more than {bounds.STEPS.most:.0f} steps of training")
+            check_scaling(work.scaling, table)
+        case EvaluateWork() as work:
+            check_scaling(work.scaling, table)
+
+
+def check_scaling(scaling: Scaling, table: Table) -> None:
+    """FederatedError NODE_REFUSED for a scaling that cannot come from statistics these rows were a part of.
+
+    With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the
+    mean square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
+    """
+    for mean, scale, column in zip(scaling.means, scaling.scales, table.features.T, strict=True):
+        there = column[np.isfinite(column)]
+        with np.errstate(over="ignore"):
+            spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
+        if spread > LARGEST_ROOT_MEAN_SQUARE:
+            raise _refused("the task's scaling is not that of data of which the node's rows are a part")

@@ -1,0 +1,151 @@
+"""What a node answers at all, decided from the task and the catalog before a row is read.
+
+What always holds: nothing here depends on rows, so that a refusal tells nothing of them; whatever can be
+told of a task without its rows is told here, before anything is charged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from heliosdb.algorithms.checks import check_task
+from heliosdb.catalog.participant import BaseLedger, PlainTerms, SharedDataset
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.task import (
+    EvaluateWork,
+    PrivateTraining,
+    Reading,
+    StatisticsWork,
+    Task,
+    TrainWork,
+)
+
+MOST_HELD_OUT = 0.5
+"""The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
+
+NUMERIC_TYPES = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"})
+
+
+def refused(message: str, *, hint: str | None = None) -> FederatedError:
+    """The node's own word: it does not answer this task."""
+    return FederatedError(ErrorCode.NODE_REFUSED, message, hint=hint)
+
+
+def failure() -> FederatedError:
+    """All that is said of a task that was charged and cannot be computed: why may depend on a row."""
+    return FederatedError(
+        ErrorCode.INTERNAL,
+        "the node charged the task and could not compute its answer",
+        hint="The node's own log says why.",
+    )
+
+
+def asked_mechanism(task: Task) -> Mechanism | None:
+    """The mechanism that a task asks for, or None where it asks for a plain answer."""
+    match task.work:
+        case TrainWork(privacy=None):
+            return None
+        case TrainWork(privacy=PrivateTraining() as privacy):
+            return Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
+        case StatisticsWork() | EvaluateWork() as work:
+            return None if work.noise_multiplier is None else Mechanism(work.noise_multiplier)
+    raise AssertionError(task.work)
+
+
+def public_weight(task: Task) -> float:
+    """The weight of a private answer: what the coordinator knows already."""
+    if isinstance(task.work, TrainWork) and task.work.privacy is not None:
+        return task.work.privacy.expected_subjects
+    return 1.0
+
+
+def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
+    """FederatedError where the task may not be answered, or cannot be, whatever its rows.
+
+    plain_answers: the site's setting, for datasets whose DBA has not said.
+    """
+    check_task(task)
+    private = asked_mechanism(task) is not None
+    if task.reading.validation_split > MOST_HELD_OUT:
+        raise refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
+    if task.budget is not None and not private:
+        raise refused("the task asks for a plain answer although the workspace has a privacy budget")
+    if task.budget is None and private:
+        raise refused("the task asks for noise although the workspace has no privacy budget")
+    if not private:
+        _check_plain(task, dataset, plain_answers=plain_answers)
+
+
+def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
+    allowed = dataset.plain_answers
+    if allowed is None:
+        allowed = plain_answers and task.compliance_mode == "none"
+    if not allowed:
+        mode = "" if task.compliance_mode == "none" else f" under compliance_mode {task.compliance_mode}"
+        raise refused(
+            f'dataset "{dataset.name}" gives no answers without noise{mode}',
+            hint="Give the workspace a privacy_budget, or have the node's own DBA share the dataset WITH "
+            "(plain_answers = true).",
+        )
+    if isinstance(task.work, TrainWork) and task.work.batch_size < dataset.min_rows:
+        raise refused(
+            f"batch_size {task.work.batch_size} is smaller than min_rows = {dataset.min_rows} of dataset "
+            f'"{dataset.name}"',
+            hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
+        )
+
+
+def check_never_private(ledgers: Sequence[BaseLedger], dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED where a plain answer would undo what was spent, or pass a ceiling."""
+    if any(ledger.max_epsilon is not None for ledger in ledgers):
+        raise refused(
+            f'the table of dataset "{dataset.name}" has a max_epsilon, and the workspace no privacy budget',
+            hint="Give the workspace a privacy_budget.",
+        )
+    if any(ledger.spent or ledger.agreed is not None for ledger in ledgers):
+        raise refused(
+            f'the table of dataset "{dataset.name}" has spent a privacy budget, '
+            "which a plain answer would undo"
+        )
+
+
+def plain_terms(task: Task) -> bytes | None:
+    """The hash of what a run's plain training and evaluation are about; None for statistics."""
+    if isinstance(task.work, StatisticsWork):
+        return None
+    # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
+    about = repr((task.reading, task.work.algorithm, task.work.scaling))
+    return hashlib.sha256(about.encode()).digest()
+
+
+def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> None:
+    """FederatedError NODE_REFUSED where scaling, rows or columns are not those of the run's own round 0.
+
+    A coordinator that could choose them anew in each task would choose those that single a row out.
+    """
+    own = plain_terms(task)
+    if own is None:
+        return
+    if dataset.name not in terms.measured:
+        raise refused(
+            f'the run has not asked for the statistics of dataset "{dataset.name}", '
+            "from which its scaling comes"
+        )
+    if terms.terms - {own}:
+        raise refused("the task is about other rows, columns or scaling than its run was before")
+
+
+def find_no_number(dataset: SharedDataset, types: Sequence[str], reading: Reading) -> FederatedError | None:
+    """The error for a column that is no number, None where all are. types: of the dataset's columns, in
+    order."""
+    by_name = dict(zip(dataset.description.columns, types, strict=True))
+    for column in (*reading.features, reading.target):
+        if by_name[column] not in NUMERIC_TYPES:
+            role = "the target" if column == reading.target else "features"
+            return not_supported(
+                f'column "{column}" of dataset "{dataset.name}" has type {by_name[column]}; '
+                f"{role} must be numeric or boolean"
+            )
+    return None
