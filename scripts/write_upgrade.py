@@ -5,7 +5,8 @@
 Derived is what can only be done in one way: what is new is created; functions, triggers and views that
 changed are replaced; grants are given again, since they hold whatever was created since; comments and
 configuration tables are set. Tables and types that changed, and whatever is gone, are named on standard
-error: for these somebody writes ALTER or DROP into the file by hand, and then `-- done: <what was named>`.
+error: for these somebody writes ALTER or DROP into the file by hand, and then `-- done: <what was named>`;
+what is new and has such a line is not created a second time.
 Exit status 1 while anything is left.
 
 What always holds: the output depends on the scripts alone, so that a test can tell whether it is current.
@@ -90,7 +91,7 @@ def derive(old: str, new: str) -> tuple[str, list[str]]:
     after = [s for s in statements(current_script()) if s.kind != "setting"]
     first, last = (_by_hand(f"{old}--{new}.{place}.sql") for place in ("first", "last"))
     done = set(re.findall(r"^-- done: (.*?)\s*$", first, re.MULTILINE))
-    derived, left = _difference(before, after)
+    derived, left = _difference(before, after, done)
     kept = {statement.name for statement in after}
     left += [s.name for s in before if s.name not in kept and s.kind not in _ALWAYS]
     parts = [
@@ -108,7 +109,9 @@ def _by_hand(name: str) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _difference(before: list[Statement], after: list[Statement]) -> tuple[list[str], list[str]]:
+def _difference(
+    before: list[Statement], after: list[Statement], done: set[str]
+) -> tuple[list[str], list[str]]:
     """Return the statements that lead from one script to the other, and the names of what none leads to."""
     known = {statement.name: statement for statement in before}
     renewed: set[str] = set()
@@ -116,6 +119,8 @@ def _difference(before: list[Statement], after: list[Statement]) -> tuple[list[s
     for statement in after:
         earlier = known.get(statement.name)
         changed = earlier is not None and earlier.text != statement.text
+        if earlier is None and statement.name in done:
+            continue  # made by hand, because something else by hand needs it first
         if earlier is None or statement.kind in _ALWAYS:
             text = statement.text
         elif changed and statement.kind in _REPLACEABLE:

@@ -55,10 +55,12 @@ COMMENT ON COLUMN federated.audit_head.adopted IS
 CREATE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
-    WHERE key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
+    WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
+       OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
 $$;
-COMMENT ON FUNCTION federated._audited(jsonb) IS 'The part of a row that the audit log keeps: what people decide, not what runs measure';
+COMMENT ON FUNCTION federated._audited(jsonb) IS
+    'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
 
 -- A run that goes with its model finds its workspace in its own policy.
 CREATE FUNCTION federated._audited_workspace(object_kind text, subject jsonb) RETURNS text
@@ -95,20 +97,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
-
--- A dump of version 1.0 has no workspace in it.
-CREATE FUNCTION federated._complete_audit() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    NEW.workspace := federated._audited_workspace(
-        NEW.object_kind, coalesce(NEW.details -> 'after', NEW.details -> 'before'));
-    RETURN NEW;
-END
-$$;
-COMMENT ON FUNCTION federated._complete_audit() IS 'Finds the workspace of an entry that was written before entries named it';
-
-CREATE TRIGGER complete_audit BEFORE INSERT ON federated.audit
-    FOR EACH ROW WHEN (NEW.workspace IS NULL) EXECUTE FUNCTION federated._complete_audit();
 
 CREATE FUNCTION federated._audit_hash(
     entry federated.audit, origin uuid, chain_position bigint, previous_hash bytea
@@ -241,6 +229,23 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE
     OF name, workspace, owner, relation, columns, types, predicate, options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
+-- Lines are made in each round; what is to be seen is what becomes of them but being charged.
+CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+-- The proof is an entry that only the trigger above can write, and that is not linked yet.
+CREATE FUNCTION federated._took_back(workspace text, node_name text, ledger_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.audit AS a
+        WHERE a.transaction_id = pg_current_xact_id_if_assigned() AND a.chain_position IS NULL
+          AND a.workspace = _took_back.workspace AND a.object_kind = 'ledger' AND a.action = 'delete'
+          AND a.details -> 'before' ->> 'node_name' = _took_back.node_name
+          AND (a.details -> 'before' ->> 'ledger_id')::bigint < _took_back.ledger_id)
+$$;
+COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
+    'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
+
 CREATE FUNCTION federated._audit_faults(workspace text)
 RETURNS TABLE (origin uuid, broken_at bigint, reason text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -339,8 +344,8 @@ COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
 COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run or dataset; audit for an adopted chain';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
 COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';
@@ -353,6 +358,7 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.origin IS 'The database in whi
 COMMENT ON COLUMN @extschema@.federated_audit_log.previous_hash IS 'The hash of the entry before, hexadecimal; NULL for the first of a chain';
 COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry, hexadecimal; NULL as chain_position';
 
+GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)

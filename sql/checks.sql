@@ -51,7 +51,7 @@ DECLARE
     found   record;
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
-        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'audit']) AS t (relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
@@ -178,6 +178,24 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._check_storage() IS 'Whether the server keeps what is committed, and notices damage';
 
+-- From the log too: a run goes with its model, and what it let out does not come back.
+CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none')))
+    FROM (
+        SELECT a.object_name AS run_id, a.details -> 'after' -> 'policy' AS policy FROM federated.audit AS a
+        WHERE a.workspace = _plain_runs.workspace AND a.object_kind = 'run' AND a.details -> 'after' ->> 'status' = 'running'
+        UNION ALL
+        SELECT r.run_id::text, r.policy
+        FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _plain_runs.workspace AND r.started_at IS NOT NULL
+    ) AS p
+    WHERE p.policy ->> 'privacy_budget' IS NULL
+    GROUP BY p.run_id
+$$;
+COMMENT ON FUNCTION federated._plain_runs(text) IS
+    'The runs that trained without a budget, and the compliance_mode that was in force: whether nodes were to refuse them';
+
 CREATE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN b.total_epsilon IS NULL OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
@@ -190,21 +208,66 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
     CROSS JOIN (
         SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
-               -- From the log: a run goes with its model, and what it let out does not come back.
-               (SELECT count(*) FROM (
-                    SELECT a.object_name AS run_id FROM federated.audit AS a
-                    WHERE a.workspace = w.name AND a.object_kind = 'run'
-                      AND a.details -> 'after' ->> 'status' = 'running'
-                      AND a.details -> 'after' -> 'policy' ->> 'privacy_budget' IS NULL
-                    UNION
-                    SELECT r.run_id::text FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-                    WHERE m.workspace_id = w.workspace_id AND r.started_at IS NOT NULL
-                      AND r.policy ->> 'privacy_budget' IS NULL
-                ) AS u) AS plain
+               (SELECT count(*) FROM federated._plain_runs(w.name)) AS plain
         FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
     ) AS p
 $$;
 COMMENT ON FUNCTION federated._check_budget(text) IS 'Whether what left the nodes was noised within a budget';
+
+-- A node's figure is of all that it has released for the workspace by then; several runs may have asked in another order
+-- than they reserved, so it is held against the most that the ledger showed for the node up to then, not one line's.
+CREATE FUNCTION federated._ledger_faults(workspace text) RETURNS TABLE (node_name text, fault text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH shown AS (
+        SELECT k.*, max(k.epsilon_tight) FILTER (WHERE NOT k.is_signed) OVER (
+                   PARTITION BY k.node_name ORDER BY k.recorded_at, k.is_signed) AS most
+        FROM (
+            SELECT l.node_name, l.run_id, l.round_number, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
+            FROM federated.ledger AS l WHERE l.workspace = _ledger_faults.workspace
+            UNION ALL
+            SELECT s.node_name, s.run_id, s.round_number, s.step, s.recorded_at, s.epsilon_tight, true
+            FROM federated.node_spending AS s WHERE s.workspace = _ledger_faults.workspace
+        ) AS k
+    )
+    SELECT s.node_name, format('round %s of run %s, step %s: ', s.round_number, s.run_id, s.step) || c.fault
+    FROM federated.node_spending AS s
+    JOIN shown AS h ON h.is_signed AND (h.run_id, h.round_number, h.step, h.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    LEFT JOIN federated.ledger AS l
+        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.step, l.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    CROSS JOIN LATERAL (VALUES
+        (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
+        (l.state <> 'charged', 'the line is not charged'),
+        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
+         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
+                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
+         format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
+    ) AS c (holds, fault)
+    WHERE s.workspace = _ledger_faults.workspace AND c.holds
+    ORDER BY s.node_name, s.recorded_at
+$$;
+COMMENT ON FUNCTION federated._ledger_faults(text) IS
+    'Where a workspace''s ledger shows less than a node signed, or has no charged line of the same mechanism; a ten-thousandth is rounding';
+
+CREATE FUNCTION federated._check_ledger(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.faults > 0 THEN 'FAIL' WHEN s.signed = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.faults > 0 THEN 'The ledger shows less than nodes signed: find out who changed it (federated_audit_log), and trust what is signed.'
+                WHEN s.signed = 0 THEN 'No node has signed what it spent yet: look again when a run has trained under a budget.'
+                ELSE 'The ledger shows at least what each node signed of its own. That the signatures are the nodes'' is for heliosdb verify-spending to tell.' END,
+           format('%s releases signed by %s nodes, %s lines charged, %s disagreements', s.signed, s.nodes,
+                  (SELECT count(*) FROM federated.ledger AS l WHERE l.workspace = _check_ledger.workspace AND l.state = 'charged'), f.faults)
+               || coalesce(': ' || f.named, '')
+    FROM (
+        SELECT count(*) AS signed, count(DISTINCT n.node_name) AS nodes
+        FROM federated.node_spending AS n WHERE n.workspace = _check_ledger.workspace
+    ) AS s
+    CROSS JOIN (
+        SELECT count(*) AS faults, string_agg(format('%s, %s', q.node_name, q.fault), '; ') FILTER (WHERE q.place <= 3) AS named
+        FROM (SELECT u.*, row_number() OVER () AS place FROM federated._ledger_faults(_check_ledger.workspace) AS u) AS q
+    ) AS f
+$$;
+COMMENT ON FUNCTION federated._check_ledger(text) IS 'Whether the ledger shows what the nodes signed of their own spending';
 
 CREATE FUNCTION federated._residency_allows(required text, stated text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
@@ -237,23 +300,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state that their data lie where they must';
 
+-- Under a compliance mode a node's own DBA has to allow plain answers, which the catalog does not know; before it nobody
+-- was asked.
 CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN m.mode IN (upper(regulation), 'BOTH') THEN 'PASS' ELSE 'FAIL' END,
-           CASE WHEN m.mode IN (upper(regulation), 'BOTH') THEN 'Options that this regulation forbids are refused.'
-                ELSE format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation)) END,
-           format('compliance_mode %s', m.mode)
+    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, and no node was asked whether it allows that.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'Options that this regulation forbids are refused.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
     FROM (
-        SELECT upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
-        FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-    ) AS m
+        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode
+    ) AS d
 $$;
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS 'Whether the workspace declares that it is under a regulation';
-
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
 GRANT EXECUTE ON FUNCTION
     federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
-    federated._check_storage(), federated._check_budget(text), federated._residency_allows(text, text),
+    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
+    federated._check_ledger(text), federated._residency_allows(text, text),
     federated._check_residency(bigint), federated._check_mode(bigint, text)
 TO federated_auditor, federated_admin;

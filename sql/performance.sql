@@ -57,9 +57,9 @@ COMMENT ON COLUMN @extschema@.federated_performance_metrics.phase IS
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.duration_seconds IS
     'Seconds on the coordinator''s clock; NULL where a coordinator that was started anew within the round did not see the phase whole';
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
-    'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times; rounded up to 10 ms under a privacy budget). Else of the coordinator''s process, other runs included. NULL where no node told, or as duration_seconds';
+    'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
-    'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured (rounded up to 16 MiB under a privacy budget); NULL where no node told. Else of the coordinator''s process';
+    'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_sent_mb IS
     'Tasks sent to nodes, in 10^6 bytes of messages before HTTP/2 framing and TLS, every attempt counted; 0 but in distribution';
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_received_mb IS

@@ -41,7 +41,7 @@ COMMENT ON VIEW @extschema@.federated_privacy_budget_status IS 'What each worksp
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.workspace_name IS 'Name of the workspace';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.total_budget_epsilon IS 'The option privacy_budget; NULL: the workspace has no budget';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
-    'What the most charged node has spent: all its releases composed (PLD) at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.remaining_epsilon IS 'Never below 0; NULL without a budget';
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.rounds_completed IS
     'Training rounds (round 0 is none) that were closed in all runs of the models that the workspace has now';
@@ -74,7 +74,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of t
 COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
 COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
-    'What the most charged node of the workspace has spent up to and with this round, composed (PLD) at the workspace''s delta';
+    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS

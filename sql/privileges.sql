@@ -64,7 +64,7 @@ TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
-    federated.participation, federated.ledger, federated.lease, federated.event, federated.dataset, federated.spending
+    federated.participation, federated.ledger, federated.node_spending, federated.lease, federated.event, federated.dataset, federated.spending
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at) ON federated.version
@@ -83,7 +83,11 @@ GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_see
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
-GRANT INSERT, UPDATE (state, epsilon_basic, epsilon_tight) ON federated.ledger TO federated_daemon;
+-- The number and the time of a line are the database's own: they are its place among the node's lines.
+GRANT INSERT (workspace, run_id, model_name, round_number, step, node_name, state, noise_multiplier, sampling_rate, steps,
+    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+ON federated.ledger TO federated_daemon;
+GRANT INSERT ON federated.node_spending TO federated_daemon;
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 -- A reservation is taken back where certainly nothing was released.
 GRANT DELETE ON federated.ledger TO federated_daemon;
@@ -106,6 +110,7 @@ SELECT pg_catalog.pg_extension_config_dump('federated.participation', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.run_parameters', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.version', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.ledger', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.lease', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.event', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.dataset', '');

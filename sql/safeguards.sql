@@ -153,3 +153,60 @@ CREATE TRIGGER keep_state BEFORE UPDATE OF state ON federated.ledger
     FOR EACH ROW WHEN (OLD.state = 'charged' AND NEW.state <> 'charged') EXECUTE FUNCTION federated._keep_charges();
 CREATE TRIGGER keep_charges BEFORE DELETE ON federated.ledger
     FOR EACH ROW WHEN (OLD.state = 'charged') EXECUTE FUNCTION federated._keep_charges();
+
+-- The coordinator corrects sums where it takes a reservation back; else nobody has a reason to. Whoever owns the table
+-- may do as they like, as far as the audit log then shows it.
+CREATE FUNCTION federated._keep_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NEW;
+    END IF;
+    IF NOT federated._took_back(OLD.workspace, OLD.node_name, OLD.ledger_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the sums of the ledger change only where a reservation before them is taken back';
+    END IF;
+    IF NOT NEW.epsilon_tight <= OLD.epsilon_tight + 1e-9 * (1 + OLD.epsilon_tight) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a reservation that is taken back leaves nothing that costs more than before';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._keep_sums() IS
+    'Lets the sums of a line change only in a transaction that took a reservation of the same node before it back, and only down';
+
+CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW WHEN ((OLD.epsilon_basic, OLD.epsilon_tight) IS DISTINCT FROM (NEW.epsilon_basic, NEW.epsilon_tight))
+    EXECUTE FUNCTION federated._keep_sums();
+
+-- After the whole statement, so that lines that are written together are compared as they came out. What the composed
+-- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+CREATE FUNCTION federated._check_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    basic_before double precision;
+    tight_before double precision;
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NULL;
+    END IF;
+    SELECT l.epsilon_basic, l.epsilon_tight INTO basic_before, tight_before
+    FROM federated.ledger AS l
+    WHERE l.workspace = NEW.workspace AND l.node_name = NEW.node_name AND l.ledger_id < NEW.ledger_id
+    ORDER BY l.ledger_id DESC LIMIT 1;
+    IF (NEW.epsilon >= 0 AND NEW.epsilon_tight < 'Infinity'
+        AND abs(NEW.epsilon_basic - coalesce(basic_before, 0) - NEW.epsilon) <= 1e-6 * (1 + NEW.epsilon_basic)
+        AND NEW.epsilon_tight >= coalesce(tight_before, 0)
+        AND NEW.epsilon_tight >= NEW.epsilon - 1e-6 * (1 + NEW.epsilon)) IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'check_violation',
+            MESSAGE = format('a line of the ledger does not follow from the one before it at node %s', quote_literal(NEW.node_name)),
+            DETAIL = 'epsilon_basic is that of the line before and epsilon; epsilon_tight is less than neither epsilon nor that of the line before.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do not follow from the line before it';
+
+CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._check_sums();

@@ -101,7 +101,7 @@ BEGIN
             SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
         ) AS k (name, is_tag)
         WHERE v.model_id = _label_functions.model_id
-          -- Names with @ are models' from version 1.0.
+          -- A model may have such a name from before _check_model_name refused it.
           AND NOT EXISTS (SELECT FROM federated.model AS o WHERE o.name = m.name || '@' || k.name)
           AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
     LOOP

@@ -2,6 +2,16 @@
 
 SET LOCAL search_path TO pg_catalog, pg_temp;
 
+-- Entries of the audit log have named their workspace since 1.1.
+-- done: function federated._complete_audit()
+-- done: trigger complete_audit on federated.audit
+-- done: comment FUNCTION federated._complete_audit()
+DROP TRIGGER complete_audit ON federated.audit;
+DROP FUNCTION federated._complete_audit();
+
+-- Of the ledger's columns the daemon may now fill all but two.
+REVOKE INSERT ON federated.ledger FROM federated_daemon;
+
 -- done: type federated.release_state
 CREATE TYPE federated.release_state AS ENUM ('charged', 'released', 'failed');
 REVOKE ALL ON TYPE federated.release_state FROM PUBLIC;
@@ -60,14 +70,49 @@ BEGIN
 END
 $$;
 
-CREATE TYPE federated.release_state AS ENUM ('charged', 'released', 'failed');
-
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
 -- By default a type is everybody's to build upon.
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state,
     federated.release_state FROM PUBLIC;
+
+COMMENT ON COLUMN federated.version.prediction IS
+    'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for a version from before they were kept';
+
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
+
+CREATE TABLE federated.node_spending (
+    workspace        text NOT NULL,
+    run_id           uuid NOT NULL,
+    round_number     integer NOT NULL,
+    step             text NOT NULL,
+    node_name        text NOT NULL,
+    header           bytea NOT NULL,
+    signature        bytea NOT NULL,
+    noise_multiplier double precision NOT NULL,
+    sampling_rate    double precision NOT NULL,
+    steps            integer NOT NULL,
+    epsilon_basic    double precision NOT NULL,
+    epsilon_tight    double precision NOT NULL,
+    recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, round_number, step, node_name)
+);
+
+CREATE INDEX node_spending_by_node ON federated.node_spending (workspace, node_name, recorded_at);
+
+COMMENT ON TABLE federated.node_spending IS
+    'What each node signed of its own ledger with each private release, written with the charge; only ever added to';
+
+COMMENT ON COLUMN federated.node_spending.header IS 'The update''s header as the node signed it: it says all that the other columns say';
+
+COMMENT ON COLUMN federated.node_spending.signature IS
+    'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
+
+COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
+
+COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
+    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
 COMMENT ON COLUMN federated.dataset.row_key IS
     'The primary key of the table, by which its rows are known; NULL where it has none: by all shared columns';
@@ -355,6 +400,65 @@ $$;
 COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
     'Checks options as statements do; returns NULL, or the error for federated._raise';
 
+-- The coordinator corrects sums where it takes a reservation back; else nobody has a reason to. Whoever owns the table
+-- may do as they like, as far as the audit log then shows it.
+CREATE FUNCTION federated._keep_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NEW;
+    END IF;
+    IF NOT federated._took_back(OLD.workspace, OLD.node_name, OLD.ledger_id) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the sums of the ledger change only where a reservation before them is taken back';
+    END IF;
+    IF NOT NEW.epsilon_tight <= OLD.epsilon_tight + 1e-9 * (1 + OLD.epsilon_tight) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a reservation that is taken back leaves nothing that costs more than before';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_sums() IS
+    'Lets the sums of a line change only in a transaction that took a reservation of the same node before it back, and only down';
+
+CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW WHEN ((OLD.epsilon_basic, OLD.epsilon_tight) IS DISTINCT FROM (NEW.epsilon_basic, NEW.epsilon_tight))
+    EXECUTE FUNCTION federated._keep_sums();
+
+-- After the whole statement, so that lines that are written together are compared as they came out. What the composed
+-- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+CREATE FUNCTION federated._check_sums() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    basic_before double precision;
+    tight_before double precision;
+BEGIN
+    IF pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RETURN NULL;
+    END IF;
+    SELECT l.epsilon_basic, l.epsilon_tight INTO basic_before, tight_before
+    FROM federated.ledger AS l
+    WHERE l.workspace = NEW.workspace AND l.node_name = NEW.node_name AND l.ledger_id < NEW.ledger_id
+    ORDER BY l.ledger_id DESC LIMIT 1;
+    IF (NEW.epsilon >= 0 AND NEW.epsilon_tight < 'Infinity'
+        AND abs(NEW.epsilon_basic - coalesce(basic_before, 0) - NEW.epsilon) <= 1e-6 * (1 + NEW.epsilon_basic)
+        AND NEW.epsilon_tight >= coalesce(tight_before, 0)
+        AND NEW.epsilon_tight >= NEW.epsilon - 1e-6 * (1 + NEW.epsilon)) IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'check_violation',
+            MESSAGE = format('a line of the ledger does not follow from the one before it at node %s', quote_literal(NEW.node_name)),
+            DETAIL = 'epsilon_basic is that of the line before and epsilon; epsilon_tight is less than neither epsilon nor that of the line before.';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do not follow from the line before it';
+
+CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
 REVOKE ALL ON FUNCTION federated._hold_workspace(bigint) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -367,6 +471,41 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
+
+CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
+    WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
+       OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
+$$;
+
+COMMENT ON FUNCTION federated._audited(jsonb) IS
+    'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
+
+-- Lines are made in each round; what is to be seen is what becomes of them but being charged.
+CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+-- The proof is an entry that only the trigger above can write, and that is not linked yet.
+CREATE FUNCTION federated._took_back(workspace text, node_name text, ledger_id bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.audit AS a
+        WHERE a.transaction_id = pg_current_xact_id_if_assigned() AND a.chain_position IS NULL
+          AND a.workspace = _took_back.workspace AND a.object_kind = 'ledger' AND a.action = 'delete'
+          AND a.details -> 'before' ->> 'node_name' = _took_back.node_name
+          AND (a.details -> 'before' ->> 'ledger_id')::bigint < _took_back.ledger_id)
+$$;
+
+COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
+    'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
+
+GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 
 REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
 
@@ -435,6 +574,41 @@ TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
 
+-- What has a function already keeps it: restoring a dump brings functions before rows.
+CREATE OR REPLACE FUNCTION federated._label_functions(model_id bigint, version integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    label record;
+BEGIN
+    FOR label IN
+        SELECT v.version, m.name || '@' || k.name AS function_name, v.prediction IS NOT NULL AS is_known,
+               federated._describe_version(m.name, v.version, v.run_id)
+                   || CASE WHEN k.is_tag THEN format(', tagged %s', k.name) ELSE '' END AS description,
+               (SELECT p.oid::regprocedure FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace
+                  AND p.proname::text = m.name || '@' || k.name) AS existing
+        FROM federated.version AS v
+        JOIN federated.model AS m USING (model_id)
+        CROSS JOIN LATERAL (
+            SELECT v.version::text, false UNION ALL
+            SELECT t.name, true FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version
+        ) AS k (name, is_tag)
+        WHERE v.model_id = _label_functions.model_id
+          -- A model may have such a name from before _check_model_name refused it.
+          AND NOT EXISTS (SELECT FROM federated.model AS o WHERE o.name = m.name || '@' || k.name)
+          AND (_label_functions.version IS NULL OR v.version = _label_functions.version)
+    LOOP
+        IF label.existing IS NOT NULL THEN
+            EXECUTE format('COMMENT ON FUNCTION %s IS %L', label.existing, label.description);
+        ELSIF label.is_known AND octet_length(label.function_name) <= 63 THEN
+            PERFORM federated._define_version(label.function_name, label.description, model_id, label.version);
+        END IF;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
+    'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
+
 REVOKE ALL ON FUNCTION @extschema@.federated_model_versions(text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION @extschema@.federated_checkpoints(text) FROM PUBLIC;
@@ -468,6 +642,12 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
+    'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
+    'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
+
 REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -476,6 +656,12 @@ GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federat
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
+    'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
+    'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
 
 REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
 
@@ -500,6 +686,126 @@ GRANT EXECUTE ON FUNCTION
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
 
+CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    missing text := (
+        SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger', 'audit']) AS t (relation)
+        WHERE NOT EXISTS (
+            SELECT FROM pg_trigger AS g
+            WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+BEGIN
+    SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
+    status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
+    details := CASE
+        WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
+        WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
+        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
+    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_audit(text) IS 'Whether every change is recorded, and the audit log holds';
+
+-- From the log too: a run goes with its model, and what it let out does not come back.
+CREATE FUNCTION federated._plain_runs(workspace text) RETURNS TABLE (run_id text, mode text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.run_id, upper(max(coalesce(p.policy ->> 'compliance_mode', 'none')))
+    FROM (
+        SELECT a.object_name AS run_id, a.details -> 'after' -> 'policy' AS policy FROM federated.audit AS a
+        WHERE a.workspace = _plain_runs.workspace AND a.object_kind = 'run' AND a.details -> 'after' ->> 'status' = 'running'
+        UNION ALL
+        SELECT r.run_id::text, r.policy
+        FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _plain_runs.workspace AND r.started_at IS NOT NULL
+    ) AS p
+    WHERE p.policy ->> 'privacy_budget' IS NULL
+    GROUP BY p.run_id
+$$;
+
+COMMENT ON FUNCTION federated._plain_runs(text) IS
+    'The runs that trained without a budget, and the compliance_mode that was in force: whether nodes were to refuse them';
+
+CREATE OR REPLACE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+           CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
+                WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
+                WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
+                ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
+           format('epsilon %s of %s spent at delta %s, %s runs without a budget', coalesce(b.consumed_epsilon::text, 'none'),
+                  coalesce(b.total_epsilon::text, 'none'), p.delta, p.plain)
+    FROM @extschema@.federated_privacy_budget(_check_budget.workspace) AS b
+    CROSS JOIN (
+        SELECT coalesce((w.options ->> 'delta')::double precision, 1e-5) AS delta,
+               (SELECT count(*) FROM federated._plain_runs(w.name)) AS plain
+        FROM federated.workspace AS w WHERE w.name = _check_budget.workspace
+    ) AS p
+$$;
+
+COMMENT ON FUNCTION federated._check_budget(text) IS 'Whether what left the nodes was noised within a budget';
+
+-- A node's figure is of all that it has released for the workspace by then; several runs may have asked in another order
+-- than they reserved, so it is held against the most that the ledger showed for the node up to then, not one line's.
+CREATE FUNCTION federated._ledger_faults(workspace text) RETURNS TABLE (node_name text, fault text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH shown AS (
+        SELECT k.*, max(k.epsilon_tight) FILTER (WHERE NOT k.is_signed) OVER (
+                   PARTITION BY k.node_name ORDER BY k.recorded_at, k.is_signed) AS most
+        FROM (
+            SELECT l.node_name, l.run_id, l.round_number, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
+            FROM federated.ledger AS l WHERE l.workspace = _ledger_faults.workspace
+            UNION ALL
+            SELECT s.node_name, s.run_id, s.round_number, s.step, s.recorded_at, s.epsilon_tight, true
+            FROM federated.node_spending AS s WHERE s.workspace = _ledger_faults.workspace
+        ) AS k
+    )
+    SELECT s.node_name, format('round %s of run %s, step %s: ', s.round_number, s.run_id, s.step) || c.fault
+    FROM federated.node_spending AS s
+    JOIN shown AS h ON h.is_signed AND (h.run_id, h.round_number, h.step, h.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    LEFT JOIN federated.ledger AS l
+        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.step, l.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    CROSS JOIN LATERAL (VALUES
+        (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
+        (l.state <> 'charged', 'the line is not charged'),
+        ((l.noise_multiplier, l.sampling_rate, l.steps) <> (s.noise_multiplier, s.sampling_rate, s.steps),
+         format('the node signed noise %s, rate %s, %s steps; the line has %s, %s, %s', s.noise_multiplier, s.sampling_rate,
+                s.steps, l.noise_multiplier, l.sampling_rate, l.steps)),
+        (coalesce(greatest(h.most, l.epsilon_tight), 0) < s.epsilon_tight - 1e-4 * s.epsilon_tight - 1e-6,
+         format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
+    ) AS c (holds, fault)
+    WHERE s.workspace = _ledger_faults.workspace AND c.holds
+    ORDER BY s.node_name, s.recorded_at
+$$;
+
+COMMENT ON FUNCTION federated._ledger_faults(text) IS
+    'Where a workspace''s ledger shows less than a node signed, or has no charged line of the same mechanism; a ten-thousandth is rounding';
+
+CREATE FUNCTION federated._check_ledger(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.faults > 0 THEN 'FAIL' WHEN s.signed = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.faults > 0 THEN 'The ledger shows less than nodes signed: find out who changed it (federated_audit_log), and trust what is signed.'
+                WHEN s.signed = 0 THEN 'No node has signed what it spent yet: look again when a run has trained under a budget.'
+                ELSE 'The ledger shows at least what each node signed of its own. That the signatures are the nodes'' is for heliosdb verify-spending to tell.' END,
+           format('%s releases signed by %s nodes, %s lines charged, %s disagreements', s.signed, s.nodes,
+                  (SELECT count(*) FROM federated.ledger AS l WHERE l.workspace = _check_ledger.workspace AND l.state = 'charged'), f.faults)
+               || coalesce(': ' || f.named, '')
+    FROM (
+        SELECT count(*) AS signed, count(DISTINCT n.node_name) AS nodes
+        FROM federated.node_spending AS n WHERE n.workspace = _check_ledger.workspace
+    ) AS s
+    CROSS JOIN (
+        SELECT count(*) AS faults, string_agg(format('%s, %s', q.node_name, q.fault), '; ') FILTER (WHERE q.place <= 3) AS named
+        FROM (SELECT u.*, row_number() OVER () AS place FROM federated._ledger_faults(_check_ledger.workspace) AS u) AS q
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_ledger(text) IS 'Whether the ledger shows what the nodes signed of their own spending';
+
 CREATE OR REPLACE FUNCTION federated._residency_allows(required text, stated text) RETURNS boolean
 LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 import sys
@@ -512,10 +818,36 @@ $$;
 
 COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
 
+-- Under a compliance mode a node's own DBA has to allow plain answers, which the catalog does not know; before it nobody
+-- was asked.
+CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, and no node was asked whether it allows that.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'Options that this regulation forbids are refused.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+    FROM (
+        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
+
 GRANT EXECUTE ON FUNCTION
     federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
-    federated._check_storage(), federated._check_budget(text), federated._residency_allows(text, text),
+    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
+    federated._check_ledger(text), federated._residency_allows(text, text),
     federated._check_residency(bigint), federated._check_mode(bigint, text)
 TO federated_auditor, federated_admin;
 
@@ -525,6 +857,93 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
     federated._node_security(bigint), federated._role_security(), federated._server_security()
 TO federated_auditor, federated_admin;
+
+CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
+RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'Workspace declared under HIPAA', c.*, '45 CFR 164.306(a)'
+    FROM federated._check_mode(workspace_id, 'HIPAA') AS c
+    UNION ALL SELECT 'Risk analysis', 'MANUAL', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
+        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
+         FROM @extschema@.federated_security_audit(workspace) AS s), '45 CFR 164.308(a)(1)(ii)(A)'
+    UNION ALL SELECT 'Information system activity review', 'MANUAL', 'Look whether somebody reviews federated_audit_log regularly.',
+        federated._describe_log(workspace), '45 CFR 164.308(a)(1)(ii)(D)'
+    UNION ALL SELECT 'Workforce access', 'MANUAL', 'Look whether everybody who can log in should still be able to.',
+        federated._describe_members(), '45 CFR 164.308(a)(3)(i), (a)(4)(i)'
+    UNION ALL SELECT 'Backup and recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
+        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), '45 CFR 164.308(a)(7)(ii)(A)'
+    UNION ALL SELECT 'Business associate contracts', 'MANUAL', 'Look whether there is a contract with every participant.',
+        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _hipaa_findings.workspace_id),
+        '45 CFR 164.308(b)(1), 164.504(e)'
+    UNION ALL SELECT 'Access control', c.*, '45 CFR 164.312(a)(1)' FROM federated._check_rights() AS c
+    UNION ALL SELECT 'Unique user identification', 'MANUAL', 'Look whether each of these is one person or one program.',
+        federated._describe_members(), '45 CFR 164.312(a)(2)(i)'
+    UNION ALL SELECT 'Automatic logoff', 'MANUAL', 'Look whether sessions that are left alone end, in the server or in what people work with.',
+        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout'), '45 CFR 164.312(a)(2)(iii)'
+    UNION ALL SELECT 'Encryption at rest', 'MANUAL', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
+        (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
+         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _hipaa_findings.workspace_id), '45 CFR 164.312(a)(2)(iv)'
+    UNION ALL SELECT 'Audit controls', c.*, '45 CFR 164.312(b)' FROM federated._check_audit(workspace) AS c
+    UNION ALL SELECT 'Integrity of what is stored', c.*, '45 CFR 164.312(c)(1)' FROM federated._check_storage() AS c
+    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, '45 CFR 164.312(b)' FROM federated._check_ledger(workspace) AS c
+    UNION ALL SELECT 'Authentication of nodes', c.*, '45 CFR 164.312(d)' FROM federated._check_nodes(workspace_id) AS c
+    UNION ALL SELECT 'Authentication of users', c.*, '45 CFR 164.312(d)' FROM federated._check_logins() AS c
+    UNION ALL SELECT 'Transmission security: coordinator and nodes', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_node_links(workspace_id) AS c
+    UNION ALL SELECT 'Transmission security: clients', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_client_links() AS c
+    UNION ALL SELECT 'Retention of documentation for six years', 'MANUAL', 'Nothing in the audit log is ever deleted, but this version has no function that keeps it for retention_days. Look whether database and backups are kept for six years.',
+        federated._describe_log(workspace), '45 CFR 164.316(b)(2)(i)'
+    UNION ALL SELECT 'Minimum necessary', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
+        federated._describe_use(workspace_id), '45 CFR 164.502(b)'
+    UNION ALL SELECT 'De-identification of what leaves a node', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence,
+        '45 CFR 164.514(b)' FROM federated._check_budget(workspace) AS c
+    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog', '45 CFR 164.404'
+$$;
+
+COMMENT ON FUNCTION federated._hipaa_findings(bigint, text) IS 'The requirements of the HIPAA Security Rule, and of the Privacy Rule where a federation touches it';
+
+CREATE OR REPLACE FUNCTION federated._gdpr_findings(workspace_id bigint, workspace text)
+RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'Workspace declared under GDPR', c.*, 'Art. 24' FROM federated._check_mode(workspace_id, 'GDPR') AS c
+    UNION ALL SELECT 'Purpose limitation', 'MANUAL', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
+        federated._describe_use(workspace_id), 'Art. 5(1)(b)'
+    UNION ALL SELECT 'Data minimisation', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
+        federated._describe_use(workspace_id), 'Art. 5(1)(c)'
+    UNION ALL SELECT 'Storage limitation', 'FAIL', 'This version has no function that deletes what is older than retention_days.',
+        federated._describe_log(workspace), 'Art. 5(1)(e)'
+    UNION ALL SELECT 'Integrity and confidentiality: what is stored', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_storage() AS c
+    UNION ALL SELECT 'Integrity and confidentiality: access', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_rights() AS c
+    UNION ALL SELECT 'Accountability', c.*, 'Art. 5(2)' FROM federated._check_audit(workspace) AS c
+    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, 'Art. 5(2)' FROM federated._check_ledger(workspace) AS c
+    UNION ALL SELECT 'Lawfulness and consent', 'MANUAL', 'This version records no consent. Look on what the processing rests; where on consent, whether every row shared has it.',
+        'not in the catalog', 'Art. 6, 7, 9'
+    UNION ALL SELECT 'Access and portability', 'FAIL', 'This version has no function that exports what is held about a data subject.', 'EXPORT FEDERATED DATA answers 0A000', 'Art. 15, 20'
+    UNION ALL SELECT 'Erasure', 'FAIL', 'This version has no function that takes a data subject out of a trained model. A node''s own rows are its DBA''s to delete.',
+        'DELETE FROM FEDERATED TRAINING answers 0A000', 'Art. 17'
+    UNION ALL SELECT 'Automated decisions', 'MANUAL', 'Look whether anybody decides about people by predictions alone.',
+        federated._describe_use(workspace_id), 'Art. 22'
+    UNION ALL SELECT 'Data protection by design', c.*, 'Art. 25(1)' FROM federated._check_budget(workspace) AS c
+    UNION ALL SELECT 'Joint controllers and processors', 'MANUAL', 'Look whether there is an arrangement or a contract with every participant.',
+        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _gdpr_findings.workspace_id), 'Art. 26, 28'
+    UNION ALL SELECT 'Records of processing', 'MANUAL', 'Look whether the record of processing names this workspace; runs and changes are in the catalog.',
+        (SELECT format('%s runs, ', count(*)) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+         WHERE m.workspace_id = _gdpr_findings.workspace_id) || federated._describe_log(workspace), 'Art. 30'
+    UNION ALL SELECT 'Encryption between coordinator and nodes', c.*, 'Art. 32(1)(a)' FROM federated._check_node_links(workspace_id) AS c
+    UNION ALL SELECT 'Encryption towards clients', c.*, 'Art. 32(1)(a)' FROM federated._check_client_links() AS c
+    UNION ALL SELECT 'Authentication of nodes', c.*, 'Art. 32(1)(b)' FROM federated._check_nodes(workspace_id) AS c
+    UNION ALL SELECT 'Authentication of users', c.*, 'Art. 32(1)(b)' FROM federated._check_logins() AS c
+    UNION ALL SELECT 'Recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
+        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), 'Art. 32(1)(c)'
+    UNION ALL SELECT 'Regular testing', 'MANUAL', 'Look whether federated_security_audit is read regularly, and what followed.',
+        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
+         FROM @extschema@.federated_security_audit(workspace) AS s), 'Art. 32(1)(d)'
+    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog', 'Art. 33, 34'
+    UNION ALL SELECT 'Impact assessment', 'MANUAL', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
+        (SELECT c.evidence FROM federated._check_budget(workspace) AS c), 'Art. 35'
+    UNION ALL SELECT 'Transfers to third countries', c.*, 'Art. 44' FROM federated._check_residency(workspace_id) AS c
+$$;
+
+COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
 
 REVOKE ALL ON FUNCTION @extschema@.federated_compliance_check(text, text) FROM PUBLIC;
 
@@ -620,7 +1039,7 @@ TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
-    federated.participation, federated.ledger, federated.lease, federated.event, federated.dataset, federated.spending
+    federated.participation, federated.ledger, federated.node_spending, federated.lease, federated.event, federated.dataset, federated.spending
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
@@ -650,7 +1069,12 @@ GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_da
 
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
-GRANT INSERT, UPDATE (state, epsilon_basic, epsilon_tight) ON federated.ledger TO federated_daemon;
+-- The number and the time of a line are the database's own: they are its place among the node's lines.
+GRANT INSERT (workspace, run_id, model_name, round_number, step, node_name, state, noise_multiplier, sampling_rate, steps,
+    clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
+ON federated.ledger TO federated_daemon;
+
+GRANT INSERT ON federated.node_spending TO federated_daemon;
 
 GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
 
@@ -669,6 +1093,8 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 
 DO $$
 DECLARE

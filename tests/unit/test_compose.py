@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from pathlib import Path, PurePosixPath
@@ -10,8 +11,10 @@ from typing import Any, cast
 import pytest
 import typer.main
 import yaml
+from cryptography import x509
 
 from heliosdb.cli.embedded.cluster import DAEMON, READER
+from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity
 from heliosdb.cli.embedded.prepare import EXTENSION
 from heliosdb.cli.main import app
 from heliosdb.coordinator.config import load_config as load_coordinator
@@ -85,18 +88,22 @@ def test_every_configuration_file_is_what_its_daemon_expects(service: str) -> No
     LOADERS[SERVICES[service]["command"][0]](config_path(service))
 
 
-@pytest.mark.parametrize("service", [*NODES, "coordinator"])
-def test_every_path_in_a_configuration_file_is_mounted_and_every_certificate_is_made(service: str) -> None:
+def made_certificates() -> set[str]:
+    """The paths that the service `certificates` fills."""
     command = SERVICES["certificates"]["command"]
+    assert command[command.index("--dir") + 1] == "/certificates"
     names = [command[place + 1] for place, word in enumerate(command) if word == "--name"]
-    made = {f"/certificates/{name}.{end}" for name in names for end in ("pem", "key")} | {
+    return {f"/certificates/{name}.{end}" for name in names for end in ("pem", "key")} | {
         "/certificates/ca/ca.pem"
     }
-    assert command[command.index("--dir") + 1] == "/certificates"
+
+
+@pytest.mark.parametrize("service", [*NODES, "coordinator"])
+def test_every_path_in_a_configuration_file_is_mounted_and_every_certificate_is_made(service: str) -> None:
     values = settings(service)
     for key in ("certificate", "private_key", "ca_bundle", "coordinator_certificate"):
         if key in values:
-            assert values[key] in made
+            assert values[key] in made_certificates()
     assert mounts(service)["/certificates"] == ("certificates", True)
     assert mounts(service)[values["state_directory"]] == (f"{service}-state", False)
     temporary = {entry.split(":")[0] for entry in SERVICES[service]["tmpfs"]}
@@ -139,6 +146,31 @@ def test_the_proxy_reaches_every_database_and_listens_on_the_published_port() ->
     assert [entry.rsplit(":", 1)[1] for entry in published] == [str(config.listen_port)]
     assert all(entry.startswith("127.0.0.1:") for entry in published)
     assert [name for name in SERVICES if "ports" in SERVICES[name]] == ["proxy"]
+
+
+def test_clients_reach_the_proxy_by_tls_only_with_a_certificate_for_the_published_address(
+    tmp_path: Path,
+) -> None:
+    config = load_proxy(config_path("proxy"))
+    assert config.tls_required
+    assert {str(config.tls_certificate), str(config.tls_key)} <= made_certificates()
+    assert mounts("proxy")["/certificates"] == ("certificates", True)
+    assert SERVICES["proxy"]["depends_on"]["certificates"] == {"condition": "service_completed_successfully"}
+    # What the comment at the top tells clients to verify is in what the command makes.
+    made = ensure_identity(
+        ensure_authority(tmp_path / "ca"), tmp_path, str(PurePosixPath(str(config.tls_certificate)).stem)
+    )
+    names = x509.load_pem_x509_certificate(made.certificate.read_bytes()).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    head = (ROOT / "docker-compose.yml").read_text().partition("\nname:")[0]
+    [host] = set(re.findall(r"postgres@([0-9.]+):", head))
+    assert ipaddress.ip_address(host) in names.value.get_values_for_type(x509.IPAddress)
+    assert "PGSSLMODE=verify-full" in head
+    [copied] = re.findall(r"docker compose cp (\S+) ca\.pem", head)
+    service, _, path = copied.partition(":")
+    assert path in made_certificates()
+    assert "/certificates" in mounts(service)
 
 
 @pytest.mark.parametrize("node", NODES)

@@ -17,7 +17,7 @@ from heliosdb.catalog.connection import Connection, Row, load_statements
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import Epoch, ModelName, NodeName, RoundNumber, RunId, WorkspaceName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Outcome, Policy, Run, RunStatus, TrainingOptions
 from heliosdb.domain.task import Step
 
@@ -64,8 +64,18 @@ class Participation:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedSpending:
+    """What a node signed of its own ledger with a release: the header's bytes, and what they say."""
+
+    header: bytes
+    signature: bytes
+    mechanism: Mechanism
+    spending: Spending
+
+
+@dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a task ended, as it is recorded."""
+    """How a task ended, as it is recorded; signed: None without a budget and without an update."""
 
     node: NodeName
     outcome: Outcome
@@ -74,6 +84,7 @@ class Settlement:
     bytes_sent: int | None = None
     bytes_received: int | None = None
     duration_seconds: float | None = None
+    signed: SignedSpending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +102,13 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the ledger, without its sums."""
+    """One line of the ledger. epsilon: of its release alone; reached: where it brings its node."""
 
     id: int
     node: NodeName
     mechanism: Mechanism
+    epsilon: float
+    reached: Spending
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +320,14 @@ def list_spent(connection: Connection, run: Run) -> dict[NodeName, list[Spent]]:
     return spent
 
 
+def list_reached(connection: Connection, run: Run) -> dict[NodeName, Spending]:
+    """Return where the last line of each node of the run's workspace brought it."""
+    return {
+        NodeName(row["node_name"]): Spending(row["epsilon_basic"], row["epsilon_tight"])
+        for row in _run(connection, "list_reached", run.policy.workspace)
+    }
+
+
 def reserve(connection: Connection, run: Run, number: RoundNumber, charges: Sequence[Charge]) -> None:
     """Record what a round is going to cost, before anything of it is asked for."""
     rows = [
@@ -344,6 +365,8 @@ def list_entries(connection: Connection, run: Run, nodes: Iterable[NodeName]) ->
             row["ledger_id"],
             NodeName(row["node_name"]),
             Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+            row["epsilon"],
+            Spending(row["epsilon_basic"], row["epsilon_tight"]),
         )
         for row in _run(connection, "list_releases", run.policy.workspace, sorted(nodes))
     ]
@@ -370,14 +393,34 @@ def consumed_epsilon(connection: Connection, run: Run) -> float | None:
 def settle(
     connection: Connection, run: Run, number: RoundNumber, step: Step, settlements: Sequence[Settlement]
 ) -> None:
-    """Record how an exchange ended for each node, and charge those whose update arrived."""
+    """Record how an exchange ended for each node; charge whose update arrived, and keep what they signed."""
     if not settlements:
         return
-    rows = json.dumps([asdict(one) for one in settlements])
+    rows = json.dumps([asdict(replace(one, signed=None)) for one in settlements])
     _run(connection, "settle_participation", str(run.id), number, step.value, run.workspace_id, rows)
     arrived = [one.node for one in settlements if one.outcome is Outcome.RECEIVED]
     if run.policy.privacy_budget is not None and arrived:
         _run(connection, "charge", str(run.id), number, step.value, arrived)
+        signed = [_signed_row(one.node, one.signed) for one in settlements if one.signed is not None]
+        _run(
+            connection,
+            "insert_node_spending",
+            run.policy.workspace,
+            str(run.id),
+            number,
+            step.value,
+            json.dumps(signed),
+        )
+
+
+def _signed_row(node: NodeName, signed: SignedSpending) -> dict[str, object]:
+    return {
+        "node": node,
+        "header": signed.header.hex(),
+        "signature": signed.signature.hex(),
+        **asdict(signed.mechanism),
+        **asdict(signed.spending),
+    }
 
 
 def put_parameters(connection: Connection, run: RunId, number: int, parameters: Parameters) -> None:

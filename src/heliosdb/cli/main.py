@@ -143,6 +143,22 @@ def certificates(
         _say(str(ensure_identity(authority, directory, name).certificate))
 
 
+@app.command("verify-spending")
+def verify_spending(
+    database: Annotated[
+        str, typer.Option(help="Connection string of a role in federated_auditor.", show_default=False)
+    ],
+    workspace: Annotated[
+        str | None, typer.Option(help="Only this one (default: all).", show_default=False)
+    ] = None,
+) -> None:
+    """Verify what nodes signed of their ledgers, and that the coordinator's shows no less; 1 if not."""
+    from heliosdb.cli.verify_spending import verify_spending as verify
+
+    if not verify(database, workspace, _print_line):
+        raise typer.Exit(1)
+
+
 @app.command()
 def demo() -> None:
     """Run the quick start from nothing to a prediction."""

@@ -2,26 +2,29 @@
 
 What always holds: a reservation is made under the ledger's lock and from all that was ever reserved in the
 workspace, so that runs at the same time cannot overspend together; figures are the accountant's, by the same
-computation that nodes use.
+computation that nodes use; each line's sums follow from the line before it (the catalog lets no others in): ε
+added up, and a composed ε that never falls, not even where a run has another δ than the one before.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 
-from heliosdb.catalog.runs import Charge, Entry, Spent, Sums
+from heliosdb.catalog.runs import Charge, Entry, SignedSpending, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Update
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import Step
 from heliosdb.privacy.accountant import Accountant
+from heliosdb.transport.update_messages import unpack_signed_header
 
 # Not safe for several threads, and expensive to make; nodes with the same past share what it remembers.
 _lock = Lock()
 Release = tuple[Step, Mechanism]
+_NOTHING = Spending(0.0, 0.0)
 
 
 @lru_cache(maxsize=16)
@@ -31,16 +34,18 @@ def _accountant(delta: float) -> Accountant:
 
 def plan_charges(
     spent: Mapping[NodeName, Sequence[Spent]],
+    reached: Mapping[NodeName, Spending],
     cohort: Sequence[NodeName],
     releases: Sequence[Release],
     budget: Budget,
+    *,
     clipping_norms: Mapping[Step, float],
 ) -> list[Charge]:
     """Return one charge a node and release, in the order of the cohort; UF001 where one would be too much.
 
-    spent: what each node's ledger holds so far.
+    spent: what each node's ledger holds so far. reached: where its last line brought it.
     """
-    by_past: dict[tuple[Spent, ...], list[tuple[float, float, float]]] = {}
+    by_past: dict[tuple[Spent, ...], list[tuple[float, float]]] = {}
     charges: list[Charge] = []
     for node in cohort:
         past = tuple(spent.get(node, ()))
@@ -49,12 +54,13 @@ def plan_charges(
             with _lock:
                 mechanisms = [mechanism for _, mechanism in releases]
                 figures = by_past[past] = _figures(past, mechanisms, budget.delta)
-        if figures and figures[-1][2] > budget.epsilon:
-            raise _exceeded(node, figures[-1][2], budget)
-        charges += [
-            Charge(node, step, mechanism, clipping_norms.get(step), *figure)
-            for (step, mechanism), figure in zip(releases, figures, strict=True)
-        ]
+        if figures and figures[-1][1] > budget.epsilon:
+            raise _exceeded(node, figures[-1][1], budget)
+        sums = reached.get(node, _NOTHING)
+        for (step, mechanism), (alone, composed) in zip(releases, figures, strict=True):
+            sums = _next_sums(sums, alone, composed)
+            norm = clipping_norms.get(step)
+            charges.append(Charge(node, step, mechanism, norm, alone, sums.epsilon_basic, sums.epsilon_tight))
     return charges
 
 
@@ -63,11 +69,25 @@ def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sum
 
     entries: what the node's ledger holds now, in its order. removed: the id of the line.
     """
-    past = [Spent(one.mechanism, 1) for one in entries if one.id < removed]
+    earlier = [one for one in entries if one.id < removed]
     later = [one for one in entries if one.id > removed]
+    past = [Spent(one.mechanism, 1) for one in earlier]
     with _lock:
         figures = _figures(past, [one.mechanism for one in later], delta)
-    return [Sums(one.id, basic, tight) for one, (_, basic, tight) in zip(later, figures, strict=True)]
+    reached, corrected = earlier[-1].reached if earlier else _NOTHING, []
+    for one, (_, composed) in zip(later, figures, strict=True):
+        # Never more than before, though an earlier version of the product may have composed more tightly.
+        reached = _next_sums(reached, one.epsilon, min(composed, one.reached.epsilon_tight))
+        corrected.append(Sums(one.id, reached.epsilon_basic, reached.epsilon_tight))
+    return corrected
+
+
+def signed_spending(update: Update) -> SignedSpending | None:
+    """Return what the node signed of its ledger with this update; None without a budget."""
+    if update.mechanism is None or update.spending is None:
+        return None
+    header, signature = unpack_signed_header(update.signed_header)
+    return SignedSpending(header, signature, update.mechanism, update.spending)
 
 
 def spent_epsilon(past: Sequence[Mechanism], delta: float) -> float:
@@ -86,20 +106,19 @@ def most_spent(
         return max(sorted(pasts, key=repr), key=lambda past: accountant.epsilon(*past), default=())
 
 
-def _figures(
-    past: Sequence[Spent], releases: Sequence[Mechanism], delta: float
-) -> list[tuple[float, float, float]]:
-    """Return ε of each release alone, the sum up to it, and the composition up to it."""
+def _figures(past: Sequence[Spent], releases: Sequence[Mechanism], delta: float) -> list[tuple[float, float]]:
+    """Return ε of each release alone, and of everything up to it composed."""
     accountant = _accountant(delta)
-    basic = math.fsum(one.times * accountant.epsilon(one.mechanism) for one in past)
     figures = []
     made = [one.composed for one in past]
     for mechanism in releases:
-        alone = accountant.epsilon(mechanism)
         made.append(mechanism)
-        basic += alone
-        figures.append((alone, basic, accountant.epsilon(*made)))
+        figures.append((accountant.epsilon(mechanism), accountant.epsilon(*made)))
     return figures
+
+
+def _next_sums(reached: Spending, alone: float, composed: float) -> Spending:
+    return Spending(reached.epsilon_basic + alone, max(reached.epsilon_tight, composed, alone))
 
 
 def _exceeded(node: NodeName, epsilon: float, budget: Budget) -> FederatedError:

@@ -16,6 +16,7 @@ from heliosdb import faults
 from heliosdb.aggregation import Update as Answer
 from heliosdb.aggregation import check_update
 from heliosdb.catalog.runs import Settlement
+from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.directory import PASSING, Directory
 from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -224,6 +225,7 @@ class Exchange:
             bytes_sent=update.bytes_sent,
             bytes_received=update.bytes_received,
             duration_seconds=seconds if question.fresh else None,
+            signed=signed_spending(update),
         )
         self.meter.usage[node] = update.usage
         self.arrived[node] = Arrived(answer, settlement)

@@ -16,6 +16,7 @@ from heliosdb.algorithms import algorithm
 from heliosdb.algorithms.features import vector_size
 from heliosdb.algorithms.summary import Summary, summarise
 from heliosdb.coordinator.budget import Release, spent_epsilon
+from heliosdb.domain.bounds import EXPECTED_SUBJECTS
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import RoundNumber
@@ -161,7 +162,7 @@ def _plan_training(
 ) -> PrivacyPlan:
     options, policy = run.options, run.policy
     assert policy.budget is not None
-    expected = summary.training_per_node(options.validation_split)
+    expected = EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
     sampling = plan_sampling(expected, options.batch_size, options.local_epochs)
     request = TrainingRequest(
         rounds=options.rounds,

@@ -165,7 +165,10 @@ def open_round(
         if budget is not None:
             rows.lock_ledger(connection, run)
             spent = rows.list_spent(connection, run)
-            charges = plan_charges(spent, cohort, releases, budget, clipping_norms(run))
+            reached = rows.list_reached(connection, run)
+            charges = plan_charges(
+                spent, reached, cohort, releases, budget, clipping_norms=clipping_norms(run)
+            )
             rows.reserve(connection, run, number, charges)
         rows.open_round(connection, run, number, step, cohort)
         if number == 0:

@@ -46,7 +46,8 @@ class Update:
 
     bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
     spending: what the node's ledger shows after the release; None without a budget. usage: what the node says
-    that the computation took; None where it does not.
+    that the computation took; None where it does not. signed_header: header and signature as the node sent
+    them, for whoever wants to verify them again.
     """
 
     key: TaskKey
@@ -57,3 +58,4 @@ class Update:
     bytes_sent: int
     bytes_received: int
     usage: Usage | None = None
+    signed_header: bytes = b""

@@ -31,7 +31,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a ledger shows: ε by summing each release's own ε, and by composing all of them (PLD) at δ."""
+    """What a ledger shows: ε by summing each release's own ε, and by composing all of them, at δ."""
 
     epsilon_basic: float
     epsilon_tight: float

@@ -6,7 +6,6 @@ error and never a Python traceback.
 
 from __future__ import annotations
 
-import importlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from heliosdb.catalog.plpy_connection import PlpyConnection
 from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
-from heliosdb.extension.version import CATALOG_VERSION, FIRST_VERSION, serves
+from heliosdb.extension.version import CATALOG_VERSION, serves
 
 __all__ = [
     "CATALOG_VERSION",
@@ -33,9 +32,7 @@ __all__ = [
 ]
 
 
-def execute(
-    plpy: Any, command: str | None, schemas: Sequence[str], version: str = FIRST_VERSION
-) -> str | None:
+def execute(plpy: Any, command: str | None, schemas: Sequence[str], version: str) -> str | None:
     """Execute one statement; return None, or the error as JSON for federated._raise.
 
     version: that of the catalog whose function calls.
@@ -62,7 +59,7 @@ def execute(
     return None
 
 
-def describe_options(version: str = FIRST_VERSION) -> str:
+def describe_options(version: str) -> str:
     """Return as JSON the defaults of workspaces and models, and the options that a run may override.
 
     Where the catalog is of another version: the failure, for federated._raise.
@@ -70,11 +67,6 @@ def describe_options(version: str = FIRST_VERSION) -> str:
     try:
         serves(version)
     except FederatedError as error:
-        if version == FIRST_VERSION:
-            # Its caller knows no failures: here, and only here, the error has to come from Python.
-            importlib.import_module("plpy").error(
-                error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint
-            )
         failure = json.loads(_describe(error.sqlstate, error.message, error.detail, error.hint))
         return json.dumps({"failure": failure})
     return json.dumps(

@@ -11,9 +11,6 @@ from federated_sql.errors import ErrorCode, FederatedError
 CATALOG_VERSION = "1.2"
 """The default_version of the extension's control file."""
 
-FIRST_VERSION = "1.0"
-"""The version whose functions do not yet say which they are of."""
-
 
 def serves(version: str) -> None:
     """Raise 55000 unless a catalog of `version` is what this library was made for."""

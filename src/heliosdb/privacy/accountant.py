@@ -1,15 +1,16 @@
-"""What private releases cost, composed: (ε, δ) by privacy loss distributions, from Google's dp-accounting.
+"""What private releases cost, composed: the one (ε, δ) that plans and ledgers go by.
 
 What always holds: the answer depends only on which releases there were, never on their order or on how they
-were asked for, so that a plan and a ledger that end at the same releases give the identical number; it is
-an upper bound on the true ε (pessimistic discretisation), for neighbours that differ by adding or removing
-one subject.
+were asked for, so that a plan and a ledger that end at the same releases give the identical number; more
+releases never cost less; it is an upper bound on the true ε for neighbours that differ by adding or removing
+one subject, and by a composition that holds though each release is chosen from what earlier ones gave
+(docs/decisions/0010).
 
-Releases with full participation compose exactly into one Gaussian (the squares of 1/σ add up); the others
-are grouped by (sampling rate, noise multiplier) and each group's distribution is composed with itself.
-Where a distribution would be too wide to hold (ε in the hundreds), Rényi accounting answers instead, also
-an upper bound. dp-accounting takes about a second to import, so it is imported when a first cost is asked
-for.
+Releases with full participation compose exactly into one Gaussian (the squares of 1/σ add up), whose ε is
+read off its privacy loss distribution (PLD, Google's dp-accounting, pessimistic discretisation). As soon as
+one release is sampled, all are composed by their Rényi divergences (`privacy.renyi`): that is the larger of
+the two bounds, and the one that is known to hold where later releases depend on earlier ones.
+dp-accounting takes about a second to import, so it is imported when a first cost is asked for.
 """
 
 from __future__ import annotations
@@ -20,33 +21,30 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.bounds import NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
+from heliosdb.privacy.renyi import compose_curves, epsilon_at
 
 DISCRETIZATION = 1e-4
 """Width of the intervals into which privacy loss is rounded."""
 
 _WIDEST_ONCE, _WIDEST_LOSS = 150.0, 400.0
-"""Beyond this privacy loss, of one release and in total, Rényi accounting answers."""
-
-_MANY_STEPS = 10_000
-"""From here on rounding each step's loss may cost more than Rényi accounting: the smaller bound answers."""
+"""Beyond this privacy loss, of one release and in total, Rényi accounting answers instead."""
 
 _CACHED = 24
 """Distributions that are kept; the widest hold a few megabytes."""
 
 _Group = tuple[float, float]
 
-# The library's own orders from 2 on: those below do not converge for little noise, and it says so loudly.
-_RENYI_ORDERS = (*(x / 10.0 for x in range(20, 110)), *map(float, range(11, 64)), 128.0, 256.0, 512.0, 1024.0)
-
 
 def check_mechanism(mechanism: Mechanism) -> None:
     """Raise FederatedError (22023) for a mechanism that is outside its documented ranges."""
     sigma, rate, steps = mechanism.noise_multiplier, mechanism.sampling_rate, mechanism.steps
-    if not (math.isfinite(sigma) and sigma > 0 and 0 < rate <= 1 and steps >= 1):
+    if not (NOISE_MULTIPLIER.hold(sigma) and SAMPLING_RATE.hold(rate) and steps >= 1):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
-            "A private release needs a positive noise multiplier, a sampling rate in (0, 1] and steps.",
+            f"A private release needs a noise multiplier from {NOISE_MULTIPLIER.least:g} to "
+            f"{NOISE_MULTIPLIER.most:g}, a sampling rate from {SAMPLING_RATE.least:g} to 1, and steps.",
             detail=f"Noise multiplier {sigma}, sampling rate {rate}, steps {steps}.",
         )
 
@@ -70,15 +68,16 @@ def _merged(groups: Sequence[tuple[_Group, int]]) -> list[tuple[_Group, int]]:
 
 
 def renyi_epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
-    """Return ε at `delta` by Rényi accounting: a looser bound than `epsilon`, at a cost that never grows."""
-    from dp_accounting import dp_event
-    from dp_accounting.rdp import rdp_privacy_accountant
+    """Return ε at `delta` by Rényi accounting."""
+    return epsilon_at(compose_curves(_merged(_grouped(mechanisms))), delta)
 
-    accountant = rdp_privacy_accountant.RdpAccountant(_RENYI_ORDERS)
-    for (rate, sigma), steps in _merged(_grouped(mechanisms)):
-        gaussian = dp_event.GaussianDpEvent(sigma)
-        accountant.compose(gaussian if rate >= 1.0 else dp_event.PoissonSampledDpEvent(rate, gaussian), steps)
-    return max(0.0, float(accountant.get_epsilon(delta)))
+
+def pld_epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
+    """Return ε at `delta` by privacy loss distributions, for releases that were all settled in advance.
+
+    Where a release is sampled never above `renyi_epsilon`: what is above comes of rounding many small losses.
+    """
+    return Accountant(delta)._by_distributions(_merged(_grouped(mechanisms)))
 
 
 class Accountant:
@@ -133,20 +132,25 @@ class Accountant:
         return known
 
     def _evaluate(self, groups: tuple[tuple[_Group, int], ...]) -> float:
+        """By distribution where nothing is sampled; else by Rényi, but at least what is not sampled costs."""
         merged = _merged(groups)
-        if _is_wide(merged):
-            return self._by_renyi(groups)
+        whole = [(group, steps) for group, steps in merged if group[0] >= 1.0]
+        least = self._by_distributions(whole) if whole else 0.0
+        if len(whole) == len(merged):
+            return least
+        return max(least, epsilon_at(compose_curves(merged), self.delta))
+
+    def _by_distributions(self, merged: Sequence[tuple[_Group, int]]) -> float:
+        sampled = any(rate < 1.0 for (rate, _), _ in merged)
+        renyi = epsilon_at(compose_curves(merged), self.delta)
+        if not merged or _is_wide(merged):
+            return renyi
         total: Any = None
         for (rate, sigma), steps in merged:
             part = self._distribution(rate, sigma, steps)
             total = part if total is None else total.compose(part)
-        epsilon = float(total.get_epsilon_for_delta(self.delta))
-        if math.isfinite(epsilon) and sum(steps for _, steps in merged) < _MANY_STEPS:
-            return epsilon
-        return min(epsilon, self._by_renyi(groups))
-
-    def _by_renyi(self, groups: Sequence[tuple[_Group, int]]) -> float:
-        return renyi_epsilon([Mechanism(sigma, rate, steps) for (rate, sigma), steps in groups], self.delta)
+        found = float(total.get_epsilon_for_delta(self.delta))
+        return min(found, renyi) if sampled or not math.isfinite(found) else found
 
     def _distribution(self, rate: float, sigma: float, steps: int) -> Any:
         """Return the privacy loss distribution of `steps` equal releases, from memory where it is there."""
@@ -186,7 +190,7 @@ def _is_wide(merged: Sequence[tuple[_Group, int]]) -> bool:
 
 
 def epsilon(mechanisms: Iterable[Mechanism], delta: float) -> float:
-    """Return the tight ε at `delta` of all `mechanisms` composed; 0 for none."""
+    """Return the ε at `delta` that a ledger of these releases shows; 0 for none."""
     return Accountant(delta, mechanisms).epsilon()
 
 
@@ -205,15 +209,15 @@ def calibrate(
 
     make: the releases under a noise multiplier; their cost must fall as it grows. The result is rounded up
     to five significant digits, costs at most the budget by the same computation that a ledger uses, and
-    exceeds the smallest by a fraction of `tolerance` at most. Raises FederatedError (UF001) where `already`
-    leaves nothing.
+    exceeds the smallest by a fraction of `tolerance` at most; it lies within the bounds of a task's noise,
+    so a generous budget may stay unspent. Raises FederatedError (UF001) where `already` leaves nothing.
     """
     accountant = Accountant(budget.delta, already)
     spent = accountant.epsilon()
     if spent >= budget.epsilon:
         raise _exhausted(budget, spent)
     searched = accountant
-    if budget.epsilon > _COARSE_FROM:
+    if budget.epsilon > _COARSE_FROM and all(one.sampling_rate >= 1.0 for one in (*already, *make(1.0))):
         searched = Accountant(budget.delta, already, discretization=_COARSE)
     sigma = _search(make, budget, searched, tolerance)
     return _rounded_up(sigma, lambda sigma: accountant.epsilon(*make(sigma)) <= budget.epsilon)
@@ -265,10 +269,14 @@ def _first_guess(unit: Sequence[Mechanism], budget: Budget) -> float:
 def _bracket(
     excess: Callable[[float], float], guess: float, budget: Budget, spent: float
 ) -> tuple[_Point, _Point]:
-    """Find one σ that costs too much and one that does not, near `guess`."""
-    point = (guess, excess(guess))
+    """Find one σ that costs too much and one that does not, near `guess`; the least σ twice where it does."""
+    start = NOISE_MULTIPLIER.clamp(guess)
+    point = (start, excess(start))
     for _ in range(60):
         sigma = point[0] * min(8.0, max(0.125, math.exp(0.5 * point[1]) * (1.05 if point[1] > 0 else 0.95)))
+        sigma = NOISE_MULTIPLIER.clamp(sigma)
+        if sigma == NOISE_MULTIPLIER.least == point[0] and point[1] <= 0:
+            return point, point
         other = (sigma, excess(sigma))
         if point[1] > 0 >= other[1]:
             return point, other

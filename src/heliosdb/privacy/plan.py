@@ -2,8 +2,8 @@
 
 What always holds: everything a dataset has spent before, and everything planned, composed together, stays
 within the budget by the accountant that the ledgers use; so a node's ledger refuses no round of a plan that
-was made from its own past. "Shares" are of the squared noise: for Gaussian releases the squares of 1/σ add
-up.
+was made from its own past, and every number of a plan lies within the bounds that a task must keep. "Shares"
+are of the squared noise: for Gaussian releases the squares of 1/σ add up.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.bounds import EXPECTED_SUBJECTS, NOISE_MULTIPLIER, SAMPLING_RATE, STEPS
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 
@@ -73,9 +74,11 @@ class TrainingPlan:
 
 
 def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) -> SamplingPlan:
-    """Turn batches and epochs into a rate and as many steps as see each subject `local_epochs` times."""
-    rate = min(1.0, batch_size / max(expected_subjects, 1.0))
-    return SamplingPlan(sampling_rate=rate, steps=max(1, math.ceil(local_epochs / rate)))
+    """Turn batches and epochs into a rate and as many steps as see each subject `local_epochs` times, or as
+    many as a task may have.
+    """
+    rate = SAMPLING_RATE.clamp(batch_size / EXPECTED_SUBJECTS.clamp(expected_subjects))
+    return SamplingPlan(sampling_rate=rate, steps=int(STEPS.clamp(math.ceil(local_epochs / rate))))
 
 
 def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechanism:
@@ -84,7 +87,7 @@ def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechan
     Raises FederatedError (UF001) where nothing remains.
     """
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
-    return Mechanism(whole / math.sqrt(STATISTICS_SHARE))
+    return Mechanism(NOISE_MULTIPLIER.clamp(whole / math.sqrt(STATISTICS_SHARE)))
 
 
 def plan_training(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> TrainingPlan:
@@ -169,4 +172,4 @@ def _plan_evaluations(
     enough = (
         SMALLEST_ACCURACY_ERROR * request.held_out / (math.sqrt(2.0 * request.nodes) * EVALUATION_SENSITIVITY)
     )
-    return Mechanism(max(sigma, enough)), None
+    return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None

@@ -25,7 +25,12 @@ from heliosdb.transport.identity import Identity, verify
 from heliosdb.transport.messages import TaskHeader, refusal_from_proto
 from heliosdb.transport.sealing import SealingKey, UnopenedError
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
-from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decode_update_header
+from heliosdb.transport.update_messages import (
+    SealedUpdate,
+    UpdateHeader,
+    decode_update_header,
+    pack_signed_header,
+)
 
 _TASK_SIGNATURE = b"heliosdb task signature v1\0"
 _UPDATE_SIGNATURE = b"heliosdb update signature v1\0"
@@ -54,6 +59,12 @@ def verify_task(pinned: Sequence[bytes], header: TaskHeader, signature: bytes) -
 def sign_update(identity: Identity, header: bytes) -> bytes:
     """The node's signature over an update's header, which holds the hash of the payload."""
     return identity.sign(_UPDATE_SIGNATURE + header)
+
+
+def verify_update(pinned: Sequence[bytes], header: bytes, signature: bytes) -> bool:
+    """Whether an update's header was signed with the key of one of the node's certificates (PEM)."""
+    message = _UPDATE_SIGNATURE + header
+    return any(verify(certificate, message, signature) for certificate in pinned)
 
 
 def pack_payload(vector: bytes, weight: float, usage: Usage | None = None) -> bytes:
@@ -131,8 +142,7 @@ def open_update(
     """Verify and open an update to `task`. traffic: bytes sent and received in the exchange."""
     header, sealed = collected
     _check_header(task, task_sha256, header)
-    message = _UPDATE_SIGNATURE + sealed.header
-    if not any(verify(certificate, message, sealed.signature) for certificate in pinned):
+    if not verify_update(pinned, sealed.header, sealed.signature):
         raise rejected("its signature is not the node's")
     try:
         payload = sealing.open(sealed.payload, header.ephemeral_key, task.key, task_sha256)
@@ -142,7 +152,8 @@ def open_update(
     vector = vector_from_bytes(payload[_FRONT.size :])
     _check_content(vector, weight, header.length)
     usage = _read_usage(Usage(*told))
-    return Update(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage)
+    signed = pack_signed_header(sealed.header, sealed.signature)
+    return Update(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage, signed)
 
 
 def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:

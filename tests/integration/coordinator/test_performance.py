@@ -12,8 +12,6 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.limits import CHUNK_BYTES
 from tests.integration.coordinator.support import Site, World, create_model, create_workspace
 
-MIB = 2**20
-
 
 async def trained(
     world: World, *, names: str = "abc", policy: dict[str, object] | None = None, **model: object
@@ -183,16 +181,16 @@ async def test_a_single_node_has_nobody_to_agree_with(world: World) -> None:
     ]
 
 
-async def test_under_a_budget_time_and_memory_are_coarse(world: World) -> None:
+async def test_under_a_budget_no_node_tells_what_its_training_took(world: World) -> None:
     await trained(world, names="ab", rounds=2, policy={"privacy_budget": 4})
 
-    phases = world.query("SELECT * FROM federated.phase WHERE phase = 'local_training'")
+    told = [one for one in metrics(world) if one["phase"] == "local_training"]
 
-    assert len(phases) == 3
-    for one in phases:
-        assert one["cpu_seconds"] * 100 == pytest.approx(round(one["cpu_seconds"] * 100))
-        assert 0 < one["cpu_seconds"] <= one["busy_seconds"] * 1.1
-        assert one["memory_bytes"] % (16 * MIB) == 0
+    assert len(told) == 3
+    for one in told:
+        assert (one["cpu_usage_percent"], one["memory_usage_gb"]) == (None, None)
+        assert one["duration_seconds"] > 0
+        assert one["network_received_mb"] > 0
     rounds = world.query("SELECT node_variance FROM federated_convergence_diagnostics('risk')")
     assert all(one["node_variance"] > 0 for one in rounds)
 

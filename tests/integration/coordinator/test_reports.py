@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from heliosdb.cli.verify_spending import verify_spending
+from heliosdb.transport.identity import fingerprint
 from tests.integration.coordinator.support import World, create_model, create_workspace
 
 pytestmark = pytest.mark.xdist_group("coordinator_reports")
@@ -61,5 +63,68 @@ async def test_views_and_functions_show_what_a_private_run_did(world: World) -> 
         )
     }
     for requirement in ("Accountability", "Data protection by design", "Authentication of nodes",
-                        "Encryption between coordinator and nodes"):  # fmt: skip
+                        "Encryption between coordinator and nodes", "Ledger agrees with the nodes"):  # fmt: skip
         assert found[requirement] == "PASS", requirement
+
+
+def verify(world: World) -> tuple[bool, str]:
+    """What an auditor sees."""
+    lines: list[str] = []
+    conninfo = world.cluster.dsn(world.database, user="an_auditor")
+    return verify_spending(conninfo, None, lines.append), "\n".join(lines)
+
+
+async def test_an_auditor_verifies_what_nodes_signed_outside_the_database(world: World) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=4.0)
+    for number, name in enumerate(("north", "south")):
+        world.register(await world.add_site(name, rows=400, seed=0.1 * (number + 1)))
+    create_model(world, rounds=2)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+    assert verify(world) == (True, "no node has signed what it spent")
+
+    assert (await world.finished())["status"] == "completed"
+
+    charged = world.query("SELECT run_id, round_number, step, node_name, epsilon_tight FROM federated.ledger")
+    signed = world.query(
+        "SELECT run_id, round_number, step, node_name, epsilon_tight FROM federated.node_spending"
+    )
+    order = ("node_name", "round_number", "step")
+    keyed = [sorted(rows, key=lambda row: [str(row[key]) for key in order]) for rows in (charged, signed)]
+    assert [row.pop("epsilon_tight") for row in keyed[1]] == pytest.approx(
+        [row.pop("epsilon_tight") for row in keyed[0]]
+    )
+    assert keyed[0] == keyed[1] != []
+    intact, shown = verify(world)
+    assert intact, shown
+    assert [line.split(":")[0].split(" ")[1] for line in shown.splitlines()] == ["north", "south"]
+    with world.catalog() as connection:
+        [(certificate,)] = [
+            tuple(row.values())
+            for row in connection.execute("SELECT certificate FROM federated.node WHERE name = 'north'")
+        ]
+    assert fingerprint(certificate.encode()) in shown
+
+    for falsified, said in (
+        ("UPDATE federated.ledger SET epsilon_tight = epsilon_tight / 2", "the ledger shows"),
+        ("UPDATE federated.node_spending SET epsilon_tight = 0.1", "does not say what was signed"),
+        ("UPDATE federated.node_spending SET node_name = 'other' WHERE node_name = 'south'", "does not say"),
+        (
+            "UPDATE federated.node_spending SET signature = set_byte(signature, 20, get_byte(signature, 20) # 1)",
+            "the signature is not",
+        ),
+        ("UPDATE federated.node_spending SET header = '\\x08'", "cannot be read"),
+    ):
+        with world.catalog() as connection:
+            connection.execute("CREATE TABLE kept AS SELECT * FROM federated.node_spending")
+            connection.execute("CREATE TABLE lines AS SELECT * FROM federated.ledger")
+            connection.execute("SET session_replication_role = replica")  # as the server's owner can
+            connection.execute(falsified)  # type: ignore[arg-type]
+            intact, shown = verify(world)
+            assert not intact, falsified
+            assert said in shown, falsified
+            for table, copy in (("node_spending", "kept"), ("ledger", "lines")):
+                connection.execute(f"DELETE FROM federated.{table}")  # type: ignore[arg-type]
+                connection.execute(f"INSERT INTO federated.{table} SELECT * FROM {copy}")  # type: ignore[arg-type]
+                connection.execute(f"DROP TABLE {copy}")  # type: ignore[arg-type]
+    assert verify(world)[0]

@@ -491,12 +491,12 @@ def test_drop_extension_leaves_nothing_where_nothing_depends_on_it(session: psyc
 
 def test_a_charge_in_the_ledger_is_taken_back_by_nobody(cluster: Cluster, federated_database: str) -> None:
     with cluster.connect(federated_database, user="heliosdb_daemon") as daemon:
-        for state in ("reserved", "charged"):
+        for total, state in enumerate(("reserved", "charged"), 1):
             daemon.execute(
                 "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, state,"
                 " noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"
-                " VALUES ('w', gen_random_uuid(), 'm', 0, 'statistics', 'n', %s, 1, 1, 1, 1, 1, 1)",
-                [state],
+                " VALUES ('w', gen_random_uuid(), 'm', 0, 'statistics', 'n', %s, 1, 1, 1, 1, %s, 1)",
+                [state, total],
             )
         daemon.execute("DELETE FROM federated.ledger WHERE state = 'reserved'")
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="never taken back"):

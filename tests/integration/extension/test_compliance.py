@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -88,6 +89,31 @@ def test_the_declared_mode_is_checked(catalog: psycopg.Connection) -> None:
     assert status_of(catalog, "GDPR", "Workspace declared under GDPR") == "FAIL"
 
 
+def test_a_declaration_does_not_pass_for_runs_that_trained_without_a_budget(
+    catalog: psycopg.Connection,
+) -> None:
+    requirement = "Workspace declared under HIPAA"
+    execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (compliance_mode = 'HIPAA')")
+    make_current(catalog, ["age", "bmi"])
+    for policy, status, evidence in (
+        ({"privacy_budget": 0.5}, "PASS", "0 runs without a privacy budget, 0 of them before"),
+        ({"compliance_mode": "HIPAA"}, "MANUAL", "1 runs without a privacy budget, 0 of them before"),
+        ({"compliance_mode": "both"}, "MANUAL", "1 runs without a privacy budget, 0 of them before"),
+        ({"compliance_mode": "none"}, "FAIL", "1 runs without a privacy budget, 1 of them before"),
+        ({}, "FAIL", "1 runs without a privacy budget, 1 of them before"),
+    ):
+        # Not in the audit log, which would remember each of them.
+        catalog.execute("SET session_replication_role = replica")
+        catalog.execute(
+            "UPDATE federated.run SET started_at = now(), policy = %s",
+            [json.dumps({"workspace": "clinics", **policy})],
+        )
+        catalog.execute("RESET session_replication_role")
+        found = check(catalog, "HIPAA")[requirement]
+        assert found[0] == status, policy
+        assert evidence in found[2]
+
+
 @pytest.mark.parametrize(
     "grant",
     [
@@ -113,6 +139,7 @@ def test_what_everybody_may_do_fails_access_control(catalog: psycopg.Connection,
         "UPDATE federated.audit SET action = 'x'",
         "DELETE FROM federated.audit",
         "ALTER TABLE federated.model DISABLE TRIGGER audit",
+        "ALTER TABLE federated.ledger DISABLE TRIGGER audit",
         "DROP TRIGGER audit ON federated.run",
         "ALTER TABLE federated.audit ENABLE REPLICA TRIGGER link_audit",
     ],

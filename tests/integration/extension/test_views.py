@@ -196,6 +196,29 @@ def test_a_workspace_says_whether_a_run_could_begin(catalog: psycopg.Connection)
     assert status() == (3, 3, 2, "budget_exhausted")
 
 
+def test_what_nodes_do_not_tell_of_their_training_is_null(catalog: psycopg.Connection) -> None:
+    """As under a budget, where time and memory would tell of the rows."""
+    execute(catalog, "START FEDERATED TRAINING risk")
+    catalog.execute("INSERT INTO federated.round (run_id, round_number) SELECT run_id, 1 FROM federated.run")
+    catalog.execute(
+        "INSERT INTO federated.phase (run_id, round_number, phase, duration_seconds, cpu_seconds, busy_seconds,"
+        " memory_bytes, bytes_sent, bytes_received)"
+        " SELECT run_id, 1, p.*, 0, 1000 FROM federated.run,"
+        " (VALUES ('local_training', 2.0, NULL, NULL, NULL), ('aggregation', 0.5, 0.1, 0.5, 1e9)) AS p"
+    )
+    assert catalog.execute(
+        "SELECT phase, duration_seconds, cpu_usage_percent, memory_usage_gb, network_received_mb"
+        " FROM federated_performance_metrics"
+    ).fetchall() == [("local_training", 2.0, None, None, 0.001), ("aggregation", 0.5, 20.0, 1.0, 0.001)]
+    for column in ("cpu_usage_percent", "memory_usage_gb"):
+        [(comment,)] = catalog.execute(
+            "SELECT col_description(attrelid, attnum) FROM pg_attribute"
+            " WHERE attrelid = 'federated_performance_metrics'::regclass AND attname = %s",
+            [column],
+        ).fetchall()
+        assert "NULL where no node told, as under a privacy budget" in comment
+
+
 def make_version(catalog: psycopg.Connection) -> None:
     make_current(catalog, ["age", "bmi"])
     catalog.execute("UPDATE federated.version SET global_loss = 0.25, global_accuracy = 0.875")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from heliosdb.catalog.runs import Charge, Entry, Spent
 from heliosdb.coordinator.budget import most_spent, plan_charges, sums_after
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import Step
 from heliosdb.privacy.accountant import Accountant, spending
 
@@ -19,7 +21,11 @@ BUDGET = Budget(5.0, 1e-5)
 
 
 def plan(spent: dict[NodeName, list[Spent]], budget: Budget = BUDGET) -> list[Charge]:
-    return plan_charges(spent, [A, B], ROUND, budget, {Step.TRAIN: 1.5})
+    reached = {node: spending([one.composed for one in made], budget.delta) for node, made in spent.items()}
+    for node, made in spent.items():
+        own = sum(one.times * spending([one.mechanism], budget.delta).epsilon_basic for one in made)
+        reached[node] = replace(reached[node], epsilon_basic=own)
+    return plan_charges(spent, reached, [A, B], ROUND, budget, clipping_norms={Step.TRAIN: 1.5})
 
 
 def test_each_release_is_charged_on_top_of_the_nodes_own_past() -> None:
@@ -62,12 +68,32 @@ def test_the_most_charged_node_of_the_cohort_decides_the_plan() -> None:
 def test_sums_after_a_line_that_was_taken_back_are_those_of_what_is_left() -> None:
     first, last = Mechanism(2.0), Mechanism(1.5, 0.5, 3)
     node = NodeName("a")
-    left = [Entry(1, node, first), Entry(5, node, last)]
+    accountant = Accountant(1e-5)
+    alone = accountant.epsilon(first), accountant.epsilon(last)
+    left = [
+        Entry(1, node, first, alone[0], Spending(alone[0], alone[0])),
+        Entry(5, node, last, alone[1], Spending(99.0, 98.0)),
+    ]
 
     (corrected,) = sums_after(left, 3, 1e-5)
 
-    accountant = Accountant(1e-5)
     assert corrected.ledger_id == 5
     assert corrected.epsilon_basic == pytest.approx(accountant.epsilon(first) + accountant.epsilon(last))
     assert corrected.epsilon_tight == pytest.approx(accountant.epsilon(first, last))
     assert sums_after(left, 7, 1e-5) == []
+
+
+def test_a_line_costs_no_more_after_one_before_it_was_taken_back() -> None:
+    # As an earlier version of the product left it, which composed more tightly.
+    line = Entry(5, A, TRAINING, 0.2, Spending(0.3, 0.25))
+    (corrected,) = sums_after([line], 3, 1e-5)
+    assert (corrected.epsilon_basic, corrected.epsilon_tight) == (0.2, 0.25)
+
+
+def test_the_composed_sum_never_falls_where_a_run_has_a_larger_delta() -> None:
+    reached = {A: spending([STATISTICS], 1e-9)}
+    (train, _, *_) = plan_charges(
+        {A: [Spent(STATISTICS, 1)]}, reached, [A], ROUND, Budget(5.0, 0.1), clipping_norms={}
+    )
+    assert train.epsilon_tight >= reached[A].epsilon_tight
+    assert train.epsilon_basic == pytest.approx(reached[A].epsilon_basic + train.epsilon)

@@ -10,8 +10,10 @@ import sys
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.bounds import NOISE_MULTIPLIER
 from heliosdb.domain.privacy import Budget, Mechanism
-from heliosdb.privacy.accountant import Accountant, calibrate, epsilon, renyi_epsilon, spending
+from heliosdb.privacy.accountant import Accountant, calibrate, epsilon, pld_epsilon, renyi_epsilon, spending
+from heliosdb.privacy.renyi import ORDERS, curve
 
 REFERENCE = [
     (0.01, 1.1, 1000, 1e-5, 1.71177, 1.51537),
@@ -28,8 +30,9 @@ def test_reproduces_the_reference_table(
     q: float, sigma: float, steps: int, delta: float, renyi: float, tight: float
 ) -> None:
     releases = [Mechanism(sigma, q, steps)]
-    assert epsilon(releases, delta) == pytest.approx(tight, abs=1e-3)
+    assert pld_epsilon(releases, delta) == pytest.approx(tight, abs=1e-3)
     assert renyi_epsilon(releases, delta) == pytest.approx(renyi, abs=1e-3)
+    assert epsilon(releases, delta) == (pld_epsilon if q == 1.0 else renyi_epsilon)(releases, delta)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +130,55 @@ def test_a_loss_too_wide_for_a_distribution_is_bounded_by_renyi_accounting() -> 
     assert epsilon(release, 1e-5) == renyi_epsilon(release, 1e-5) > 200
 
 
+@pytest.mark.parametrize(
+    "releases",
+    [
+        [Mechanism(14.07), Mechanism(69.0, 0.27, 1000)],
+        [Mechanism(14.07), Mechanism(69.0, 0.27, 20), Mechanism(1.1, 0.01, 1000)],
+        [Mechanism(1000.0, 0.01, 9_999)],
+        [Mechanism(1000.0, 0.01, 10_001)],
+        [Mechanism(0.8), Mechanism(1e5, 0.5)],
+    ],
+)
+def test_with_a_sampled_release_the_ledger_shows_the_larger_of_both_bounds(releases: list[Mechanism]) -> None:
+    assert epsilon(releases, 1e-5) == max(pld_epsilon(releases, 1e-5), renyi_epsilon(releases, 1e-5))
+    # Adding steps or releases never lowers the figure, whichever bound showed it before.
+    for made in range(len(releases)):
+        assert epsilon(releases[:made], 1e-5) <= epsilon(releases, 1e-5)
+
+
+def test_the_first_sampled_release_on_a_ledger_of_gaussians_costs_at_least_nothing() -> None:
+    gaussians = [Mechanism(sigma) for sigma in (12.0, 31.0, 0.9)]
+    tiny = Mechanism(1e6, 1e-9)
+    assert epsilon([*gaussians, tiny], 1e-5) >= epsilon(gaussians, 1e-5) == pld_epsilon(gaussians, 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("rate", "sigma"), [(0.01, 1.1), (0.27, 69.0), (1e-6, 0.7), (0.99, 400.0), (0.3, 1e6)]
+)
+def test_a_curve_is_the_librarys_and_never_below_it(rate: float, sigma: float) -> None:
+    from dp_accounting import dp_event
+    from dp_accounting.rdp import rdp_privacy_accountant
+
+    reference = rdp_privacy_accountant.RdpAccountant(ORDERS[ORDERS <= 1024])
+    reference.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(sigma)))
+    ours = curve(rate, sigma)[ORDERS <= 1024]
+    assert (ours >= reference._rdp).all()
+    assert ours == pytest.approx(reference._rdp, rel=1e-9, abs=1.1e-14)
+
+
+def test_a_figure_below_a_hundredth_is_not_held_up_by_the_highest_order() -> None:
+    sigma = calibrate(lambda s: [Mechanism(s, 0.27, 20)], Budget(1e-3, 1e-5))
+    assert 0.99e-3 < epsilon([Mechanism(sigma, 0.27, 20)], 1e-5) <= 1e-3
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(1.0, 1), (0.27, 1000)])
+def test_noise_for_a_budget_beyond_all_bounds_is_the_least_that_a_task_may_ask_for(
+    rate: float, steps: int
+) -> None:
+    assert calibrate(lambda s: [Mechanism(s, rate, steps)], Budget(1e9, 1e-5)) == NOISE_MULTIPLIER.least
+
+
 def test_very_many_small_steps_are_not_charged_for_the_rounding() -> None:
     release = [Mechanism(1000.0, 0.01, 1_000_000)]
     assert epsilon(release, 1e-5) <= renyi_epsilon(release, 1e-5)
@@ -142,6 +194,9 @@ def test_very_many_small_steps_are_not_charged_for_the_rounding() -> None:
         Mechanism(1.0, 0.0),
         Mechanism(1.0, 1.1),
         Mechanism(1.0, 0.5, 0),
+        Mechanism(0.9e-2),
+        Mechanism(1.1e6),
+        Mechanism(1.0, 0.9e-9),
     ],
 )
 def test_refuses_a_mechanism_out_of_range(mechanism: Mechanism) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.bounds import NOISE_MULTIPLIER, SAMPLING_RATE, STEPS
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, epsilon
 from heliosdb.privacy.plan import (
@@ -143,3 +144,28 @@ def test_sampling_sees_each_subject_as_often_as_there_are_epochs(
     plan = plan_sampling(subjects, batch, epochs)
     assert plan.sampling_rate == pytest.approx(rate)
     assert plan.steps == steps
+
+
+@pytest.mark.parametrize("budget", [Budget(1e9, 1e-5), Budget(1e4, 0.5), Budget(0.05, 1e-9)])
+@pytest.mark.parametrize("sampling", [SamplingPlan(1.0, 5), SamplingPlan(1e-9, 10_000_000)])
+def test_whatever_the_budget_a_plan_asks_for_no_noise_that_a_task_may_not_have(
+    budget: Budget, sampling: SamplingPlan
+) -> None:
+    statistics = plan_statistics(budget)
+    asked = request(rounds=1000, sampling=sampling, evaluations=1, held_out=1e12)
+    plan = plan_training(budget, [statistics], asked)
+    assert NOISE_MULTIPLIER.hold(statistics.noise_multiplier)
+    assert NOISE_MULTIPLIER.hold(plan.noise_multiplier)
+    assert plan.evaluation_noise_multiplier is None or NOISE_MULTIPLIER.hold(plan.evaluation_noise_multiplier)
+    assert plan.epsilon <= budget.epsilon
+
+
+@pytest.mark.parametrize(
+    ("subjects", "batch", "epochs"), [(1e15, 1, 1), (1e12, 1, 10_000), (0.0, 1_000_000, 10_000), (-5.0, 1, 1)]
+)
+def test_whatever_the_count_of_subjects_a_task_may_have_the_sampling(
+    subjects: float, batch: int, epochs: int
+) -> None:
+    plan = plan_sampling(subjects, batch, epochs)
+    assert SAMPLING_RATE.hold(plan.sampling_rate)
+    assert STEPS.hold(plan.steps)

@@ -89,6 +89,10 @@ SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.ledger:' || $1
 SELECT node_name, noise_multiplier, sampling_rate, steps, count(*) AS times
 FROM federated.ledger WHERE workspace = $1 GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 
+-- name: list_reached(text)
+SELECT DISTINCT ON (node_name) node_name, epsilon_basic, epsilon_tight
+FROM federated.ledger WHERE workspace = $1 ORDER BY node_name, ledger_id DESC
+
 -- name: reserve(text, uuid, text, integer, jsonb)
 INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, node_name, step, noise_multiplier,
     sampling_rate, steps, clipping_norm, epsilon, epsilon_basic, epsilon_tight)
@@ -104,6 +108,15 @@ ORDER BY c.place
 UPDATE federated.ledger SET state = 'charged'
 WHERE run_id = $1::uuid AND round_number = $2 AND step = $3 AND node_name = ANY ($4::text[])
 
+-- name: insert_node_spending(text, uuid, integer, text, jsonb)
+INSERT INTO federated.node_spending (workspace, run_id, round_number, step, node_name, header, signature,
+    noise_multiplier, sampling_rate, steps, epsilon_basic, epsilon_tight)
+SELECT $1, $2::uuid, $3, $4, s.node, decode(s.header, 'hex'), decode(s.signature, 'hex'), s.noise_multiplier,
+       s.sampling_rate, s.steps, s.epsilon_basic, s.epsilon_tight
+FROM jsonb_to_recordset($5::jsonb) AS s (
+    node text, header text, signature text, noise_multiplier double precision, sampling_rate double precision,
+    steps integer, epsilon_basic double precision, epsilon_tight double precision)
+
 -- name: delete_reservations(uuid, integer, jsonb)
 DELETE FROM federated.ledger AS l USING jsonb_to_recordset($3::jsonb) AS u (node text, step text)
 WHERE l.run_id = $1::uuid AND l.round_number = $2 AND l.node_name = u.node AND l.step = u.step
@@ -111,7 +124,7 @@ WHERE l.run_id = $1::uuid AND l.round_number = $2 AND l.node_name = u.node AND l
 RETURNING l.ledger_id, l.node_name, l.step, l.epsilon
 
 -- name: list_releases(text, text[])
-SELECT ledger_id, node_name, noise_multiplier, sampling_rate, steps
+SELECT ledger_id, node_name, noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight
 FROM federated.ledger WHERE workspace = $1 AND node_name = ANY ($2::text[]) ORDER BY ledger_id
 
 -- name: correct_sums(jsonb)

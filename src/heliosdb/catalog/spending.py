@@ -1,0 +1,62 @@
+"""What nodes signed of their spending, as an auditor reads it.
+
+What always holds: rows come as they are stored; whether signatures and figures hold is the caller's to tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from heliosdb.catalog.connection import Connection, load_statements
+from heliosdb.catalog.runs import SignedSpending
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import Step, TaskKey
+
+Peer = tuple[WorkspaceName, NodeName]
+
+
+@dataclass(frozen=True, slots=True)
+class SpendingRecord:
+    """One row of federated.node_spending."""
+
+    key: TaskKey
+    signed: SignedSpending
+
+
+def list_signed(connection: Connection, workspace: WorkspaceName | None) -> list[SpendingRecord]:
+    """Return what was signed, by workspace and node, oldest first; None: of all workspaces."""
+    return [
+        SpendingRecord(
+            TaskKey(
+                WorkspaceName(row["workspace"]),
+                RunId(UUID(row["run_id"])),
+                RoundNumber(row["round_number"]),
+                Step(row["step"]),
+                NodeName(row["node_name"]),
+            ),
+            SignedSpending(
+                bytes(row["header"]),
+                bytes(row["signature"]),
+                Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
+                Spending(row["epsilon_basic"], row["epsilon_tight"]),
+            ),
+        )
+        for row in connection.query(load_statements("spending.sql")["list_signed"], workspace)
+    ]
+
+
+def list_certificates(connection: Connection, workspace: WorkspaceName | None) -> dict[Peer, list[bytes]]:
+    """Return each node's certificates (PEM): the pinned one, and those that were by the audit log."""
+    found: dict[Peer, list[bytes]] = {}
+    for row in connection.query(load_statements("spending.sql")["list_certificates"], workspace):
+        peer = WorkspaceName(row["workspace"]), NodeName(row["node_name"])
+        found.setdefault(peer, []).append(row["certificate"].encode())
+    return found
+
+
+def list_faults(connection: Connection, workspace: WorkspaceName) -> list[tuple[NodeName, str]]:
+    """Return where the workspace's ledger disagrees with what nodes signed, as the compliance check does."""
+    rows = connection.query(load_statements("spending.sql")["list_faults"], workspace)
+    return [(NodeName(row["node_name"]), row["fault"]) for row in rows]
