@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import cast
@@ -22,8 +23,8 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.exchange import Exchange, Question, Wire
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.events import Event, NodeLost
-from heliosdb.domain.handshake import Update
-from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction, Update
+from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.domain.privacy import Spending
 from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector, vector_to_bytes
@@ -39,6 +40,7 @@ from heliosdb.transport.messages import (
     with_parameters,
 )
 from heliosdb.transport.sealing import SealingKey, seal_to
+from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
 from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
@@ -158,6 +160,53 @@ class FakeWire:
 
 
 AUTHORITY = Authority.create("authority")
+
+
+@dataclass
+class _Performer:
+    """What a node does behind the wire, by a node that may lie. columns: what it says that it shares."""
+
+    node: FakeNode
+    plain_answers: bool
+
+    async def introduce(self, greeting: Greeting) -> Introduction:
+        del greeting
+        columns = ("age", "pressure", "outcome")
+        types = ("double precision", "double precision", "integer")
+        shared = DatasetDescription(DatasetName("patients"), columns, types, self.plain_answers)
+        return Introduction((shared,))
+
+    async def alive(self) -> None:
+        """It always is."""
+
+    async def perform(self, received: ReceivedTask) -> SealedUpdate:
+        return self.node.answer(received.task, received.sha256, received.sealing_key)
+
+    def sent(self, received: ReceivedTask) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class Served:
+    """A node that is served: its port, and what its DBA is said to allow."""
+
+    port: int
+    performer: _Performer
+
+
+@asynccontextmanager
+async def serving(
+    node: FakeNode, coordinator: bytes, *, plain_answers: bool = False
+) -> AsyncIterator[Served]:
+    """Serve a node over a real socket to the coordinator with this certificate (PEM)."""
+    performer = _Performer(node, plain_answers)
+    credentials = server_credentials(lambda: ServerIdentity(node.identity, (coordinator,)))
+    server, port = make_server(performer, lambda: [coordinator], credentials, "127.0.0.1", 0)
+    await server.start()
+    try:
+        yield Served(port, performer)
+    finally:
+        await server.stop(None)
 
 
 def make_nodes(lies: Mapping[str, Lie], names: Iterable[str] = ("a", "b", "c")) -> list[FakeNode]:

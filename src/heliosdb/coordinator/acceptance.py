@@ -119,16 +119,18 @@ def _largest_norm(run: Run, findings: Findings, work: Work, size: int, nodes: in
 def private_reach(privacy: PrivateTraining, learning_rate: float, size: int, subjects: float) -> float:
     """Return an L2 norm that a DP-SGD update of `size` values at a node of at most `subjects` never meets.
 
-    The update is the sum over T steps of learning_rate / (q N) x (clipped gradients + noise). No clipped
-    gradient is longer than C, so all together are no longer than C times the subjects sampled, which are
-    binomial with mean m = q T subjects: by Bernstein more than m + 10 √m + 100 with probability below e⁻⁵⁰.
-    The noise of T steps is Gaussian with deviation σ C √T a value: longer than σ C √T (√size + 10) with
-    probability below e⁻⁵⁰ (Laurent and Massart 2000, lemma 1). N is the nodes' mean, so that a node with all
-    subjects of the federation reaches further than the others: hence `subjects` is the federation's count,
-    its own noise on top.
+    The update is the sum over T steps of learning_rate / (q N) x (clipped gradients + noise).
+
+    No clipped gradient is longer than C, so all together are no longer than C times the subjects sampled,
+    which are binomial with mean m = q T subjects: by Bernstein's inequality more than m + 10 √m + 100 with
+    probability below e⁻⁵⁰. The noise of T steps is Gaussian, its deviation at most 2 σ C √T a value (the
+    lattice's slack at most doubles it): longer than 2 σ C √T (√size + 10) with probability below e⁻⁵⁰
+    (Laurent and Massart 2000, lemma 1). N is the nodes' mean, so that a node with all subjects of the
+    federation reaches further than the others: hence `subjects` is the federation's count, its own noise on
+    top.
     """
     sampled = privacy.sampling_rate * privacy.steps * subjects
     clipped = sampled + _TAIL * math.sqrt(sampled) + _TAIL**2
-    noise = privacy.noise_multiplier * math.sqrt(privacy.steps) * (math.sqrt(size) + _TAIL)
+    noise = 2.0 * privacy.noise_multiplier * math.sqrt(privacy.steps) * (math.sqrt(size) + _TAIL)
     denominator = privacy.sampling_rate * privacy.expected_subjects
     return learning_rate * privacy.clipping_norm / denominator * (clipped + noise)
