@@ -42,7 +42,7 @@ _FIRST_RETRY = 0.5
 _SETTLED_MISTAKE = 30.0
 
 _BEATS_A_GREETING = 3
-"""Every so many heartbeats the node is greeted instead: what its DBA allows is seen without a run."""
+"""After so many heartbeats the node is greeted again: what its DBA allows is seen without a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +287,8 @@ class Directory:
             if peer.identity != self._identity():
                 await self._meet(peer)
             try:
-                if beats % _BEATS_A_GREETING:
-                    await peer.client.heartbeat(self._config.heartbeat_timeout)
-                else:
+                await peer.client.heartbeat(self._config.heartbeat_timeout)
+                if beats % _BEATS_A_GREETING == 0:
                     await self._greet(peer)
             except FederatedError as error:
                 misses += 1
