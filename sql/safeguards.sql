@@ -58,12 +58,14 @@ DECLARE
     known   jsonb;
     subject record;
     unknown text;
+    mode    text;
+    lacking text;
 BEGIN
     IF NEW.policy IS NOT NULL THEN
         RETURN NEW;
     END IF;
     PERFORM federated._hold_workspace(NEW.model_id);
-    SELECT m.options, w.options AS policy, w.name AS workspace INTO subject
+    SELECT m.options, w.options AS policy, w.name AS workspace, w.workspace_id INTO subject
     FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
     WHERE m.model_id = NEW.model_id;
     IF NOT FOUND THEN
@@ -80,6 +82,23 @@ BEGIN
     PERFORM set_config('federated.started_run', NEW.run_id::text, true);
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
+    mode := coalesce(NEW.policy ->> 'compliance_mode', 'none');
+    IF mode <> 'none' AND NEW.policy ->> 'privacy_budget' IS NULL THEN
+        SELECT CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
+                   n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
+                   FILTER (WHERE n.plain_answers IS NOT TRUE)) END
+        INTO lacking
+        FROM federated.node AS n
+        WHERE n.workspace_id = subject.workspace_id
+        HAVING count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false);
+        IF FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
+                DETAIL = lacking,
+                HINT = 'Give the workspace a privacy_budget, or have each node''s DBA share WITH (plain_answers = true).';
+        END IF;
+    END IF;
     RETURN NEW;
 END
 $$;
@@ -132,6 +151,7 @@ BEGIN
     NEW.failure_reason := NULL;
     NEW.certificate := NULL;
     NEW.certificate_expires := NULL;
+    NEW.plain_answers := NULL;
     RETURN NEW;
 END
 $$;

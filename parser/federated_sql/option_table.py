@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from federated_sql.option_values import OptionSpec, OptionType
+from federated_sql.option_values import OptionSpec, OptionType, RangeLimits
 
 
 class OptionKind(Enum):
@@ -39,6 +39,7 @@ _WORKSPACE = (
         None,
         "total ε that any record of any node may spend in this workspace; none: no differential privacy",
         above=0,
+        maximum=1e6,
     ),
     OptionSpec("delta", _NUM, 1e-5, "δ of the total", above=0, below=0.1),
     OptionSpec(
@@ -55,7 +56,7 @@ _WORKSPACE = (
         None,
         "σ, relative to the clipping threshold; with a budget the stricter of the two rules",
         derived="from privacy_budget and delta",
-        above=0,
+        minimum=0.01,
         maximum=1e6,
     ),
     OptionSpec(
@@ -71,7 +72,7 @@ _WORKSPACE = (
         _NUM,
         1.0,
         "norm to which a record's contribution is clipped",
-        above=0,
+        minimum=1e-6,
         maximum=1e6,
     ),
     OptionSpec("adaptive_clipping", _BOOL, False, "follow a quantile of the norms", built_values=(False,)),
@@ -323,7 +324,7 @@ _TRAINING = (
     OptionSpec("rounds", _INT, 50, "training rounds", minimum=1, maximum=100_000),
     OptionSpec("local_epochs", _INT, 1, "passes over a node's rows in a round", minimum=1, maximum=10_000),
     OptionSpec("batch_size", _INT, 32, "rows of a local step", minimum=1, maximum=1_000_000),
-    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", above=0, maximum=1_000),
+    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", minimum=1e-12, maximum=1_000),
     OptionSpec(
         "optimizer",
         _CHOICE,
@@ -403,6 +404,15 @@ _TRAINING = (
     OptionSpec("target_accuracy", _NUM, None, "accuracy at which a run ends", above=0, maximum=1),
     OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
+    OptionSpec(
+        "max_update_norm",
+        _NUM,
+        None,
+        "largest L2 norm of an update; a larger one is rejected",
+        derived="10000; under a privacy_budget plus what clipping and noise can reach",
+        above=0,
+        maximum=1e9,
+    ),
     _COMPRESSION,
     _QUANTIZATION,
     OptionSpec(
@@ -462,6 +472,7 @@ _TRAINING = (
         "as the bound, and the private statistics are bounded sums; needs a privacy_budget",
         maximum=1_601,
         identifier=True,
+        range_limits=RangeLimits(ends=1e150, least_width=1e-150, most_width=1e150, resolution=1e-9),
     ),
 )
 

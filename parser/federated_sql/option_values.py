@@ -42,13 +42,43 @@ class OptionType(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class RangeLimits:
+    """What each declared range must keep to.
+
+    ends: largest magnitude of either; resolution: least width as a part of the larger end's magnitude.
+    """
+
+    ends: float
+    least_width: float
+    most_width: float
+    resolution: float
+
+    def hold(self, lower: float, upper: float) -> bool:
+        """Whether a range keeps to them."""
+        largest, width = max(abs(lower), abs(upper)), upper - lower
+        return (
+            largest <= self.ends
+            and self.least_width <= width <= self.most_width
+            and width >= self.resolution * largest
+        )
+
+    def describe(self) -> str:
+        """Say it in words."""
+        return (
+            f"with ends from {-self.ends:g} to {self.ends:g}, at most {self.most_width:g} apart and at least"
+            f" {self.least_width:g} and {self.resolution:g} of the larger end's magnitude"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class OptionSpec:
     """One row of the option table.
 
     default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive,
     above and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None:
     every allowed value has its effect; else only these do. custom: what a value that is none of the choices
-    may name. identifier: its text names a column or a dataset, which has at most 63 bytes.
+    may name. identifier: its text names a column or a dataset, which has at most 63 bytes. range_limits: of
+    each range.
     """
 
     name: str
@@ -65,6 +95,7 @@ class OptionSpec:
     built_values: tuple[OptionJson, ...] | None = None
     custom: str | None = None
     identifier: bool = False
+    range_limits: RangeLimits | None = None
 
     @property
     def in_effect_by_default(self) -> bool:
@@ -90,7 +121,8 @@ def describe_allowed(spec: OptionSpec) -> str:
         return f"{head or 'one of'} {listed}".strip() + (f", or {spec.custom}" if spec.custom else "")
     words = [spec.type.value]
     if spec.type is OptionType.TEXT_ARRAY or spec.type is OptionType.RANGES:
-        return f"{words[0]}, at least one and at most {spec.maximum:.0f}"
+        counted = f"{words[0]}, at least one and at most {spec.maximum:.0f}"
+        return counted if spec.range_limits is None else f"{counted}, {spec.range_limits.describe()}"
     for bound, word in ((spec.minimum, "at least"), (spec.above, "greater than")):
         if bound is not None:
             words.append(f"{word} {bound:.16g}")
@@ -288,6 +320,7 @@ def _ranges(spec: OptionSpec, value: object) -> dict[str, OptionJson]:
             raise ValueError
         lower, upper = (_number(unbounded, bound) for bound in bounds)
         _require(lower < upper and math.isfinite(upper - lower))
+        _require(spec.range_limits is None or spec.range_limits.hold(lower, upper))
         ranges[column] = [lower, upper]
     return ranges
 

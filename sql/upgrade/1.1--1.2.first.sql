@@ -36,3 +36,6 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: index spending_by_relation
 -- done: function federated._lock_relation(text)
 -- done: comment FUNCTION federated._lock_relation(text)
+
+-- done: table federated.node
+ALTER TABLE federated.node ADD COLUMN plain_answers boolean;

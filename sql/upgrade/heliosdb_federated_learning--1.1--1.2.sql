@@ -41,6 +41,9 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: function federated._lock_relation(text)
 -- done: comment FUNCTION federated._lock_relation(text)
 
+-- done: table federated.node
+ALTER TABLE federated.node ADD COLUMN plain_answers boolean;
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
@@ -76,6 +79,9 @@ COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, releas
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state,
     federated.release_state FROM PUBLIC;
+
+COMMENT ON COLUMN federated.node.plain_answers IS
+    'Whether the node''s own DBA lets answers leave without noise from every dataset that it shares with the workspace; NULL before it was met';
 
 COMMENT ON COLUMN federated.version.prediction IS
     'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for a version from before they were kept';
@@ -399,6 +405,75 @@ $$;
 
 COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
     'Checks options as statements do; returns NULL, or the error for federated._raise';
+
+-- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
+CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known   jsonb;
+    subject record;
+    unknown text;
+    mode    text;
+    lacking text;
+BEGIN
+    IF NEW.policy IS NOT NULL THEN
+        RETURN NEW;
+    END IF;
+    PERFORM federated._hold_workspace(NEW.model_id);
+    SELECT m.options, w.options AS policy, w.name AS workspace, w.workspace_id INTO subject
+    FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+    WHERE m.model_id = NEW.model_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the run''s federated model does not exist';
+    END IF;
+    known := federated._options();
+    PERFORM federated._raise(known -> 'failure');
+    unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('option "%s" cannot be set for one run', unknown);
+    END IF;
+    -- wait_for_convergence would wait for ever in the transaction that starts the run.
+    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    NEW.options := known -> 'model' || subject.options || NEW.overrides;
+    NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
+    -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
+    mode := coalesce(NEW.policy ->> 'compliance_mode', 'none');
+    IF mode <> 'none' AND NEW.policy ->> 'privacy_budget' IS NULL THEN
+        SELECT CASE WHEN count(*) = 0 THEN 'No node is registered.' ELSE format('Not allowed by %s.', string_agg(
+                   n.name || CASE WHEN n.plain_answers IS NULL THEN ' (not met yet)' ELSE '' END, ', ' ORDER BY n.name)
+                   FILTER (WHERE n.plain_answers IS NOT TRUE)) END
+        INTO lacking
+        FROM federated.node AS n
+        WHERE n.workspace_id = subject.workspace_id
+        HAVING count(*) = 0 OR NOT coalesce(bool_and(n.plain_answers IS TRUE), false);
+        IF FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+                MESSAGE = format('federated training without a privacy_budget is refused under compliance_mode %s', mode),
+                DETAIL = lacking,
+                HINT = 'Give the workspace a privacy_budget, or have each node''s DBA share WITH (plain_answers = true).';
+        END IF;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._snapshot_run() IS
+    'Gives a run its options and its workspace''s policy as they stand: whoever queues it has no say in the policy';
+
+CREATE OR REPLACE FUNCTION federated._reset_node() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.status := 'pending';
+    NEW.failure_reason := NULL;
+    NEW.certificate := NULL;
+    NEW.certificate_expires := NULL;
+    NEW.plain_answers := NULL;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._reset_node() IS 'A node whose registration changed is to be met, and its certificate pinned, again';
 
 -- The coordinator corrects sums where it takes a reservation back; else nobody has a reason to. Whoever owns the table
 -- may do as they like, as far as the audit log then shows it.
@@ -1061,7 +1136,7 @@ GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELE
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 

@@ -26,6 +26,7 @@ from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, PERFORM, aio, grpc
 from heliosdb.transport.verification import sign_task
 from tests.support.cluster import Cluster
 from tests.support.federation import (
+    SCALING,
     WORKSPACE,
     Federation,
     create_patients,
@@ -230,6 +231,38 @@ async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
         for honest in (first, task):
             await client.perform(honest, federation.sealing, TIMEOUT)
         await client.close()
+
+
+def _with_scale(scale: float) -> Task:
+    task = train_task()
+    return replace(task, work=replace(task.work, scaling=replace(SCALING, scales=(scale, 15.0))))  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        (_with_scale(1e-200), "a scale 1e-200 is outside 1e-150 … 1e+150"),
+        (_with_scale(5e-324), "a scale 4.94066e-324 is outside"),
+        (_with_scale(float("nan")), "a scale nan is outside"),
+        (train_task(noise_multiplier=1e-300, budget=BUDGET), "noise_multiplier 1e-300 is outside 0.01 … 1e+06"),
+        (statistics_task(noise_multiplier=1e-5, budget=BUDGET), "noise_multiplier 1e-05 is outside"),
+        (evaluate_task(noise_multiplier=float("inf")), "noise_multiplier inf is outside"),
+        (statistics_task(noise_multiplier=1.0, budget=Budget(1e300, 1e-5)), "epsilon 1e+300 is outside (0, 1e+06]"),
+        (train_task(parameters=np.array([0.0, 1e300, 0.0])), "a parameter 1e+300 is outside -1e+09 … 1e+09"),
+        (train_task(parameters=np.array([0.0, np.nan, 0.0])), "a parameter nan is outside"),
+        (replace(train_task(), compliance_mode="lax"), "compliance_mode is none of none, HIPAA, GDPR, BOTH"),
+    ],
+)  # fmt: skip
+async def test_hostile_numbers_are_refused_before_a_row_is_read(
+    cluster: Cluster, federated_database: str, federation: Federation, task: Task, said: str
+) -> None:
+    # The node shares nothing: reading would be refused for that.
+    async with running_node(federation.node_config(cluster, federated_database)) as port:
+        header, vector = encode_task(task, federation.sealing.public)
+        chunk = pb.TaskMessage(chunk=vector).SerializeToString()
+        messages = [_head(header, federation.coordinator), *([chunk] if vector else [])]
+        refusal = await _raw_perform(federation, port, messages)
+    assert (refusal.code, said in refusal.message) == ("INVALID_VALUE", True), refusal.message
 
 
 async def test_a_message_beyond_the_limit_is_cut_off_by_the_transport(

@@ -6,17 +6,20 @@ Importing this package registers the strategies that are built.
 from heliosdb.aggregation.agreement import Agreement, measure_agreement
 from heliosdb.aggregation.fedavg import FedAvg
 from heliosdb.aggregation.registry import names, register, strategy
-from heliosdb.aggregation.updates import Update, check_update, total
+from heliosdb.aggregation.updates import OversizedUpdateError, Update, check_norm, check_update, norm, total
 
 register(FedAvg())
 
 __all__ = [
     "Agreement",
     "FedAvg",
+    "OversizedUpdateError",
     "Update",
+    "check_norm",
     "check_update",
     "measure_agreement",
     "names",
+    "norm",
     "register",
     "strategy",
     "total",

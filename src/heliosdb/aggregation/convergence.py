@@ -20,6 +20,8 @@ import math
 from collections.abc import Sequence
 from statistics import fmean, variance
 
+_LARGE = 1e100
+
 
 def converged(losses: Sequence[float | None], threshold: float, patience: int) -> bool:
     """Say whether the run may stop: see the module's rule.
@@ -34,8 +36,12 @@ def converged(losses: Sequence[float | None], threshold: float, patience: int) -
     window = known[-2 * patience :]
     if len(window) < 2 * patience or not all(map(math.isfinite, window)):
         return False
+    # Squares and sums of numbers near the largest double would overflow: then the units are changed.
+    largest = max(map(abs, window))
+    unit = largest if largest > _LARGE else 1.0
+    window = [loss / unit for loss in window]
     before, after = window[:patience], window[patience:]
     error = 0.0
     if patience > 1:
         error = math.sqrt((variance(before) + variance(after)) / patience)
-    return fmean(before) - fmean(after) + 2.0 * error < threshold
+    return fmean(before) - fmean(after) + 2.0 * error < threshold / unit

@@ -1,7 +1,8 @@
 """Updates as the coordinator holds them: who sent which vector with which weight, checked and in one order.
 
 What always holds: whatever combines updates sees them sorted by node name, so that a result does not depend
-on who answered first; and only updates that passed `check_update`.
+on who answered first; and only updates that passed `check_update`. So a single weight is at most that of as
+many rows as a node may state, and no sum over nodes overflows for a weight's sake.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.vector import Vector
 
@@ -27,11 +29,34 @@ class Update:
     weight: float
 
 
+class OversizedUpdateError(FederatedError):
+    """An update is longer than its run allows; code UPDATE_REJECTED."""
+
+    def __init__(self, norm: float, most: float) -> None:
+        super().__init__(
+            ErrorCode.UPDATE_REJECTED, f"its norm {norm:.3g} is larger than max_update_norm {most:g}"
+        )
+
+
+def norm(vector: Vector) -> float:
+    """Return the L2 norm of a finite vector; infinity only where that is no double, whatever its squares."""
+    largest = float(np.abs(vector).max(initial=0.0))
+    return largest * float(np.linalg.norm(vector / largest)) if largest > 0 else 0.0
+
+
+def check_norm(update: Update, most: float) -> None:
+    """Raise OversizedUpdateError for an update whose L2 norm is more than `most`."""
+    length = norm(update.vector)
+    if length > most:
+        raise OversizedUpdateError(length, most)
+
+
 def check_update(update: Update, size: int) -> None:
     """Raise FederatedError (UF003), saying why, for an update that may not be combined.
 
     size: how many values the exchange calls for. Stops an update of another shape or type, a NaN or
-    infinity, and a weight that is not positive: each would spoil the aggregate for every node.
+    infinity, and a weight that is not positive or more than rows there can be: each would spoil the
+    aggregate for every node.
     """
     reason = _fault(update, size)
     if reason is not None:
@@ -50,6 +75,8 @@ def _fault(update: Update, size: int) -> str | None:
         return f"{int(np.count_nonzero(~np.isfinite(vector)))} of its {size} values are not finite"
     if not (math.isfinite(update.weight) and update.weight > 0):
         return f"its weight is {update.weight}, not a positive number"
+    if update.weight > ROWS.most:
+        return f"its weight {update.weight:g} is more than {ROWS.most:g}"
     return None
 
 

@@ -103,6 +103,11 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
     _run(connection, "demote_node", node.id, node.options, status.value, reason)
 
 
+def record_plain_answers(connection: Connection, node: NodeRecord, allowed: bool) -> None:
+    """Record whether the node's own DBA lets plain answers leave from all that it shares here."""
+    _run(connection, "record_plain_answers", node.id, node.options, allowed)
+
+
 def touch_nodes(connection: Connection, nodes: Sequence[NodeRecord]) -> None:
     """Record that these nodes have just answered."""
     _run(connection, "touch_nodes", [node.id for node in nodes])

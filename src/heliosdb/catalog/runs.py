@@ -56,11 +56,12 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """What a node did in one exchange of a round."""
+    """What a node did in one exchange of a round. weight: of its update, None where none arrived."""
 
     node: NodeName
     step: Step
     outcome: Outcome
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +233,12 @@ def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
         target_accuracy=options.get("target_accuracy"),
         validation_split=float(options.get("validation_split") or 0.0),
         validation_frequency=options.get("validation_frequency") or 1,
+        max_update_norm=_number(options.get("max_update_norm")),
     )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
@@ -252,6 +258,7 @@ def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
         round_timeout=round_timeout,
         stragglers_timeout=round_timeout if stragglers is None else float(stragglers),
         data_residency=policy.get("data_residency"),
+        compliance_mode=policy.get("compliance_mode") or "none",
     )
 
 
@@ -275,7 +282,7 @@ def list_rounds(connection: Connection, run: RunId) -> list[RoundRecord]:
 def list_participation(connection: Connection, run: RunId, number: int) -> list[Participation]:
     """Return what nodes did in a round; nodes that were unregistered since are not among them."""
     return [
-        Participation(NodeName(row["node"]), Step(row["step"]), Outcome(row["outcome"]))
+        Participation(NodeName(row["node"]), Step(row["step"]), Outcome(row["outcome"]), row["weight"])
         for row in _run(connection, "list_participation", str(run), number)
     ]
 

@@ -41,6 +41,9 @@ _MISSES = 3
 _FIRST_RETRY = 0.5
 _SETTLED_MISTAKE = 30.0
 
+_BEATS_A_GREETING = 3
+"""After so many heartbeats the node is greeted again: what its DBA allows is seen without a run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -168,11 +171,8 @@ class Directory:
         """Ask the nodes that are there what they share now; one that does not answer is met anew."""
 
         async def greet(peer: _Peer) -> None:
-            assert peer.client is not None
             try:
-                peer.introduction = await peer.client.greet(
-                    Greeting(peer.record.workspace, peer.record.name), self._config.heartbeat_timeout
-                )
+                await self._greet(peer)
             except FederatedError as error:
                 await self._demote(peer, NodeStatus.FAILED, reason_of(error))
                 self._meet_anew_later(peer)
@@ -255,9 +255,21 @@ class Directory:
             peer.certificate, peer.identity = certificate, identity
             if former is not None:
                 await former.close()
-        greeting = Greeting(record.workspace, record.name)
-        peer.introduction = await peer.client.greet(greeting, self._config.heartbeat_timeout)
+        peer.introduction = await self._introduction(peer.client, record)
         await self._activate(peer)
+
+    async def _introduction(self, client: NodeClient, record: NodeRecord) -> Introduction:
+        greeting = Greeting(record.workspace, record.name)
+        return await client.greet(greeting, self._config.heartbeat_timeout)
+
+    async def _greet(self, peer: _Peer) -> None:
+        """Ask a node that was met what it shares now, and record what its DBA allows."""
+        assert peer.client is not None
+        known, record = peer.introduction, peer.record
+        peer.introduction = await self._introduction(peer.client, record)
+        allowed = peer.introduction.plain_answers
+        if known is None or known.plain_answers != allowed:
+            await self._write(lambda connection: catalog.record_plain_answers(connection, record, allowed))
 
     def _check_not_taken(self, peer: _Peer, certificate: str) -> None:
         """One participant under two names would count, and could spend, twice."""
@@ -267,14 +279,17 @@ class Directory:
 
     async def _listen(self, peer: _Peer) -> None:
         assert peer.client is not None
-        misses = 0
+        misses, beats = 0, 0
         while True:
             await asyncio.sleep(self._config.heartbeat_interval)
+            beats += 1
             check_not_expired(peer.certificate, self._clock.time())
             if peer.identity != self._identity():
                 await self._meet(peer)
             try:
                 await peer.client.heartbeat(self._config.heartbeat_timeout)
+                if beats % _BEATS_A_GREETING == 0:
+                    await self._greet(peer)
             except FederatedError as error:
                 misses += 1
                 if error.code is not ErrorCode.TIMEOUT or misses >= _MISSES:
@@ -286,13 +301,17 @@ class Directory:
                 await self._activate(peer)
 
     async def _activate(self, peer: _Peer) -> None:
-        record, pem = peer.record, peer.certificate.decode()
-        if peer.stored == (NodeStatus.ACTIVE, pem):
-            await self._write(lambda connection: catalog.touch_nodes(connection, [record]))
-        else:
-            await self._write(
-                lambda connection: catalog.activate_node(connection, record, pem, expires(peer.certificate))
-            )
+        record, pem, known = peer.record, peer.certificate.decode(), peer.introduction
+        stored = peer.stored == (NodeStatus.ACTIVE, pem)
+
+        def activate(connection: PsycopgConnection) -> None:
+            if stored:
+                catalog.touch_nodes(connection, [record])
+            else:
+                catalog.activate_node(connection, record, pem, expires(peer.certificate))
+            catalog.record_plain_answers(connection, record, known is not None and known.plain_answers)
+
+        await self._write(activate)
         peer.stored = (NodeStatus.ACTIVE, pem)
         log.info("node active: workspace=%s node=%s", record.workspace, record.name)
         self._note(peer, NodeStatus.ACTIVE, "")

@@ -12,19 +12,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from heliosdb import faults
 from heliosdb.aggregation import Agreement, measure_agreement, strategy
 from heliosdb.aggregation import Update as Answer
 from heliosdb.aggregation.convergence import converged
 from heliosdb.aggregation.registry import Strategy
 from heliosdb.coordinator import planning, records
+from heliosdb.coordinator.acceptance import check_combined, make_acceptance
 from heliosdb.coordinator.exchange import Exchange, Question, Wire
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.selection import boolean_features, select_nodes
 from heliosdb.coordinator.session import Session
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
     UNREGISTERED,
@@ -90,6 +89,7 @@ class RunDriver:
         self._parameters = (
             loaded.parameters if loaded.parameters is not None else planning.initial_parameters(loaded.run)
         )
+        self._stated = loaded.stated
         self._candidate = loaded.kept
         self._combined = _NOTHING
         self._progress = loaded.progress
@@ -264,6 +264,7 @@ class RunDriver:
         fresh = trained if action.step is Step.EVALUATE else self._opened_here == action.round
         run, findings, step = self._run, self._findings, action.step
         parameters = self._parameters_for(step)
+        size = planning.expected_size(run, findings, step, parameters)
 
         def task(node: NodeName, dataset: str | None) -> Task:
             key = TaskKey(run.policy.workspace, run.id, action.round, step, node)
@@ -275,8 +276,9 @@ class RunDriver:
             step=step,
             task=task,
             fresh=fresh,
-            size=planning.expected_size(run, findings, step, parameters),
+            size=size,
             mechanism=planning.expected_mechanism(run, findings, step),
+            accept=make_acceptance(run, findings, step, size, self._stated).check,
             stragglers_timeout=run.policy.stragglers_timeout,
             timeout=run.policy.round_timeout,
         )
@@ -311,8 +313,7 @@ class RunDriver:
                 combined, agreement = await asyncio.to_thread(
                     _combine_and_compare, rule, self._parameters, answers
                 )
-                if not np.all(np.isfinite(combined)):
-                    raise invalid_value(f"training diverged in round {action.round}")
+                check_combined(action.round, combined, answers)
                 self._candidate = combined
                 self._meter.compared(agreement)
             case Step.EVALUATE:
@@ -360,10 +361,8 @@ class RunDriver:
         )
 
     async def _close_round_zero(self, exchange: Exchange) -> None:
-        sizes = {
-            answer.node: planning.count_rows(self._findings, answer)
-            for answer in exchange.answers(self._state.answered)
-        }
+        answers = exchange.answers(self._state.answered)
+        sizes = {answer.node: planning.count_rows(self._findings, answer) for answer in answers}
         notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
         if self._combined.plan is not None and self._combined.plan.reason is not None:
             notes.append(self._combined.plan.reason)
@@ -377,6 +376,7 @@ class RunDriver:
             measure=self._meter.finish,
         )
         self._findings = self._combined
+        self._stated = {answer.node: answer.weight for answer in answers}
 
     async def _close_training_round(self, action: CloseRound, exchange: Exchange) -> None:
         assert self._candidate is not None

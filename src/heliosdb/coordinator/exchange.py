@@ -1,7 +1,8 @@
 """One exchange: every node of it is asked, and asked again while it is away, until the exchange is over.
 
 What always holds: an update that is handed on was verified by the transport, has the size, the finite
-values, the weight and the privacy cost that were asked for; a node that refuses is not asked again; an
+values and the privacy cost that were asked for, and kept to what the question accepts; a node that refuses
+or whose update is rejected is not asked again, and costs the others nothing but its own part; an
 exchange that is over asks nobody; a node counts as having released nothing only where that is certain.
 """
 
@@ -13,8 +14,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from heliosdb import faults
+from heliosdb.aggregation import OversizedUpdateError, check_update
 from heliosdb.aggregation import Update as Answer
-from heliosdb.aggregation import check_update
 from heliosdb.catalog.runs import Settlement
 from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.directory import PASSING, Directory
@@ -52,8 +53,9 @@ class Wire:
 class Question:
     """What an exchange asks. task: makes a node's task, given the dataset that the node was registered with.
 
-    fresh: no coordinator has asked this before. stragglers_timeout, timeout: seconds until slow nodes may be
-    dropped, and until the exchange is over.
+    fresh: no coordinator has asked this before. accept: raises FederatedError UPDATE_REJECTED, with the
+    reason that is recorded, for an answer that must not count. stragglers_timeout, timeout: seconds until
+    slow nodes may be dropped, and until the exchange is over.
     """
 
     workspace: WorkspaceName
@@ -63,6 +65,7 @@ class Question:
     fresh: bool
     size: int
     mechanism: Mechanism | None
+    accept: Callable[[Answer], None]
     stragglers_timeout: float
     timeout: float
 
@@ -217,6 +220,7 @@ class Exchange:
             raise FederatedError(
                 ErrorCode.UPDATE_REJECTED, "its update was not released under the noise that was asked for"
             )
+        question.accept(answer)
         faults.reach("coordinator.update.received")
         settlement = Settlement(
             node,
@@ -239,7 +243,7 @@ class Exchange:
             ErrorCode.INTERNAL: Outcome.DROPPED,
         }.get(error.code, Outcome.REFUSED)
         over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
-        loss = Loss(node, outcome, reason_of(error), over_budget)
+        loss = Loss(node, outcome, reason_of(error), over_budget, isinstance(error, OversizedUpdateError))
         self._report(NodeLost(self._question.round, self._question.step, loss))
 
     def _stragglers_due(self) -> None:

@@ -16,7 +16,7 @@ from heliosdb.algorithms import algorithm
 from heliosdb.algorithms.features import vector_size
 from heliosdb.algorithms.summary import Summary, summarise
 from heliosdb.coordinator.budget import Release, spent_epsilon
-from heliosdb.domain.bounds import EXPECTED_SUBJECTS
+from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import RoundNumber
@@ -129,7 +129,8 @@ def plan_round_zero(run: Run, already: Sequence[Mechanism], booleans: tuple[bool
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
-    return Findings(plan=PrivacyPlan(plan_statistics(budget, already).noise_multiplier), booleans=booleans)
+    noise = _least_noise(plan_statistics(budget, already).noise_multiplier)
+    return Findings(plan=PrivacyPlan(noise), booleans=booleans)
 
 
 def count_evaluations(run: Run) -> int:
@@ -151,10 +152,32 @@ def read_statistics(
     """
     work = statistics_work(run, findings)
     summary = summarise(total(updates), work, run.options.features, len(updates))
+    found = replace(findings, scaling=_within_bounds(summary.scaling))
     if findings.plan is None or run.policy.budget is None:
-        return replace(findings, scaling=summary.scaling)
-    plan = _plan_training(run, findings.plan, summary, len(updates), already)
-    return replace(findings, scaling=summary.scaling, plan=plan)
+        return found
+    return replace(found, plan=_plan_training(run, findings.plan, summary, len(updates), already))
+
+
+def _within_bounds(scaling: Scaling) -> Scaling:
+    """What rounding, or a spread next to nothing, would put outside of what a task may say."""
+    return Scaling(
+        tuple(map(bounds.LOCATION.clamp, scaling.means)),
+        tuple(map(bounds.SCALE.clamp, scaling.scales)),
+        bounds.LOCATION.clamp(scaling.target_mean),
+        bounds.SCALE.clamp(scaling.target_scale),
+    )
+
+
+def _least_noise(noise_multiplier: float) -> float:
+    """Return a multiplier that a task may name, of no less noise; UF001 where that is more than any may."""
+    within = bounds.NOISE_MULTIPLIER
+    if noise_multiplier > within.most:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"what is left of the budget calls for a noise_multiplier of {noise_multiplier:.3g},"
+            f" more than {within.most:g}",
+        )
+    return within.clamp(noise_multiplier)
 
 
 def _plan_training(
@@ -162,8 +185,13 @@ def _plan_training(
 ) -> PrivacyPlan:
     options, policy = run.options, run.policy
     assert policy.budget is not None
-    expected = EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
+    expected = bounds.EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
     sampling = plan_sampling(expected, options.batch_size, options.local_epochs)
+    if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
+        raise invalid_value(
+            f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
+            hint="Raise batch_size, or lower local_epochs.",
+        )
     request = TrainingRequest(
         rounds=options.rounds,
         sampling=sampling,
@@ -173,10 +201,10 @@ def _plan_training(
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )
-    made: TrainingPlan = plan_training(policy.budget, already, request)
+    made = _measurable(plan_training(policy.budget, already, request))
     return replace(
         plan,
-        training_noise=made.noise_multiplier,
+        training_noise=_least_noise(made.noise_multiplier),
         sampling_rate=sampling.sampling_rate,
         steps=sampling.steps,
         expected_subjects=expected,
@@ -184,6 +212,17 @@ def _plan_training(
         reason=made.reason,
         epsilon=made.epsilon,
     )
+
+
+def _measurable(made: TrainingPlan) -> TrainingPlan:
+    """The plan, without evaluations where their noise would be more than a task may name."""
+    noise, within = made.evaluation_noise_multiplier, bounds.NOISE_MULTIPLIER
+    if noise is None:
+        return made
+    if noise > within.most:
+        reason = f"Loss and accuracy are not measured: that would take a noise_multiplier of {noise:.3g}."
+        return replace(made, evaluation_noise_multiplier=None, reason=reason)
+    return replace(made, evaluation_noise_multiplier=within.clamp(noise))
 
 
 def releases(run: Run, findings: Findings, number: RoundNumber, *, evaluated: bool) -> list[Release]:
@@ -222,9 +261,10 @@ def build_task(
             validation_split=options.validation_split,
             seed=run.seed,
         ),
-        work=_work(run, findings, key.step),
+        work=make_work(run, findings, key.step),
         parameters=parameters,
         budget=run.policy.budget,
+        compliance_mode=run.policy.compliance_mode,
     )
 
 
@@ -287,7 +327,8 @@ def _ranges(run: Run) -> tuple[tuple[float, float], ...] | None:
     return tuple(declared[column] for column in columns)
 
 
-def _work(run: Run, findings: Findings, step: Step) -> Work:
+def make_work(run: Run, findings: Findings, step: Step) -> Work:
+    """Return the work of a step; scaling and plan are known after round 0."""
     match step:
         case Step.STATISTICS:
             return statistics_work(run, findings)

@@ -63,8 +63,10 @@ class Writer:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A run as committed. parameters: after the last closed round (None before round 1 closed); kept: of the
-    round being evaluated.
+    """A run as committed.
+
+    parameters: after the last closed round (None before round 1 closed); kept: of the round being evaluated.
+    stated: by node the weight of its answer to round 0, its rows where the run has no budget.
     """
 
     run: Run
@@ -72,6 +74,7 @@ class Loaded:
     progress: Progress
     parameters: Vector | None
     kept: Vector | None
+    stated: Mapping[NodeName, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +120,10 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
         closed = [one for one in rounds if one.status == "closed"]
         opened = next((one.number for one in rounds if one.status == "open"), None)
         last = closed[-1].number if closed else -1
+        stated = _stated(connection, run_id) if closed else {}
         progress = Progress(
             closed=last,
-            members=_members(connection, run_id) if closed else None,
+            members=frozenset(stated) if closed else None,
             losses=tuple(one.figures.loss for one in closed if one.figures.loss is not None),
             figures=closed[-1].figures if closed else None,
             opened=None if opened is None else _opened(connection, run_id, opened),
@@ -132,6 +136,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             progress,
             _parameters(connection, run_id, last, key) if last >= 1 else None,
             _parameters(connection, run_id, opened or 0, key) if kept else None,
+            stated,
         )
 
 
@@ -368,12 +373,12 @@ def _about(run: RunId, number: int) -> bytes:
     return b"parameters\0" + run.bytes + number.to_bytes(8, "little")
 
 
-def _members(connection: Connection, run: RunId) -> frozenset[NodeName]:
-    return frozenset(
-        one.node
+def _stated(connection: Connection, run: RunId) -> dict[NodeName, float]:
+    return {
+        one.node: one.weight or 0.0
         for one in rows.list_participation(connection, run, 0)
         if one.step is Step.STATISTICS and one.outcome is Outcome.RECEIVED
-    )
+    }
 
 
 def _opened(connection: Connection, run: RunId, number: RoundNumber) -> OpenedRound:

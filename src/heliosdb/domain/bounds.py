@@ -35,12 +35,18 @@ STEPS = Bounds(1, 10_000_000)
 
 EXPECTED_SUBJECTS = Bounds(1.0, 1e12)
 
+MOST_EPSILON, BELOW_DELTA = 1e6, 0.1
+"""ε of a budget lies in (0, MOST_EPSILON], δ in (0, BELOW_DELTA)."""
+
 LEARNING_RATE = Bounds(1e-12, 1e3)
 EPOCHS = Bounds(1, 10_000)
 BATCH_SIZE = Bounds(1, 1_000_000)
 
 SCALE = Bounds(1e-150, 1e150)
 """Of a feature or a scaled target, and the width of a declared range: its square is a number too."""
+
+RANGE_RESOLUTION = 1e-9
+"""A declared range is at least this part of its larger end's magnitude wide."""
 
 LOCATION = Bounds(-1e150, 1e150)
 """Of a mean, and of the ends of a declared range."""

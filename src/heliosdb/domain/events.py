@@ -30,12 +30,16 @@ def describe(node: NodeName, reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A node that an exchange goes on without, and why; over_budget: its own ledger refused."""
+    """A node that an exchange goes on without, and why.
+
+    over_budget: its own ledger refused. oversized: its update is larger than max_update_norm.
+    """
 
     node: NodeName
     outcome: Outcome
     reason: str
     over_budget: bool = False
+    oversized: bool = False
 
 
 @dataclass(frozen=True, slots=True)

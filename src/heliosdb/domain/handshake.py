@@ -39,6 +39,11 @@ class Introduction:
 
     datasets: tuple[DatasetDescription, ...]
 
+    @property
+    def plain_answers(self) -> bool:
+        """Whether plain answers may leave from every dataset of it; not where there is none."""
+        return bool(self.datasets) and all(dataset.plain_answers for dataset in self.datasets)
+
 
 @dataclass(frozen=True, slots=True)
 class Update:

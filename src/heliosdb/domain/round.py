@@ -266,6 +266,8 @@ def _judge(state: RunState) -> Decision:
 def _give_up(state: RunState, needed: int) -> Decision:
     arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
     reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
+    if not state.answered and all(loss.oversized for loss in state.lost):
+        reason = f"{reason}; where all updates are that large, lower learning_rate or raise max_update_norm"
     if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
         return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
     return _end(state, FailRun(reason))

@@ -42,6 +42,7 @@ class TrainingOptions:
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
+    max_update_norm: largest L2 norm of an update, None for the derived one.
     """
 
     algorithm: str
@@ -60,11 +61,15 @@ class TrainingOptions:
     target_accuracy: float | None
     validation_split: float
     validation_frequency: int
+    max_update_norm: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The workspace's rules as they stood when the run was started; timeouts in seconds."""
+    """The workspace's rules as they stood when the run was started; timeouts in seconds.
+
+    compliance_mode: of any but "none" plain answers leave a node only where its DBA allows them.
+    """
 
     workspace: WorkspaceName
     privacy_budget: float | None
@@ -78,6 +83,7 @@ class Policy:
     round_timeout: float
     stragglers_timeout: float
     data_residency: str | None
+    compliance_mode: str = "none"
 
     @property
     def budget(self) -> Budget | None:
@@ -87,6 +93,9 @@ class Policy:
     def laxity(self, current: Policy) -> str | None:
         """Say in what this policy protects less than the workspace's current one; None where in nothing."""
         own, theirs = self.budget, current.budget
+        if own is None and self.compliance_mode == "none" != current.compliance_mode:
+            stricter = f"workspace {current.workspace} is under {current.compliance_mode}"
+            return f"the run has no privacy_budget and was started under compliance_mode none, and {stricter}"
         if theirs is None:
             return None
         if own is None:

@@ -9,9 +9,13 @@ import math
 from collections.abc import Iterable
 from typing import TypeVar
 
+import numpy as np
 from google.protobuf.message import DecodeError, Message
 
+from heliosdb.domain import bounds
+from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.vector import Vector
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 
@@ -65,10 +69,42 @@ def read_names(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(read_name(name) for name in names)
 
 
-def read_finite(number: float) -> float:
-    """A finite number."""
-    require(math.isfinite(number), "a number is not finite")
+def read_within(name: str, number: float, within: Bounds) -> float:
+    """A number between its bounds; the error names it and them."""
+    require(within.hold(number), f"{name} {number:g} is outside {within.least:g} … {within.most:g}")
     return number
+
+
+def read_whole(name: str, number: int, within: Bounds) -> int:
+    """A whole number between its bounds."""
+    read_within(name, number, within)
+    return number
+
+
+def read_below(name: str, number: float, most: float, *, inclusive: bool) -> float:
+    """A number greater than 0 and less than `most`, or equal to it where `inclusive`."""
+    inside = 0.0 < number < most or (inclusive and number == most)
+    require(inside, f"{name} {number:g} is outside (0, {most:g}{']' if inclusive else ')'}")
+    return number
+
+
+def read_range(lower: float, upper: float) -> tuple[float, float]:
+    """The ends of a declared range: far enough apart that rounding leaves positions in it."""
+    read_within("a range's end", lower, bounds.LOCATION)
+    read_within("a range's end", upper, bounds.LOCATION)
+    read_within("a range's width", upper - lower, bounds.SCALE)
+    resolved = upper - lower >= bounds.RANGE_RESOLUTION * max(abs(lower), abs(upper))
+    require(resolved, f"the range from {lower:.17g} to {upper:.17g} is lost to rounding")
+    return lower, upper
+
+
+def read_parameters(parameters: Vector) -> Vector:
+    """Parameters, each between the bounds of one."""
+    within = bounds.PARAMETER
+    inside = (parameters >= within.least) & (parameters <= within.most)
+    if not np.all(inside):
+        read_within("a parameter", float(parameters[~inside][0]), within)
+    return parameters
 
 
 def read_positive(number: float) -> float:

@@ -1,8 +1,9 @@
 """Domain objects to protobuf and back: protobuf is known here and in the two ends of the wire, nowhere else.
 
-What always holds: `*_from_proto` returns a complete, range-checked object or raises FederatedError
-INVALID_VALUE (or NOT_SUPPORTED for a field that this version does not know); encoding is deterministic, so
-that the same task has the same header bytes in every life of the coordinator.
+What always holds: `*_from_proto` returns a complete object, every number of a task between the bounds of
+`heliosdb.domain.bounds`, or raises FederatedError INVALID_VALUE (or NOT_SUPPORTED for a field that this
+version does not know); encoding is deterministic, so that the same task has the same header bytes in every
+life of the coordinator.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from federated_sql.option_table import OPTIONS, OptionKind
+from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import REFUSED
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
@@ -33,14 +36,18 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import (
     parse,
-    read_count,
-    read_finite,
+    read_below,
     read_length,
     read_name,
     read_names,
-    read_positive,
+    read_parameters,
+    read_range,
+    read_whole,
+    read_within,
     require,
 )
+
+_COMPLIANCE_MODES = OPTIONS[OptionKind.WORKSPACE]["compliance_mode"].choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +127,14 @@ def task_from_header(raw: bytes) -> TaskHeader:
         work=work,
         parameters=vector_from_bytes(b""),
         budget=_budget_from_proto(header.budget) if header.HasField("budget") else None,
-        compliance_mode=read_name(header.compliance_mode),
+        compliance_mode=_compliance_mode(header.compliance_mode),
     )
     return TaskHeader(task, length, bytes(header.parameters.sha256), bytes(header.sealing_key), raw)
 
 
 def with_parameters(task: Task, parameters: Vector) -> Task:
-    """The task with its vector."""
-    return replace(task, parameters=parameters)
+    """The task with its vector; FederatedError INVALID_VALUE where a value of it is no parameter."""
+    return replace(task, parameters=read_parameters(parameters))
 
 
 def key_to_proto(key: TaskKey) -> pb.TaskKey:
@@ -240,47 +247,52 @@ def _work_from_proto(header: pb.TaskHeader) -> Work:
 def _statistics_from_proto(work: pb.StatisticsWork) -> StatisticsWork:
     ranges = None
     if work.HasField("ranges"):
-        ranges = tuple((read_finite(r.lower), read_finite(r.upper)) for r in work.ranges.ranges)
-        require(all(lower < upper for lower, upper in ranges), "a range is empty")
-        require(len(ranges) <= limits.MAX_COLUMNS + 1, "there are too many ranges")
+        require(len(work.ranges.ranges) <= limits.MAX_COLUMNS + 1, "there are too many ranges")
+        ranges = tuple(read_range(one.lower, one.upper) for one in work.ranges.ranges)
     return StatisticsWork(read_name(work.algorithm), _noise(work), ranges)
 
 
 def _train_from_proto(work: pb.TrainWork) -> TrainWork:
-    privacy = None
-    if work.HasField("privacy"):
-        given = work.privacy
-        require(0.0 < given.sampling_rate <= 1.0, "the sampling rate is not in (0, 1]")
-        privacy = PrivateTraining(
-            noise_multiplier=read_positive(given.noise_multiplier),
-            clipping_norm=read_positive(given.clipping_norm),
-            sampling_rate=given.sampling_rate,
-            steps=read_count(given.steps),
-            expected_subjects=read_positive(given.expected_subjects),
-        )
     return TrainWork(
         algorithm=read_name(work.algorithm),
         scaling=_scaling_from_proto(work.scaling),
-        local_epochs=read_count(work.local_epochs),
-        batch_size=read_count(work.batch_size),
-        learning_rate=read_positive(work.learning_rate),
-        privacy=privacy,
+        local_epochs=read_whole("local_epochs", work.local_epochs, bounds.EPOCHS),
+        batch_size=read_whole("batch_size", work.batch_size, bounds.BATCH_SIZE),
+        learning_rate=read_within("learning_rate", work.learning_rate, bounds.LEARNING_RATE),
+        privacy=_privacy_from_proto(work.privacy) if work.HasField("privacy") else None,
+    )
+
+
+def _privacy_from_proto(given: pb.PrivateTraining) -> PrivateTraining:
+    return PrivateTraining(
+        noise_multiplier=read_within("noise_multiplier", given.noise_multiplier, bounds.NOISE_MULTIPLIER),
+        clipping_norm=read_within("clipping_norm", given.clipping_norm, bounds.CLIPPING_NORM),
+        sampling_rate=read_within("sampling_rate", given.sampling_rate, bounds.SAMPLING_RATE),
+        steps=read_whole("steps", given.steps, bounds.STEPS),
+        expected_subjects=read_within("expected_subjects", given.expected_subjects, bounds.EXPECTED_SUBJECTS),
     )
 
 
 def _scaling_from_proto(scaling: pb.Scaling) -> Scaling:
     require(len(scaling.means) <= limits.MAX_COLUMNS, "the scaling is too long")
     return Scaling(
-        means=tuple(read_finite(mean) for mean in scaling.means),
-        scales=tuple(read_positive(scale) for scale in scaling.scales),
-        target_mean=read_finite(scaling.target_mean),
-        target_scale=read_positive(scaling.target_scale),
+        means=tuple(read_within("a mean", mean, bounds.LOCATION) for mean in scaling.means),
+        scales=tuple(read_within("a scale", scale, bounds.SCALE) for scale in scaling.scales),
+        target_mean=read_within("target_mean", scaling.target_mean, bounds.LOCATION),
+        target_scale=read_within("target_scale", scaling.target_scale, bounds.SCALE),
     )
 
 
 def _budget_from_proto(budget: pb.Budget) -> Budget:
-    require(0.0 < budget.delta < 1.0, "delta is not in (0, 1)")
-    return Budget(read_positive(budget.epsilon), budget.delta)
+    return Budget(
+        read_below("epsilon", budget.epsilon, bounds.MOST_EPSILON, inclusive=True),
+        read_below("delta", budget.delta, bounds.BELOW_DELTA, inclusive=False),
+    )
+
+
+def _compliance_mode(mode: str) -> str:
+    require(mode in _COMPLIANCE_MODES, f"compliance_mode is none of {', '.join(map(str, _COMPLIANCE_MODES))}")
+    return mode
 
 
 def _step_of(work: Work) -> Step:
@@ -294,7 +306,9 @@ def _step_of(work: Work) -> Step:
 
 
 def _noise(work: pb.StatisticsWork | pb.EvaluateWork) -> float | None:
-    return read_positive(work.noise_multiplier) if work.HasField("noise_multiplier") else None
+    if not work.HasField("noise_multiplier"):
+        return None
+    return read_within("noise_multiplier", work.noise_multiplier, bounds.NOISE_MULTIPLIER)
 
 
 def greeting_to_proto(greeting: Greeting) -> pb.Greeting:

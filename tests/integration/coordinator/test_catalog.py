@@ -108,7 +108,7 @@ def test_a_round_is_recorded_reserved_settled_and_charged(
         assert rows.close_round(daemon, run.id, ONE, rows.Figures(0.5, None), "without b")
 
     assert rows.list_participation(daemon, run.id, 1) == [
-        rows.Participation(NODES[0], Step.TRAIN, Outcome.RECEIVED),
+        rows.Participation(NODES[0], Step.TRAIN, Outcome.RECEIVED, weight=10.0),
         rows.Participation(NODES[1], Step.TRAIN, Outcome.DROPPED),
     ]
     states = world.query("SELECT node_name, state::text FROM federated.ledger ORDER BY 1")

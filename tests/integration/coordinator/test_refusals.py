@@ -122,6 +122,21 @@ async def test_a_run_whose_row_was_written_by_another_hand_fails_with_the_reason
     assert reason in run["message"]
 
 
+async def test_a_plain_run_is_refused_once_its_workspace_has_come_under_a_compliance_mode(
+    world: World,
+) -> None:
+    create_workspace(world)
+    create_model(world)
+    world.execute("START FEDERATED TRAINING risk")
+    world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (compliance_mode = 'HIPAA')")
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "failed", run
+    assert "started under compliance_mode none, and workspace consortium is under HIPAA" in run["message"]
+
+
 async def test_text_columns_leave_a_node_out_before_anything_is_reserved(world: World) -> None:
     create_workspace(world, min_nodes=1, privacy_budget=4, round_timeout=3)
     site = await world.add_site("north", shares=False)

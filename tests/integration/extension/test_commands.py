@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import LiteralString
 
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from tests.support.cluster import Cluster
 
@@ -65,6 +67,52 @@ def test_start_warns_while_nodes_are_missing(session: psycopg.Connection) -> Non
     execute(session, "START FEDERATED TRAINING risk")
     assert len(notices) == 3
     assert "has 1 nodes where a run needs 3" in notices[2]
+
+
+PLAIN = "CREATE FEDERATED WORKSPACE clinics WITH (compliance_mode = 'HIPAA')"
+NODES = (
+    "REGISTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics WITH (endpoint = 'https://a:1')",
+    "REGISTER FEDERATED NODE 'clinic_b' IN WORKSPACE clinics WITH (endpoint = 'https://b:1')",
+)
+START_PLAIN = "CALL federated.execute('START FEDERATED TRAINING risk')"
+INSERT_PLAIN = "INSERT INTO federated.run (model_id) SELECT model_id FROM federated.model"
+
+
+@pytest.mark.parametrize("start", [START_PLAIN, INSERT_PLAIN])
+@pytest.mark.parametrize("mode", ["HIPAA", "GDPR", "BOTH"])
+def test_plain_training_under_a_compliance_mode_needs_every_nodes_permission(
+    session: psycopg.Connection, start: LiteralString, mode: str
+) -> None:
+    execute(session, PLAIN, MODEL)
+    # What no statement sets yet is treated the same.
+    session.execute(
+        "UPDATE federated.workspace SET options = options || %s", [Jsonb({"compliance_mode": mode})]
+    )
+    session.execute("INSERT INTO federated.lease (epoch) VALUES (1)")
+
+    def refusal() -> str | None:
+        with pytest.raises(errors.InvalidParameterValue) as refused:
+            session.execute(start)
+        told = refused.value.diag
+        assert told.message_primary == (
+            f"federated training without a privacy_budget is refused under compliance_mode {mode}"
+        )
+        assert told.message_hint == (
+            "Give the workspace a privacy_budget, or have each node's DBA share WITH (plain_answers = true)."
+        )
+        return told.message_detail
+
+    assert refusal() == "No node is registered."
+    execute(session, *NODES)
+    assert refusal() == "Not allowed by clinic_a (not met yet), clinic_b (not met yet)."
+    session.execute("UPDATE federated.node SET plain_answers = name = 'clinic_a'")
+    assert refusal() == "Not allowed by clinic_b."
+    session.execute("UPDATE federated.node SET plain_answers = true")
+    execute(session, "ALTER FEDERATED NODE 'clinic_a' IN WORKSPACE clinics SET (endpoint = 'https://c:1')")
+    assert refusal() == "Not allowed by clinic_a (not met yet)."
+    session.execute("UPDATE federated.node SET plain_answers = true")
+    session.execute(start)
+    assert fetch(session, "SELECT policy ->> 'compliance_mode' FROM federated.run") == [(mode,)]
 
 
 @pytest.mark.parametrize(

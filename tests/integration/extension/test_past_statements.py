@@ -125,3 +125,23 @@ def test_rights_on_columns_and_types_are_seen(catalog: psycopg.Connection) -> No
             assert row is not None
             assert row[0] == "FAIL"
             assert name in row[1]
+
+
+def test_a_plain_run_under_a_compliance_mode_is_refused_whoever_queues_it(
+    catalog: psycopg.Connection, operator: psycopg.Connection
+) -> None:
+    catalog.execute('UPDATE federated.workspace SET options = \'{"compliance_mode": "HIPAA"}\'')
+    queue = "INSERT INTO federated.run (model_id) SELECT model_id FROM federated.model"
+    with pytest.raises(errors.InvalidParameterValue, match="refused under compliance_mode HIPAA"):
+        operator.execute(queue)
+    catalog.execute(
+        "INSERT INTO federated.node (workspace_id, name, plain_answers)"
+        " SELECT workspace_id, 'n', true FROM federated.workspace"
+    )
+    for statement in (
+        "UPDATE federated.node SET plain_answers = true",
+        "INSERT INTO federated.run (model_id, policy) SELECT model_id, '{}' FROM federated.model",
+    ):
+        with pytest.raises(errors.InsufficientPrivilege):
+            operator.execute(statement)  # type: ignore[arg-type]
+    operator.execute(queue)

@@ -71,6 +71,14 @@ def test_patience_of_one_compares_two_losses() -> None:
     assert not converged([0.5, 0.49], 0.001, 1)
 
 
+@pytest.mark.parametrize("large", [1e120, 1e154, 1.7e308])
+def test_losses_near_the_largest_double_are_compared_as_others_are(large: float) -> None:
+    assert converged([large] * 6, 0.001, 3)
+    assert not converged([large] * 3 + [0.5] * 3, 0.001, 3)
+    assert not converged([large, 0.5, large, 0.25, large, 0.5], 0.001, 3)
+    assert converged([0.5, large], 0.001, 1)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_is_not_convergence(bad: float) -> None:
     assert not converged([*([0.5] * 19), bad], 0.001, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -11,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.aggregation import FedAvg, Update, check_update, names, register, strategy, total
+from heliosdb.aggregation import (
+    FedAvg,
+    OversizedUpdateError,
+    Update,
+    check_norm,
+    check_update,
+    names,
+    norm,
+    register,
+    strategy,
+    total,
+)
+from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.ids import NodeName
 
 
@@ -47,9 +60,19 @@ def test_long_vectors_are_the_same_as_short_ones() -> None:
     assert FedAvg().combine(np.zeros(5), tail).tobytes() == combined[-5:].tobytes()
 
 
-def test_weights_of_any_finite_size_combine() -> None:
-    updates = [update("a", [2.0], 1e308), update("b", [4.0], 1e308)]
+def test_the_largest_weights_that_may_be_combine() -> None:
+    updates = [update("a", [2.0], ROWS.most), update("b", [4.0], ROWS.most)]
     assert FedAvg().combine(np.zeros(1), updates).tolist() == [3.0]
+
+
+def test_a_norm_is_known_where_its_square_is_no_double() -> None:
+    assert norm(np.array([3e200, 4e200])) == pytest.approx(5e200)
+    assert norm(np.array([3e-200, -4e-200])) == pytest.approx(5e-200)
+    assert norm(np.zeros(3)) == norm(np.zeros(0)) == 0.0
+    with pytest.raises(
+        OversizedUpdateError, match=re.escape("its norm 5e+200 is larger than max_update_norm 10000")
+    ):
+        check_norm(update("a", [3e200, 4e200], 1.0), 1e4)
 
 
 def test_neither_parameters_nor_updates_are_changed() -> None:

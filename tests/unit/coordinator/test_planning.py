@@ -17,6 +17,7 @@ from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, Workspa
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Policy, Run, TrainingOptions
 from heliosdb.domain.task import Scaling, Step, TaskKey, TrainWork
+from heliosdb.transport.messages import encode_task, task_from_header
 
 OPTIONS = TrainingOptions(
     algorithm="logistic_regression",
@@ -98,6 +99,64 @@ def test_a_policy_laxer_than_the_workspaces_is_told_apart() -> None:
     assert "delta" in (replace(strict, delta=1e-4).laxity(strict) or "")
     assert strict.laxity(strict) is None
     assert strict.laxity(POLICY) is None
+
+
+def test_a_plain_run_of_laxer_compliance_than_the_workspaces_is_told_apart() -> None:
+    plain, strict = POLICY, replace(POLICY, compliance_mode="HIPAA")
+
+    assert "started under compliance_mode none, and workspace w is under HIPAA" in (
+        plain.laxity(strict) or ""
+    )
+    assert strict.laxity(strict) is None
+    assert strict.laxity(plain) is None
+    assert replace(plain, privacy_budget=1.0).laxity(strict) is None
+
+
+def test_a_task_says_the_compliance_mode_of_its_run() -> None:
+    strict = replace(RUN, policy=replace(POLICY, compliance_mode="HIPAA"))
+
+    for run, mode in ((RUN, "none"), (strict, "HIPAA")):
+        task = planning.build_task(run, Findings(SCALING), key(Step.TRAIN), np.zeros(3), None)
+        assert task.compliance_mode == mode
+
+
+@pytest.mark.parametrize(("count", "budget"), [(1e12, 4.0), (0.0, 4.0), (30.0, 1e6), (3e5, 1e6), (1e6, 1e-2)])
+def test_no_plan_makes_a_task_that_nodes_refuse(count: float, budget: float) -> None:
+    run = replace(PRIVATE, policy=replace(PRIVATE.policy, privacy_budget=budget))
+    plan = planning.plan_round_zero(run, ())
+    answer = np.zeros(planning.expected_size(run, plan, Step.STATISTICS, np.zeros(0)))
+    answer[[8, 130]], answer[-1] = max(count, 1e5), count
+    try:
+        findings = planning.read_statistics(run, plan, [Update(NODE, answer, 1.0)], [Mechanism(_noise(plan))])
+    except FederatedError as error:
+        assert error.code in (ErrorCode.BUDGET_EXHAUSTED, ErrorCode.INVALID_VALUE)
+        return
+    assert findings.plan is not None
+    steps = [Step.TRAIN] + ([Step.EVALUATE] if findings.plan.evaluation_noise is not None else [])
+    for known, step in ((plan, Step.STATISTICS), *((findings, step) for step in steps)):
+        parameters = np.zeros(0 if step is Step.STATISTICS else 3)
+        task = planning.build_task(run, known, key(step, int(step is not Step.STATISTICS)), parameters, None)
+        assert task_from_header(encode_task(task, b"k" * 32)[0]).task.work == task.work
+
+
+def test_a_round_of_more_steps_than_a_task_may_have_is_refused_with_what_to_do() -> None:
+    plan = planning.plan_round_zero(PRIVATE, ())
+    answer = np.zeros(planning.expected_size(PRIVATE, plan, Step.STATISTICS, np.zeros(0)))
+    answer[[8, 130]], answer[-1] = 1e10, 1e10
+
+    with pytest.raises(FederatedError, match="more than 1e\\+07") as caught:
+        planning.read_statistics(PRIVATE, plan, [Update(NODE, answer, 1.0)], [Mechanism(_noise(plan))])
+
+    assert caught.value.hint == "Raise batch_size, or lower local_epochs."
+
+
+def test_features_of_next_to_no_spread_have_a_scale_that_nodes_take() -> None:
+    sums = [4.0, 4.0, 0.0, 4e-304, 4.0, 8.0, 20.0, 2.0]
+
+    findings = planning.read_statistics(RUN, Findings(), [Update(NODE, np.array(sums), 4.0)], ())
+
+    assert findings.scaling is not None
+    assert findings.scaling.scales == (1e-150, 1.0)
 
 
 def test_a_given_seed_is_in_every_task_whatever_the_run() -> None:

@@ -195,6 +195,21 @@ def test_a_round_that_cannot_succeed_any_more_fails_before_its_deadline() -> Non
     assert actions == (FailRun("round 1: 0 of 2 updates needed arrived (b: refused; c: refused)"),)
 
 
+def test_updates_that_all_are_too_large_are_told_with_what_to_do() -> None:
+    reason = "its norm 3.1e+07 is larger than max_update_norm 10000"
+    large = [
+        ev.NodeLost(n(1), Step.TRAIN, Loss(node, Outcome.REJECTED, reason, oversized=True)) for node in (B, C)
+    ]
+
+    _, actions = play(training(), *large)
+
+    said = f"round 1: 0 of 2 updates needed arrived (b: {reason}; c: {reason})"
+    hint = "; where all updates are that large, lower learning_rate or raise max_update_norm"
+    assert actions == (FailRun(said + hint),)
+    _, actions = play(training(), *arrive(A), *large)
+    assert actions == (FailRun(said.replace("0 of 2", "1 of 2")),)
+
+
 def test_nodes_whose_budget_is_spent_end_the_run_as_exhausted() -> None:
     state = training(2)
     spent = [

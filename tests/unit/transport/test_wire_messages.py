@@ -11,6 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from federated_sql.option_table import OPTIONS, OptionKind
+from heliosdb.domain import bounds
+from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
@@ -44,35 +47,55 @@ from heliosdb.transport.messages import (
 )
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
-numbers = st.floats(allow_nan=False, allow_infinity=False)
-positive = st.floats(min_value=1e-300, max_value=1e300)
-counts = st.integers(1, 1_000_000)
-rates = st.floats(min_value=1e-9, max_value=1.0)
+
+
+def within(its: Bounds) -> st.SearchStrategy[float]:
+    return st.floats(its.least, its.most)
+
+
+def whole(its: Bounds) -> st.SearchStrategy[int]:
+    return st.integers(int(its.least), int(its.most))
+
+
+means, scales, noises = within(bounds.LOCATION), within(bounds.SCALE), within(bounds.NOISE_MULTIPLIER)
 
 scalings = st.integers(1, 5).flatmap(
     lambda n: st.builds(
         Scaling,
-        st.tuples(*[numbers] * n),
-        st.tuples(*[positive] * n),
-        numbers,
-        positive,
+        st.tuples(*[means] * n),
+        st.tuples(*[scales] * n),
+        means,
+        scales,
     )
 )
-privacies = st.builds(PrivateTraining, positive, positive, rates, counts, positive)
+privacies = st.builds(
+    PrivateTraining,
+    noises,
+    within(bounds.CLIPPING_NORM),
+    within(bounds.SAMPLING_RATE),
+    whole(bounds.STEPS),
+    within(bounds.EXPECTED_SUBJECTS),
+)
 trainings = st.builds(
     TrainWork,
     names,
     scalings,
-    counts,
-    counts,
-    positive,
+    whole(bounds.EPOCHS),
+    whole(bounds.BATCH_SIZE),
+    within(bounds.LEARNING_RATE),
     st.none() | privacies,
 )
-evaluations = st.builds(EvaluateWork, names, scalings, st.none() | positive)
-ranges = st.lists(st.tuples(numbers, numbers).filter(lambda r: r[0] < r[1]), max_size=4).map(tuple)
-statistics = st.builds(StatisticsWork, names, st.none() | positive, st.none() | ranges)
+evaluations = st.builds(EvaluateWork, names, scalings, st.none() | noises)
+ends = st.floats(-1e149, 1e149)
+ranges = st.lists(st.tuples(ends, ends).filter(lambda r: _is_range(*r)), max_size=4).map(tuple)
+statistics = st.builds(StatisticsWork, names, st.none() | noises, st.none() | ranges)
 STEPS = {StatisticsWork: Step.STATISTICS, TrainWork: Step.TRAIN, EvaluateWork: Step.EVALUATE}
 SEALING_KEY = bytes(range(32))
+
+
+def _is_range(lower: float, upper: float) -> bool:
+    width = upper - lower
+    return bounds.SCALE.hold(width) and width >= 1e-9 * max(abs(lower), abs(upper))
 
 
 @st.composite
@@ -95,8 +118,9 @@ def tasks(draw: st.DrawFn) -> Task:
             draw(st.integers(0, 2**63 - 1)),
         ),
         work=work,
-        parameters=np.array(draw(st.lists(numbers, max_size=8)), dtype=np.float64),
-        budget=draw(st.none() | st.builds(Budget, positive, st.floats(1e-12, 0.5))),
+        parameters=np.array(draw(st.lists(within(bounds.PARAMETER), max_size=8)), dtype=np.float64),
+        budget=draw(st.none() | st.builds(Budget, st.floats(1e-9, 1e6), st.floats(1e-12, 0.0999))),
+        compliance_mode=draw(st.sampled_from(["none", "HIPAA", "GDPR", "BOTH"])),
     )
 
 
@@ -111,6 +135,7 @@ def test_a_task_survives_the_wire_bit_for_bit(task: Task) -> None:
         task.work,
         task.budget,
     )
+    assert received.compliance_mode == task.compliance_mode
     assert received.parameters.tobytes() == task.parameters.tobytes()
     assert read.length == len(task.parameters)
     assert read.sealing_key == SEALING_KEY
@@ -158,20 +183,119 @@ MALFORMED: list[tuple[str, Callable[[pb.TaskHeader], None]]] = [
     ("validation_split", _set("reading.validation_split", float("nan"))),
     ("no work", lambda h: h.ClearField("train")),
     ("differ in length", lambda h: h.train.scaling.means.append(1.0)),
-    ("not finite", lambda h: h.train.scaling.means.__setitem__(0, float("inf"))),
-    ("not greater than 0", lambda h: h.train.scaling.scales.__setitem__(0, 0.0)),
-    ("not greater than 0", _set("train.learning_rate", float("nan"))),
-    ("count", _set("train.local_epochs", 0)),
-    ("count", _set("train.batch_size", 2_000_000_000)),
-    ("sampling rate", lambda h: h.train.privacy.CopyFrom(pb.PrivateTraining(sampling_rate=1.5))),
+    ("compliance_mode is none of none, HIPAA, GDPR, BOTH", _set("compliance_mode", "SOX")),
+    ("compliance_mode", _set("compliance_mode", "")),
     ("dtype", _set("parameters.dtype", 0)),
     ("one-dimensional", lambda h: h.parameters.shape.append(2)),
     ("too large", lambda h: h.parameters.shape.__setitem__(0, 2**60)),
     ("SHA-256", _set("parameters.sha256", b"")),
     ("sealing key", _set("sealing_key", b"x" * 31)),
-    ("not greater than 0", lambda h: h.budget.CopyFrom(pb.Budget(epsilon=0.0, delta=1e-5))),
-    ("delta", lambda h: h.budget.CopyFrom(pb.Budget(epsilon=1.0, delta=1.0))),
 ]
+
+SMALLEST, NAN, INF = 5e-324, float("nan"), float("inf")
+
+
+def _private(name: str, value: float) -> Callable[[pb.TaskHeader], None]:
+    given = {
+        "noise_multiplier": 1.0,
+        "clipping_norm": 1.0,
+        "sampling_rate": 0.1,
+        "steps": 10,
+        "expected_subjects": 100.0,
+    }
+    return lambda header: header.train.privacy.CopyFrom(pb.PrivateTraining(**given | {name: value}))  # type: ignore[arg-type]
+
+
+def _budget(epsilon: float, delta: float) -> Callable[[pb.TaskHeader], None]:
+    return lambda header: header.budget.CopyFrom(pb.Budget(epsilon=epsilon, delta=delta))
+
+
+def _statistics(noise: float | None, *given: tuple[float, float]) -> Callable[[pb.TaskHeader], None]:
+    def change(header: pb.TaskHeader) -> None:
+        header.key.step = "statistics"
+        ranges = pb.Ranges(ranges=[pb.Range(lower=lower, upper=upper) for lower, upper in given])
+        work = pb.StatisticsWork(algorithm="a", noise_multiplier=noise, ranges=ranges if given else None)
+        header.statistics.CopyFrom(work)
+
+    return change
+
+
+def _evaluation(noise: float) -> Callable[[pb.TaskHeader], None]:
+    def change(header: pb.TaskHeader) -> None:
+        header.key.step = "evaluate"
+        scaling = header.train.scaling
+        header.evaluate.CopyFrom(pb.EvaluateWork(algorithm="a", scaling=scaling, noise_multiplier=noise))
+
+    return change
+
+
+OUTSIDE: list[tuple[str, Callable[[pb.TaskHeader], None]]] = [
+    *[(f"noise_multiplier {x:g} is", _private("noise_multiplier", x)) for x in (1e-300, 1e-5, 0.0, SMALLEST, NAN, INF, 2e6)],
+    *[(f"noise_multiplier {x:g} is", _statistics(x)) for x in (1e-300, 0.009, NAN, INF)],
+    *[(f"noise_multiplier {x:g} is", _evaluation(x)) for x in (1e-300, 0.009, NAN, INF)],
+    *[(f"clipping_norm {x:g} is", _private("clipping_norm", x)) for x in (1e-300, 9e-7, 1e7, NAN, INF)],
+    *[(f"sampling_rate {x:g} is", _private("sampling_rate", x)) for x in (1e-300, 9e-10, 1.5, 0.0, NAN)],
+    *[(f"steps {x:g} is", _private("steps", x)) for x in (0, 10_000_001)],
+    *[(f"expected_subjects {x:g} is", _private("expected_subjects", x)) for x in (0.5, SMALLEST, 1e13, NAN, INF)],
+    *[(f"learning_rate {x:g} is", _set("train.learning_rate", x)) for x in (1e-300, 9e-13, 1001.0, 1e300, NAN, INF)],
+    *[(f"local_epochs {x:g} is", _set("train.local_epochs", x)) for x in (0, 10_001)],
+    *[(f"batch_size {x:g} is", _set("train.batch_size", x)) for x in (0, 2_000_000_000)],
+    *[(f"a scale {x:g} is", lambda h, x=x: h.train.scaling.scales.__setitem__(0, x)) for x in (0.0, 1e-200, SMALLEST, 1e200, -1.0, NAN, INF)],
+    *[(f"target_scale {x:g} is", _set("train.scaling.target_scale", x)) for x in (0.0, 1e-200, 1e200, NAN)],
+    *[(f"a mean {x:g} is", lambda h, x=x: h.train.scaling.means.__setitem__(0, x)) for x in (1e200, -1e200, NAN, INF)],
+    *[(f"target_mean {x:g} is", _set("train.scaling.target_mean", x)) for x in (1e200, NAN)],
+    *[(f"epsilon {x:g} is", _budget(x, 1e-5)) for x in (0.0, -1.0, 1.1e6, NAN, INF)],
+    *[(f"delta {x:g} is", _budget(1.0, x)) for x in (0.0, 0.1, 1.0, NAN)],
+    *[("a range's width", _statistics(1.0, one)) for one in ((1.0, 1.0), (1.0, 0.0), (0.0, 1e-200), (-1e150, 1e150))],
+    *[("a range's end", _statistics(1.0, one)) for one in ((0.0, 1e151), (-INF, 0.0), (NAN, 1.0))],
+    ("lost to rounding", _statistics(1.0, (1e9, 1e9 + 0.5))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "change"), OUTSIDE)
+def test_a_number_outside_its_bounds_is_refused_by_its_name(
+    message: str, change: Callable[[pb.TaskHeader], None]
+) -> None:
+    header = pb.TaskHeader.FromString(encode_task(a_task(), SEALING_KEY)[0])
+    change(header)
+    with pytest.raises(FederatedError) as raised:
+        task_from_header(header.SerializeToString())
+    assert message in raised.value.message
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_the_refusal_of_a_number_says_its_bounds() -> None:
+    header = pb.TaskHeader.FromString(encode_task(a_task(), SEALING_KEY)[0])
+    _private("noise_multiplier", 1e-5)(header)
+    with pytest.raises(FederatedError) as raised:
+        task_from_header(header.SerializeToString())
+    assert raised.value.message == "noise_multiplier 1e-05 is outside 0.01 … 1e+06"
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF, 1.1e9, -1e300])
+def test_a_parameter_outside_its_bounds_is_refused(value: float) -> None:
+    with pytest.raises(FederatedError, match=r"a parameter .* is outside"):
+        with_parameters(a_task(), np.array([0.5, value, 2.0]))
+
+
+def test_no_option_allows_what_the_wire_refuses() -> None:
+    workspace, training = OPTIONS[OptionKind.WORKSPACE], OPTIONS[OptionKind.TRAINING]
+    for spec, its in (
+        (workspace["noise_multiplier"], bounds.NOISE_MULTIPLIER),
+        (workspace["clipping_threshold"], bounds.CLIPPING_NORM),
+        (training["learning_rate"], bounds.LEARNING_RATE),
+        (training["local_epochs"], bounds.EPOCHS),
+        (training["batch_size"], bounds.BATCH_SIZE),
+    ):
+        assert (spec.minimum, spec.maximum) == (its.least, its.most), spec.name
+    budget, delta = workspace["privacy_budget"], workspace["delta"]
+    assert (budget.above, budget.maximum) == (0, bounds.MOST_EPSILON)
+    assert (delta.above, delta.below) == (0, bounds.BELOW_DELTA)
+    limits_of = training["feature_ranges"].range_limits
+    assert limits_of is not None
+    assert (-limits_of.ends, limits_of.ends) == (bounds.LOCATION.least, bounds.LOCATION.most)
+    assert (limits_of.least_width, limits_of.most_width) == (bounds.SCALE.least, bounds.SCALE.most)
+    assert limits_of.resolution == bounds.RANGE_RESOLUTION
 
 
 @pytest.mark.parametrize(("message", "change"), MALFORMED)

@@ -65,7 +65,7 @@ SELECT round_number, status::text AS status, global_loss, global_accuracy
 FROM federated.round WHERE run_id = $1::uuid ORDER BY round_number
 
 -- name: list_participation(uuid, integer)
-SELECT n.name AS node, p.step, p.outcome::text AS outcome
+SELECT n.name AS node, p.step, p.outcome::text AS outcome, p.weight
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
 WHERE p.run_id = $1::uuid AND p.round_number = $2
 

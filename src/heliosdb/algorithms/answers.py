@@ -1,0 +1,105 @@
+"""Whether the sums that a node answered can be those of any rows: what each layout allows, and no more.
+
+What always holds: an answer as an honest node computes it has no fault, whatever its rows (rounding, and all
+but a tail of the noise that is never met, included); sums of answers without a fault, over as many nodes as
+there may be, are finite, and the means and scales that plain ones lead to lie within their bounds up to
+rounding. A fault is said in words that read on from the node's name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from heliosdb.algorithms import features as layout
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.domain.bounds import LOCATION, ROWS
+from heliosdb.domain.task import EvaluateWork, StatisticsWork
+from heliosdb.domain.vector import Vector
+from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
+
+LARGEST_SUM = 1e300
+"""Of one value of a plain answer: the square of the largest location."""
+
+_TOLERANCE = 1e-9
+"""How far rounding may carry a sum over as many rows as there may be, as a part of it."""
+
+_UNDERFLOW = 1e-150
+"""Below this magnitude a value's square may round to nothing."""
+
+_DEVIATIONS = 40.0
+"""Noise beyond so many standard deviations is never met."""
+
+
+def statistics_fault(
+    vector: Vector, weight: float, work: StatisticsWork, columns: Sequence[str]
+) -> str | None:
+    """Say what is wrong with an answer to round 0, None where nothing is; columns: features, then target.
+
+    Stops a statement of rows that no table has, counts that are no counts, and sums that no rows have (by
+    Cauchy and Schwarz: sum² ≤ present x sum of squares), with any of which one node would set the scaling of
+    all.
+    """
+    if work.noise_multiplier is not None:
+        return _noised_fault(vector, ROWS.most, layout.private_noise(len(columns) - 1, work, 1))
+    rows = float(vector[0])
+    if not (ROWS.hold(rows) and rows.is_integer()):
+        return f"the {rows:g} rows that it states are no number of rows"
+    if weight != max(1.0, rows):
+        return f"its weight {weight:g} is not that of the {rows:g} rows that it states"
+    described = columns if algorithm(work.algorithm).scales_target else columns[:-1]
+    for index, column in enumerate(described):
+        fault = _moments_fault(rows, *map(float, vector[1 + 3 * index : 4 + 3 * index]))
+        if fault is not None:
+            return f"{fault} in column {column}"
+    positives = float(vector[-1])
+    if not algorithm(work.algorithm).scales_target and not _is_count(positives, rows):
+        return f"the {positives:g} rows of class 1 that it states are not among {rows:g}"
+    return None
+
+
+def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str | None:
+    """Say what is wrong with an evaluation (loss, quality, count), None where nothing is."""
+    if work.noise_multiplier is not None:
+        return _noised_fault(vector, 0.5 * ROWS.most, work.noise_multiplier * EVALUATION_SENSITIVITY)
+    loss, quality, count = map(float, vector)
+    if weight != max(1.0, count) or not _is_count(count, ROWS.most):
+        return f"its weight {weight:g} is not that of the {count:g} rows that it counts"
+    if not 0.0 <= loss <= LARGEST_SUM:
+        return f"its loss {loss:g} is no sum of losses"
+    most = LARGEST_SUM if algorithm(work.algorithm).scales_target else count
+    if not 0.0 <= quality <= most:
+        return f"its quality {quality:g} is not that of {count:g} rows"
+    if count == 0.0 and (loss, quality) != (0.0, 0.0):
+        return "it measures a loss over no rows"
+    return None
+
+
+def _noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
+    allowed = most + _DEVIATIONS * deviation
+    largest = float(np.abs(vector).max(initial=0.0))
+    if not largest <= allowed:
+        return f"its value {largest:g} is more than {most:g} subjects and the noise can add up to"
+    return None
+
+
+def _moments_fault(rows: float, present: float, values: float, squares: float) -> str | None:
+    if not _is_count(present, rows):
+        return f"its count {present:g} is not of values among {rows:g} rows"
+    if not (abs(values) <= LARGEST_SUM and 0.0 <= squares <= LARGEST_SUM):
+        return f"a sum is larger than {LARGEST_SUM:g}, or no sum of squares"
+    most = math.sqrt(present) * math.sqrt(squares) * (1.0 + _TOLERANCE) + present * _UNDERFLOW
+    if abs(values) > most:
+        return f"no {present:g} values have the sum {values:g} and the sum of squares {squares:g}"
+    if present == 0.0 and squares != 0.0:
+        return "it adds up squares of no values"
+    return None
+
+
+def _is_count(number: float, most: float) -> bool:
+    return 0.0 <= number <= most and number.is_integer()
+
+
+assert LOCATION.most**2 <= LARGEST_SUM * (1.0 + _TOLERANCE)

@@ -1,0 +1,130 @@
+"""Over real sockets and a real catalog: a lying participant is recorded as rejected, and the run completes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import numpy as np
+import pytest
+
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.task import Step, Task
+from heliosdb.domain.vector import Vector
+from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
+from tests.support.hostile_node import FakeNode, Lie, Said, Served, honest, make_rows, serving
+
+
+@asynccontextmanager
+async def served(
+    world: World, lies: Mapping[str, Lie], *, plain: bool = False
+) -> AsyncIterator[dict[str, Served]]:
+    """Nodes a, b and c in this process, registered with the world's catalog."""
+    federation = world.federation
+    async with AsyncExitStack() as stack:
+        found = {}
+        for name in "abc":
+            identity = federation.authority.issue(name, ["localhost", "127.0.0.1"])
+            federation.write(name, identity)
+            node = FakeNode(NodeName(name), make_rows(ord(name)), identity, lies.get(name, honest))
+            pinned = federation.coordinator.certificate_pem
+            found[name] = await stack.enter_async_context(serving(node, pinned, plain_answers=plain))
+            world.execute(
+                f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} WITH "
+                f"(endpoint = 'https://localhost:{found[name].port}', certificate = '{federation.directory / name}.pem')"
+            )
+        yield found
+
+
+def rejections(world: World) -> list[dict[str, object]]:
+    return world.query(
+        "SELECT n.name, p.round_number AS round, p.step, p.reason FROM federated.participation AS p "
+        "JOIN federated.node AS n USING (node_id) WHERE p.outcome = 'rejected' ORDER BY 2, 1"
+    )
+
+
+def overweight(task: Task, vector: Vector, weight: float) -> Said:
+    """Claim one row more than there are, in the first round of training."""
+    return (vector, 61.0) if (task.key.step, task.key.round) == (Step.TRAIN, 1) else (vector, weight)
+
+
+async def test_rows_stated_in_round_zero_bound_a_weight_in_every_life_of_the_coordinator(
+    world: World,
+) -> None:
+    create_workspace(world, min_nodes=2)
+    async with served(world, {"b": overweight}):
+        create_model(world, rounds=2)
+        world.execute("START FEDERATED TRAINING risk")
+        await world.start_coordinator(faults="coordinator.round.closed:1=kill").died()
+        world.start_coordinator()
+        run = await world.finished()
+
+    assert run["status"] == "completed", run
+    reason = "its weight 61 is more than the 60 rows that it stated in round 0"
+    assert rejections(world) == [{"name": "b", "round": 1, "step": "train", "reason": reason}]
+    [said] = world.query("SELECT message FROM federated.round WHERE round_number = 1")
+    assert said["message"] == f"without b: {reason}"
+
+
+async def test_updates_that_all_pass_max_update_norm_fail_the_run_with_each_nodes_reason(
+    world: World,
+) -> None:
+    create_workspace(world, min_nodes=2)
+    async with served(world, {}):
+        create_model(world, rounds=2, max_update_norm=1e-6)
+        world.execute("START FEDERATED TRAINING risk")
+        world.start_coordinator()
+        run = await world.finished()
+
+    assert run["status"] == "failed", run
+    assert run["message"].count("is larger than max_update_norm 1e-06") >= 2
+    assert "lower learning_rate or raise max_update_norm" in run["message"]
+
+
+async def test_a_run_whose_parameters_leave_their_bounds_names_the_largest_update(world: World) -> None:
+    def push(task: Task, vector: Vector, weight: float) -> Said:
+        return (np.full_like(vector, 5e8), weight) if task.key.step is Step.TRAIN else (vector, weight)
+
+    create_workspace(world, min_nodes=2)
+    async with served(world, {"b": push}):
+        create_model(world, rounds=20, max_update_norm=1e9, early_stopping_rounds=100)
+        world.execute("START FEDERATED TRAINING risk")
+        world.start_coordinator()
+        run = await world.finished()
+
+    assert run["status"] == "failed", run
+    assert ": the largest update is node b's (norm 8.66e+08)" in run["message"]
+    assert run["message"].startswith("training diverged in round ")
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_what_each_nodes_dba_allows_is_known_once_it_was_met_and_followed(
+    world: World, plain: bool
+) -> None:
+    create_workspace(world, min_nodes=2, compliance_mode="HIPAA")
+    async with served(world, {}, plain=plain) as nodes:
+        world.start_coordinator(heartbeat_interval=0.1)
+        known = "(SELECT bool_and(plain_answers IS NOT DISTINCT FROM %s) FROM federated.node)"
+        await world.reached(known, plain)
+        for node in nodes.values():
+            node.performer.plain_answers = not plain
+        await world.reached(known, not plain)
+
+
+async def test_plain_training_under_a_compliance_mode_runs_where_every_dba_allows_it(world: World) -> None:
+    create_workspace(world, min_nodes=2, compliance_mode="HIPAA")
+    modes: set[str] = set()
+
+    def note(task: Task, vector: Vector, weight: float) -> Said:
+        modes.add(task.compliance_mode)
+        return vector, weight
+
+    async with served(world, {"b": note}, plain=True):
+        world.start_coordinator()
+        await world.reached("(SELECT bool_and(plain_answers) FROM federated.node)")
+        create_model(world, rounds=1)
+        world.execute("START FEDERATED TRAINING risk")
+        run = await world.finished()
+
+    assert run["status"] == "completed", run
+    assert modes == {"HIPAA"}

@@ -1,0 +1,325 @@
+"""A participant that lies: each lie is rejected with its recorded reason, and the others' model is theirs alone.
+
+Every node here holds a valid key: what it says is well formed, sealed and signed. The reference is always the
+same run in which the liar says nothing where it would lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.aggregation import FedAvg
+from heliosdb.aggregation import Update as Answer
+from heliosdb.coordinator import planning
+from heliosdb.coordinator.acceptance import check_combined, make_acceptance, private_reach
+from heliosdb.coordinator.exchange import Question
+from heliosdb.coordinator.planning import Findings
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.run import Policy, Run, TrainingOptions
+from heliosdb.domain.task import PrivateTraining, Step, Task, TaskKey
+from heliosdb.domain.vector import Vector
+from tests.support.hostile_node import FakeNode, FakeWire, Lie, Said, honest, make_nodes, silent
+
+OPTIONS = TrainingOptions(
+    algorithm="logistic_regression",
+    features=("age", "pressure"),
+    target="outcome",
+    dataset=None,
+    feature_ranges=(),
+    seed=7,
+    rounds=2,
+    local_epochs=2,
+    batch_size=16,
+    learning_rate=0.1,
+    aggregation="fedavg",
+    convergence_threshold=None,
+    early_stopping_rounds=None,
+    target_accuracy=None,
+    validation_split=0.2,
+    validation_frequency=1,
+)
+POLICY = Policy(
+    workspace=WorkspaceName("w"),
+    privacy_budget=None,
+    delta=1e-5,
+    privacy_per_round=None,
+    noise_multiplier=None,
+    clipping_threshold=1.0,
+    min_nodes=2,
+    max_nodes=10,
+    min_nodes_per_round=2,
+    round_timeout=60.0,
+    stragglers_timeout=60.0,
+    data_residency=None,
+)
+RUN = Run(RunId(UUID(int=1)), ModelName("m"), 1, 1, OPTIONS, POLICY)
+REGRESSION = replace(RUN, options=replace(OPTIONS, algorithm="linear_regression"))
+PRIVATE = replace(RUN, policy=replace(POLICY, privacy_budget=1000.0))
+LIAR = NodeName("b")
+HUGE = 1.7e308
+
+
+@dataclass
+class Outcome:
+    """What a run came to: its parameters, its figures, and every rejection by (round, step)."""
+
+    parameters: Vector
+    figures: list[Figures] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    lost: dict[tuple[int, Step], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
+
+    def equals(self, other: Outcome) -> bool:
+        """Whether both came to the same, bit for bit."""
+        return (
+            self.parameters.tobytes() == other.parameters.tobytes()
+            and self.figures == other.figures
+            and self.findings.scaling == other.findings.scaling
+        )
+
+
+async def play(run: Run, nodes: list[FakeNode], *, checked: bool = True) -> Outcome:
+    """Play a run's rounds as the driver does; `checked` False: every update of the right shape counts."""
+    game = _Game(run, FakeWire(nodes), checked)
+    await game.round_zero()
+    for number in range(1, run.options.rounds + 1):
+        await game.round(RoundNumber(number))
+    return game.outcome
+
+
+class _Game:
+    def __init__(self, run: Run, wire: FakeWire, checked: bool) -> None:
+        self.run, self.wire, self.checked = run, wire, checked
+        self.stated: dict[NodeName, float] = {}
+        findings = planning.plan_round_zero(run, ()) if run.policy.budget else Findings()
+        self.outcome = Outcome(planning.initial_parameters(run), findings=findings)
+
+    async def round_zero(self) -> None:
+        answers = await self._ask(RoundNumber(0), Step.STATISTICS, np.empty(0))
+        self.stated = {answer.node: answer.weight for answer in answers}
+        findings = self.outcome.findings
+        past = [
+            mechanism
+            for _, mechanism in planning.releases(self.run, findings, RoundNumber(0), evaluated=False)
+        ]
+        self.outcome.findings = planning.read_statistics(self.run, findings, answers, past)
+        self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
+
+    async def round(self, number: RoundNumber) -> None:
+        answers = await self._ask(number, Step.TRAIN, self.outcome.parameters)
+        combined = FedAvg().combine(self.outcome.parameters, answers)
+        if self.checked:
+            check_combined(number, combined, answers)
+        self.outcome.parameters = combined
+        if self.run.policy.budget is None:
+            found = await self._ask(number, Step.EVALUATE, combined)
+            self.outcome.figures.append(planning.read_evaluation(self.run, self.outcome.findings, found))
+
+    async def _ask(self, number: RoundNumber, step: Step, parameters: Vector) -> list[Answer]:
+        run, findings = self.run, self.outcome.findings
+        size = planning.expected_size(run, findings, step, parameters)
+
+        def task(node: NodeName, dataset: str | None) -> Task:
+            key = TaskKey(run.policy.workspace, run.id, number, step, node)
+            return planning.build_task(run, findings, key, parameters, dataset)
+
+        def question(accept: Callable[[Answer], None]) -> Question:
+            mechanism = planning.expected_mechanism(run, findings, step)
+            return Question(POLICY.workspace, number, step, task, True, size, mechanism, accept, 60.0, 60.0)
+
+        accept = make_acceptance(run, findings, step, size, self.stated).check
+        answers, lost = await self.wire.ask(question, accept if self.checked else lambda _: None)
+        self.outcome.lost[number, step] = dict(lost)
+        return answers
+
+
+def at(step: Step, lie: Lie, number: int | None = None) -> Lie:
+    """Lie in one step (of one round), and be honest else."""
+
+    def said(task: Task, vector: Vector, weight: float) -> Said:
+        due = task.key.step is step and number in (None, task.key.round)
+        return (lie if due else honest)(task, vector, weight)
+
+    return said
+
+
+def weighing(weight: float) -> Lie:
+    return lambda _task, vector, _weight: (vector, weight)
+
+
+def filled(value: float) -> Lie:
+    return lambda _task, vector, weight: (np.full_like(vector, value), weight)
+
+
+def changed(index: int, value: float) -> Lie:
+    def lie(_task: Task, vector: Vector, weight: float) -> Said:
+        vector = vector.copy()
+        vector[index] = value
+        return vector, weight
+
+    return lie
+
+
+def both(vector: list[float], weight: float) -> Lie:
+    return lambda _task, _vector, _weight: (np.array(vector), weight)
+
+
+TRAINING_LIES = [
+    (weighing(HUGE), "its weight 1.7e+308 is more than 1e+12"),
+    (weighing(1e12), "its weight 1e+12 is more than the 60 rows that it stated in round 0"),
+    (weighing(61.0), "its weight 61 is more than the 60 rows that it stated in round 0"),
+    (weighing(0.5), "its weight 0.5 is no number of rows"),
+    (filled(HUGE), "its norm inf is larger than max_update_norm 10000"),
+    (filled(1e9), "its norm 1.73e+09 is larger than max_update_norm 10000"),
+    (filled(6e3), "its norm 1.04e+04 is larger than max_update_norm 10000"),
+]
+
+
+@pytest.mark.parametrize(("lie", "reason"), TRAINING_LIES)
+async def test_a_node_that_would_own_the_model_is_rejected_and_the_others_go_on(
+    lie: Lie, reason: str
+) -> None:
+    outcome = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, lie, 1)}))
+    without = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, silent, 1)}))
+
+    outcome_of, said = outcome.lost[1, Step.TRAIN].pop(LIAR)
+    assert (outcome_of, reason in said) == ("rejected", True), said
+    assert not outcome.lost[1, Step.TRAIN]
+    assert not outcome.lost[2, Step.TRAIN]
+    assert outcome.equals(without)
+
+
+@pytest.mark.parametrize("lie", [weighing(1e12), weighing(61.0), filled(1e9), filled(6e3)])
+async def test_unchecked_each_of_these_moves_the_model(lie: Lie) -> None:
+    once = replace(RUN, options=replace(OPTIONS, rounds=1))
+    owned = await play(once, make_nodes({LIAR: at(Step.TRAIN, lie)}), checked=False)
+    assert not owned.equals(await play(once, make_nodes({LIAR: at(Step.TRAIN, silent)})))
+    assert not owned.equals(await play(once, make_nodes({})))
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        (weighing(HUGE), "its weight 1.7e+308 is more than 1e+12"),
+        (weighing(1e9), "its weight 1e+09 is not that of the 60 rows that it states"),
+        (both([1e13] + [0.0] * 6 + [0.0], 1e12), "the 1e+13 rows that it states are no number of rows"),
+        (changed(0, 60.5), "the 60.5 rows that it states are no number of rows"),
+        (filled(HUGE), "rows that it states are no number of rows"),
+        (changed(1, 61.0), "its count 61 is not of values among 60 rows in column age"),
+        (changed(4, 0.5), "its count 0.5 is not of values among 60 rows in column pressure"),
+        (changed(2, HUGE), "a sum is larger than 1e+300, or no sum of squares in column age"),
+        (changed(2, 1e9), "no 60 values have the sum 1e+09"),
+        (changed(6, -1.0), "a sum is larger than 1e+300, or no sum of squares in column pressure"),
+        (changed(5, 1e200), "no 60 values have the sum 1e+200"),
+        (changed(7, 61.0), "the 61 rows of class 1 that it states are not among 60"),
+        (changed(7, -5.0), "the -5 rows of class 1"),
+    ],
+)
+async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_others(
+    lie: Lie, reason: str
+) -> None:
+    outcome = await play(RUN, make_nodes({LIAR: at(Step.STATISTICS, lie)}))
+    without = await play(RUN, make_nodes({}, names=("a", "c")))
+
+    kind, said = outcome.lost[0, Step.STATISTICS].pop(LIAR)
+    assert (kind, reason in said) == ("rejected", True), said
+    assert outcome.equals(without)
+
+
+@pytest.mark.parametrize(
+    ("run", "lie", "reason"),
+    [
+        (RUN, weighing(1e12), "its weight 1e+12 is not that of the 12 rows that it counts"),
+        (RUN, both([1.0, 1e6, 1e6], 1e6), "its weight 1e+06 is more than the 60 rows that it stated"),
+        (RUN, changed(2, HUGE), "is not that of the 1.7e+308 rows that it counts"),
+        (RUN, changed(1, 13.0), "its quality 13 is not that of 12 rows"),
+        (RUN, changed(1, -1.0), "its quality -1 is not that of 12 rows"),
+        (RUN, changed(0, -1.0), "its loss -1 is no sum of losses"),
+        (RUN, changed(0, HUGE), "its loss 1.7e+308 is no sum of losses"),
+        (RUN, both([5.0, 0.0, 0.0], 1.0), "it measures a loss over no rows"),
+        (REGRESSION, changed(1, -1.0), "its quality -1 is not that of 12 rows"),
+        (REGRESSION, changed(1, HUGE), "its quality 1.7e+308 is not that of 12 rows"),
+    ],
+)
+async def test_an_evaluation_that_no_rows_have_is_rejected_and_the_figures_are_the_others(
+    run: Run, lie: Lie, reason: str
+) -> None:
+    outcome = await play(run, make_nodes({LIAR: at(Step.EVALUATE, lie)}))
+    without = await play(run, make_nodes({LIAR: at(Step.EVALUATE, silent)}))
+
+    kind, said = outcome.lost[1, Step.EVALUATE].pop(LIAR)
+    assert (kind, reason in said) == ("rejected", True), said
+    assert outcome.equals(without)
+
+
+@pytest.mark.parametrize(
+    ("step", "lie", "reason"),
+    [
+        (Step.STATISTICS, weighing(60.0), "its weight 60 is not the 1 that its task says"),
+        (Step.STATISTICS, changed(-1, 1e300), "is more than 1e+12 subjects and the noise can add up to"),
+        (Step.TRAIN, weighing(1e12), "its weight 1e+12 is not the"),
+        (Step.TRAIN, weighing(1.0), "its weight 1 is not the"),
+        (Step.TRAIN, filled(1e8), "is larger than max_update_norm"),
+    ],
+)
+async def test_under_a_budget_weights_are_what_the_task_says_and_values_what_noise_can_reach(
+    step: Step, lie: Lie, reason: str
+) -> None:
+    outcome = await play(PRIVATE, make_nodes({LIAR: at(step, lie)}))
+
+    for (_, asked), lost in outcome.lost.items():
+        if asked is step:
+            kind, said = lost.pop(LIAR)
+            assert (kind, reason in said) == ("rejected", True), said
+        assert not lost
+    assert np.all(np.abs(outcome.parameters) < 1e4)
+
+
+async def test_honest_nodes_are_never_rejected() -> None:
+    for run in (RUN, REGRESSION, PRIVATE):
+        outcome = await play(run, make_nodes({}))
+        assert not any(outcome.lost.values()), outcome.lost
+
+
+async def test_max_update_norm_bounds_what_one_round_moves() -> None:
+    bounded = replace(RUN, options=replace(OPTIONS, max_update_norm=1e-6))
+    with pytest.raises(FederatedError, match="no update to combine"):
+        await play(bounded, make_nodes({}))
+
+
+def test_a_run_that_diverges_names_the_largest_update() -> None:
+    updates = [
+        Answer(NodeName("a"), np.array([1.0, 2.0]), 10.0),
+        Answer(NodeName("b"), np.array([2e9, 0.0]), 10.0),
+    ]
+    for combined in (np.array([1e9 + 1.0, 0.0]), np.array([np.inf, 0.0]), np.array([np.nan, 0.0])):
+        with pytest.raises(FederatedError) as caught:
+            check_combined(3, combined, updates)
+        assert caught.value.message == (
+            "training diverged in round 3: the largest update is node b's (norm 2e+09)"
+        )
+    check_combined(3, np.array([1e9, -1e9]), updates)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_no_private_training_meets_the_bound_of_its_norm(scale: float) -> None:
+    """Noise alone, and all subjects in one node, at rates that are anything but small."""
+    privacy = PrivateTraining(50.0 * scale, 2.0, 0.05, 200, 100.0)
+    rate, rng, size = 10.0, np.random.default_rng(3), 30
+    subjects = 300
+    bound = private_reach(privacy, rate, size, subjects)
+    direction = np.full(size, privacy.clipping_norm / np.sqrt(size))
+    for _ in range(200):
+        sampled = rng.binomial(subjects, privacy.sampling_rate, privacy.steps).sum()
+        noise = rng.normal(0.0, privacy.noise_multiplier * privacy.clipping_norm, (privacy.steps, size)).sum(
+            0
+        )
+        moved = rate / (privacy.sampling_rate * privacy.expected_subjects) * (sampled * direction + noise)
+        assert np.linalg.norm(moved) < bound
+    assert bound < 10.0 * np.linalg.norm(moved)

@@ -1,0 +1,219 @@
+"""A node that holds a valid key and lies: it computes as an honest one, then changes what it says.
+
+Its answers are sealed and signed as a node's are, and opened as the coordinator opens them, so that what a
+test sees is what the checks between a node's bytes and a model let through.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
+
+import numpy as np
+
+from heliosdb.aggregation import Update as Answer
+from heliosdb.algorithms import Table, algorithm, derive_rng
+from heliosdb.algorithms.features import statistics
+from heliosdb.coordinator.directory import Directory
+from heliosdb.coordinator.exchange import Exchange, Question, Wire
+from heliosdb.domain.errors import ErrorCode
+from heliosdb.domain.events import Event, NodeLost
+from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction, Update
+from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.privacy import Spending
+from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector, vector_to_bytes
+from heliosdb.node.door import make_private
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport.authority import Authority
+from heliosdb.transport.identity import Identity
+from heliosdb.transport.messages import (
+    NodeRefusedError,
+    encode_task,
+    task_from_header,
+    task_sha256,
+    with_parameters,
+)
+from heliosdb.transport.sealing import SealingKey, seal_to
+from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.streams import cut, cut_first
+from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
+from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
+
+Said = tuple[Vector, float]
+Lie = Callable[[Task, Vector, float], Said]
+"""(task, honest vector, honest weight) → what is said instead."""
+
+
+def honest(_task: Task, vector: Vector, weight: float) -> Said:
+    """Say what was computed."""
+    return vector, weight
+
+
+def silent(task: Task, _vector: Vector, _weight: float) -> Said:
+    """Refuse."""
+    raise NodeRefusedError(task.key.node, ErrorCode.INVALID_VALUE, "no", detail=None, hint=None)
+
+
+def make_rows(seed: int, rows: int = 60) -> Table:
+    """Rows of two features whose class depends on both; every fifth is held out."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal([50.0, 120.0], [10.0, 15.0], (rows, 2))
+    score = (features - [50.0, 120.0]) @ [0.1, 0.05] + rng.normal(0.0, 0.5, rows)
+    codes = np.arange(rows, dtype=np.int64)
+    return Table.from_rows(features, (score > 0).astype(np.float64), codes, codes % 5 == 0)
+
+
+def compute(table: Table, task: Task) -> Contribution:
+    """Return what an honest node computes for a task."""
+    kind = algorithm(task.work.algorithm)
+    match task.work:
+        case StatisticsWork() as work:
+            return statistics(table, work)
+        case TrainWork() as work:
+            rng = derive_rng(task.reading.seed, task.key.round, task.key.node)
+            return kind.train(table, task.parameters, work, rng)
+        case EvaluateWork() as work:
+            return kind.evaluate(table, task.parameters, work)
+
+
+@dataclass
+class FakeNode:
+    """One node: its rows, its key, and its lie. In the place of a `NodeClient` it answers without a network."""
+
+    name: NodeName
+    table: Table
+    identity: Identity
+    lie: Lie = honest
+
+    def answer(self, task: Task, sha256: bytes, sealing_key: bytes) -> SealedUpdate:
+        """Compute, lie, seal and sign."""
+        contribution = compute(self.table, task)
+        vector, weight = self.lie(task, make_private(contribution), contribution.weight)
+        payload = pack_payload(vector_to_bytes(vector), weight)
+        ephemeral, sealed = seal_to(sealing_key, payload, task.key, sha256)
+        private = contribution.guard if isinstance(contribution.guard, AlreadyPrivate | ClippedSum) else None
+        header = encode_update_header(
+            UpdateHeader(
+                task.key,
+                sha256,
+                len(vector),
+                ephemeral,
+                len(sealed),
+                hashlib.sha256(sealed).digest(),
+                None if private is None else private.mechanism,
+                None if private is None else Spending(0.1, 0.1),
+            )
+        )
+        return SealedUpdate(header, sign_update(self.identity, header), sealed)
+
+    async def perform(
+        self, task: Task, sealing: SealingKey, _timeout: float, *, expected_size: int | None, traffic: object
+    ) -> Update:
+        """As `NodeClient.perform`: encoded, decoded, answered, collected and opened."""
+        del traffic
+        header, parameters = encode_task(task, sealing.public)
+        sha256 = task_sha256(header)
+        received = with_parameters(task_from_header(header).task, np.frombuffer(parameters))
+        update = self.answer(received, sha256, sealing.public)
+        first, rest = cut_first(update.payload)
+        head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
+        collector = UpdateCollector(task.key, expected_size)
+        collector.take(pb.UpdateMessage(head=head).SerializeToString())
+        for chunk in cut(rest):
+            collector.take(pb.UpdateMessage(chunk=chunk).SerializeToString())
+        pinned = [self.identity.certificate_pem]
+        return open_update(task, sha256, collector.finish(), pinned, sealing, traffic=(1, 1))
+
+
+@dataclass
+class FakeWire:
+    """Nodes that are always there."""
+
+    nodes: Sequence[FakeNode]
+    sealing: SealingKey = field(default_factory=SealingKey.generate)
+
+    def find(self, _workspace: WorkspaceName, name: NodeName) -> object:
+        """As `Directory.find`."""
+        node = next(node for node in self.nodes if node.name == name)
+        return SimpleNamespace(client=node, record=SimpleNamespace(dataset=None))
+
+    async def ask(
+        self, make: Callable[[Callable[[Answer], None]], Question], accept: Callable[[Answer], None]
+    ) -> tuple[list[Answer], Mapping[NodeName, tuple[str, str]]]:
+        """Hold one exchange with all nodes; returns what counts, and of the others outcome and reason."""
+        events: asyncio.Queue[Event] = asyncio.Queue()
+        wire = Wire(cast(Directory, self), self.sealing, asyncio.Semaphore(8))
+        exchange = Exchange(wire, make(accept), events.put_nowait)
+        names = [node.name for node in self.nodes]
+        await exchange.open(names)
+        seen = [await events.get() for _ in names]
+        await exchange.close()
+        lost = [event.loss for event in seen if isinstance(event, NodeLost)]
+        arrived = exchange.answers(exchange.arrived)
+        return arrived, {loss.node: (loss.outcome.value, loss.reason) for loss in lost}
+
+
+AUTHORITY = Authority.create("authority")
+
+
+@dataclass
+class _Performer:
+    """What a node does behind the wire, by a node that may lie. columns: what it says that it shares."""
+
+    node: FakeNode
+    plain_answers: bool
+
+    async def introduce(self, greeting: Greeting) -> Introduction:
+        del greeting
+        columns = ("age", "pressure", "outcome")
+        types = ("double precision", "double precision", "integer")
+        shared = DatasetDescription(DatasetName("patients"), columns, types, self.plain_answers)
+        return Introduction((shared,))
+
+    async def alive(self) -> None:
+        """It always is."""
+
+    async def perform(self, received: ReceivedTask) -> SealedUpdate:
+        return self.node.answer(received.task, received.sha256, received.sealing_key)
+
+    def sent(self, received: ReceivedTask) -> None:
+        """Nothing is kept."""
+
+
+@dataclass
+class Served:
+    """A node that is served: its port, and what its DBA is said to allow."""
+
+    port: int
+    performer: _Performer
+
+
+@asynccontextmanager
+async def serving(
+    node: FakeNode, coordinator: bytes, *, plain_answers: bool = False
+) -> AsyncIterator[Served]:
+    """Serve a node over a real socket to the coordinator with this certificate (PEM)."""
+    performer = _Performer(node, plain_answers)
+    credentials = server_credentials(lambda: ServerIdentity(node.identity, (coordinator,)))
+    server, port = make_server(performer, lambda: [coordinator], credentials, "127.0.0.1", 0)
+    await server.start()
+    try:
+        yield Served(port, performer)
+    finally:
+        await server.stop(None)
+
+
+def make_nodes(lies: Mapping[str, Lie], names: Iterable[str] = ("a", "b", "c")) -> list[FakeNode]:
+    """Nodes with rows of their own; `lies` by name, the others are honest."""
+    return [
+        FakeNode(
+            NodeName(name), make_rows(ord(name)), AUTHORITY.issue(name, ["localhost"]), lies.get(name, honest)
+        )
+        for name in names
+    ]

@@ -1,0 +1,81 @@
+"""What can be an answer of rows: no honest one has a fault, whatever its values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heliosdb.algorithms import Table, algorithm
+from heliosdb.algorithms.answers import evaluation_fault, statistics_fault
+from heliosdb.algorithms.features import statistics
+from heliosdb.domain.task import EvaluateWork, Scaling, StatisticsWork
+from heliosdb.domain.vector import Vector
+from heliosdb.node.door import make_private
+
+COLUMNS = ("age", "pressure", "outcome")
+
+magnitudes = st.sampled_from([0.0, 5e-324, 1e-300, 1e-160, 1e-150, 1e-20, 1.0, 3.7, 1e20, 1e140, 1e148])
+values = st.builds(
+    lambda magnitude, factor, sign: sign * magnitude * factor,
+    magnitudes,
+    st.floats(1.0, 9.0),
+    st.sampled_from([-1.0, 1.0]),
+) | st.just(np.nan)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    rows = draw(st.integers(0, 40))
+    one = draw(values)
+    column = st.just(one) | values
+    features = np.array(draw(st.lists(st.tuples(column, column), min_size=rows, max_size=rows))).reshape(
+        rows, 2
+    )
+    target = np.array(draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=rows, max_size=rows)))
+    codes = np.arange(rows, dtype=np.int64)
+    return Table.from_rows(features, target.reshape(rows), codes, codes % 4 == 0)
+
+
+@settings(max_examples=200)
+@given(
+    tables(), st.sampled_from(["logistic_regression", "linear_regression"]), st.none() | st.floats(0.01, 1e4)
+)
+def test_an_honest_answer_to_round_zero_has_no_fault(table: Table, name: str, noise: float | None) -> None:
+    work = StatisticsWork(name, noise)
+    made = statistics(table, work)
+    assert statistics_fault(make_private(made), made.weight, work, COLUMNS) is None
+
+
+@settings(max_examples=100)
+@given(
+    tables(), st.sampled_from(["logistic_regression", "linear_regression"]), st.none() | st.floats(0.01, 1e4)
+)
+def test_an_honest_evaluation_has_no_fault(table: Table, name: str, noise: float | None) -> None:
+    work = EvaluateWork(name, Scaling((0.0, 0.0), (1e20, 1e20)), noise)
+    made = algorithm(name).evaluate(table, np.array([0.5, -2.0, 0.1]), work)
+    vector = make_private(made)
+    if np.all(np.isfinite(vector)) and np.all(np.abs(vector) < 1e300):
+        assert evaluation_fault(vector, made.weight, work) is None
+
+
+def test_a_sum_whose_squares_lost_their_last_digits_has_no_fault() -> None:
+    rng = np.random.default_rng(5)
+    features = np.full((200_000, 2), 0.1) + rng.normal(0.0, 1e-9, (200_000, 2))
+    codes = np.arange(200_000, dtype=np.int64)
+    table = Table.from_rows(features, np.zeros(200_000), codes, codes < 0)
+    made = statistics(table, StatisticsWork("logistic_regression", None))
+    assert (
+        statistics_fault(made.vector, made.weight, StatisticsWork("logistic_regression", None), COLUMNS)
+        is None
+    )
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "linear_regression"])
+def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name: str) -> None:
+    largest: Vector = np.array(
+        [1e12, *[1e12, 1e156, 1e300] * 2, *([1e12, 1e156, 1e300] if name.startswith("lin") else [5e11])]
+    )
+    assert statistics_fault(largest, 1e12, StatisticsWork(name, None), COLUMNS) is None
+    assert np.all(np.isfinite(largest * 10_000.0))
