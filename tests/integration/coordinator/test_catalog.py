@@ -13,10 +13,12 @@ from heliosdb.catalog.connection import load_statements
 from heliosdb.catalog.lease import become_daemon, read_catalog_state
 from heliosdb.catalog.nodes import NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
+from heliosdb.coordinator.budget import plan_charges, sums_after
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome, Run, RunStatus
 from heliosdb.domain.task import Step
+from heliosdb.privacy.accountant import spending
 from tests.integration.coordinator.support import World, create_model, create_workspace
 
 NODES = tuple(NodeName(name) for name in ("a", "b"))
@@ -93,7 +95,7 @@ def test_a_round_is_recorded_reserved_settled_and_charged(
     world: World, daemon: PsycopgConnection, run: Run
 ) -> None:
     mechanism = Mechanism(2.0, 0.5, 3)
-    charges = [rows.Charge(node, Step.TRAIN, mechanism, 1.0, 0.1, 0.2, 0.15) for node in NODES]
+    charges = [rows.Charge(node, Step.TRAIN, mechanism, 1.0, 0.15, 0.15, 0.15) for node in NODES]
     with daemon.transaction():
         rows.reserve(daemon, run, ONE, charges)
         rows.open_round(daemon, run, ONE, Step.TRAIN, NODES)
@@ -115,6 +117,39 @@ def test_a_round_is_recorded_reserved_settled_and_charged(
     assert [one["state"] for one in states] == ["charged", "reserved"]
     assert rows.list_rounds(daemon, run.id) == [rows.RoundRecord(ONE, "closed", rows.Figures(0.5, None))]
     assert rows.consumed_epsilon(daemon, run) == 0.15
+
+
+def test_lines_after_a_reservation_that_was_taken_back_are_corrected(
+    world: World, daemon: PsycopgConnection, run: Run
+) -> None:
+    budget, made = run.policy.budget, [Mechanism(9.0), Mechanism(8.0, 0.5, 3), Mechanism(30.0, 0.1, 2)]
+    assert budget is not None
+    for number, mechanism in enumerate(made, 1):
+        with daemon.transaction():
+            charges = plan_charges(
+                rows.list_spent(daemon, run),
+                rows.list_reached(daemon, run),
+                NODES,
+                [(Step.TRAIN, mechanism)],
+                budget,
+                clipping_norms={},
+            )
+            rows.reserve(daemon, run, RoundNumber(number), charges)
+
+    with daemon.transaction():
+        (removed,) = rows.delete_reservations(daemon, run, RoundNumber(2), [(NODES[0], Step.TRAIN)])
+        entries = rows.list_entries(daemon, run, [NODES[0]])
+        rows.correct_sums(daemon, sums_after(entries, removed.id, budget.delta))
+
+    reached = rows.list_reached(daemon, run)
+    for node, left in ((NODES[0], [made[0], made[2]]), (NODES[1], made)):
+        expected = spending(left, budget.delta)
+        assert reached[node].epsilon_basic == pytest.approx(expected.epsilon_basic)
+        assert reached[node].epsilon_tight == pytest.approx(expected.epsilon_tight)
+    log = world.query(
+        "SELECT action FROM federated_audit_log WHERE object_kind = 'ledger' ORDER BY recorded_at"
+    )
+    assert [one["action"] for one in log] == ["delete", "update"]
 
 
 def test_a_round_is_closed_once(daemon: PsycopgConnection, run: Run) -> None:
