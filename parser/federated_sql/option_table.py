@@ -249,7 +249,7 @@ _DATASET = (
         1 / 3,
         "of answers without noise: parameters of a model per row",
         above=0,
-        maximum=1,
+        maximum=1_000,
     ),
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0

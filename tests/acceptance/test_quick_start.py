@@ -124,7 +124,7 @@ def test_federated_auc_equals_pooled_within_a_hundredth(
         workspace,
         parts,
         [*features, "ill"],
-        options="WITH (min_rows = 10, max_parameter_share = 1)",
+        options="WITH (min_rows = 10, max_parameter_share = 2)",
     )
     model = fresh("model")
     listed = ", ".join(f"'{feature}'" for feature in features)

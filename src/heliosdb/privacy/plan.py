@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.domain.bounds import EXPECTED_SUBJECTS, NOISE_MULTIPLIER, SAMPLING_RATE, STEPS
+from heliosdb.domain.bounds import EXPECTED_SUBJECTS, NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 
@@ -74,11 +74,12 @@ class TrainingPlan:
 
 
 def plan_sampling(expected_subjects: float, batch_size: int, local_epochs: int) -> SamplingPlan:
-    """Turn batches and epochs into a rate and as many steps as see each subject `local_epochs` times, or as
-    many as a task may have.
+    """Turn batches and epochs into a rate and as many steps as see each subject `local_epochs` times.
+
+    Whether a task may have so many is not asked here.
     """
     rate = SAMPLING_RATE.clamp(batch_size / EXPECTED_SUBJECTS.clamp(expected_subjects))
-    return SamplingPlan(sampling_rate=rate, steps=int(STEPS.clamp(math.ceil(local_epochs / rate))))
+    return SamplingPlan(sampling_rate=rate, steps=max(1, math.ceil(local_epochs / rate)))
 
 
 def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechanism:

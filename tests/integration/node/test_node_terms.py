@@ -73,7 +73,7 @@ def count(connection: psycopg.Connection, table: str) -> int:
     return int(row[0])
 
 
-@pytest.mark.parametrize("larger", [Budget(2.0, 1e-5), Budget(1.0, 0.01), Budget(1000.0, 0.5)])
+@pytest.mark.parametrize("larger", [Budget(2.0, 1e-5), Budget(1.0, 0.01), Budget(1000.0, 0.09)])
 async def test_a_coordinator_cannot_raise_the_budget_that_it_named_first(
     cluster: Cluster, federated_database: str, federation: Federation, client: NodeClient, larger: Budget
 ) -> None:
