@@ -222,28 +222,33 @@ CREATE TRIGGER keep_releases BEFORE UPDATE ON federated.release
 -- Views are followed to what they read, functions in them as far as the catalog knows what these read (SQL-standard bodies),
 -- partitions and inheriting tables to their roots.
 CREATE FUNCTION federated._base_relations(relation regclass) RETURNS regclass[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH RECURSIVE behind (class, object) AS (
-        SELECT 'pg_class'::regclass::oid, relation::oid
-        UNION
-        SELECT f.class, f.object FROM behind AS b CROSS JOIN LATERAL (
-            SELECT b.class, i.inhparent AS object FROM pg_inherits AS i
-            WHERE b.class = 'pg_class'::regclass AND i.inhrelid = b.object
-            UNION ALL
-            SELECT d.refclassid, d.refobjid
-            FROM pg_rewrite AS r JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-            WHERE b.class = 'pg_class'::regclass AND r.ev_class = b.object AND r.ev_type = '1'
-              AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)
-            UNION ALL
-            SELECT d.refclassid, d.refobjid FROM pg_depend AS d
-            WHERE b.class = 'pg_proc'::regclass AND d.classid = b.class AND d.objid = b.object
-              AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)
-        ) AS f
-    )
-    SELECT coalesce(array_agg(c.oid::regclass ORDER BY c.oid), ARRAY[relation])
-    FROM behind AS b JOIN pg_class AS c ON c.oid = b.object
-    WHERE b.class = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'f')
-      AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Not a function in SQL, which would be planned anew at every call.
+    RETURN (
+        WITH RECURSIVE behind (class, object) AS (
+            SELECT 'pg_class'::regclass::oid, relation::oid
+            UNION
+            SELECT f.class, f.object FROM behind AS b CROSS JOIN LATERAL (
+                SELECT b.class, i.inhparent AS object FROM pg_inherits AS i
+                WHERE b.class = 'pg_class'::regclass AND i.inhrelid = b.object
+                UNION ALL
+                SELECT d.refclassid, d.refobjid
+                FROM pg_rewrite AS r JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+                WHERE b.class = 'pg_class'::regclass AND r.ev_class = b.object AND r.ev_type = '1'
+                  AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)
+                UNION ALL
+                SELECT d.refclassid, d.refobjid FROM pg_depend AS d
+                WHERE b.class = 'pg_proc'::regclass AND d.classid = b.class AND d.objid = b.object
+                  AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass)
+            ) AS f
+        )
+        SELECT coalesce(array_agg(c.oid::regclass ORDER BY c.oid), ARRAY[relation])
+        FROM behind AS b JOIN pg_class AS c ON c.oid = b.object
+        WHERE b.class = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'f')
+          AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = c.oid)
+    );
+END
 $$;
 
 COMMENT ON FUNCTION federated._base_relations(regclass) IS 'The tables that a relation''s rows come from, partitions by their roots';
@@ -342,19 +347,23 @@ BEGIN
     IF behind[1] IS NULL THEN
         RETURN;
     END IF;
-    IF EXISTS (SELECT FROM unnest(behind) AS r WHERE NOT EXISTS (
-            SELECT FROM federated.base_table AS b
-            WHERE b.relations @> ARRAY[r] AND b.names @> ARRAY[federated._relation_name(r)])) THEN
+    IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+               WHERE c.oid = ANY (behind) AND NOT EXISTS (
+                   SELECT FROM federated.base_table AS b
+                   WHERE b.relations @> ARRAY[c.oid::regclass] AND b.names @> ARRAY[format('%I.%I', n.nspname, c.relname)])) THEN
         LOCK TABLE federated.base_table IN SHARE ROW EXCLUSIVE MODE;
         PERFORM federated._know_base_table(r, federated._relation_name(r)) FROM unnest(behind) AS r;
     END IF;
     known := ARRAY(SELECT b.base_table_id FROM federated.base_table AS b WHERE b.relations && behind
                    ORDER BY b.base_table_id FOR NO KEY UPDATE);
-    UPDATE federated.base_table AS b SET max_epsilon = (shared.options ->> 'max_epsilon')::double precision
-    WHERE b.base_table_id = ANY (known)
-      AND coalesce((shared.options ->> 'max_epsilon')::double precision < coalesce(b.max_epsilon, 'infinity'), false);
-    UPDATE federated.dataset AS d SET base_tables = known
-    WHERE d.dataset_id = shared.dataset_id AND d.base_tables IS DISTINCT FROM known;
+    IF shared.options ? 'max_epsilon' THEN
+        UPDATE federated.base_table AS b SET max_epsilon = (shared.options ->> 'max_epsilon')::double precision
+        WHERE b.base_table_id = ANY (known)
+          AND (shared.options ->> 'max_epsilon')::double precision < coalesce(b.max_epsilon, 'infinity');
+    END IF;
+    IF shared.base_tables <> known THEN
+        UPDATE federated.dataset AS d SET base_tables = known WHERE d.dataset_id = shared.dataset_id;
+    END IF;
 END
 $$;
 
