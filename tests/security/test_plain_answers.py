@@ -218,6 +218,24 @@ async def test_a_step_over_one_row_and_more_parameters_than_a_third_of_the_rows_
     assert (await asker.statistics(features=many[:4], target="outcome"))[0] == 40.0
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        "(person_id = 77)::integer",
+        "CASE WHEN person_id = 77 THEN age END",
+        "CASE WHEN person_id IN (3, 77) THEN 0.5 ELSE 120 END",
+    ],
+)
+async def test_a_feature_that_singles_a_few_people_out_is_refused(
+    column: str, dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    dba.execute(f"ALTER TABLE person ADD single double precision; UPDATE person SET single = {column}")  # type: ignore[arg-type]
+    share(dba, "people", "person (age, pressure, outcome, single)")
+    message = await asker.refused_statistics(features=("age", "single"))
+    assert 'in column "single" of dataset "people" fewer than 5 data subjects differ' in message
+    assert (await asker.statistics(features=("age", "pressure")))[0] == 200.0
+
+
 async def test_under_a_compliance_mode_a_plain_answer_is_the_dbas_explicit_word(
     dba: psycopg.Connection[Any], asker: Asker
 ) -> None:

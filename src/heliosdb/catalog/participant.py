@@ -215,12 +215,14 @@ class BaseLedger:
 class LedgerState:
     """What the catalog holds under the lock of a dataset and its base tables.
 
-    release: for the task, where there is one. dataset: as it is shared now; None: no more.
+    release: for the task, where there is one. dataset: as it is shared now; None: no more. terms: of the
+    run's plain answers.
     """
 
     release: StoredRelease | None
     ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
+    terms: PlainTerms
 
     @property
     def never_plain(self) -> NeverPlain:
@@ -242,6 +244,7 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
         release=_stored(rows[0]),
         ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
         dataset=_dataset(rows[0]),
+        terms=PlainTerms.from_row(rows[0]),
     )
 
 
@@ -326,12 +329,6 @@ def finish_release(connection: Connection, key: TaskKey, header: bytes, payload:
 def fail_release(connection: Connection, key: TaskKey, task_sha256: bytes) -> None:
     """Record that a charged task cannot be computed: it will not be tried again."""
     _run(connection, "fail_release", *_place(key), task_sha256)
-
-
-def read_plain_terms(connection: Connection, key: TaskKey) -> PlainTerms:
-    """Return what the node has answered in the task's run."""
-    (row,) = _run(connection, "read_plain_terms", key.run, key.node)
-    return PlainTerms.from_row(row)
 
 
 def insert_plain_release(

@@ -24,7 +24,7 @@ from heliosdb.catalog.dataset_rows import RowQuery, column_types, copy_rows, is_
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix
-from heliosdb.node.disclosure import Hashes, RowSet, choose_row_set
+from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
@@ -121,10 +121,10 @@ def make_plain_table(
     place = np.searchsorted(chosen.rows, rows)
     place[place == chosen.rows.size] = 0
     kept = chosen.rows[place] == rows
-    return (
-        Table(table.features[kept], table.target[kept], table.subjects[kept], chosen.held_out[place[kept]]),
-        chosen,
-    )
+    held = chosen.held_out[place[kept]]
+    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held)
+    check_cells(plain, request.features, request.dataset)
+    return plain, chosen
 
 
 def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table, Hashes, Hashes]:

@@ -31,6 +31,9 @@ Flags = NDArray[np.bool_]
 MOST_ROW_SETS = 64
 """Different row sets of one table: more of them would be an attempt to solve for single rows."""
 
+SMALLEST_CELL = 5
+"""Of a feature: how many subjects must differ from its most frequent value, if any does."""
+
 LARGEST_ROOT_MEAN_SQUARE = 1e4
 """Of a scaled column about the scaling's mean; see `check_scaling`."""
 
@@ -134,6 +137,24 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
             "which knew them by other columns",
             "Give the table a primary key before it is shared, or share the columns of the earlier dataset.",
         )
+
+
+def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
+    """FederatedError NODE_REFUSED for a feature in which only a few subjects differ from all others: its sums
+    and slopes would be about those few. A missing value is a value here."""
+    for rows in (table, table.training()):
+        for name, column in zip(features, rows.features.T, strict=True):
+            values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+            if values.size < 2:
+                continue
+            others = int(np.unique(rows.subjects[place != int(np.argmax(counts))]).size)
+            if others < SMALLEST_CELL:
+                raise _refused(
+                    f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
+                    "differ from all others",
+                    "An answer without noise would be about these few. Leave the column out, or use a "
+                    "privacy_budget.",
+                )
 
 
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float) -> None:

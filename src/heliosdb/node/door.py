@@ -36,7 +36,6 @@ from heliosdb.catalog.participant import (
     lock_charge,
     lock_ledgers,
     look_up,
-    read_plain_terms,
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -197,7 +196,7 @@ class Door:
         _check_unchanged(state.dataset, dataset)
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
-        check_plain_terms(task, dataset, read_plain_terms(connection, task.key))
+        check_plain_terms(task, dataset, state.terms)
         if row_set is not None and not insert_row_set(connection, dataset, row_set.content, row_set.latest):
             raise RowSetsMovedError
         update = self._seal(received, contribution, None, None)

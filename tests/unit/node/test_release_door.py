@@ -8,7 +8,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from heliosdb.catalog.participant import BaseLedger, LedgerState, SharedDataset
+from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
@@ -147,7 +147,9 @@ def test_lower_terms_and_those_under_the_datasets_own_ceiling_pass() -> None:
 
 def test_a_plain_answer_after_spending_or_under_a_ceiling_is_refused() -> None:
     def check(*ledgers: BaseLedger) -> None:
-        check_never_plain(LedgerState(None, ledgers, dataset()).never_plain, dataset())
+        check_never_plain(
+            LedgerState(None, ledgers, dataset(), PlainTerms(frozenset(), frozenset())).never_plain, dataset()
+        )
 
     check(base_ledger(), base_ledger())
     for spent in (base_ledger(spent=(Mechanism(3.0),)), base_ledger(agreed=BUDGET)):

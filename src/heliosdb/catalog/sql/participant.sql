@@ -46,8 +46,12 @@ SELECT set_config('synchronous_commit',
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
-       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta
-FROM (SELECT) AS always
+       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms
+FROM (
+    SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (WHERE e.step = 'statistics'), '{}') AS measured,
+           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms
+    FROM federated.release AS e WHERE e.run_id = $3 AND e.node_name = $6 AND e.state = 'released'
+) AS t
 LEFT JOIN federated.release AS r
     ON r.run_id = $3 AND r.round_number = $4 AND r.step = $5 AND r.node_name = $6
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
@@ -111,11 +115,6 @@ WITH moved_on AS (
 INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, header, payload,
                                payload_bytes, terms, state)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'released')
-
--- name: read_plain_terms(uuid, text)
-SELECT coalesce(array_agg(DISTINCT dataset) FILTER (WHERE step = 'statistics'), '{}') AS measured,
-       coalesce(array_agg(DISTINCT terms) FILTER (WHERE terms IS NOT NULL), '{}') AS terms
-FROM federated.release WHERE run_id = $1 AND node_name = $2 AND state = 'released'
 
 -- name: list_row_sets(bigint)
 SELECT r.row_set_id, r.known_by, r.content

@@ -1,0 +1,173 @@
+"""Row sets and the other rules of plain answers, each alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.task import Scaling
+from heliosdb.node.disclosure import (
+    MOST_ROW_SETS,
+    RowSet,
+    check_cells,
+    check_known_by,
+    check_scaling,
+    choose_row_set,
+)
+
+LEAST = 20
+
+
+def row_set(rows: range | list[int], *, held_out: range = range(0), per_subject: int = 1) -> RowSet:
+    """Rows by number, `per_subject` of them to a subject; held_out: subjects."""
+    numbers = np.array(rows, dtype=np.uint64)
+    subjects = numbers // np.uint64(per_subject)
+    return RowSet.of(numbers, subjects, np.isin(subjects, np.array(held_out, dtype=np.uint64)))
+
+
+def same(one: RowSet, other: RowSet) -> bool:
+    return one.to_bytes() == other.to_bytes()
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 9), st.booleans()), unique_by=lambda t: t[0])
+)
+def test_a_row_set_survives_the_catalog(rows: list[tuple[int, int, bool]]) -> None:
+    one = RowSet.of(
+        np.array([row[0] for row in rows], dtype=np.uint64),
+        np.array([row[1] for row in rows], dtype=np.uint64),
+        np.array([row[2] for row in rows], dtype=np.bool_),
+    )
+    assert same(RowSet.from_bytes(one.to_bytes()), one)
+
+
+def test_the_first_rows_are_answered_about_and_the_same_ones_again() -> None:
+    own = row_set(range(200), held_out=range(50))
+    assert same(choose_row_set(own, [], LEAST, "d"), own)
+    assert same(choose_row_set(own, [own, row_set(range(1000, 1200))], LEAST, "d"), own)
+
+
+@pytest.mark.parametrize("more", [1, 19])
+def test_a_few_more_rows_are_left_out(more: int) -> None:
+    earlier = row_set(range(200), held_out=range(50))
+    own = row_set(range(200 + more), held_out=range(50))
+    assert same(choose_row_set(own, [earlier], LEAST, "d"), earlier)
+
+
+def test_enough_more_rows_come_in_when_there_are_enough_in_each_part() -> None:
+    earlier = row_set(range(200), held_out=range(50))
+    trained_only = row_set(range(230), held_out=range(50))
+    assert same(choose_row_set(trained_only, [earlier], LEAST, "d"), trained_only)
+    few_held_out = RowSet(trained_only.rows, trained_only.subjects, trained_only.held_out.copy())
+    few_held_out.held_out[[210, 220]] = True
+    assert same(choose_row_set(few_held_out, [earlier], LEAST, "d"), earlier)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        row_set(range(1, 200), held_out=range(50)),
+        row_set(range(19, 200), held_out=range(50)),
+        row_set([*range(199), 500], held_out=range(50)),
+        row_set(range(200), held_out=range(51)),
+        row_set(range(200), held_out=range(1, 51)),
+    ],
+    ids=["one gone", "a few gone", "one exchanged", "one more held out", "another one held out"],
+)
+def test_rows_that_differ_by_a_few_otherwise_are_refused(own: RowSet) -> None:
+    with pytest.raises(FederatedError, match="differ by fewer than min_rows = 20") as raised:
+        choose_row_set(own, [row_set(range(200), held_out=range(50))], LEAST, "d")
+    assert raised.value.code is ErrorCode.NODE_REFUSED
+
+
+def test_one_row_of_a_subject_with_several_is_a_difference_of_that_subject() -> None:
+    earlier = row_set(range(200), per_subject=4)
+    for own in (row_set(range(199), per_subject=4), row_set(range(120), per_subject=4)):
+        if own.rows.size == 199:
+            with pytest.raises(FederatedError, match="differ by fewer"):
+                choose_row_set(own, [earlier], LEAST, "d")
+        else:
+            assert same(choose_row_set(own, [earlier], LEAST, "d"), own)
+
+
+def test_too_few_subjects_are_refused_and_too_few_held_out_are_trained_on() -> None:
+    with pytest.raises(FederatedError, match="fewer than min_rows = 20 rows") as raised:
+        choose_row_set(row_set(range(60), per_subject=4), [], LEAST, "d")
+    assert "15" not in raised.value.message
+    assert not choose_row_set(row_set(range(200), held_out=range(19)), [], LEAST, "d").held_out.any()
+    assert not choose_row_set(row_set(range(35), held_out=range(20)), [], LEAST, "d").held_out.any()
+
+
+def test_there_is_an_end_to_different_rows() -> None:
+    earlier = [row_set(range(100 * i, 100 * i + 100)) for i in range(MOST_ROW_SETS)]
+    assert same(choose_row_set(earlier[3], earlier, LEAST, "d"), earlier[3])
+    with pytest.raises(FederatedError, match="too many different rows"):
+        choose_row_set(row_set(range(10**6, 10**6 + 100)), earlier, LEAST, "d")
+
+
+def test_rows_known_by_other_columns_cannot_be_compared() -> None:
+    check_known_by(("id",), [("id",)], "d")
+    with pytest.raises(FederatedError, match="cannot be compared"):
+        check_known_by(("id",), [("id",), ("age", "name")], "d")
+
+
+def table(*columns: list[float], subjects: list[int] | None = None) -> Table:
+    n = len(columns[0])
+    ids = np.arange(n) if subjects is None else np.array(subjects)
+    return Table(np.column_stack(columns), np.zeros(n), ids, np.zeros(n, dtype=np.bool_))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("column", "refused"),
+    [
+        ([1.0] * 40, False),
+        ([NAN] * 40, False),
+        ([1.0] + [0.0] * 39, True),
+        ([3.5] + [NAN] * 39, True),
+        ([1.0, 2.0, 3.0, 4.0] + [0.0] * 36, True),
+        ([NAN] + [0.0] * 39, True),
+        ([1.0] * 5 + [0.0] * 35, False),
+        ([float(i) for i in range(40)], False),
+    ],
+)
+def test_a_feature_in_which_only_a_few_differ_is_refused(column: list[float], refused: bool) -> None:
+    if not refused:
+        check_cells(table(column), ["x"], "d")
+        return
+    with pytest.raises(FederatedError, match='in column "x" of dataset "d" fewer than 5'):
+        check_cells(table(column), ["x"], "d")
+
+
+def test_subjects_are_counted_and_not_rows() -> None:
+    column = [1.0] * 10 + [0.0] * 30
+    check_cells(table(column), ["x"], "d")
+    with pytest.raises(FederatedError, match="fewer than 5 data subjects"):
+        check_cells(table(column, subjects=[0] * 10 + list(range(1, 31))), ["x"], "d")
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), min_size=1, max_size=5),
+)
+def test_the_scaling_of_a_federation_that_the_rows_are_a_part_of_is_never_refused(
+    nodes: list[list[float]],
+) -> None:
+    pooled = np.concatenate([np.array(one) for one in nodes])
+    scale = float(pooled.std())
+    scaling = Scaling((float(pooled.mean()),), (scale if scale > 1e-7 * abs(pooled.mean()) else 1.0,))
+    for one in nodes:
+        check_scaling(scaling, table(one))
+
+
+@pytest.mark.parametrize(
+    "scaling", [Scaling((0.0,), (1e-200,)), Scaling((1e9,), (1.0,)), Scaling((0.0,), (1e-6,))]
+)
+def test_a_scaling_that_lets_a_few_rows_count_is_refused(scaling: Scaling) -> None:
+    with pytest.raises(FederatedError, match="scaling is not that of data"):
+        check_scaling(scaling, table([float(i) for i in range(40)]))
