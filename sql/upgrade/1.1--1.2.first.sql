@@ -13,7 +13,8 @@ CREATE TYPE federated.release_state AS ENUM ('charged', 'released', 'failed');
 REVOKE ALL ON TYPE federated.release_state FROM PUBLIC;
 
 -- done: table federated.dataset
-ALTER TABLE federated.dataset ADD COLUMN row_key text[], ADD COLUMN base_tables bigint[] NOT NULL DEFAULT '{}';
+ALTER TABLE federated.dataset ADD COLUMN row_key text[], ADD COLUMN base_tables bigint[] NOT NULL DEFAULT '{}',
+    ADD COLUMN base_relations regclass[] NOT NULL DEFAULT '{}';
 
 -- done: table federated.release
 ALTER TABLE federated.release

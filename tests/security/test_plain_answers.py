@@ -179,6 +179,18 @@ async def test_rows_that_are_known_by_other_columns_are_not_answered_about_again
     assert "cannot be compared" in await asker.refused_statistics(dataset="fewer")
 
 
+async def test_a_table_that_is_made_anew_has_rows_of_its_own(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    share(dba, "people", COLUMNS)
+    await asker.statistics()
+    dba.execute("CREATE TABLE kept AS SELECT * FROM person WHERE person_id <> 5; DROP TABLE person CASCADE")
+    dba.execute("CALL federated.execute('DROP FEDERATED DATASET people')")
+    dba.execute("ALTER TABLE kept RENAME TO person")
+    share(dba, "people", COLUMNS)
+    assert (await asker.statistics())[0] == 199.0
+
+
 async def test_training_takes_scaling_rows_and_columns_from_its_own_round_zero(
     dba: psycopg.Connection[Any], asker: Asker
 ) -> None:

@@ -355,8 +355,7 @@ def insert_plain_release(
 
 @dataclass(frozen=True, slots=True)
 class StoredRowSets:
-    """The row sets of the plain answers that ever left a dataset's base tables; latest: its highest id, 0
-    for none.
+    """The row sets of all plain answers from a dataset's tables; latest: the highest id, 0 for none.
 
     known_by: the columns by which each knows its rows.
     """

@@ -135,7 +135,8 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
         raise _refused(
             f'rows of dataset "{dataset}" cannot be compared with those of earlier answers without noise, '
             "which knew them by other columns",
-            "Give the table a primary key before it is shared, or share the columns of the earlier dataset.",
+            "Share the columns of the earlier dataset, of which a model may use a few. Where a table has a "
+            "primary key before it is first shared, rows are known whatever is shared of them.",
         )
 
 

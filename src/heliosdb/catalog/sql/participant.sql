@@ -119,13 +119,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'released')
 -- name: list_row_sets(bigint)
 SELECT r.row_set_id, r.known_by, r.content
 FROM federated.dataset AS d
-JOIN federated.row_set AS r ON r.base_tables && d.base_tables
+JOIN federated.row_set AS r ON r.base_relations && d.base_relations
 WHERE d.dataset_id = $1
 ORDER BY r.row_set_id
 
 -- name: insert_row_set(bigint, text[], bytea, bigint)
-INSERT INTO federated.row_set (base_tables, known_by, content)
-SELECT d.base_tables, $2::text[], $3::bytea FROM federated.dataset AS d
+INSERT INTO federated.row_set (base_relations, known_by, content)
+SELECT d.base_relations, $2::text[], $3::bytea FROM federated.dataset AS d
 WHERE d.dataset_id = $1 AND $4::bigint = (
-    SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r WHERE r.base_tables && d.base_tables)
+    SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r WHERE r.base_relations && d.base_relations)
 RETURNING row_set_id
