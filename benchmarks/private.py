@@ -78,8 +78,8 @@ def _measure(shape: Shape) -> list[Figure]:
     ranges = StatisticsWork(model.name, NOISE, ((-10.0, 10.0),) * shape.features)
     start = np.linspace(-0.1, 0.1, shape.features + 1)
     actions: dict[str, Callable[[], object]] = {
-        "plain epoch": lambda: model.train(table, start, plain, derive_rng(1, 1, "a")),
-        "private epoch": lambda: model.train(table, start, private, derive_rng(1, 1, "a")),
+        "plain epoch": lambda: model.train(table, start, plain, derive_rng(1, 1, "a", b"")),
+        "private epoch": lambda: model.train(table, start, private, derive_rng(1, 1, "a", b"")),
         "private evaluation": lambda: model.evaluate(held_out, start, evaluation),
         "private statistics, grid": lambda: statistics(table, grid),
         "private statistics, ranges": lambda: statistics(table, ranges),

@@ -31,7 +31,7 @@ ALTER TABLE federated.spending
 DROP INDEX federated.spending_by_relation;
 
 -- done: table federated.agreement
-ALTER TABLE federated.agreement ADD COLUMN base_tables bigint[];
+ALTER TABLE federated.agreement ADD COLUMN base_tables bigint[], DROP CONSTRAINT agreement_pkey;
 
 DROP FUNCTION federated._lock_relation(text);
 -- done: index spending_by_relation

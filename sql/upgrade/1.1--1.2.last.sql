@@ -10,4 +10,7 @@ ALTER TABLE federated.spending
     ADD CHECK (cardinality(base_tables) > 0),
     ALTER COLUMN workspace_epsilon_basic SET NOT NULL,
     ALTER COLUMN workspace_epsilon_tight SET NOT NULL;
-ALTER TABLE federated.agreement ALTER COLUMN base_tables SET NOT NULL, ADD CHECK (cardinality(base_tables) > 0);
+ALTER TABLE federated.agreement
+    ALTER COLUMN base_tables SET NOT NULL,
+    ADD CHECK (cardinality(base_tables) > 0),
+    ADD PRIMARY KEY (workspace, relation, base_tables);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,24 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Task
 from heliosdb.privacy.accountant import spending
 from heliosdb.transport.client import NodeClient
-from heliosdb.transport.messages import NodeRefusedError
+from heliosdb.transport.messages import NodeRefusedError, encode_task, task_sha256
 from tests.support.cluster import Cluster
-from tests.support.federation import Federation, running_node, share, statistics_task, train_task
+from tests.support.federation import (
+    Federation,
+    NodeProcess,
+    new_run,
+    running_node,
+    share,
+    statistics_task,
+    train_task,
+)
 
 TIMEOUT = 60.0
 BUDGET = Budget(1.0, 1e-5)
@@ -191,3 +201,130 @@ async def test_what_a_workspace_spent_is_signed_beside_what_the_people_spent_in_
         "SELECT epsilon_tight, workspace_epsilon_tight FROM federated.spending ORDER BY spending_id"
     ).fetchall()
     assert rows == [(ONE, ONE), (TWO, ONE)]
+
+
+TREES = {
+    "a partition that is detached": (
+        "CREATE TABLE visit (LIKE person) PARTITION BY LIST (site);"
+        "CREATE TABLE visit_all PARTITION OF visit DEFAULT; INSERT INTO visit SELECT * FROM person",
+        "visit",
+        "ALTER TABLE visit DETACH PARTITION visit_all",
+        "visit_all",
+    ),
+    "a table that is attached": (
+        "CREATE TABLE visit (LIKE person) PARTITION BY LIST (site)",
+        "person",
+        "ALTER TABLE visit ATTACH PARTITION person DEFAULT",
+        "visit",
+    ),
+    "a child that inherits no more": (
+        "CREATE TABLE parent (LIKE person); ALTER TABLE person INHERIT parent",
+        "parent",
+        "ALTER TABLE person NO INHERIT parent",
+        "person",
+    ),
+    "a child that comes to inherit": (
+        "CREATE TABLE parent (LIKE person)",
+        "person",
+        "ALTER TABLE person INHERIT parent",
+        "parent",
+    ),
+}
+
+
+@pytest.mark.parametrize("tree", TREES)
+async def test_what_was_spent_goes_along_when_tables_join_or_leave_a_tree(
+    tree: str, dba: psycopg.Connection[Any], client: tuple[NodeClient, Federation]
+) -> None:
+    before, first, change, second = TREES[tree]
+    dba.execute(before)  # type: ignore[arg-type]
+    share(dba, "first", f"{first} {COLUMNS}")
+    assert await spends(client, "first") == ONE
+    dba.execute(change)  # type: ignore[arg-type]
+    share(dba, "second", f"{second} {COLUMNS}")
+    assert await spends(client, "second") == TWO
+
+
+async def test_terms_hold_for_the_tables_that_a_view_comes_to_read(
+    dba: psycopg.Connection[Any], client: tuple[NodeClient, Federation]
+) -> None:
+    dba.execute("CREATE TABLE decoy AS SELECT * FROM person; CREATE VIEW v AS SELECT * FROM decoy")
+    share(dba, "viewed", f"v {COLUMNS}")
+    await spends(client, "viewed")
+    dba.execute("CREATE OR REPLACE VIEW v AS SELECT * FROM person")
+    await spends(client, "viewed")
+    error = await refused(client, private("viewed", budget=Budget(1000.0, 1e-5)))
+    assert "cannot raise" in error.message
+
+
+async def test_rows_in_memory_are_not_charged_to_the_tables_that_a_view_reads_now(
+    dba: psycopg.Connection[Any], client: tuple[NodeClient, Federation]
+) -> None:
+    dba.execute("CREATE TABLE decoy AS SELECT * FROM person LIMIT 3; CREATE VIEW v AS SELECT * FROM person")
+    share(dba, "viewed", f"v {COLUMNS}")
+    run, budget = new_run(), Budget(100_000.0, 1e-5)
+    count = []
+    for number in range(2):
+        task = statistics_task(run=run, noise_multiplier=0.01, budget=budget)
+        task = replace(task, key=replace(task.key, round=number))  # type: ignore[arg-type]
+        count.append(float((await client[0].perform(task, client[1].sealing, TIMEOUT)).vector[-1]))
+        dba.execute("CREATE OR REPLACE VIEW v AS SELECT * FROM decoy")
+    assert count == pytest.approx([200, 3], abs=1)
+
+
+FORGED = (
+    "WITH r AS (INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256,"
+    " state) VALUES (%s, %s, %s, %s, %s, 'first', %s, 'charged') RETURNING release_id)"
+    " INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,"
+    " epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)"
+    " SELECT 'first', 'x', %s, release_id, %s, 1, 1, 0, 0, 0, 0, 1e-5 FROM r"
+)
+
+
+@pytest.mark.parametrize(
+    ("tables", "noise"), [([1], 1e6), ([999], 0.01)], ids=["another noise", "other tables"]
+)
+async def test_a_charge_for_something_else_lets_nothing_out(
+    tables: list[int],
+    noise: float,
+    cluster: Cluster,
+    dba: psycopg.Connection[Any],
+    client: tuple[NodeClient, Federation],
+) -> None:
+    share(dba, "first", f"person {COLUMNS}", options="WITH (max_epsilon = 0.1)")
+    task = statistics_task(noise_multiplier=0.01, budget=Budget(1e6, 1e-5))
+    key = task.key
+    sha256 = task_sha256(encode_task(task, client[1].sealing.public)[0])
+    place = [key.workspace, key.run, key.round, key.step.value, key.node]
+    with cluster.connect(dba.info.dbname, user="heliosdb_daemon") as daemon:
+        daemon.execute(FORGED, [*place, sha256, tables, noise])  # type: ignore[arg-type]
+    error = await refused(client, task)
+    assert "the charge is not for what" in error.message
+
+
+async def test_a_ledger_is_read_as_it_is_after_the_lock_whatever_the_isolation_level(
+    cluster: Cluster, dba: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    name = sql.Identifier(dba.info.dbname)
+    dba.execute(
+        sql.SQL("ALTER DATABASE {} SET default_transaction_isolation = 'repeatable read'").format(name)
+    )
+    share(dba, "first", f"person {COLUMNS}", options="WITH (max_epsilon = 0.7)")
+    federation = Federation(tmp_path)
+    nodes = [NodeProcess(federation.node_config(cluster, dba.info.dbname), tmp_path) for _ in range(2)]
+    try:
+        clients = [federation.client(await node.port()) for node in nodes]
+        outcomes = await asyncio.gather(
+            *(
+                clients[number % 2].perform(private("first"), federation.sealing, TIMEOUT)
+                for number in range(6)
+            ),
+            return_exceptions=True,
+        )
+        for client in clients:
+            await client.close()
+    finally:
+        for node in nodes:
+            node.kill()
+    answered = [one for one in outcomes if not isinstance(one, BaseException)]
+    assert len(answered) == 1, outcomes

@@ -174,7 +174,7 @@ def test_it_is_so_wherever_steps_of_training_have_led(model: LinearModel, seed: 
     for steps in (1, 3):
         privacy = PrivateTraining(given.noise_multiplier, given.clipping_norm, 0.6, steps, 1.0)
         work = TrainWork(model.name, given.scaling, 1, 32, 1e3, privacy)
-        moved = model.train(given.table, given.parameters, work, derive_rng(1, 1, "n"))
+        moved = model.train(given.table, given.parameters, work, derive_rng(1, 1, "n", b""))
         led = clamp_parameters(given.parameters + moved.vector)
         check_every_subject(replace(given, parameters=led), model, gradient_steps)
 
@@ -260,7 +260,7 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
         released.append(_noised(statistics(given.table, work), given.noise_multiplier))
     for task in (training, evaluation):
         check_task(_task(names, task, given.parameters))
-    trained = model.train(given.table, given.parameters, training, derive_rng(1, 1, "n"))
+    trained = model.train(given.table, given.parameters, training, derive_rng(1, 1, "n", b""))
     assert trained.weight == 1.0
     assert np.all(np.abs(given.parameters + trained.vector) <= PARAMETER.most * (1 + 1e-9))
     measured = model.evaluate(held_out(given.table), given.parameters, evaluation)
@@ -315,7 +315,7 @@ def test_scaling_and_noise_cannot_be_chosen_so_that_one_row_silences_a_node(scal
         assert np.all(np.isfinite(_noised(answer, NOISE_MULTIPLIER.least)))
         training = TrainWork(model.name, scaling, 1, 32, 1e3, privacy)
         trained = model.train(
-            replace(table, held_out=~table.held_out), parameters, training, derive_rng(1, 1, "n")
+            replace(table, held_out=~table.held_out), parameters, training, derive_rng(1, 1, "n", b"")
         )
         assert np.all(np.isfinite(trained.vector))
 

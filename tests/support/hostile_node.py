@@ -76,7 +76,7 @@ def compute(table: Table, task: Task) -> Contribution:
         case StatisticsWork() as work:
             return statistics(table, work)
         case TrainWork() as work:
-            rng = derive_rng(task.reading.seed, task.key.round, task.key.node)
+            rng = derive_rng(task.reading.seed, task.key.round, task.key.node, b"")
             return kind.train(table, task.parameters, work, rng)
         case EvaluateWork() as work:
             return kind.evaluate(table, task.parameters, work)

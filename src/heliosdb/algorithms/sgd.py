@@ -6,7 +6,8 @@ What always holds: the new parameters are a function of the arguments and the ge
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import hmac
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -17,15 +18,15 @@ Residual = Callable[[Vector, Vector], Vector]
 """(scores, targets) → derivative of the loss by the score, row by row."""
 
 
-def derive_rng(seed: int, round: int, node: str) -> np.random.Generator:
+def derive_rng(seed: int, round: int, node: str, secret: bytes) -> np.random.Generator:
     """Return the generator that shuffles a node's rows in a round: the same for the same arguments, for ever.
 
-    Without the run: two runs of one seed on the same rows give the same model, bit for bit.
-
-    Never a source of privacy noise: whoever knows the seed knows the sequence.
+    secret: the node's. Whoever chose the seed and knew the order as well could solve for single rows from
+    the updates of many seeds. Without the run: two runs of one seed on the same rows give the same model, bit
+    for bit. Never a source of privacy noise.
     """
     text = f"heliosdb training|{seed}|{round}|{node}".encode()
-    key = int.from_bytes(hashlib.sha256(text).digest()[:16], "little")
+    key = int.from_bytes(hmac.digest(secret, text, hashlib.sha256)[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))
 
 
@@ -43,7 +44,8 @@ def descend(
     """Run mini-batch SGD and return the new parameters.
 
     inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean. Raises FederatedError (UF003) where the parameters cease to be finite.
+    gradient is its mean; rows that fill no batch join the last one. Raises FederatedError (UF003) where the
+    parameters cease to be finite.
     """
     current = parameters.copy()
     rows = targets.size
@@ -52,12 +54,22 @@ def descend(
         for _ in range(epochs):
             order = rng.permutation(rows)
             x, y = inputs[order], targets[order]
-            for start in range(0, rows, batch_size):
-                batch = x[start : start + batch_size]
-                slope = residual(batch @ current, y[start : start + batch_size])
+            for start, stop in _batches(rows, batch_size):
+                batch = x[start:stop]
+                slope = residual(batch @ current, y[start:stop])
                 current -= (learning_rate / slope.size) * (slope @ batch)
             check_finite(current)
     return current
+
+
+def _batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Yield where each batch starts and stops: none is smaller than batch_size but where all rows are fewer.
+
+    A last step over a few rows would weigh them like a whole batch, and say more of them than of others.
+    """
+    count = max(1, rows // batch_size)
+    for number in range(count):
+        yield number * batch_size, rows if number == count - 1 else (number + 1) * batch_size
 
 
 def check_finite(parameters: Vector) -> None:

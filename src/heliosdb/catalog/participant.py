@@ -158,12 +158,15 @@ class NeverPlain:
 class LookedUp:
     """What is stored for a task and for its run, and what is shared with its workspace, by name.
 
-    never_plain: why a dataset gives no plain answer, by its id.
+    charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
+    base_tables: as last claimed; never_plain: why it gives no plain answer.
     """
 
     release: StoredRelease | None
+    charged_tables: tuple[int, ...]
     shared: tuple[SharedDataset, ...]
     terms: PlainTerms
+    base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
 
 
@@ -173,8 +176,10 @@ def look_up(connection: Connection, key: TaskKey) -> LookedUp:
     there = [row for row in rows if row["dataset_id"] is not None]
     return LookedUp(
         _stored(rows[0]),
+        tuple(rows[0]["charged_tables"] or ()),
         tuple(SharedDataset.from_row(row) for row in there),
         PlainTerms.from_row(rows[0]),
+        {row["dataset_id"]: tuple(row["base_tables"]) for row in there},
         {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
     )
 
@@ -255,12 +260,16 @@ def lock_dataset(connection: Connection, dataset: SharedDataset) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ChargeState:
-    """What a charge left in the catalog, and the dataset as it is shared now."""
+    """What a charge left in the catalog, and the dataset as it is shared now.
+
+    is_paid_by_all: whether every base table of the dataset, as it is now, pays for it.
+    """
 
     release: StoredRelease
     mechanism: Mechanism
     spending: Spending
     dataset: SharedDataset | None
+    is_paid_by_all: bool
 
 
 def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) -> ChargeState:
@@ -274,6 +283,7 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
         Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"]),
         Spending(row["workspace_epsilon_basic"], row["workspace_epsilon_tight"]),
         _dataset(row),
+        bool(row["is_paid_by_all"]),
     )
 
 
@@ -357,9 +367,10 @@ def insert_plain_release(
 class StoredRowSets:
     """The row sets of all plain answers from a dataset's tables; latest: the highest id, 0 for none.
 
-    known_by: the columns by which each knows its rows.
+    base_tables: of the dataset, as claimed with them. known_by: the columns by which each knows its rows.
     """
 
+    base_tables: tuple[int, ...]
     latest: int
     known_by: tuple[tuple[str, ...], ...]
     contents: tuple[bytes, ...]
@@ -369,8 +380,10 @@ def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSe
     """Return the recorded row sets."""
     with connection.transaction():
         lock_dataset(connection, dataset)
-        rows = _run(connection, "list_row_sets", dataset.dataset_id)
+        found = _run(connection, "list_row_sets", dataset.dataset_id)
+    rows = [row for row in found if row["row_set_id"] is not None]
     return StoredRowSets(
+        tuple(found[0]["base_tables"]) if found else (),
         max((row["row_set_id"] for row in rows), default=0),
         tuple(tuple(row["known_by"]) for row in rows),
         tuple(bytes(row["content"]) for row in rows),

@@ -46,14 +46,15 @@ class PsycopgConnection:
 
 
 def connect(conninfo: str, *, application_name: str) -> PsycopgConnection:
-    """Connect with a pinned search_path; raises psycopg.OperationalError."""
+    """Connect with a pinned search_path and isolation level; raises psycopg.OperationalError."""
     raw = psycopg.connect(
         conninfo,
         autocommit=True,
         row_factory=dict_row,
         cursor_factory=RawCursor,
         application_name=application_name,
-        options="-c search_path=pg_catalog,pg_temp",
+        # A statement after a lock has to see what was committed before it: whatever the database's default.
+        options=r"-c search_path=pg_catalog,pg_temp -c default_transaction_isolation=read\ committed",
     )
     return PsycopgConnection(raw)
 

@@ -34,14 +34,16 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. known_by: the columns by which a row is known. key:
-    secret; of the choice of held-out subjects and of the names in row sets. plain: for answers without
-    noise, under the rules of `disclosure`; min_rows and max_parameter_share are theirs.
+    run: its id in hexadecimal; a new run reads anew. base_tables: what the rows come from. known_by: the
+    columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
+    sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
+    min_rows and max_parameter_share are theirs.
     """
 
     run: str
     dataset_id: int
     dataset: DatasetName
+    base_tables: tuple[int, ...]
     features: tuple[str, ...]
     target: str
     validation_split: float

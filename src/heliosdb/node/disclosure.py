@@ -1,10 +1,10 @@
 """What plain answers may be about: rules as hospitals know them from DataSHIELD, and the row sets that they
 keep.
 
-What always holds: each part of a row set (all rows, those trained on, those held out) is the same as in an
-earlier plain answer from the same tables, or differs from each of them by at least min_rows subjects; no
-part is smaller than min_rows subjects, but where nobody is held out. Names of rows and subjects are keyed
-hashes: what is stored tells nobody without the key who took part.
+What always holds: whatever is added to and subtracted from plain answers about the same tables is about
+groups of rows of at least min_rows subjects: a group are rows that were trained on, held out or left out
+together in all answers. Names of rows and subjects are keyed hashes: what is stored tells nobody without the
+key who took part.
 
 The rules: smallest cell and largest share of parameters to rows after the DataSHIELD options nfilter.tab and
 nfilter.glm (Gaye et al. 2014, "DataSHIELD: taking the analysis to the data, not the data to the analysis").
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +34,7 @@ MOST_ROW_SETS = 64
 SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
-LARGEST_ROOT_MEAN_SQUARE = 1e4
+LARGEST_ROOT_MEAN_SQUARE = math.sqrt(bounds.ROWS.most)
 """Of a scaled column about the scaling's mean; see `check_scaling`."""
 
 
@@ -74,14 +74,17 @@ class RowSet:
         """The same rows, all trained on."""
         return RowSet(self.rows, self.subjects, np.zeros_like(self.held_out))
 
-    def parts(self) -> Iterator[tuple[Hashes, Hashes]]:
-        """Yield rows and subjects of all, of those trained on, of those held out."""
-        for chosen in (np.ones_like(self.held_out), ~self.held_out, self.held_out):
-            yield self.rows[chosen], self.subjects[chosen]
+    def equals(self, other: RowSet) -> bool:
+        """Whether both are the same rows, with the same ones held out."""
+        return np.array_equal(self.rows, other.rows) and np.array_equal(self.held_out, other.held_out)
 
-    def differences(self, other: RowSet) -> list[int]:
-        """How many subjects have a row in which a part differs from the other's, part by part."""
-        return [_differing(mine, theirs) for mine, theirs in zip(self.parts(), other.parts(), strict=True)]
+    def part_of(self, rows: Hashes) -> NDArray[np.int64]:
+        """Say of each row whether it is not here (0), trained on (1) or held out (2)."""
+        place = np.searchsorted(self.rows, rows)
+        place[place == self.rows.size] = 0
+        if not self.rows.size:
+            return np.zeros(rows.size, dtype=np.int64)
+        return np.where(self.rows[place] == rows, 1 + self.held_out[place], 0).astype(np.int64)
 
     def holds(self, other: RowSet) -> bool:
         """Whether the other's rows are all here, with the same ones held out."""
@@ -92,10 +95,16 @@ class RowSet:
         return bool((self.held_out[place] == other.held_out).all())
 
 
-def _differing(mine: tuple[Hashes, Hashes], theirs: tuple[Hashes, Hashes]) -> int:
-    only_mine = ~np.isin(mine[0], theirs[0], assume_unique=True)
-    only_theirs = ~np.isin(theirs[0], mine[0], assume_unique=True)
-    return int(np.union1d(mine[1][only_mine], theirs[1][only_theirs]).size)
+def smallest_difference(row_sets: Sequence[RowSet]) -> int:
+    """How many subjects the smallest group of rows has that no sum over these row sets and their parts tears
+    apart: each sum that can be made of them, by adding and subtracting, is about whole such groups."""
+    rows, place = np.unique(np.concatenate([one.rows for one in row_sets]), return_index=True)
+    subjects = np.concatenate([one.subjects for one in row_sets])[place]
+    group = np.zeros(rows.size, dtype=np.int64)
+    for one in row_sets:
+        group = np.unique(3 * group + one.part_of(rows), return_inverse=True)[1].astype(np.int64)
+    pairs = np.unique(np.column_stack([group.astype(np.uint64), subjects]), axis=0)
+    return int(np.bincount(pairs[:, 0].astype(np.int64)).min(initial=np.iinfo(np.int64).max))
 
 
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
@@ -111,10 +120,10 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     held_out = int(np.unique(own.subjects[own.held_out]).size)
     if min(held_out, subjects - held_out) < min_rows:
         own = own.without_held_out()
-    differences = [own.differences(other) for other in earlier]
-    if all(part == 0 or part >= min_rows for parts in differences for part in parts):
-        known = any(not any(parts) for parts in differences)
-        if not known and len(earlier) >= MOST_ROW_SETS:
+    if any(own.equals(other) for other in earlier):
+        return own
+    if smallest_difference([own, *earlier]) >= min_rows:
+        if len(earlier) >= MOST_ROW_SETS:
             raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
         return own
     fitting = [other for other in earlier if own.holds(other)]
@@ -143,7 +152,7 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
 def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
     """FederatedError NODE_REFUSED for a feature in which only a few subjects differ from all others: its sums
     and slopes would be about those few. A missing value is a value here."""
-    for rows in (table, table.training()):
+    for rows in (table, table.training(), table.validation()):
         for name, column in zip(features, rows.features.T, strict=True):
             values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
             if values.size < 2:

@@ -72,23 +72,30 @@ from heliosdb.transport.verification import pack_payload, sign_update
 class Found:
     """What the catalog holds about a task.
 
-    update: that answered it. charged: whether it was. shared: with its workspace. terms: of its run's plain
-    answers.
+    update: that answered it. charged_tables: the base tables that pay for it; () where it was not charged.
+    shared: with its workspace. terms: of its run's plain answers. By a dataset's id, base_tables: as last
+    claimed; never_plain: why it gives no plain answer.
     """
 
     update: SealedUpdate | None
-    charged: bool
+    charged_tables: tuple[int, ...]
     shared: tuple[SharedDataset, ...]
     terms: PlainTerms
+    base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
 
 
 @dataclass(frozen=True, slots=True)
-class NewRowSet:
-    """A row set that a plain answer is the first about; latest: the last one that it was compared with."""
+class PlainRows:
+    """What the rows of a plain answer are.
 
-    content: bytes
-    latest: int
+    base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
+    the last one that it was compared with.
+    """
+
+    base_tables: tuple[int, ...]
+    row_set: bytes | None = None
+    latest: int = 0
 
 
 class Door:
@@ -107,22 +114,27 @@ class Door:
         """
         found = self._database.run(lambda connection: look_up(connection, received.task.key))
         update = _same_again(found.release, received)
-        return Found(update, found.release is not None, found.shared, found.terms, found.never_plain)
+        return Found(
+            update, found.charged_tables, found.shared, found.terms, found.base_tables, found.never_plain
+        )
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
         """The row sets of earlier plain answers from the dataset's base tables."""
         return self._database.run(lambda connection: list_row_sets(connection, dataset))
 
-    def charge(self, received: ReceivedTask, dataset: SharedDataset) -> None:
-        """Charge a private task and commit, before a row is read; FederatedError where it is not
-        affordable."""
+    def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
+        """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
 
-        def operation(connection: Connection) -> None:
+        Returns the base tables that pay.
+        """
+
+        def operation(connection: Connection) -> tuple[int, ...]:
             with connection.batch(), connection.transaction():
-                self._charge(connection, received, dataset)
+                return self._charge(connection, received, dataset)
 
-        self._database.run(operation)
+        charged = self._database.run(operation)
         faults.reach("node.charge.committed")
+        return charged
 
     def fail(self, received: ReceivedTask) -> None:
         """Record that a charged task could not be computed."""
@@ -134,36 +146,38 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         contribution: Contribution,
-        row_set: NewRowSet | None = None,
+        rows: PlainRows | None = None,
     ) -> SealedUpdate:
         """Let a contribution out: noise, seal, sign, commit; FederatedError where it may not.
 
-        RowSetsMovedError where `row_set` has to be compared with another one first.
+        rows: of a plain one. RowSetsMovedError where they have to be compared with other ones first.
         """
         check_contribution(received.task, contribution)
-        private = asked_mechanism(received.task) is not None
 
         def operation(connection: Connection) -> SealedUpdate:
             with connection.batch(), connection.transaction():
-                if private:
+                if rows is None:
                     return self._release_charged(connection, received, dataset, contribution)
-                return self._release_plain(connection, received, dataset, contribution, row_set)
+                return self._release_plain(connection, received, dataset, contribution, rows)
 
         update = self._database.run(operation)
         faults.reach("node.release.committed")
         return update
 
-    def _charge(self, connection: Connection, received: ReceivedTask, dataset: SharedDataset) -> None:
+    def _charge(
+        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset
+    ) -> tuple[int, ...]:
         task = received.task
         state = lock_ledgers(connection, task.key, dataset)
         # Charged by an attempt that broke off meanwhile: once is enough.
         if state.release is not None:
             _same_again(state.release, received)
-            return
+            return tuple(one.base_table_id for one in state.ledgers)
         _check_unchanged(state.dataset, dataset)
         _check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
         insert_charge(connection, task.key, dataset, received.sha256, charge)
+        return charge.base_tables
 
     def _release_charged(
         self,
@@ -177,6 +191,9 @@ class Door:
         if (again := _same_again(state.release, received)) is not None:
             return again
         _check_unchanged(state.dataset, dataset)
+        # What is in the ledger has to be what leaves, whoever wrote it there.
+        if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
+            raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
         update = self._seal(received, contribution, state.mechanism, state.spending)
         finish_release(connection, key, pack_signed_header(update.header, update.signature), update.payload)
         return update
@@ -187,7 +204,7 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         contribution: Contribution,
-        row_set: NewRowSet | None,
+        rows: PlainRows,
     ) -> SealedUpdate:
         task = received.task
         state = lock_ledgers(connection, task.key, dataset)
@@ -197,7 +214,9 @@ class Door:
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
-        if row_set is not None and not insert_row_set(connection, dataset, row_set.content, row_set.latest):
+        if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
+            raise RowSetsMovedError
+        if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
         update = self._seal(received, contribution, None, None)
         signed = pack_signed_header(update.header, update.signature)
@@ -232,7 +251,7 @@ class Door:
 
 
 class RowSetsMovedError(Exception):
-    """Another plain answer recorded a row set meanwhile: this one has to be compared with it first."""
+    """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
 
 
 def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:

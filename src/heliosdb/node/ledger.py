@@ -6,7 +6,7 @@ larger one that a task names later; every base table pays, and what is shown is 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
 from heliosdb.catalog.participant import BaseLedger, Charge, SharedDataset
@@ -16,6 +16,9 @@ from heliosdb.domain.task import Task
 from heliosdb.node.policy import asked_mechanism, refused
 from heliosdb.privacy.accountant import Accountant
 
+_MOST_KEPT = 64
+"""Accountants: a coordinator that names ever other δ must not fill the memory."""
+
 CEILING_DELTA = 1e-5
 """The largest δ at which a node holds its own ceiling: the budget's is the coordinator's to name."""
 
@@ -24,7 +27,7 @@ class Ledgers:
     """The accountants of one node's base tables; its methods are to be called from one thread at a time."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, float, str | None], Ledger] = {}
+        self._kept: OrderedDict[tuple[int, float, str | None], Ledger] = OrderedDict()
 
     def price(self, ledgers: Sequence[BaseLedger], task: Task, dataset: SharedDataset) -> Charge:
         """What a private task costs on top of what its base tables have spent, which are locked.
@@ -34,6 +37,11 @@ class Ledgers:
         budget, asked = task.budget, asked_mechanism(task)
         assert budget is not None
         assert asked is not None
+        bases = tuple(one.base_table_id for one in ledgers)
+        # The tables of one inheritance tree mostly have spent the same: that is composed once.
+        ledgers = list(
+            {(one.spent, one.spent_here, one.agreed, one.max_epsilon): one for one in ledgers}.values()
+        )
         ceilings = [one.max_epsilon for one in ledgers if one.max_epsilon is not None]
         terms = budget
         if ceilings:
@@ -53,11 +61,15 @@ class Ledgers:
             else self._ledger(one, budget.delta, task.key.workspace).charge(one.spent_here, asked)
             for one, spending in zip(ledgers, whole, strict=True)
         ]
-        bases = tuple(one.base_table_id for one in ledgers)
         return Charge(bases, asked, _most(whole), _most(here), budget.delta, terms)
 
     def _ledger(self, base: BaseLedger, delta: float, workspace: str | None = None) -> Ledger:
-        return self._kept.setdefault((base.base_table_id, delta, workspace), Ledger(delta))
+        name = (base.base_table_id, delta, workspace)
+        kept = self._kept.setdefault(name, Ledger(delta))
+        self._kept.move_to_end(name)
+        if len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+        return kept
 
 
 class Ledger:

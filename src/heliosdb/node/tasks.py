@@ -28,7 +28,7 @@ from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, NewRowSet, RowSetsMovedError, check_contribution
+from heliosdb.node.door import Door, PlainRows, RowSetsMovedError, check_contribution
 from heliosdb.node.frames import Computed
 from heliosdb.node.policy import (
     asked_mechanism,
@@ -125,10 +125,11 @@ class NodeTasks:
         if asked_mechanism(received.task) is None:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
             check_plain_terms(received.task, dataset, found.terms)
-            return await self._answer_plainly(received, dataset)
-        if not found.charged:
-            await self._through_the_door(lambda: self._door.charge(received, dataset))
-        return await self._answer_charged(received, dataset)
+            return await self._answer_plainly(received, dataset, found.base_tables[dataset.dataset_id])
+        charged = found.charged_tables
+        if not charged:
+            charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
+        return await self._answer_charged(received, dataset, charged)
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
         check_policy(task, dataset, plain_answers=self._plain_answers)
@@ -141,10 +142,12 @@ class NodeTasks:
         if (error := find_no_number(dataset, types, task.reading)) is not None:
             raise error
 
-    async def _answer_charged(self, received: ReceivedTask, dataset: SharedDataset) -> SealedUpdate:
+    async def _answer_charged(
+        self, received: ReceivedTask, dataset: SharedDataset, charged: tuple[int, ...]
+    ) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
-            computed = await self._compute(received, self._table_request(received, dataset), None)
+            computed = await self._compute(received, self._table_request(received, dataset, charged), None)
             contribution = computed.contribution
             check_contribution(received.task, contribution)
         except FederatedError as error:
@@ -153,16 +156,20 @@ class NodeTasks:
             raise failure() from None
         return await self._through_the_door(lambda: self._door.release(received, dataset, contribution))
 
-    async def _answer_plainly(self, received: ReceivedTask, dataset: SharedDataset) -> SealedUpdate:
-        request = self._table_request(received, dataset)
+    async def _answer_plainly(
+        self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
+    ) -> SealedUpdate:
+        request = self._table_request(received, dataset, bases)
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
                 stored = await asyncio.to_thread(self._door.row_sets, dataset)
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
+                request = self._table_request(received, dataset, stored.base_tables)
             try:
                 computed = await self._compute(received, request, stored)
-                update = await self._release_plainly(received, dataset, computed, stored)
+                rows = _plain_rows(request, computed, stored)
+                update = await self._release_plainly(received, dataset, computed, rows)
             except (RowSetsWantedError, RowSetsMovedError):
                 self._settled.pop(request, None)
                 continue
@@ -175,14 +182,10 @@ class NodeTasks:
         received: ReceivedTask,
         dataset: SharedDataset,
         computed: Computed,
-        stored: StoredRowSets | None,
+        rows: PlainRows,
     ) -> SealedUpdate:
-        check_contribution(received.task, computed.contribution)
-        new = None
-        if stored is not None and computed.row_set is not None and computed.row_set not in stored.contents:
-            new = NewRowSet(computed.row_set, stored.latest)
         return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, new)
+            lambda: self._door.release(received, dataset, computed.contribution, rows)
         )
 
     async def _compute(
@@ -207,12 +210,15 @@ class NodeTasks:
         if len(self._settled) > _MOST_SETTLED:
             self._settled.popitem(last=False)
 
-    def _table_request(self, received: ReceivedTask, dataset: SharedDataset) -> TableRequest:
+    def _table_request(
+        self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
+    ) -> TableRequest:
         reading = received.task.reading
         return TableRequest(
             run=received.task.key.run.hex,
             dataset_id=dataset.dataset_id,
             dataset=dataset.name,
+            base_tables=bases,
             features=reading.features,
             target=reading.target,
             validation_split=reading.validation_split,
@@ -223,6 +229,12 @@ class NodeTasks:
             min_rows=dataset.min_rows,
             max_parameter_share=dataset.max_parameter_share,
         )
+
+
+def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
+    if stored is None or computed.row_set is None or computed.row_set in stored.contents:
+        return PlainRows(request.base_tables)
+    return PlainRows(request.base_tables, computed.row_set, stored.latest)
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:

@@ -76,11 +76,11 @@ class Tables:
         return kept[request]
 
 
-def compute(task: Task, table: Table, max_parameter_share: float) -> Contribution:
+def compute(task: Task, table: Table, request: TableRequest) -> Contribution:
     """A node's answer to `task`, which passed the node's policy, before the release door."""
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
-        check_plain_answer(task, table, max_parameter_share)
+        check_plain_answer(task, table, request.max_parameter_share)
     if isinstance(task.work, StatisticsWork):
         return statistics(table, task.work)
     method = algorithm(task.work.algorithm)
@@ -88,7 +88,7 @@ def compute(task: Task, table: Table, max_parameter_share: float) -> Contributio
         method.check_target(table)
     match task.work:
         case TrainWork() as work:
-            rng = derive_rng(task.reading.seed, task.key.round, task.key.node)
+            rng = derive_rng(task.reading.seed, task.key.round, task.key.node, request.key)
             return method.train(table, task.parameters, work, rng)
         case EvaluateWork() as work:
             return method.evaluate(table, task.parameters, work)
@@ -123,7 +123,7 @@ def _answer(request: TrainingRequest, tables: Tables) -> Computed | None:
     read = tables.get(request.reader, request.table, request.row_sets)
     if read is None:
         return None
-    computed = compute(task, read.table, request.table.max_parameter_share)
+    computed = compute(task, read.table, request.table)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if request.row_sets is None else read.row_set
     return Computed(replace(computed, usage=measure(start)), row_set)

@@ -6,10 +6,10 @@ releases never cost less; it is an upper bound on the true ε for neighbours tha
 one subject, and by a composition that holds though each release is chosen from what earlier ones gave
 (docs/decisions/0010).
 
-Releases with full participation compose exactly into one Gaussian (the squares of 1/σ add up), whose ε is
-read off its privacy loss distribution (PLD, Google's dp-accounting, pessimistic discretisation). As soon as
-one release is sampled, all are composed by their Rényi divergences (`privacy.renyi`): that is the larger of
-the two bounds, and the one that is known to hold where later releases depend on earlier ones.
+Releases with full participation compose exactly into one Gaussian (the squares of 1/σ add up), whose ε has a
+closed form (`privacy.gaussian`). As soon as one release is sampled, all are composed by their Rényi
+divergences (`privacy.renyi`): that is the larger of that and the bound by privacy loss distributions (PLD,
+Google's dp-accounting), and the one that is known to hold where later releases depend on earlier ones.
 dp-accounting takes about a second to import, so it is imported when a first cost is asked for.
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
+from heliosdb.privacy.gaussian import gaussian_epsilon
 from heliosdb.privacy.renyi import compose_curves, epsilon_at
 
 DISCRETIZATION = 1e-4
@@ -132,11 +133,12 @@ class Accountant:
         return known
 
     def _evaluate(self, groups: tuple[tuple[_Group, int], ...]) -> float:
-        """By distribution where nothing is sampled; else by Rényi, but at least what is not sampled costs."""
+        """Exactly where nothing is sampled; else by Rényi, but at least what is not sampled costs."""
         merged = _merged(groups)
-        whole = [(group, steps) for group, steps in merged if group[0] >= 1.0]
-        least = self._by_distributions(whole) if whole else 0.0
-        if len(whole) == len(merged):
+        least = max(
+            (gaussian_epsilon(sigma, self.delta) for (rate, sigma), _ in merged if rate >= 1.0), default=0.0
+        )
+        if all(rate >= 1.0 for (rate, _), _ in merged):
             return least
         return max(least, epsilon_at(compose_curves(merged), self.delta))
 

@@ -56,7 +56,8 @@ def federate(
     task = TrainWork(name, scaling, epochs, 32, learning_rate)
     for round in range(1, rounds + 1):
         answers = [
-            model.train(t, parameters, task, derive_rng(1, round, f"node_{i}")) for i, t in enumerate(tables)
+            model.train(t, parameters, task, derive_rng(1, round, f"node_{i}", b""))
+            for i, t in enumerate(tables)
         ]
         parameters = FedAvg().combine(parameters, updates(answers))
     return scaling, parameters

@@ -60,7 +60,7 @@ def test_one_full_batch_is_one_gradient_step() -> None:
     data = table()
     work = train_work(local_epochs=1, batch_size=1000, learning_rate=0.5)
     start = np.array([0.3, -0.1, 0.2])
-    answer = LOGISTIC_REGRESSION.train(data, start, work, derive_rng(1, 1, "a"))
+    answer = LOGISTIC_REGRESSION.train(data, start, work, derive_rng(1, 1, "a", b""))
     inputs = scale_inputs(data.features, UNIT)
     gradient = inputs.T @ (sigmoid(inputs @ start) - data.target) / data.rows
     assert np.allclose(answer.vector, -0.5 * gradient)
@@ -71,7 +71,7 @@ def test_training_is_the_same_to_the_bit_for_the_same_seed_and_else_differs() ->
     start = np.zeros(3)
 
     def trained(seed: int = 1, round: int = 1, node: str = "a") -> bytes:
-        rng = derive_rng(seed, round, node)
+        rng = derive_rng(seed, round, node, b"")
         return LOGISTIC_REGRESSION.train(table(), start, train_work(), rng).vector.tobytes()
 
     assert trained() == trained()
@@ -83,7 +83,7 @@ def test_training_sees_no_held_out_row_and_weighs_by_the_others() -> None:
     spoiled = Table(
         np.where(data.held_out[:, None], 1e9, data.features), data.target, data.subjects, data.held_out
     )
-    rngs = [derive_rng(1, 1, "a") for _ in range(2)]
+    rngs = [derive_rng(1, 1, "a", b"") for _ in range(2)]
     one = LOGISTIC_REGRESSION.train(data, np.zeros(3), train_work(), rngs[0])
     other = LOGISTIC_REGRESSION.train(spoiled, np.zeros(3), train_work(), rngs[1])
     assert one.vector.tobytes() == other.vector.tobytes()
@@ -99,14 +99,14 @@ def test_a_missing_value_counts_as_the_mean() -> None:
 def test_diverging_training_is_an_error_that_names_the_way_out() -> None:
     work = train_work("linear_regression", learning_rate=1e200, local_epochs=5)
     with pytest.raises(FederatedError) as caught:
-        LINEAR_REGRESSION.train(table(), np.zeros(3), work, derive_rng(1, 1, "a"))
+        LINEAR_REGRESSION.train(table(), np.zeros(3), work, derive_rng(1, 1, "a", b""))
     assert caught.value.code is ErrorCode.UPDATE_REJECTED
     assert "learning_rate" in str(caught.value.hint)
 
 
 def test_no_row_to_train_on_is_an_error() -> None:
     with pytest.raises(FederatedError) as caught:
-        LOGISTIC_REGRESSION.train(table(4, held_out=4), np.zeros(3), train_work(), derive_rng(1, 1, "a"))
+        LOGISTIC_REGRESSION.train(table(4, held_out=4), np.zeros(3), train_work(), derive_rng(1, 1, "a", b""))
     assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
@@ -128,7 +128,9 @@ def test_under_a_budget_a_class_beyond_the_two_counts_as_the_nearer() -> None:
     entropies = [np.random.default_rng(3).bytes for _ in range(2)]
     private = replace(train_work(), privacy=PrivateTraining(1.0, 1.0, 0.5, 3, expected_subjects=10.0))
     trained = [
-        LOGISTIC_REGRESSION.train(rows, parameters, private, derive_rng(1, 1, "a"), Secret(entropy)).vector
+        LOGISTIC_REGRESSION.train(
+            rows, parameters, private, derive_rng(1, 1, "a", b""), Secret(entropy)
+        ).vector
         for rows, entropy in zip((data, moved), entropies, strict=True)
     ]
     assert trained[0].tobytes() == trained[1].tobytes()

@@ -50,7 +50,7 @@ def train(
     privacy = PrivateTraining(noise, clipping, rate, steps, expected)
     work = TrainWork(model.name, UNIT, 1, 32, learning_rate, privacy)
     secret = None if secret_seed is None else Secret(random.Random(secret_seed).randbytes)
-    return model.train(data, np.zeros(3), work, derive_rng(1, 1, "a"), secret)
+    return model.train(data, np.zeros(3), work, derive_rng(1, 1, "a", b""), secret)
 
 
 def gradient_sum(data: Table, clipping: float, noise: float = 1.0) -> np.ndarray:

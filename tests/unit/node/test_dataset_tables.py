@@ -23,6 +23,7 @@ def request(*, split: float = 0.3, subject: str | None = None, key: bytes = b"k"
         run="f00d",
         dataset_id=1,
         dataset=DatasetName("d"),
+        base_tables=(1,),
         features=("a", "b"),
         target="y",
         validation_split=split,

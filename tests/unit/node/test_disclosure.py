@@ -17,6 +17,7 @@ from heliosdb.node.disclosure import (
     check_known_by,
     check_scaling,
     choose_row_set,
+    smallest_difference,
 )
 
 LEAST = 20
@@ -62,6 +63,7 @@ def test_enough_more_rows_come_in_when_there_are_enough_in_each_part() -> None:
     earlier = row_set(range(200), held_out=range(50))
     trained_only = row_set(range(230), held_out=range(50))
     assert same(choose_row_set(trained_only, [earlier], LEAST, "d"), trained_only)
+    # Ten of them held out, twenty trained on: the two groups are told apart.
     few_held_out = RowSet(trained_only.rows, trained_only.subjects, trained_only.held_out.copy())
     few_held_out.held_out[[210, 220]] = True
     assert same(choose_row_set(few_held_out, [earlier], LEAST, "d"), earlier)
@@ -82,6 +84,17 @@ def test_rows_that_differ_by_a_few_otherwise_are_refused(own: RowSet) -> None:
     with pytest.raises(FederatedError, match="differ by fewer than min_rows = 20") as raised:
         choose_row_set(own, [row_set(range(200), held_out=range(50))], LEAST, "d")
     assert raised.value.code is ErrorCode.NODE_REFUSED
+
+
+def test_no_sum_over_several_row_sets_is_about_a_few() -> None:
+    """Each two of these differ by enough; the first less the second, less the third, plus the fourth do not."""
+    everybody, missing = row_set(range(400)), set(range(100, 200))
+    split = RowSet(everybody.rows, everybody.subjects, np.arange(400) < 101)
+    earlier = [split, row_set([n for n in range(400) if n not in missing])]
+    fourth = row_set([n for n in range(400) if n not in missing], held_out=range(100))
+    assert smallest_difference([split, everybody]) >= LEAST
+    with pytest.raises(FederatedError, match="differ by fewer"):
+        choose_row_set(fourth, earlier, LEAST, "d")
 
 
 def test_one_row_of_a_subject_with_several_is_a_difference_of_that_subject() -> None:
@@ -166,7 +179,7 @@ def test_the_scaling_of_a_federation_that_the_rows_are_a_part_of_is_never_refuse
 
 
 @pytest.mark.parametrize(
-    "scaling", [Scaling((0.0,), (1e-200,)), Scaling((1e9,), (1.0,)), Scaling((0.0,), (1e-6,))]
+    "scaling", [Scaling((0.0,), (1e-150,)), Scaling((1e9,), (1.0,)), Scaling((0.0,), (1e-6,))]
 )
 def test_a_scaling_that_lets_a_few_rows_count_is_refused(scaling: Scaling) -> None:
     with pytest.raises(FederatedError, match="scaling is not that of data"):

@@ -21,7 +21,7 @@ FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
 -- name: look_up(text, uuid, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       t.measured, t.terms,
+       t.measured, t.terms, d.base_tables, p.base_tables AS charged_tables,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
        EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
@@ -33,6 +33,7 @@ FROM (
 ) AS t
 LEFT JOIN federated.release AS r
     ON r.run_id = $2 AND r.round_number = $3 AND r.step = $4 AND r.node_name = $5
+LEFT JOIN federated.spending AS p ON p.release_id = r.release_id
 LEFT JOIN federated.dataset AS d ON d.workspace = $1
 ORDER BY d.name
 
@@ -83,12 +84,13 @@ WITH charged AS (
 )
 INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)
 VALUES ($1, $7, $18, $19, $9)
-ON CONFLICT (workspace, relation) DO NOTHING
+ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 
 -- name: read_charge(bigint, text, uuid, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight
+       s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
+       s.base_tables @> d.base_tables AS is_paid_by_all
 FROM federated.release AS r
 JOIN federated.spending AS s USING (release_id)
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
@@ -117,15 +119,17 @@ INSERT INTO federated.release (workspace, run_id, round_number, step, node_name,
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'released')
 
 -- name: list_row_sets(bigint)
-SELECT r.row_set_id, r.known_by, r.content
+SELECT d.base_tables, r.row_set_id, r.known_by, r.content
 FROM federated.dataset AS d
-JOIN federated.row_set AS r ON r.base_relations && d.base_relations
+LEFT JOIN federated.row_set AS r
+    ON r.base_tables && d.base_tables AND (r.base_relations && d.base_relations OR r.known_by = d.row_key)
 WHERE d.dataset_id = $1
 ORDER BY r.row_set_id
 
 -- name: insert_row_set(bigint, text[], bytea, bigint)
-INSERT INTO federated.row_set (base_relations, known_by, content)
-SELECT d.base_relations, $2::text[], $3::bytea FROM federated.dataset AS d
+INSERT INTO federated.row_set (base_tables, base_relations, known_by, content)
+SELECT d.base_tables, d.base_relations, $2::text[], $3::bytea FROM federated.dataset AS d
 WHERE d.dataset_id = $1 AND $4::bigint = (
-    SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r WHERE r.base_relations && d.base_relations)
+    SELECT coalesce(max(r.row_set_id), 0) FROM federated.row_set AS r
+    WHERE r.base_tables && d.base_tables AND (r.base_relations && d.base_relations OR r.known_by = d.row_key))
 RETURNING row_set_id
