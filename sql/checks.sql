@@ -198,8 +198,9 @@ COMMENT ON FUNCTION federated._plain_runs(text) IS
 
 CREATE FUNCTION federated._check_budget(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN b.total_epsilon IS NULL OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
+    SELECT CASE WHEN b.total_epsilon IS NULL OR b.total_epsilon > 10 OR b.consumed_epsilon > b.total_epsilon OR p.plain > 0 THEN 'FAIL' ELSE 'PASS' END,
            CASE WHEN b.total_epsilon IS NULL THEN 'Exact sums leave the nodes: set privacy_budget.'
+                WHEN b.total_epsilon > 10 THEN 'An epsilon beyond 10 hides nobody: lower privacy_budget, and have the nodes'' DBAs set max_epsilon.'
                 WHEN b.consumed_epsilon > b.total_epsilon THEN 'More has been spent than the budget allows now.'
                 WHEN p.plain > 0 THEN 'Runs before the budget was set let exact sums leave the nodes: a budget cannot cover them.'
                 ELSE 'What leaves the nodes is noised, and within the budget. Whether that epsilon is small enough is for a person to judge.' END,
@@ -244,10 +245,19 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
          format('the node signed epsilon %s, the ledger shows %s', s.epsilon_tight, coalesce(greatest(h.most, l.epsilon_tight), 0)))
     ) AS c (holds, fault)
     WHERE s.workspace = _ledger_faults.workspace AND c.holds
-    ORDER BY s.node_name, s.recorded_at
+    UNION ALL
+    -- Before the first signature that is kept the catalog was of a version that kept none.
+    SELECT l.node_name, format('round %s of run %s, step %s: charged, and not signed', l.round_number, l.run_id, l.step)
+    FROM federated.ledger AS l
+    WHERE l.workspace = _ledger_faults.workspace AND l.state = 'charged'
+      AND l.recorded_at > (SELECT min(f.recorded_at) FROM federated.node_spending AS f)
+      AND NOT EXISTS (SELECT FROM federated.node_spending AS s
+                      WHERE s.workspace = l.workspace
+                        AND (s.run_id, s.round_number, s.step, s.node_name) = (l.run_id, l.round_number, l.step, l.node_name))
+    ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION federated._ledger_faults(text) IS
-    'Where a workspace''s ledger shows less than a node signed, or has no charged line of the same mechanism; a ten-thousandth is rounding';
+    'Where a workspace''s ledger shows less than a node signed, has no charged line of the same mechanism, or one that no node signed; a ten-thousandth is rounding';
 
 CREATE FUNCTION federated._check_ledger(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -300,13 +310,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state that their data lie where they must';
 
--- Under a compliance mode a node's own DBA has to allow plain answers, which the catalog does not know; before it nobody
--- was asked.
+-- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
 CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
            CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, and no node was asked whether it allows that.'
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
                 WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
                 ELSE 'Options that this regulation forbids are refused.' END,
            format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)

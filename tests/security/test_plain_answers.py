@@ -226,7 +226,7 @@ async def test_a_step_over_one_row_and_more_parameters_than_a_third_of_the_rows_
     single = replace(task, work=replace(task.work, batch_size=1))
     assert "batch_size 1 is smaller than min_rows = 20" in (await asker.refusal(single)).message
     many = (*(f"x{i}" for i in range(12)), "age")
-    assert "more parameters than 0.333" in await asker.refused_statistics(features=many)
+    assert "14 parameters are more than 0.333 of the rows" in await asker.refused_statistics(features=many)
     assert (await asker.statistics(features=many[:4], target="outcome"))[0] == 40.0
 
 

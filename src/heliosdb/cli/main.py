@@ -152,7 +152,10 @@ def verify_spending(
         str | None, typer.Option(help="Only this one (default: all).", show_default=False)
     ] = None,
 ) -> None:
-    """Verify what nodes signed of their ledgers, and that the coordinator's shows no less; 1 if not."""
+    """Verify what nodes signed of their ledgers, and that the coordinator's shows no less; 1 if not so.
+
+    Also 1 where there is nothing to verify.
+    """
     from heliosdb.cli.verify_spending import verify_spending as verify
 
     if not verify(database, workspace, _print_line):

@@ -23,7 +23,7 @@ from heliosdb.transport.verification import verify_update
 
 
 def verify_spending(conninfo: str, workspace: str | None, show: Callable[[str], None]) -> bool:
-    """Show a line for each node and one for each of its faults; return whether there is none.
+    """Show a line for each node and one for each of its faults; return whether all that is signed holds.
 
     The role needs the rights of federated_auditor. FederatedError UNREACHABLE or PRIVILEGE.
     """
@@ -33,8 +33,8 @@ def verify_spending(conninfo: str, workspace: str | None, show: Callable[[str], 
         found = [fault for node, fault in seen.faults[peer[0]] if node == peer[1]]
         intact = _verify_node(peer, list(signed), seen.certificates.get(peer, ()), found, show) and intact
     if not seen.records:
-        show("no node has signed what it spent")
-    return intact
+        show("no node has signed what it spent: nothing was verified")
+    return intact and bool(seen.records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,6 +267,8 @@ class Directory:
         assert peer.client is not None
         known, record = peer.introduction, peer.record
         peer.introduction = await self._introduction(peer.client, record)
+        if known != peer.introduction:
+            self._notify()
         allowed = peer.introduction.plain_answers
         if known is None or known.plain_answers != allowed:
             await self._write(lambda connection: catalog.record_plain_answers(connection, record, allowed))

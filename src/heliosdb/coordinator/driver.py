@@ -191,10 +191,11 @@ class RunDriver:
             await directory.greet_again(self._run.policy.workspace)
         while True:
             present, absent = self._look(number)
+            # Enough nodes at the last moment are enough: then it is not waited for any more.
+            self._report(NodesSeen(number, present, absent))
             if loop.time() >= deadline:
                 self._report(WaitedTooLong(number, present, absent))
                 return
-            self._report(NodesSeen(number, present, absent))
             await directory.wait_for_change(deadline - loop.time())
 
     def _look(self, number: RoundNumber) -> tuple[frozenset[NodeName], tuple[Absence, ...]]:

@@ -167,13 +167,14 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
                 )
 
 
-def check_plain_answer(task: Task, table: Table, max_parameter_share: float) -> None:
+def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
     """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
     rows = table.training().rows
     parameters = max(len(task.reading.features) + 1, len(task.parameters))
     if parameters > max_parameter_share * rows:
         raise _refused(
-            f"the model has more parameters than {max_parameter_share:.3g} of the node's rows",
+            f"the model's {parameters} parameters are more than {max_parameter_share:.3g} of the rows of "
+            f'dataset "{dataset}"',
             "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
             "max_parameter_share.",
         )

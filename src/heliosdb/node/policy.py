@@ -86,8 +86,8 @@ def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
         mode = "" if task.compliance_mode == "none" else f" under compliance_mode {task.compliance_mode}"
         raise refused(
             f'dataset "{dataset.name}" gives no answers without noise{mode}',
-            hint="Give the workspace a privacy_budget, or have the node's own DBA share the dataset WITH "
-            "(plain_answers = true).",
+            hint="Give the workspace a privacy_budget; or have the node's own DBA drop the dataset and share "
+            "it again WITH (plain_answers = true).",
         )
     if isinstance(task.work, TrainWork) and task.work.batch_size < dataset.min_rows:
         raise refused(

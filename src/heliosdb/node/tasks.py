@@ -117,6 +117,21 @@ class NodeTasks:
             done.exception()
 
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
+        key = received.task.key
+        try:
+            return await self._answer_once(received)
+        except FederatedError as error:
+            log.warning(
+                "refused: workspace=%s run=%s round=%s step=%s: %s",
+                key.workspace,
+                key.run,
+                key.round,
+                key.step.value,
+                error.message,
+            )
+            raise
+
+    async def _answer_once(self, received: ReceivedTask) -> SealedUpdate:
         found = await asyncio.to_thread(self._door.look_up, received)
         if found.update is not None:
             return found.update

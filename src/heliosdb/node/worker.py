@@ -80,7 +80,7 @@ def compute(task: Task, table: Table, request: TableRequest) -> Contribution:
     """A node's answer to `task`, which passed the node's policy, before the release door."""
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
-        check_plain_answer(task, table, request.max_parameter_share)
+        check_plain_answer(task, table, request.max_parameter_share, request.dataset)
     if isinstance(task.work, StatisticsWork):
         return statistics(table, task.work)
     method = algorithm(task.work.algorithm)
