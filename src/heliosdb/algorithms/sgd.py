@@ -44,7 +44,7 @@ def descend(
     """Run mini-batch SGD and return the new parameters.
 
     inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean; rows that fill no batch join the last one. Raises FederatedError (UF003) where the
+    gradient is its mean; rows that fill no batch join the others. Raises FederatedError (UF003) where the
     parameters cease to be finite.
     """
     current = parameters.copy()
@@ -63,13 +63,14 @@ def descend(
 
 
 def _batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
-    """Yield where each batch starts and stops: none is smaller than batch_size but where all rows are fewer.
+    """Yield where each batch starts and stops: none is smaller than batch_size but where all rows are fewer,
+    and none larger than another by more than one row.
 
     A last step over a few rows would weigh them like a whole batch, and say more of them than of others.
     """
     count = max(1, rows // batch_size)
     for number in range(count):
-        yield number * batch_size, rows if number == count - 1 else (number + 1) * batch_size
+        yield number * rows // count, (number + 1) * rows // count
 
 
 def check_finite(parameters: Vector) -> None:

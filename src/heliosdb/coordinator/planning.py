@@ -36,6 +36,7 @@ from heliosdb.domain.task import (
     Work,
 )
 from heliosdb.domain.vector import Vector
+from heliosdb.privacy.accountant import renyi_epsilon
 from heliosdb.privacy.plan import TrainingPlan, TrainingRequest, plan_sampling, plan_statistics, plan_training
 
 LEAST_REMAINDER = 0.01
@@ -130,6 +131,15 @@ def plan_round_zero(run: Run, already: Sequence[Mechanism], booleans: tuple[bool
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
     noise = _least_noise(plan_statistics(budget, already).noise_multiplier)
+    # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
+    # statistics of one more run are not charged first.
+    together = renyi_epsilon([*already, Mechanism(noise)], budget.delta)
+    if already and together >= budget.epsilon:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
+            f" beside training it would be {together:.6g}",
+        )
     return Findings(plan=PrivacyPlan(noise), booleans=booleans)
 
 

@@ -152,7 +152,8 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
 def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
     """FederatedError NODE_REFUSED for a feature in which only a few subjects differ from all others: its sums
     and slopes would be about those few. A missing value is a value here."""
-    for rows in (table, table.training(), table.validation()):
+    # Of held-out rows no sum leaves that is of one feature.
+    for rows in (table, table.training()):
         for name, column in zip(features, rows.features.T, strict=True):
             values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
             if values.size < 2:
@@ -183,20 +184,24 @@ def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dat
             steps = work.local_epochs * -(-rows // work.batch_size)
             if not bounds.STEPS.hold(steps):
                 raise _refused(f"the task takes more than {bounds.STEPS.most:.0f} steps of training")
-            check_scaling(work.scaling, table)
+            check_scaling(work.scaling, table, task.reading.features)
         case EvaluateWork() as work:
-            check_scaling(work.scaling, table)
+            check_scaling(work.scaling, table, task.reading.features)
 
 
-def check_scaling(scaling: Scaling, table: Table) -> None:
+def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> None:
     """FederatedError NODE_REFUSED for a scaling that cannot come from statistics these rows were a part of.
 
     With N rows in all, of which n are here, the pooled variance about the pooled mean is at least n/N of the
     mean square of the rows here about it, which bounds the root mean square of the scaled rows by sqrt(N/n).
     """
-    for mean, scale, column in zip(scaling.means, scaling.scales, table.features.T, strict=True):
+    scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
+    for name, mean, scale, column in scaled:
         there = column[np.isfinite(column)]
         with np.errstate(over="ignore"):
             spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
-            raise _refused("the task's scaling is not that of data of which the node's rows are a part")
+            raise _refused(
+                f"the task's scaling of column \"{name}\" is not that of data of which the node's rows are a part",
+                "Where the column's spread is tiny beside its mean, it was lost in rounding: share it less an offset.",
+            )

@@ -10,6 +10,7 @@ milliseconds, adding curves and reading ε off their sum a fraction of one.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable
 from functools import lru_cache
@@ -64,7 +65,14 @@ def _fractional(rate: float, sigma: float) -> list[float]:
     from dp_accounting.rdp import rdp_privacy_accountant
 
     accountant = rdp_privacy_accountant.RdpAccountant(_FRACTIONAL)
-    accountant.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(sigma)))
+    # An order whose sum does not converge is infinite, and so left out: nobody has to be told of each.
+    library = logging.getLogger("absl")
+    level = library.level
+    library.setLevel(logging.ERROR)
+    try:
+        accountant.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(sigma)))
+    finally:
+        library.setLevel(level)
     return [float(value) for value in accountant._rdp]
 
 

@@ -84,11 +84,11 @@ async def test_a_budget_that_others_spent_meanwhile_ends_the_run_before_the_roun
         "SELECT count(*) >= 2 FROM federated.round WHERE status = 'closed' AND round_number > 0"
     )
     with world.catalog() as connection:
-        # As another run of the workspace would: most of what is left, on one node.
+        # As another run of the workspace would: more than is left, on one node.
         connection.execute(
             "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, "
             "noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight) "
-            "SELECT name, gen_random_uuid(), 'other', 1, 'train', 'south', 1.3, 1, 1, 3.3, 3.3, 3.3 "
+            "SELECT name, gen_random_uuid(), 'other', 1, 'train', 'south', 1.0, 1, 1, 4.4, 4.4, 4.4 "
             "FROM federated.workspace"
         )
 

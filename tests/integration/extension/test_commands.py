@@ -98,7 +98,8 @@ def test_plain_training_under_a_compliance_mode_needs_every_nodes_permission(
             f"federated training without a privacy_budget is refused under compliance_mode {mode}"
         )
         assert told.message_hint == (
-            "Give the workspace a privacy_budget, or have each node's DBA share WITH (plain_answers = true)."
+            "Give the workspace a privacy_budget; or have each node's DBA drop the dataset and share it again WITH"
+            " (plain_answers = true), which is seen here within a minute."
         )
         return told.message_detail
 

@@ -175,12 +175,12 @@ def test_the_scaling_of_a_federation_that_the_rows_are_a_part_of_is_never_refuse
     scale = float(pooled.std())
     scaling = Scaling((float(pooled.mean()),), (scale if scale > 1e-7 * abs(pooled.mean()) else 1.0,))
     for one in nodes:
-        check_scaling(scaling, table(one))
+        check_scaling(scaling, table(one), ["x"])
 
 
 @pytest.mark.parametrize(
     "scaling", [Scaling((0.0,), (1e-150,)), Scaling((1e9,), (1.0,)), Scaling((0.0,), (1e-6,))]
 )
 def test_a_scaling_that_lets_a_few_rows_count_is_refused(scaling: Scaling) -> None:
-    with pytest.raises(FederatedError, match="scaling is not that of data"):
-        check_scaling(scaling, table([float(i) for i in range(40)]))
+    with pytest.raises(FederatedError, match='scaling of column "x" is not'):
+        check_scaling(scaling, table([float(i) for i in range(40)]), ["x"])
