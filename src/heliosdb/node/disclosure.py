@@ -202,7 +202,7 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
             spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused(
-                f'the scaling of column "{name}" is not that of data of which the rows of this node are a part',
+                f'the scaling of column "{name}" is not that of data of which the node\'s rows are a part',
                 "Where a column's spread is tiny beside its mean, it was lost in rounding: share it less an "
                 "offset.",
             )
