@@ -53,8 +53,13 @@ def connect(conninfo: str, *, application_name: str) -> PsycopgConnection:
         row_factory=dict_row,
         cursor_factory=RawCursor,
         application_name=application_name,
-        # A statement after a lock has to see what was committed before it: whatever the database's default.
-        options=r"-c search_path=pg_catalog,pg_temp -c default_transaction_isolation=read\ committed",
+        # A statement after a lock has to see what was committed before it, whatever the database's default.
+        # The few statements of a daemon, all by key, are planned once.
+        prepare_threshold=0,
+        options=(
+            "-c search_path=pg_catalog,pg_temp -c plan_cache_mode=force_generic_plan"
+            r" -c default_transaction_isolation=read\ committed"
+        ),
     )
     return PsycopgConnection(raw)
 
