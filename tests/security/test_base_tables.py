@@ -328,3 +328,9 @@ async def test_a_ledger_is_read_as_it_is_after_the_lock_whatever_the_isolation_l
             node.kill()
     answered = [one for one in outcomes if not isinstance(one, BaseException)]
     assert len(answered) == 1, outcomes
+
+
+def test_a_ceiling_and_leave_to_answer_plainly_exclude_each_other(dba: psycopg.Connection[Any]) -> None:
+    with pytest.raises(psycopg.errors.InvalidParameterValue, match="exclude each other"):
+        share(dba, "mixed", f"person {COLUMNS}", options="WITH (plain_answers = true, max_epsilon = 1)")
+    share(dba, "alone", f"person {COLUMNS}", options="WITH (plain_answers = false, max_epsilon = 1)")

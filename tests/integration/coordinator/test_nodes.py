@@ -12,7 +12,7 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import FederatedError
-from tests.integration.coordinator.support import WORKSPACE, World, create_workspace
+from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
 from tests.support.ports import free_port
 
 
@@ -208,3 +208,26 @@ async def test_a_coordinators_new_certificate_is_shown_without_a_restart(world: 
     await world.start_site(site)
 
     await has_status(world, "north", "active")
+
+
+async def test_a_run_that_waits_sees_that_a_nodes_dba_shares_meanwhile(world: World) -> None:
+    create_workspace(world, min_nodes=2)
+    north = await world.add_site("north")
+    south = await world.add_site("south", shares=False)
+    for site in (north, south):
+        world.register(site)
+    create_model(world, rounds=1)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+    await world.reached(
+        "SELECT count(*) = 1 FROM federated.run WHERE message LIKE %s", "waiting for nodes: 1 of 2%"
+    )
+    with world.cluster.connect(south.database) as dba:
+        dba.execute(
+            "CALL federated.execute(%s)",
+            [
+                "CREATE FEDERATED DATASET patients FOR TABLE patient (age, pressure, outcome) "
+                f"IN WORKSPACE {WORKSPACE}"
+            ],
+        )
+    assert (await world.finished())["status"] == "completed"

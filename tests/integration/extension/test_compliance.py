@@ -205,6 +205,11 @@ def test_a_budget_is_kept_or_it_is_not(catalog: psycopg.Connection) -> None:
         assert status_of(catalog, "HIPAA", "De-identification of what leaves a node") == "FAIL"
         assert audit(catalog)["privacy_budget"][0] == "FAIL"
     with changed(
+        catalog, "UPDATE federated.workspace SET options = options || '{\"privacy_budget\": 1000000}'"
+    ):
+        assert status_of(catalog, "GDPR", requirement) == "FAIL"
+        assert "hides nobody" in check(catalog, "GDPR")[requirement][1]
+    with changed(
         catalog,
         "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, noise_multiplier,"
         " sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"

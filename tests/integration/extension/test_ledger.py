@@ -229,3 +229,20 @@ def test_a_ledger_that_was_falsified_fails_against_what_nodes_signed(
     status, found = ledger_check(catalog)
     assert status == "FAIL"
     assert evidence in found
+
+
+def test_a_charge_that_nobody_signed_is_a_disagreement_once_nodes_sign(
+    daemon: Session, catalog: Session, run: UUID
+) -> None:
+    daemon.execute("UPDATE federated.ledger SET state = 'charged'")
+    assert ledger_check(catalog)[0] == "MANUAL", "a catalog of an older version kept no signatures"
+    for number, tight in ((1, 0.2), (2, 0.35), (3, 0.5)):
+        sign(daemon, run, number, epsilon_tight=tight)
+    daemon.execute(RESERVE, [run, 4, "a", 0.1, 1.0, 0.6])
+    daemon.execute("UPDATE federated.ledger SET state = 'charged' WHERE round_number = 4")
+    status, found = ledger_check(catalog)
+    assert status == "FAIL"
+    assert "round 4" in found
+    assert "charged, and not signed" in found
+    sign(daemon, run, 4, epsilon_basic=1.0, epsilon_tight=0.6)
+    assert ledger_check(catalog)[0] == "PASS"

@@ -8,6 +8,8 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms import algorithm, derive_rng, names, register
@@ -20,6 +22,7 @@ from heliosdb.algorithms.linear import (
     scale_inputs,
     sigmoid,
 )
+from heliosdb.algorithms.sgd import _batches
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, TrainWork
 from heliosdb.domain.vector import ClippedSum, Plain
@@ -227,3 +230,19 @@ def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:
     with pytest.raises(FederatedError) as caught:
         algorithm("transformer")
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+@given(st.integers(1, 500), st.integers(1, 100))
+def test_no_step_is_over_fewer_rows_than_a_batch_and_every_row_is_in_one(rows: int, batch_size: int) -> None:
+    batches = list(_batches(rows, batch_size))
+    sizes = [stop - start for start, stop in batches]
+    assert [start for start, _ in batches] == [0, *(stop for _, stop in batches[:-1])]
+    assert batches[-1][1] == rows
+    assert min(sizes) >= min(rows, batch_size)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_the_order_of_training_is_a_secret_of_the_node() -> None:
+    """Updates of many seeds over known batches are equations for single rows."""
+    orders = {tuple(derive_rng(1, 1, "a", secret).permutation(30)) for secret in (b"one", b"other")}
+    assert len(orders) == 2
