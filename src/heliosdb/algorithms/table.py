@@ -1,8 +1,8 @@
 """The rows a node computes on: numbers, grouped by data subject, part of them held out.
 
 What always holds: a row has a target; a subject is held out as a whole; which subjects are held out depends
-on the run's key and the subject alone, so it is the same in every task of the run, and nobody without the
-key can tell. Values that are NULL or not finite count as missing (NaN).
+on a secret of the node and the subject alone, so it is the same in every task, and nobody without it can
+tell. Values that are NULL or not finite count as missing (NaN).
 """
 
 from __future__ import annotations
@@ -123,18 +123,18 @@ def group_by_subject(subjects: Codes) -> Grouping:
     return Grouping(order, starts, sizes)
 
 
-def held_out(subject_keys: Sequence[bytes], fraction: float, run_seed_key: bytes) -> Mask:
+def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> Mask:
     """Choose the held-out subjects by a keyed hash (BLAKE2b) of each subject's key; shape (subjects,).
 
-    fraction: in [0, 1), the share held out on average. run_seed_key: 1 to 64 bytes, the same in every task
-    of a run. The choice of one subject does not depend on which others there are.
+    fraction: in [0, 1), the share held out on average. secret: 1 to 64 bytes, the node's. The choice of one
+    subject does not depend on which others there are.
     """
     if not 0 <= fraction < 1:
         raise ValueError("fraction must lie in [0, 1)")
     if fraction == 0:
         return np.zeros(len(subject_keys), dtype=np.bool_)
     limit = int(fraction * 2.0**64)
-    keyed = hashlib.blake2b(key=run_seed_key, digest_size=8, person=b"held-out")
+    keyed = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out")
 
     def chosen(key: bytes) -> bool:
         digest = keyed.copy()
