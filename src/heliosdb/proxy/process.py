@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 TAKEOVER_S = 60.0  # for a successor to serve
 END_S = 5.0  # beyond stop_timeout_s, for a successor that was told to end
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
 
 class Process:
     """One proxy and the signals that it obeys; made inside its event loop."""
@@ -58,12 +60,19 @@ class Process:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         loop.add_signal_handler(signal.SIGUSR1, self._drain)
         loop.add_signal_handler(signal.SIGUSR2, self._replace)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._work.cancel)
+        # Not the loop's own handlers: closing it would set these signals back to what ends a process.
+        for number in _ENDING:
+            signal.signal(number, lambda *_: self._end(loop))
         with contextlib.suppress(asyncio.CancelledError):
             await self._work
-        # All is over: a signal that comes before the interpreter has ended must not look like a death by it.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+        # All is over: a signal that comes before the interpreter has ended must not look like a death by it,
+        # whichever thread takes it.
+        for number in _ENDING:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._work is not None:
+            loop.call_soon_threadsafe(self._work.cancel)
 
     async def _serve(self) -> None:
         if has_predecessor():
