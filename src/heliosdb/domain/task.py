@@ -1,35 +1,36 @@
 """What the coordinator asks of a node: one task, one vector.
 
 What always holds: a task is complete in itself (a node needs no earlier task to answer it, beyond its own
-data and ledger), and two tasks with the same key have the same content.
+data,
+ledger and memory of the run), and two tasks with the same key have the same content. Nothing here knows a
+step, an algorithm, a protocol or a codec by name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget
-from heliosdb.domain.vector import Vector
-
-
-class Step(StrEnum):
-    """The exchanges of which rounds consist."""
-
-    STATISTICS = "statistics"
-    TRAIN = "train"
-    EVALUATE = "evaluate"
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.settings import Setting
+from heliosdb.domain.state import NO_STATE, State
+from heliosdb.domain.vector import Dtype
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKey:
-    """Names one task for ever: workspace, run, round, step and the node it is for."""
+    """Names one task for ever: workspace, run, round, exchange of the round, step and the node it is for.
+
+    exchange: from 0, counts the messages of a round; a step whose sum takes several has as many.
+    """
 
     workspace: WorkspaceName
     run: RunId
     round: RoundNumber
-    step: Step
+    exchange: int
+    step: StepName
     node: NodeName
 
 
@@ -63,67 +64,64 @@ class Scaling:
 
 
 @dataclass(frozen=True, slots=True)
-class StatisticsWork:
-    """Round 0: what scaling needs. noise_multiplier None: plain sums; else noisy counts on a signed-log grid.
+class Privacy:
+    """How an answer is private: all that the release door reads of a task's work.
 
-    `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded
-    sums.
+    weight: what the answer says as its weight; it follows from what was released before, never from rows.
+    """
+
+    mechanism: Mechanism
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summing:
+    """How an answer travels into its exchange's sum: see aggregation/sums.py.
+
+    protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
+    node with it. nodes: how many are asked.
+    """
+
+    protocol: str = "plain"
+    stage: str = "vector"
+    note: bytes = b""
+    nodes: int = 1
+
+
+PLAIN_SUM = Summing()
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be computed: the one envelope of all steps.
+
+    size, dtype: of the vector that is computed. privacy None: a plain answer. settings: what the step reads,
+    each within the step's own bounds. codec: how the vector is encoded.
     """
 
     algorithm: str
-    noise_multiplier: float | None
-    ranges: tuple[tuple[float, float], ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PrivateTraining:
-    """DP-SGD: `steps` Poisson samples of subjects at `sampling_rate`, per-subject clipping, Gaussian noise.
-
-    expected_subjects: the fixed denominator is sampling_rate x expected_subjects (a released, noisy count).
-    """
-
-    noise_multiplier: float
-    clipping_norm: float
-    sampling_rate: float
-    steps: int
-    expected_subjects: float
-
-
-@dataclass(frozen=True, slots=True)
-class TrainWork:
-    """Local epochs of mini-batch SGD from `Task.parameters`; the answer is how far the parameters moved."""
-
-    algorithm: str
-    scaling: Scaling
-    local_epochs: int
-    batch_size: int
-    learning_rate: float
-    privacy: PrivateTraining | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluateWork:
-    """Loss and accuracy of `Task.parameters` on the held-out subjects, as sums. None: plain; else noised."""
-
-    algorithm: str
-    scaling: Scaling
-    noise_multiplier: float | None
-
-
-Work = StatisticsWork | TrainWork | EvaluateWork
+    size: int
+    dtype: Dtype = Dtype.FLOAT64
+    privacy: Privacy | None = None
+    settings: Mapping[str, Setting] = field(default_factory=lambda: MappingProxyType({}))
+    summing: Summing = PLAIN_SUM
+    codec: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: what to read, what to compute, from which parameters, under which workspace budget.
+    """One task: what to read, what to compute, from which state, under which workspace budget.
 
-    parameters: empty for statistics. budget None: the workspace has no privacy budget. compliance_mode: the
-    workspace's, "none" where there is none; a node gives plain answers under none unless its DBA allows it.
+    scaling: None before round 0 has found one. state: the model's, empty where there is none yet. budget
+    None: the
+    workspace has no privacy budget. compliance_mode: the workspace's, "none" where there is none; a node
+    gives plain answers under none unless its DBA allows it.
     """
 
     key: TaskKey
     reading: Reading
     work: Work
-    parameters: Vector
-    budget: Budget | None
+    scaling: Scaling | None = None
+    state: State = NO_STATE
+    budget: Budget | None = None
     compliance_mode: str = "none"

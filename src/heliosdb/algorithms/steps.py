@@ -1,0 +1,182 @@
+"""What an algorithm consists of: steps, each asked, computed and read in one file.
+
+What always holds: what a step does at the coordinator (`ask`, `fault`, `read`) is a pure function of
+committed rows
+and of updates; what it does at a node (`check`, `compute`) depends on its task, the table, the run's memory
+and the
+draws alone. `check` reads no row and is called before anything is charged; under a budget `compute` raises
+nothing that depends on a row, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.events import Figures
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.state import NO_STATE, State
+from heliosdb.domain.task import Scaling, Task, Work
+from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.privacy.mechanisms import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a step asks of every node: the work, the scaling and the state that it needs."""
+
+    work: Work
+    scaling: Scaling | None = None
+    state: State = NO_STATE
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a step made of its answers. findings None: as they were. following: the step that comes next in
+    the round.
+
+    notes: what the round's message says of it.
+    """
+
+    state: State
+    findings: Findings | None = None
+    figures: Figures | None = None
+    following: StepName | None = None
+    notes: Sequence[str] = ()
+
+
+class Draws(Protocol):
+    """Where a computation's randomness comes from."""
+
+    def rng(self) -> np.random.Generator:
+        """Of the node's secret, the seed, the round, the exchange and the node: the same for the same task,
+        for ever. Never a source of privacy noise."""
+        ...
+
+    def secret(self) -> Secret:
+        """Fresh, cryptographic: for sampling and noise."""
+        ...
+
+
+class Step(Protocol):
+    """One exchange of a round.
+
+    required: whether a round counts without it. gathers: `sum`, the answers are added up; `rule`, the run's
+    strategy combines how far `moving` moved.
+    """
+
+    @property
+    def name(self) -> StepName:
+        """The name under which tasks, ledgers and reports know it."""
+        ...
+
+    @property
+    def required(self) -> bool:
+        """See the class."""
+        ...
+
+    @property
+    def gathers(self) -> Literal["sum", "rule"]:
+        """See the class."""
+        ...
+
+    @property
+    def moving(self) -> Sequence[str]:
+        """The names of the state's arrays that updates move, in the order of their vector; () where none
+        are."""
+        ...
+
+    def ask(self, plan: RunPlan, state: State) -> Asked:
+        """Coordinator: what every node of the cohort is asked."""
+        ...
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Coordinator: what is wrong with one node's update, in words that read on from its name; None for
+        nothing.
+
+        The update has the size and type of `work`, finite values and a positive weight. OversizedUpdateError
+        (domain/update.py) is raised for one that is too long.
+        """
+        ...
+
+    def rows(self, plan: RunPlan, update: Update) -> int | None:
+        """Coordinator: the node's rows as its answer states them (noised where private); None where it does
+        not."""
+        ...
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Coordinator: what the answers lead to. FederatedError where they lead to nothing."""
+        ...
+
+    def check(self, task: Task) -> None:
+        """Node: FederatedError where no table could answer the task."""
+        ...
+
+    def least_rows(self, task: Task) -> int | None:
+        """Node: over how few rows a number of a plain answer may be; None: over no fewer than all."""
+        ...
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Node: the answer, of the size and type that the task's work says, guarded as it says."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """How a version predicts, for the catalog: `federated._render_<kind>` makes SQL of `content`.
+
+    content: what JSON can hold; finite numbers only.
+    """
+
+    kind: str
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Algorithm(Protocol):
+    """What is learned, and in which steps. Its settings class stands beside its name in heliosdb/parts."""
+
+    @property
+    def name(self) -> str:
+        """The name in the language."""
+        ...
+
+    @property
+    def steps(self) -> Mapping[StepName, Step]:
+        """Its steps by name."""
+        ...
+
+    def begin(self, plan: RunPlan) -> State:
+        """The state with which round 1 begins, once round 0 is closed."""
+        ...
+
+    def first(self, number: RoundNumber) -> StepName:
+        """The step with which a round begins."""
+        ...
+
+    def releases(self, plan: RunPlan) -> Sequence[tuple[StepName, Mechanism]]:
+        """What every step of the round may cost a node at most, in their order: reserved when it opens. ()
+        without a budget."""
+        ...
+
+    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
+        """How the model predicts from raw features."""
+        ...
+
+
+__all__ = [
+    "Algorithm",
+    "Asked",
+    "Draws",
+    "Figures",
+    "Prediction",
+    "Step",
+    "Taken",
+    "Vector",
+]

@@ -1,0 +1,87 @@
+"""What is known of a run beyond its options: what round 0 found, and the privacy plan that was made from it.
+
+What always holds: what is written as JSON reads back the same; nothing here was computed from a row that was
+not released.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Run
+from heliosdb.domain.task import Scaling
+
+
+@dataclass(frozen=True, slots=True)
+class PrivacyPlan:
+    """The noise of a run; what round 0 decides is None before it.
+
+    evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
+    fixed denominator of each node's training.
+    """
+
+    statistics_noise: float
+    training_noise: float | None = None
+    sampling_rate: float | None = None
+    steps: int | None = None
+    expected_subjects: float | None = None
+    evaluation_noise: float | None = None
+    reason: str | None = None
+    epsilon: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is known of a run beyond its options; scaling None before round 0, plan None without a budget.
+
+    booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
+    """
+
+    scaling: Scaling | None = None
+    plan: PrivacyPlan | None = None
+    booleans: tuple[bool, ...] = ()
+
+    @classmethod
+    def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
+        """Read what `scaling_json` and `plan_json` wrote."""
+        return cls(
+            None
+            if scaling is None or "means" not in scaling
+            else Scaling(
+                tuple(scaling["means"]),
+                tuple(scaling["scales"]),
+                scaling["target_mean"],
+                scaling["target_scale"],
+            ),
+            None if plan is None else PrivacyPlan(**plan),
+            () if scaling is None else tuple(scaling.get("booleans", ())),
+        )
+
+    def scaling_json(self) -> dict[str, Any] | None:
+        """Return the scaling, and which features are boolean, for run.scaling."""
+        if self.scaling is None and not self.booleans:
+            return None
+        return {"booleans": list(self.booleans)} | ({} if self.scaling is None else asdict(self.scaling))
+
+    def plan_json(self) -> dict[str, Any] | None:
+        """Return the plan for run.plan."""
+        return None if self.plan is None else asdict(self.plan)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What the coordinator knows where a step is asked for, or its answers are read.
+
+    stated: by node the weight of its answer in round 0; empty before that is closed. past: what the most
+    charged node has released, of the nodes whose answers are read; () without a budget.
+    """
+
+    run: Run
+    findings: Findings
+    round: RoundNumber
+    stated: Mapping[NodeName, float] = field(default_factory=dict)
+    past: Sequence[Mechanism] = ()

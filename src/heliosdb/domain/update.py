@@ -1,0 +1,73 @@
+"""What the coordinator holds of an exchange: one update of each node, or what they gathered to.
+
+What always holds: an update here was verified and opened; a gathering is the same to the bit whatever the
+order in which updates arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.vector import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one node released in one exchange: for training how far the parameters moved, else sums."""
+
+    node: NodeName
+    vector: Vector
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """The sum of an exchange's updates. vector: the sum, of each update times its weight where `weighted`.
+
+    weight: the sum of the weights. nodes: how many. largest: the node whose update is the longest, and its
+    L2 norm; None where single updates were not seen.
+    """
+
+    vector: Vector
+    weight: float
+    nodes: int
+    largest: tuple[NodeName, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a strategy made of an exchange's updates: the parameters as they are now, flat."""
+
+    parameters: Vector
+    nodes: int
+    largest: tuple[NodeName, float] | None = None
+
+
+Updates = Sequence[Update]
+
+
+class OversizedUpdateError(FederatedError):
+    """An update is longer than its run allows; code UPDATE_REJECTED."""
+
+    def __init__(self, norm: float, most: float) -> None:
+        super().__init__(
+            ErrorCode.UPDATE_REJECTED, f"its norm {norm:.3g} is larger than max_update_norm {most:g}"
+        )
+
+
+def norm(vector: Vector) -> float:
+    """Return the L2 norm of a finite vector; infinity only where that is no double, whatever its squares."""
+    largest = float(np.abs(vector).max(initial=0.0))
+    return largest * float(np.linalg.norm(vector / largest)) if largest > 0 else 0.0
+
+
+def check_norm(update: Update, most: float) -> None:
+    """Raise OversizedUpdateError for an update whose L2 norm is more than `most`."""
+    length = norm(update.vector)
+    if length > most:
+        raise OversizedUpdateError(length, most)

@@ -1,0 +1,8 @@
+"""The codecs by name."""
+
+from __future__ import annotations
+
+from heliosdb.parts.registry import Registry
+
+CODECS = Registry("codec")
+CODECS.register("none", "heliosdb.transport.codecs:UNCODED")
