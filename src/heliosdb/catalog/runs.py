@@ -14,11 +14,12 @@ from uuid import UUID
 
 from federated_sql.options import OptionKind, defaults
 from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.catalog.run_options import parse_options, parse_policy
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import Epoch, ModelName, NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.run import Outcome, Policy, Run, RunStatus, TrainingOptions
+from heliosdb.domain.run import Outcome, Policy, Run, RunStatus
 from heliosdb.domain.task import Step
 
 
@@ -210,55 +211,6 @@ def _record(run: RunId, row: Row) -> RunRecord:
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,
         plan=json.loads(row["plan"]) if row["plan"] else None,
         stop_requested=row["stop_requested"],
-    )
-
-
-def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
-    """Read the training options that START has recorded, defaults included."""
-    ranges = options.get("feature_ranges") or {}
-    return TrainingOptions(
-        algorithm=options["algorithm"].lower(),
-        features=tuple(options["features"]),
-        target=options["target"],
-        dataset=options.get("dataset"),
-        feature_ranges=tuple((name, float(low), float(high)) for name, (low, high) in ranges.items()),
-        seed=options.get("seed"),
-        rounds=options["rounds"],
-        local_epochs=options["local_epochs"],
-        batch_size=options["batch_size"],
-        learning_rate=float(options["learning_rate"]),
-        aggregation=options["aggregation"].lower(),
-        convergence_threshold=options.get("convergence_threshold"),
-        early_stopping_rounds=options.get("early_stopping_rounds"),
-        target_accuracy=options.get("target_accuracy"),
-        validation_split=float(options.get("validation_split") or 0.0),
-        validation_frequency=options.get("validation_frequency") or 1,
-        max_update_norm=_number(options.get("max_update_norm")),
-    )
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
-    """Read the workspace options that START has recorded; what is derived from others is derived here."""
-    round_timeout = float(policy["round_timeout"])
-    stragglers = policy.get("stragglers_timeout")
-    return Policy(
-        workspace=workspace,
-        privacy_budget=policy.get("privacy_budget"),
-        delta=float(policy["delta"]),
-        privacy_per_round=policy.get("privacy_per_round"),
-        noise_multiplier=policy.get("noise_multiplier"),
-        clipping_threshold=float(policy["clipping_threshold"]),
-        min_nodes=policy["min_nodes"],
-        max_nodes=policy["max_nodes"],
-        min_nodes_per_round=policy.get("min_nodes_per_round") or policy["min_nodes"],
-        round_timeout=round_timeout,
-        stragglers_timeout=round_timeout if stragglers is None else float(stragglers),
-        data_residency=policy.get("data_residency"),
-        compliance_mode=policy.get("compliance_mode") or "none",
     )
 
 

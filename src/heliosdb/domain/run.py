@@ -7,11 +7,16 @@ into the JSON of a run's row.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
+from heliosdb.domain.settings import read_settings
+
+S = TypeVar("S")
 
 
 class RunStatus(StrEnum):
@@ -42,7 +47,8 @@ class TrainingOptions:
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
-    max_update_norm: largest L2 norm of an update, None for the derived one.
+    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name, from which
+    the parts read their settings.
     """
 
     algorithm: str
@@ -52,9 +58,6 @@ class TrainingOptions:
     feature_ranges: tuple[tuple[str, float, float], ...]
     seed: int | None
     rounds: int
-    local_epochs: int
-    batch_size: int
-    learning_rate: float
     aggregation: str
     convergence_threshold: float | None
     early_stopping_rounds: int | None
@@ -62,6 +65,21 @@ class TrainingOptions:
     validation_split: float
     validation_frequency: int
     max_update_norm: float | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self, kind: type[S]) -> S:
+        """The settings of a part, read from the options of its fields' names; FederatedError INVALID_VALUE."""
+        return read_settings(kind, self.given)
+
+    @property
+    def protocol(self) -> str:
+        """The sum protocol under which updates are added up."""
+        return str(self.given["aggregation_protocol"]) if self.given.get("secure_aggregation") else "plain"
+
+    @property
+    def codec(self) -> str:
+        """How vectors are encoded for the wire."""
+        return str(self.given.get("compression") or "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +102,7 @@ class Policy:
     stragglers_timeout: float
     data_residency: str | None
     compliance_mode: str = "none"
+    node_selection: str = "all"
 
     @property
     def budget(self) -> Budget | None:

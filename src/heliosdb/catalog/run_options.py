@@ -1,0 +1,62 @@
+"""The options and the policy of a run's row, as START has recorded them, read once into objects.
+
+What always holds: what reads the JSON is here; a value that is missing or of another type raises what Python raises
+for it, which the caller turns into one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from heliosdb.domain.ids import WorkspaceName
+from heliosdb.domain.run import Policy, TrainingOptions
+
+
+def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
+    """Read the training options that START has recorded, defaults included."""
+    ranges = options.get("feature_ranges") or {}
+    return TrainingOptions(
+        algorithm=options["algorithm"].lower(),
+        features=tuple(options["features"]),
+        target=options["target"],
+        dataset=options.get("dataset"),
+        feature_ranges=tuple((name, float(low), float(high)) for name, (low, high) in ranges.items()),
+        seed=options.get("seed"),
+        rounds=options["rounds"],
+        aggregation=options["aggregation"].lower(),
+        convergence_threshold=options.get("convergence_threshold"),
+        early_stopping_rounds=options.get("early_stopping_rounds"),
+        target_accuracy=options.get("target_accuracy"),
+        validation_split=float(options.get("validation_split") or 0.0),
+        validation_frequency=options.get("validation_frequency") or 1,
+        max_update_norm=_number(options.get("max_update_norm")),
+        given=MappingProxyType(dict(options)),
+    )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def parse_policy(policy: Mapping[str, Any], workspace: WorkspaceName) -> Policy:
+    """Read the workspace options that START has recorded; what is derived from others is derived here."""
+    round_timeout = float(policy["round_timeout"])
+    stragglers = policy.get("stragglers_timeout")
+    return Policy(
+        workspace=workspace,
+        privacy_budget=policy.get("privacy_budget"),
+        delta=float(policy["delta"]),
+        privacy_per_round=policy.get("privacy_per_round"),
+        noise_multiplier=policy.get("noise_multiplier"),
+        clipping_threshold=float(policy["clipping_threshold"]),
+        min_nodes=policy["min_nodes"],
+        max_nodes=policy["max_nodes"],
+        min_nodes_per_round=policy.get("min_nodes_per_round") or policy["min_nodes"],
+        round_timeout=round_timeout,
+        stragglers_timeout=round_timeout if stragglers is None else float(stragglers),
+        data_residency=policy.get("data_residency"),
+        compliance_mode=policy.get("compliance_mode") or "none",
+        node_selection=policy.get("node_selection") or "all",
+    )
