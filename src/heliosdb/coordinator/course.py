@@ -173,9 +173,7 @@ class Question:
         run, work = self.plan.run, self.asked.work
         note = self.course.protocol.ask(self.stage.name, node, heard)
         return Task(
-            key=TaskKey(
-                run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node
-            ),
+            key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
             reading=Reading(
                 dataset=run.options.dataset or node_dataset,
                 features=run.options.features,
@@ -235,5 +233,5 @@ class Question:
 def _moved(parameters: Any, gathered: Total | Sequence[Update]) -> Moved:
     if isinstance(gathered, Total):
         return Moved(parameters, gathered.nodes, gathered.largest)
-    largest = max(((update.node, norm(update.vector)) for update in gathered), key=lambda one: (one[1],
-    one[0])) return Moved(parameters, len(gathered), largest)
+    largest = max(gathered, key=lambda update: (norm(update.vector), update.node))
+    return Moved(parameters, len(gathered), (largest.node, norm(largest.vector)))

@@ -95,8 +95,8 @@ class RunDriver:
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
-        self._committed_here: tuple[RoundNumber, int] | None = None  # the last exchange that was, and is
-        fresh self._meter = RoundMeter()
+        self._committed_here: tuple[RoundNumber, int] | None = None  # the last exchange: nobody asked it yet
+        self._meter = RoundMeter()
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -269,9 +269,7 @@ class RunDriver:
         question = self._course.ask(plan, number, action.step, opened.model, opened.cohort)
         fresh = self._committed_here == (action.round, number)
         opened.gather(question)
-        self._exchange = Exchange(
-            self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh
-        )
+        self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
         await self._exchange.open(action.nodes)
 
     async def _gather(self, node: NodeName, state: RunState) -> None:
