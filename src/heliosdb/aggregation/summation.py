@@ -6,9 +6,11 @@ summation"), with whole numbers in place of floating-point bins, and anchors for
 Bin b has the grid of multiples of u(b) = 2 ** (42 b - 1022), for every whole b. A number x is taken apart from
 the top: its slice in bin b is what is left of it, rounded to the grid (to even in the middle), and what is left
 then goes on to bin b - 1. So in every bin a slice is a function of x alone. With e the biased exponent in
-which x is stored, |x| < 2 ** (e - 1022); so b(x) = e // 42 is a bin from which upwards there is nothing of x:
+which x is stored and b(x) = e // 42,
 
-    |x| < 2 ** (42 b(x) + 42 - 1022) / 2... that is, |x| is less than half of u(b(x) + 1), and rounds to 0 there.
+    |x| < 2 ** (e - 1022) <= 2 ** (42 b(x) + 41 - 1022) = u(b(x) + 1) / 2,
+
+so that the slices of x in all bins above b(x) are 0.
 
 A sum keeps, for each place of the vector, B = the largest b(x) so far, and the sums of the slices in the bins
 B, B - 1, B - 2. When a larger B comes, bins move down and the lowest are dropped.
@@ -168,6 +170,6 @@ def _read(bins: NDArray[np.int64]) -> Vector:
     first += carry
     top = first.astype(np.float64)
     rest = (first - top.astype(np.int64)).astype(np.float64)
-    low = np.ldexp(second.astype(np.float64), -_WIDTH) + np.ldexp(third.astype(np.float64), -2 * _WIDTH)
+    low = second.astype(np.float64) * 2.0**-_WIDTH + third.astype(np.float64) * 2.0 ** (-2 * _WIDTH)
     total: Vector = top + (rest + low)
     return total
