@@ -1,6 +1,7 @@
 """The history of what the coordinator decided and saw.
 
-What always holds: it is only ever added to, in the transaction of `lease.fenced` that commits what it tells of.
+What always holds: it is only ever added to, in the transaction of `lease.fenced` that commits what it tells
+of.
 """
 
 from __future__ import annotations

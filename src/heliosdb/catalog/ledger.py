@@ -1,7 +1,7 @@
-"""A workspace's privacy ledger, as its coordinator keeps it: reserved before a task is sent, charged when it is answered.
+"""A workspace's privacy ledger as its coordinator keeps it: reserved before a task is sent, then charged.
 
-What always holds: functions that write expect a transaction of `lease.fenced`, those that reserve or take back also
-`lock_ledger`; one call is one statement whatever the number of nodes; what is charged stays.
+What always holds: functions that write expect a transaction of `lease.fenced`, those that reserve or take
+back also `lock_ledger`; one call is one statement whatever the number of nodes; what is charged stays.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ class SignedSpending:
 class Reservation:
     """One release of one node that is about to be asked for, and where it brings the node.
 
-    exchange: in which its answer comes. epsilon: of the release alone; epsilon_basic, epsilon_tight: of all up to it.
+    exchange: in which its answer comes. epsilon: of the release alone; epsilon_basic, epsilon_tight: of all
+    up to it.
     """
 
     node: NodeName
@@ -135,7 +136,7 @@ def reserve(
         )
 
 
-def charge(
+def charge(  # noqa: PLR0917
     connection: Connection,
     run: Run,
     number: RoundNumber,
@@ -147,7 +148,7 @@ def charge(
     _SQL.query(connection, "charge", str(run.id), number, exchange, step, sorted(nodes))
 
 
-def insert_node_spending(
+def insert_node_spending(  # noqa: PLR0917
     connection: Connection,
     run: Run,
     number: RoundNumber,
@@ -179,7 +180,7 @@ def _signed_row(node: NodeName, signed: SignedSpending) -> dict[str, object]:
     }
 
 
-def delete_reservations(
+def delete_reservations(  # noqa: PLR0917
     connection: Connection,
     run: Run,
     number: RoundNumber,
@@ -189,8 +190,9 @@ def delete_reservations(
 ) -> list[Removed]:
     """Take back reservations of a round under which nothing can have been released; charged ones stay.
 
-    unspent: nodes that certainly released nothing in exactly this exchange. gone: nodes that are asked nothing more in
-    the round: theirs of every later exchange. Exchange -1 where nobody was asked anything: all are gone.
+    unspent: nodes that certainly released nothing in exactly this exchange. gone: nodes that are asked
+    nothing more in the round: theirs of every later exchange. Exchange -1 where nobody was asked anything:
+    all are gone.
     """
     return [
         Removed(

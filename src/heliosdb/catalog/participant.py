@@ -132,8 +132,8 @@ def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str
 class PlainTerms:
     """What a run's plain answers so far were about.
 
-    measured: the datasets of which it has had an answer that depends on no scaling. terms: of all others. Messages
-    of sum protocols are about no dataset, and private answers are not plain: neither is among them.
+    measured: the datasets of which it has had an answer that depends on no scaling. terms: of all others.
+    Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
     measured: frozenset[str]
@@ -166,7 +166,8 @@ class LookedUp:
     """What is stored for a task and for its run, and what is shared with its workspace, by name.
 
     charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
-    base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of the run.
+    base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of
+    the run.
     """
 
     release: StoredRelease | None
@@ -369,7 +370,7 @@ def insert_plain_release(
 def insert_message_release(
     connection: Connection, key: TaskKey, dataset: SharedDataset, release: StoredRelease
 ) -> None:
-    """Record a message of a sum protocol, made without a row: neither charge nor terms; else as a plain one."""
+    """Record a message of a sum protocol, made without a row: without charge and without terms."""
     _insert_free_release(connection, key, dataset, release, None, is_message=True)
 
 
@@ -401,8 +402,9 @@ def _insert_free_release(
 def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_version: int) -> bool:
     """Keep what the node remembers of a task's run, in place of the version that the task read.
 
-    expected_version 0: there was none. False, and nothing is kept, where another task of the run wrote meanwhile.
-    Memories that were not used for 30 days are dropped. At most 256 MiB: psycopg's CheckViolation for more.
+    expected_version 0: there was none. False, and nothing is kept, where another task of the run wrote
+    meanwhile. Memories that were not used for 30 days are dropped. At most 256 MiB: psycopg's CheckViolation
+    for more.
     """
     rows = _SQL.query(connection, "put_memory", key.workspace, key.run, key.node, sealed, expected_version)
     return bool(rows)

@@ -1,6 +1,6 @@
 """Rounds: what each asked of whom, what came of it, and the state that the run has reached.
 
-What always holds: functions that write expect a transaction of `lease.fenced`; one call is one or two statements
+What always holds: functions that write expect a transaction of `lease.fenced`; one call is a few statements
 whatever the number of nodes; a task is named by round, exchange, step and node.
 """
 
@@ -100,7 +100,7 @@ def open_round(
     add_tasks(connection, run, number, 0, step, cohort)
 
 
-def add_tasks(
+def add_tasks(  # noqa: PLR0917
     connection: Connection,
     run: Run,
     number: RoundNumber,
@@ -121,7 +121,7 @@ def add_tasks(
     )
 
 
-def settle(
+def settle(  # noqa: PLR0917
     connection: Connection,
     run: Run,
     number: RoundNumber,

@@ -1,7 +1,7 @@
 """Runs: which there are, what each was started with and has found, and how it ended.
 
-What always holds: functions that write expect a transaction of `lease.fenced`; one call is one statement; JSON
-becomes objects here and in `run_options`, and nowhere else.
+What always holds: functions that write expect a transaction of `lease.fenced`; one call is one statement;
+JSON becomes objects here and in `run_options`, and nowhere else.
 """
 
 from __future__ import annotations
@@ -116,9 +116,8 @@ def set_findings(
     connection: Connection, run: RunId, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None
 ) -> None:
     """Record what a run found and how it divides its budget."""
-    _run(
-        connection, "set_findings", str(run), *(None if j is None else json.dumps(j) for j in (scaling, plan))
-    )
+    found = (None if one is None else json.dumps(one) for one in (scaling, plan))
+    _SQL.query(connection, "set_findings", str(run), *found)
 
 
 def finish_run(connection: Connection, run: RunId, status: RunStatus, message: str) -> bool:
