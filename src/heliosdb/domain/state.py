@@ -72,7 +72,7 @@ def state_from_bytes(raw: bytes) -> State:
         raise invalid_value("these bytes are not a state")
     try:
         return _read(raw)
-    except (struct.error, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, OverflowError, ValueError) as error:
         raise invalid_value("a state's bytes do not hold together") from error
 
 
