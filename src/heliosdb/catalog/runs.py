@@ -21,6 +21,7 @@ from heliosdb.domain.ids import Epoch, ModelName, NodeName, RoundNumber, RunId, 
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Outcome, Policy, Run, RunStatus
 from heliosdb.domain.task import Step
+from heliosdb.parts.built import built_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +198,7 @@ def _unreadable(why: str) -> FederatedError:
 
 def _record(run: RunId, row: Row) -> RunRecord:
     workspace = WorkspaceName(row["workspace"])
-    current = {**defaults(OptionKind.WORKSPACE), **json.loads(row["workspace_options"])}
+    current = {**defaults(OptionKind.WORKSPACE, built_parts()), **json.loads(row["workspace_options"])}
     return RunRecord(
         Run(
             id=run,
