@@ -34,7 +34,7 @@ class Asked:
 
     work: Work
     scaling: Scaling | None = None
-    state: State = NO_STATE
+    state: State = field(default_factory=lambda: NO_STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +150,12 @@ class Algorithm(Protocol):
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Its steps by name."""
+        ...
+
+    def prepare(self, plan: RunPlan) -> Findings:
+        """What round 0 needs to know before it is opened, such as its noise; UF001 where the budget leaves
+        none.
+        """
         ...
 
     def begin(self, plan: RunPlan) -> State:

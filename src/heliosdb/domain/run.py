@@ -48,8 +48,8 @@ class TrainingOptions:
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
-    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name, from
-    which the parts read their settings.
+    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name,
+    from which the parts read their settings.
     """
 
     algorithm: str
@@ -69,7 +69,9 @@ class TrainingOptions:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, kind: type[S]) -> S:
-        """A part's settings, read from the options of its fields' names; FederatedError INVALID_VALUE."""
+        """The settings of a part, read from the options of its fields' names; FederatedError
+        INVALID_VALUE.
+        """
         return read_settings(kind, self.given)
 
     @property

@@ -122,6 +122,6 @@ class Task:
     reading: Reading
     work: Work
     scaling: Scaling | None = None
-    state: State = NO_STATE
+    state: State = field(default_factory=lambda: NO_STATE)
     budget: Budget | None = None
     compliance_mode: str = "none"
