@@ -1,8 +1,8 @@
 """What the daemon and its training process say to each other: frames of byte parts over pipes. Never pickle.
 
-What always holds: a frame is a count of parts, their sizes, their bytes, all bounded before they are read; the first
-part is JSON. The two trust each other no further than this: a training process that was taken over can send numbers
-and text, nothing else.
+What always holds: a frame is a count of parts, their sizes, their bytes, all bounded before they are read;
+the first part is JSON. The two trust each other no further than this: a training process that was taken
+over can send numbers and text, nothing else.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _MAX_PART_BYTES = 512 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ComputeRequest:
-    """One computation: the table, whose connection, the task (header bytes, its state's bytes), and what the step
-    kept of the run (a state's bytes; empty: nothing).
+    """One computation: the table, whose connection, the task (header bytes, its state's bytes), and what
+    the step kept of the run (a state's bytes; empty: nothing).
 
     row_sets: those that a plain table is compared with when it is read; None: it may not be read anew.
     """

@@ -1,8 +1,9 @@
 """What a node remembers of a run between its tasks: sealed, bounded, never sent.
 
-What always holds: who has the database alone reads nothing of it: the key is of the node's secret; what is sealed opens
-only as the memory of the same workspace, run and node; it has two owners, and neither gets what is the other's:
-`step`, what a computation keeps, which may come from rows, and `protocol`, what a sum protocol keeps, which does not.
+What always holds: who has the database alone reads nothing of it: the key is of the node's secret; what is
+sealed opens only as the memory of the same workspace, run and node; it has two owners, and neither gets
+what is the other's: `step`, what a computation keeps, which may come from rows, and `protocol`, what a sum
+protocol keeps, which does not.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one run. version: of what is stored, which a later one replaces; 0: nothing is."""
+    """What is remembered of one run. version: of what is stored, which a later one replaces; 0: nothing
+    is."""
 
     step: State = NO_STATE
     protocol: State = NO_STATE
@@ -70,10 +72,13 @@ class MemoryKey:
         return Memory(part_of(arrays, "step"), part_of(arrays, "protocol"), stored.version)
 
     def seal(self, memory: Memory, key: TaskKey) -> bytes:
-        """Seal a memory; FederatedError PROGRAM_LIMIT for one that is too large, INVALID_VALUE for no state."""
+        """Seal a memory; FederatedError PROGRAM_LIMIT for one that is too large, INVALID_VALUE for no
+        state."""
         plain = state_to_bytes(freeze(join_parts(step=memory.step, protocol=memory.protocol)))
         if len(plain) > limits.MAX_VECTOR_BYTES:
-            raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run")
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run"
+            )
         return self._key.seal(plain, about=_about(key))
 
 

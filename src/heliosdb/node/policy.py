@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Reading, Task
-from heliosdb.node.summing import stage_of
+from heliosdb.node.summing import is_open, stage_of
 from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
@@ -59,14 +59,16 @@ def find_step(task: Task) -> Step:
 def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
     """FederatedError where the task may not be answered, or cannot be, whatever its rows.
 
-    A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the site's setting,
-    for datasets whose DBA has not said.
+    A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
+    site's setting, for datasets whose DBA has not said.
     """
     step = find_step(task)
     step.check(task)
     stage_of(task)
     codec(task.work.codec)
     private = asked_mechanism(task) is not None
+    if (private or not is_open(task)) and not task.work.dtype.is_real:
+        raise invalid_value("only real numbers get noise or are summed by a protocol")
     if task.reading.validation_split > MOST_HELD_OUT:
         raise refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
     if task.budget is not None and not private:
@@ -91,8 +93,8 @@ def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answer
     least = step.least_rows(task)
     if least is not None and least < dataset.min_rows:
         raise refused(
-            f"an answer's smallest step has {least} rows, fewer than min_rows = {dataset.min_rows} of dataset "
-            f'"{dataset.name}"',
+            f"an answer's smallest step has {least} rows, fewer than min_rows = {dataset.min_rows} "
+            f'of dataset "{dataset.name}"',
             hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
         )
 

@@ -116,7 +116,8 @@ async def serve_many(
     *,
     stopped: asyncio.Event | None = None,
 ) -> None:
-    """Serve several nodes, which share a training process; limits are those of the first, parts those of all."""
+    """Serve several nodes, which share a training process; limits are those of the first, parts those of
+    all."""
     parts = tuple(dict.fromkeys(name for config in configs for name in config.parts))
     load_parts(parts)
     async with AsyncExitStack() as stack:

@@ -1,12 +1,13 @@
 """A node's side of a sum protocol: which message a task asks for, and what the protocol says in it.
 
-What always holds: what a protocol keeps does not depend on the vector that it carries, and so on no row; it sees
-nothing that a step keeps. So a message that carries no vector is a function of the coordinator's notes, names of tasks
-and random numbers alone.
+What always holds: what a protocol keeps does not depend on the vector that it carries, and so on no row; it
+sees nothing that a step keeps. So a message that carries no vector is a function of the coordinator's
+notes, names of tasks and random numbers alone.
 
-Why: in stages without a vector a protocol is given the task's key and note, and what it kept before. In the stage that
-carries one it keeps what it kept before, or else just what it would keep, bit for bit, had the vector been zeros: so
-it draws what it has to remember in a stage without a vector. Nothing else ever gets into its memory.
+Why: in stages without a vector a protocol is given the task's key and note, and what it kept before. In the
+stage that carries one it keeps what it kept before, or else just what it would keep, bit for bit, had the
+vector been zeros: so it draws what it has to remember in a stage without a vector. Nothing else ever gets
+into its memory.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ def is_open(task: Task) -> bool:
 def stage_of(task: Task) -> Stage:
     """The stage that a task asks for.
 
-    FederatedError NOT_SUPPORTED for a protocol or stage that is not there, INVALID_VALUE for one out of its turn,
-    PROGRAM_LIMIT for an answer that is larger than an update may be.
+    FederatedError NOT_SUPPORTED for a protocol or stage that is not there, INVALID_VALUE for one out of its
+    turn, PROGRAM_LIMIT for an answer that is larger than an update may be.
     """
     asked = task.work.summing
     stages = protocol(asked.protocol).stages
@@ -54,16 +55,21 @@ def stage_of(task: Task) -> Stage:
     if task.key.exchange % len(stages) != places[0]:
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
-            f'exchange {task.key.exchange} is no turn of stage "{asked.stage}" of the sum protocol "{asked.protocol}"',
+            f'exchange {task.key.exchange} is no turn of stage "{asked.stage}" '
+            f'of the sum protocol "{asked.protocol}"',
         )
     shape = shape_of(task)
-    if max(shape.size * shape.dtype.itemsize, task.work.size * task.work.dtype.itemsize) > limits.MAX_VECTOR_BYTES:
+    if (
+        max(shape.size * shape.dtype.itemsize, task.work.size * task.work.dtype.itemsize)
+        > limits.MAX_VECTOR_BYTES
+    ):
         raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
     return stages[places[0]]
 
 
 def is_message(task: Task) -> bool:
-    """Whether a task asks for a protocol's message without a vector; as `stage_of` for one that asks for none."""
+    """Whether a task asks for a protocol's message without a vector; as `stage_of` for one that asks for
+    none."""
     return not stage_of(task).carries
 
 
@@ -87,8 +93,8 @@ def rehearse(task: Task, memory: Memory) -> None:
 
 
 def carry(task: Task, vector: AnyVector, weight: float, memory: Memory, *, weighted: bool) -> Said:
-    """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers are not
-    weighted (values…, weight).
+    """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers
+    are not weighted (values…, weight).
 
     FederatedError where it cannot, INTERNAL where it would keep something of the vector.
     """
@@ -116,7 +122,8 @@ def _ask(asked: SumProtocol, task: Task, vector: Vector | None, memory: Memory) 
     except FederatedError:
         raise
     except Exception as error:
-        # The edge to a part: whatever it does not understand in a note or a vector is no answer, and is not told.
+        # The edge to a part: whatever it does not understand in a note or a vector is no answer, and is not
+        # told.
         log.exception("the sum protocol %s failed in stage %s", asked.name, summing.stage)
         raise FederatedError(ErrorCode.INTERNAL, "the sum protocol gave no answer") from error
     shape = shape_of(task)

@@ -64,12 +64,14 @@ class Trainer:
         table: TableRequest,
         header: bytes,
         state: bytes,
+        *,
         memory: bytes = b"",
         row_sets: Sequence[bytes] | None = None,
     ) -> Computed:
         """Have a contribution computed; FederatedError from the training process, or about its death.
 
-        memory: what the step kept of the run, a state's bytes; empty: nothing. row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
+        memory: what the step kept of the run, a state's bytes; empty: nothing.
+        row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
         where the training process has forgotten that table.
         """
         request = ComputeRequest(next(self._numbers), reader, table, header, state, memory, row_sets)
