@@ -78,8 +78,8 @@ from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.privacy.mechanisms import add_noise
 from heliosdb.transport import limits
 from heliosdb.transport.identity import Identity
+from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.packing import close_update
-from heliosdb.transport.server import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate, pack_signed_header, unpack_signed_header
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class Door:
             shape.dtype.value,
         ):
             raise FederatedError(ErrorCode.INTERNAL, "the message is not what its task asks for")
-        sealed = self._seal_memory(task.key, memory, replace(memory, protocol=said.keeps))
+        sealed = self._seal_memory(task.key, memory, replace(memory, protocol=said.keeps, turn=said.turn))
         passing = _Passing(said.vector, 1.0, None, sealed, memory.version)
         try:
             return self._pass(lambda c: self._release_message(c, received, dataset, passing))
@@ -236,22 +236,27 @@ class Door:
         """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
         try:
             check_contribution(task, contribution)
-            vector, weight, protocol = make_private(contribution), contribution.weight, memory.protocol
+            vector, weight, after = make_private(contribution), contribution.weight, memory
             if is_open(task):
                 vector = cast_real(vector, task.work.dtype)
             else:
                 weighted = find_step(task).gathers == "rule"
                 said = carry(task, vector, weight, memory, weighted=weighted)
                 # The weight is in the sum, and by itself nobody's.
-                vector, weight, protocol = said.vector, public_weight(task) or 1.0, said.keeps
-            step = memory.step if contribution.stays is None else freeze(contribution.stays)
-            sealed = self._seal_memory(task.key, memory, replace(memory, step=step, protocol=protocol))
+                vector, weight = said.vector, public_weight(task) or 1.0
+                after = replace(after, protocol=said.keeps, turn=said.turn)
+            if contribution.stays is not None:
+                after = replace(after, step=freeze(contribution.stays))
+            sealed = self._seal_memory(task.key, memory, after)
         except FederatedError as error:
             raise _CannotLeaveError(error) from error
         return _Passing(vector, weight, told_usage(task, contribution), sealed, memory.version)
 
     def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
-        return None if after.equals(before) else self._memory_key.seal(after, key)
+        """Seal what is to be remembered; None where it is what was remembered before."""
+        if after is before or after.to_bytes() == before.to_bytes():
+            return None
+        return self._memory_key.seal(after, key)
 
     def _pass(self, leave: Callable[[Connection], SealedUpdate]) -> SealedUpdate:
         """Run one way through the door as one transaction."""

@@ -13,8 +13,10 @@ import hmac
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from heliosdb.catalog.participant import StoredMemory
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.state import (
     NO_STATE,
     State,
@@ -31,16 +33,31 @@ from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered of one run. version: of what is stored, which a later one replaces; 0: nothing
-    is."""
+    """What is remembered of one run.
+
+    turn: which message of which sum comes next, of the sum that `protocol` belongs to; empty where none is
+    under way. version: of what is stored, which a later one replaces; 0: nothing is.
+    """
 
     step: State = NO_STATE
     protocol: State = NO_STATE
+    turn: bytes = b""
     version: int = 0
 
-    def equals(self, other: Memory) -> bool:
-        """Whether both hold the same arrays, whatever their versions."""
-        return equal(self.step, other.step) and equal(self.protocol, other.protocol)
+    def to_bytes(self) -> bytes:
+        """All but the version; FederatedError INVALID_VALUE for what cannot be a state."""
+        turn = {"next": np.frombuffer(self.turn, dtype=np.uint8)}
+        parts = join_parts(step=self.step, protocol=self.protocol, turn=turn)
+        return state_to_bytes(freeze(parts))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, version: int) -> Memory:
+        """Read what `to_bytes` wrote; FederatedError INVALID_VALUE for anything else."""
+        parts = state_from_bytes(raw)
+        turn = part_of(parts, "turn").get("next")
+        if turn is None:
+            raise invalid_value("these bytes are no memory of a run")
+        return cls(part_of(parts, "step"), part_of(parts, "protocol"), turn.tobytes(), version)
 
 
 NO_MEMORY = Memory()
@@ -62,19 +79,19 @@ class MemoryKey:
         if stored is None:
             return NO_MEMORY
         try:
-            arrays = state_from_bytes(self._key.open(stored.sealed, about=_about(key)))
+            opened = self._key.open(stored.sealed, about=_about(key))
+            return Memory.from_bytes(opened, stored.version)
         except (UnopenedError, FederatedError) as error:
             raise FederatedError(
                 ErrorCode.INTERNAL,
                 "the node cannot open what it remembers of the run",
                 hint="Its key file was changed, or its database belongs to another node. Start a new run.",
             ) from error
-        return Memory(part_of(arrays, "step"), part_of(arrays, "protocol"), stored.version)
 
     def seal(self, memory: Memory, key: TaskKey) -> bytes:
         """Seal a memory; FederatedError PROGRAM_LIMIT for one that is too large, INVALID_VALUE for no
         state."""
-        plain = state_to_bytes(freeze(join_parts(step=memory.step, protocol=memory.protocol)))
+        plain = memory.to_bytes()
         if len(plain) > limits.MAX_VECTOR_BYTES:
             raise FederatedError(
                 ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run"

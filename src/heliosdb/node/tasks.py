@@ -43,7 +43,7 @@ from heliosdb.node.policy import (
 )
 from heliosdb.node.summing import is_message, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
-from heliosdb.transport.server import ReceivedTask
+from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
 T = TypeVar("T")
