@@ -92,11 +92,11 @@ class NodeTasks:
         """FederatedError UNREACHABLE where the node's database does not answer."""
         await asyncio.to_thread(self._database.check)
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept_runs: Sequence[RunId]) -> None:
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
         """Drop what is remembered of a workspace's runs but these; its own coordinator says that they are
         over."""
         del node  # One daemon's database is one node's.
-        await self._through_the_door(lambda: self._door.forget(workspace, kept_runs))
+        await self._through_the_door(lambda: self._door.forget(workspace, kept))
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""
