@@ -24,7 +24,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
 
 

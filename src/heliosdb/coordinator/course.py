@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, WeightedGathering
-from heliosdb.aggregation.strategy import Strategy, strategy
+from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
+from heliosdb.aggregation.strategy import Strategy, check_fits, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
 from heliosdb.coordinator.budget import Release
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
@@ -24,10 +24,10 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, flatten
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey
-from heliosdb.domain.update import Moved, Total, Update, norm
+from heliosdb.domain.update import Moved, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
+from heliosdb.parts.checks import check_parts
 from heliosdb.parts.strategies import STRATEGIES
-from heliosdb.transport.codecs import codec
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,10 @@ class Course:
     def of(cls, run: Run) -> Course:
         """Find the parts; FederatedError where one is not there, or they do not fit together."""
         options = run.options
+        check_parts(options, run.policy)
         rule, sums = strategy(options.aggregation), protocol(options.protocol)
-        if rule.sees == "each" and not sums.is_open:
-            raise invalid_value(
-                f"aggregation {rule.name} has to see single updates, which {sums.name} hides",
-                hint="Choose an aggregation of sums, or leave secure_aggregation out.",
-            )
-        codec(options.codec)
-        settings = options.settings(STRATEGIES.entry(options.aggregation).settings)
+        check_fits(rule, sums)
+        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
         return cls(run, algorithm(options.algorithm), rule, settings, sums)
 
     @property
@@ -105,19 +101,18 @@ class Course:
         """Return the model with which round 1 begins."""
         return Model(self.algorithm.begin(plan))
 
-    def ask(self, plan: RunPlan, exchange: int, name: StepName, model: Model, cohort: int) -> Question:
-        """Return what an exchange asks. cohort: how many nodes were asked first in the round."""
+    def ask(self, plan: RunPlan, exchange: int, name: StepName, model: Model, nodes: int) -> Question:
+        """Return what an exchange asks of so many nodes."""
         step, stage = self.step(name), self.stage(exchange)
         asked = step.ask(plan, model.state)
         settings = dict(asked.work.settings)
-        weighted = step.gathers == "rule"
-        if weighted:
+        if step.gathers == "rule":
             settings |= self.strategy.local(self.settings)
-        summing = Summing(self.protocol.name, stage.name, nodes=cohort, weighted=weighted)
+        summing = Summing(self.protocol.name, stage.name, nodes=nodes)
         work = replace(asked.work, settings=settings, summing=summing, codec=self.run.options.codec)
         return Question(self, plan, step, exchange, replace(asked, work=work))
 
-    def conclude(self, question: Question, model: Model, gathered: Total | Sequence[Update]) -> Conclusion:
+    def conclude(self, question: Question, model: Model, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
         if step.gathers == "sum":
@@ -159,8 +154,8 @@ class Question:
         work, protocol = self.asked.work, self.course.protocol
         if protocol.is_open:
             return Shape(work.size, work.dtype)
-        size = work.size + 1 if work.summing.weighted else work.size
-        return protocol.shape(self.stage.name, size, work.summing.nodes)
+        # The weight is summed behind the values.
+        return protocol.shape(self.stage.name, work.size + 1, work.summing.nodes)
 
     @property
     def mechanism(self) -> Mechanism | None:
@@ -208,14 +203,14 @@ class Question:
         """Return how many rows a node has, as its answer states."""
         return self.step.rows(self.plan, update) if self.course.protocol.is_open else None
 
-    def gathering(self) -> Gathering:
+    def gathering(self) -> Gathering[Total | Updates]:
         """Return where the answers are gathered as they arrive."""
-        size = self.shape.size
+        shape = self.shape
         if not self.course.protocol.is_open:
-            return EachGathering()
+            return EachGathering(shape.size, shape.dtype)
         if self.step.gathers == "sum":
-            return SumGathering(size)
-        return EachGathering() if self.course.strategy.sees == "each" else WeightedGathering(size)
+            return SumGathering(shape.size, shape.dtype)
+        return gathering_for(self.course.strategy, shape.size, shape.dtype)
 
     def hear(self, heard: State, updates: Sequence[Update]) -> State:
         """Return what a protocol knows after one of its messages."""
@@ -225,12 +220,10 @@ class Question:
     def open_sum(self, heard: State, nodes: int) -> Total:
         """Return what a protocol's last message has opened."""
         total = self.course.protocol.total(heard)
-        if self.asked.work.summing.weighted:
-            return Total(total[:-1], float(total[-1]), nodes)
-        return Total(total, float(nodes), nodes)
+        return Total(total[:-1], float(total[-1]), nodes)
 
 
-def _moved(parameters: Any, gathered: Total | Sequence[Update]) -> Moved:
+def _moved(parameters: Any, gathered: Total | Updates) -> Moved:
     if isinstance(gathered, Total):
         return Moved(parameters, gathered.nodes, gathered.largest)
     largest = max(gathered, key=lambda update: (norm(update.vector), update.node))

@@ -244,7 +244,7 @@ class RunDriver:
             clipping_norms=self._course.clipping_norms(plan),
             left_out=self._left_out,
         )
-        self._round = OpenedRound.begin(self._model, self._findings, len(cohort))
+        self._round = OpenedRound.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
         self._meter = RoundMeter()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
@@ -266,7 +266,7 @@ class RunDriver:
         await self._close_exchange()
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
-        question = self._course.ask(plan, number, action.step, opened.model, opened.cohort)
+        question = self._course.ask(plan, number, action.step, opened.model, len(action.nodes))
         fresh = self._committed_here == (action.round, number)
         opened.gather(question)
         self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
@@ -361,6 +361,7 @@ class RunDriver:
         await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
         if publish:
+            assert self._model is not None
             number = RoundNumber(self._state.closed)
             version = records.new_version(self._course, self._findings, number, self._model)
         message = await self._session.call(

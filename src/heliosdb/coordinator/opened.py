@@ -18,7 +18,7 @@ from heliosdb.domain.events import Figures, Loss, Next
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State
-from heliosdb.domain.update import Total, Update
+from heliosdb.domain.update import Total, Update, Updates
 
 NOTHING = Model(NO_STATE)
 
@@ -36,39 +36,39 @@ class CombinedExchange:
 class OpenedRound:
     """One round while it is open.
 
-    model: as the exchanges so far have made it. findings: likewise. cohort: how many nodes the first
-    exchange asked. heard: what the sum protocol knows since its step began. is_kept: whether exactly this is
-    in the catalog. lost: in earlier exchanges. sizes, stated: what nodes said of their rows.
+    model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
+    began. is_kept: whether exactly this is in the catalog. lost: in earlier exchanges. sizes, stated: what nodes
+    said of their rows.
     """
 
     model: Model
     findings: Findings
-    cohort: int
     heard: State = field(default_factory=lambda: NO_STATE)
     is_kept: bool = False
     lost: tuple[Loss, ...] = ()
     notes: list[str] = field(default_factory=list)
     sizes: dict[NodeName, int] = field(default_factory=dict)
     stated: dict[NodeName, float] = field(default_factory=dict)
-    _gathering: Gathering | None = None
+    _gathering: Gathering[Total | Updates] | None = None
+    _taken: int = 0
     _agreement: AgreementMeter | None = None
 
     @classmethod
-    def begin(cls, model: Model | None, findings: Findings, cohort: int) -> OpenedRound:
+    def begin(cls, model: Model | None, findings: Findings) -> OpenedRound:
         """Return a round of which nothing was asked."""
-        return cls(model or NOTHING, findings, cohort)
+        return cls(model or NOTHING, findings)
 
     @classmethod
     def resumed(cls, loaded: Loaded) -> OpenedRound:
         """Return what is committed of the open round."""
         if loaded.kept is None:
-            return cls(loaded.model or NOTHING, loaded.findings, loaded.cohort)
+            return cls(loaded.model or NOTHING, loaded.findings)
         kept = loaded.kept
-        return cls(kept.model, loaded.findings, loaded.cohort, kept.heard, is_kept=True)
+        return cls(kept.model, loaded.findings, kept.heard, is_kept=True)
 
     def gather(self, question: Question) -> None:
         """Begin to gather the answers to a question."""
-        self._gathering = question.gathering()
+        self._gathering, self._taken = question.gathering(), 0
         is_compared = question.step.gathers == "rule" and question.course.protocol.is_open
         self._agreement = AgreementMeter() if is_compared else None
 
@@ -76,20 +76,24 @@ class OpenedRound:
         """Take in an update that counts."""
         assert self._gathering is not None
         self._gathering.take(update)
+        self._taken += 1
         if self._agreement is not None:
             self._agreement.take(update)
 
     def combine(self, question: Question) -> CombinedExchange:
         """Make of what was gathered what it leads to; FederatedError where that is nothing."""
         assert self._gathering is not None
-        gathered, agreement = self._gathering.result(), self._agreement
-        course = question.course
+        course, agreement = question.course, self._agreement
+        if not self._taken:
+            # Only a step without which the round stands comes so far.
+            return CombinedExchange()
+        gathered = self._gathering.result()
         if not course.protocol.is_open:
             assert not isinstance(gathered, Total)
             self.heard, self.is_kept = question.hear(self.heard, gathered), False
             if not course.is_last_stage(question.exchange):
                 return CombinedExchange(following=course.next(question.step.name))
-            gathered, self.heard = question.open_sum(self.heard), NO_STATE
+            gathered, self.heard = question.open_sum(self.heard, self._taken), NO_STATE
         conclusion = course.conclude(question, self.model, gathered)
         taken = conclusion.taken
         before, after = self.model, conclusion.model

@@ -61,8 +61,8 @@ class Loaded:
     """A run as committed.
 
     model: after the last closed round (None before one closed). kept: of the open round, at its last exchange
-    (None at its first). cohort: how many nodes its first exchange asked. stated: by node the weight of its
-    answer in round 0, its rows where the run has no budget.
+    (None at its first). stated: by node the weight of its answer in round 0, its rows where the run has no
+    budget.
     """
 
     course: Course
@@ -70,7 +70,6 @@ class Loaded:
     progress: Progress
     model: Model | None
     kept: Kept | None
-    cohort: int
     stated: Mapping[NodeName, float]
 
 
@@ -123,8 +122,8 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
         closed = [one for one in listed if one.status == "closed"]
         opened = next((one.number for one in listed if one.status == "open"), None)
         last = closed[-1].number if closed else -1
-        first = rounds.list_participation(connection, record.run, RoundNumber(0)) if closed else []
-        tasks = [] if opened is None else rounds.list_participation(connection, record.run, opened)
+        first = rounds.list_participation(connection, run_id, 0) if closed else []
+        tasks = [] if opened is None else rounds.list_participation(connection, run_id, opened)
         progress = Progress(
             closed=last,
             members=_counted(course, first) if closed else None,
@@ -141,7 +140,6 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             progress,
             None if model is None else model.model,
             _find_kept(connection, run_id, opened or 0, key) if later else None,
-            sum(one.exchange == 0 for one in tasks),
             _stated(course, first),
         )
 

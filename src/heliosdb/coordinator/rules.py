@@ -20,7 +20,7 @@ def make_rules(run: Run) -> Rules:
         rounds=options.rounds,
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
-        choice=make_selection(policy, run),
+        choice=make_selection(policy, run.id),
         target_accuracy=options.target_accuracy,
         convergence=convergence,
     )

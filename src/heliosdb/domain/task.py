@@ -79,15 +79,13 @@ class Summing:
     """How an answer travels into its exchange's sum: see aggregation/sums.py.
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
-    node with it. nodes: how many were asked for the first of them. weighted: whether what is summed is each
-    answer times its weight, with the weight behind it.
+    node with it. nodes: how many are asked for it.
     """
 
     protocol: str = "plain"
     stage: str = "vector"
     note: bytes = b""
     nodes: int = 1
-    weighted: bool = False
 
 
 PLAIN_SUM = Summing()
