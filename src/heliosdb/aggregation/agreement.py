@@ -12,10 +12,9 @@ approximate: a cosine has a standard error of about 1 / sqrt(SKETCH) = 0.016, th
 itself.
 
 The hashes need no secret for honest nodes. A node that knows them can send an update whose sketch is another
-vector's, up to sqrt(size / SKETCH) times longer than the update itself. What it gains is to be shown in these
-figures as if it had sent that other vector: its own alignment is then worth nothing, and its pull on the
-others' figures is that of a vector which it might as well have sent. The figures are a report; nothing is
-decided by them. A key that nodes do not know takes even that from them.
+vector's, up to sqrt(size / SKETCH) times longer than the update itself. It is then shown, and weighs in the
+others' figures, as if it had sent that vector; the model is moved by what it did send. The figures are a
+report, by which nothing is decided. A key that nodes do not know takes even that from them.
 """
 
 from __future__ import annotations
