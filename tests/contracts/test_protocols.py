@@ -75,6 +75,10 @@ def summed(
             vector = sent[node] if stage.carries else None
             answer, memory = summing.answer(stage.name, key(node, number), note, vector, memories[node])
             assert (answer.shape, answer.dtype.name) == ((shape.size,), shape.dtype.value)
+            if vector is not None:
+                zeros = np.zeros(size)
+                _, without = summing.answer(stage.name, key(node, number), note, zeros, memories[node])
+                assert state_to_bytes(memory) == state_to_bytes(without), "a node keeps nothing of its vector"
             answers[node], memories[node] = answer, kept(memory)
         heard, asked = taken(summing, stage.name, heard, answers), sorted(answers)
     return summing.total(heard)
