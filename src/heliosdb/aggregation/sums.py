@@ -97,7 +97,7 @@ class SumProtocol(Protocol):
 
         key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE
         in the first. note: from a coordinator that may be hostile: FederatedError INVALID_VALUE for one that
-        the protocol cannot have.
+        the protocol cannot have. What is kept does not depend on the values of the vector.
         """
         ...
 
