@@ -144,11 +144,5 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
 
-REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
-GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
-GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
 SELECT pg_catalog.pg_extension_config_dump('federated.phase', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.contribution', '');

@@ -413,17 +413,3 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
     'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
-
-REVOKE ALL ON FUNCTION @extschema@.predict(text, record) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_class(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_batch(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
-    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
-    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
-TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
-TO federated_owner;

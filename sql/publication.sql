@@ -179,10 +179,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('Version %s of federated model %s, from run %s', version, model_name, run_id)
 $$;
 COMMENT ON FUNCTION federated._describe_version(text, integer, uuid) IS 'The comment of a function that computes a version';
-
-GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
-    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
-TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
