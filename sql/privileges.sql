@@ -203,7 +203,10 @@ TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
-GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
+-- What the exchanges of a round take adds up.
+GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
+ON federated.phase TO federated_daemon;
+GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');

@@ -44,7 +44,8 @@ COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
     'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
--- of numbers and of the features' names alone, whatever it is given.
+-- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
+-- is a probability.
 CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -682,6 +682,37 @@ $$;
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
 
+-- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
+-- made by one of two algorithms.
+CREATE OR REPLACE FUNCTION federated._check_binary(reference text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
+                            ELSE regexp_replace(reference, '@[^@]*$', '') END;
+    algorithm   text;
+    has_classes boolean;
+BEGIN
+    SELECT r.options ->> 'algorithm',
+           CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
+                ELSE v.prediction ->> 'link' = 'logistic' END
+    INTO algorithm, has_classes
+    FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+    WHERE v.model_id = federated._model_id(model_name)
+      AND CASE WHEN model_name = reference THEN v.is_current
+               ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(reference);
+    ELSIF has_classes IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
+            DETAIL = format('Its algorithm is %s.', algorithm),
+            HINT = 'Use federated_predict.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE OR REPLACE FUNCTION federated._describe_columns(query text) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE AS $$
@@ -743,7 +774,8 @@ COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
     'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
--- of numbers and of the features' names alone, whatever it is given.
+-- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
+-- is a probability.
 CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1029,6 +1061,12 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
     'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+
+COMMENT ON TABLE federated.phase IS
+    'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
+
+COMMENT ON COLUMN federated.contribution.alignment IS
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
     'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
@@ -1601,7 +1639,11 @@ GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, 
 
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
 
-GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
+-- What the exchanges of a round take adds up.
+GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
+ON federated.phase TO federated_daemon;
+
+GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from heliosdb.catalog import ledger, rounds, runs
+from heliosdb.aggregation import Agreement
+from heliosdb.catalog import ledger, performance, rounds, runs
 from heliosdb.catalog.connection import load_statements
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
@@ -256,3 +257,25 @@ def test_what_nodes_sign_is_held_against_the_line_of_its_exchange(
     catalog.execute("UPDATE federated.node_spending SET recorded_at = '2000-01-01'")
     [(node, fault)] = catalog.execute("SELECT * FROM federated._ledger_faults('clinics')").fetchall()
     assert (node, fault) == ("a", f"round 1 of run {run.id}, step grow: charged, and not signed")
+
+
+def test_what_exchanges_of_a_round_take_adds_up(
+    catalog: psycopg.Connection, daemon: PsycopgConnection, run: Run
+) -> None:
+    rounds.open_round(daemon, run, ONE, GROW, [A])
+    phase = performance.PhaseFigures(performance.RoundPhase.LOCAL_TRAINING, 1.5, 1.0, 2.0, 3e9, 10, 20)
+    other = performance.PhaseFigures(performance.RoundPhase.DISTRIBUTION, 1.0)
+    for number in range(2):
+        agreement = Agreement(0.5 + number, {A: 0.25 * number})
+        performance.record_measured(daemon, run, ONE, performance.Measured([phase, other], agreement))
+    unknown = performance.PhaseFigures(performance.RoundPhase.DISTRIBUTION, None, memory_bytes=5.0)
+    performance.record_measured(daemon, run, ONE, performance.Measured([unknown]))
+    assert catalog.execute(
+        "SELECT phase, duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received"
+        " FROM federated.phase ORDER BY phase"
+    ).fetchall() == [
+        ("distribution", None, None, None, 5.0, 0, 0),
+        ("local_training", 3.0, 2.0, 4.0, 3e9, 20, 40),
+    ]
+    assert catalog.execute("SELECT alignment FROM federated.contribution").fetchall() == [(0.25,)]
+    assert catalog.execute("SELECT node_variance FROM federated.round").fetchall() == [(1.5,)]
