@@ -279,16 +279,22 @@ def _not_finite() -> Task:
         (replace(train_task(), compliance_mode="lax"), "compliance_mode is none of none, HIPAA, GDPR, BOTH"),
     ],
 )  # fmt: skip
-async def test_hostile_numbers_are_refused_before_a_row_is_read(
+async def test_hostile_numbers_are_refused_before_a_row_is_read_or_paid_for(
     cluster: Cluster, federated_database: str, federation: Federation, task: Task, said: str
 ) -> None:
-    # The node shares nothing: reading would be refused for that.
-    async with running_node(federation.node_config(cluster, federated_database)) as port:
+    create_patients(cluster, federated_database)
+    # There is nobody to read as: reading would be refused for that.
+    config = federation.node_config(
+        cluster, federated_database, reader=cluster.dsn("nowhere", user="heliosdb_reader")
+    )
+    async with running_node(config) as port:
         header, body = encode_task(task, federation.sealing.public)
         chunk = pb.TaskMessage(chunk=body).SerializeToString()
-        messages = [_head(header, federation.coordinator), *([chunk] if body else [])]
-        refusal = await _raw_perform(federation, port, messages)
+        refusal = await _raw_perform(federation, port, [_head(header, federation.coordinator), chunk])
     assert (refusal.code, said in refusal.message) == ("INVALID_VALUE", True), refusal.message
+    with cluster.connect(federated_database) as connection:
+        for ledger in ("federated.release", "federated.spending"):
+            assert connection.execute(f"SELECT count(*) FROM {ledger}").fetchone() == (0,)  # type: ignore[arg-type]
 
 
 async def test_a_message_beyond_the_limit_is_cut_off_by_the_transport(
