@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from federated_sql.statements import COMMAND_TAGS
 from heliosdb.catalog.connection import load_statements
 from heliosdb.extension import door
 from heliosdb.extension.version import CATALOG_VERSION
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.built import built_parts
 from tests.unit.extension.fake_plpy import READING, Answer, FakePlpy, SpiError
 
@@ -273,6 +275,28 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
     assert model == 7
     assert json.loads(str(overrides)) == {"rounds": 3, "learning_rate": 1.0}
     assert plpy.said == []
+
+
+def test_start_takes_no_option_that_no_part_of_the_run_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Forest:
+        trees: int = 100
+
+    Forest.__annotations__["trees"] = int
+    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
+    ALGORITHMS.register("random_forest", object(), settings=Forest)
+
+    statement = "START FEDERATED TRAINING m WITH (rounds = 3, trees = 5)"
+    error = refused(server(), statement)
+    assert (error["sqlstate"], error["message"]) == ("22023", 'option "trees" has no effect on this run')
+    assert error["position"] == str(statement.index("trees") + 1)
+
+    # What the model has may be for another algorithm, or for what a run chooses.
+    forest = {
+        **MODEL,
+        "options": json.dumps({**MODEL_OPTIONS, "algorithm": "random_forest", "batch_size": 8}),
+    }
+    assert run(server(lock_model=[forest]), statement) is None
 
 
 def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
