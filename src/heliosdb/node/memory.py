@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -39,8 +39,8 @@ class Memory:
     under way. version: of what is stored, which a later one replaces; 0: nothing is.
     """
 
-    step: State = NO_STATE
-    protocol: State = NO_STATE
+    step: State = field(default_factory=lambda: NO_STATE)
+    protocol: State = field(default_factory=lambda: NO_STATE)
     turn: bytes = b""
     version: int = 0
 
