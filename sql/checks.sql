@@ -223,18 +223,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT k.*, max(k.epsilon_tight) FILTER (WHERE NOT k.is_signed) OVER (
                    PARTITION BY k.node_name ORDER BY k.recorded_at, k.is_signed) AS most
         FROM (
-            SELECT l.node_name, l.run_id, l.round_number, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
+            SELECT l.node_name, l.run_id, l.round_number, l.exchange, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
             FROM federated.ledger AS l WHERE l.workspace = _ledger_faults.workspace
             UNION ALL
-            SELECT s.node_name, s.run_id, s.round_number, s.step, s.recorded_at, s.epsilon_tight, true
+            SELECT s.node_name, s.run_id, s.round_number, s.exchange, s.step, s.recorded_at, s.epsilon_tight, true
             FROM federated.node_spending AS s WHERE s.workspace = _ledger_faults.workspace
         ) AS k
     )
     SELECT s.node_name, format('round %s of run %s, step %s: ', s.round_number, s.run_id, s.step) || c.fault
     FROM federated.node_spending AS s
-    JOIN shown AS h ON h.is_signed AND (h.run_id, h.round_number, h.step, h.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    JOIN shown AS h
+        ON h.is_signed AND (h.run_id, h.round_number, h.exchange, h.step, h.node_name)
+                            = (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
     LEFT JOIN federated.ledger AS l
-        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.step, l.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.exchange, l.step, l.node_name)
+                                         = (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
@@ -253,7 +256,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       AND l.recorded_at > (SELECT min(f.recorded_at) FROM federated.node_spending AS f)
       AND NOT EXISTS (SELECT FROM federated.node_spending AS s
                       WHERE s.workspace = l.workspace
-                        AND (s.run_id, s.round_number, s.step, s.node_name) = (l.run_id, l.round_number, l.step, l.node_name))
+                        AND (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
+                            = (l.run_id, l.round_number, l.exchange, l.step, l.node_name))
     ORDER BY 1, 2
 $$;
 COMMENT ON FUNCTION federated._ledger_faults(text) IS

@@ -15,6 +15,24 @@ END
 $$;
 COMMENT ON FUNCTION federated._workspace_id(text) IS 'The id of a workspace, or error 42704';
 
+-- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
+-- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
+-- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
+-- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one.
+CREATE VIEW federated.part_taken AS
+SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
+FROM (
+    SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
+    FROM federated.participation AS p
+    GROUP BY p.run_id, p.round_number, p.node_id, p.step
+    HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
+       AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
+) AS s
+GROUP BY s.run_id, s.round_number, s.node_id;
+COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: those whose answers to its first step arrived, all of them';
+COMMENT ON COLUMN federated.part_taken.duration_seconds IS
+    'From the beginning of an exchange until the node''s answer was there; where the first step took several messages, of the longest';
+
 CREATE FUNCTION @extschema@.federated_training_status(
     model text,
     OUT round_number integer, OUT status text, OUT global_loss double precision, OUT global_accuracy double precision,
@@ -33,9 +51,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(d.round_number, 0),
            CASE WHEN coalesce(d.is_last, true) THEN r.status::text ELSE 'completed' END,
            d.global_loss, d.global_accuracy,
-           (SELECT count(DISTINCT p.node_id)::integer FROM federated.participation AS p
-            WHERE p.run_id = d.run_id AND p.round_number = d.round_number
-              AND p.step <> 'evaluate' AND p.outcome = 'received'),
+           (SELECT count(*)::integer FROM federated.part_taken AS p
+            WHERE p.run_id = d.run_id AND p.round_number = d.round_number),
            extract(epoch FROM d.finished_at - d.started_at)::double precision,
            coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
            CASE WHEN coalesce(d.is_last, true) THEN nullif(concat_ws('; ', d.message, nullif(r.message, d.message)), '')
@@ -64,14 +81,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
-           p.participating, p.dropped,
+           (SELECT count(*)::integer FROM federated.part_taken AS t
+            WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
            max(c.epsilon) OVER (ORDER BY d.round_number)
     FROM latest JOIN federated.round AS d USING (run_id)
     LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
-        SELECT count(DISTINCT node_id) FILTER (WHERE step <> 'evaluate' AND outcome = 'received')::integer AS participating,
-               count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
+        -- Lost in any exchange of the round: also a node that took part, and then did not evaluate.
+        SELECT count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
                sum(coalesce(bytes_sent, 0) + coalesce(bytes_received, 0))::double precision / 1e6 AS megabytes
         FROM federated.participation AS q
         WHERE q.run_id = d.run_id AND q.round_number = d.round_number

@@ -100,15 +100,15 @@ FROM federated.node AS n
 JOIN federated.workspace AS w USING (workspace_id)
 LEFT JOIN (
     SELECT q.node_id, count(*)::integer AS rounds, avg(q.duration_seconds) AS seconds
-    FROM federated.participation AS q
-    WHERE q.step = 'train' AND q.outcome = 'received'
+    FROM federated.part_taken AS q
+    WHERE q.round_number > 0
     GROUP BY q.node_id
 ) AS p USING (node_id)
 LEFT JOIN (
     SELECT DISTINCT ON (q.node_id) q.node_id, q.outcome = 'dropped' AND q.reason = 'timed out' AS straggled
     FROM federated.participation AS q JOIN federated.round AS d USING (run_id, round_number)
     WHERE q.outcome <> 'pending'
-    ORDER BY q.node_id, d.started_at DESC, q.step = 'evaluate' DESC
+    ORDER BY q.node_id, d.started_at DESC, q.exchange DESC, q.step
 ) AS last USING (node_id)
 LEFT JOIN (
     SELECT a.node_id, avg(a.alignment) AS score FROM federated.contribution AS a GROUP BY a.node_id
@@ -121,7 +121,7 @@ COMMENT ON COLUMN @extschema@.federated_node_status.status IS
 COMMENT ON COLUMN @extschema@.federated_node_status.last_seen IS 'When it last answered a greeting or a heartbeat; NULL before any';
 COMMENT ON COLUMN @extschema@.federated_node_status.rounds_participated IS 'Training rounds, over all runs, to which its update was counted';
 COMMENT ON COLUMN @extschema@.federated_node_status.avg_round_time_seconds IS
-    'Mean over those rounds of the time from the beginning of the exchange until its update was there; NULL before any';
+    'Mean over those rounds of the time from the beginning of the exchange until its update was there (where that takes several messages, of the longest); NULL before any';
 COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
     'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS

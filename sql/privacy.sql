@@ -60,7 +60,7 @@ FROM (
     FROM (
         SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
                max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
-               max(l.noise_multiplier) FILTER (WHERE l.step <> 'evaluate') AS noise_multiplier,
+               (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
                max(l.clipping_norm) AS clipping_norm
         FROM federated.ledger AS l
         GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
@@ -78,7 +78,7 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
 COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
     'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
-    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0';
+    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
 

@@ -7,9 +7,7 @@ GRANT federated_operator TO federated_admin;
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
 -- extension's own grants.
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
-ALTER FUNCTION federated._publish_function(
-    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-    double precision[], text, double precision, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
@@ -47,19 +45,10 @@ TO federated_admin;
 GRANT EXECUTE ON FUNCTION
     federated._describe_arguments(jsonb), federated._drop_model_function(text, text),
     federated._create_untrained_function(text, jsonb), federated._finish_model_function(text, text),
-    federated._predict_untrained(text),
-    federated._check_prediction(
-        text[], boolean[], double precision[], double precision[], double precision[], double precision[], text),
-    federated._render_prediction(
-        text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
-        double precision, double precision)
+    federated._predict_untrained(text)
 TO federated_owner;
-GRANT EXECUTE ON FUNCTION
-    federated._publish_function(
-        bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-        double precision[], text, double precision, double precision)
-TO federated_daemon;
-GRANT SELECT ON @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
+GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
@@ -84,7 +73,7 @@ GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federa
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
-GRANT INSERT (workspace, run_id, model_name, round_number, step, node_name, state, noise_multiplier, sampling_rate, steps,
+GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
     clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 GRANT INSERT ON federated.node_spending TO federated_daemon;

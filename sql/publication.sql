@@ -1,57 +1,77 @@
 -- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
 
-CREATE FUNCTION federated._check_prediction(
-    features text[], booleans boolean[], slopes double precision[], fills double precision[],
-    shifts double precision[], others double precision[], link text
-) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
+-- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
+-- for large arguments of either sign.
+CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    intercept    double precision := prediction ->> 'intercept';
+    slopes       double precision[] := federated._json_numbers(prediction -> 'slopes');
+    fills        double precision[] := federated._json_numbers(prediction -> 'fills');
+    shifts       double precision[] := federated._json_numbers(prediction -> 'shifts');
+    link         text := prediction ->> 'link';
+    target_mean  double precision := prediction ->> 'target_mean';
+    target_scale double precision := prediction ->> 'target_scale';
 BEGIN
-    IF num_nulls(features, booleans, slopes, fills, shifts, others, link) > 0
-       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+    IF num_nulls(slopes, fills, shifts, link) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
-    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans), array_ndims(slopes), array_ndims(fills),
-                          array_ndims(shifts)])
-       OR cardinality(features) <> ANY (ARRAY[cardinality(booleans), cardinality(slopes), cardinality(fills),
-                                              cardinality(shifts)]) THEN
+    ELSIF cardinality(features) <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
     ELSIF link NOT IN ('identity', 'logistic') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
-    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || others) AS number
+    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || ARRAY[intercept, target_mean, target_scale]) AS number
                   WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a prediction consists of finite numbers only';
     END IF;
+    RETURN (
+        SELECT format(
+            CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
+                      ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
+            0.5::float8, 1::float8, intercept,
+            string_agg(format(
+                CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
+                     ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
+                slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
+            target_mean, target_scale)
+        FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
+             AS t (feature, flag, slope, fill, shift, place));
 END
 $$;
-COMMENT ON FUNCTION federated._check_prediction(
-    text[], boolean[], double precision[], double precision[], double precision[], double precision[], text) IS
-    'Raises an error unless the parts of a prediction fit together and are finite';
+COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
+    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
 
--- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
--- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
--- for large arguments of either sign.
-CREATE FUNCTION federated._render_prediction(
-    features text[], booleans boolean[], intercept double precision, slopes double precision[],
-    fills double precision[], shifts double precision[], link text,
-    target_mean double precision, target_scale double precision
-) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
-    SELECT format(
-        CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
-                  ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
-        0.5::float8, 1::float8, intercept,
-        string_agg(format(
-            CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
-                 ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
-            slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-        target_mean, target_scale)
-    FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
-         AS t (feature, flag, slope, fill, shift, place)
+-- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
+-- of numbers and of the features' names alone, whatever it is given.
+CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind     text := coalesce(prediction ->> 'kind', 'linear');
+    renderer regprocedure;
+    rendered text;
+BEGIN
+    IF kind ~ '^[a-z_]{1,40}$' THEN
+        SELECT p.oid INTO renderer FROM pg_proc AS p
+        WHERE p.oid = to_regprocedure(format('federated._render_%s(text[], boolean[], jsonb)', kind))
+          AND p.prorettype = 'text'::regtype AND NOT p.proretset
+          AND p.proowner = (SELECT own.proowner FROM pg_proc AS own
+                            WHERE own.oid = 'federated._render(text[],boolean[],jsonb)'::regprocedure);
+    END IF;
+    IF renderer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('there are no predictions of kind %s', quote_literal(kind));
+    END IF;
+    EXECUTE format('SELECT federated.%I($1, $2, $3)', '_render_' || kind) INTO rendered USING features, booleans, prediction;
+    IF rendered IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    END IF;
+    RETURN rendered;
+END
 $$;
-COMMENT ON FUNCTION federated._render_prediction(
-    text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
-    double precision, double precision) IS 'A prediction as an expression over parameters named as the features';
+COMMENT ON FUNCTION federated._render(text[], boolean[], jsonb) IS
+    'A prediction as an expression over parameters named as the features: what federated._render_<kind> makes of it';
 
 -- PostgreSQL takes an inlined STABLE function into indexes, generated columns and checks; what they have stored would be
 -- another version's predictions, and wrong. A version's own function never changes: that one may be stored.
@@ -78,19 +98,22 @@ $$;
 COMMENT ON FUNCTION federated._refuse_stored_predictions(text) IS
     'Raises an error where an index, a constraint or a column holds what a function in federated_model computed';
 
+-- The one way to a function in federated_model that computes something: for a run that ends, and for an older version.
 -- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
 CREATE FUNCTION federated._define_prediction(
-    function_name text, description text, features text[], booleans boolean[],
-    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
-    link text, target_mean double precision, target_scale double precision
+    function_name text, description text, features text[], booleans boolean[], prediction jsonb
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     arguments text;
 BEGIN
-    PERFORM federated._check_prediction(
-        features, booleans, slopes, fills, shifts, ARRAY[intercept, target_mean, target_scale], link);
+    IF num_nulls(features, booleans, prediction) > 0
+       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans)]) OR cardinality(features) <> cardinality(booleans) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'a prediction has one flag for each feature';
+    END IF;
     arguments := (
         SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
                           ORDER BY place)
@@ -109,14 +132,11 @@ BEGIN
     END IF;
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
-        function_name, arguments, federated._render_prediction(
-            features, booleans, intercept, slopes, fills, shifts, link, target_mean, target_scale));
+        function_name, arguments, federated._render(features, booleans, prediction));
     PERFORM federated._finish_model_function(function_name, description);
 END
 $$;
-COMMENT ON FUNCTION federated._define_prediction(
-    text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
-    double precision, double precision) IS
+COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb) IS
     'Makes, or remakes, a function in federated_model that computes a prediction';
 
 -- Whatever changes which version is current takes this lock first.
@@ -130,9 +150,7 @@ COMMENT ON FUNCTION federated._lock_publication(bigint) IS
 -- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
 -- and names; all else is decided here.
 CREATE FUNCTION federated._publish_function(
-    model_id bigint, version integer, run_id uuid, features text[], booleans boolean[],
-    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
-    link text, target_mean double precision, target_scale double precision
+    model_id bigint, version integer, run_id uuid, features text[], booleans boolean[], prediction jsonb
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -146,17 +164,14 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
     END IF;
     PERFORM federated._define_prediction(
-        model_name, federated._describe_version(model_name, version, run_id), features, booleans, intercept, slopes,
-        fills, shifts, link, target_mean, target_scale);
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction);
     RETURN NULL;
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
     RETURN obstacle;
 END
 $$;
-COMMENT ON FUNCTION federated._publish_function(
-    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-    double precision[], text, double precision, double precision) IS
+COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
 
 CREATE FUNCTION federated._describe_version(model_name text, version integer, run_id uuid) RETURNS text
@@ -166,9 +181,8 @@ $$;
 COMMENT ON FUNCTION federated._describe_version(text, integer, uuid) IS 'The comment of a function that computes a version';
 
 GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(
-        text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[],
-        text, double precision, double precision),
+    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;

@@ -73,14 +73,11 @@ BEGIN
         function_name, description, subject.features,
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
-        (subject.prediction ->> 'intercept')::double precision, federated._json_numbers(subject.prediction -> 'slopes'),
-        federated._json_numbers(subject.prediction -> 'fills'), federated._json_numbers(subject.prediction -> 'shifts'),
-        subject.prediction ->> 'link', (subject.prediction ->> 'target_mean')::double precision,
-        (subject.prediction ->> 'target_scale')::double precision);
+        subject.prediction);
 END
 $$;
 COMMENT ON FUNCTION federated._define_version(text, text, bigint, integer) IS
-    'Makes a function that computes a stored version from the numbers kept with it';
+    'Makes a function that computes a stored version from what is kept of its prediction';
 
 -- What has a function already keeps it: restoring a dump brings functions before rows.
 CREATE FUNCTION federated._label_functions(model_id bigint, version integer) RETURNS void

@@ -20,7 +20,11 @@ ALTER TABLE federated.dataset ADD COLUMN row_key text[], ADD COLUMN base_tables 
 ALTER TABLE federated.release
     ALTER COLUMN payload_bytes DROP NOT NULL,
     ADD COLUMN state federated.release_state NOT NULL DEFAULT 'released',
-    ADD COLUMN terms bytea;
+    ADD COLUMN terms bytea,
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN is_message boolean NOT NULL DEFAULT false,
+    DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
+    ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
 -- done: table federated.spending
 -- The columns are filled, and then may not be empty, when the functions that know base tables are there.
@@ -40,3 +44,45 @@ DROP FUNCTION federated._lock_relation(text);
 
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean;
+
+-- A round had two exchanges at most, and the second was evaluation.
+-- done: table federated.participation
+ALTER TABLE federated.participation
+    DROP CONSTRAINT participation_step_check,
+    ADD CHECK (step <> ''),
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    DROP CONSTRAINT participation_pkey,
+    ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
+UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
+
+-- done: table federated.ledger
+ALTER TABLE federated.ledger
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
+    ADD UNIQUE (run_id, round_number, exchange, step, node_name);
+UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';
+UPDATE federated.release SET exchange = 1 WHERE step = 'evaluate';
+
+-- done: table federated.run_parameters
+ALTER TABLE federated.run_parameters ADD COLUMN memory bytea;
+
+-- A prediction is one argument now, and what makes an expression of it has its kind in its name.
+-- done: function federated._check_prediction(text[], boolean[], double precision[], double precision[], double precision[], double precision[], text)
+-- done: comment FUNCTION federated._check_prediction( text[], boolean[], double precision[], double precision[], double precision[], double precision[], text)
+DROP FUNCTION federated._check_prediction(
+    text[], boolean[], double precision[], double precision[], double precision[], double precision[], text);
+-- done: function federated._render_prediction(text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._render_prediction( text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._render_prediction(
+    text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision);
+-- done: function federated._define_prediction(text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._define_prediction( text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._define_prediction(
+    text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision);
+-- done: function federated._publish_function(bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._publish_function( bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision);

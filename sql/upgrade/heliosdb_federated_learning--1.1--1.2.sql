@@ -24,7 +24,11 @@ ALTER TABLE federated.dataset ADD COLUMN row_key text[], ADD COLUMN base_tables 
 ALTER TABLE federated.release
     ALTER COLUMN payload_bytes DROP NOT NULL,
     ADD COLUMN state federated.release_state NOT NULL DEFAULT 'released',
-    ADD COLUMN terms bytea;
+    ADD COLUMN terms bytea,
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN is_message boolean NOT NULL DEFAULT false,
+    DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
+    ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
 -- done: table federated.spending
 -- The columns are filled, and then may not be empty, when the functions that know base tables are there.
@@ -44,6 +48,48 @@ DROP FUNCTION federated._lock_relation(text);
 
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean;
+
+-- A round had two exchanges at most, and the second was evaluation.
+-- done: table federated.participation
+ALTER TABLE federated.participation
+    DROP CONSTRAINT participation_step_check,
+    ADD CHECK (step <> ''),
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    DROP CONSTRAINT participation_pkey,
+    ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
+UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
+
+-- done: table federated.ledger
+ALTER TABLE federated.ledger
+    ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    DROP CONSTRAINT ledger_run_id_round_number_step_node_name_key,
+    ADD UNIQUE (run_id, round_number, exchange, step, node_name);
+UPDATE federated.ledger SET exchange = 1 WHERE step = 'evaluate';
+UPDATE federated.release SET exchange = 1 WHERE step = 'evaluate';
+
+-- done: table federated.run_parameters
+ALTER TABLE federated.run_parameters ADD COLUMN memory bytea;
+
+-- A prediction is one argument now, and what makes an expression of it has its kind in its name.
+-- done: function federated._check_prediction(text[], boolean[], double precision[], double precision[], double precision[], double precision[], text)
+-- done: comment FUNCTION federated._check_prediction( text[], boolean[], double precision[], double precision[], double precision[], double precision[], text)
+DROP FUNCTION federated._check_prediction(
+    text[], boolean[], double precision[], double precision[], double precision[], double precision[], text);
+-- done: function federated._render_prediction(text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._render_prediction( text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._render_prediction(
+    text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision);
+-- done: function federated._define_prediction(text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._define_prediction( text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._define_prediction(
+    text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
+    double precision, double precision);
+-- done: function federated._publish_function(bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+-- done: comment FUNCTION federated._publish_function( bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
+DROP FUNCTION federated._publish_function(
+    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
+    double precision[], text, double precision, double precision);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
@@ -84,8 +130,26 @@ REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_
 COMMENT ON COLUMN federated.node.plain_answers IS
     'Whether the node''s own DBA lets answers leave without noise from every dataset that it shares with the workspace; NULL before it was met';
 
+-- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
+COMMENT ON COLUMN federated.participation.exchange IS
+    'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
+
+COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
+
+COMMENT ON TABLE federated.run_parameters IS
+    'The model''s state after the last closed round and as the open round has it so far, sealed with a key kept outside the database';
+
+COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s values before sealing';
+
+COMMENT ON COLUMN federated.run_parameters.memory IS
+    'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';
+
+COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
+
 COMMENT ON COLUMN federated.version.prediction IS
-    'The numbers of which the version''s SQL functions are made, as they stand in these functions (a zero without its sign); NULL for a version from before they were kept';
+    'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are) and what that kind needs; NULL for a version from before it was kept';
+
+COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
 COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
 
@@ -103,7 +167,8 @@ CREATE TABLE federated.node_spending (
     epsilon_basic    double precision NOT NULL,
     epsilon_tight    double precision NOT NULL,
     recorded_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (run_id, round_number, step, node_name)
+    exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    PRIMARY KEY (run_id, round_number, exchange, step, node_name)
 );
 
 CREATE INDEX node_spending_by_node ON federated.node_spending (workspace, node_name, recorded_at);
@@ -154,7 +219,12 @@ COMMENT ON COLUMN federated.release.payload_bytes IS 'Size of the sealed vector;
 COMMENT ON COLUMN federated.release.released_at IS 'When it was let out; while it is charged only, when it was charged';
 
 COMMENT ON COLUMN federated.release.terms IS
-    'Hash of the rows, columns and scaling that a plain answer of training or evaluation was about: the same throughout a run';
+    'Hash of the rows, columns and scaling that a plain answer which depends on a scaling was about: the same throughout a run; NULL for one that a scaling is found from';
+
+COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it answers, from 0; 0 also where version 1.1 wrote the row and a dump of it was restored';
+
+COMMENT ON COLUMN federated.release.is_message IS
+    'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
 
 CREATE INDEX spending_by_base_table ON federated.spending USING gin (base_tables);
 
@@ -195,6 +265,30 @@ COMMENT ON COLUMN federated.row_set.known_by IS 'The columns by which a row is k
 COMMENT ON COLUMN federated.row_set.content IS
     'A keyed hash for each row and its data subject, and whether it is held out; the key is the node''s';
 
+-- Sealed with a key of the node that is in no database, bounded, and of no use once its run has ended. It is in no dump:
+-- a node that is restored from one answers the rest of such a run as one that has forgotten, and never with what was true
+-- at another time.
+CREATE TABLE federated.node_memory (
+    workspace text NOT NULL,
+    run_id    uuid NOT NULL,
+    node_name text NOT NULL,
+    sealed    bytea NOT NULL CHECK (octet_length(sealed) <= 268435456),
+    version   bigint NOT NULL CHECK (version > 0),
+    used_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, run_id, node_name)
+);
+
+COMMENT ON TABLE federated.node_memory IS
+    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not used for 30 days';
+
+COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what another workspace calls a run is another run';
+
+COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task that read another version than it is about to replace writes nothing';
+
+COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
+
+GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
+
 GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
@@ -208,10 +302,14 @@ SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.row_set', '');
 
+SELECT pg_catalog.pg_extension_config_dump('federated.node_memory', 'WHERE false');
+
 CREATE FUNCTION federated._keep_releases() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF OLD.state <> 'charged' AND (NEW.payload IS NOT NULL OR (NEW.state, NEW.header, NEW.payload_bytes, NEW.released_at)
+    IF (NEW.run_id, NEW.round_number, NEW.exchange, NEW.step, NEW.node_name, NEW.is_message)
+            IS DISTINCT FROM (OLD.run_id, OLD.round_number, OLD.exchange, OLD.step, OLD.node_name, OLD.is_message)
+       OR OLD.state <> 'charged' AND (NEW.payload IS NOT NULL OR (NEW.state, NEW.header, NEW.payload_bytes, NEW.released_at)
             IS DISTINCT FROM (OLD.state, OLD.header, OLD.payload_bytes, OLD.released_at)) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'what was released is never changed';
     END IF;
@@ -660,14 +758,179 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
 TO federated_owner;
 
+-- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
+
+-- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
+-- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
+-- for large arguments of either sign.
+CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    intercept    double precision := prediction ->> 'intercept';
+    slopes       double precision[] := federated._json_numbers(prediction -> 'slopes');
+    fills        double precision[] := federated._json_numbers(prediction -> 'fills');
+    shifts       double precision[] := federated._json_numbers(prediction -> 'shifts');
+    link         text := prediction ->> 'link';
+    target_mean  double precision := prediction ->> 'target_mean';
+    target_scale double precision := prediction ->> 'target_scale';
+BEGIN
+    IF num_nulls(slopes, fills, shifts, link) > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF cardinality(features) <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
+    ELSIF link NOT IN ('identity', 'logistic') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
+    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || ARRAY[intercept, target_mean, target_scale]) AS number
+                  WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a prediction consists of finite numbers only';
+    END IF;
+    RETURN (
+        SELECT format(
+            CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
+                      ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
+            0.5::float8, 1::float8, intercept,
+            string_agg(format(
+                CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
+                     ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
+                slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
+            target_mean, target_scale)
+        FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
+             AS t (feature, flag, slope, fill, shift, place));
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
+    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
+
+-- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
+-- of numbers and of the features' names alone, whatever it is given.
+CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind     text := coalesce(prediction ->> 'kind', 'linear');
+    renderer regprocedure;
+    rendered text;
+BEGIN
+    IF kind ~ '^[a-z_]{1,40}$' THEN
+        SELECT p.oid INTO renderer FROM pg_proc AS p
+        WHERE p.oid = to_regprocedure(format('federated._render_%s(text[], boolean[], jsonb)', kind))
+          AND p.prorettype = 'text'::regtype AND NOT p.proretset
+          AND p.proowner = (SELECT own.proowner FROM pg_proc AS own
+                            WHERE own.oid = 'federated._render(text[],boolean[],jsonb)'::regprocedure);
+    END IF;
+    IF renderer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('there are no predictions of kind %s', quote_literal(kind));
+    END IF;
+    EXECUTE format('SELECT federated.%I($1, $2, $3)', '_render_' || kind) INTO rendered USING features, booleans, prediction;
+    IF rendered IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    END IF;
+    RETURN rendered;
+END
+$$;
+
+COMMENT ON FUNCTION federated._render(text[], boolean[], jsonb) IS
+    'A prediction as an expression over parameters named as the features: what federated._render_<kind> makes of it';
+
+-- The one way to a function in federated_model that computes something: for a run that ends, and for an older version.
+-- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
+CREATE FUNCTION federated._define_prediction(
+    function_name text, description text, features text[], booleans boolean[], prediction jsonb
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    arguments text;
+BEGIN
+    IF num_nulls(features, booleans, prediction) > 0
+       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans)]) OR cardinality(features) <> cardinality(booleans) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'a prediction has one flag for each feature';
+    END IF;
+    arguments := (
+        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
+                          ORDER BY place)
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    IF function_name NOT LIKE '%@%' THEN
+        PERFORM federated._refuse_stored_predictions(function_name);
+    END IF;
+    IF EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
+              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
+              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
+    ) THEN
+        PERFORM federated._drop_model_function(function_name, 'restrict');
+    END IF;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
+        function_name, arguments, federated._render(features, booleans, prediction));
+    PERFORM federated._finish_model_function(function_name, description);
+END
+$$;
+
+COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb) IS
+    'Makes, or remakes, a function in federated_model that computes a prediction';
+
+-- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
+-- and names; all else is decided here.
+CREATE FUNCTION federated._publish_function(
+    model_id bigint, version integer, run_id uuid, features text[], booleans boolean[], prediction jsonb
+) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    model_name text;
+    obstacle   text;
+BEGIN
+    PERFORM federated._lock_publication(model_id);
+    model_name := (SELECT m.name FROM federated.model AS m WHERE m.model_id = _publish_function.model_id);
+    IF model_name IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
+    END IF;
+    PERFORM federated._define_prediction(
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction);
+    RETURN NULL;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RETURN obstacle;
+END
+$$;
+
+COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
+    'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
+
 GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(
-        text, text, text[], boolean[], double precision, double precision[], double precision[], double precision[],
-        text, double precision, double precision),
+    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
+
+-- The next five run as federated_owner: the first is called by the others, which are DEFINER.
+CREATE OR REPLACE FUNCTION federated._define_version(function_name text, description text, model_id bigint, version integer) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version;
+BEGIN
+    SELECT v.* INTO STRICT subject FROM federated.version AS v
+    WHERE v.model_id = _define_version.model_id AND v.version = _define_version.version;
+    PERFORM federated._define_prediction(
+        function_name, description, subject.features,
+        ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
+              WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
+        subject.prediction);
+END
+$$;
+
+COMMENT ON FUNCTION federated._define_version(text, text, bigint, integer) IS
+    'Makes a function that computes a stored version from what is kept of its prediction';
 
 -- What has a function already keeps it: restoring a dump brings functions before rows.
 CREATE OR REPLACE FUNCTION federated._label_functions(model_id bigint, version integer) RETURNS void
@@ -740,8 +1003,47 @@ ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
 
+CREATE OR REPLACE VIEW @extschema@.federated_privacy_history AS
+SELECT r.recorded_at AS "timestamp", r.workspace AS workspace_name, r.model_name, r.round_number,
+       max(r.reached) OVER (PARTITION BY r.workspace ORDER BY r.last_line) AS cumulative_epsilon,
+       r.cost AS epsilon_per_round, r.noise_multiplier, r.clipping_threshold
+FROM (
+    SELECT n.workspace, n.model_name, n.run_id, n.round_number, max(n.recorded_at) AS recorded_at,
+           max(n.last_line) AS last_line, max(n.reached) AS reached, max(n.cost) AS cost,
+           max(n.noise_multiplier) AS noise_multiplier, max(n.clipping_norm) AS clipping_threshold
+    FROM (
+        SELECT l.workspace, l.model_name, l.run_id, l.round_number, l.node_name, max(l.recorded_at) AS recorded_at,
+               max(l.ledger_id) AS last_line, max(l.epsilon_tight) AS reached, sum(l.epsilon) AS cost,
+               (array_agg(l.noise_multiplier ORDER BY l.exchange, l.ledger_id))[1] AS noise_multiplier,
+               max(l.clipping_norm) AS clipping_norm
+        FROM federated.ledger AS l
+        GROUP BY l.workspace, l.model_name, l.run_id, l.round_number, l.node_name
+    ) AS n
+    GROUP BY n.workspace, n.model_name, n.run_id, n.round_number
+) AS r;
+
+COMMENT ON VIEW @extschema@.federated_privacy_history IS
+    'One row for each round that was charged to a ledger, those of dropped models and workspaces included; round 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.model_name IS 'Name of the model as it was then';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.round_number IS 'The round; 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history."timestamp" IS 'When the last of the round''s charges was reserved';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_history.cumulative_epsilon IS
     'What the most charged node of the workspace has spent up to and with this round, composed at the workspace''s delta';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.epsilon_per_round IS
+    'Sum of the epsilon of each of the round''s releases by itself, at the node where it is most; rounds add up to more than cumulative_epsilon, because composing many is tighter than adding';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
+    'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
+
+COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
+    'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
 
 REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
 
@@ -750,6 +1052,94 @@ GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analys
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;
 
+-- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
+-- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
+-- and none of its later ones to the same step was missing. What a round asks of another step after that (evaluation, say)
+-- changes nothing. Two rows of a node at exchange 0 come from a dump of version 1.1: they count as one.
+CREATE VIEW federated.part_taken AS
+SELECT s.run_id, s.round_number, s.node_id, max(s.duration_seconds) AS duration_seconds
+FROM (
+    SELECT p.run_id, p.round_number, p.node_id, max(p.duration_seconds) AS duration_seconds
+    FROM federated.participation AS p
+    GROUP BY p.run_id, p.round_number, p.node_id, p.step
+    HAVING bool_or(p.exchange = 0 AND p.outcome = 'received')
+       AND NOT bool_or(p.outcome IN ('dropped', 'refused', 'rejected'))
+) AS s
+GROUP BY s.run_id, s.round_number, s.node_id;
+
+COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: those whose answers to its first step arrived, all of them';
+
+COMMENT ON COLUMN federated.part_taken.duration_seconds IS
+    'From the beginning of an exchange until the node''s answer was there; where the first step took several messages, of the longest';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_training_status(
+    model text,
+    OUT round_number integer, OUT status text, OUT global_loss double precision, OUT global_accuracy double precision,
+    OUT participating_nodes integer, OUT round_duration_seconds double precision,
+    OUT started_at timestamptz, OUT finished_at timestamptz, OUT message text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_training_status.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    ), rounds AS (
+        SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
+        FROM latest JOIN federated.round AS d USING (run_id)
+    )
+    SELECT coalesce(d.round_number, 0),
+           CASE WHEN coalesce(d.is_last, true) THEN r.status::text ELSE 'completed' END,
+           d.global_loss, d.global_accuracy,
+           (SELECT count(*)::integer FROM federated.part_taken AS p
+            WHERE p.run_id = d.run_id AND p.round_number = d.round_number),
+           extract(epoch FROM d.finished_at - d.started_at)::double precision,
+           coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
+           CASE WHEN coalesce(d.is_last, true) THEN nullif(concat_ws('; ', d.message, nullif(r.message, d.message)), '')
+                ELSE d.message END
+    FROM latest AS r LEFT JOIN rounds AS d USING (run_id)
+    ORDER BY 1
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
+    'The latest run of a model, one row a round (round 0 gathers feature statistics); the last row carries the run''s status';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
+    model text,
+    OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
+    OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
+    OUT round_duration_seconds double precision, OUT communication_mb double precision,
+    OUT privacy_consumed_epsilon double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_training_metrics.model)
+        ORDER BY r.created_at DESC LIMIT 1
+    ), charged AS (
+        SELECT l.round_number, max(l.epsilon_tight) AS epsilon
+        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM latest)
+        GROUP BY l.round_number
+    )
+    SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
+           (SELECT count(*)::integer FROM federated.part_taken AS t
+            WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
+           extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
+           max(c.epsilon) OVER (ORDER BY d.round_number)
+    FROM latest JOIN federated.round AS d USING (run_id)
+    LEFT JOIN charged AS c ON c.round_number = d.round_number
+    CROSS JOIN LATERAL (
+        -- Lost in any exchange of the round: also a node that took part, and then did not evaluate.
+        SELECT count(DISTINCT node_id) FILTER (WHERE outcome IN ('dropped', 'refused', 'rejected'))::integer AS dropped,
+               sum(coalesce(bytes_sent, 0) + coalesce(bytes_received, 0))::double precision / 1e6 AS megabytes
+        FROM federated.participation AS q
+        WHERE q.run_id = d.run_id AND q.round_number = d.round_number
+    ) AS p
+    ORDER BY 1
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
+    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+
 GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
@@ -757,6 +1147,52 @@ COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
     'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
+
+CREATE OR REPLACE VIEW @extschema@.federated_node_status AS
+SELECT w.name AS workspace, n.name AS node_name,
+       CASE WHEN n.status = 'active' AND last.straggled THEN 'slow' ELSE n.status::text END AS status, n.last_seen,
+       coalesce(p.rounds, 0) AS rounds_participated, p.seconds AS avg_round_time_seconds,
+       coalesce(n.dataset_size, (n.options ->> 'dataset_size')::bigint) AS dataset_size,
+       c.score AS contribution_score
+FROM federated.node AS n
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN (
+    SELECT q.node_id, count(*)::integer AS rounds, avg(q.duration_seconds) AS seconds
+    FROM federated.part_taken AS q
+    WHERE q.round_number > 0
+    GROUP BY q.node_id
+) AS p USING (node_id)
+LEFT JOIN (
+    SELECT DISTINCT ON (q.node_id) q.node_id, q.outcome = 'dropped' AND q.reason = 'timed out' AS straggled
+    FROM federated.participation AS q JOIN federated.round AS d USING (run_id, round_number)
+    WHERE q.outcome <> 'pending'
+    ORDER BY q.node_id, d.started_at DESC, q.exchange DESC, q.step
+) AS last USING (node_id)
+LEFT JOIN (
+    SELECT a.node_id, avg(a.alignment) AS score FROM federated.contribution AS a GROUP BY a.node_id
+) AS c USING (node_id);
+
+COMMENT ON VIEW @extschema@.federated_node_status IS 'Every registered node, and how it takes part';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.node_name IS 'Name of the node in its workspace';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.status IS
+    'pending: not met yet; active: it answers; slow: it misses heartbeats, or was dropped from its last round because it did not answer in time; failed: see federated_node_diagnostics.failure_reason';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.last_seen IS 'When it last answered a greeting or a heartbeat; NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.rounds_participated IS 'Training rounds, over all runs, to which its update was counted';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.avg_round_time_seconds IS
+    'Mean over those rounds of the time from the beginning of the exchange until its update was there (where that takes several messages, of the longest); NULL before any';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
+    'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
+
+COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
+    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. NULL before such a round';
 
 REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
 
@@ -853,18 +1289,21 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         SELECT k.*, max(k.epsilon_tight) FILTER (WHERE NOT k.is_signed) OVER (
                    PARTITION BY k.node_name ORDER BY k.recorded_at, k.is_signed) AS most
         FROM (
-            SELECT l.node_name, l.run_id, l.round_number, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
+            SELECT l.node_name, l.run_id, l.round_number, l.exchange, l.step, l.recorded_at, l.epsilon_tight, false AS is_signed
             FROM federated.ledger AS l WHERE l.workspace = _ledger_faults.workspace
             UNION ALL
-            SELECT s.node_name, s.run_id, s.round_number, s.step, s.recorded_at, s.epsilon_tight, true
+            SELECT s.node_name, s.run_id, s.round_number, s.exchange, s.step, s.recorded_at, s.epsilon_tight, true
             FROM federated.node_spending AS s WHERE s.workspace = _ledger_faults.workspace
         ) AS k
     )
     SELECT s.node_name, format('round %s of run %s, step %s: ', s.round_number, s.run_id, s.step) || c.fault
     FROM federated.node_spending AS s
-    JOIN shown AS h ON h.is_signed AND (h.run_id, h.round_number, h.step, h.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+    JOIN shown AS h
+        ON h.is_signed AND (h.run_id, h.round_number, h.exchange, h.step, h.node_name)
+                            = (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
     LEFT JOIN federated.ledger AS l
-        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.step, l.node_name) = (s.run_id, s.round_number, s.step, s.node_name)
+        ON l.workspace = s.workspace AND (l.run_id, l.round_number, l.exchange, l.step, l.node_name)
+                                         = (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
     CROSS JOIN LATERAL (VALUES
         (l.ledger_id IS NULL, 'the ledger has no line of what the node signed'),
         (l.state <> 'charged', 'the line is not charged'),
@@ -883,7 +1322,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
       AND l.recorded_at > (SELECT min(f.recorded_at) FROM federated.node_spending AS f)
       AND NOT EXISTS (SELECT FROM federated.node_spending AS s
                       WHERE s.workspace = l.workspace
-                        AND (s.run_id, s.round_number, s.step, s.node_name) = (l.run_id, l.round_number, l.step, l.node_name))
+                        AND (s.run_id, s.round_number, s.exchange, s.step, s.node_name)
+                            = (l.run_id, l.round_number, l.exchange, l.step, l.node_name))
     ORDER BY 1, 2
 $$;
 
@@ -1067,9 +1507,7 @@ GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_cons
 -- extension's own grants.
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 
-ALTER FUNCTION federated._publish_function(
-    bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-    double precision[], text, double precision, double precision) OWNER TO federated_owner;
+ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 
@@ -1124,21 +1562,12 @@ TO federated_admin;
 GRANT EXECUTE ON FUNCTION
     federated._describe_arguments(jsonb), federated._drop_model_function(text, text),
     federated._create_untrained_function(text, jsonb), federated._finish_model_function(text, text),
-    federated._predict_untrained(text),
-    federated._check_prediction(
-        text[], boolean[], double precision[], double precision[], double precision[], double precision[], text),
-    federated._render_prediction(
-        text[], boolean[], double precision, double precision[], double precision[], double precision[], text,
-        double precision, double precision)
+    federated._predict_untrained(text)
 TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION
-    federated._publish_function(
-        bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
-        double precision[], text, double precision, double precision)
-TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
-GRANT SELECT ON @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
@@ -1174,7 +1603,7 @@ GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_da
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
-GRANT INSERT (workspace, run_id, model_name, round_number, step, node_name, state, noise_multiplier, sampling_rate, steps,
+GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_name, state, noise_multiplier, sampling_rate, steps,
     clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 

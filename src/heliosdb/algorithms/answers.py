@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from heliosdb.algorithms import features as layout
-from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.features import private_noise
+from heliosdb.algorithms.registry import supervised
+from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import LOCATION, ROWS
-from heliosdb.domain.task import EvaluateWork, StatisticsWork
 from heliosdb.domain.vector import Vector
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
@@ -43,19 +43,19 @@ def statistics_fault(
     all.
     """
     if work.noise_multiplier is not None:
-        return _noised_fault(vector, ROWS.most, layout.private_noise(len(columns) - 1, work, 1))
+        return _noised_fault(vector, ROWS.most, private_noise(len(columns) - 1, work, 1))
     rows = float(vector[0])
     if not (ROWS.hold(rows) and rows.is_integer()):
         return f"the {rows:g} rows that it states are no number of rows"
     if weight != max(1.0, rows):
         return f"its weight {weight:g} is not that of the {rows:g} rows that it states"
-    described = columns if algorithm(work.algorithm).scales_target else columns[:-1]
+    described = columns if supervised(work.algorithm).scales_target else columns[:-1]
     for index, column in enumerate(described):
         fault = _moments_fault(rows, *map(float, vector[1 + 3 * index : 4 + 3 * index]))
         if fault is not None:
             return f"{fault} in column {column}"
     positives = float(vector[-1])
-    if not algorithm(work.algorithm).scales_target and not _is_count(positives, rows):
+    if not supervised(work.algorithm).scales_target and not _is_count(positives, rows):
         return f"the {positives:g} rows of class 1 that it states are not among {rows:g}"
     return None
 
@@ -69,7 +69,7 @@ def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str |
         return f"its weight {weight:g} is not that of the {count:g} rows that it counts"
     if not 0.0 <= loss <= LARGEST_SUM:
         return f"its loss {loss:g} is no sum of losses"
-    most = LARGEST_SUM if algorithm(work.algorithm).scales_target else count
+    most = LARGEST_SUM if supervised(work.algorithm).scales_target else count
     if not 0.0 <= quality <= most:
         return f"its quality {quality:g} is not that of {count:g} rows"
     if count == 0.0 and (loss, quality) != (0.0, 0.0):

@@ -27,20 +27,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.layout import (
+    BINS,
+    HIGHEST_OCTAVE,
+    LOWEST_OCTAVE,
+    MISSING,
+    NEGATIVE,
+    POSITIVE,
+    RANGE_BLOCK,
+    ZERO,
+)
+from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
+from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.bounds import LOCATION, SCALE
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import StatisticsWork
 from heliosdb.domain.vector import ClippedSum, Contribution, Plain, Vector
 from heliosdb.privacy.mechanisms import Integers, Lattice
 
-LOWEST_OCTAVE, HIGHEST_OCTAVE = -20, 40
-OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE
-MISSING, ZERO = 0, 1
-POSITIVE, NEGATIVE = 2, 2 + OCTAVES
-BINS = 2 + 2 * OCTAVES
-RANGE_BLOCK = 3
 _BIN_BITS = 7
 """A bin's number fits into so many."""
 
@@ -53,12 +57,12 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     `Lattice.of` do, whatever the rows are.
     """
     if work.noise_multiplier is None:
-        algorithm(work.algorithm).check_target(table)
+        supervised(work.algorithm).check_target(table)
         return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
     n_features = table.features.shape[1]
     check_ranges(n_features, work)
     guard = ClippedSum(sensitivity(block_count(n_features, work), work), Mechanism(work.noise_multiplier))
-    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, vector_size(n_features, work))
+    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_features))
     grouping = group_by_subject(table.subjects)
     blocks = [
         _grid_steps(grid_position(column), grouping, lattice)
@@ -77,14 +81,7 @@ def sensitivity(blocks: int, work: StatisticsWork) -> float:
 
 def block_count(n_features: int, work: StatisticsWork) -> int:
     """Return how many columns a private answer describes: the features, and the target where it is scaled."""
-    return n_features + (1 if algorithm(work.algorithm).scales_target else 0)
-
-
-def vector_size(n_features: int, work: StatisticsWork) -> int:
-    """Return how many values an answer holds."""
-    if work.noise_multiplier is None:
-        return 1 + 3 * n_features + (3 if algorithm(work.algorithm).scales_target else 1)
-    return block_count(n_features, work) * (BINS if work.ranges is None else RANGE_BLOCK) + 1
+    return n_features + (1 if supervised(work.algorithm).scales_target else 0)
 
 
 def _block_norm(work: StatisticsWork) -> float:
@@ -95,7 +92,7 @@ def _block_norm(work: StatisticsWork) -> float:
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
     """Yield the columns to describe."""
     yield from table.features.T
-    if algorithm(work.algorithm).scales_target:
+    if supervised(work.algorithm).scales_target:
         yield table.target
 
 
@@ -104,7 +101,7 @@ def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
     for column in _columns(table, work):
         present = column[np.isfinite(column)]
         sums += [float(present.size), float(present.sum()), float(present @ present)]
-    if not algorithm(work.algorithm).scales_target:
+    if not supervised(work.algorithm).scales_target:
         sums.append(float(table.target.sum()))
     return np.array(sums)
 

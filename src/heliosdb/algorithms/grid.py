@@ -26,7 +26,7 @@ from functools import cache
 
 import numpy as np
 
-from heliosdb.algorithms import features as layout
+from heliosdb.algorithms import layout
 from heliosdb.domain.vector import Matrix, Vector
 
 STANDS_OUT = 3.5

@@ -6,20 +6,28 @@ being the mean (0 after scaling), exactly as the generated SQL treats NULL.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
+from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.private_sgd import descend_privately
-from heliosdb.algorithms.registry import Evaluation
+from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
+from heliosdb.algorithms.steps import Cost, Prediction, Step
 from heliosdb.algorithms.table import Table, group_by_subject
+from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
+from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation, PrivateTraining, TrainWork
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, TrainWork
+from heliosdb.domain.state import State, make_state
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
@@ -86,9 +94,44 @@ class LinearModel:
     quality: RowValues
     link: Link
 
-    def initial_parameters(self, n_features: int) -> Vector:
-        """Return zeros; (n_features + 1,), weights then bias."""
-        return np.zeros(n_features + 1)
+    @property
+    def steps(self) -> Mapping[StepName, Step]:
+        """Statistics in round 0; then training and, in some rounds, an evaluation."""
+        return {
+            STATISTICS: StatisticsStep(self.name),
+            TRAIN: TrainStep(self.name),
+            EVALUATE: EvaluateStep(self.name),
+        }
+
+    def prepare(self, plan: RunPlan) -> Findings:
+        """Choose the noise of round 0."""
+        return prepare(plan)
+
+    def begin(self, plan: RunPlan) -> State:
+        """Return zeros; (features + 1,), weights then bias."""
+        return make_state(**{PARAMETERS: np.zeros(len(plan.run.options.features) + 1)})
+
+    def first(self, number: RoundNumber) -> StepName:
+        """Return statistics for round 0, else training."""
+        return STATISTICS if number == 0 else TRAIN
+
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
+        """Return what the steps of a round cost a node."""
+        made = plan.findings.plan
+        if made is None:
+            return []
+        if plan.round == 0:
+            return [Cost(STATISTICS, Mechanism(made.statistics_noise))]
+        training = private_training(plan, made)
+        costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
+        if evaluates(plan) and made.evaluation_noise is not None:
+            costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
+        return costs
+
+    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
+        """Return slopes of raw features, and a link."""
+        assert scaling is not None
+        return self.make_prediction(scaling, state[PARAMETERS]).to_prediction()
 
     def check_target(self, table: Table) -> None:
         """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1.
@@ -148,8 +191,8 @@ class LinearModel:
             learning_rate=work.learning_rate,
             secret=secret,
         )
-        spent = Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
-        return Contribution(new - parameters, privacy.expected_subjects, AlreadyPrivate(spent))
+        guard = AlreadyPrivate(privacy.mechanism)
+        return Contribution(new - parameters, privacy.expected_subjects, guard)
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure on the held-out rows: (loss, quality, count) as sums, to be read by `read_evaluation`.

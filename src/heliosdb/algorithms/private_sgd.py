@@ -16,7 +16,7 @@ import numpy as np
 from heliosdb.algorithms.columns import clamp_parameters
 from heliosdb.algorithms.sgd import Residual
 from heliosdb.algorithms.table import Codes, Grouping, Mask, sums_of_runs
-from heliosdb.domain.task import PrivateTraining
+from heliosdb.algorithms.works import PrivateTraining
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.privacy.clipping import clip_steps, column_norms, fold
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret

@@ -1,50 +1,25 @@
-"""The algorithms by name: a Protocol and a registry that refuses silent overwriting."""
+"""The algorithms that are registered in heliosdb/parts, as their types.
+
+What always holds: an algorithm's file is imported when it is first asked for.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, cast
 
-import numpy as np
-
-from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.steps import Algorithm
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.task import EvaluateWork, Scaling, TrainWork
-from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.privacy.mechanisms import Secret
-
-if TYPE_CHECKING:
-    from heliosdb.algorithms.sql import LinearPrediction
+from heliosdb.domain.errors import not_supported
+from heliosdb.domain.ids import StepName
+from heliosdb.parts.algorithms import ALGORITHMS
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Loss and accuracy on held-out data, over all nodes; None where there was nothing to measure them by.
-
-    loss: mean per row (per subject where private), in the units of training. accuracy: share of rows
-    classified right; for regression R². count: rows, or where private a noisy count of subjects.
-    """
-
-    loss: float | None
-    accuracy: float | None
-    count: float
-
-
-class Algorithm(Protocol):
-    """What a node computes and how the coordinator reads it."""
-
-    @property
-    def name(self) -> str:
-        """The name in the language."""
-        ...
+class Supervised(Algorithm, Protocol):
+    """An algorithm that learns a target, for which round 0 counts features and target."""
 
     @property
     def scales_target(self) -> bool:
         """Whether the target is scaled like a feature (regression)."""
-        ...
-
-    def initial_parameters(self, n_features: int) -> Vector:
-        """Return the parameters of round 1."""
         ...
 
     def check_target(self, table: Table) -> None:
@@ -54,52 +29,18 @@ class Algorithm(Protocol):
         """
         ...
 
-    def train(
-        self,
-        table: Table,
-        parameters: Vector,
-        work: TrainWork,
-        rng: np.random.Generator,
-        secret: Secret | None = None,
-    ) -> Contribution:
-        """Train on the rows that are not held out; the vector is the difference of the parameters."""
-        ...
-
-    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
-        """Measure the parameters on the held-out rows, as sums."""
-        ...
-
-    def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
-        """Read the sum of all nodes' evaluations."""
-        ...
-
-    def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
-        """Return the prediction from raw features as numbers."""
-        ...
-
-
-_ALGORITHMS: dict[str, Algorithm] = {}
-
-
-def register(algorithm: Algorithm) -> None:
-    """Add an algorithm; a name that is taken is a programming error."""
-    if algorithm.name in _ALGORITHMS:
-        raise ValueError(f"the algorithm {algorithm.name!r} is registered already")
-    _ALGORITHMS[algorithm.name] = algorithm
-
-
-def names() -> tuple[str, ...]:
-    """Return the registered names, sorted."""
-    return tuple(sorted(_ALGORITHMS))
-
 
 def algorithm(name: str) -> Algorithm:
     """Return the algorithm of that name, whatever its case; 0A000 where it is not built."""
-    found = _ALGORITHMS.get(name.lower())
-    if found is None:
-        raise FederatedError(
-            ErrorCode.NOT_SUPPORTED,
-            f'The algorithm "{name}" is not supported.',
-            hint=f"Available: {', '.join(names())}.",
-        )
-    return found
+    return cast(Algorithm, ALGORITHMS.get(name))
+
+
+def supervised(name: str) -> Supervised:
+    """Return it where it is known to learn a target."""
+    return cast(Supervised, ALGORITHMS.get(name))
+
+
+def check_step(name: str, step: StepName) -> None:
+    """Raise FederatedError NOT_SUPPORTED where an algorithm has no such step."""
+    if step not in algorithm(name).steps:
+        raise not_supported("the task is of a kind that this node does not know")

@@ -18,14 +18,16 @@ Residual = Callable[[Vector, Vector], Vector]
 """(scores, targets) → derivative of the loss by the score, row by row."""
 
 
-def derive_rng(seed: int, round: int, node: str, secret: bytes) -> np.random.Generator:
-    """Return the generator that shuffles a node's rows in a round: the same for the same arguments, for ever.
+def derive_rng(seed: int, round: int, node: str, secret: bytes, *, exchange: int = 0) -> np.random.Generator:
+    """Return the generator that shuffles a node's rows in an exchange of a round: the same for the same
+    arguments, for ever.
 
     secret: the node's. Whoever chose the seed and knew the order as well could solve for single rows from
     the updates of many seeds. Without the run: two runs of one seed on the same rows give the same model, bit
     for bit. Never a source of privacy noise.
     """
-    text = f"heliosdb training|{seed}|{round}|{node}".encode()
+    later = f"|{exchange}" if exchange else ""
+    text = f"heliosdb training|{seed}|{round}|{node}{later}".encode()
     key = int.from_bytes(hmac.digest(secret, text, hashlib.sha256)[:16], "little")
     return np.random.Generator(np.random.Philox(key=key))
 

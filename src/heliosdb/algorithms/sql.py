@@ -7,11 +7,11 @@ a missing feature is the mean of training.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms.registry import algorithm as by_name
+from heliosdb.algorithms.steps import Prediction
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 
@@ -48,6 +48,10 @@ class LinearPrediction:
         if not len(self.slopes) == len(self.fills) == len(self.shifts):
             raise ValueError("a prediction has one slope, fill and shift for each feature")
 
+    def to_prediction(self) -> Prediction:
+        """Return it for the catalog, as of kind linear."""
+        return Prediction("linear", asdict(self))
+
 
 def linear_prediction(link: Link, scaling: Scaling, parameters: Vector) -> LinearPrediction:
     """Turn (weights…, bias) on scaled inputs into slopes of raw features; (features + 1,)."""
@@ -67,13 +71,3 @@ def linear_prediction(link: Link, scaling: Scaling, parameters: Vector) -> Linea
         target_mean=float(scaling.target_mean) if link == "identity" else 0.0,
         target_scale=float(scaling.target_scale) if link == "identity" else 1.0,
     )
-
-
-def make_prediction(algorithm: str, scaling: Scaling, parameters: Vector) -> LinearPrediction:
-    """Return how a model of that algorithm predicts from raw features.
-
-    parameters: (features + 1,), weights then bias, on scaled inputs. The prediction is a probability for
-    logistic_regression, a value in the target's own units for linear_regression. Raises FederatedError:
-    0A000 for an algorithm that is not built, XX000 for parameters that are not finite.
-    """
-    return by_name(algorithm).make_prediction(scaling, parameters)

@@ -24,7 +24,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
 
 
@@ -34,7 +34,7 @@ class Asked:
 
     work: Work
     scaling: Scaling | None = None
-    state: State = NO_STATE
+    state: State = field(default_factory=lambda: NO_STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,16 @@ class Prediction:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step costs a node. clipping_norm: for the ledger, where the step clips to a norm that a
+    workspace chose."""
+
+    step: StepName
+    mechanism: Mechanism
+    clipping_norm: float | None = None
+
+
 class Algorithm(Protocol):
     """What is learned, and in which steps. Its settings class stands beside its name in heliosdb/parts."""
 
@@ -152,6 +162,12 @@ class Algorithm(Protocol):
         """Its steps by name."""
         ...
 
+    def prepare(self, plan: RunPlan) -> Findings:
+        """What round 0 needs to know before it is opened, such as its noise; UF001 where the budget leaves
+        none.
+        """
+        ...
+
     def begin(self, plan: RunPlan) -> State:
         """The state with which round 1 begins, once round 0 is closed."""
         ...
@@ -160,7 +176,7 @@ class Algorithm(Protocol):
         """The step with which a round begins."""
         ...
 
-    def releases(self, plan: RunPlan) -> Sequence[tuple[StepName, Mechanism]]:
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """What every step of the round may cost a node at most, in their order: reserved when it opens. ()
         without a budget."""
         ...
@@ -168,15 +184,3 @@ class Algorithm(Protocol):
     def predict(self, state: State, scaling: Scaling | None) -> Prediction:
         """How the model predicts from raw features."""
         ...
-
-
-__all__ = [
-    "Algorithm",
-    "Asked",
-    "Draws",
-    "Figures",
-    "Prediction",
-    "Step",
-    "Taken",
-    "Vector",
-]

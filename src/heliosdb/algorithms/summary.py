@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms import features as layout
+from heliosdb.algorithms.features import private_noise, split_blocks
 from heliosdb.algorithms.grid import read_grid
-from heliosdb.algorithms.registry import algorithm
-from heliosdb.domain.task import Scaling, StatisticsWork
+from heliosdb.algorithms.registry import supervised
+from heliosdb.algorithms.works import StatisticsWork
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 
 
@@ -46,9 +47,9 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
     one cannot be scaled, and where a class is missing altogether (plain only); UF003 for a sum of the wrong
     length.
     """
-    if total.shape != (layout.vector_size(len(features), work),):
+    if total.shape != (work.size(len(features)),):
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
-    scales_target = algorithm(work.algorithm).scales_target
+    scales_target = supervised(work.algorithm).scales_target
     columns = [f'Feature "{name}"' for name in features] + (["The target"] if scales_target else [])
     if work.noise_multiplier is None:
         count = float(total[0])
@@ -56,7 +57,7 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
         if not scales_target:
             _check_classes(count, float(total[-1]))
     else:
-        noise = layout.private_noise(len(features), work, nodes)
+        noise = private_noise(len(features), work, nodes)
         # A count below its own noise says nothing; the floor keeps what is divided by it sane.
         count = max(float(total[-1]), noise, 1.0)
         moments = list(_private_moments(total, columns, work, count, noise))
@@ -98,9 +99,7 @@ def _plain_moments(total: Vector, columns: Sequence[str]) -> Iterator[tuple[floa
 def _private_moments(
     total: Vector, columns: Sequence[str], work: StatisticsWork, count: float, noise: float
 ) -> Iterator[tuple[float, float]]:
-    for index, (column, block) in enumerate(
-        zip(columns, layout.split_blocks(total, columns, work), strict=True)
-    ):
+    for index, (column, block) in enumerate(zip(columns, split_blocks(total, columns, work), strict=True)):
         if work.ranges is None:
             yield _from_grid(column, block, count, noise)
         else:

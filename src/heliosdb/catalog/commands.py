@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.ids import DatasetName, ModelName, NodeName, WorkspaceName
+
+_SQL = Statements("commands.sql")
 
 Options = Mapping[str, Any]
 
@@ -84,10 +86,6 @@ class NewDataset:
     options: Options
 
 
-def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
-    return connection.query(load_statements("commands.sql")[name], *values)
-
-
 def _workspace(row: Row) -> Workspace:
     return Workspace(
         row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]), row["owned"]
@@ -96,105 +94,107 @@ def _workspace(row: Row) -> Workspace:
 
 def may_act_as(connection: Connection, role: str) -> bool:
     """Tell whether the caller has the privileges of `role`."""
-    return bool(_run(connection, "may_act_as", role)[0]["allowed"])
+    return bool(_SQL.query(connection, "may_act_as", role)[0]["allowed"])
 
 
 def role_names(connection: Connection) -> tuple[str, str]:
     """Return the names of the current and of the session's role."""
-    row = _run(connection, "role_names")[0]
+    row = _SQL.query(connection, "role_names")[0]
     return str(row["current_role_name"]), str(row["session_role_name"])
 
 
 def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
     """Make a workspace; False where the name is taken."""
-    return bool(_run(connection, "insert_workspace", name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_workspace", name, json.dumps(options)))
 
 
 def find_workspace(connection: Connection, name: str) -> Workspace | None:
     """Return the workspace of that name."""
-    rows = _run(connection, "find_workspace", name)
+    rows = _SQL.query(connection, "find_workspace", name)
     return _workspace(rows[0]) if rows else None
 
 
 def lock_workspace(connection: Connection, name: str) -> Workspace | None:
     """Return the workspace of that name, locked against other changes until the transaction ends."""
-    rows = _run(connection, "lock_workspace", name)
+    rows = _SQL.query(connection, "lock_workspace", name)
     return _workspace(rows[0]) if rows else None
 
 
 def list_workspace_names(connection: Connection) -> list[str]:
     """Return the names of the first two workspaces: enough to know whether there is only one."""
-    return [row["name"] for row in _run(connection, "list_workspace_names")]
+    return [row["name"] for row in _SQL.query(connection, "list_workspace_names")]
 
 
 def session_workspace(connection: Connection) -> str | None:
     """Return the session's setting heliosdb.workspace."""
-    name = _run(connection, "session_workspace")[0]["name"]
+    name = _SQL.query(connection, "session_workspace")[0]["name"]
     return str(name) if name is not None else None
 
 
 def update_workspace(connection: Connection, workspace: Workspace, options: Options) -> None:
     """Replace the options of a workspace."""
-    _run(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
+    _SQL.query(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
 
 
 def rename_workspace(connection: Connection, workspace: Workspace, new_name: str) -> None:
     """Rename a workspace that nobody knows by its name yet; triggers refuse what else is asked."""
-    _run(connection, "rename", "workspace", workspace.workspace_id, new_name)
+    _SQL.query(connection, "rename", "workspace", workspace.workspace_id, new_name)
 
 
 def change_workspace_owner(connection: Connection, workspace: Workspace, owner: str) -> None:
     """Give a workspace to another role; a trigger checks that it exists and that the caller is a member."""
-    _run(connection, "change_workspace_owner", workspace.workspace_id, owner)
+    _SQL.query(connection, "change_workspace_owner", workspace.workspace_id, owner)
 
 
 def is_workspace_known(connection: Connection, name: str) -> bool:
     """Tell whether there is a workspace of that name here, or a dataset shared with one."""
-    return bool(_run(connection, "is_workspace_known", name)[0]["is_known"])
+    return bool(_SQL.query(connection, "is_workspace_known", name)[0]["is_known"])
 
 
 def delete_workspace(connection: Connection, workspace: Workspace) -> None:
     """Delete a workspace with its nodes; models must be gone, the ledger stays."""
-    _run(connection, "delete_workspace", workspace.workspace_id)
+    _SQL.query(connection, "delete_workspace", workspace.workspace_id)
 
 
 def list_workspace_models(connection: Connection, workspace: Workspace) -> list[str]:
     """Return the names of a workspace's models."""
-    return [row["name"] for row in _run(connection, "list_workspace_models", workspace.workspace_id)]
+    return [row["name"] for row in _SQL.query(connection, "list_workspace_models", workspace.workspace_id)]
 
 
 def workspace_has_plain_runs(connection: Connection, workspace: Workspace) -> bool:
     """Tell whether any run of the workspace released vectors without noise."""
-    return bool(_run(connection, "workspace_has_plain_runs", workspace.workspace_id)[0]["has_plain_runs"])
+    return bool(
+        _SQL.query(connection, "workspace_has_plain_runs", workspace.workspace_id)[0]["has_plain_runs"]
+    )
 
 
 def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
     """Return the nodes of a workspace by name."""
     return [
         Node(NodeName(row["name"]), row["status"], json.loads(row["options"]))
-        for row in _run(connection, "list_nodes", workspace.workspace_id)
+        for row in _SQL.query(connection, "list_nodes", workspace.workspace_id)
     ]
 
 
 def insert_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Register a node as pending; False where the workspace has one of that name."""
-    return bool(_run(connection, "insert_node", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_node", workspace.workspace_id, name, json.dumps(options)))
 
 
 def update_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> None:
     """Replace a node's options; a trigger makes it pending again, and its certificate is pinned anew."""
-    _run(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
+    _SQL.query(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
 
 
 def find_model_using_node(connection: Connection, workspace: Workspace, name: str) -> str | None:
     """Return a model whose active run the node takes part in."""
-    rows = _run(connection, "node_in_training", workspace.workspace_id, name)
+    rows = _SQL.query(connection, "node_in_training", workspace.workspace_id, name)
     return str(rows[0]["model"]) if rows else None
 
 
 def delete_node(connection: Connection, workspace: Workspace, name: str) -> bool:
     """Unregister a node; False where there is none of that name."""
-    return bool(_run(connection, "delete_node", workspace.workspace_id, name))
+    return bool(_SQL.query(connection, "delete_node", workspace.workspace_id, name))
 
 
 def find_relation(
@@ -203,9 +203,9 @@ def find_relation(
     """Look a table up as the caller would: in the schema named, else along `schemas`."""
     schema, name = table
     rows = (
-        _run(connection, "find_relation", list(schemas), name)
+        _SQL.query(connection, "find_relation", list(schemas), name)
         if schema is None
-        else _run(connection, "find_qualified_relation", schema, name)
+        else _SQL.query(connection, "find_qualified_relation", schema, name)
     )
     if not rows:
         return None
@@ -215,17 +215,17 @@ def find_relation(
 
 def list_columns(connection: Connection, relation: Relation) -> list[Column]:
     """Return a relation's columns in order."""
-    return [Column(row["name"], row["type"]) for row in _run(connection, "list_columns", relation.oid)]
+    return [Column(row["name"], row["type"]) for row in _SQL.query(connection, "list_columns", relation.oid)]
 
 
 def list_primary_key(connection: Connection, relation: Relation) -> tuple[str, ...]:
     """Return the columns of a relation's primary key, () where it has none."""
-    return tuple(row["name"] for row in _run(connection, "list_primary_key", relation.oid))
+    return tuple(row["name"] for row in _SQL.query(connection, "list_primary_key", relation.oid))
 
 
 def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
     """Record a dataset; False where the name is taken. The view is made by `create_dataset_view`."""
-    rows = _run(
+    rows = _SQL.query(
         connection,
         "insert_dataset",
         dataset.name,
@@ -243,7 +243,7 @@ def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
 
 def create_dataset_view(connection: Connection, dataset: NewDataset, schemas: Sequence[str]) -> None:
     """Make the view that federated_reader may select from."""
-    _run(
+    _SQL.query(
         connection,
         "create_dataset_view",
         dataset.name,
@@ -257,20 +257,20 @@ def create_dataset_view(connection: Connection, dataset: NewDataset, schemas: Se
 
 def delete_dataset(connection: Connection, name: str) -> bool:
     """Drop a dataset and its view; False where there is none of that name."""
-    if not _run(connection, "delete_dataset", name):
+    if not _SQL.query(connection, "delete_dataset", name):
         return False
-    _run(connection, "drop_dataset_view", name)
+    _SQL.query(connection, "drop_dataset_view", name)
     return True
 
 
 def insert_model(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Make a model; False where the name is taken."""
-    return bool(_run(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
 
 
 def lock_model(connection: Connection, name: str) -> Model | None:
     """Return the model of that name with its workspace, locked against START, ALTER and DROP by others."""
-    rows = _run(connection, "lock_model", name)
+    rows = _SQL.query(connection, "lock_model", name)
     if not rows:
         return None
     row = rows[0]
@@ -285,66 +285,66 @@ def lock_model(connection: Connection, name: str) -> Model | None:
 
 def hold_workspace(connection: Connection, model_name: str) -> None:
     """Keep a model's workspace from being renamed or dropped; to be taken before the model's own lock."""
-    _run(connection, "hold_workspace", model_name)
+    _SQL.query(connection, "hold_workspace", model_name)
 
 
 def rename_model(connection: Connection, model: Model, new_name: str) -> None:
     """Rename a model and its functions; triggers refuse what cannot be."""
-    _run(connection, "rename", "model", model.model_id, new_name)
+    _SQL.query(connection, "rename", "model", model.model_id, new_name)
 
 
 def change_model_owner(connection: Connection, model: Model, owner: str) -> None:
     """Give a model to another role; a trigger checks that it exists and that the caller is a member."""
-    _run(connection, "change_model_owner", model.model_id, owner)
+    _SQL.query(connection, "change_model_owner", model.model_id, owner)
 
 
 def current_version(connection: Connection, model: Model) -> int | None:
     """Return the number of a model's current version."""
-    rows = _run(connection, "current_version", model.model_id)
+    rows = _SQL.query(connection, "current_version", model.model_id)
     return int(rows[0]["version"]) if rows else None
 
 
 def version_number(connection: Connection, model: Model, label: str) -> int:
     """Return the version that a tag or number names, or fail with 42704."""
-    return int(_run(connection, "version_number", model.name, label)[0]["version"])
+    return int(_SQL.query(connection, "version_number", model.name, label)[0]["version"])
 
 
 def tagged_version(connection: Connection, model: Model, tag: str) -> int | None:
     """Return the number of the version that has the tag."""
-    rows = _run(connection, "tagged_version", model.model_id, tag)
+    rows = _SQL.query(connection, "tagged_version", model.model_id, tag)
     return int(rows[0]["version"]) if rows else None
 
 
 def insert_tag(connection: Connection, model: Model, tag: str, version: int) -> bool:
     """Tag a version; False where the model has that tag."""
-    return bool(_run(connection, "insert_tag", model.model_id, tag, version))
+    return bool(_SQL.query(connection, "insert_tag", model.model_id, tag, version))
 
 
 def has_numbers(connection: Connection, model: Model, version: int) -> bool:
     """Tell whether the numbers of a version were kept, so that it can have functions of its own."""
-    return bool(_run(connection, "has_numbers", model.model_id, version)[0]["has_numbers"])
+    return bool(_SQL.query(connection, "has_numbers", model.model_id, version)[0]["has_numbers"])
 
 
 def make_current(connection: Connection, model: Model, version: int) -> None:
     """Make a version current; triggers retire the other one and remake the model's function."""
-    _run(connection, "make_current", model.model_id, version)
+    _SQL.query(connection, "make_current", model.model_id, version)
 
 
 def update_model(connection: Connection, model: Model, options: Options) -> None:
     """Replace the options of a model."""
-    _run(connection, "update_model", model.model_id, json.dumps(options))
+    _SQL.query(connection, "update_model", model.model_id, json.dumps(options))
 
 
 def is_in_training(connection: Connection, model: Model) -> bool:
     """Tell whether the model has a run that is queued or running."""
-    return bool(_run(connection, "active_run", model.model_id))
+    return bool(_SQL.query(connection, "active_run", model.model_id))
 
 
 def delete_model(connection: Connection, model: Model, *, cascade: bool) -> None:
     """Delete a model, its runs, versions and function; dependents refuse unless `cascade`."""
-    _run(connection, "set_drop_behavior", "cascade" if cascade else "restrict")
-    _run(connection, "delete_model", model.model_id)
-    _run(connection, "set_drop_behavior", "restrict")
+    _SQL.query(connection, "set_drop_behavior", "cascade" if cascade else "restrict")
+    _SQL.query(connection, "delete_model", model.model_id)
+    _SQL.query(connection, "set_drop_behavior", "restrict")
 
 
 def insert_run(connection: Connection, model: Model, overrides: Options) -> bool:
@@ -352,24 +352,24 @@ def insert_run(connection: Connection, model: Model, overrides: Options) -> bool
 
     The catalog itself takes the options and the policy from the rows of model and workspace.
     """
-    return bool(_run(connection, "insert_run", model.model_id, json.dumps(overrides)))
+    return bool(_SQL.query(connection, "insert_run", model.model_id, json.dumps(overrides)))
 
 
 def request_stop(connection: Connection, model: Model) -> bool:
     """Ask the model's active run to stop, which ends a queued one at once; False where there is none."""
-    return bool(_run(connection, "request_stop", model.model_id))
+    return bool(_SQL.query(connection, "request_stop", model.model_id))
 
 
 def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
     """Return the ε (tight) that the workspace's most charged node has spent."""
-    return float(_run(connection, "consumed_epsilon", workspace.name)[0]["consumed"])
+    return float(_SQL.query(connection, "consumed_epsilon", workspace.name)[0]["consumed"])
 
 
 def is_served(connection: Connection) -> bool:
     """Tell whether a coordinator has ever led in this database."""
-    return bool(_run(connection, "is_served")[0]["is_served"])
+    return bool(_SQL.query(connection, "is_served")[0]["is_served"])
 
 
 def notify_coordinator(connection: Connection) -> None:
     """Hint, at COMMIT, that there is something to do."""
-    _run(connection, "notify_coordinator")
+    _SQL.query(connection, "notify_coordinator")

@@ -48,6 +48,21 @@ class Connection(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """The named statements of one file of catalog/sql, to be run over any connection."""
+
+    file_name: str
+
+    def query(self, connection: Connection, name: str, *values: object) -> Sequence[Row]:
+        """Run the statement of that name and return its rows."""
+        return connection.query(load_statements(self.file_name)[name], *values)
+
+    def execute(self, connection: Connection, name: str, *values: object) -> None:
+        """Run the statement of that name for its effect; in a batch, an error may show only later in it."""
+        connection.execute(load_statements(self.file_name)[name], *values)
+
+
 @cache
 def load_statements(file_name: str) -> Mapping[str, Statement]:
     """Read `catalog/sql/<file_name>`: statements headed `-- name: statement_name(type, type)`."""

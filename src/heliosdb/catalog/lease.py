@@ -6,13 +6,15 @@ lease's row is locked against change until the transaction ends, so that a new l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.catalog.connection import Connection, Statements
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch
+
+_SQL = Statements("lease.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +26,16 @@ class CatalogState:
     replica: bool
 
 
-def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
-    return connection.query(load_statements("runs.sql")[name], *values)
-
-
 def read_catalog_state(connection: Connection) -> CatalogState:
     """Return whether there is a catalog to work in; touches nothing of the extension."""
-    row = _run(connection, "catalog_state")[0]
+    row = _SQL.query(connection, "catalog_state")[0]
     return CatalogState(row["installed"], row["member"], row["replica"])
 
 
 def become_daemon(connection: Connection) -> None:
     """Give up all privileges but federated_daemon's; the server undoes a transaction that stands still."""
-    _run(connection, "become_daemon")
-    _run(connection, "bound_session")
+    _SQL.query(connection, "become_daemon")
+    _SQL.query(connection, "bound_session")
 
 
 def try_lead(connection: Connection) -> bool:
@@ -46,33 +44,33 @@ def try_lead(connection: Connection) -> bool:
     The server ends a leading session that says nothing for half a minute: a coordinator that is stopped or
     cut off does not lead for ever.
     """
-    leads = bool(_run(connection, "try_lead")[0]["leads"])
+    leads = bool(_SQL.query(connection, "try_lead")[0]["leads"])
     if leads:
-        _run(connection, "bound_leader")
+        _SQL.query(connection, "bound_leader")
     return leads
 
 
 def strange_leader(connection: Connection) -> str | None:
     """Return the role that holds the leader's lock without being a coordinator's; None where it is one's."""
-    rows = _run(connection, "strange_leader")
+    rows = _SQL.query(connection, "strange_leader")
     return rows[0]["name"] if rows else None
 
 
 def take_lease(connection: Connection, holder: str) -> Epoch:
     """Begin a new epoch: from now on no older one can write."""
-    return Epoch(_run(connection, "take_lease", holder)[0]["epoch"])
+    return Epoch(_SQL.query(connection, "take_lease", holder)[0]["epoch"])
 
 
 def listen(connection: Connection) -> None:
     """Ask for the hints that there is something to do."""
-    _run(connection, "listen")
+    _SQL.query(connection, "listen")
 
 
 @contextmanager
 def fenced(connection: Connection, epoch: Epoch) -> Iterator[None]:
     """Open a transaction that only the holder of `epoch` can commit; FederatedError FENCED for any other."""
     with connection.transaction():
-        rows = _run(connection, "hold_lease")
+        rows = _SQL.query(connection, "hold_lease")
         if not rows or rows[0]["epoch"] != epoch:
             raise FederatedError(
                 ErrorCode.FENCED,

@@ -15,10 +15,12 @@ from enum import StrEnum
 import psycopg
 
 from federated_sql.residency import residency_allows
-from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Run
+
+_SQL = Statements("nodes.sql")
 
 
 class NodeStatus(StrEnum):
@@ -49,13 +51,9 @@ class NodeRecord:
     outside: str | None = None
 
 
-def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
-    return connection.query(load_statements("nodes.sql")[name], *values)
-
-
 def list_nodes(connection: Connection) -> list[NodeRecord]:
     """Return every registered node, in the order of registration."""
-    return [_from_row(row) for row in _run(connection, "list_nodes")]
+    return [_from_row(row) for row in _SQL.query(connection, "list_nodes")]
 
 
 def _from_row(row: Row) -> NodeRecord:
@@ -87,9 +85,9 @@ def activate_node(connection: Connection, node: NodeRecord, certificate: str, ex
     """
     try:
         with connection.transaction():
-            _run(connection, "activate_node", node.id, node.options, certificate, expires)
+            _SQL.query(connection, "activate_node", node.id, node.options, certificate, expires)
     except psycopg.errors.UniqueViolation as error:
-        rows = _run(connection, "find_holder", node.id, certificate)
+        rows = _SQL.query(connection, "find_holder", node.id, certificate)
         raise already_registered(rows[0]["name"] if rows else "another") from error
 
 
@@ -100,20 +98,20 @@ def already_registered(name: str) -> FederatedError:
 
 def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, reason: str) -> None:
     """Record that the node is slow or has failed, and why."""
-    _run(connection, "demote_node", node.id, node.options, status.value, reason)
+    _SQL.query(connection, "demote_node", node.id, node.options, status.value, reason)
 
 
 def record_plain_answers(connection: Connection, node: NodeRecord, allowed: bool) -> None:
     """Record whether the node's own DBA lets plain answers leave from all that it shares here."""
-    _run(connection, "record_plain_answers", node.id, node.options, allowed)
+    _SQL.query(connection, "record_plain_answers", node.id, node.options, allowed)
 
 
 def touch_nodes(connection: Connection, nodes: Sequence[NodeRecord]) -> None:
     """Record that these nodes have just answered."""
-    _run(connection, "touch_nodes", [node.id for node in nodes])
+    _SQL.query(connection, "touch_nodes", [node.id for node in nodes])
 
 
 def set_dataset_sizes(connection: Connection, run: Run, sizes: Mapping[NodeName, int]) -> None:
     """Record the row counts that nodes released in a run's round 0."""
     rows = [{"node": node, "size": size} for node, size in sizes.items()]
-    _run(connection, "set_dataset_sizes", run.workspace_id, json.dumps(rows))
+    _SQL.query(connection, "set_dataset_sizes", run.workspace_id, json.dumps(rows))

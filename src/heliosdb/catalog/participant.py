@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from heliosdb.catalog.connection import Connection, Row, load_statements
+from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.handshake import DatasetDescription
-from heliosdb.domain.ids import DatasetName, WorkspaceName
+from heliosdb.domain.ids import DatasetName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import TaskKey
+
+_SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
@@ -95,7 +97,7 @@ class StoredRelease:
 
 
 @dataclass(frozen=True, slots=True)
-class Charge:
+class NodeCharge:
     """What a release costs, at `delta`, and the terms that it binds its workspace to.
 
     base_tables: those that pay. spending: what the ledger of the most charged one shows with `mechanism`;
@@ -110,23 +112,19 @@ class Charge:
     terms: Budget
 
 
-def _run(connection: Connection, name: str, *values: object) -> Sequence[Row]:
-    return connection.query(load_statements("participant.sql")[name], *values)
-
-
 def ping(connection: Connection) -> None:
     """Have the database answer."""
-    _run(connection, "ping")
+    _SQL.query(connection, "ping")
 
 
 def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> list[SharedDataset]:
     """Return the datasets that are shared with `workspace`, by name."""
-    return [SharedDataset.from_row(row) for row in _run(connection, "list_shared_datasets", workspace)]
+    return [SharedDataset.from_row(row) for row in _SQL.query(connection, "list_shared_datasets", workspace)]
 
 
 def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str, ...]:
     """Return the types of a dataset's columns, a domain as what it is made of; "" for one that is gone."""
-    found = {row["name"]: row["type"] for row in _run(connection, "list_base_types", dataset.name)}
+    found = {row["name"]: row["type"] for row in _SQL.query(connection, "list_base_types", dataset.name)}
     return tuple(found.get(column, "") for column in dataset.description.columns)
 
 
@@ -134,7 +132,8 @@ def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str
 class PlainTerms:
     """What a run's plain answers so far were about.
 
-    measured: the datasets of which it has had the statistics. terms: of its training and evaluation.
+    measured: the datasets of which it has had an answer that depends on no scaling. terms: of all others.
+    Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
     measured: frozenset[str]
@@ -155,11 +154,20 @@ class NeverPlain:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredMemory:
+    """What the node keeps of a run, sealed. version: counts the writes, from 1."""
+
+    sealed: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class LookedUp:
     """What is stored for a task and for its run, and what is shared with its workspace, by name.
 
     charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
-    base_tables: as last claimed; never_plain: why it gives no plain answer.
+    base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of
+    the run.
     """
 
     release: StoredRelease | None
@@ -168,11 +176,12 @@ class LookedUp:
     terms: PlainTerms
     base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
+    memory: StoredMemory | None = None
 
 
 def look_up(connection: Connection, key: TaskKey) -> LookedUp:
     """Return what the catalog holds about a task; without a lock."""
-    rows = _run(connection, "look_up", key.workspace, *_place(key))
+    rows = _SQL.query(connection, "look_up", key.workspace, *_place(key))
     there = [row for row in rows if row["dataset_id"] is not None]
     return LookedUp(
         _stored(rows[0]),
@@ -181,6 +190,7 @@ def look_up(connection: Connection, key: TaskKey) -> LookedUp:
         PlainTerms.from_row(rows[0]),
         {row["dataset_id"]: tuple(row["base_tables"]) for row in there},
         {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
+        _memory(rows[0]),
     )
 
 
@@ -244,7 +254,7 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
     dataset; the transaction's commit will be durable."""
     lock_dataset(connection, dataset)
     # A statement of its own: its snapshot has to be taken after the lock.
-    rows = _run(connection, "read_ledgers", dataset.dataset_id, key.workspace, *_place(key))
+    rows = _SQL.query(connection, "read_ledgers", dataset.dataset_id, key.workspace, *_place(key))
     return LedgerState(
         release=_stored(rows[0]),
         ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
@@ -255,7 +265,7 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
 
 def lock_dataset(connection: Connection, dataset: SharedDataset) -> None:
     """Take the lock of a dataset and its base tables, which are looked up anew."""
-    connection.execute(load_statements("participant.sql")["lock_dataset"], dataset.dataset_id)
+    _SQL.execute(connection, "lock_dataset", dataset.dataset_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +285,7 @@ class ChargeState:
 def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) -> ChargeState:
     """Return the charge of a task, under the lock of its dataset."""
     lock_dataset(connection, dataset)
-    (row,) = _run(connection, "read_charge", dataset.dataset_id, key.workspace, *_place(key))
+    (row,) = _SQL.query(connection, "read_charge", dataset.dataset_id, key.workspace, *_place(key))
     release = _stored(row)
     assert release is not None
     return ChargeState(
@@ -288,11 +298,16 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
 
 
 def _place(key: TaskKey) -> tuple[object, ...]:
-    return (key.run, key.round, key.step.value, key.node)
+    return (key.run, key.round, key.exchange, key.step, key.node)
 
 
 def _dataset(row: Row) -> SharedDataset | None:
     return None if row["dataset_id"] is None else SharedDataset.from_row(row)
+
+
+def _memory(row: Row) -> StoredMemory | None:
+    version = row["memory_version"]
+    return None if version is None else StoredMemory(bytes(row["memory"]), version)
 
 
 def _stored(row: Row) -> StoredRelease | None:
@@ -306,11 +321,12 @@ def insert_charge(
     key: TaskKey,
     dataset: SharedDataset,
     task_sha256: bytes,
-    charge: Charge,
+    charge: NodeCharge,
 ) -> None:
     """Record what a task costs, before it is computed, and the first time its terms."""
-    connection.execute(
-        load_statements("participant.sql")["insert_charge"],
+    _SQL.execute(
+        connection,
+        "insert_charge",
         key.workspace,
         *_place(key),
         dataset.name,
@@ -332,13 +348,12 @@ def insert_charge(
 
 def finish_release(connection: Connection, key: TaskKey, header: bytes, payload: bytes) -> None:
     """Turn a charge into a release; drop the payloads of earlier rounds."""
-    statement = load_statements("participant.sql")["finish_release"]
-    connection.execute(statement, *_place(key), header, payload, len(payload))
+    _SQL.execute(connection, "finish_release", *_place(key), header, payload, len(payload))
 
 
 def fail_release(connection: Connection, key: TaskKey, task_sha256: bytes) -> None:
     """Record that a charged task cannot be computed: it will not be tried again."""
-    _run(connection, "fail_release", *_place(key), task_sha256)
+    _SQL.query(connection, "fail_release", *_place(key), task_sha256)
 
 
 def insert_plain_release(
@@ -349,9 +364,29 @@ def insert_plain_release(
     release: StoredRelease,
 ) -> None:
     """Record a release without noise; drop the payloads of earlier rounds."""
+    _insert_free_release(connection, key, dataset, release, terms, is_message=False)
+
+
+def insert_message_release(
+    connection: Connection, key: TaskKey, dataset: SharedDataset, release: StoredRelease
+) -> None:
+    """Record a message of a sum protocol, made without a row: without charge and without terms."""
+    _insert_free_release(connection, key, dataset, release, None, is_message=True)
+
+
+def _insert_free_release(
+    connection: Connection,
+    key: TaskKey,
+    dataset: SharedDataset,
+    release: StoredRelease,
+    terms: bytes | None,
+    *,
+    is_message: bool,
+) -> None:
     assert release.payload is not None
-    connection.execute(
-        load_statements("participant.sql")["insert_plain_release"],
+    _SQL.execute(
+        connection,
+        "insert_free_release",
         key.workspace,
         *_place(key),
         dataset.name,
@@ -360,7 +395,24 @@ def insert_plain_release(
         release.payload,
         len(release.payload),
         terms,
+        is_message,
     )
+
+
+def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_version: int) -> bool:
+    """Keep what the node remembers of a task's run, in place of the version that the task read.
+
+    expected_version 0: there was none. False, and nothing is kept, where another task of the run wrote
+    meanwhile. Memories that were not used for 30 days are dropped. At most 256 MiB: psycopg's CheckViolation
+    for more.
+    """
+    rows = _SQL.query(connection, "put_memory", key.workspace, key.run, key.node, sealed, expected_version)
+    return bool(rows)
+
+
+def forget_memory(connection: Connection, workspace: WorkspaceName, kept_runs: Sequence[RunId]) -> None:
+    """Drop what the node remembers of a workspace's runs, but of those that are to be kept."""
+    _SQL.query(connection, "forget_memory", workspace, list(kept_runs))
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +432,7 @@ def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSe
     """Return the recorded row sets."""
     with connection.transaction():
         lock_dataset(connection, dataset)
-        found = _run(connection, "list_row_sets", dataset.dataset_id)
+        found = _SQL.query(connection, "list_row_sets", dataset.dataset_id)
     rows = [row for row in found if row["row_set_id"] is not None]
     return StoredRowSets(
         tuple(found[0]["base_tables"]) if found else (),
@@ -393,4 +445,4 @@ def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSe
 def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:
     """Record a row set; False where another one came after `latest`."""
     known_by = list(dataset.known_by)
-    return bool(_run(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))
+    return bool(_SQL.query(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))

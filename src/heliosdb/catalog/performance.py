@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from heliosdb.aggregation import Agreement
-from heliosdb.catalog.connection import Connection, load_statements
+from heliosdb.catalog.connection import Connection, Statements
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.run import Run
+
+_SQL = Statements("performance.sql")
 
 
 class RoundPhase(StrEnum):
@@ -53,8 +55,9 @@ def record_measured(connection: Connection, run: Run, number: RoundNumber, measu
     """Record what was measured of a round."""
     agreement = measured.agreement
     aligned = [{"node": node, "alignment": value} for node, value in agreement.alignments.items()]
-    connection.query(
-        load_statements("performance.sql")["record_measured"],
+    _SQL.query(
+        connection,
+        "record_measured",
         str(run.id),
         number,
         run.workspace_id,

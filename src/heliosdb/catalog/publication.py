@@ -1,22 +1,37 @@
 """A run's result becomes a version, and the current version a SQL function that the planner inlines.
 
 What always holds: version row and function change in one transaction of the caller's; the daemon hands over
-numbers and names, and the database writes the function (sql/publication.sql); users' objects that depend on
-another signature are never dropped.
+what the prediction consists of, and the database writes the function (sql/publication.sql), now and when the
+version is made current again; users' objects that depend on another signature are never dropped.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from heliosdb.algorithms.sql import LinearPrediction
-from heliosdb.catalog.connection import Row, load_statements
+from heliosdb.catalog.connection import Statements
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.domain.ids import RoundNumber
 from heliosdb.domain.run import Run
+
+_SQL = Statements("publication.sql")
+
+
+class Prediction(Protocol):
+    """How a version predicts: `federated._render_<kind>` makes SQL of `content`, which JSON can hold."""
+
+    @property
+    def kind(self) -> str:
+        """Lower-case letters and underscores."""
+        ...
+
+    @property
+    def content(self) -> Mapping[str, Any]:
+        """Finite numbers and what they are called; neither `kind` nor `booleans` is among its keys."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +44,7 @@ class NewVersion:
     round: RoundNumber
     scaling: Mapping[str, Any]
     epsilon: float | None
-    prediction: LinearPrediction
+    prediction: Prediction
     booleans: tuple[bool, ...] = ()
 
 
@@ -43,11 +58,11 @@ class Published:
 
 def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Published:
     """Store the version of a closed round whose parameters are kept, and make it current if possible."""
-    version: int = _run(connection, "next_version", run.model_id)[0]["version"]
+    version: int = _SQL.query(connection, "next_version", run.model_id)[0]["version"]
     obstacle = _replace_function(connection, run, new, version)
     if obstacle is None:
-        _run(connection, "retire_current", run.model_id)
-    _run(
+        _SQL.query(connection, "retire_current", run.model_id)
+    _SQL.query(
         connection,
         "insert_version",
         run.model_id,
@@ -58,29 +73,22 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         json.dumps(new.scaling),
         new.epsilon,
         obstacle is None,
-        json.dumps(_numbers(run, new)),
+        _stored(run, new),
     )
     return Published(version, obstacle)
 
 
 def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, version: int) -> str | None:
     """Make the function compute the new version; where dependents forbid it, say so and change nothing."""
-    features, prediction = run.options.features, new.prediction
-    obstacle = _run(
+    obstacle = _SQL.query(
         connection,
         "publish_function",
         run.model_id,
         version,
         str(run.id),
-        list(features),
-        list(new.booleans or (False,) * len(features)),
-        prediction.intercept,
-        list(prediction.slopes),
-        list(prediction.fills),
-        list(prediction.shifts),
-        prediction.link,
-        prediction.target_mean,
-        prediction.target_scale,
+        list(run.options.features),
+        list(_booleans(run, new)),
+        _stored(run, new),
     )[0]["obstacle"]
     if obstacle is None:
         return None
@@ -90,11 +98,13 @@ def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, 
     )
 
 
-def _numbers(run: Run, new: NewVersion) -> Mapping[str, Any]:
-    """Return what the version's own functions are made of, now and when it is made current again."""
-    booleans = new.booleans or (False,) * len(run.options.features)
-    return {"booleans": booleans, **asdict(new.prediction)}
+def _booleans(run: Run, new: NewVersion) -> tuple[bool, ...]:
+    return new.booleans or (False,) * len(run.options.features)
 
 
-def _run(connection: PsycopgConnection, name: str, *values: object) -> Sequence[Row]:
-    return connection.query(load_statements("publication.sql")[name], *values)
+def _stored(run: Run, new: NewVersion) -> str:
+    """The JSON of which the version's functions are made, now and when it is made current again."""
+    taken = {"kind": new.prediction.kind, "booleans": _booleans(run, new)}
+    if taken.keys() & new.prediction.content.keys():
+        raise ValueError("a prediction's content has a key of its own for what the catalog adds")
+    return json.dumps(taken | dict(new.prediction.content), allow_nan=False)

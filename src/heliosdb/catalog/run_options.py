@@ -1,7 +1,7 @@
 """The options and the policy of a run's row, as START has recorded them, read once into objects.
 
-What always holds: what reads the JSON is here; a value that is missing or of another type raises what Python raises
-for it, which the caller turns into one error.
+What always holds: what reads the JSON is here; a value that is missing or of another type raises what Python
+raises for it, which the caller turns into one error.
 """
 
 from __future__ import annotations

@@ -8,11 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from heliosdb.catalog.connection import Connection, load_statements
-from heliosdb.catalog.runs import SignedSpending
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.catalog.connection import Connection, Statements
+from heliosdb.catalog.ledger import SignedSpending
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.task import Step, TaskKey
+from heliosdb.domain.task import TaskKey
+
+_SQL = Statements("spending.sql")
 
 Peer = tuple[WorkspaceName, NodeName]
 
@@ -33,7 +35,8 @@ def list_signed(connection: Connection, workspace: WorkspaceName | None) -> list
                 WorkspaceName(row["workspace"]),
                 RunId(UUID(row["run_id"])),
                 RoundNumber(row["round_number"]),
-                Step(row["step"]),
+                row["exchange"],
+                StepName(row["step"]),
                 NodeName(row["node_name"]),
             ),
             SignedSpending(
@@ -43,14 +46,14 @@ def list_signed(connection: Connection, workspace: WorkspaceName | None) -> list
                 Spending(row["epsilon_basic"], row["epsilon_tight"]),
             ),
         )
-        for row in connection.query(load_statements("spending.sql")["list_signed"], workspace)
+        for row in _SQL.query(connection, "list_signed", workspace)
     ]
 
 
 def list_certificates(connection: Connection, workspace: WorkspaceName | None) -> dict[Peer, list[bytes]]:
     """Return each node's certificates (PEM): the pinned one, and those that were by the audit log."""
     found: dict[Peer, list[bytes]] = {}
-    for row in connection.query(load_statements("spending.sql")["list_certificates"], workspace):
+    for row in _SQL.query(connection, "list_certificates", workspace):
         peer = WorkspaceName(row["workspace"]), NodeName(row["node_name"])
         found.setdefault(peer, []).append(row["certificate"].encode())
     return found
@@ -58,5 +61,5 @@ def list_certificates(connection: Connection, workspace: WorkspaceName | None) -
 
 def list_faults(connection: Connection, workspace: WorkspaceName) -> list[tuple[NodeName, str]]:
     """Return where the workspace's ledger disagrees with what nodes signed, as the compliance check does."""
-    rows = connection.query(load_statements("spending.sql")["list_faults"], workspace)
+    rows = _SQL.query(connection, "list_faults", workspace)
     return [(NodeName(row["node_name"]), row["fault"]) for row in rows]

@@ -12,18 +12,18 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
 
-from heliosdb.catalog.runs import Charge, Entry, SignedSpending, Spent, Sums
+from heliosdb.catalog.ledger import Entry, Reservation, SignedSpending, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Update
-from heliosdb.domain.ids import NodeName
+from heliosdb.domain.handshake import OpenedUpdate
+from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
-from heliosdb.domain.task import Step
 from heliosdb.privacy.accountant import Accountant
 from heliosdb.transport.update_messages import unpack_signed_header
 
 # Not safe for several threads, and expensive to make; nodes with the same past share what it remembers.
 _lock = Lock()
-Release = tuple[Step, Mechanism]
+Release = tuple[int, StepName, Mechanism]
+"""What an exchange may cost each node: the exchange, its step and the mechanism of the answer."""
 _NOTHING = Spending(0.0, 0.0)
 
 
@@ -32,36 +32,38 @@ def _accountant(delta: float) -> Accountant:
     return Accountant(delta)
 
 
-def plan_charges(
+def plan_reservations(
     spent: Mapping[NodeName, Sequence[Spent]],
     reached: Mapping[NodeName, Spending],
     cohort: Sequence[NodeName],
     releases: Sequence[Release],
     budget: Budget,
     *,
-    clipping_norms: Mapping[Step, float],
-) -> list[Charge]:
-    """Return one charge a node and release, in the order of the cohort; UF001 where one would be too much.
+    clipping_norms: Mapping[StepName, float],
+) -> list[Reservation]:
+    """Return one line a node and release, in the order of the cohort; UF001 where one would be too much.
 
-    spent: what each node's ledger holds so far. reached: where its last line brought it.
+    spent: what each node's ledger holds so far. reached: where its last line brought it. releases: in the
+    order in which they will be made.
     """
     by_past: dict[tuple[Spent, ...], list[tuple[float, float]]] = {}
-    charges: list[Charge] = []
+    planned: list[Reservation] = []
     for node in cohort:
         past = tuple(spent.get(node, ()))
         figures = by_past.get(past)
         if figures is None:
             with _lock:
-                mechanisms = [mechanism for _, mechanism in releases]
+                mechanisms = [mechanism for *_, mechanism in releases]
                 figures = by_past[past] = _figures(past, mechanisms, budget.delta)
         if figures and figures[-1][1] > budget.epsilon:
             raise _exceeded(node, figures[-1][1], budget)
         sums = reached.get(node, _NOTHING)
-        for (step, mechanism), (alone, composed) in zip(releases, figures, strict=True):
+        for (exchange, step, mechanism), (alone, composed) in zip(releases, figures, strict=True):
             sums = _next_sums(sums, alone, composed)
             norm = clipping_norms.get(step)
-            charges.append(Charge(node, step, mechanism, norm, alone, sums.epsilon_basic, sums.epsilon_tight))
-    return charges
+            reached_then = sums.epsilon_basic, sums.epsilon_tight
+            planned.append(Reservation(node, exchange, step, mechanism, norm, alone, *reached_then))
+    return planned
 
 
 def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sums]:
@@ -82,7 +84,7 @@ def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sum
     return corrected
 
 
-def signed_spending(update: Update) -> SignedSpending | None:
+def signed_spending(update: OpenedUpdate) -> SignedSpending | None:
     """Return what the node signed of its ledger with this update; None without a budget."""
     if update.mechanism is None or update.spending is None:
         return None

@@ -1,15 +1,15 @@
 """What the round machine is told and what it asks for: events of the shell, actions for the shell.
 
-What always holds: an event names the round (and step) that it is about, so that a late one is known as such.
+What always holds: an event names the round (and exchange) that it is about, so that a late one is known as
+such.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Outcome, RunStatus
-from heliosdb.domain.task import Step
 
 Names = frozenset[NodeName]
 NOBODY: Names = frozenset()
@@ -58,6 +58,14 @@ class Figures:
     accuracy: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The step of an exchange; required: whether a round counts without enough updates in it."""
+
+    step: StepName
+    required: bool = True
+
+
 # Events.
 
 
@@ -81,9 +89,10 @@ class WaitedTooLong:
 
 @dataclass(frozen=True, slots=True)
 class RoundOpened:
-    """The round and its cohort are committed."""
+    """The round and its cohort are committed; first: what they are asked."""
 
     round: RoundNumber
+    first: Next
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,7 @@ class UpdateArrived:
     """A verified update."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
     node: NodeName
 
 
@@ -108,7 +117,7 @@ class NodeLost:
     """A node refused, sent what was rejected, or cannot be reached any more."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
     loss: Loss
 
 
@@ -117,29 +126,26 @@ class DeadlinePassed:
     """A deadline of an exchange passed: the stragglers' (final False) or the round's."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
     final: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Combined:
-    """The updates are combined; for training with `keep`, the result is committed too."""
+    """The updates are combined. following: what those who answered are asked next in the round; the result is
+    committed before. figures: what the exchange found of the model."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
     figures: Figures | None = None
+    following: Next | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RoundClosed:
-    """The round's transaction is committed; converged: the losses say so.
-
-    evaluates False, after round 0: privacy noise would leave no figures, so nothing is evaluated.
-    """
+    """The round's transaction is committed."""
 
     round: RoundNumber
-    converged: bool = False
-    evaluates: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,6 @@ class OpenRound:
 
     round: RoundNumber
     cohort: Names
-    evaluates: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,18 +204,19 @@ class SendTasks:
     """Ask these nodes. Answers: UpdateArrived, NodeLost, DeadlinePassed."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
+    step: StepName
     nodes: Names
 
 
 @dataclass(frozen=True, slots=True)
 class Combine:
-    """Ask no more; combine these nodes' updates, and commit the result where `keep`. Answer: Combined."""
+    """Ask no more; combine these nodes' updates, and commit the result where something follows. Answer:
+    Combined."""
 
     round: RoundNumber
-    step: Step
+    exchange: int
     nodes: Names
-    keep: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,15 @@ What always holds, whatever the order of events and wherever the coordinator is 
 * No round closes with fewer than `min_nodes_per_round` updates, and none is closed twice: `CloseRound` is
   asked for once, after `Combine` over a set of that size, and a closed round is never opened again.
 * An update counts only while its own exchange is open: one that comes late, twice, from a stranger, or for
-  another round or step changes nothing.
+  another round or exchange changes nothing.
 * Nothing that depends on a set of updates leaves the coordinator before that set is committed: the next round
-  opens after `RoundClosed`, and an evaluation is asked for after `Combined` of a `Combine(keep=True)`, whose
-  result the shell has stored. So an interrupted run, rebuilt by `resume` from committed rows alone, asks the
-  nodes nothing but what they were asked before.
+  opens after `RoundClosed`, and the next exchange of a round is asked for after `Combined`, whose result the
+  shell has stored where something follows. So an interrupted run, rebuilt by `resume` from committed rows
+  alone, asks the nodes nothing but what they were asked before.
 * It ends: waiting and every exchange have a deadline, every other phase waits for one answer of the shell,
   and (round, phase) only goes forward.
+
+It knows no step by name: the shell says with which one a round begins and which one follows.
 
 The shell performs the actions in order and answers with events; it owns time, network and database.
 """
@@ -21,7 +23,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Protocol
 
+from heliosdb.domain.convergence import converged
 from heliosdb.domain.events import (
     NOBODY,
     TIMED_OUT,
@@ -39,6 +43,7 @@ from heliosdb.domain.events import (
     FinishRun,
     Loss,
     Names,
+    Next,
     NodeLost,
     NodesSeen,
     OpenRound,
@@ -54,9 +59,8 @@ from heliosdb.domain.events import (
     WaitedTooLong,
     describe,
 )
-from heliosdb.domain.ids import RoundNumber
+from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.run import Outcome, RunStatus
-from heliosdb.domain.task import Step
 
 
 class Phase(Enum):
@@ -71,38 +75,63 @@ class Phase(Enum):
     ENDED = auto()
 
 
+class Choice(Protocol):
+    """Who of the nodes that are able takes part in a round."""
+
+    def choose(self, able: Names, number: RoundNumber) -> Names:
+        """Return some of them: the same for the same run, round and nodes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """When the losses say that a run may end; see domain/convergence.py."""
+
+    threshold: float
+    patience: int
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a run was started with. evaluate_every 0: no evaluation; min_nodes is for the start of the run."""
+    """What a run was started with; min_nodes is for the start of the run."""
 
     rounds: int
     min_nodes: int
-    max_nodes: int
     min_nodes_per_round: int
-    evaluate_every: int
+    choice: Choice
     target_accuracy: float | None = None
+    convergence: Convergence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
     """Everything the machine knows. cohort: asked in the open exchange; answered: whose update counts.
 
-    members: who answered round 0 (None before it closed). closed: the last closed round, -1 before any.
+    asked: the step of the open exchange, None before a round has one. counted: who answered the round's last
+    required exchange. members: who counted in round 0 (None before it closed). closed: the last closed round,
+    -1 before any.
     """
 
     rules: Rules
     phase: Phase
     round: RoundNumber
-    step: Step
+    exchange: int = 0
+    asked: Next | None = None
     closed: int = -1
     cohort: Names = NOBODY
     answered: Names = NOBODY
+    counted: Names = NOBODY
     lost: tuple[Loss, ...] = ()
     members: Names | None = None
     losses: tuple[float, ...] = ()
     figures: Figures | None = None
     stragglers_dropped: bool = False
     stop_requested: bool = False
+
+    @property
+    def step(self) -> StepName | None:
+        """The step that is asked."""
+        return None if self.asked is None else self.asked.step
 
 
 Decision = tuple[RunState, tuple[Action, ...]]
@@ -111,11 +140,13 @@ _SPENDING = (Phase.OPENING, Phase.COMBINING)
 
 @dataclass(frozen=True, slots=True)
 class OpenedRound:
-    """A round that was open when the coordinator went away. kept: who its kept parameters combine."""
+    """A round that was open when the coordinator went away, at its last exchange."""
 
     round: RoundNumber
+    exchange: int
+    asked: Next
     cohort: Names
-    kept: Names | None = None
+    counted: Names = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +157,13 @@ class Progress:
     members: Names | None = None
     losses: tuple[float, ...] = ()
     figures: Figures | None = None
-    converged: bool = False
     opened: OpenedRound | None = None
     stop_requested: bool = False
 
 
 def begin(rules: Rules) -> RunState:
     """Return the state of a run that has done nothing yet."""
-    return RunState(rules, Phase.WAITING, RoundNumber(0), Step.STATISTICS)
+    return RunState(rules, Phase.WAITING, RoundNumber(0))
 
 
 def resume(rules: Rules, progress: Progress) -> Decision:
@@ -148,12 +178,10 @@ def resume(rules: Rules, progress: Progress) -> Decision:
         figures=progress.figures,
     )
     if progress.opened is None:
-        return (state, ()) if progress.closed < 0 else _go_on(state, converged=progress.converged)
+        return (state, ()) if progress.closed < 0 else _go_on(state)
     opened = progress.opened
-    state = replace(state, round=opened.round, cohort=opened.cohort, figures=None)
-    if opened.kept is None:
-        return _send(state, _first_step(opened.round), opened.cohort)
-    return _send(state, Step.EVALUATE, opened.kept)
+    state = replace(state, round=opened.round, figures=None, counted=opened.counted)
+    return _send(state, opened.exchange, opened.asked, opened.cohort)
 
 
 def decide(state: RunState, event: Event) -> Decision:
@@ -170,8 +198,8 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _end(state, FailRun(reason))
         case NodesSeen() | WaitedTooLong() if state.phase is Phase.WAITING and event.round == state.round:
             decision = _gather(state, event)
-        case RoundOpened(round) if state.phase is Phase.OPENING and round == state.round:
-            decision = _send(state, _first_step(state.round), state.cohort)
+        case RoundOpened(round, first) if state.phase is Phase.OPENING and round == state.round:
+            decision = _send(state, 0, first, state.cohort)
         case BudgetWouldBeExceeded(round, reason) if round == state.round and state.phase in _SPENDING:
             decision = _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
         case UpdateArrived() | NodeLost() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
@@ -179,19 +207,8 @@ def decide(state: RunState, event: Event) -> Decision:
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
         case RoundClosed(round) if state.phase is Phase.CLOSING and round == state.round:
-            decision = _closed(state, event)
+            decision = _closed(state)
     return decision
-
-
-def evaluates(rules: Rules, round_number: int) -> bool:
-    """Whether a round ends with an evaluation: every n-th, and the last."""
-    if round_number == 0 or rules.evaluate_every == 0:
-        return False
-    return round_number % rules.evaluate_every == 0 or round_number == rules.rounds
-
-
-def _first_step(round_number: int) -> Step:
-    return Step.STATISTICS if round_number == 0 else Step.TRAIN
 
 
 def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
@@ -211,28 +228,29 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
     if len(able) < needed:
         message = f"waiting for nodes: {len(able)} of {needed} active, {known}"
         return state, (Wait(_join(message, event.absent)),)
-    cohort = frozenset(sorted(able)[: state.rules.max_nodes])
-    action = OpenRound(state.round, cohort, evaluates(state.rules, state.round))
+    cohort = state.rules.choice.choose(able, state.round)
+    action = OpenRound(state.round, cohort)
     return replace(state, phase=Phase.OPENING, cohort=cohort), (action,)
 
 
-def _send(state: RunState, step: Step, nodes: Names) -> Decision:
+def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision:
     if state.stop_requested:
         return _end_stopped(state)
     state = replace(
         state,
         phase=Phase.EXCHANGE,
-        step=step,
+        exchange=exchange,
+        asked=asked,
         cohort=nodes,
         answered=NOBODY,
         lost=(),
         stragglers_dropped=False,
     )
-    return state, (SendTasks(state.round, step, nodes),)
+    return state, (SendTasks(state.round, exchange, asked.step, nodes),)
 
 
 def _exchange(state: RunState, event: UpdateArrived | NodeLost | DeadlinePassed) -> Decision:
-    if (event.round, event.step) != (state.round, state.step):
+    if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
     open_nodes = _outstanding(state)
     match event:
@@ -253,14 +271,14 @@ def _judge(state: RunState) -> Decision:
     """See whether the exchange is over: all settled, enough without the stragglers, or hopeless."""
     needed = state.rules.min_nodes_per_round
     outstanding = _outstanding(state)
-    if state.step is not Step.EVALUATE and len(state.answered) + len(outstanding) < needed:
+    if _is_required(state) and len(state.answered) + len(outstanding) < needed:
         return _give_up(state, needed)
     if outstanding and not (state.stragglers_dropped and len(state.answered) >= needed):
         return state, ()
     state = _drop(state, outstanding)
-    keep = state.step is Step.TRAIN and evaluates(state.rules, state.round)
-    action = Combine(state.round, state.step, state.answered, keep)
-    return replace(state, phase=Phase.COMBINING), (action,)
+    counted = state.answered if _is_required(state) else state.counted
+    action = Combine(state.round, state.exchange, state.answered)
+    return replace(state, phase=Phase.COMBINING, counted=counted), (action,)
 
 
 def _give_up(state: RunState, needed: int) -> Decision:
@@ -274,28 +292,25 @@ def _give_up(state: RunState, needed: int) -> Decision:
 
 
 def _combined(state: RunState, event: Combined) -> Decision:
-    if (event.round, event.step) != (state.round, state.step):
+    if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
-    if state.step is Step.TRAIN and evaluates(state.rules, state.round):
-        return _send(state, Step.EVALUATE, state.answered)
+    if event.following is not None:
+        return _send(state, state.exchange + 1, event.following, state.answered)
     enough = len(state.answered) >= state.rules.min_nodes_per_round
     figures = event.figures if enough else None
     action = CloseRound(state.round, figures)
     return replace(state, phase=Phase.CLOSING, figures=figures), (action,)
 
 
-def _closed(state: RunState, event: RoundClosed) -> Decision:
-    if not event.evaluates:
-        state = replace(state, rules=replace(state.rules, evaluate_every=0))
+def _closed(state: RunState) -> Decision:
     losses = state.losses
     if state.figures is not None and state.figures.loss is not None:
         losses = (*losses, state.figures.loss)
-    members = state.answered if state.round == 0 else state.members
-    state = replace(state, closed=state.round, members=members, losses=losses)
-    return _go_on(state, converged=event.converged)
+    members = state.counted if state.round == 0 else state.members
+    return _go_on(replace(state, closed=state.round, members=members, losses=losses))
 
 
-def _go_on(state: RunState, *, converged: bool) -> Decision:
+def _go_on(state: RunState) -> Decision:
     """After a closed round: end the run, or wait for the nodes of the next."""
     rules, accuracy = state.rules, state.figures.accuracy if state.figures else None
     if state.stop_requested:
@@ -307,23 +322,16 @@ def _go_on(state: RunState, *, converged: bool) -> Decision:
             f"accuracy {accuracy:.4g} reached target_accuracy {rules.target_accuracy:g} "
             f"after round {state.closed}",
         )
-    if converged:
+    rule = rules.convergence
+    if rule is not None and converged(state.losses, rule.threshold, rule.patience):
         return _end_well(
             state, RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
         )
     if state.closed >= rules.rounds:
         return _end_well(state, RunStatus.COMPLETED, f"all {rules.rounds} rounds done")
     following = RoundNumber(state.closed + 1)
-    return replace(
-        state,
-        phase=Phase.WAITING,
-        round=following,
-        step=Step.TRAIN,
-        cohort=NOBODY,
-        answered=NOBODY,
-        lost=(),
-        figures=None,
-    ), ()
+    waiting = RunState(rules, Phase.WAITING, following, closed=state.closed, members=state.members)
+    return replace(waiting, losses=state.losses), ()
 
 
 def _stop(state: RunState) -> Decision:
@@ -347,6 +355,10 @@ def _end_well(state: RunState, status: RunStatus, message: str) -> Decision:
 
 def _end(state: RunState, action: PublishVersion | FinishRun | FailRun) -> Decision:
     return replace(state, phase=Phase.ENDING), (action,)
+
+
+def _is_required(state: RunState) -> bool:
+    return state.asked is not None and state.asked.required
 
 
 def _outstanding(state: RunState) -> Names:

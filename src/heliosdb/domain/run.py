@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
@@ -47,8 +48,8 @@ class TrainingOptions:
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
-    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name, from which
-    the parts read their settings.
+    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name,
+    from which the parts read their settings.
     """
 
     algorithm: str
@@ -68,13 +69,19 @@ class TrainingOptions:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, kind: type[S]) -> S:
-        """The settings of a part, read from the options of its fields' names; FederatedError INVALID_VALUE."""
+        """The settings of a part, read from the options of its fields' names; FederatedError
+        INVALID_VALUE.
+        """
         return read_settings(kind, self.given)
 
     @property
     def protocol(self) -> str:
-        """The sum protocol under which updates are added up."""
-        return str(self.given["aggregation_protocol"]) if self.given.get("secure_aggregation") else "plain"
+        """The sum protocol under which updates are added up; FederatedError INVALID_VALUE for none."""
+        if not self.given.get("secure_aggregation"):
+            return "plain"
+        if not self.given.get("aggregation_protocol"):
+            raise invalid_value("secure_aggregation has no aggregation_protocol")
+        return str(self.given["aggregation_protocol"])
 
     @property
     def codec(self) -> str:

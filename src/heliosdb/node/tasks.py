@@ -96,7 +96,7 @@ class NodeTasks:
         """Drop what is remembered of a workspace's runs but these; its own coordinator says that they are
         over."""
         del node  # One daemon's database is one node's.
-        await self._through_the_door(lambda: self._door.forget(workspace, kept))
+        await self._through_the_door(lambda: self._door.forget(workspace, sorted(kept)))
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""

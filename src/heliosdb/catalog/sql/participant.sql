@@ -18,22 +18,27 @@ WITH RECURSIVE made_of (name, type) AS (
 SELECT m.name::text AS name, format_type(m.type, NULL) AS type
 FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
 
--- name: look_up(text, uuid, integer, text, text)
+-- name: look_up(text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        t.measured, t.terms, d.base_tables, p.base_tables AS charged_tables,
+       -- It may be large: the first row alone has it.
+       CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN m.sealed END AS memory, m.version AS memory_version,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
        EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
            OR EXISTS (SELECT FROM federated.agreement AS g WHERE g.base_tables && d.base_tables) AS has_spent
 FROM (
-    SELECT coalesce(array_agg(DISTINCT p.dataset) FILTER (WHERE p.step = 'statistics'), '{}') AS measured,
-           coalesce(array_agg(DISTINCT p.terms) FILTER (WHERE p.terms IS NOT NULL), '{}') AS terms
-    FROM federated.release AS p WHERE p.run_id = $2 AND p.node_name = $5 AND p.state = 'released'
+    SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
+               WHERE e.terms IS NULL AND NOT e.is_message
+                 AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
+           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms
+    FROM federated.release AS e WHERE e.run_id = $2 AND e.node_name = $6 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
-    ON r.run_id = $2 AND r.round_number = $3 AND r.step = $4 AND r.node_name = $5
+    ON r.run_id = $2 AND r.round_number = $3 AND r.exchange = $4 AND r.step = $5 AND r.node_name = $6
 LEFT JOIN federated.spending AS p ON p.release_id = r.release_id
+LEFT JOIN federated.node_memory AS m ON m.workspace = $1 AND m.run_id = $2 AND m.node_name = $6
 LEFT JOIN federated.dataset AS d ON d.workspace = $1
 ORDER BY d.name
 
@@ -43,18 +48,20 @@ SELECT set_config('synchronous_commit',
                   ELSE current_setting('synchronous_commit') END, true),
        federated._claim_base_tables($1)
 
--- name: read_ledgers(bigint, text, uuid, integer, text, text)
+-- name: read_ledgers(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
        a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms
 FROM (
-    SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (WHERE e.step = 'statistics'), '{}') AS measured,
+    SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
+               WHERE e.terms IS NULL AND NOT e.is_message
+                 AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
            coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms
-    FROM federated.release AS e WHERE e.run_id = $3 AND e.node_name = $6 AND e.state = 'released'
+    FROM federated.release AS e WHERE e.run_id = $3 AND e.node_name = $7 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
-    ON r.run_id = $3 AND r.round_number = $4 AND r.step = $5 AND r.node_name = $6
+    ON r.run_id = $3 AND r.round_number = $4 AND r.exchange = $5 AND r.step = $6 AND r.node_name = $7
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
 LEFT JOIN federated.base_table AS b ON b.base_table_id = ANY (d.base_tables)
 LEFT JOIN LATERAL (
@@ -71,22 +78,22 @@ LEFT JOIN LATERAL (
 ) AS a ON true
 ORDER BY b.base_table_id
 
--- name: insert_charge(text, uuid, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision)
+-- name: insert_charge(text, uuid, integer, integer, text, text, text, text, bytea, bigint[], double precision, double precision, integer, double precision, double precision, double precision, double precision, double precision, double precision, double precision)
 WITH charged AS (
-    INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, state)
-    VALUES ($1, $2, $3, $4, $5, $6, $8, 'charged') RETURNING release_id
+    INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, state)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $9, 'charged') RETURNING release_id
 ), spent AS (
     INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,
                                     epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)
-    SELECT $6, $7, $9::bigint[], release_id, $10::double precision, $11::double precision, $12::integer,
-           $13::double precision, $14::double precision, $15::double precision, $16::double precision, $17::double precision
+    SELECT $7, $8, $10::bigint[], release_id, $11::double precision, $12::double precision, $13::integer,
+           $14::double precision, $15::double precision, $16::double precision, $17::double precision, $18::double precision
     FROM charged
 )
 INSERT INTO federated.agreement (workspace, relation, epsilon, delta, base_tables)
-VALUES ($1, $7, $18, $19, $9)
+VALUES ($1, $8, $19, $20, $10)
 ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 
--- name: read_charge(bigint, text, uuid, integer, text, text)
+-- name: read_charge(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
@@ -94,29 +101,54 @@ SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
 FROM federated.release AS r
 JOIN federated.spending AS s USING (release_id)
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
-WHERE r.run_id = $3 AND r.round_number = $4 AND r.step = $5 AND r.node_name = $6
+WHERE r.run_id = $3 AND r.round_number = $4 AND r.exchange = $5 AND r.step = $6 AND r.node_name = $7
 
--- name: finish_release(uuid, integer, text, text, bytea, bytea, bigint)
+-- name: finish_release(uuid, integer, integer, text, text, bytea, bytea, bigint)
 WITH moved_on AS (
     UPDATE federated.release SET payload = NULL
-    WHERE run_id = $1 AND node_name = $4 AND round_number < $2 AND payload IS NOT NULL
+    WHERE run_id = $1 AND node_name = $5 AND round_number < $2 AND payload IS NOT NULL
 )
 UPDATE federated.release
-SET state = 'released', header = $5, payload = $6, payload_bytes = $7, released_at = clock_timestamp()
-WHERE run_id = $1 AND round_number = $2 AND step = $3 AND node_name = $4
+SET state = 'released', header = $6, payload = $7, payload_bytes = $8, released_at = clock_timestamp()
+WHERE run_id = $1 AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = $5
 
--- name: fail_release(uuid, integer, text, text, bytea)
+-- name: fail_release(uuid, integer, integer, text, text, bytea)
 UPDATE federated.release SET state = 'failed'
-WHERE run_id = $1 AND round_number = $2 AND step = $3 AND node_name = $4 AND task_sha256 = $5 AND state = 'charged'
+WHERE run_id = $1 AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = $5 AND task_sha256 = $6
+  AND state = 'charged'
 
--- name: insert_plain_release(text, uuid, integer, text, text, text, bytea, bytea, bytea, bigint, bytea)
+-- name: insert_free_release(text, uuid, integer, integer, text, text, text, bytea, bytea, bytea, bigint, bytea, boolean)
 WITH moved_on AS (
     UPDATE federated.release SET payload = NULL
-    WHERE run_id = $2 AND node_name = $5 AND round_number < $3 AND payload IS NOT NULL
+    WHERE run_id = $2 AND node_name = $6 AND round_number < $3 AND payload IS NOT NULL
 )
-INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, header, payload,
-                               payload_bytes, terms, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 'released')
+INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, header,
+                               payload, payload_bytes, terms, is_message, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'released')
+
+-- name: put_memory(text, uuid, text, bytea, bigint)
+WITH unused AS (
+    DELETE FROM federated.node_memory AS m USING (
+        SELECT o.workspace, o.run_id, o.node_name FROM federated.node_memory AS o
+        WHERE o.used_at < clock_timestamp() - interval '30 days'
+          AND (o.workspace, o.run_id, o.node_name) IS DISTINCT FROM ($1, $2, $3)
+        FOR UPDATE SKIP LOCKED
+    ) AS o
+    WHERE (m.workspace, m.run_id, m.node_name) = (o.workspace, o.run_id, o.node_name)
+), replaced AS (
+    UPDATE federated.node_memory SET sealed = $4, version = version + 1, used_at = clock_timestamp()
+    WHERE workspace = $1 AND run_id = $2 AND node_name = $3 AND version = $5
+    RETURNING version
+), first AS (
+    INSERT INTO federated.node_memory (workspace, run_id, node_name, sealed, version)
+    SELECT $1, $2, $3, $4, 1 WHERE $5 = 0
+    ON CONFLICT DO NOTHING
+    RETURNING version
+)
+SELECT version FROM replaced UNION ALL SELECT version FROM first
+
+-- name: forget_memory(text, uuid[])
+DELETE FROM federated.node_memory WHERE workspace = $1 AND run_id <> ALL ($2)
 
 -- name: list_row_sets(bigint)
 SELECT d.base_tables, r.row_set_id, r.known_by, r.content

@@ -14,5 +14,5 @@ JOIN federated.run_parameters AS p USING (run_id, round_number)
 WHERE d.run_id = $3::uuid AND d.round_number = $4
 RETURNING version_id
 
--- name: publish_function(bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[], double precision[], text, double precision, double precision)
-SELECT federated._publish_function($1, $2, $3::uuid, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS obstacle
+-- name: publish_function(bigint, integer, uuid, text[], boolean[], jsonb)
+SELECT federated._publish_function($1, $2, $3::uuid, $4, $5, $6) AS obstacle

@@ -1,0 +1,104 @@
+"""Loss and accuracy over the held-out subjects of all nodes.
+
+What always holds: a round stands without its evaluation; figures that noise or absence leave undefined are
+None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+from heliosdb.algorithms.answers import evaluation_fault
+from heliosdb.algorithms.checks import check_evaluation
+from heliosdb.algorithms.registry import Supervised, algorithm
+from heliosdb.algorithms.stated import weight_fault
+from heliosdb.algorithms.steps import Asked, Draws, Taken
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation
+from heliosdb.domain.events import Figures
+from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.state import State
+from heliosdb.domain.task import Task, Work
+from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.vector import Contribution, Vector
+
+EVALUATE = StepName("evaluate")
+
+
+class Evaluable(Supervised, Protocol):
+    """An algorithm whose parameters can be measured on rows."""
+
+    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
+        """Measure the parameters on the held-out rows, as sums."""
+        ...
+
+    def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
+        """Read the sum of all nodes' evaluations."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateStep:
+    """One measurement of the parameters that a round has led to."""
+
+    algorithm: str
+    name: StepName = EVALUATE
+    required: bool = False
+    gathers: Literal["sum"] = "sum"
+    moving: Sequence[str] = ()
+
+    def ask(self, plan: RunPlan, state: State) -> Asked:
+        """Ask for the sums of loss and quality."""
+        work = evaluate_work(plan)
+        return Asked(work.to_work(), work.scaling, state)
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say what no rows can have led to, or were not stated in round 0."""
+        fault = evaluation_fault(update.vector, update.weight, evaluate_work(plan))
+        return fault or (weight_fault(plan.stated, update) if work.privacy is None else None)
+
+    def rows(self, plan: RunPlan, update: Update) -> int | None:
+        """Return None: these are the held-out ones only."""
+        del plan, update
+        return None
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Return loss and accuracy over all nodes."""
+        assert isinstance(gathered, Total)
+        if gathered.nodes == 0:
+            return Taken(state)
+        method = cast(Evaluable, algorithm(self.algorithm))
+        found = method.read_evaluation(gathered.vector, evaluate_work(plan))
+        return Taken(state, figures=Figures(_finite(found.loss), _finite(found.accuracy)))
+
+    def check(self, task: Task) -> None:
+        """Refuse what no table could answer."""
+        check_evaluation(task)
+
+    def least_rows(self, task: Task) -> int | None:
+        """Return None: every sum is over all held-out rows."""
+        del task
+        return None
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Return the sums."""
+        del memory, draws
+        work, method = EvaluateWork.of(task), cast(Evaluable, algorithm(self.algorithm))
+        if work.noise_multiplier is None:
+            method.check_target(table)
+        return method.evaluate(table, task.state[PARAMETERS], work)
+
+
+def evaluate_work(plan: RunPlan) -> EvaluateWork:
+    """Return the work of an evaluation."""
+    scaling, made = plan.findings.scaling, plan.findings.plan
+    assert scaling is not None
+    return EvaluateWork(plan.run.options.algorithm, scaling, None if made is None else made.evaluation_noise)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

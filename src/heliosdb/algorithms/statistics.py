@@ -1,0 +1,218 @@
+"""Round 0 of supervised learning: feature statistics are asked, and become the run's scaling and privacy
+plan.
+
+What always holds: everything at the coordinator is a pure function of the run, of its committed findings and
+of what was released; a plan's numbers lie within the bounds that a task must keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from heliosdb.algorithms.answers import statistics_fault
+from heliosdb.algorithms.checks import check_statistics
+from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.registry import supervised
+from heliosdb.algorithms.schedule import count_evaluations
+from heliosdb.algorithms.steps import Asked, Draws, Taken
+from heliosdb.algorithms.summary import Summary, summarise
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.works import Range, StatisticsWork
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Run
+from heliosdb.domain.state import NO_STATE, State
+from heliosdb.domain.task import Scaling, Task, Work
+from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.vector import Contribution
+from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.privacy.accountant import Accountant, renyi_epsilon
+from heliosdb.privacy.plan import TrainingPlan, TrainingRequest, plan_sampling, plan_statistics, plan_training
+
+STATISTICS = StepName("statistics")
+
+LEAST_REMAINDER = 0.01
+"""With less than this part of its budget left a run is not begun: its noise would drown everything."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsStep:
+    """The one exchange of round 0."""
+
+    algorithm: str
+    name: StepName = STATISTICS
+    required: bool = True
+    gathers: Literal["sum"] = "sum"
+    moving: Sequence[str] = ()
+
+    def ask(self, plan: RunPlan, state: State) -> Asked:
+        """Ask for the sums, or noisy counts, of every column."""
+        del state
+        return Asked(statistics_work(plan).to_work(len(plan.run.options.features)))
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say what no rows can have led to."""
+        columns = (*plan.run.options.features, plan.run.options.target)
+        return statistics_fault(update.vector, update.weight, StatisticsWork.of(work), columns)
+
+    def rows(self, plan: RunPlan, update: Update) -> int | None:
+        """Return the node's rows (subjects where private, noised) as its answer states them."""
+        count = update.weight if plan.findings.plan is None else float(update.vector[-1])
+        return max(0, round(count))
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Turn the sums into scaling and plan.
+
+        FederatedError 22023 names a feature that cannot be scaled; UF001 where the budget leaves nothing to
+        train on.
+        """
+        assert isinstance(gathered, Total)
+        findings = read_statistics(plan, gathered)
+        reason = None if findings.plan is None else findings.plan.reason
+        return Taken(state, findings, notes=() if reason is None else (reason,))
+
+    def check(self, task: Task) -> None:
+        """Refuse what no table could answer."""
+        if task.state != NO_STATE or task.scaling is not None:
+            raise invalid_value("statistics depend on no state and no scaling")
+        check_statistics(len(task.reading.features), task.work)
+
+    def least_rows(self, task: Task) -> int | None:
+        """Return None: every sum is over all rows."""
+        del task
+        return None
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Return the node's sums or counts."""
+        del memory, draws
+        return statistics(table, StatisticsWork.of(task.work))
+
+
+def prepare(plan: RunPlan) -> Findings:
+    """Choose the noise of the feature statistics; UF001 where the budget is spent, or all but."""
+    budget, already = plan.run.policy.budget, plan.past
+    if budget is None:
+        return plan.findings
+    spent = Accountant(budget.delta).epsilon(*already)
+    if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
+        )
+    noise = _least_noise(plan_statistics(budget, already).noise_multiplier)
+    # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
+    # statistics of one more run are not charged first.
+    together = renyi_epsilon([*already, Mechanism(noise)], budget.delta)
+    if already and together >= budget.epsilon:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
+            f" beside training it would be {together:.6g}",
+        )
+    return replace(plan.findings, plan=PrivacyPlan(noise))
+
+
+def statistics_work(plan: RunPlan) -> StatisticsWork:
+    """Return the work of round 0; declared ranges replace the grid where there is a budget."""
+    made = plan.findings.plan
+    noise = made.statistics_noise if made is not None else None
+    return StatisticsWork(plan.run.options.algorithm, noise, None if noise is None else _ranges(plan.run))
+
+
+def read_statistics(plan: RunPlan, total: Total) -> Findings:
+    """Turn the sum of the answers into scaling and plan; see `StatisticsStep.read`."""
+    run, findings = plan.run, plan.findings
+    summary = summarise(total.vector, statistics_work(plan), run.options.features, total.nodes)
+    found = replace(findings, scaling=_within_bounds(summary.scaling))
+    if findings.plan is None or run.policy.budget is None:
+        return found
+    return replace(found, plan=_plan_training(run, findings.plan, summary, total.nodes, plan.past))
+
+
+def _within_bounds(scaling: Scaling) -> Scaling:
+    """What rounding, or a spread next to nothing, would put outside of what a task may say."""
+    return Scaling(
+        tuple(map(bounds.LOCATION.clamp, scaling.means)),
+        tuple(map(bounds.SCALE.clamp, scaling.scales)),
+        bounds.LOCATION.clamp(scaling.target_mean),
+        bounds.SCALE.clamp(scaling.target_scale),
+    )
+
+
+def _ranges(run: Run) -> tuple[Range, ...] | None:
+    options = run.options
+    declared = {name: (low, high) for name, low, high in options.feature_ranges}
+    if not declared:
+        return None
+    columns = list(options.features)
+    if supervised(options.algorithm).scales_target:
+        columns.append(options.target)
+    missing = [column for column in columns if column not in declared]
+    if missing:
+        raise invalid_value(
+            f"feature_ranges does not name {', '.join(missing)}",
+            hint="Under a privacy budget give the range of every column, or of none.",
+        )
+    return tuple(declared[column] for column in columns)
+
+
+def _least_noise(noise_multiplier: float) -> float:
+    """Return a multiplier that a task may name, of no less noise; UF001 where that is more than any may."""
+    within = bounds.NOISE_MULTIPLIER
+    if noise_multiplier > within.most:
+        raise FederatedError(
+            ErrorCode.BUDGET_EXHAUSTED,
+            f"what is left of the budget calls for a noise_multiplier of {noise_multiplier:.3g},"
+            f" more than {within.most:g}",
+        )
+    return within.clamp(noise_multiplier)
+
+
+def _plan_training(
+    run: Run, plan: PrivacyPlan, summary: Summary, nodes: int, already: Sequence[Mechanism]
+) -> PrivacyPlan:
+    options, policy, descent = run.options, run.policy, run.options.settings(DescentSettings)
+    assert policy.budget is not None
+    expected = bounds.EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
+    sampling = plan_sampling(expected, descent.batch_size, descent.local_epochs)
+    if not (bounds.SAMPLING_RATE.hold(sampling.sampling_rate) and bounds.STEPS.hold(sampling.steps)):
+        raise invalid_value(
+            f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
+            hint="Raise batch_size, or lower local_epochs.",
+        )
+    request = TrainingRequest(
+        rounds=options.rounds,
+        sampling=sampling,
+        evaluations=count_evaluations(options),
+        held_out=summary.held_out(options.validation_split),
+        nodes=nodes,
+        privacy_per_round=policy.privacy_per_round,
+        noise_multiplier=policy.noise_multiplier,
+    )
+    made = _measurable(plan_training(policy.budget, already, request))
+    return replace(
+        plan,
+        training_noise=_least_noise(made.noise_multiplier),
+        sampling_rate=sampling.sampling_rate,
+        steps=sampling.steps,
+        expected_subjects=expected,
+        evaluation_noise=made.evaluation_noise_multiplier,
+        reason=made.reason,
+        epsilon=made.epsilon,
+    )
+
+
+def _measurable(made: TrainingPlan) -> TrainingPlan:
+    """The plan, without evaluations where their noise would be more than a task may name."""
+    noise, within = made.evaluation_noise_multiplier, bounds.NOISE_MULTIPLIER
+    if noise is None:
+        return made
+    if noise > within.most:
+        reason = f"Loss and accuracy are not measured: that would take a noise_multiplier of {noise:.3g}."
+        return replace(made, evaluation_noise_multiplier=None, reason=reason)
+    return replace(made, evaluation_noise_multiplier=within.clamp(noise))

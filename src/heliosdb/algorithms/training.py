@@ -1,0 +1,196 @@
+"""Local training: every node moves the parameters over its own rows, and answers how far.
+
+What always holds: how much an update counts follows from what is public or was committed before it came (the
+task under a budget, else the rows that its node stated in round 0), never from its own word; how far it can
+move the model is bounded by its norm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, cast
+
+import numpy as np
+
+from heliosdb.algorithms.checks import check_training
+from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.features import private_noise
+from heliosdb.algorithms.registry import Supervised, algorithm
+from heliosdb.algorithms.schedule import evaluates
+from heliosdb.algorithms.stated import weight_fault
+from heliosdb.algorithms.statistics import statistics_work
+from heliosdb.algorithms.steps import Asked, Draws, Taken
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.works import PARAMETERS, PrivateTraining, TrainWork
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.findings import PrivacyPlan, RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.state import State, flatten, with_vector
+from heliosdb.domain.task import Task, Work
+from heliosdb.domain.update import Moved, Total, Update, check_norm
+from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.privacy.mechanisms import Secret
+
+TRAIN = StepName("train")
+
+_TAIL = 10.0
+"""Standard deviations that chance exceeds less than once in 10²¹ times."""
+
+
+class Trainable(Supervised, Protocol):
+    """An algorithm whose parameters move by local descent."""
+
+    def train(
+        self,
+        table: Table,
+        parameters: Vector,
+        work: TrainWork,
+        rng: np.random.Generator,
+        secret: Secret | None = None,
+    ) -> Contribution:
+        """Train on the rows that are not held out; the vector is the difference of the parameters."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """Some epochs of descent from the global parameters."""
+
+    algorithm: str
+    name: StepName = TRAIN
+    required: bool = True
+    gathers: Literal["rule"] = "rule"
+    moving: Sequence[str] = (PARAMETERS,)
+
+    def ask(self, plan: RunPlan, state: State) -> Asked:
+        """Ask how far the parameters move."""
+        work = train_work(plan)
+        return Asked(work.to_work(flatten(state, self.moving).size), work.scaling, state)
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say where the weight is not of rows that were stated; raise OversizedUpdateError for the norm."""
+        fault = weight_fault(plan.stated, update) if work.privacy is None else None
+        if fault is None:
+            check_norm(update, largest_norm(plan, work.size))
+        return fault
+
+    def rows(self, plan: RunPlan, update: Update) -> int | None:
+        """Return None: held-out rows are not among them."""
+        del plan, update
+        return None
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Take the new parameters; FederatedError INVALID_VALUE where no task may carry them."""
+        assert isinstance(gathered, Moved)
+        check_combined(plan.round, gathered)
+        following = EVALUATE if evaluates(plan) else None
+        return Taken(with_vector(state, self.moving, gathered.parameters), following=following)
+
+    def check(self, task: Task) -> None:
+        """Refuse what no table could answer."""
+        check_training(task)
+
+    def least_rows(self, task: Task) -> int | None:
+        """Return the rows of a batch: the update is a sum over batches."""
+        return TrainWork.of(task).batch_size
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Return how far the parameters moved."""
+        del memory
+        work, method = TrainWork.of(task), cast(Trainable, algorithm(self.algorithm))
+        if work.privacy is None:
+            _check_steps(work, table.training().rows)
+            method.check_target(table)
+        return method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
+
+
+def _check_steps(work: TrainWork, rows: int) -> None:
+    steps = work.local_epochs * -(-rows // work.batch_size)
+    if not bounds.STEPS.hold(max(1, steps)):
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED, f"the task takes more than {bounds.STEPS.most:.0f} steps of training"
+        )
+
+
+def train_work(plan: RunPlan) -> TrainWork:
+    """Return the work of a training round; scaling and privacy plan are known after round 0."""
+    scaling, made = plan.findings.scaling, plan.findings.plan
+    assert scaling is not None
+    descent = plan.run.options.settings(DescentSettings)
+    return TrainWork(
+        algorithm=plan.run.options.algorithm,
+        scaling=scaling,
+        local_epochs=descent.local_epochs,
+        batch_size=descent.batch_size,
+        learning_rate=descent.learning_rate,
+        privacy=None if made is None else private_training(plan, made),
+    )
+
+
+def private_training(plan: RunPlan, made: PrivacyPlan) -> PrivateTraining:
+    """Return the DP-SGD of a training round."""
+    assert made.training_noise is not None
+    assert made.sampling_rate is not None
+    assert made.steps is not None
+    assert made.expected_subjects is not None
+    return PrivateTraining(
+        noise_multiplier=made.training_noise,
+        clipping_norm=plan.run.policy.clipping_threshold,
+        sampling_rate=made.sampling_rate,
+        steps=made.steps,
+        expected_subjects=made.expected_subjects,
+    )
+
+
+def check_combined(number: int, moved: Moved) -> None:
+    """Raise FederatedError INVALID_VALUE, naming the largest update, where no task may carry the result."""
+    within = bounds.PARAMETER
+    if np.all((moved.parameters >= within.least) & (moved.parameters <= within.most)):
+        return
+    message = f"training diverged in round {number}"
+    if moved.largest is not None:
+        node, norm = moved.largest
+        message += f": the largest update is node {node}'s (norm {norm:.3g})"
+    raise invalid_value(message)
+
+
+def largest_norm(plan: RunPlan, size: int) -> float:
+    """Return max_update_norm, else what no honest training meets.
+
+    Inputs are scaled, so plain training that has not diverged stays orders of magnitude below UPDATE_NORM.
+    Private training is moved by noise too, and may honestly go further: see `private_reach`.
+    """
+    given, made, nodes = plan.run.options.max_update_norm, plan.findings.plan, len(plan.stated)
+    if given is not None:
+        return given
+    if made is None:
+        return bounds.UPDATE_NORM
+    privacy = private_training(plan, made)
+    whole = nodes * privacy.expected_subjects / (1.0 - plan.run.options.validation_split)
+    whole += _TAIL * private_noise(len(plan.run.options.features), statistics_work(plan), max(1, nodes))
+    rate = plan.run.options.settings(DescentSettings).learning_rate
+    return bounds.UPDATE_NORM + private_reach(privacy, rate, size, whole)
+
+
+def private_reach(privacy: PrivateTraining, learning_rate: float, size: int, subjects: float) -> float:
+    """Return an L2 norm that a DP-SGD update of `size` values at a node of at most `subjects` never meets.
+
+    The update is the sum over T steps of learning_rate / (q N) x (clipped gradients + noise).
+
+    No clipped gradient is longer than C, so all together are no longer than C times the subjects sampled,
+    which are binomial with mean m = q T subjects: by Bernstein's inequality more than m + 10 √m + 100 with
+    probability below e⁻⁵⁰. The noise of T steps is Gaussian, its deviation at most 2 σ C √T a value (the
+    lattice's slack at most doubles it): longer than 2 σ C √T (√size + 10) with probability below e⁻⁵⁰
+    (Laurent and Massart 2000, lemma 1). N is the nodes' mean, so that a node with all subjects of the
+    federation reaches further than the others: hence `subjects` is the federation's count, its own noise on
+    top.
+    """
+    sampled = privacy.sampling_rate * privacy.steps * subjects
+    clipped = sampled + _TAIL * math.sqrt(sampled) + _TAIL**2
+    noise = 2.0 * privacy.noise_multiplier * math.sqrt(privacy.steps) * (math.sqrt(size) + _TAIL)
+    denominator = privacy.sampling_rate * privacy.expected_subjects
+    return learning_rate * privacy.clipping_norm / denominator * (clipped + noise)

@@ -1,0 +1,222 @@
+"""What the steps of supervised learning read of a task's work: typed, and as the one envelope.
+
+What always holds: `of` reads what `to_work` wrote, every number within its bounds, or raises FederatedError
+INVALID_VALUE; nothing else may be among the settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.algorithms.layout import plain_size, private_size
+from heliosdb.algorithms.registry import supervised
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.settings import outside, read_settings, settings_of, within
+from heliosdb.domain.task import Privacy, Scaling, Task, Work
+
+PARAMETERS = "parameters"
+"""The one array of a model that is trained by descent."""
+
+EVALUATION_SIZE = 3
+"""Loss, quality and count."""
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _RangeSettings:
+    range_lowers: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
+    range_uppers: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsWork:
+    """Round 0: what scaling needs. noise_multiplier None: plain sums; else noisy counts on a signed-log grid.
+
+    `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded
+    sums.
+    """
+
+    algorithm: str
+    noise_multiplier: float | None
+    ranges: tuple[Range, ...] | None = None
+
+    @classmethod
+    def of(cls, work: Work) -> StatisticsWork:
+        """Read the envelope."""
+        noise, given = _noise(work), read_settings(_RangeSettings, work.settings, exact=True)
+        lowers, uppers = given.range_lowers, given.range_uppers
+        if lowers is None or uppers is None or len(lowers) != len(uppers):
+            if lowers is not uppers:
+                raise invalid_value("a range has a lower and an upper end")
+            return cls(work.algorithm, noise)
+        return cls(work.algorithm, noise, tuple(_range(*ends) for ends in zip(lowers, uppers, strict=True)))
+
+    def to_work(self, n_features: int) -> Work:
+        """Write the envelope."""
+        lowers, uppers = zip(*self.ranges, strict=True) if self.ranges else ((), ())
+        settings = {} if self.ranges is None else settings_of(_RangeSettings(lowers, uppers))
+        return Work(
+            self.algorithm, self.size(n_features), privacy=_privacy(self.noise_multiplier), settings=settings
+        )
+
+    def size(self, n_features: int) -> int:
+        """Return how many values an answer holds."""
+        scales_target = supervised(self.algorithm).scales_target
+        if self.noise_multiplier is None:
+            return plain_size(n_features, scales_target=scales_target)
+        return private_size(n_features + scales_target, ranges=self.ranges is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class PrivateTraining:
+    """DP-SGD: `steps` Poisson samples of subjects at `sampling_rate`, per-subject clipping, Gaussian noise.
+
+    expected_subjects: the fixed denominator is sampling_rate x expected_subjects (a released, noisy count).
+    """
+
+    noise_multiplier: float
+    clipping_norm: float
+    sampling_rate: float
+    steps: int
+    expected_subjects: float
+
+    @property
+    def mechanism(self) -> Mechanism:
+        """What it costs."""
+        return Mechanism(self.noise_multiplier, self.sampling_rate, self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _TrainSettings:
+    local_epochs: int = within(bounds.EPOCHS)
+    batch_size: int = within(bounds.BATCH_SIZE)
+    learning_rate: float = within(bounds.LEARNING_RATE)
+    clipping_norm: float | None = within(bounds.CLIPPING_NORM, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainWork:
+    """Local epochs of mini-batch SGD from the task's parameters; the answer is how far the parameters
+    moved.
+    """
+
+    algorithm: str
+    scaling: Scaling
+    local_epochs: int
+    batch_size: int
+    learning_rate: float
+    privacy: PrivateTraining | None = None
+
+    @classmethod
+    def of(cls, task: Task) -> TrainWork:
+        """Read the envelope."""
+        work, given = task.work, read_settings(_TrainSettings, task.work.settings, exact=True)
+        private = None
+        if (work.privacy is None) != (given.clipping_norm is None):
+            raise invalid_value("clipping_norm and privacy go together")
+        if work.privacy is not None and given.clipping_norm is not None:
+            mechanism, weight = work.privacy.mechanism, work.privacy.weight
+            if not bounds.EXPECTED_SUBJECTS.hold(weight):
+                raise outside("expected_subjects", weight, bounds.EXPECTED_SUBJECTS)
+            private = PrivateTraining(
+                mechanism.noise_multiplier,
+                given.clipping_norm,
+                mechanism.sampling_rate,
+                mechanism.steps,
+                weight,
+            )
+        return cls(
+            work.algorithm,
+            _scaling(task),
+            given.local_epochs,
+            given.batch_size,
+            given.learning_rate,
+            private,
+        )
+
+    def to_work(self, size: int) -> Work:
+        """Write the envelope; size: of the parameters."""
+        private = self.privacy
+        clipping_norm = None if private is None else private.clipping_norm
+        given = _TrainSettings(self.local_epochs, self.batch_size, self.learning_rate, clipping_norm)
+        return Work(
+            self.algorithm,
+            size,
+            privacy=None if private is None else Privacy(private.mechanism, private.expected_subjects),
+            settings=settings_of(given),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateWork:
+    """Loss and accuracy of the task's parameters on the held-out subjects, as sums. None: plain; else
+    noised.
+    """
+
+    algorithm: str
+    scaling: Scaling
+    noise_multiplier: float | None
+
+    @classmethod
+    def of(cls, task: Task) -> EvaluateWork:
+        """Read the envelope."""
+        if task.work.settings:
+            raise invalid_value(f"{min(task.work.settings)} is no setting here")
+        return cls(task.work.algorithm, _scaling(task), _noise(task.work))
+
+    def to_work(self) -> Work:
+        """Write the envelope."""
+        return Work(self.algorithm, EVALUATION_SIZE, privacy=_privacy(self.noise_multiplier))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Loss and accuracy on held-out data, over all nodes; None where there was nothing to measure them by.
+
+    loss: mean per row (per subject where private), in the units of training. accuracy: share of rows
+    classified right; for regression R². count: rows, or where private a noisy count of subjects.
+    """
+
+    loss: float | None
+    accuracy: float | None
+    count: float
+
+
+def _scaling(task: Task) -> Scaling:
+    if task.scaling is None:
+        raise invalid_value("the task holds no scaling")
+    if not len(task.scaling.means) == len(task.scaling.scales) == len(task.reading.features):
+        raise invalid_value("scaling and features differ in length")
+    return task.scaling
+
+
+def _privacy(noise_multiplier: float | None) -> Privacy | None:
+    return None if noise_multiplier is None else Privacy(Mechanism(noise_multiplier), 1.0)
+
+
+def _noise(work: Work) -> float | None:
+    """The noise of a sum in which every subject takes part once, and of which no weight is told."""
+    if work.privacy is None:
+        return None
+    noise = work.privacy.mechanism.noise_multiplier
+    if work.privacy != _privacy(noise):
+        raise invalid_value("a sum over all subjects is neither sampled, nor repeated, nor weighted")
+    if not bounds.NOISE_MULTIPLIER.hold(noise):
+        raise outside("noise_multiplier", noise, bounds.NOISE_MULTIPLIER)
+    return noise
+
+
+def _range(lower: float, upper: float) -> Range:
+    """The ends of a declared range: far enough apart that rounding leaves positions in it."""
+    if not bounds.SCALE.hold(upper - lower):
+        raise outside("a range's width", upper - lower, bounds.SCALE)
+    if upper - lower < bounds.RANGE_RESOLUTION * max(abs(lower), abs(upper)):
+        raise _lost(lower, upper)
+    return lower, upper
+
+
+def _lost(lower: float, upper: float) -> FederatedError:
+    return invalid_value(f"the range from {lower:.17g} to {upper:.17g} is lost to rounding")

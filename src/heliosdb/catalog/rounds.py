@@ -1,0 +1,179 @@
+"""Rounds: what each asked of whom, what came of it, and the state that the run has reached.
+
+What always holds: functions that write expect a transaction of `lease.fenced`; one call is a few statements
+whatever the number of nodes; a task is named by round, exchange, step and node.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+
+from heliosdb.catalog import ledger
+from heliosdb.catalog.connection import Connection, Statements
+from heliosdb.catalog.ledger import SignedSpending
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
+from heliosdb.domain.run import Outcome, Run
+
+_SQL = Statements("rounds.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """A round's row."""
+
+    number: RoundNumber
+    status: str
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Participation:
+    """What a node did in one exchange of a round. weight: of its update, None where none arrived."""
+
+    node: NodeName
+    exchange: int
+    step: StepName
+    outcome: Outcome
+    weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How a task ended, as it is recorded; signed: None without a budget and without an update."""
+
+    node: NodeName
+    outcome: Outcome
+    reason: str | None = None
+    weight: float | None = None
+    bytes_sent: int | None = None
+    bytes_received: int | None = None
+    duration_seconds: float | None = None
+    signed: SignedSpending | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredState:
+    """A run's sealed state, the SHA-256 of its values, and what strategy and protocol remember, sealed too.
+
+    memory None: they remember nothing.
+    """
+
+    sealed: bytes
+    sha256: bytes
+    memory: bytes | None = None
+
+
+def list_rounds(connection: Connection, run: RunId) -> list[RoundRecord]:
+    """Return a run's rounds in order."""
+    return [
+        RoundRecord(
+            RoundNumber(row["round_number"]),
+            row["status"],
+            Figures(row["global_loss"], row["global_accuracy"]),
+        )
+        for row in _SQL.query(connection, "list_rounds", str(run))
+    ]
+
+
+def list_participation(connection: Connection, run: RunId, number: int) -> list[Participation]:
+    """Return what nodes did in a round, exchange by exchange; nodes unregistered since are not among them."""
+    return [
+        Participation(
+            NodeName(row["node"]),
+            row["exchange"],
+            StepName(row["step"]),
+            Outcome(row["outcome"]),
+            row["weight"],
+        )
+        for row in _SQL.query(connection, "list_participation", str(run), number)
+    ]
+
+
+def open_round(
+    connection: Connection, run: Run, number: RoundNumber, step: StepName, cohort: Iterable[NodeName]
+) -> None:
+    """Record a round and whom its first exchange asks."""
+    _SQL.query(connection, "insert_round", str(run.id), number)
+    add_tasks(connection, run, number, 0, step, cohort)
+
+
+def add_tasks(  # noqa: PLR0917
+    connection: Connection,
+    run: Run,
+    number: RoundNumber,
+    exchange: int,
+    step: StepName,
+    nodes: Iterable[NodeName],
+) -> None:
+    """Record whom an exchange asks."""
+    _SQL.query(
+        connection,
+        "insert_participation",
+        str(run.id),
+        number,
+        exchange,
+        step,
+        run.workspace_id,
+        sorted(nodes),
+    )
+
+
+def settle(  # noqa: PLR0917
+    connection: Connection,
+    run: Run,
+    number: RoundNumber,
+    exchange: int,
+    step: StepName,
+    settlements: Sequence[Settlement],
+) -> None:
+    """Record how an exchange ended for each node; charge whose update arrived, and keep what they signed."""
+    if not settlements:
+        return
+    rows = json.dumps([asdict(replace(one, signed=None)) for one in settlements])
+    _SQL.query(
+        connection,
+        "settle_participation",
+        str(run.id),
+        number,
+        exchange,
+        step,
+        run.workspace_id,
+        rows,
+    )
+    arrived = [one.node for one in settlements if one.outcome is Outcome.RECEIVED]
+    if run.policy.privacy_budget is not None and arrived:
+        ledger.charge(connection, run, number, exchange, step, arrived)
+        signed = {one.node: one.signed for one in settlements if one.signed is not None}
+        ledger.insert_node_spending(connection, run, number, exchange, step, signed)
+
+
+def find_state(connection: Connection, run: RunId, number: int) -> StoredState | None:
+    """Return the state after a round, or as an open round has it so far, where it is kept."""
+    rows = _SQL.query(connection, "find_state", str(run), number)
+    return StoredState(rows[0]["sealed"], rows[0]["sha256"], rows[0]["memory"]) if rows else None
+
+
+def put_state(connection: Connection, run: RunId, number: int, state: StoredState) -> None:
+    """Keep the state that a round has led to so far, in place of what it had led to before."""
+    _SQL.query(connection, "put_state", str(run), number, state.sealed, state.sha256, state.memory)
+
+
+def delete_states_before(connection: Connection, run: RunId, number: int) -> None:
+    """Forget the states of earlier rounds."""
+    _SQL.query(connection, "delete_states_before", str(run), number)
+
+
+def close_round(
+    connection: Connection, run: RunId, number: int, figures: Figures | None, message: str | None
+) -> bool:
+    """Close an open round; False where it is not open."""
+    found = figures or Figures(None, None)
+    return bool(_SQL.query(connection, "close_round", str(run), number, found.loss, found.accuracy, message))
+
+
+def fail_open_round(connection: Connection, run: RunId, reason: str) -> None:
+    """Give up the open round, where there is one."""
+    _SQL.query(connection, "fail_open_round", str(run), reason)

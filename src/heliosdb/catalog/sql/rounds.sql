@@ -1,0 +1,46 @@
+-- name: list_rounds(uuid)
+SELECT round_number, status::text AS status, global_loss, global_accuracy
+FROM federated.round WHERE run_id = $1::uuid ORDER BY round_number
+
+-- name: list_participation(uuid, integer)
+SELECT n.name AS node, p.exchange, p.step, p.outcome::text AS outcome, p.weight
+FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+WHERE p.run_id = $1::uuid AND p.round_number = $2
+ORDER BY p.exchange, n.name
+
+-- name: insert_round(uuid, integer)
+INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
+
+-- name: insert_participation(uuid, integer, integer, text, bigint, text[])
+INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id)
+SELECT $1::uuid, $2, $3, $4, n.node_id FROM federated.node AS n WHERE n.workspace_id = $5 AND n.name = ANY ($6::text[])
+
+-- name: settle_participation(uuid, integer, integer, text, bigint, jsonb)
+UPDATE federated.participation AS p
+SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
+    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds
+FROM jsonb_to_recordset($6::jsonb) AS s (
+    node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
+    bytes_received bigint, duration_seconds double precision)
+JOIN federated.node AS n ON n.workspace_id = $5 AND n.name = s.node
+WHERE p.run_id = $1::uuid AND p.round_number = $2 AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
+
+-- name: find_state(uuid, integer)
+SELECT sealed, sha256, memory FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number = $2
+
+-- name: put_state(uuid, integer, bytea, bytea, bytea)
+INSERT INTO federated.run_parameters (run_id, round_number, sealed, sha256, memory) VALUES ($1::uuid, $2, $3, $4, $5)
+ON CONFLICT (run_id, round_number) DO UPDATE
+SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory
+
+-- name: delete_states_before(uuid, integer)
+DELETE FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number < $2
+
+-- name: close_round(uuid, integer, double precision, double precision, text)
+UPDATE federated.round
+SET status = 'closed', global_loss = $3, global_accuracy = $4, message = $5, finished_at = clock_timestamp()
+WHERE run_id = $1::uuid AND round_number = $2 AND status = 'open' RETURNING round_number
+
+-- name: fail_open_round(uuid, text)
+UPDATE federated.round SET status = 'failed', message = $2, finished_at = clock_timestamp()
+WHERE run_id = $1::uuid AND status = 'open'
