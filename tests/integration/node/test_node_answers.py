@@ -24,6 +24,7 @@ from tests.support.federation import (
     evaluate_task,
     measured,
     new_run,
+    parameters_state,
     running_node,
     share,
     statistics_task,
@@ -146,7 +147,7 @@ async def test_the_same_task_gets_the_same_bytes_and_another_under_its_key_gets_
     again = await client.perform(task, federation.sealing, TIMEOUT)
     assert first.vector.tobytes() == again.vector.tobytes()
     assert first.bytes_received == again.bytes_received
-    changed = replace(task, parameters=np.array([0.0, 0.0, 1e-9]))
+    changed = replace(task, state=parameters_state(np.array([0.0, 0.0, 1e-9])))
     assert "another task was already answered" in (await refusal(client, federation, changed)).message
     assert _count(cluster, federated_database, "spending") == 1
 
@@ -212,9 +213,14 @@ async def test_payloads_of_earlier_rounds_are_forgotten_when_the_run_moves_on(
             'shared with workspace "other"',
         ),
         (
-            train_task(parameters=np.zeros(7)),
+            replace(train_task(), state=parameters_state(np.zeros(7))),
             ErrorCode.INVALID_VALUE,
             "parameters do not fit",
+        ),
+        (
+            train_task(parameters=np.zeros(7)),
+            ErrorCode.INVALID_VALUE,
+            "asks for 7 values",
         ),
         (
             replace(train_task(), work=replace(train_task().work, algorithm="oracle")),

@@ -18,12 +18,21 @@ from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Reading, Scaling, Summing, Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
-from heliosdb.node.door import cast_real, check_contribution, check_guard, check_size, make_private, told_usage
+from heliosdb.node.door import (
+    cast_real,
+    check_contribution,
+    check_guard,
+    check_size,
+    make_private,
+    told_usage,
+)
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
 from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy
 from heliosdb.privacy.accountant import spending
 
-KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("statistics"), NodeName("n"))
+KEY = TaskKey(
+    WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("statistics"), NodeName("n")
+)
 READING = Reading(None, ("x",), "y", 0.2, 1)
 SCALING = Scaling((0.0,), (1.0,))
 BUDGET = Budget(1.0, 1e-5)
