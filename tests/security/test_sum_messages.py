@@ -140,7 +140,7 @@ async def test_under_a_budget_the_vector_is_charged_once_and_messages_are_not(
 async def test_no_row_is_read_for_a_message(
     cluster: Cluster, federated_database: str, asker: Asker, budget: Budget | None
 ) -> None:
-    task = statistics_task(run=new_run(), noise_multiplier=budget and 8.0, budget=budget)
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
     with cluster.connect(federated_database) as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE patient IN ACCESS EXCLUSIVE MODE")
         await asker.ask(at(task, "draw"))
@@ -231,7 +231,7 @@ async def test_a_message_of_the_statistics_is_not_that_the_run_has_asked_for_the
 async def test_a_protocol_that_would_keep_the_vector_for_a_later_message_lets_nothing_out(
     dba: psycopg.Connection[Any], asker: Asker, budget: Budget | None
 ) -> None:
-    task = statistics_task(run=new_run(), noise_multiplier=budget and 8.0, budget=budget)
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
     await asker.ask(at(task, "draw", protocol="leaking"))
     error = await asker.refusal(at(task, "mask", protocol="leaking"))
     assert error.reason is ErrorCode.INTERNAL
@@ -253,7 +253,7 @@ async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leav
     asker: Asker,
     budget: Budget | None,
 ) -> None:
-    task = statistics_task(run=new_run(), noise_multiplier=budget and 8.0, budget=budget)
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
     await asker.ask(at(task, "draw"))
     with cluster.connect(federated_database) as observer:
         with dba.transaction():

@@ -97,7 +97,8 @@ def mask(secret: np.ndarray, size: int) -> np.ndarray:
 
 def unmasked(said: AnyVector, secret: AnyVector) -> Vector:
     """What was masked."""
-    return (said - mask(secret, said.size)).astype(np.int64) / 2.0**20
+    values: Vector = (said - mask(secret, said.size)).astype(np.int64) / 2.0**20
+    return values
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def test_a_note_that_a_protocol_cannot_have_is_refused_before_anything_is_comput
 
 
 def test_an_answer_of_another_shape_is_none(masked: Masked, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = (np.zeros(SECRET_BYTES + 1, dtype=np.uint8), {})
+    said: object = (np.zeros(SECRET_BYTES + 1, dtype=np.uint8), {})
     monkeypatch.setattr(masked, "answer", lambda *_: said)
     with pytest.raises(FederatedError, match="not of its stage's shape"):
         say_message(task("draw"), NO_MEMORY)
