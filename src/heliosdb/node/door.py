@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -158,9 +158,10 @@ class Door:
         """What the node remembers of the task's run; FederatedError INTERNAL where it cannot be opened."""
         return self._memory_key.open(found.memory, received.task.key)
 
-    def forget(self, workspace: WorkspaceName, kept_runs: Sequence[RunId]) -> None:
-        """Drop what is remembered of the workspace's other runs."""
-        self._database.run(lambda connection: forget_memory(connection, workspace, kept_runs))
+    def forget(self, workspace: WorkspaceName, kept: Iterable[RunId]) -> None:
+        """Drop what is remembered of the workspace's runs but these."""
+        runs = list(kept)
+        self._database.run(lambda connection: forget_memory(connection, workspace, runs))
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
         """The row sets of earlier plain answers from the dataset's base tables."""

@@ -135,7 +135,7 @@ class ComputeAnswer:
         usage = control["usage"]
         contribution = Contribution(
             vector_from_bytes(vector, Dtype(control["dtype"])),
-            control["weight"],
+            float(control["weight"]),
             _guard_from_json(control["guard"]),
             None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
             state_from_bytes(row_sets.pop(0)) if control["stays"] else None,
