@@ -171,8 +171,9 @@ async def test_a_toy_runs_end_to_end_and_a_kill_changes_nothing(world: World, to
     await world.start_site(site, faults=f"{toy.node}=kill")
     start(world, toy)
     dying = world.start_coordinator(faults=f"{toy.coordinator}=kill")
-    await asyncio.gather(dying.died(), restarted(world, site))
+    await dying.died()
     successor = world.start_coordinator()
+    await restarted(world, site)
     run = await world.finished(count=already + 2)
     assert run["status"] == "completed", run
     found = read(world)
