@@ -7,6 +7,7 @@ by COPY and predicts with scikit-learn's LogisticRegression. Medians of several 
 from __future__ import annotations
 
 import io
+import json
 
 import numpy as np
 import psycopg
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.harness import Figure, median_seconds, publish
-from heliosdb.algorithms.sql import make_prediction
+from heliosdb.algorithms.sql import linear_prediction
 from heliosdb.domain.task import Scaling
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
@@ -70,18 +71,20 @@ def _train(connection: psycopg.Connection) -> LogisticRegression:
 def _publish_model(connection: psycopg.Connection, model: LogisticRegression) -> None:
     identity = Scaling((0.0,) * len(FEATURES), (1.0,) * len(FEATURES))
     parameters = np.append(model.coef_[0], model.intercept_[0])
-    prediction = make_prediction("logistic_regression", identity, parameters)
+    prediction = linear_prediction("logistic", identity, parameters).to_prediction()
     for statement in ("CREATE EXTENSION plpython3u", "CREATE EXTENSION heliosdb_federated_learning"):
         connection.execute(statement)
     for statement in ("CREATE FEDERATED WORKSPACE clinics", "CREATE FEDERATED MODEL risk"):
         connection.execute("CALL federated.execute(%s)", [statement])
     connection.execute(
         "SELECT federated._publish_function((SELECT model_id FROM federated.model), 1, gen_random_uuid(), %s, %s,"
-        " %s, %s::float8[], %s::float8[], %s::float8[], %s, %s, %s)",
-        [list(FEATURES), [False] * len(FEATURES), prediction.intercept, list(prediction.slopes),
-         list(prediction.fills), list(prediction.shifts), prediction.link, prediction.target_mean,
-         prediction.target_scale],
-    )  # fmt: skip
+        " %s)",
+        [
+            list(FEATURES),
+            [False] * len(FEATURES),
+            json.dumps({"kind": prediction.kind, **prediction.content}),
+        ],
+    )
 
 
 def _check(connection: psycopg.Connection, model: LogisticRegression) -> None:

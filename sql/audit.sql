@@ -358,12 +358,5 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.origin IS 'The database in whi
 COMMENT ON COLUMN @extschema@.federated_audit_log.previous_hash IS 'The hash of the entry before, hexadecimal; NULL for the first of a chain';
 COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry, hexadecimal; NULL as chain_position';
 
-GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
-REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
-TO federated_auditor, federated_admin;
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
-TO federated_auditor, federated_admin;
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_head', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_origin', 'WHERE false');

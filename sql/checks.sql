@@ -336,11 +336,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
-
-GRANT EXECUTE ON FUNCTION
-    federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
-    federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
-    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
-    federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
-TO federated_auditor, federated_admin;

@@ -183,12 +183,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         columns, ARRAY['requirement', 'status', 'details', 'evidence', 'reference'], 'federated_compliance_check')
 $$;
 COMMENT ON FUNCTION federated._compliance_check_columns(text, text, text[]) IS 'federated_compliance_check with a column list';
-
-REVOKE ALL ON FUNCTION @extschema@.federated_compliance_check(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
-    federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
-TO federated_auditor, federated_admin;
-GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
-GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;

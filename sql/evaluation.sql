@@ -96,14 +96,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers'], 'federated_data_quality_check')
 $$;
 COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';
-
-REVOKE ALL ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
-FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
-TO federated_analyst, federated_auditor;

@@ -200,4 +200,3 @@ COMMENT ON COLUMN @extschema@.federated_workspace_status.active_nodes IS
     'Nodes that the coordinator reaches now; a slow one is asked nothing until it answers again';
 COMMENT ON COLUMN @extschema@.federated_workspace_status.status IS
     'The first that holds: training (a run is running), budget_exhausted (what is left is less than a training round has cost lately), ready (as many nodes are active as a run needs), waiting (as many are registered, but not all of them active), incomplete (too few are registered)';
-GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;

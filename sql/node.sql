@@ -142,12 +142,6 @@ COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what anot
 COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task that read another version than it is about to replace writes nothing';
 COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
 
-GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
-GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
-GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
--- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
-GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
-GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
 SELECT pg_catalog.pg_extension_config_dump('federated.agreement', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.row_set', '');
@@ -318,7 +312,6 @@ END
 $$;
 COMMENT ON FUNCTION federated._claim_base_tables(bigint) IS
     'Finds the base tables of a dataset; until the transaction ends, no other release from them, and no change of the dataset';
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 CREATE FUNCTION federated._claim_at_sharing() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

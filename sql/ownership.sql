@@ -210,12 +210,3 @@ EXCEPTION WHEN unique_violation THEN
 END
 $$;
 COMMENT ON FUNCTION federated._rename(text, bigint, text) IS 'Renames a workspace or a model; a name that is taken is error 42710';
-
-REVOKE ALL ON FUNCTION federated._hold_workspace(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
-GRANT EXECUTE ON FUNCTION
-    federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
-    federated._require_model_owner(bigint)
-TO federated_operator, federated_daemon, federated_owner;
-GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
-GRANT UPDATE (name, owner) ON federated.model TO federated_operator;

@@ -14,7 +14,7 @@ CREATE TABLE federated.phase (
     FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
 );
 COMMENT ON TABLE federated.phase IS
-    'What the phases of a round took, written in the transaction that commits what the phase led to';
+    'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
 COMMENT ON COLUMN federated.phase.cpu_seconds IS 'Processor time, user and system: of the coordinator, in local_training of all nodes together';
 COMMENT ON COLUMN federated.phase.busy_seconds IS 'The time over which cpu_seconds were spent; in local_training the sum over the nodes';
 
@@ -28,7 +28,7 @@ CREATE TABLE federated.contribution (
 );
 COMMENT ON TABLE federated.contribution IS 'How each node''s update of a training round points along with the others''';
 COMMENT ON COLUMN federated.contribution.alignment IS
-    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
 
 COMMENT ON COLUMN federated.participation.bytes_sent IS
     'Bytes of the messages sent to the node in this exchange, every attempt counted, as the coordinator handed them to gRPC: before HTTP/2 framing and TLS; NULL where the node was never asked. Greetings and heartbeats are not counted';
@@ -144,11 +144,5 @@ COMMENT ON COLUMN @extschema@.federated_node_diagnostics.last_heartbeat IS 'When
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.failure_reason IS 'Why it is slow or failed; NULL while it answers and before it was tried';
 COMMENT ON COLUMN @extschema@.federated_node_diagnostics.certificate_expires IS 'When the pinned certificate expires; NULL until the node was met';
 
-REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
-GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
-GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
 SELECT pg_catalog.pg_extension_config_dump('federated.phase', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.contribution', '');

@@ -306,20 +306,27 @@ $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS
     'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
+-- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
+-- made by one of two algorithms.
 CREATE FUNCTION federated._check_binary(reference text) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
                             ELSE regexp_replace(reference, '@[^@]*$', '') END;
-    algorithm  text := (
-        SELECT r.options ->> 'algorithm' FROM federated.version AS v JOIN federated.run AS r USING (run_id)
-        WHERE v.model_id = federated._model_id(model_name)
-          AND CASE WHEN model_name = reference THEN v.is_current
-                   ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END);
+    algorithm   text;
+    has_classes boolean;
 BEGIN
-    IF algorithm IS NULL THEN
+    SELECT r.options ->> 'algorithm',
+           CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
+                ELSE v.prediction ->> 'link' = 'logistic' END
+    INTO algorithm, has_classes
+    FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+    WHERE v.model_id = federated._model_id(model_name)
+      AND CASE WHEN model_name = reference THEN v.is_current
+               ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END;
+    IF NOT FOUND THEN
         PERFORM federated._predict_untrained(reference);
-    ELSIF algorithm <> 'logistic_regression' THEN
+    ELSIF has_classes IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
             DETAIL = format('Its algorithm is %s.', algorithm),
@@ -413,17 +420,3 @@ END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
     'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
-
-REVOKE ALL ON FUNCTION @extschema@.predict(text, record) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_class(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_batch(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
-    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
-    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
-TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
-TO federated_owner;

@@ -81,8 +81,3 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
     'Standard deviation of the noise over the sensitivity: of each training step, of the feature statistics in round 0; of a round of several releases the first one''s';
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
-
-REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
-GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
-TO federated_analyst, federated_auditor;

@@ -8,16 +8,27 @@ GRANT federated_operator TO federated_admin;
 -- extension's own grants.
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
+ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
+ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+-- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_predict(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.predict(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.predict(text, double precision[]) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_training_status(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_training_metrics(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.wait_for_convergence(text, double precision) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_privacy_budget(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+    @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
+    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text),
+    @extschema@.federated_training_metrics(text), @extschema@.wait_for_convergence(text, double precision),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
+FROM PUBLIC;
+REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
+    federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT USAGE ON SCHEMA federated_model TO federated_analyst;
@@ -25,6 +36,7 @@ GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
+-- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
     federated._predict_untrained(text), federated._describe_call(text, text), federated._json_number(jsonb),
@@ -48,8 +60,86 @@ GRANT EXECUTE ON FUNCTION
     federated._predict_untrained(text)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
-GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+
+-- Datasets of a participant.
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Names and owners.
+GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
+GRANT EXECUTE ON FUNCTION
+    federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
+    federated._require_model_owner(bigint)
+TO federated_operator, federated_daemon, federated_owner;
+
+-- The audit log.
+GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+TO federated_auditor, federated_admin;
+
+-- Predictions in their other forms.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+TO federated_analyst;
+GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+TO federated_owner;
+
+-- What makes the functions of versions: each kind of prediction is rendered by one of its own.
+GRANT EXECUTE ON FUNCTION
+    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb),
+    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
+
+-- Versions and tags.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
+    @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
+    federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
+    federated._version_metrics(federated.version), federated._read_version(text, text)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
+    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
+TO federated_owner;
+
+-- Budgets and their history.
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+
+-- How rounds went.
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+-- How models do.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
+
+-- What the audits of security and of compliance look at, and these themselves.
+GRANT EXECUTE ON FUNCTION
+    federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
+    federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
+    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
+    federated._check_ledger(text), federated._residency_allows(text, text),
+    federated._check_residency(bigint), federated._check_mode(bigint, text)
+TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
+    federated._node_security(bigint), federated._role_security(), federated._server_security()
+TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
+    federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
+    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
@@ -89,6 +179,35 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+
+-- What is shown of it in views, and what each part of the catalog keeps besides.
+GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+TO federated_analyst, federated_auditor;
+GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
+GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
+GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
+-- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
+GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
+GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
+GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
+GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+TO federated_auditor, federated_admin;
+GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
+-- The functions in federated_model show these numbers to the same roles.
+GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
+GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
+GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
+TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
+-- What the exchanges of a round take adds up.
+GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
+ON federated.phase TO federated_daemon;
+GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

@@ -44,7 +44,8 @@ COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
     'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
--- of numbers and of the features' names alone, whatever it is given.
+-- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
+-- is a probability.
 CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -179,10 +180,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('Version %s of federated model %s, from run %s', version, model_name, run_id)
 $$;
 COMMENT ON FUNCTION federated._describe_version(text, integer, uuid) IS 'The comment of a function that computes a version';
-
-GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
-    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
-TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;

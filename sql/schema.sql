@@ -21,8 +21,3 @@ COMMENT ON TYPE federated.round_status IS 'How a round stands or ended';
 COMMENT ON TYPE federated.participation_outcome IS 'What became of a task that a node was asked';
 COMMENT ON TYPE federated.ledger_state IS 'Reserved before a task is sent, charged when its answer arrived';
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
-
--- By default a type is everybody's to build upon.
-REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
-    federated.participation_outcome, federated.ledger_state,
-    federated.release_state FROM PUBLIC;

@@ -126,9 +126,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         columns, ARRAY['check_name', 'status', 'recommendation'], 'federated_security_audit')
 $$;
 COMMENT ON FUNCTION federated._security_audit_columns(text, text[]) IS 'federated_security_audit with a column list';
-
-REVOKE ALL ON FUNCTION @extschema@.federated_security_audit(text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
-    federated._node_security(bigint), federated._role_security(), federated._server_security()
-TO federated_auditor, federated_admin;

@@ -374,26 +374,5 @@ $$;
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
     'Two versions of a model, each named by tag or number: their metrics, b minus a, and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
 
-REVOKE ALL ON FUNCTION @extschema@.federated_model_versions(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.federated_checkpoints(text) FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.compare_federated_models(text, text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
-    federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text)
-TO federated_analyst, federated_auditor, federated_daemon;
-GRANT EXECUTE ON FUNCTION
-    federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
-    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
-TO federated_owner;
-GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
--- The functions in federated_model show these numbers to the same roles.
-GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
-GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
-ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
-ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
-ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 SELECT pg_catalog.pg_extension_config_dump('federated.tag', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.checkpoint', '');

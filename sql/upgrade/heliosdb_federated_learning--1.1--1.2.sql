@@ -122,11 +122,6 @@ $$;
 
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
--- By default a type is everybody's to build upon.
-REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
-    federated.participation_outcome, federated.ledger_state,
-    federated.release_state FROM PUBLIC;
-
 COMMENT ON COLUMN federated.node.plain_answers IS
     'Whether the node''s own DBA lets answers leave without noise from every dataset that it shares with the workspace; NULL before it was met';
 
@@ -286,17 +281,6 @@ COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what anot
 COMMENT ON COLUMN federated.node_memory.version IS 'Counts the writes: a task that read another version than it is about to replace writes nothing';
 
 COMMENT ON COLUMN federated.node_memory.used_at IS 'When it was last written';
-
-GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
-
-GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
-
-GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
-
--- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
-GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
-
-GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.base_table', '');
 
@@ -479,8 +463,6 @@ $$;
 COMMENT ON FUNCTION federated._claim_base_tables(bigint) IS
     'Finds the base tables of a dataset; until the transaction ends, no other release from them, and no change of the dataset';
 
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
-
 CREATE FUNCTION federated._claim_at_sharing() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -652,19 +634,6 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
 
-REVOKE ALL ON FUNCTION federated._hold_workspace(bigint) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
-
-GRANT EXECUTE ON FUNCTION
-    federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
-    federated._require_model_owner(bigint)
-TO federated_operator, federated_daemon, federated_owner;
-
-GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
-
-GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
-
 CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
@@ -698,17 +667,6 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, nod
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
 
-GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_audit_verify(text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
-TO federated_auditor, federated_admin;
-
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
-TO federated_auditor, federated_admin;
-
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -724,6 +682,37 @@ $$;
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
 
+-- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
+-- made by one of two algorithms.
+CREATE OR REPLACE FUNCTION federated._check_binary(reference text) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
+                            ELSE regexp_replace(reference, '@[^@]*$', '') END;
+    algorithm   text;
+    has_classes boolean;
+BEGIN
+    SELECT r.options ->> 'algorithm',
+           CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
+                ELSE v.prediction ->> 'link' = 'logistic' END
+    INTO algorithm, has_classes
+    FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+    WHERE v.model_id = federated._model_id(model_name)
+      AND CASE WHEN model_name = reference THEN v.is_current
+               ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(reference);
+    ELSIF has_classes IS NOT TRUE THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
+            DETAIL = format('Its algorithm is %s.', algorithm),
+            HINT = 'Use federated_predict.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE OR REPLACE FUNCTION federated._describe_columns(query text) RETURNS jsonb
 LANGUAGE plpython3u VOLATILE AS $$
@@ -737,26 +726,6 @@ $$;
 
 COMMENT ON FUNCTION federated._describe_columns(text) IS
     'The names and types of the columns of a query that is one statement, or the error that it raises';
-
-REVOKE ALL ON FUNCTION @extschema@.predict(text, record) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_class(text, jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_predict_batch(text, text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
-    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
-    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
-TO federated_analyst;
-
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-
-GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
-TO federated_owner;
 
 -- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
 
@@ -805,7 +774,8 @@ COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
     'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
--- of numbers and of the features' names alone, whatever it is given.
+-- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
+-- is a probability.
 CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -905,14 +875,6 @@ $$;
 COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
 
-GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
-    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
-TO federated_owner;
-
-GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
-
 -- The next five run as federated_owner: the first is called by the others, which are DEFINER.
 CREATE OR REPLACE FUNCTION federated._define_version(function_name text, description text, model_id bigint, version integer) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -967,39 +929,6 @@ $$;
 COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
     'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
 
-REVOKE ALL ON FUNCTION @extschema@.federated_model_versions(text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_checkpoints(text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.compare_federated_models(text, text, text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
-    federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text)
-TO federated_analyst, federated_auditor, federated_daemon;
-
-GRANT EXECUTE ON FUNCTION
-    federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
-    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
-TO federated_owner;
-
-GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
-
--- The functions in federated_model show these numbers to the same roles.
-GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
-
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
-
-GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
-
-ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
-
-ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
-
-ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
-
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
 
@@ -1044,13 +973,6 @@ COMMENT ON COLUMN @extschema@.federated_privacy_history.noise_multiplier IS
 
 COMMENT ON COLUMN @extschema@.federated_privacy_history.clipping_threshold IS
     'L2 norm to which a subject''s gradient was clipped; NULL in round 0, whose sums are bounded by construction';
-
-REVOKE ALL ON FUNCTION federated._recent_round_cost(text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
-
-GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
-TO federated_analyst, federated_auditor;
 
 -- Told from the rows of participation, whatever steps a round has: it begins with one step, whose first message is
 -- exchange 0 and which a sum protocol may carry on in later exchanges. A node takes part where its first answer arrived
@@ -1140,7 +1062,11 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
     'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
 
-GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+COMMENT ON TABLE federated.phase IS
+    'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
+
+COMMENT ON COLUMN federated.contribution.alignment IS
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
     'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
@@ -1193,29 +1119,6 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
     'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. NULL before such a round';
-
-REVOKE ALL ON FUNCTION @extschema@.federated_convergence_diagnostics(text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
-TO federated_analyst, federated_auditor, federated_daemon;
-
-GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
-
-GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
-
-GRANT INSERT ON federated.phase, federated.contribution TO federated_daemon;
-
-REVOKE ALL ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
-FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
-TO federated_analyst, federated_auditor;
 
 CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1387,21 +1290,6 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
-GRANT EXECUTE ON FUNCTION
-    federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
-    federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
-    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
-    federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
-TO federated_auditor, federated_admin;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_security_audit(text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
-    federated._node_security(bigint), federated._role_security(), federated._server_security()
-TO federated_auditor, federated_admin;
-
 CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
 RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1489,18 +1377,6 @@ $$;
 
 COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
 
-REVOKE ALL ON FUNCTION @extschema@.federated_compliance_check(text, text) FROM PUBLIC;
-
-GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
-    federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
-TO federated_auditor, federated_admin;
-
-GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
-
-GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
-
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
@@ -1509,23 +1385,32 @@ ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+
+-- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION @extschema@.federated_predict(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+    @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
+    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text),
+    @extschema@.federated_training_metrics(text), @extschema@.wait_for_convergence(text, double precision),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
+FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION @extschema@.predict(text, jsonb) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.predict(text, double precision[]) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_training_status(text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_training_metrics(text) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.wait_for_convergence(text, double precision) FROM PUBLIC;
-
-REVOKE ALL ON FUNCTION @extschema@.federated_privacy_budget(text) FROM PUBLIC;
+REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
+    federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
@@ -1537,6 +1422,7 @@ GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
+-- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
     federated._predict_untrained(text), federated._describe_call(text, text), federated._json_number(jsonb),
@@ -1567,8 +1453,94 @@ TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
-GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+-- Datasets of a participant.
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Names and owners.
+GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION
+    federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
+    federated._require_model_owner(bigint)
+TO federated_operator, federated_daemon, federated_owner;
+
+-- The audit log.
+GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+TO federated_auditor, federated_admin;
+
+-- Predictions in their other forms.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
+    @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
+    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+TO federated_analyst;
+
+GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+TO federated_owner;
+
+-- What makes the functions of versions: each kind of prediction is rendered by one of its own.
+GRANT EXECUTE ON FUNCTION
+    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb),
+    federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
+TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
+
+-- Versions and tags.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
+    @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
+    federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
+    federated._version_metrics(federated.version), federated._read_version(text, text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
+    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
+TO federated_owner;
+
+-- Budgets and their history.
+GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
+
+-- How rounds went.
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+-- How models do.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    federated._project(jsonb, text[], text[], text), federated._evaluation(text),
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
+
+-- What the audits of security and of compliance look at, and these themselves.
+GRANT EXECUTE ON FUNCTION
+    federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
+    federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
+    federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
+    federated._check_ledger(text), federated._residency_allows(text, text),
+    federated._check_residency(bigint), federated._check_mode(bigint, text)
+TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
+    federated._node_security(bigint), federated._role_security(), federated._server_security()
+TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
+    federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
+    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
 GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.run, federated.round,
@@ -1626,6 +1598,54 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+
+-- What is shown of it in views, and what each part of the catalog keeps besides.
+GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
+TO federated_analyst, federated_auditor;
+
+GRANT INSERT, UPDATE, DELETE ON federated.node_memory TO federated_daemon;
+
+GRANT INSERT (predicate) ON federated.dataset TO federated_admin;
+
+GRANT SELECT ON federated.agreement, federated.base_table TO federated_analyst, federated_auditor;
+
+-- What was charged, released, spent and agreed stays: the daemon adds to it, and forgets a payload whose run has moved on.
+GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON federated.release TO federated_daemon;
+
+GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
+
+GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
+
+GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
+
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+TO federated_auditor, federated_admin;
+
+GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
+
+-- The functions in federated_model show these numbers to the same roles.
+GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
+
+GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+
+GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
+
+GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
+TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
+
+-- What the exchanges of a round take adds up.
+GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes, bytes_sent, bytes_received)
+ON federated.phase TO federated_daemon;
+
+GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
+
+GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 

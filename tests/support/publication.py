@@ -5,11 +5,11 @@ from __future__ import annotations
 from uuid import uuid4
 
 from heliosdb.algorithms.sql import LinearPrediction
-from heliosdb.catalog import publication
-from heliosdb.catalog import runs as rows
+from heliosdb.catalog import publication, rounds, runs
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
-from heliosdb.domain.ids import RoundNumber, RunId
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import RoundNumber, RunId, StepName
 from tests.support.cluster import Cluster
 
 
@@ -34,16 +34,16 @@ def publish_version(
         )
     with connected(cluster.dsn(database, user="heliosdb_daemon"), application_name="test") as daemon:
         become_daemon(daemon)
-        record = rows.find_run(daemon, run_id)
+        record = runs.find_run(daemon, run_id)
         assert record is not None
         with daemon.transaction():
             number = RoundNumber(1)
-            rows.open_round(daemon, record.run, number, rows.Step.TRAIN, [])
-            rows.put_parameters(daemon, run_id, number, rows.Parameters(b"sealed", run_id.bytes * 2))
-            rows.close_round(daemon, run_id, number, rows.Figures(0.5, 0.75), None)
+            rounds.open_round(daemon, record.run, number, StepName("train"), [])
+            rounds.put_state(daemon, run_id, number, rounds.StoredState(b"sealed", run_id.bytes * 2))
+            rounds.close_round(daemon, run_id, number, Figures(0.5, 0.75), None)
             zeros = (0.0,) * len(slopes)
             prediction = LinearPrediction(intercept, slopes, zeros, zeros, "identity")
-            new = publication.NewVersion(number, {"means": []}, None, prediction)
+            new = publication.NewVersion(number, {"means": []}, None, prediction.to_prediction())
             published = publication.publish(daemon, record.run, new)
     with cluster.connect(database) as connection:
         connection.execute(

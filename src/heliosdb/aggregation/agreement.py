@@ -1,21 +1,20 @@
 """How far the updates of a round agree: their spread, and how each points along with the others'.
 
 What always holds: it looks at updates that were released and changes none; the figures are a pure function of
-them and of the sketch's key, the same bits whatever the order of arrival and in every life of the coordinator;
-of an update no more than SKETCH values are kept.
+them and of the sketch's key, the same bits whatever the order of arrival and in every life of the
+coordinator; of an update no more than SKETCH values are kept.
 
-Up to SKETCH values an update is kept as it is, and figures are exact. Of a longer one its count sketch is kept
-(Charikar, Chen and Farach-Colton 2002, "Finding frequent items in data streams"): each value is added to one of
-SKETCH numbers, with a sign; which number and which sign are hashes of the value's place. Sketches are linear,
-and inner products of sketches are those of the updates without bias, so figures of larger models are
+Up to SKETCH values an update is kept as it is, and figures are exact. Of a longer one its count sketch is
+kept (Charikar, Chen and Farach-Colton 2002, "Finding frequent items in data streams"): each value is added to
+one of SKETCH numbers, with a sign; which number and which sign are hashes of the value's place. Sketches are
+linear, and inner products of sketches are those of the updates without bias, so figures of larger models are
 approximate: a cosine has a standard error of about 1 / sqrt(SKETCH) = 0.016, the variance one of about 2 % of
 itself.
 
 The hashes need no secret for honest nodes. A node that knows them can send an update whose sketch is another
-vector's, up to sqrt(size / SKETCH) times longer than the update itself. What it gains is to be shown in these
-figures as if it had sent that other vector: its own alignment is then worth nothing, and its pull on the others'
-figures is that of a vector which it might as well have sent. The figures are a report; nothing is decided by
-them. A key that nodes do not know takes even that from them.
+vector's, up to sqrt(size / SKETCH) times longer than the update itself. It is then shown, and weighs in the
+others' figures, as if it had sent that vector; the model is moved by what it did send. The figures are a
+report, by which nothing is decided. A key that nodes do not know takes even that from them.
 """
 
 from __future__ import annotations

@@ -32,7 +32,8 @@ class FedAvg:
     ) -> tuple[Vector, State]:
         """The mean, from a sum of the parameters' shape.
 
-        Raises FederatedError (UF003) for no update, for one of another shape, and where the result is not finite.
+        Raises FederatedError (UF003) for no update, for one of another shape, and where the result is not
+        finite.
         """
         if not isinstance(gathered, Total):
             raise TypeError("federated averaging sees the sum of the updates")

@@ -36,7 +36,7 @@ class PlainSum:
         return b""
 
     def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
-        """The sum, the same to the bit in any order; UF003 for no answer, different lengths, no finite sum."""
+        """The sum, the same to the bit in any order; UF003 for no answer, different lengths, or no sum."""
         sizes = {vector.size for vector in answers.values()}
         if len(sizes) != 1:
             raise rejected("There is no update to add up." if not sizes else "The updates differ in length.")

@@ -42,9 +42,9 @@ class Strategy(Protocol):
     ) -> tuple[Vector, State]:
         """The new parameters, and what to remember. settings: of the class registered with the name.
 
-        memory: what it returned in the round before, NO_STATE in the first. FederatedError UPDATE_REJECTED where
-        there is no update, where shapes differ from the parameters', and where the result is not finite;
-        TypeError where it is given what it does not see.
+        memory: what it returned in the round before, NO_STATE in the first. FederatedError UPDATE_REJECTED
+        where there is no update, where shapes differ from the parameters', and where the result is not
+        finite; TypeError where it is given what it does not see.
         """
         ...
 
@@ -63,5 +63,5 @@ def check_fits(rule: Strategy, summing: SumProtocol) -> None:
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             f"aggregation {rule.name} needs every single update, and {summing.name} shows only their sum",
-            hint="Choose an aggregation that works on sums, such as fedavg, or train without secure_aggregation.",
+            hint="Choose an aggregation that works on sums, such as fedavg, or no secure_aggregation.",
         )

@@ -1,12 +1,12 @@
-"""Sums that are the same to the bit whatever the order of their terms, in memory that does not grow with them.
+"""Sums that are the same to the bit whatever the order of their terms, in memory that does not grow.
 
 After Demmel and Nguyen 2013 and 2015 ("Fast reproducible floating-point summation", "Parallel reproducible
 summation"), with whole numbers in place of floating-point bins, and anchors for each place of the vector.
 
-Bin b has the grid of multiples of u(b) = 2 ** (42 b - 1022), for every whole b. A number x is taken apart from
-the top: its slice in bin b is what is left of it, rounded to the grid (to even in the middle), and what is left
-then goes on to bin b - 1. So in every bin a slice is a function of x alone. With e the biased exponent in
-which x is stored and b(x) = e // 42,
+Bin b has the grid of multiples of u(b) = 2 ** (42 b - 1022), for every whole b. A number x is taken apart
+from the top: its slice in bin b is what is left of it, rounded to the grid (to even in the middle), and what
+is left then goes on to bin b - 1. So in every bin a slice is a function of x alone. With e the biased
+exponent in which x is stored and b(x) = e // 42,
 
     |x| < 2 ** (e - 1022) <= 2 ** (42 b(x) + 41 - 1022) = u(b(x) + 1) / 2,
 
@@ -15,15 +15,15 @@ so that the slices of x in all bins above b(x) are 0.
 A sum keeps, for each place of the vector, B = the largest b(x) so far, and the sums of the slices in the bins
 B, B - 1, B - 2. When a larger B comes, bins move down and the lowest are dropped.
 
-What always holds: the kept bins are functions of the set of terms, not of its order. B is, as a maximum. Let x be
-any term, and B' what B was once x was added. In bins above B' its slice is 0, as b(x) <= B'. Its slices in
-B', B' - 1, B' - 2 were added; those of the bins that are kept at the end were there all the time, since B only
-grows and so a bin below the kept ones never comes back. Sums in a bin are of whole numbers below 2 ** 63 and so
-exact, and exact sums have no order. `total` is computed from B and the kept bins alone.
+What always holds: the kept bins are functions of the set of terms, not of its order. B is, as a maximum. Let
+x be any term, and B' what B was once x was added. In bins above B' its slice is 0, as b(x) <= B'. Its slices
+in B', B' - 1, B' - 2 were added; those of the bins that are kept at the end were there all the time, since B
+only grows and so a bin below the kept ones never comes back. Sums in a bin are of whole numbers below 2 ** 63
+and so exact, and exact sums have no order. `total` is computed from B and the kept bins alone.
 
-What is dropped of one term is at most 2 ** -84 of the largest term at its place, and of n terms at most n times
-as much: below one rounding of the largest term, for any number of terms that may be added. Where large terms
-cancel, that is the error that remains.
+What is dropped of one term is at most 2 ** -84 of the largest term at its place, and of n terms at most n
+times as much: below one rounding of the largest term, for any number of terms that may be added. Where large
+terms cancel, that is the error that remains.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class ExactSum:
         exponents[infinite] = 0
 
     def _add_slices(self, part: slice, term: Vector) -> None:
-        """Add each bin's slice of the term. In units of the top bin, so that the rounders are the same for all.
+        """Add each bin's slice of the term, in units of the top bin: the rounders are then the same for all.
 
         A product with a power of two is exact but where it is below 2 ** -1022 units, whose slices are 0.
         """
@@ -158,8 +158,8 @@ def _move_down(bins: NDArray[np.int64], where: NDArray[np.intp], steps: NDArray[
 def _read(bins: NDArray[np.int64]) -> Vector:
     """The sum of the bins in units of the top one.
 
-    After carrying, the lower two are at most half a unit of the bin above, so that what is left to round are a
-    few doubles of falling size.
+    After carrying, the lower two are at most half a unit of the bin above, so that what is left to round are
+    a few doubles of falling size.
     """
     first, second, third = bins.copy()
     carry = (third + _MIDDLE) >> _WIDTH

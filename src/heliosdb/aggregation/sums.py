@@ -5,17 +5,18 @@ carries the step's vector; the other messages are made without it, and so withou
 has heard and what a node keeps between two messages are arrays, kept sealed by each. tests/contracts holds
 every registered protocol to this.
 
-Open protocols. Where a protocol is open, its one stage carries the plain vector with the update's weight beside
-it, so that the coordinator sees single updates. Their exchange is then gathered by
+Open protocols. Where a protocol is open, its one stage carries the plain vector with the update's weight
+beside it, so that the coordinator sees single updates. Their exchange is then gathered by
 `gathering_for(strategy, size)`, or by `SumGathering(size)` where the step's answers are added up: each update
 is taken in when it arrives, and `take` and `total` are not called. They give the same sum all the same, for
-whoever runs all protocols alike. A strategy that sees each update works under open protocols alone; a run that
-asks for another combination is refused when it is loaded, by `check_fits` of aggregation/strategy.py.
+whoever runs all protocols alike. A strategy that sees each update works under open protocols alone; a run
+that asks for another combination is refused when it is loaded, by `check_fits` of aggregation/strategy.py.
 
-Who is asked. The first stage goes to the exchange's cohort; every later stage to those nodes whose answer to the
-stage before was taken, and to no other. `nodes` is how many these are, in `shape` and in the task's `Summing`. The
-sum is over those whose answer to the carrying stage was taken. Where so many are lost that there is no sum, or not
-one that may be known, `take` or `total` raises FederatedError; the exchange has then failed.
+Who is asked. The first stage goes to the exchange's cohort; every later stage to those nodes whose answer to
+the stage before was taken, and to no other. `nodes` is how many these are, in `shape` and in the task's
+`Summing`. The sum is over those whose answer to the carrying stage was taken. Where so many are lost that
+there is no sum, or not one that may be known, `take` or `total` raises FederatedError; the exchange has then
+failed.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ class Shape:
 class SumProtocol(Protocol):
     """A protocol of one or more messages that leads to a sum of the nodes' vectors.
 
-    The vector that it sums is the step's, in float64; where it is not open and the step's answers are weighted,
-    (weight x values…, weight).
+    The vector that it sums is the step's, in float64; where it is not open and the step's answers are
+    weighted, (weight x values…, weight).
     """
 
     @property
@@ -94,9 +95,9 @@ class SumProtocol(Protocol):
     ) -> tuple[AnyVector, State]:
         """Node: the stage's answer, and what to keep until the next. vector: in the stage that carries one.
 
-        key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE in
-        the first. note: from a coordinator that may be hostile: FederatedError INVALID_VALUE for one that the
-        protocol cannot have.
+        key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE
+        in the first. note: from a coordinator that may be hostile: FederatedError INVALID_VALUE for one that
+        the protocol cannot have. What is kept does not depend on the values of the vector.
         """
         ...
 

@@ -52,7 +52,10 @@ class Measured:
 
 
 def record_measured(connection: Connection, run: Run, number: RoundNumber, measured: Measured) -> None:
-    """Record what was measured of a round."""
+    """Record what was measured of a round.
+
+    What several exchanges of one round took adds up; how updates agree is of the last of them.
+    """
     agreement = measured.agreement
     aligned = [{"node": node, "alignment": value} for node, value in agreement.alignments.items()]
     _SQL.query(

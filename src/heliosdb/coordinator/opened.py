@@ -37,8 +37,8 @@ class OpenedRound:
     """One round while it is open.
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
-    began. is_kept: whether exactly this is in the catalog. lost: in earlier exchanges. sizes, stated: what nodes
-    said of their rows.
+    began. is_kept: whether exactly this is in the catalog. lost: in earlier exchanges. sizes, stated: what
+    nodes said of their rows.
     """
 
     model: Model

@@ -30,14 +30,14 @@ class RunSelection:
     most: int
     run: RunId
 
-    def choose(self, able: frozenset[NodeName], round_number: int) -> frozenset[NodeName]:
+    def choose(self, able: frozenset[NodeName], number: int) -> frozenset[NodeName]:
         """Choose whom a round asks.
 
         Round 0 decides who belongs to the run, so it asks every able node, as far as `most` allows.
         """
-        if round_number == 0:
+        if number == 0:
             return first_by_name(able, self.most)
-        draw = hashlib.sha256(b"selection:" + self.run.bytes + round_number.to_bytes(8, "big")).digest()
+        draw = hashlib.sha256(b"selection:" + self.run.bytes + number.to_bytes(8, "big")).digest()
         return self.selection.choose(able, self.most, self.settings, draw)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.options import OptionKind, check_model, defaults, read_options, require_built
 from federated_sql.statements import (
@@ -9,12 +11,15 @@ from federated_sql.statements import (
     ChangeModelOwner,
     CreateModel,
     DropModel,
+    Option,
     RenameModel,
     StartTraining,
     StopTraining,
 )
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
 MAX_FEATURES = 99
@@ -98,6 +103,7 @@ def start_training(session: Session, command: StartTraining) -> None:
         )
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
+    _check_read(session, command.options, chosen)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
@@ -203,6 +209,20 @@ def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
             ErrorCode.WRONG_STATE,
             f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
             hint=f"ALTER FEDERATED MODEL {model.name} SET ({values}).",
+        )
+
+
+def _check_read(session: Session, given: Sequence[Option], chosen: catalog.Options) -> None:
+    """Raise 22023 for an option given for this run alone that none of its parts reads."""
+    options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+    unread = unread_option([option.name for option in given], options)
+    if unread is not None:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f'option "{unread}" has no effect on this run',
+            detail=f"Neither {options.algorithm} nor {options.aggregation} reads it.",
+            hint="Leave it out, or choose another algorithm or aggregation.",
+            position=next(option.position for option in given if option.name == unread) or None,
         )
 
 

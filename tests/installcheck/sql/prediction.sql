@@ -1,7 +1,8 @@
 \set SHOW_CONTEXT never
 -- A version as the coordinator publishes it: 0.25 + age / 2 + 2 * smoker, with 40 and 0.5 for what is missing
-SELECT federated._publish_function(model_id, 1, run_id, '{age,smoker}', '{f,t}', 0.25, '{0.5,2}', '{40,0.5}', '{0,0}',
-                                   'identity', 0, 1) FROM federated.run;
+SELECT federated._publish_function(model_id, 1, run_id, '{age,smoker}', '{f,t}',
+    '{"kind": "linear", "intercept": 0.25, "slopes": [0.5, 2], "fills": [40, 0.5], "shifts": [0, 0], "link": "identity",
+      "target_mean": 0, "target_scale": 1}') FROM federated.run;
 INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256, is_current)
 SELECT model_id, 1, run_id, 1, '{age,smoker}', '{}', '', '', true FROM federated.run;
 SELECT federated_model.risk(age => 10, smoker => true), federated_model.risk(age => 10), federated_model.risk();

@@ -7,22 +7,23 @@ from enum import StrEnum
 
 import pytest
 
+from heliosdb.catalog import ledger, rounds, runs
 from heliosdb.catalog import nodes as node_rows
-from heliosdb.catalog import runs as rows
 from heliosdb.catalog.connection import load_statements
 from heliosdb.catalog.lease import become_daemon, read_catalog_state
 from heliosdb.catalog.nodes import NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
-from heliosdb.coordinator.budget import plan_charges, sums_after
-from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.coordinator.budget import plan_reservations, sums_after
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Outcome, Run, RunStatus
-from heliosdb.domain.task import Step
 from heliosdb.privacy.accountant import spending
 from tests.integration.coordinator.support import World, create_model, create_workspace
 
 NODES = tuple(NodeName(name) for name in ("a", "b"))
 ONE = RoundNumber(1)
+TRAIN, EVALUATE = StepName("train"), StepName("evaluate")
 
 
 @pytest.fixture
@@ -45,9 +46,9 @@ def daemon(world: World) -> Iterator[PsycopgConnection]:
 @pytest.fixture
 def run(daemon: PsycopgConnection) -> Run:
     """The run, claimed."""
-    (active,) = rows.list_active_runs(daemon)
-    assert rows.claim_run(daemon, active.id)
-    record = rows.find_run(daemon, active.id)
+    (active,) = runs.list_active_runs(daemon)
+    assert runs.claim_run(daemon, active.id)
+    record = runs.find_run(daemon, active.id)
     assert record is not None
     return record.run
 
@@ -62,7 +63,11 @@ def test_names_in_python_are_those_of_the_catalog(world: World, python: type[Str
     assert [one.value for one in python] == [one["name"] for one in found]
 
 
-@pytest.mark.parametrize("file_name", ["runs.sql", "nodes.sql", "publication.sql", "performance.sql"])
+@pytest.mark.parametrize("file_name", [
+        "runs.sql", "rounds.sql", "ledger.sql", "events.sql", "lease.sql", "nodes.sql", "publication.sql",
+        "performance.sql", "participant.sql", "spending.sql",
+    ],
+)  # fmt: skip
 def test_every_statement_is_valid_for_the_role_that_runs_it(
     daemon: PsycopgConnection, file_name: str
 ) -> None:
@@ -87,36 +92,36 @@ def test_options_and_policy_are_read_with_what_is_derived(run: Run) -> None:
 
 
 def test_a_run_is_claimed_once(daemon: PsycopgConnection, run: Run) -> None:
-    assert not rows.claim_run(daemon, run.id)
-    assert rows.list_active_runs(daemon) == [rows.ActiveRun(run.id, RunStatus.RUNNING, False)]
+    assert not runs.claim_run(daemon, run.id)
+    assert runs.list_active_runs(daemon) == [runs.ActiveRun(run.id, RunStatus.RUNNING, False)]
 
 
 def test_a_round_is_recorded_reserved_settled_and_charged(
     world: World, daemon: PsycopgConnection, run: Run
 ) -> None:
     mechanism = Mechanism(2.0, 0.5, 3)
-    charges = [rows.Charge(node, Step.TRAIN, mechanism, 1.0, 0.15, 0.15, 0.15) for node in NODES]
+    reservations = [ledger.Reservation(node, 0, TRAIN, mechanism, 1.0, 0.15, 0.15, 0.15) for node in NODES]
     with daemon.transaction():
-        rows.reserve(daemon, run, ONE, charges)
-        rows.open_round(daemon, run, ONE, Step.TRAIN, NODES)
-    assert rows.list_spent(daemon, run) == {node: [rows.Spent(mechanism, 1)] for node in NODES}
+        ledger.reserve(daemon, run, ONE, reservations)
+        rounds.open_round(daemon, run, ONE, TRAIN, NODES)
+    assert ledger.list_spent(daemon, run) == {node: [ledger.Spent(mechanism, 1)] for node in NODES}
 
     settled = [
-        rows.Settlement(NODES[0], Outcome.RECEIVED, None, 10.0, 100, 200, 0.5),
-        rows.Settlement(NODES[1], Outcome.DROPPED, "timed out"),
+        rounds.Settlement(NODES[0], Outcome.RECEIVED, None, 10.0, 100, 200, 0.5),
+        rounds.Settlement(NODES[1], Outcome.DROPPED, "timed out"),
     ]
     with daemon.transaction():
-        rows.settle(daemon, run, ONE, Step.TRAIN, settled)
-        assert rows.close_round(daemon, run.id, ONE, rows.Figures(0.5, None), "without b")
+        rounds.settle(daemon, run, ONE, 0, TRAIN, settled)
+        assert rounds.close_round(daemon, run.id, ONE, Figures(0.5, None), "without b")
 
-    assert rows.list_participation(daemon, run.id, 1) == [
-        rows.Participation(NODES[0], Step.TRAIN, Outcome.RECEIVED, weight=10.0),
-        rows.Participation(NODES[1], Step.TRAIN, Outcome.DROPPED),
+    assert rounds.list_participation(daemon, run.id, 1) == [
+        rounds.Participation(NODES[0], 0, TRAIN, Outcome.RECEIVED, weight=10.0),
+        rounds.Participation(NODES[1], 0, TRAIN, Outcome.DROPPED),
     ]
     states = world.query("SELECT node_name, state::text FROM federated.ledger ORDER BY 1")
     assert [one["state"] for one in states] == ["charged", "reserved"]
-    assert rows.list_rounds(daemon, run.id) == [rows.RoundRecord(ONE, "closed", rows.Figures(0.5, None))]
-    assert rows.consumed_epsilon(daemon, run) == 0.15
+    assert rounds.list_rounds(daemon, run.id) == [rounds.RoundRecord(ONE, "closed", Figures(0.5, None))]
+    assert ledger.consumed_epsilon(daemon, run) == 0.15
 
 
 def test_lines_after_a_reservation_that_was_taken_back_are_corrected(
@@ -126,22 +131,22 @@ def test_lines_after_a_reservation_that_was_taken_back_are_corrected(
     assert budget is not None
     for number, mechanism in enumerate(made, 1):
         with daemon.transaction():
-            charges = plan_charges(
-                rows.list_spent(daemon, run),
-                rows.list_reached(daemon, run),
+            charges = plan_reservations(
+                ledger.list_spent(daemon, run),
+                ledger.list_reached(daemon, run),
                 NODES,
-                [(Step.TRAIN, mechanism)],
+                [(0, TRAIN, mechanism)],
                 budget,
                 clipping_norms={},
             )
-            rows.reserve(daemon, run, RoundNumber(number), charges)
+            ledger.reserve(daemon, run, RoundNumber(number), charges)
 
     with daemon.transaction():
-        (removed,) = rows.delete_reservations(daemon, run, RoundNumber(2), [(NODES[0], Step.TRAIN)])
-        entries = rows.list_entries(daemon, run, [NODES[0]])
-        rows.correct_sums(daemon, sums_after(entries, removed.id, budget.delta))
+        (removed,) = ledger.delete_reservations(daemon, run, RoundNumber(2), [NODES[0]], [], 0)
+        entries = ledger.list_entries(daemon, run, [NODES[0]])
+        ledger.correct_sums(daemon, sums_after(entries, removed.id, budget.delta))
 
-    reached = rows.list_reached(daemon, run)
+    reached = ledger.list_reached(daemon, run)
     for node, left in ((NODES[0], [made[0], made[2]]), (NODES[1], made)):
         expected = spending(left, budget.delta)
         assert reached[node].epsilon_basic == pytest.approx(expected.epsilon_basic)
@@ -153,30 +158,30 @@ def test_lines_after_a_reservation_that_was_taken_back_are_corrected(
 
 
 def test_a_round_is_closed_once(daemon: PsycopgConnection, run: Run) -> None:
-    rows.open_round(daemon, run, ONE, Step.TRAIN, NODES)
+    rounds.open_round(daemon, run, ONE, TRAIN, NODES)
 
-    assert rows.close_round(daemon, run.id, ONE, None, None)
-    assert not rows.close_round(daemon, run.id, ONE, None, None)
+    assert rounds.close_round(daemon, run.id, ONE, None, None)
+    assert not rounds.close_round(daemon, run.id, ONE, None, None)
 
 
 def test_parameters_of_the_round_being_evaluated_stand_beside_the_closed_ones(
     daemon: PsycopgConnection, run: Run
 ) -> None:
     for number in (1, 2):
-        rows.put_parameters(daemon, run.id, number, rows.Parameters(bytes([number]), b"h"))
+        rounds.put_state(daemon, run.id, number, rounds.StoredState(bytes([number]), b"h"))
 
-    rows.delete_parameters_before(daemon, run.id, 2)
+    rounds.delete_states_before(daemon, run.id, 2)
 
-    assert rows.find_parameters(daemon, run.id, 1) is None
-    assert rows.find_parameters(daemon, run.id, 2) == rows.Parameters(b"\x02", b"h")
+    assert rounds.find_state(daemon, run.id, 1) is None
+    assert rounds.find_state(daemon, run.id, 2) == rounds.StoredState(b"\x02", b"h")
 
 
 def test_an_ended_run_is_neither_found_nor_ended_again(daemon: PsycopgConnection, run: Run) -> None:
-    assert rows.finish_run(daemon, run.id, RunStatus.FAILED, "why")
+    assert runs.finish_run(daemon, run.id, RunStatus.FAILED, "why")
 
-    assert not rows.finish_run(daemon, run.id, RunStatus.COMPLETED, "again")
-    assert rows.find_run(daemon, run.id) is None
-    assert not rows.lock_run(daemon, run.id)
+    assert not runs.finish_run(daemon, run.id, RunStatus.COMPLETED, "again")
+    assert runs.find_run(daemon, run.id) is None
+    assert not runs.lock_run(daemon, run.id)
 
 
 def test_a_status_is_not_written_over_options_that_changed_meanwhile(

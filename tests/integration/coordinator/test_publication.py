@@ -9,11 +9,11 @@ import psycopg
 import pytest
 
 from heliosdb.algorithms.sql import LinearPrediction
-from heliosdb.catalog import publication
-from heliosdb.catalog import runs as rows
+from heliosdb.catalog import publication, rounds, runs
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
-from heliosdb.domain.ids import RoundNumber, RunId
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import RoundNumber, RunId, StepName
 from heliosdb.domain.run import Run
 from tests.integration.coordinator.support import FEATURES, World, create_model, create_workspace
 
@@ -53,17 +53,17 @@ def finish_run(
         )
     run = read_run(daemon, run_id)
     with daemon.transaction():
-        rows.open_round(daemon, run, RoundNumber(1), rows.Step.TRAIN, [])
-        rows.put_parameters(daemon, run.id, 1, rows.Parameters(b"sealed", b"\x01" * 32))
-        rows.close_round(daemon, run.id, 1, rows.Figures(0.5, 0.75), None)
+        rounds.open_round(daemon, run, RoundNumber(1), StepName("train"), [])
+        rounds.put_state(daemon, run.id, 1, rounds.StoredState(b"sealed", b"\x01" * 32))
+        rounds.close_round(daemon, run.id, 1, Figures(0.5, 0.75), None)
         zeros = (0.0,) * len(features)
         prediction = LinearPrediction(value, zeros, zeros, zeros, "identity")
-        new = publication.NewVersion(RoundNumber(1), {"means": []}, 1.5, prediction)
+        new = publication.NewVersion(RoundNumber(1), {"means": []}, 1.5, prediction.to_prediction())
         return publication.publish(daemon, run, new)
 
 
 def read_run(daemon: PsycopgConnection, run_id: UUID) -> Run:
-    record = rows.find_run(daemon, RunId(run_id))
+    record = runs.find_run(daemon, RunId(run_id))
     assert record is not None
     return record.run
 

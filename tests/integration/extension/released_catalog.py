@@ -32,7 +32,8 @@ _FILL = (
     " FROM federated.model",
     "INSERT INTO federated.round (run_id, round_number, status) SELECT run_id, 1, 'closed' FROM federated.run",
     "INSERT INTO federated.participation (run_id, round_number, step, node_id, outcome, weight)"
-    " SELECT run_id, 1, 'train', node_id, 'received', 10 FROM federated.run, federated.node",
+    " SELECT run_id, 1, s, node_id, 'received', 10 FROM federated.run, federated.node,"
+    " unnest('{train,evaluate}'::text[]) AS s",
     "INSERT INTO federated.contribution SELECT run_id, 1, node_id, 0.5 FROM federated.run, federated.node",
     "INSERT INTO federated.phase (run_id, round_number, phase, duration_seconds)"
     " SELECT run_id, 1, 'aggregation', 0.5 FROM federated.run",
@@ -48,8 +49,8 @@ _FILL = (
     " SELECT model_id, run_id, '/x', 1, 1, '\\x02' FROM federated.run",
     "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, state,"
     " noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"
-    " SELECT 'clinics', run_id, 'risk', r, 'train', n, 'charged', 1, 1, 1, 0.4, 0.4 * r, 0.3 * r"
-    " FROM federated.run, unnest('{a,b}'::text[]) AS n, generate_series(1, 2) AS r",
+    " SELECT 'clinics', run_id, 'risk', 1, s.step, n, 'charged', 1, 1, 1, 0.4, 0.4 * s.place, 0.3 * s.place"
+    " FROM federated.run, unnest('{a,b}'::text[]) AS n, (VALUES (1, 'train'), (2, 'evaluate')) AS s (place, step)",
     "INSERT INTO federated.lease (epoch, holder) VALUES (1, 'coordinator')",
     "INSERT INTO federated.event (epoch, run_id, kind) SELECT 1, run_id, 'run.claimed' FROM federated.run",
     "CREATE TABLE public.patients (age integer, smoker boolean)",
@@ -58,8 +59,8 @@ _FILL = (
     "INSERT INTO federated.dataset (name, workspace, relation, columns, types)"
     " VALUES ('patients', 'clinics', 'public.patients', '{age,smoker}', '{integer,boolean}')",
     "INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256, header,"
-    " payload, payload_bytes) SELECT 'clinics', run_id, 1, 'train', 'a', 'patients', '\\x03', '\\x04', '\\x05', 1"
-    " FROM federated.run",
+    " payload, payload_bytes) SELECT 'clinics', run_id, 1, s, 'a', 'patients', '\\x03', '\\x04', '\\x05', 1"
+    " FROM federated.run, unnest('{train,evaluate}'::text[]) AS s",
     "INSERT INTO federated.spending (dataset, relation, release_id, noise_multiplier, sampling_rate, steps,"
     " epsilon_basic, epsilon_tight, delta) SELECT 'patients', 'public.patients', release_id, 1, 1, 1, 0.4, 0.4, 1e-5"
     " FROM federated.release",

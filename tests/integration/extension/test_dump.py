@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,8 +14,9 @@ from tests.integration.coordinator.support import World, create_model, create_wo
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.integration.extension.versions_support import finish_run
 from tests.support.catalog_snapshot import EXTENSION, describe, difference
-from tests.support.cluster import Cluster, bin_directory, create_cluster, remove_cluster
+from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
+from tests.support.programs import run_program
 
 STATE = (
     "SELECT w.options, m.options, r.options, r.policy, r.status::text, v.features, l.epsilon_tight"
@@ -201,16 +200,3 @@ def test_a_dump_says_nothing_about_the_extensions_own_objects(
     )
     assert f"CREATE EXTENSION IF NOT EXISTS {EXTENSION} WITH SCHEMA public;" in text
     assert [line for line in text.splitlines() if line and not line.startswith(expected)] == []
-
-
-def run_program(program: str, *arguments: str, text: bytes = b"") -> bytes:
-    """Run one of the server's client programs and return what it prints."""
-    done = subprocess.run(
-        [str(bin_directory() / program), *arguments],
-        input=text,
-        capture_output=True,
-        env={**os.environ, "PGOPTIONS": ""},
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout

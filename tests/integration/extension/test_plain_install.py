@@ -13,11 +13,11 @@ from psycopg import errors
 
 from heliosdb.extension.version import CATALOG_VERSION
 from tests.integration.extension.conftest import MODEL, WORKSPACE
-from tests.integration.extension.test_dump import run_program
 from tests.integration.extension.test_install import CENSUS
 from tests.integration.extension.test_predictions import make_current, publish, value
 from tests.support.catalog_snapshot import EXTENSION
 from tests.support.cluster import Cluster, bin_directory
+from tests.support.programs import run_program
 
 ROOT = Path(__file__).resolve().parents[3]
 NODE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import struct
@@ -13,18 +14,22 @@ from psycopg import errors
 
 PUBLISH = (
     "SELECT federated._publish_function((SELECT model_id FROM federated.model), 1, gen_random_uuid(), %(features)s,"
-    " %(booleans)s::boolean[], %(intercept)s, %(slopes)s::float8[], %(fills)s::float8[], %(shifts)s::float8[],"
-    " %(link)s, %(target_mean)s, %(target_scale)s)"
+    " %(booleans)s::boolean[], %(prediction)s)"
 )
+MISSING = object()
 
 
 def publish(daemon: psycopg.Connection, **changed: Any) -> str | None:
     """Publish a prediction of two features, of which the second is boolean, or what is changed of it."""
-    parts: dict[str, Any] = {
-        "features": ["age", "smoker"], "booleans": [False, True], "intercept": 0.25, "slopes": [0.5, 2.0],
-        "fills": [40.0, 0.5], "shifts": [0.0, 0.0], "link": "identity", "target_mean": 0.0, "target_scale": 1.0,
+    signature: dict[str, Any] = {"features": ["age", "smoker"], "booleans": [False, True]}
+    prediction: dict[str, Any] = {
+        "kind": "linear", "intercept": 0.25, "slopes": [0.5, 2.0], "fills": [40.0, 0.5], "shifts": [0.0, 0.0],
+        "link": "identity", "target_mean": 0.0, "target_scale": 1.0,
     }  # fmt: skip
-    [(obstacle,)] = daemon.execute(PUBLISH, parts | changed).fetchall()
+    for name, part in changed.items():
+        (signature if name in signature else prediction)[name] = part
+    stored = {name: part for name, part in prediction.items() if part is not MISSING}
+    [(obstacle,)] = daemon.execute(PUBLISH, signature | {"prediction": json.dumps(stored)}).fetchall()
     return obstacle
 
 
@@ -121,9 +126,14 @@ def test_bad_arguments_get_one_clear_error(
 @pytest.mark.parametrize(
     ("changed", "sqlstate"),
     [
-        ({"intercept": math.nan}, "22023"),
-        ({"slopes": [1.0, math.inf]}, "22023"),
-        ({"fills": [-math.inf, 0.0]}, "22023"),
+        ({"intercept": math.nan}, "22P02"),
+        ({"intercept": "NaN"}, "22023"),
+        ({"intercept": MISSING}, "22023"),
+        ({"slopes": [1.0, "Infinity"]}, "22023"),
+        ({"fills": ["-Infinity", 0.0]}, "22023"),
+        ({"fills": ["0; DROP TABLE federated.run", 0.0]}, "22P02"),
+        ({"fills": None}, "22023"),
+        ({"fills": MISSING}, "22004"),
         ({"shifts": [0.0, None]}, "22023"),
         ({"target_scale": None}, "22023"),
         ({"slopes": [1.0]}, "2202E"),
@@ -131,9 +141,15 @@ def test_bad_arguments_get_one_clear_error(
         ({"features": ["age"]}, "2202E"),
         ({"features": ["age", None]}, "22004"),
         ({"features": None}, "22004"),
-        ({"slopes": [[1.0, 2.0]]}, "2202E"),
+        ({"slopes": [[1.0, 2.0]]}, "22P02"),
+        ({"slopes": {"age": 1.0}}, "22023"),
         ({"link": "identity; DROP TABLE federated.run"}, "22023"),
         ({"link": None}, "22004"),
+        ({"kind": "unknown"}, "22023"),
+        ({"kind": ""}, "22023"),
+        ({"kind": "linear(text[],boolean[],jsonb)"}, "22023"),
+        ({"kind": "Linear"}, "22023"),
+        ({"kind": ["linear"]}, "22023"),
     ],
 )
 def test_what_is_no_prediction_is_refused(
@@ -142,6 +158,31 @@ def test_what_is_no_prediction_is_refused(
     with pytest.raises(psycopg.Error) as caught:
         publish(daemon, **changed)
     assert caught.value.sqlstate == sqlstate
+
+
+def test_a_prediction_without_a_kind_is_linear(
+    catalog: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    assert publish(daemon, kind=MISSING) is None
+    assert value(catalog, "federated_model.risk(age => 10)") == 6.25
+
+
+def test_another_kind_is_one_function_of_the_extensions_own(
+    catalog: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    catalog.execute(
+        "CREATE FUNCTION federated._render_constant(features text[], booleans boolean[], prediction jsonb) RETURNS text"
+        " LANGUAGE sql RETURN format('%L::float8', (prediction ->> 'constant')::float8)"
+    )
+    signature = "federated._render_constant(text[], boolean[], jsonb)"
+    catalog.execute(f"GRANT EXECUTE ON FUNCTION {signature} TO federated_owner")  # type: ignore[arg-type]
+    assert publish(daemon, kind="constant", constant=4.5) is None
+    assert value(catalog, "federated_model.risk(age => 10)") == 4.5
+    # Somebody else's function is none of them, whatever its name.
+    catalog.execute(f"ALTER FUNCTION {signature} OWNER TO federated_owner")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidParameterValue, match="no predictions of kind 'constant'"):
+        publish(daemon, kind="constant", constant=5.5)
+    assert value(catalog, "federated_model.risk(age => 10)") == 4.5
 
 
 def test_a_features_name_is_never_code(catalog: psycopg.Connection, daemon: psycopg.Connection) -> None:

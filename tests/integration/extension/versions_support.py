@@ -9,8 +9,7 @@ import psycopg
 
 PUBLISH = (
     "SELECT federated._publish_function(%(model)s, %(version)s, %(run)s, %(features)s, %(booleans)s::boolean[],"
-    " %(intercept)s, %(slopes)s::float8[], %(fills)s::float8[], %(shifts)s::float8[], %(link)s, %(target_mean)s,"
-    " %(target_scale)s)"
+    " %(numbers)s)"
 )
 INSERT = (
     "INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256,"
@@ -41,10 +40,11 @@ def finish_run(
         "target_mean": 0.0, "target_scale": 1.0, "loss": 1.0 / version,
     } | changed  # fmt: skip
     with daemon.transaction():
-        [(obstacle,)] = daemon.execute(PUBLISH, parts).fetchall()
+        numbers = json.dumps({name: parts[name] for name in NUMBERS})
+        [(obstacle,)] = daemon.execute(PUBLISH, parts | {"numbers": numbers}).fetchall()
         if obstacle is None:
             daemon.execute("UPDATE federated.version SET is_current = false WHERE model_id = %s", [model_id])
-        prediction = json.dumps({name: parts[name] for name in NUMBERS}) if parts.get("kept", True) else None
+        prediction = numbers if parts.get("kept", True) else None
         daemon.execute(INSERT, parts | {"prediction": prediction, "current": obstacle is None})
         daemon.execute("UPDATE federated.run SET status = 'completed' WHERE run_id = %s", [run])
     return int(version)

@@ -24,7 +24,8 @@ WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (min_nodes = 2)"
 MODELS = {"risk": ("age", "smoker"), "Größe & co": ("Höhe", "b c")}
 PUBLISH = (
     "SELECT federated._publish_function((SELECT model_id FROM federated.model WHERE name = %s), 1,"
-    " gen_random_uuid(), %s, %s::boolean[], 0.25, '{0.5,2}', '{40,0.5}', '{0,0}', 'identity', 0, 1)"
+    ' gen_random_uuid(), %s, %s::boolean[], \'{"intercept": 0.25, "slopes": [0.5, 2], "fills": [40, 0.5],'
+    ' "shifts": [0, 0], "link": "identity", "target_mean": 0, "target_scale": 1}\')'
 )
 VERSION = (
     "INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256,"

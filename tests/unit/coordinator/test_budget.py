@@ -6,50 +6,50 @@ from dataclasses import replace
 
 import pytest
 
-from heliosdb.catalog.runs import Charge, Entry, Spent
-from heliosdb.coordinator.budget import most_spent, plan_charges, sums_after
+from heliosdb.catalog.ledger import Entry, Reservation, Spent
+from heliosdb.coordinator.budget import most_spent, plan_reservations, sums_after
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import NodeName
+from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
-from heliosdb.domain.task import Step
 from heliosdb.privacy.accountant import Accountant, spending
 
 A, B = NodeName("a"), NodeName("b")
 STATISTICS, TRAINING = Mechanism(8.0), Mechanism(4.0, 0.1, 10)
-ROUND = [(Step.TRAIN, TRAINING), (Step.EVALUATE, Mechanism(20.0))]
+TRAIN, EVALUATE = StepName("train"), StepName("evaluate")
+ROUND = [(0, TRAIN, TRAINING), (1, EVALUATE, Mechanism(20.0))]
 BUDGET = Budget(5.0, 1e-5)
 
 
-def plan(spent: dict[NodeName, list[Spent]], budget: Budget = BUDGET) -> list[Charge]:
+def plan(spent: dict[NodeName, list[Spent]], budget: Budget = BUDGET) -> list[Reservation]:
     reached = {node: spending([one.composed for one in made], budget.delta) for node, made in spent.items()}
     for node, made in spent.items():
         own = sum(one.times * spending([one.mechanism], budget.delta).epsilon_basic for one in made)
         reached[node] = replace(reached[node], epsilon_basic=own)
-    return plan_charges(spent, reached, [A, B], ROUND, budget, clipping_norms={Step.TRAIN: 1.5})
+    return plan_reservations(spent, reached, [A, B], ROUND, budget, clipping_norms={TRAIN: 1.5})
 
 
 def test_each_release_is_charged_on_top_of_the_nodes_own_past() -> None:
     past = [STATISTICS, TRAINING, TRAINING, TRAINING]
 
-    charges = plan({A: [Spent(STATISTICS, 1), Spent(TRAINING, 3)]})
+    planned = plan({A: [Spent(STATISTICS, 1), Spent(TRAINING, 3)]})
 
-    assert [(one.node, one.step) for one in charges] == [
-        (A, Step.TRAIN),
-        (A, Step.EVALUATE),
-        (B, Step.TRAIN),
-        (B, Step.EVALUATE),
+    assert [(one.node, one.exchange, one.step) for one in planned] == [
+        (A, 0, TRAIN),
+        (A, 1, EVALUATE),
+        (B, 0, TRAIN),
+        (B, 1, EVALUATE),
     ]
     made = [*past, TRAINING, Mechanism(20.0)]
-    for charge, releases in zip(charges, (made[:5], made, [TRAINING], made[4:]), strict=True):
+    for one, releases in zip(planned, (made[:5], made, [TRAINING], made[4:]), strict=True):
         shown = spending(releases, BUDGET.delta)
-        assert charge.epsilon_basic == pytest.approx(shown.epsilon_basic)
-        assert charge.epsilon_tight == pytest.approx(shown.epsilon_tight)
-    assert [one.clipping_norm for one in charges[:2]] == [1.5, None]
+        assert one.epsilon_basic == pytest.approx(shown.epsilon_basic)
+        assert one.epsilon_tight == pytest.approx(shown.epsilon_tight)
+    assert [one.clipping_norm for one in planned[:2]] == [1.5, None]
 
 
 def test_a_round_that_one_node_cannot_pay_is_not_opened() -> None:
     spent = {B: [Spent(Mechanism(1.0), 1)]}
-    enough = max(charge.epsilon_tight for charge in plan(spent))
+    enough = max(one.epsilon_tight for one in plan(spent))
 
     assert plan(spent, Budget(enough, 1e-5))
     with pytest.raises(FederatedError, match="node b") as caught:
@@ -92,7 +92,7 @@ def test_a_line_costs_no_more_after_one_before_it_was_taken_back() -> None:
 
 def test_the_composed_sum_never_falls_where_a_run_has_a_larger_delta() -> None:
     reached = {A: spending([STATISTICS], 1e-9)}
-    (train, _, *_) = plan_charges(
+    (train, _, *_) = plan_reservations(
         {A: [Spent(STATISTICS, 1)]}, reached, [A], ROUND, Budget(5.0, 0.1), clipping_norms={}
     )
     assert train.epsilon_tight >= reached[A].epsilon_tight

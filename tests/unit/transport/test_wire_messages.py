@@ -150,7 +150,7 @@ def a_task() -> Task:
 
 def test_the_order_of_settings_and_arrays_does_not_matter() -> None:
     task = a_task()
-    turned = dict(reversed(task.work.settings.items()))
+    turned = dict(sorted(task.work.settings.items(), reverse=True))
     other = replace(task, work=replace(task.work, settings=turned))
     assert list(turned) != list(task.work.settings)
     assert encode_task(other, SEALING_KEY) == encode_task(task, SEALING_KEY)
