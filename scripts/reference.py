@@ -16,6 +16,7 @@ import psycopg
 from psycopg.rows import class_row
 
 from federated_sql.reference import language_parts, replace_parts
+from heliosdb.parts.built import built_parts
 from tests.support.cluster import create_cluster, remove_cluster
 from tests.support.ports import free_port
 
@@ -80,7 +81,7 @@ def main(page: Path) -> None:
     try:
         with cluster.connect() as connection:
             connection.execute("CREATE EXTENSION heliosdb_federated_learning CASCADE")
-            parts = language_parts() | catalog_parts(connection)
+            parts = language_parts(built_parts()) | catalog_parts(connection)
     finally:
         remove_cluster(cluster)
     page.write_text(replace_parts(page.read_text(encoding="utf-8"), parts), encoding="utf-8")

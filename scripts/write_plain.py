@@ -19,7 +19,13 @@ from pathlib import Path
 
 from write_upgrade import EXTENSION, ROOT, Statement, current_script, current_version, statements
 
-_PACKAGES = ("parser/federated_sql", "src/heliosdb/domain", "src/heliosdb/catalog", "src/heliosdb/extension")
+_PACKAGES = (
+    "parser/federated_sql",
+    "src/heliosdb/domain",
+    "src/heliosdb/parts",
+    "src/heliosdb/catalog",
+    "src/heliosdb/extension",
+)
 _FILES = ("src/heliosdb/__init__.py", "src/heliosdb/faults.py")
 # Daemons' connections: they import psycopg, which the server does not have.
 _LEFT_OUT = frozenset({"heliosdb/catalog/psycopg_connection.py"})

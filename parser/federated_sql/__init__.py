@@ -5,13 +5,24 @@ What always holds: nothing here does I/O, and nothing here raises but `Federated
 
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.grammar import parse
-from federated_sql.options import OptionKind, OptionSpec, check_model, check_workspace, defaults, validate
+from federated_sql.options import (
+    NO_PARTS,
+    Built,
+    OptionKind,
+    OptionSpec,
+    check_model,
+    check_workspace,
+    defaults,
+    validate,
+)
 from federated_sql.render import quote_name, quote_string, render
 from federated_sql.residency import residency_allows
 from federated_sql.rewrite import Rewrite, may_concern, rewrite
 from federated_sql.statements import Command, Option, command_tag
 
 __all__ = [
+    "NO_PARTS",
+    "Built",
     "Command",
     "ErrorCode",
     "FederatedError",

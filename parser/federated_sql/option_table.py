@@ -1,15 +1,16 @@
 """The options of the language, in one table: name, type, default, range, meaning, and what of it is built.
 
 What always holds: `OPTIONS` is the only place that knows an option's name, default and range; reference
-documents are generated from it.
+documents are generated from it. What is built of an option of parts (`of_parts`) it does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 
-from federated_sql.option_values import OptionSpec, OptionType, RangeLimits
+from federated_sql.option_values import Built, OptionSpec, OptionType, RangeLimits, with_parts
 
 
 class OptionKind(Enum):
@@ -26,10 +27,10 @@ _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
 _TEXT, _CHOICE = OptionType.TEXT, OptionType.CHOICE
 _DAY = 86_400
 _COMPRESSION = OptionSpec(
-    "compression", _CHOICE, "none", "of updates", choices=("none", "zstd", "lz4"), built_values=("none",)
+    "compression", _CHOICE, "none", "of updates", choices=("none", "zstd", "lz4"), of_parts=True
 )
 _QUANTIZATION = OptionSpec(
-    "quantization", _INT, None, "bits of an update's values", choices=(8, 16, 32), built=False
+    "quantization", _INT, None, "bits of an update's values", choices=(8, 16, 32), of_parts=True
 )
 
 _WORKSPACE = (
@@ -118,7 +119,7 @@ _WORKSPACE = (
         "all",
         "who takes part in a round",
         choices=("all", "random(k)", "most_data(k)", "best_performance(k)"),
-        built_values=("all",),
+        of_parts=True,
     ),
     OptionSpec(
         "aggregation_batch_size",
@@ -173,9 +174,10 @@ _WORKSPACE = (
     OptionSpec(
         "encryption", _CHOICE, "AES-256-GCM", "cipher of updates and parameters", choices=("AES-256-GCM",)
     ),
-    _COMPRESSION,
+    # A run's codec is its model's: nothing else of a workspace's has an effect.
+    replace(_COMPRESSION, built_values=("none",), of_parts=False),
     OptionSpec("compression_level", _INT, 3, "effort of the compression", minimum=1, maximum=22, built=False),
-    _QUANTIZATION,
+    replace(_QUANTIZATION, built=False, of_parts=False),
     OptionSpec(
         "compliance_mode",
         _CHOICE,
@@ -271,7 +273,7 @@ _DEFINITION = (
             "lstm",
             "transformer",
         ),
-        built_values=("logistic_regression", "linear_regression"),
+        of_parts=True,
     ),
     OptionSpec(
         "features",
@@ -297,7 +299,7 @@ _DEFINITION = (
         "units of a neural network's layers",
         minimum=1,
         maximum=65_536,
-        built=False,
+        of_parts=True,
     ),
     OptionSpec(
         "activation",
@@ -305,7 +307,7 @@ _DEFINITION = (
         "relu",
         "of hidden layers",
         choices=("relu", "tanh", "sigmoid", "gelu"),
-        built=False,
+        of_parts=True,
     ),
     OptionSpec(
         "output_activation",
@@ -313,18 +315,26 @@ _DEFINITION = (
         "sigmoid",
         "of the last layer",
         choices=("sigmoid", "softmax", "linear"),
-        built=False,
+        of_parts=True,
     ),
 )
 
 _TRAINING = (
-    OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, built=False),
-    OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, built=False),
-    OptionSpec("bins", _INT, 64, "bins of a feature's histogram", minimum=2, maximum=65_536, built=False),
+    OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, of_parts=True),
+    OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, of_parts=True),
+    OptionSpec("bins", _INT, 64, "bins of a feature's histogram", minimum=2, maximum=65_536, of_parts=True),
     OptionSpec("rounds", _INT, 50, "training rounds", minimum=1, maximum=100_000),
-    OptionSpec("local_epochs", _INT, 1, "passes over a node's rows in a round", minimum=1, maximum=10_000),
-    OptionSpec("batch_size", _INT, 32, "rows of a local step", minimum=1, maximum=1_000_000),
-    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", minimum=1e-12, maximum=1_000),
+    OptionSpec(
+        "local_epochs",
+        _INT,
+        1,
+        "passes over a node's rows in a round",
+        minimum=1,
+        maximum=10_000,
+        of_parts=True,
+    ),
+    OptionSpec("batch_size", _INT, 32, "rows of a local step", minimum=1, maximum=1_000_000, of_parts=True),
+    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", minimum=1e-12, maximum=1_000, of_parts=True),
     OptionSpec(
         "optimizer",
         _CHOICE,
@@ -332,6 +342,7 @@ _TRAINING = (
         "of local training",
         choices=("sgd", "momentum", "adam", "newton"),
         built_values=("sgd",),
+        of_parts=True,
     ),
     OptionSpec(
         "aggregation",
@@ -354,20 +365,22 @@ _TRAINING = (
             "fltrust",
             "geometric_median",
         ),
-        built_values=("fedavg",),
+        of_parts=True,
         custom="a custom aggregation function",
     ),
-    OptionSpec("weighted_aggregation", _BOOL, True, "weight updates by rows", built_values=(True,)),
-    OptionSpec("proximal_term", _NUM, None, "μ of fedprox", minimum=0, maximum=1e6, built=False),
     OptionSpec(
-        "server_learning_rate", _NUM, None, "of the server's optimizer", above=0, maximum=1_000, built=False
+        "weighted_aggregation", _BOOL, True, "weight updates by rows", built_values=(True,), of_parts=True
     ),
-    OptionSpec("beta1", _NUM, None, "first moment's decay", minimum=0, below=1, built=False),
-    OptionSpec("beta2", _NUM, None, "second moment's decay", minimum=0, below=1, built=False),
-    OptionSpec("tau", _NUM, None, "adaptivity of the server's optimizer", above=0, maximum=1, built=False),
-    OptionSpec("trim_ratio", _NUM, None, "fraction cut at either end", minimum=0, below=0.5, built=False),
+    OptionSpec("proximal_term", _NUM, None, "μ of fedprox", minimum=0, maximum=1e6, of_parts=True),
     OptionSpec(
-        "byzantine_nodes", _INT, None, "hostile nodes to withstand", minimum=0, maximum=10_000, built=False
+        "server_learning_rate", _NUM, None, "of the server's optimizer", above=0, maximum=1_000, of_parts=True
+    ),
+    OptionSpec("beta1", _NUM, None, "first moment's decay", minimum=0, below=1, of_parts=True),
+    OptionSpec("beta2", _NUM, None, "second moment's decay", minimum=0, below=1, of_parts=True),
+    OptionSpec("tau", _NUM, None, "adaptivity of the server's optimizer", above=0, maximum=1, of_parts=True),
+    OptionSpec("trim_ratio", _NUM, None, "fraction cut at either end", minimum=0, below=0.5, of_parts=True),
+    OptionSpec(
+        "byzantine_nodes", _INT, None, "hostile nodes to withstand", minimum=0, maximum=10_000, of_parts=True
     ),
     OptionSpec(
         "robust_groups",
@@ -376,7 +389,7 @@ _TRAINING = (
         "groups of nodes whose sums a robust rule sees",
         minimum=2,
         maximum=1_000,
-        built=False,
+        of_parts=True,
     ),
     OptionSpec(
         "adaptive_learning",
@@ -423,15 +436,21 @@ _TRAINING = (
         minimum=0,
         maximum=0.99,
         built_values=(0.0,),
+        of_parts=True,
     ),
     OptionSpec(
-        "top_k", _INT, None, "values of an update that are sent", minimum=1, maximum=10**9, built=False
+        "top_k", _INT, None, "values of an update that are sent", minimum=1, maximum=10**9, of_parts=True
     ),
     OptionSpec(
-        "secure_aggregation", _BOOL, False, "the coordinator sees only sums of updates", built_values=(False,)
+        "secure_aggregation",
+        _BOOL,
+        False,
+        "the coordinator sees only sums of updates",
+        built_values=(False,),
+        of_parts=True,
     ),
     OptionSpec(
-        "aggregation_protocol", _CHOICE, "shamir", "of secure aggregation", choices=("shamir",), built=False
+        "aggregation_protocol", _CHOICE, "shamir", "of secure aggregation", choices=("shamir",), of_parts=True
     ),
     OptionSpec(
         "threshold",
@@ -441,7 +460,7 @@ _TRAINING = (
         derived="⌈2n/3⌉",
         minimum=2,
         maximum=10_000,
-        built=False,
+        of_parts=True,
     ),
     OptionSpec("transfer_from", _TEXT, None, "model[@tag] whose parameters the run begins with", built=False),
     OptionSpec(
@@ -491,3 +510,8 @@ OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
     OptionKind.MODEL: _table((*_DEFINITION, *_TRAINING)),
     OptionKind.TRAINING: _table(_TRAINING),
 }
+
+
+def specs(kind: OptionKind, built: Built) -> Mapping[str, OptionSpec]:
+    """Return the options of `kind`, with what the parts that there are give an effect to."""
+    return {name: with_parts(spec, built) for name, spec in OPTIONS[kind].items()}

@@ -10,15 +10,15 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.lexer import MAX_NAME_BYTES
-from federated_sql.statements import Option, OptionValue
+from federated_sql.statements import Option, OptionValue, Scalar
 
 OptionJson: TypeAlias = bool | int | float | str | list["OptionJson"] | dict[str, "OptionJson"] | None
 
@@ -76,9 +76,10 @@ class OptionSpec:
 
     default None: not set; `derived` then says where the value comes from. minimum and maximum are inclusive,
     above and below exclusive; for arrays of text and ranges, maximum counts elements. built_values None:
-    every allowed value has its effect; else only these do. custom: what a value that is none of the choices
-    may name. identifier: its text names a column or a dataset, which has at most 63 bytes. range_limits: of
-    each range.
+    every allowed value has its effect; else only these do. of_parts: what has an effect, the parts say
+    (`with_parts`); built_values are then those that need no part. custom: what a value that is none of the
+    choices may name. identifier: its text names a column or a dataset, which has at most 63 bytes.
+    range_limits: of each range.
     """
 
     name: str
@@ -90,9 +91,10 @@ class OptionSpec:
     maximum: float | None = None
     above: float | None = None
     below: float | None = None
-    choices: tuple[str | int, ...] = ()
+    choices: tuple[Scalar, ...] = ()
     built: bool = True
-    built_values: tuple[OptionJson, ...] | None = None
+    built_values: tuple[Scalar, ...] | None = None
+    of_parts: bool = False
     custom: str | None = None
     identifier: bool = False
     range_limits: RangeLimits | None = None
@@ -100,8 +102,45 @@ class OptionSpec:
     @property
     def in_effect_by_default(self) -> bool:
         """Whether there is a default and it has an effect today."""
-        works = self.built_values is None or self.default in self.built_values
-        return self.default is not None and self.built and works
+        return self.default is not None and self.has_effect(self.default)
+
+    def has_effect(self, value: OptionJson) -> bool:
+        """Whether a canonical value has its effect today."""
+        if self.type is OptionType.POLICY:
+            value = policy_form(str(value))
+        return self.built and (self.built_values is None or value in self.built_values)
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What the parts that there are give an effect to.
+
+    options: the options that some part reads. values: of the options that name parts, or that parts read some
+    values of only, those that there are; a part that takes an argument as `name(k)`.
+    """
+
+    options: frozenset[str] = frozenset()
+    values: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+
+
+NO_PARTS = Built()
+"""For what does not depend on parts."""
+
+
+def with_parts(spec: OptionSpec, built: Built) -> OptionSpec:
+    """Return the row as the parts that there are make it; the name of a further part is a choice too."""
+    if not spec.of_parts:
+        return spec
+    if spec.name in built.options:
+        return replace(spec, built_values=None)
+    values = tuple(dict.fromkeys((*(spec.built_values or ()), *built.values.get(spec.name, ()))))
+    if not values:
+        return replace(spec, built=False)
+    if not spec.choices:
+        return replace(spec, built_values=values)
+    choices = tuple(dict.fromkeys((*spec.choices, *values)))
+    working = tuple(choice for choice in choices if choice in values)
+    return replace(spec, choices=choices, built_values=None if working == choices else working)
 
 
 def allowed_text(value: OptionJson) -> str:
@@ -256,17 +295,27 @@ def _nearest(spec: OptionSpec, text: str) -> bool:
 _POLICY = re.compile(r"([a-z_]+)(?:\(\s*(\d{1,5})\s*\))?")
 
 
-def _policy(spec: OptionSpec, value: object) -> str:
-    """`all` or `name(k)` with k ≥ 1."""
-    match = _POLICY.fullmatch(_text(spec, value).strip().lower())
+def read_policy(text: str) -> tuple[str, int | None]:
+    """Return the name and the count of `all` or `name(k)`, k ≥ 1; ValueError for any other text."""
+    match = _POLICY.fullmatch(text.strip().lower())
     if match is None:
         raise ValueError
     name, count = match.groups()
-    if count is None:
-        _require(name in spec.choices)
-        return name
-    _require(f"{name}(k)" in spec.choices and int(count) >= 1)
-    return f"{name}({int(count)})"
+    _require(count is None or int(count) >= 1)
+    return name, None if count is None else int(count)
+
+
+def policy_form(text: str) -> str:
+    """Return `name(k)` for whatever count, `name` without one."""
+    name, count = read_policy(text)
+    return name if count is None else f"{name}(k)"
+
+
+def _policy(spec: OptionSpec, value: object) -> str:
+    text = _text(spec, value)
+    _require(policy_form(text) in spec.choices)
+    name, count = read_policy(text)
+    return name if count is None else f"{name}({count})"
 
 
 def _url(spec: OptionSpec, value: object) -> str:

@@ -1,7 +1,8 @@
 """Whether an option list is right: known names, right types, in range, built, and fitting together.
 
 What always holds: an option that passes `validate` has an effect, or names what is done anyway; one whose
-effect is not built is refused (0A000), never ignored. What is wrong in any case is said before that.
+effect is not built is refused (0A000), never ignored. What is wrong in any case is said before that. Of the
+options of parts the caller says what is built: the language knows no part.
 """
 
 from __future__ import annotations
@@ -11,12 +12,23 @@ import json
 from collections.abc import Mapping, Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
-from federated_sql.option_table import OPTIONS, OptionKind
-from federated_sql.option_values import OptionJson, OptionSpec, OptionType, allowed_text, canonical
+from federated_sql.option_table import OPTIONS, OptionKind, specs
+from federated_sql.option_values import (
+    NO_PARTS,
+    Built,
+    OptionJson,
+    OptionSpec,
+    OptionType,
+    allowed_text,
+    canonical,
+    read_policy,
+)
 from federated_sql.statements import Option, OptionValue, Scalar
 
 __all__ = [
+    "NO_PARTS",
     "OPTIONS",
+    "Built",
     "OptionJson",
     "OptionKind",
     "OptionSpec",
@@ -27,29 +39,30 @@ __all__ = [
     "defaults",
     "read_options",
     "require_built",
+    "specs",
     "validate",
 ]
 
 
-def defaults(kind: OptionKind) -> dict[str, OptionJson]:
+def defaults(kind: OptionKind, built: Built) -> dict[str, OptionJson]:
     """Return the options of `kind` that are in effect when nobody names them, with their values."""
-    return {name: spec.default for name, spec in OPTIONS[kind].items() if spec.in_effect_by_default}
+    return {name: spec.default for name, spec in specs(kind, built).items() if spec.in_effect_by_default}
 
 
-def validate(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJson]:
+def validate(kind: OptionKind, options: Sequence[Option], built: Built) -> dict[str, OptionJson]:
     """Return the given options as `read_options` does, once `require_built` has passed them."""
-    values = read_options(kind, options)
-    require_built(kind, options, values)
+    values = read_options(kind, options, built)
+    require_built(kind, options, values, built)
     return values
 
 
-def read_options(kind: OptionKind, options: Sequence[Option]) -> dict[str, OptionJson]:
+def read_options(kind: OptionKind, options: Sequence[Option], built: Built) -> dict[str, OptionJson]:
     """Return the given options as canonical values that JSON can hold; defaults are not filled in.
 
     Raises FederatedError (22023) with the option's position for an unknown option, a wrong type or a value
     out of range. What has no effect yet is returned too: whoever acts on it calls `require_built` first.
     """
-    table = OPTIONS[kind]
+    table = specs(kind, built)
     values: dict[str, OptionJson] = {}
     for option in options:
         spec = table.get(option.name)
@@ -61,10 +74,13 @@ def read_options(kind: OptionKind, options: Sequence[Option]) -> dict[str, Optio
     return values
 
 
-def require_built(kind: OptionKind, options: Sequence[Option], values: Mapping[str, OptionJson]) -> None:
+def require_built(
+    kind: OptionKind, options: Sequence[Option], values: Mapping[str, OptionJson], built: Built
+) -> None:
     """Raise 0A000 for the first of the options whose value, read before, has no effect yet."""
+    table = specs(kind, built)
     for option in options:
-        _require_built(OPTIONS[kind][option.name], option, values[option.name])
+        _require_built(table[option.name], option, values[option.name])
 
 
 _SYNONYMS = {
@@ -100,7 +116,7 @@ def _unknown(kind: OptionKind, option: Option) -> FederatedError:
 
 
 def _require_built(spec: OptionSpec, option: Option, value: OptionJson) -> None:
-    if spec.built and (spec.built_values is None or value in spec.built_values):
+    if spec.has_effect(value):
         return
     position = option.position or None
     if not spec.built or spec.built_values is None:
@@ -131,13 +147,14 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
 
     `options` holds what was set explicitly, after CREATE and every ALTER; defaults are known here.
     """
-    merged = {**defaults(OptionKind.WORKSPACE), **options}
+    merged = {**defaults(OptionKind.WORKSPACE, NO_PARTS), **options}
     for small, large in _AT_MOST:
         low, high = merged.get(small), merged.get(large)
         if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
             unset = large if large not in options else small if small not in options else None
             hint = f"{unset} is {merged[unset]} unless set." if unset else None
             raise _conflict(f"{small} ({low}) may not be greater than {large} ({high})", hint)
+    _check_selection(merged)
     if options.get("privacy_budget") is None:
         for name in _NEEDS_BUDGET:
             if name in options:
@@ -151,10 +168,23 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         )
 
 
-def check_stored(kind: OptionKind, values: Mapping[str, OptionJson]) -> None:
+def _check_selection(merged: Mapping[str, OptionJson]) -> None:
+    """Raise 22023 where a round would have fewer nodes than it needs."""
+    selection = str(merged.get("node_selection") or "all")
+    _, count = read_policy(selection)
+    stated = merged.get("min_nodes_per_round")
+    needed = merged["min_nodes"] if stated is None else stated
+    if count is not None and isinstance(needed, int) and count < needed:
+        hint = None if stated is not None else "min_nodes_per_round is min_nodes unless set."
+        raise _conflict(
+            f"node_selection {selection} chooses fewer nodes than min_nodes_per_round ({needed})", hint
+        )
+
+
+def check_stored(kind: OptionKind, values: Mapping[str, OptionJson], built: Built) -> None:
     """Raise FederatedError where options as they are stored could not have come from a statement."""
     options = [Option(name, _as_typed(value)) for name, value in values.items()]
-    for name, value in validate(kind, options).items():
+    for name, value in validate(kind, options, built).items():
         if value != values[name] or type(value) is not type(values[name]):
             raise _conflict(f'the value of option "{name}" is not as a statement would store it')
     if kind is OptionKind.WORKSPACE:

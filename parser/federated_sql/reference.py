@@ -9,17 +9,17 @@ import re
 from collections.abc import Iterator, Mapping
 
 from federated_sql.grammar import RULES
-from federated_sql.option_table import OPTIONS, OptionKind
-from federated_sql.option_values import OptionSpec, allowed_text, describe_allowed
+from federated_sql.option_table import OPTIONS, OptionKind, specs
+from federated_sql.option_values import Built, OptionSpec, allowed_text, describe_allowed
 from federated_sql.statements import COMMAND_TAGS, MISSING_ENGINES
 
 _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 
-def language_parts() -> dict[str, str]:
+def language_parts(built: Built) -> dict[str, str]:
     """Return each part that the language itself knows, by name."""
     parts = {"statements": _statements(built=True), "unbuilt": _statements(built=False)}
-    return parts | {kind.value: _options(kind) for kind in OptionKind}
+    return parts | {kind.value: _options(kind, built) for kind in OptionKind}
 
 
 def replace_parts(page: str, parts: Mapping[str, str]) -> str:
@@ -40,10 +40,10 @@ def _statements(*, built: bool) -> str:
     return "```\n" + "".join(f"{shape}\n" for shape in shapes) + "```\n"
 
 
-def _options(kind: OptionKind) -> str:
+def _options(kind: OptionKind, built: Built) -> str:
     if kind is OptionKind.TRAINING:
         return ", ".join(f"`{name}`" for name in OPTIONS[kind]) + "\n"
-    rows = "".join(f"| {' | '.join(_row(spec))} |\n" for spec in OPTIONS[kind].values())
+    rows = "".join(f"| {' | '.join(_row(spec))} |\n" for spec in specs(kind, built).values())
     return "| option | value | default | meaning | has its effect |\n|---|---|---|---|---|\n" + rows
 
 

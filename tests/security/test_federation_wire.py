@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
@@ -15,6 +16,8 @@ from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.handshake import Greeting
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.privacy import Budget
+from heliosdb.domain.settings import Setting
+from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.transport import federation_pb2 as pb
@@ -40,11 +43,11 @@ from tests.support.federation import (
 TIMEOUT = 60.0
 BUDGET = Budget(10.0, 1e-5)
 
-KEY_FIELDS = {"key.workspace", "key.run", "key.round", "key.step", "key.node"}
+KEY_FIELDS = {"key.workspace", "key.run", "key.round", "key.exchange", "key.step", "key.node"}
 CLEAR_UPDATE_FIELDS = KEY_FIELDS | {
     "task_sha256",
     "dtype",
-    "shape",
+    "length",
     "ephemeral_key",
     "payload_bytes",
     "payload_sha256",
@@ -121,14 +124,14 @@ async def test_every_byte_that_crosses_is_a_known_field_or_a_vector_chunk(
             _split(pb.TaskMessage, traffic.outgoing),
             _split(pb.UpdateMessage, traffic.incoming),
         )
-        # Out: the header as encoded, a signature, the parameters.
-        header, vector = encode_task(task, federation.sealing.public)
+        # Out: the header as encoded, a signature, the state.
+        header, body = encode_task(task, federation.sealing.public)
         assert outgoing.header == header
-        assert outgoing.chunks == vector == vector_to_bytes(task.parameters)
+        assert outgoing.chunks == body == state_to_bytes(task.state)
         # In: known fields in the clear, a signature, one sealed payload of exactly the announced size.
         update = pb.UpdateHeader.FromString(incoming.header)
         assert set(_leaves(update)) <= CLEAR_UPDATE_FIELDS
-        assert len(incoming.chunks) == update.payload_bytes == payload_bytes(update.shape[0])
+        assert len(incoming.chunks) == update.payload_bytes == payload_bytes(8 * update.length)
         assert update.task_sha256 == task_sha256(header)
         # Nothing else: what was parsed makes up all that passed.
         assert outgoing.rebuilt == traffic.outgoing
@@ -196,21 +199,21 @@ async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
 ) -> None:
     create_patients(cluster, federated_database)
     task = train_task()
-    header, vector = encode_task(task, federation.sealing.public)
+    header, body = encode_task(task, federation.sealing.public)
     first = replace(statistics_task(run=task.key.run), reading=task.reading)
     good = _head(header, federation.coordinator)
     stranger = federation.authority.issue("coordinator", ["localhost"])
     other, _ = encode_task(train_task(), federation.sealing.public)
-    chunk = pb.TaskMessage(chunk=vector).SerializeToString()
+    chunk = pb.TaskMessage(chunk=body).SerializeToString()
     attempts: list[tuple[list[bytes], str]] = [
         ([_head(header, stranger), chunk], "not signed by the pinned coordinator"),
         (
             [_head(header, federation.coordinator, signed=other), chunk],
             "not signed by the pinned coordinator",
         ),
-        ([good, pb.TaskMessage(chunk=vector[:-1] + b"\x01").SerializeToString()], "not what its header says"),
+        ([good, pb.TaskMessage(chunk=body[:-1] + b"\x01").SerializeToString()], "not what its header says"),
         ([good, chunk, chunk], "longer than announced"),
-        ([good, pb.TaskMessage(chunk=vector[:-8]).SerializeToString()], "shorter than announced"),
+        ([good, pb.TaskMessage(chunk=body[:-8]).SerializeToString()], "shorter than announced"),
         ([chunk, good], "out of order"),
         ([good, good], "out of order"),
         ([], "shorter than announced"),
@@ -235,7 +238,22 @@ async def test_what_a_hostile_coordinator_sends_is_refused_and_leaves_no_trace(
 
 def _with_scale(scale: float) -> Task:
     task = train_task()
-    return replace(task, work=replace(task.work, scaling=replace(SCALING, scales=(scale, 15.0))))  # type: ignore[call-arg]
+    return replace(task, scaling=replace(SCALING, scales=(scale, 15.0)))
+
+
+def _with_setting(name: str, value: Setting) -> Task:
+    task = train_task()
+    return replace(task, work=replace(task.work, settings={**task.work.settings, name: value}))
+
+
+def _with_work(**changes: Any) -> Task:
+    task = train_task()
+    return replace(task, work=replace(task.work, **changes))
+
+
+def _not_finite() -> Task:
+    """A task whose state, which was not made by `make_state`, holds a number that none may hold."""
+    return replace(train_task(), state={"parameters": np.array([0.0, np.nan, 0.0])})
 
 
 @pytest.mark.parametrize(
@@ -249,20 +267,36 @@ def _with_scale(scale: float) -> Task:
         (evaluate_task(noise_multiplier=float("inf")), "noise_multiplier inf is outside"),
         (statistics_task(noise_multiplier=1.0, budget=Budget(1e300, 1e-5)), "epsilon 1e+300 is outside (0, 1e+06]"),
         (train_task(parameters=np.array([0.0, 1e300, 0.0])), "a parameter 1e+300 is outside -1e+09 … 1e+09"),
-        (train_task(parameters=np.array([0.0, np.nan, 0.0])), "a parameter nan is outside"),
+        (_not_finite(), 'array "parameters" holds a number that is not finite'),
+        (_with_setting("learning_rate", 1e-300), "learning_rate 1e-300 is outside 1e-12 … 1000"),
+        (_with_setting("learning_rate", float("nan")), "setting learning_rate is not finite"),
+        (_with_setting("local_epochs", 10_001), "local_epochs 10001 is outside 1 … 10000"),
+        (_with_setting("batch_size", 0), "batch_size 0 is outside 1 … 1e+06"),
+        (_with_setting("batch_size", "many"), "batch_size is not of its type"),
+        (_with_setting("another", True), "another is no setting here"),
+        (_with_work(size=2**40), "the vector that is asked for is too large"),
+        (_with_work(algorithm="../../x"), "the name of the algorithm is none"),
         (replace(train_task(), compliance_mode="lax"), "compliance_mode is none of none, HIPAA, GDPR, BOTH"),
     ],
 )  # fmt: skip
-async def test_hostile_numbers_are_refused_before_a_row_is_read(
+async def test_hostile_numbers_are_refused_before_a_row_is_read_or_paid_for(
     cluster: Cluster, federated_database: str, federation: Federation, task: Task, said: str
 ) -> None:
-    # The node shares nothing: reading would be refused for that.
-    async with running_node(federation.node_config(cluster, federated_database)) as port:
-        header, vector = encode_task(task, federation.sealing.public)
-        chunk = pb.TaskMessage(chunk=vector).SerializeToString()
-        messages = [_head(header, federation.coordinator), *([chunk] if vector else [])]
-        refusal = await _raw_perform(federation, port, messages)
+    create_patients(cluster, federated_database)
+    # There is nobody to read as: reading would be refused for that.
+    config = federation.node_config(
+        cluster, federated_database, reader=cluster.dsn("nowhere", user="heliosdb_reader")
+    )
+    async with running_node(config) as port:
+        header, body = encode_task(task, federation.sealing.public)
+        chunk = pb.TaskMessage(chunk=body).SerializeToString()
+        refusal = await _raw_perform(federation, port, [_head(header, federation.coordinator), chunk])
     assert (refusal.code, said in refusal.message) == ("INVALID_VALUE", True), refusal.message
+    with cluster.connect(federated_database) as connection:
+        written = connection.execute(
+            "SELECT (SELECT count(*) FROM federated.release), (SELECT count(*) FROM federated.spending)"
+        ).fetchone()
+    assert written == (0, 0)
 
 
 async def test_a_message_beyond_the_limit_is_cut_off_by_the_transport(
@@ -284,8 +318,8 @@ async def test_an_inner_error_is_told_as_internal_and_no_more(
         connection.execute("ALTER TABLE federated.spending RENAME TO gone")
     async with running_node(federation.node_config(cluster, federated_database)) as port:
         task = train_task()
-        header, vector = encode_task(task, federation.sealing.public)
-        chunk = pb.TaskMessage(chunk=vector).SerializeToString()
+        header, body = encode_task(task, federation.sealing.public)
+        chunk = pb.TaskMessage(chunk=body).SerializeToString()
         refusal = await _raw_perform(federation, port, [_head(header, federation.coordinator), chunk])
     assert refusal.code == ErrorCode.INTERNAL.name
     assert (refusal.message, refusal.detail, refusal.hint) == ("internal error", "", "")

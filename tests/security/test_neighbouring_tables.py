@@ -15,17 +15,19 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, StatisticsWork, Task, TrainWork
+from heliosdb.domain.task import Scaling, Task
 from heliosdb.transport.client import NodeClient
 from tests.support.cluster import Cluster
 from tests.support.federation import (
     Federation,
     evaluate_task,
     new_run,
+    parameters_state,
     running_node,
     share,
     statistics_task,
@@ -85,22 +87,24 @@ def private_training(**changes: object) -> PrivateTraining:
 
 def train(privacy: PrivateTraining, *, run: RunId, budget: Budget, **changes: object) -> Task:
     task = train_task(run=run, noise_multiplier=4.0, budget=budget)
-    assert isinstance(task.work, TrainWork)
-    parameters = changes.pop("parameters", task.parameters)
-    work = replace(task.work, privacy=privacy, **changes)  # type: ignore[arg-type]
-    return replace(task, work=work, parameters=parameters)
+    state = changes.pop("state", task.state)
+    scaling = changes.pop("scaling", task.scaling)
+    work = replace(TrainWork.of(task), privacy=privacy, **changes)  # type: ignore[arg-type]
+    return replace(task, work=work.to_work(task.work.size), scaling=scaling, state=state)
 
 
 def tasks(run: RunId) -> list[Task]:
     """What the attacker asks, in order. The silencing scaling leaves one known person's row alone."""
     silencing = Scaling((50.0, 120.0), (SCALE.least, SCALE.least))
     least = NOISE_MULTIPLIER.least
-    flipping = np.array([PARAMETER.most, -PARAMETER.most, 1.0])
+    flipping = parameters_state(np.array([PARAMETER.most, -PARAMETER.most, 1.0]))
     asked = [
         statistics_task(run=run, noise_multiplier=least, budget=LARGE),
         replace(
             statistics_task(run=new_run(), budget=LARGE),
-            work=StatisticsWork("linear_regression", least, ((-1.0, 1.0), (0.0, 1e-9), (5.0, 6.0))),
+            work=StatisticsWork("linear_regression", least, ((-1.0, 1.0), (0.0, 1e-9), (5.0, 6.0))).to_work(
+                2
+            ),
         ),
         train(private_training(), run=run, budget=LARGE),
         train(
@@ -109,7 +113,7 @@ def tasks(run: RunId) -> list[Task]:
             budget=LARGE,
             scaling=silencing,
             learning_rate=LEARNING_RATE.most,
-            parameters=flipping,
+            state=flipping,
         ),
         train(
             private_training(noise_multiplier=least, expected_subjects=1.0, sampling_rate=1e-9, steps=100),
@@ -120,14 +124,15 @@ def tasks(run: RunId) -> list[Task]:
         replace(
             evaluate_task(run=run, noise_multiplier=least),
             budget=LARGE,
-            work=EvaluateWork("linear_regression", silencing, least),
-            parameters=flipping,
+            work=EvaluateWork("linear_regression", silencing, least).to_work(),
+            scaling=silencing,
+            state=flipping,
         ),
     ]
     refused = [
         train(private_training(noise_multiplier=1e-300), run=new_run(), budget=LARGE),
         train(private_training(), run=new_run(), budget=LARGE, scaling=Scaling((0.0, 0.0), (1e-200, 1e-200))),
-        train(private_training(), run=new_run(), budget=LARGE, parameters=np.zeros(7)),
+        train(private_training(), run=new_run(), budget=LARGE, state=parameters_state(np.zeros(7))),
         train(private_training(), run=new_run(), budget=Budget(2e6, 1e-5)),
         train(private_training(), run=run, budget=Budget(1.0, 1e-5), learning_rate=0.5),
         train(private_training(noise_multiplier=1e6), run=new_run(), budget=Budget(1e-3, 1e-5)),

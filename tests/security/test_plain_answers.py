@@ -14,8 +14,9 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.errors import ErrorCode
-from heliosdb.domain.task import Reading, Scaling, Task, TrainWork
+from heliosdb.domain.task import Reading, Scaling, Task
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
@@ -55,6 +56,13 @@ def dba(cluster: Cluster, database: str) -> Any:
         yield connection
 
 
+def about(**changes: Any) -> Task:
+    """A plain task of round 0 that reads something else."""
+    reading = replace(READING, **changes)
+    work = StatisticsWork("logistic_regression", None).to_work(len(reading.features))
+    return replace(statistics_task(run=new_run()), reading=reading, work=work)
+
+
 class Asker:
     """A coordinator that asks one node."""
 
@@ -65,7 +73,7 @@ class Asker:
         return (await self.client.perform(task, self.federation.sealing, TIMEOUT)).vector
 
     async def statistics(self, **changes: Any) -> np.ndarray:
-        return await self.ask(replace(statistics_task(run=new_run()), reading=replace(READING, **changes)))
+        return await self.ask(about(**changes))
 
     async def refusal(self, task: Task) -> NodeRefusedError:
         with pytest.raises(NodeRefusedError) as raised:
@@ -74,8 +82,7 @@ class Asker:
         return raised.value
 
     async def refused_statistics(self, **changes: Any) -> str:
-        task = replace(statistics_task(run=new_run()), reading=replace(READING, **changes))
-        return (await self.refusal(task)).message
+        return (await self.refusal(about(**changes))).message
 
 
 @pytest.fixture
@@ -199,16 +206,15 @@ async def test_training_takes_scaling_rows_and_columns_from_its_own_round_zero(
     assert "has not asked for the statistics" in (await asker.refusal(task)).message
     await measured(asker.client, asker.federation, task)
     await asker.ask(task)
-    assert isinstance(task.work, TrainWork)
     second = train_task(run=task.key.run, round_number=2)
-    silencing = replace(task.work, scaling=Scaling((50.0, 120.0), (1e-9, 15.0)))
+    silencing = Scaling((50.0, 120.0), (1e-9, 15.0))
     for changed in (
-        replace(second, work=silencing),
+        replace(second, scaling=silencing),
         replace(second, reading=replace(READING, target="other")),
         replace(second, reading=replace(READING, validation_split=0.1)),
     ):
         assert "other rows, columns or scaling" in (await asker.refusal(changed)).message
-    fresh = replace(train_task(run=new_run()), work=silencing)
+    fresh = replace(train_task(run=new_run()), scaling=silencing)
     await measured(asker.client, asker.federation, fresh)
     assert "is not that of data" in (await asker.refusal(fresh)).message
     await asker.ask(second)
@@ -222,9 +228,9 @@ async def test_a_step_over_one_row_and_more_parameters_than_a_third_of_the_rows_
     dba.execute(f"ALTER TABLE person {', '.join('ADD ' + column for column in columns.split(', '))}")  # type: ignore[arg-type]
     share(dba, "people", "person")
     task = train_task(run=new_run())
-    assert isinstance(task.work, TrainWork)
-    single = replace(task, work=replace(task.work, batch_size=1))
-    assert "batch_size 1 is smaller than min_rows = 20" in (await asker.refusal(single)).message
+    single = replace(task, work=replace(task.work, settings={**task.work.settings, "batch_size": 1}))
+    message = (await asker.refusal(single)).message
+    assert "smallest step has 1 rows, fewer than min_rows = 20" in message
     many = (*(f"x{i}" for i in range(12)), "age")
     assert "14 parameters are more than 0.333 of the rows" in await asker.refused_statistics(features=many)
     assert (await asker.statistics(features=many[:4], target="outcome"))[0] == 40.0

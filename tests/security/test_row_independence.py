@@ -20,26 +20,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliosdb.algorithms import Table, derive_rng
-from heliosdb.algorithms.checks import check_task
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.table import group_by_subject
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.bounds import NOISE_MULTIPLIER, PARAMETER, SCALE
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    Scaling,
-    StatisticsWork,
-    Step,
-    Task,
-    TaskKey,
-    TrainWork,
-)
+from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.task import Reading, Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
 from heliosdb.privacy.clipping import column_norms, fold
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
@@ -256,10 +247,11 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
     released = []
     for ranges in (None, given.ranges):
         work = StatisticsWork(model.name, given.noise_multiplier, ranges)
-        check_task(_task(names, work, np.empty(0)))
+        check_task(model, "statistics", names, work.to_work(len(names)))
         released.append(_noised(statistics(given.table, work), given.noise_multiplier))
-    for task in (training, evaluation):
-        check_task(_task(names, task, given.parameters))
+    state, size = make_state(parameters=given.parameters), given.parameters.size
+    for step, asked in (("train", training.to_work(size)), ("evaluate", evaluation.to_work())):
+        check_task(model, step, names, asked, given.scaling, state)
     trained = model.train(given.table, given.parameters, training, derive_rng(1, 1, "n", b""))
     assert trained.weight == 1.0
     assert np.all(np.abs(given.parameters + trained.vector) <= PARAMETER.most * (1 + 1e-9))
@@ -267,11 +259,19 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
     return [*released, trained.vector, _noised(measured, given.noise_multiplier)]
 
 
-def _task(
-    names: tuple[str, ...], work: StatisticsWork | TrainWork | EvaluateWork, parameters: Vector
-) -> Task:
-    key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.TRAIN, NodeName("n"))
-    return Task(key, Reading(None, names, "t", 0.2, 1), work, parameters, Budget(1.0, 1e-5))
+def check_task(
+    model: LinearModel,
+    step: str,
+    names: tuple[str, ...],
+    work: Work,
+    scaling: Scaling | None = None,
+    state: State = NO_STATE,
+) -> None:
+    """As a node checks a task before it charges it."""
+    name = StepName(step)
+    key = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, name, NodeName("n"))
+    reading = Reading(None, names, "t", 0.2, 1)
+    model.steps[name].check(Task(key, reading, work, scaling, state, Budget(1.0, 1e-5)))
 
 
 def _noised(answer: Contribution, noise_multiplier: float) -> Vector:

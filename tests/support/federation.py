@@ -16,19 +16,11 @@ from uuid import UUID, uuid4
 import numpy as np
 import psycopg
 
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    Scaling,
-    StatisticsWork,
-    Step,
-    Task,
-    TaskKey,
-    TrainWork,
-)
+from heliosdb.domain.state import State, make_state
+from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
 from heliosdb.domain.vector import Vector
 from heliosdb.node.config import NodeConfig
 from heliosdb.node.service import serve
@@ -41,7 +33,7 @@ from tests.support.cluster import Cluster
 WORKSPACE = "consortium"
 FEATURES = ("age", "pressure")
 TARGET = "outcome"
-NOTHING = np.empty(0)
+STATISTICS, TRAIN, EVALUATE = (StepName(name) for name in ("statistics", "train", "evaluate"))
 SCALING = Scaling(means=(50.0, 120.0), scales=(10.0, 15.0))
 _DEADLINE = 30.0
 
@@ -188,6 +180,8 @@ async def until(condition: Callable[[], bool]) -> None:
 def _toml(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
     return str(value) if isinstance(value, int | float) else f"'{value}'"
 
 
@@ -196,28 +190,39 @@ def new_run() -> RunId:
     return RunId(uuid4())
 
 
-def key(step: Step, *, run: UUID | None = None, round_number: int = 1, node: str = "node") -> TaskKey:
-    """A task's key in the test's workspace."""
+def key(step: str, *, run: UUID | None = None, round_number: int = 1, node: str = "node") -> TaskKey:
+    """A task's key in the test's workspace; evaluation is a round's second exchange."""
     return TaskKey(
-        WorkspaceName(WORKSPACE), RunId(run or uuid4()), RoundNumber(round_number), step, NodeName(node)
+        WorkspaceName(WORKSPACE),
+        RunId(run or uuid4()),
+        RoundNumber(round_number),
+        1 if step == EVALUATE else 0,
+        StepName(step),
+        NodeName(node),
     )
 
 
 READING = Reading(dataset=None, features=FEATURES, target=TARGET, validation_split=0.25, seed=7)
 
 
+def parameters_state(parameters: Vector) -> State:
+    """The state of a model that is nothing but parameters."""
+    return make_state(parameters=parameters)
+
+
 def statistics_task(
     *, run: UUID | None = None, noise_multiplier: float | None = None, budget: Budget | None = None
 ) -> Task:
     """A task of round 0."""
-    work = StatisticsWork("logistic_regression", noise_multiplier)
-    return Task(key(Step.STATISTICS, run=run, round_number=0), READING, work, NOTHING, budget)
+    work = StatisticsWork("logistic_regression", noise_multiplier).to_work(len(FEATURES))
+    return Task(key(STATISTICS, run=run, round_number=0), READING, work, budget=budget)
 
 
 async def measured(client: NodeClient, federation: Federation, *tasks: Task) -> None:
     """Ask for the statistics of plain tasks' runs, without which a node answers none of them."""
     for run, reading in {task.key.run: task.reading for task in tasks}.items():
-        first = replace(statistics_task(run=run), reading=reading)
+        work = StatisticsWork("logistic_regression", None).to_work(len(reading.features))
+        first = replace(statistics_task(run=run), reading=reading, work=work)
         await client.perform(first, federation.sealing, _DEADLINE)
 
 
@@ -235,14 +240,21 @@ def train_task(
         private = PrivateTraining(noise_multiplier, 1.0, 1.0, steps=1, expected_subjects=100.0)
         work = replace(work, privacy=private)
     chosen = np.zeros(len(FEATURES) + 1) if parameters is None else parameters
-    return Task(key(Step.TRAIN, run=run, round_number=round_number), READING, work, chosen, budget)
+    return Task(
+        key(TRAIN, run=run, round_number=round_number),
+        READING,
+        work.to_work(len(chosen)),
+        SCALING,
+        parameters_state(chosen),
+        budget,
+    )
 
 
 def evaluate_task(
     *, run: UUID | None = None, round_number: int = 1, noise_multiplier: float | None = None
 ) -> Task:
     """A task of evaluation."""
-    work = EvaluateWork("logistic_regression", SCALING, noise_multiplier)
+    work = EvaluateWork("logistic_regression", SCALING, noise_multiplier).to_work()
     budget = None if noise_multiplier is None else Budget(10.0, 1e-5)
-    parameters = np.array([0.5, -0.25, 0.1])
-    return Task(key(Step.EVALUATE, run=run, round_number=round_number), READING, work, parameters, budget)
+    state = parameters_state(np.array([0.5, -0.25, 0.1]))
+    return Task(key(EVALUATE, run=run, round_number=round_number), READING, work, SCALING, state, budget)

@@ -1,26 +1,35 @@
-"""How updates combine, and when a run has converged: pure, deterministic to the bit.
+"""How the updates of an exchange come together: sums, strategies, sum protocols and how far updates agree.
 
-Importing this package registers the strategies that are built.
+What always holds: results are the same to the bit whatever the order of arrival; nothing here knows a step.
 """
 
-from heliosdb.aggregation.agreement import Agreement, measure_agreement
-from heliosdb.aggregation.fedavg import FedAvg
-from heliosdb.aggregation.registry import names, register, strategy
-from heliosdb.aggregation.updates import OversizedUpdateError, Update, check_norm, check_update, norm, total
-
-register(FedAvg())
+from heliosdb.aggregation.agreement import Agreement, AgreementMeter, measure_agreement
+from heliosdb.aggregation.gathering import (
+    EachGathering,
+    Gathering,
+    SumGathering,
+    WeightedGathering,
+    gathering_for,
+)
+from heliosdb.aggregation.strategy import Strategy, check_fits, strategy
+from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
+from heliosdb.aggregation.updates import check_update
 
 __all__ = [
     "Agreement",
-    "FedAvg",
-    "OversizedUpdateError",
-    "Update",
-    "check_norm",
+    "AgreementMeter",
+    "EachGathering",
+    "Gathering",
+    "Shape",
+    "Stage",
+    "Strategy",
+    "SumGathering",
+    "SumProtocol",
+    "WeightedGathering",
+    "check_fits",
     "check_update",
+    "gathering_for",
     "measure_agreement",
-    "names",
-    "norm",
-    "register",
+    "protocol",
     "strategy",
-    "total",
 ]

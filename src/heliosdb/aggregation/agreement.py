@@ -1,20 +1,41 @@
 """How far the updates of a round agree: their spread, and how each points along with the others'.
 
-What always holds: it looks at updates that were released and changes none; it is a pure function of them, the
-same bits in every life of the coordinator; two passes over the updates, whatever their number.
+What always holds: it looks at updates that were released and changes none; the figures are a pure function of
+them and of the sketch's key, the same bits whatever the order of arrival and in every life of the
+coordinator; of an update no more than SKETCH values are kept.
+
+Up to SKETCH values an update is kept as it is, and figures are exact. Of a longer one its count sketch is
+kept (Charikar, Chen and Farach-Colton 2002, "Finding frequent items in data streams"): each value is added to
+one of SKETCH numbers, with a sign; which number and which sign are hashes of the value's place. Sketches are
+linear, and inner products of sketches are those of the updates without bias, so figures of larger models are
+approximate: a cosine has a standard error of about 1 / sqrt(SKETCH) = 0.016, the variance one of about 2 % of
+itself.
+
+The hashes need no secret for honest nodes. A node that knows them can send an update whose sketch is another
+vector's, up to sqrt(size / SKETCH) times longer than the update itself. It is then shown, and weighs in the
+others' figures, as if it had sent that vector; the model is moved by what it did send. The figures are a
+report, by which nothing is decided. A key that nodes do not know takes even that from them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from heliosdb.aggregation.updates import CHUNK, Update, in_order, weighted_sum
+from heliosdb.aggregation.updates import in_order, sent_twice
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.update import Update
+from heliosdb.domain.vector import AnyVector, Vector
+
+CHUNK = 1 << 15
+"""Values worked on at a time: small enough to stay in a processor's cache."""
+
+SKETCH = 1 << 12
+"""How many numbers are kept of an update at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +50,63 @@ class Agreement:
     alignments: Mapping[NodeName, float | None] = field(default_factory=dict)
 
 
+class AgreementMeter:
+    """Takes the updates of one round as they arrive. key: of the hashes, any number in [0, 2**64).
+
+    Memory: SKETCH numbers for each node, whatever the size of the model.
+    """
+
+    def __init__(self, key: int = 0) -> None:
+        self._key = key
+        self._sketches: dict[NodeName, Update] = {}
+
+    def take(self, update: Update) -> None:
+        """Keep what is needed of one update that passed `check_update`; UF003 for a node that was taken."""
+        if update.node in self._sketches:
+            raise sent_twice(update.node)
+        self._sketches[update.node] = Update(update.node, sketch(update.vector, self._key), update.weight)
+
+    def result(self) -> Agreement:
+        """How far they agree; approximate for updates of more than SKETCH values."""
+        return measure_agreement(list(self._sketches.values()))
+
+
+def sketch(vector: AnyVector, key: int = 0) -> Vector:
+    """A copy of a vector of at most SKETCH values; of a longer one SKETCH numbers: its count sketch."""
+    if vector.size <= SKETCH:
+        return np.array(vector, dtype=np.float64)
+    signed = np.zeros(2 * SKETCH)
+    # Finite values may have sums that are not: what depends on them is then unknown.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, places in _places(vector.size, key):
+            part = vector[start : start + CHUNK]
+            signed += np.bincount(places, weights=part, minlength=2 * SKETCH)
+        found: Vector = signed[:SKETCH] - signed[SKETCH:]
+    return found
+
+
+def _places(size: int, key: int) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    """By chunk, where each value goes: to a number, or with SKETCH added to it, to the same with a minus.
+
+    The hash is the output function of SplitMix64 (Steele, Lea and Flood 2014).
+    """
+    begin = np.uint64(int(_mixed(np.array([key], dtype=np.uint64))[0]))
+    for start in range(0, size, CHUNK):
+        index = np.arange(start, min(start + CHUNK, size), dtype=np.uint64)
+        index *= np.uint64(0x9E3779B97F4A7C15)
+        index += begin
+        # The upper bits, which are the better mixed ones.
+        yield start, (_mixed(index) >> np.uint64(51)).astype(np.int64)
+
+
+def _mixed(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return words ^ (words >> np.uint64(31))
+
+
 def measure_agreement(updates: Sequence[Update]) -> Agreement:
-    """Compare the updates of one round, which passed `check_update`; weights are their shares.
+    """Compare the updates of one round, or their sketches, in the order of names; weights are their shares.
 
     The alignment is the cosine gradient Shapley value of Xu et al. 2021 ("Gradient Driven Rewards to
     Guarantee Fairness in Collaborative Machine Learning", NeurIPS), with the node's own update left out of
@@ -45,7 +121,7 @@ def measure_agreement(updates: Sequence[Update]) -> Agreement:
     shares = [share / whole for share in shares]
     # Finite values may have squares that are not: the figure is then unknown, the round none the worse.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = weighted_sum(ordered, shares)
+        mean = _weighted_sum(ordered, shares)
         length, along, apart = _products(ordered, mean)
     variance = _finite(math.fsum(share * each for share, each in zip(shares, apart, strict=True)))
     return Agreement(
@@ -57,19 +133,22 @@ def measure_agreement(updates: Sequence[Update]) -> Agreement:
     )
 
 
+def _weighted_sum(updates: Sequence[Update], coefficients: Sequence[float]) -> Vector:
+    """The sum of coefficient x vector, added in the order given."""
+    total = np.zeros(updates[0].vector.size)
+    for update, coefficient in zip(updates, coefficients, strict=True):
+        total += update.vector * coefficient
+    return total
+
+
 def _products(updates: Sequence[Update], mean: Vector) -> tuple[float, list[float], list[float]]:
     """Return mean·mean and, by update, with d = update - mean: mean·d and d·d."""
-    length, along, apart = 0.0, [0.0] * len(updates), [0.0] * len(updates)
-    scratch = np.empty(min(CHUNK, mean.size))
-    for start in range(0, mean.size, CHUNK):
-        part = mean[start : start + CHUNK]
-        difference = scratch[: part.size]
-        length += float(part @ part)
-        for index, update in enumerate(updates):
-            np.subtract(update.vector[start : start + CHUNK], part, out=difference)
-            along[index] += float(difference @ part)
-            apart[index] += float(difference @ difference)
-    return length, along, apart
+    along, apart = [], []
+    for update in updates:
+        difference = update.vector - mean
+        along.append(float(difference @ mean))
+        apart.append(float(difference @ difference))
+    return float(mean @ mean), along, apart
 
 
 def _alignment(share: float, length: float, along: float, apart: float) -> float | None:

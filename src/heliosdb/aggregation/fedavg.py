@@ -1,35 +1,51 @@
-"""Federated averaging (McMahan et al. 2017, algorithm 1): the mean of the updates, weighted by rows."""
+"""Federated averaging (McMahan et al. 2017, algorithm 1): the mean of the updates, weighted by rows.
+
+What always holds: it needs no more than the weighted sum of the updates, and remembers nothing.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.aggregation.updates import Update, check_update, in_order, weighted_sum
+import numpy as np
+
+from heliosdb.aggregation.updates import rejected
+from heliosdb.domain.settings import Setting
+from heliosdb.domain.state import NO_STATE, State
+from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
 
 
-@dataclass(frozen=True, slots=True)
 class FedAvg:
-    """new = old + sum of (weight / total weight) x update."""
+    """new = old + (sum of weight x update) / (sum of weights)."""
 
-    name: str = "fedavg"
+    name = "fedavg"
+    sees: Literal["each", "sum"] = "sum"
 
-    def combine(self, parameters: Vector, updates: Sequence[Update]) -> Vector:
-        """Average float64 updates of the parameters' shape, in the order of the nodes' names.
+    def local(self, settings: Any) -> Mapping[str, Setting]:
+        """Nothing."""
+        return {}
 
-        Raises FederatedError (UF003) for no update, one that `check_update` rejects.
+    def combine(
+        self, parameters: Vector, memory: State, gathered: Total | Updates, settings: Any
+    ) -> tuple[Vector, State]:
+        """The mean, from a sum of the parameters' shape.
+
+        Raises FederatedError (UF003) for no update, for one of another shape, and where the result is not
+        finite.
         """
-        ordered = in_order(updates)
-        if not ordered:
-            raise FederatedError(ErrorCode.UPDATE_REJECTED, "There is no update to combine.")
-        for update in ordered:
-            check_update(update, parameters.size)
-        # Dividing by the largest first keeps the sum finite for any finite weights.
-        largest = max(update.weight for update in ordered)
-        shares = [update.weight / largest for update in ordered]
-        whole = math.fsum(shares)
-        combined: Vector = parameters + weighted_sum(ordered, [share / whole for share in shares])
-        return combined
+        if not isinstance(gathered, Total):
+            raise TypeError("federated averaging sees the sum of the updates")
+        if gathered.nodes < 1 or not gathered.weight > 0:
+            raise rejected("There is no update to combine.")
+        if gathered.vector.shape != parameters.shape:
+            raise rejected(f"The sum's shape is {gathered.vector.shape}, not {parameters.shape}.")
+        with np.errstate(over="ignore", invalid="ignore"):
+            combined: Vector = parameters + gathered.vector / gathered.weight
+        if not np.isfinite(combined).all():
+            raise rejected("The combined update is larger than the largest number.")
+        return combined, NO_STATE
+
+
+FEDAVG = FedAvg()

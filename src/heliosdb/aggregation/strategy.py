@@ -1,23 +1,27 @@
 """How the updates of an exchange become new parameters: what a strategy is.
 
 What always holds: a strategy is a pure function, the same to the bit whatever the order of arrival; what it
-remembers from round to round is arrays, kept sealed beside the model's state.
+remembers from round to round is arrays, kept sealed beside the model's state. tests/contracts holds every
+registered strategy to this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
+from heliosdb.aggregation.sums import SumProtocol
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
+from heliosdb.parts.strategies import STRATEGIES
 
 
 class Strategy(Protocol):
-    """A rule. sees `sum`: a `Total`, weighted; `each`: every single update, in the order of the nodes'
-    names."""
+    """A rule. sees `sum`: a `Total` of weight x update, and of weights; `each`: every single update, in the
+    order of the nodes' names, which only an open sum protocol can give (aggregation/sums.py)."""
 
     @property
     def name(self) -> str:
@@ -36,5 +40,28 @@ class Strategy(Protocol):
     def combine(
         self, parameters: Vector, memory: State, gathered: Total | Updates, settings: Any
     ) -> tuple[Vector, State]:
-        """The new parameters, and what to remember. settings: of the class registered with the name."""
+        """The new parameters, and what to remember. settings: of the class registered with the name.
+
+        memory: what it returned in the round before, NO_STATE in the first. FederatedError UPDATE_REJECTED
+        where there is no update, where shapes differ from the parameters', and where the result is not
+        finite; TypeError where it is given what it does not see.
+        """
         ...
+
+
+def strategy(name: str) -> Strategy:
+    """The strategy of that name, whatever its case; FederatedError NOT_SUPPORTED where there is none."""
+    return cast(Strategy, STRATEGIES.get(name))
+
+
+def check_fits(rule: Strategy, summing: SumProtocol) -> None:
+    """Raise FederatedError INVALID_VALUE where the strategy must see what the protocol hides.
+
+    To be called when a run is loaded, before anybody is asked.
+    """
+    if rule.sees == "each" and not summing.is_open:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f"aggregation {rule.name} needs every single update, and {summing.name} shows only their sum",
+            hint="Choose an aggregation that works on sums, such as fedavg, or no secure_aggregation.",
+        )

@@ -1,21 +1,35 @@
-"""How an exchange's sum comes about: what a sum protocol is, and the plain one.
+"""How an exchange's sum comes about: what a sum protocol is.
 
 What always holds: a protocol expands one step into as many messages as it has stages, of which exactly one
-carries
-the step's vector; the other messages are made without it, and so without a row. What the coordinator has
-heard and what a node keeps between two messages are arrays, kept sealed by each.
+carries the step's vector; the other messages are made without it, and so without a row. What the coordinator
+has heard and what a node keeps between two messages are arrays, kept sealed by each. tests/contracts holds
+every registered protocol to this.
+
+Open protocols. Where a protocol is open, its one stage carries the plain vector with the update's weight
+beside it, so that the coordinator sees single updates. Their exchange is then gathered by
+`gathering_for(strategy, size)`, or by `SumGathering(size)` where the step's answers are added up: each update
+is taken in when it arrives, and `take` and `total` are not called. They give the same sum all the same, for
+whoever runs all protocols alike. A strategy that sees each update works under open protocols alone; a run
+that asks for another combination is refused when it is loaded, by `check_fits` of aggregation/strategy.py.
+
+Who is asked. The first stage goes to the exchange's cohort; every later stage to those nodes whose answer to
+the stage before was taken, and to no other. `nodes` is how many these are, in `shape` and in the task's
+`Summing`. The sum is over those whose answer to the carrying stage was taken. Where so many are lost that
+there is no sum, or not one that may be known, `take` or `total` raises FederatedError; the exchange has then
+failed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import State
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.parts.protocols import PROTOCOLS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +51,8 @@ class Shape:
 class SumProtocol(Protocol):
     """A protocol of one or more messages that leads to a sum of the nodes' vectors.
 
-    The vector that it sums is the step's: where the step's answers are weighted, (weight x values…, weight).
+    The vector that it sums is the step's, in float64; where it is not open and the step's answers are
+    weighted, (weight x values…, weight).
     """
 
     @property
@@ -46,24 +61,33 @@ class SumProtocol(Protocol):
         ...
 
     @property
+    def is_open(self) -> bool:
+        """Whether the coordinator sees single updates: see the module. An open protocol has one stage."""
+        ...
+
+    @property
     def stages(self) -> Sequence[Stage]:
         """Its messages in order."""
         ...
 
     def shape(self, stage: str, size: int, nodes: int) -> Shape:
-        """The shape of a stage's answer for a sum of `size` values over a cohort of `nodes`."""
+        """The shape of a stage's answer for a sum of `size` values, where `nodes` are asked in this stage."""
         ...
 
     def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
-        """Coordinator: what the node is told with the stage's task."""
+        """Coordinator: what the node is told with the stage's task. heard: NO_STATE in the first stage."""
         ...
 
     def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
-        """Coordinator: what is known after a stage; independent of the answers' order."""
+        """Coordinator: what is known after a stage; independent of the answers' order.
+
+        answers: all that were taken, each of the stage's shape; it is called once a stage. FederatedError
+        UPDATE_REJECTED where there is none.
+        """
         ...
 
     def total(self, heard: State) -> Vector:
-        """Coordinator: the sum, after the last stage."""
+        """Coordinator: the sum, float64, after the last stage."""
         ...
 
     def answer(
@@ -71,6 +95,13 @@ class SumProtocol(Protocol):
     ) -> tuple[AnyVector, State]:
         """Node: the stage's answer, and what to keep until the next. vector: in the stage that carries one.
 
-        key: of the task, to which secrets are bound.
+        key: of the task, to which secrets are bound. memory: what it returned for the stage before, NO_STATE
+        in the first. note: from a coordinator that may be hostile: FederatedError INVALID_VALUE for one that
+        the protocol cannot have. What is kept does not depend on the values of the vector.
         """
         ...
+
+
+def protocol(name: str) -> SumProtocol:
+    """The sum protocol of that name, whatever its case; FederatedError NOT_SUPPORTED where there is none."""
+    return cast(SumProtocol, PROTOCOLS.get(name))

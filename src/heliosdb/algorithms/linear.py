@@ -19,7 +19,7 @@ from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
-from heliosdb.algorithms.steps import Prediction, Step
+from heliosdb.algorithms.steps import Cost, Prediction, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation, PrivateTraining, TrainWork
@@ -115,16 +115,17 @@ class LinearModel:
         """Return statistics for round 0, else training."""
         return STATISTICS if number == 0 else TRAIN
 
-    def releases(self, plan: RunPlan) -> Sequence[tuple[StepName, Mechanism]]:
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
         made = plan.findings.plan
         if made is None:
             return []
         if plan.round == 0:
-            return [(STATISTICS, Mechanism(made.statistics_noise))]
-        costs = [(TRAIN, private_training(plan, made).mechanism)]
+            return [Cost(STATISTICS, Mechanism(made.statistics_noise))]
+        training = private_training(plan, made)
+        costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
         if evaluates(plan) and made.evaluation_noise is not None:
-            costs.append((EVALUATE, Mechanism(made.evaluation_noise)))
+            costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
         return costs
 
     def predict(self, state: State, scaling: Scaling | None) -> Prediction:

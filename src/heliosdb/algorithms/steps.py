@@ -24,7 +24,7 @@ from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Vector
+from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
 
 
@@ -139,6 +139,16 @@ class Prediction:
     content: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a step costs a node. clipping_norm: for the ledger, where the step clips to a norm that a
+    workspace chose."""
+
+    step: StepName
+    mechanism: Mechanism
+    clipping_norm: float | None = None
+
+
 class Algorithm(Protocol):
     """What is learned, and in which steps. Its settings class stands beside its name in heliosdb/parts."""
 
@@ -166,7 +176,7 @@ class Algorithm(Protocol):
         """The step with which a round begins."""
         ...
 
-    def releases(self, plan: RunPlan) -> Sequence[tuple[StepName, Mechanism]]:
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """What every step of the round may cost a node at most, in their order: reserved when it opens. ()
         without a budget."""
         ...
@@ -174,15 +184,3 @@ class Algorithm(Protocol):
     def predict(self, state: State, scaling: Scaling | None) -> Prediction:
         """How the model predicts from raw features."""
         ...
-
-
-__all__ = [
-    "Algorithm",
-    "Asked",
-    "Draws",
-    "Figures",
-    "Prediction",
-    "Step",
-    "Taken",
-    "Vector",
-]

@@ -18,6 +18,7 @@ from heliosdb.catalog.run_options import parse_options, parse_policy
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.run import Policy, Run, RunStatus
+from heliosdb.parts.built import built_parts
 
 _SQL = Statements("runs.sql")
 
@@ -85,7 +86,7 @@ def _unreadable(why: str) -> FederatedError:
 
 def _record(run: RunId, row: Row) -> RunRecord:
     workspace = WorkspaceName(row["workspace"])
-    current = {**defaults(OptionKind.WORKSPACE), **json.loads(row["workspace_options"])}
+    current = {**defaults(OptionKind.WORKSPACE, built_parts()), **json.loads(row["workspace_options"])}
     return RunRecord(
         Run(
             id=run,

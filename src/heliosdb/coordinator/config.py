@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.parts.loading import MODULE_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 
@@ -22,7 +23,8 @@ class CoordinatorConfig(BaseModel):
 
     database: libpq connection string of a role that is a member of federated_daemon. ca_bundle: authorities
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
-    holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds.
+    holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds. parts:
+    modules that register further parts of rounds; what they hold runs with all rights of this process.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +41,7 @@ class CoordinatorConfig(BaseModel):
     reconnect_interval: Seconds = 10.0
     concurrent_runs: Annotated[int, Field(ge=1, le=1_000)] = 16
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
+    parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
 
 
 def load_config(path: Path) -> CoordinatorConfig:

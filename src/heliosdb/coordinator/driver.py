@@ -13,14 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from heliosdb import faults
-from heliosdb.aggregation import Agreement, measure_agreement, strategy
-from heliosdb.aggregation import Update as Answer
-from heliosdb.aggregation.convergence import converged
-from heliosdb.aggregation.registry import Strategy
-from heliosdb.coordinator import planning, records
-from heliosdb.coordinator.acceptance import check_combined, make_acceptance
-from heliosdb.coordinator.exchange import Exchange, Question, Wire
+from heliosdb.catalog.rounds import StoredState
+from heliosdb.coordinator import records
+from heliosdb.coordinator.exchange import Exchange, Wire
+from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
+from heliosdb.coordinator.opened import OpenedRound
+from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import boolean_features, select_nodes
 from heliosdb.coordinator.session import Session
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -38,6 +37,7 @@ from heliosdb.domain.events import (
     Figures,
     FinishRun,
     Loss,
+    Next,
     NodesSeen,
     OpenRound,
     ProblemFound,
@@ -47,22 +47,22 @@ from heliosdb.domain.events import (
     RunEnded,
     SendTasks,
     StopRequested,
+    UpdateArrived,
     Wait,
     WaitedTooLong,
     describe,
 )
+from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
-from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
-from heliosdb.domain.task import Step, Task, TaskKey
 from heliosdb.domain.usage import Moment
-from heliosdb.domain.vector import Vector
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
 
-_NOTHING = planning.Findings()
+_LARGE = 100_000
+"""Values of an update that is taken in beside the event loop."""
 
 _HEARING = 5.0
 """Seconds for which a private run that ends early hears out its nodes: a refusal leaves nothing reserved."""
@@ -83,23 +83,19 @@ class RunDriver:
     def __init__(self, setting: Setting, session: Session, loaded: records.Loaded) -> None:
         self._setting = setting
         self._session = session
-        self._run = loaded.run
-        self._writer = records.Writer(setting.epoch, loaded.run)
+        self._course = loaded.course
+        self._run = loaded.course.run
+        self._writer = records.Writer(setting.epoch, self._run)
         self._findings = loaded.findings
-        self._parameters = (
-            loaded.parameters if loaded.parameters is not None else planning.initial_parameters(loaded.run)
-        )
         self._stated = loaded.stated
-        self._candidate = loaded.kept
-        self._combined = _NOTHING
+        self._model = loaded.model
+        self._round = OpenedRound.resumed(loaded)
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
-        self._lost_in_training: tuple[Loss, ...] = ()
-        self._unasked = False  # whether a round was opened here and nobody was asked yet
-        self._opened_here: RoundNumber | None = None
+        self._committed_here: tuple[RoundNumber, int] | None = None  # the last exchange: nobody asked it yet
         self._meter = RoundMeter()
         self._state: RunState
 
@@ -115,15 +111,16 @@ class RunDriver:
                 event = await self._events.get()
                 if isinstance(event, BaseException):
                     raise event
-                await self._apply(decide(self._state, event))
+                decision = decide(self._state, event)
+                if isinstance(event, UpdateArrived):
+                    await self._gather(event.node, decision[0])
+                await self._apply(decision)
         finally:
             await self._stop_watching()
             await self._close_exchange()
 
     def _resume(self) -> Decision:
-        rules = planning.make_rules(self._run, self._findings)
-        progress = replace(self._progress, converged=self._has_converged(self._progress.losses))
-        return resume(rules, progress)
+        return resume(make_rules(self._run), self._progress)
 
     def _report(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -229,25 +226,33 @@ class RunDriver:
 
     async def _open_round(self, action: OpenRound) -> None:
         run, cohort = self._run, sorted(action.cohort)
+        plan, first = self._plan(action.round), self._course.first(action.round)
         if action.round == 0:
             past = await self._session.call(records.past_of, run, cohort)
-            booleans = self._boolean_features(cohort)
-            self._findings = await asyncio.to_thread(planning.plan_round_zero, run, past, booleans)
+            known = replace(self._findings, booleans=self._boolean_features(cohort))
+            plan = replace(plan, findings=known, past=past)
+            self._findings = await asyncio.to_thread(self._course.algorithm.prepare, plan)
+            plan = self._plan(action.round)
         await self._session.call(
             records.open_round,
             self._writer,
             action.round,
             cohort,
+            step=first.step,
             findings=self._findings,
-            releases=planning.releases(run, self._findings, action.round, evaluated=action.evaluates),
+            releases=self._course.releases(plan),
+            clipping_norms=self._course.clipping_norms(plan),
             left_out=self._left_out,
         )
-        self._unasked, self._opened_here = True, action.round
+        self._round = OpenedRound.begin(self._model, self._findings)
+        self._committed_here = (action.round, 0)
         self._meter = RoundMeter()
-        self._lost_in_training = ()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
         faults.reach("coordinator.round.opened")
-        self._report(RoundOpened(action.round))
+        self._report(RoundOpened(action.round, first))
+
+    def _plan(self, number: RoundNumber) -> RunPlan:
+        return RunPlan(self._run, self._findings, number, self._stated)
 
     def _boolean_features(self, cohort: Sequence[NodeName]) -> tuple[bool, ...]:
         workspace, find = self._run.policy.workspace, self._setting.wire.directory.find
@@ -259,160 +264,106 @@ class RunDriver:
 
     async def _send_tasks(self, action: SendTasks) -> None:
         await self._close_exchange()
-        self._unasked = False
-        # An evaluation is asked only after training was combined: where that was here, nobody was asked yet.
-        trained = self._exchange is not None and self._exchange.step is Step.TRAIN
-        fresh = trained if action.step is Step.EVALUATE else self._opened_here == action.round
-        run, findings, step = self._run, self._findings, action.step
-        parameters = self._parameters_for(step)
-        size = planning.expected_size(run, findings, step, parameters)
-
-        def task(node: NodeName, dataset: str | None) -> Task:
-            key = TaskKey(run.policy.workspace, run.id, action.round, step, node)
-            return planning.build_task(run, findings, key, parameters, dataset)
-
-        question = Question(
-            workspace=run.policy.workspace,
-            round=action.round,
-            step=step,
-            task=task,
-            fresh=fresh,
-            size=size,
-            mechanism=planning.expected_mechanism(run, findings, step),
-            accept=make_acceptance(run, findings, step, size, self._stated).check,
-            stragglers_timeout=run.policy.stragglers_timeout,
-            timeout=run.policy.round_timeout,
-        )
-        self._exchange = Exchange(self._setting.wire, question, self._report)
+        opened, number = self._round, action.exchange
+        plan = replace(self._plan(action.round), findings=opened.findings)
+        question = self._course.ask(plan, number, action.step, opened.model, len(action.nodes))
+        fresh = self._committed_here == (action.round, number)
+        opened.gather(question)
+        self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
         await self._exchange.open(action.nodes)
 
-    def _parameters_for(self, step: Step) -> Vector:
-        match step:
-            case Step.STATISTICS:
-                return self._parameters[:0]
-            case Step.TRAIN:
-                return self._parameters
-            case Step.EVALUATE:
-                assert self._candidate is not None
-                return self._candidate
+    async def _gather(self, node: NodeName, state: RunState) -> None:
+        """Take in the update that the machine has just counted, whatever it asks for next."""
+        exchange = self._exchange
+        if node in self._state.answered or node not in state.answered or exchange is None:
+            return
+        update = exchange.hand_on(node)
+        if update.vector.size < _LARGE:
+            self._round.take(update)
+        else:
+            await asyncio.to_thread(self._round.take, update)
 
     async def _combine(self, action: Combine) -> None:
         ended = Moment.now()
         exchange = await self._ended_exchange()
-        if action.step is Step.EVALUATE:
-            self._meter.go_on()
-        else:
+        question, opened = exchange.question, self._round
+        if question.step.required:
             self._meter.combining_begins(exchange.meter.phases(action.nodes, ended))
-        answers = exchange.answers(action.nodes)
-        figures: Figures | None = None
-        match action.step:
-            case Step.STATISTICS:
-                past = await self._session.call(records.past_of, self._run, sorted(action.nodes))
-                self._combined = await self._read_statistics(answers, past)
-            case Step.TRAIN:
-                rule = strategy(self._run.options.aggregation)
-                combined, agreement = await asyncio.to_thread(
-                    _combine_and_compare, rule, self._parameters, answers
-                )
-                check_combined(action.round, combined, answers)
-                self._candidate = combined
-                self._meter.compared(agreement)
-            case Step.EVALUATE:
-                if answers:
-                    figures = planning.read_evaluation(self._run, self._findings, answers)
+        else:
+            self._meter.go_on()
+        if action.round == 0:
+            past = await self._session.call(records.past_of, self._run, sorted(action.nodes))
+            question = replace(question, plan=replace(question.plan, past=past))
+        combined = await asyncio.to_thread(opened.combine, question)
+        opened.note(exchange, action.nodes)
+        if combined.agreement is not None:
+            self._meter.compared(combined.agreement)
         faults.reach("coordinator.aggregated")
-        if action.keep:
-            await self._keep_training(action, exchange)
-        self._report(Combined(action.round, action.step, figures))
+        if combined.following is not None:
+            await self._keep(action, exchange, combined.following)
+        self._report(Combined(action.round, action.exchange, combined.figures, combined.following))
 
-    async def _read_statistics(
-        self, answers: Sequence[Answer], past: Sequence[Mechanism]
-    ) -> planning.Findings:
-        return await asyncio.to_thread(planning.read_statistics, self._run, self._findings, answers, past)
-
-    async def _keep_training(self, action: Combine, exchange: Exchange) -> None:
-        assert self._candidate is not None
-        self._lost_in_training = self._state.lost
+    async def _keep(self, action: Combine, exchange: Exchange, following: Next) -> None:
+        opened = self._round
+        opened.lost += self._state.lost
+        answered = self._state.answered
+        settled = replace(self._settled(exchange), gone=self._state.cohort - answered)
         await self._session.call(
-            records.keep_training,
+            records.keep_exchange,
             self._writer,
             action.round,
-            self._settled(exchange),
+            settled,
             nodes=sorted(action.nodes),
-            parameters=records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
+            step=following.step,
+            findings=opened.new_findings(self._findings),
+            kept=self._seal(action.round, Kept(opened.model, opened.heard)),
             measured=self._meter.take(),
         )
-        self._meter.pause()
+        opened.is_kept = True
+        self._committed_here = (action.round, action.exchange + 1)
+        if not following.required:
+            self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
-        exchange = await self._ended_exchange()
+        exchange, opened = await self._ended_exchange(), self._round
         if action.round == 0:
-            await self._close_round_zero(exchange)
-        else:
-            await self._close_training_round(action, exchange)
-        log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
-        self._exchange = None
-        faults.reach("coordinator.round.closed")
-        losses = self._state.losses
-        if action.figures is not None and action.figures.loss is not None:
-            losses = (*losses, action.figures.loss)
-        rules = planning.make_rules(self._run, self._findings)
-        self._report(
-            RoundClosed(action.round, self._has_converged(losses), evaluates=rules.evaluate_every > 0)
-        )
-
-    async def _close_round_zero(self, exchange: Exchange) -> None:
-        answers = exchange.answers(self._state.answered)
-        sizes = {answer.node: planning.count_rows(self._findings, answer) for answer in answers}
+            opened.begin_model(self._course, self._plan(action.round))
         notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
-        if self._combined.plan is not None and self._combined.plan.reason is not None:
-            notes.append(self._combined.plan.reason)
-        await self._session.call(
-            records.close_round_zero,
-            self._writer,
-            self._settled(exchange),
-            findings=self._combined,
-            sizes=sizes,
-            message=self._round_message(notes),
-            measure=self._meter.finish,
-        )
-        self._findings = self._combined
-        self._stated = {answer.node: answer.weight for answer in answers}
-
-    async def _close_training_round(self, action: CloseRound, exchange: Exchange) -> None:
-        assert self._candidate is not None
-        kept = exchange.step is Step.EVALUATE
         await self._session.call(
             records.close_round,
             self._writer,
             action.round,
             self._settled(exchange),
+            findings=opened.new_findings(self._findings),
+            sizes=opened.sizes,
             figures=action.figures,
-            parameters=None
-            if kept
-            else records.seal(self._run.id, action.round, self._candidate, self._setting.at_rest),
-            message=self._round_message([]),
+            kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
+            message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
             measure=self._meter.finish,
         )
-        self._parameters, self._candidate = self._candidate, None
+        self._model, self._findings = opened.model, opened.findings
+        if action.round == 0:
+            self._stated = opened.stated
+        log.info("round closed: run=%s round=%s %s", self._run.id, action.round, _shown(action.figures))
+        self._exchange = None
+        faults.reach("coordinator.round.closed")
+        self._report(RoundClosed(action.round))
+
+    def _seal(self, number: RoundNumber, kept: Kept) -> StoredState:
+        return seal_kept(kept, self._run.id, number, self._setting.at_rest)
 
     def _round_message(self, notes: Sequence[str]) -> str | None:
-        lost = sorted((*self._lost_in_training, *self._state.lost), key=lambda loss: loss.node)
+        lost = sorted((*self._round.lost, *self._state.lost), key=lambda loss: loss.node)
         return "; ".join([*notes, *(f"without {_which(loss)}" for loss in lost)]) or None
-
-    def _has_converged(self, losses: Sequence[float]) -> bool:
-        options = self._run.options
-        if options.convergence_threshold is None or options.early_stopping_rounds is None:
-            return False
-        return converged(losses, options.convergence_threshold, options.early_stopping_rounds)
 
     async def _end(self, status: RunStatus, message: str, *, publish: bool) -> None:
         private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
         await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
         if publish:
+            assert self._model is not None
             number = RoundNumber(self._state.closed)
-            version = records.new_version(self._run, self._findings, number, self._parameters)
+            version = records.new_version(self._course, self._findings, number, self._model)
         message = await self._session.call(
             records.end_run,
             self._writer,
@@ -430,29 +381,27 @@ class RunDriver:
     # The exchange that is open.
 
     def _settled(self, exchange: Exchange) -> records.Settled:
-        state = self._state
-        if exchange.step is not state.step:
-            return records.Settled(exchange.step, [])
-        unspent = [(node, exchange.step) for node in sorted(exchange.unspent() - state.answered)]
-        if exchange.step is Step.TRAIN:
-            # Only those whose training counts are asked to evaluate it.
-            unspent += [(node, Step.EVALUATE) for node in sorted(state.cohort - state.answered)]
-        return records.Settled(exchange.step, exchange.settle(state.answered, state.lost), unspent)
+        """How the exchange ended; whoever is asked nothing more in the round has nothing reserved for
+        later.
+        """
+        state, question = self._state, exchange.question
+        if question.exchange != state.exchange:
+            return records.Settled(state.exchange - 1, gone=state.cohort)
+        return records.Settled(
+            question.exchange,
+            question.step.name,
+            exchange.settle(state.answered, state.lost),
+            unspent=exchange.unspent() - state.answered,
+            gone=state.cohort,
+        )
 
     def _settled_at_end(self) -> records.Settled | None:
         """What there is to settle where a run ends within a round: what was not asked is not spent."""
-        state, exchange = self._state, self._exchange
-        first = Step.STATISTICS if state.round == 0 else Step.TRAIN
-        if self._unasked and exchange is None:
-            everyone = [(node, step) for node in sorted(state.cohort) for step in (first, Step.EVALUATE)]
-            return records.Settled(first, [], everyone)
-        if exchange is None:
-            return None
-        settled = self._settled(exchange)
-        if settled.step is Step.TRAIN and state.step is Step.TRAIN:
-            unasked = [(node, Step.EVALUATE) for node in sorted(state.cohort & state.answered)]
-            settled = replace(settled, unspent=[*settled.unspent, *unasked])
-        return settled
+        if self._exchange is not None:
+            return self._settled(self._exchange)
+        if self._committed_here == (self._state.round, 0):
+            return records.Settled(-1, gone=self._state.cohort)
+        return None
 
     async def _ended_exchange(self) -> Exchange:
         assert self._exchange is not None
@@ -462,12 +411,6 @@ class RunDriver:
     async def _close_exchange(self, *, grace: float = 0.0) -> None:
         if self._exchange is not None:
             await self._exchange.close(grace=grace)
-
-
-def _combine_and_compare(
-    rule: Strategy, parameters: Vector, answers: Sequence[Answer]
-) -> tuple[Vector, Agreement]:
-    return rule.combine(parameters, answers), measure_agreement(answers)
 
 
 def _which(loss: Loss) -> str:

@@ -11,22 +11,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from heliosdb import faults
-from heliosdb.aggregation import OversizedUpdateError, check_update
-from heliosdb.aggregation import Update as Answer
-from heliosdb.catalog.runs import Settlement
+from heliosdb.aggregation.updates import check_update
+from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator.budget import signed_spending
+from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import PASSING, Directory
 from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
-from heliosdb.domain.handshake import Update
-from heliosdb.domain.ids import NodeName, RoundNumber, WorkspaceName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.handshake import OpenedUpdate
+from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import Outcome
-from heliosdb.domain.task import Step, Task
+from heliosdb.domain.state import State
+from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.client import UnsentError
 from heliosdb.transport.messages import NodeRefusedError, reason_of
@@ -50,64 +50,56 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What an exchange asks. task: makes a node's task, given the dataset that the node was registered with.
-
-    fresh: no coordinator has asked this before. accept: raises FederatedError UPDATE_REJECTED, with the
-    reason that is recorded, for an answer that must not count. stragglers_timeout, timeout: seconds until
-    slow nodes may be dropped, and until the exchange is over.
-    """
-
-    workspace: WorkspaceName
-    round: RoundNumber
-    step: Step
-    task: Callable[[NodeName, str | None], Task]
-    fresh: bool
-    size: int
-    mechanism: Mechanism | None
-    accept: Callable[[Answer], None]
-    stragglers_timeout: float
-    timeout: float
-
-
-@dataclass(frozen=True, slots=True)
 class Arrived:
-    """An update, and how it came."""
+    """An update, and how it came; None once it was handed on. rows: of its node, where it states them."""
 
-    answer: Answer
+    update: Update | None
     settlement: Settlement
+    rows: int | None = None
 
 
 class Exchange:
     """Asks nodes and reports events; `arrived` holds the updates by node."""
 
-    def __init__(self, wire: Wire, question: Question, report: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        question: Question,
+        report: Callable[[Event], None],
+        *,
+        heard: State,
+        fresh: bool,
+    ) -> None:
+        """heard: what the sum protocol knows already. fresh: no coordinator has asked this before."""
         self._wire = wire
         self._question = question
         self._report = report
+        self._heard = heard
+        self._fresh = fresh
+        self._workspace = question.plan.run.policy.workspace
         self._asking: dict[NodeName, asyncio.Task[None]] = {}
         self._away: dict[NodeName, str] = {}
         self._timers: list[asyncio.TimerHandle] = []
         self._in_doubt: set[NodeName] = set()
         self._in_flight: set[NodeName] = set()
         self._closing = False
-        self.meter = ExchangeMeter(question.fresh)
+        self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 
     @property
-    def step(self) -> Step:
+    def question(self) -> Question:
         """What is asked."""
-        return self._question.step
+        return self._question
 
     async def open(self, nodes: Iterable[NodeName]) -> None:
         """Ask all of them."""
-        loop, question = asyncio.get_running_loop(), self._question
+        loop, policy = asyncio.get_running_loop(), self._question.plan.run.policy
         self._timers = [
-            loop.call_later(question.stragglers_timeout, self._stragglers_due),
-            loop.call_later(question.timeout, self._deadline),
+            loop.call_later(policy.stragglers_timeout, self._stragglers_due),
+            loop.call_later(policy.round_timeout, self._deadline),
         ]
-        deadline = loop.time() + question.timeout
-        if not question.fresh:
+        deadline = loop.time() + policy.round_timeout
+        if not self._fresh:
             self._in_doubt.update(nodes)
         for node in sorted(nodes):
             self._asking[node] = asyncio.create_task(self._ask(node, deadline))
@@ -147,9 +139,17 @@ class Exchange:
         """Return the nodes that have certainly released nothing; to be asked after `close`."""
         return frozenset(self._asking) - self._in_doubt - self.arrived.keys()
 
-    def answers(self, nodes: Iterable[NodeName]) -> list[Answer]:
-        """Return the updates of these nodes, by name."""
-        return [self.arrived[node].answer for node in sorted(nodes)]
+    def hand_on(self, node: NodeName) -> Update:
+        """Return the update of a node, and hold it no longer."""
+        arrived = self.arrived[node]
+        assert arrived.update is not None
+        self.arrived[node] = replace(arrived, update=None)
+        return arrived.update
+
+    def rows(self, nodes: Iterable[NodeName]) -> dict[NodeName, int]:
+        """Return the rows of the nodes whose updates state them."""
+        found = {node: self.arrived[node].rows for node in sorted(nodes)}
+        return {node: rows for node, rows in found.items() if rows is not None}
 
     async def _ask(self, node: NodeName, deadline: float) -> None:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
@@ -178,14 +178,14 @@ class Exchange:
             await self._wire.directory.wait_for_change(min(pause, max(deadline - loop.time(), 0.0)))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _perform(self, node: NodeName, deadline: float) -> Update:
+    async def _perform(self, node: NodeName, deadline: float) -> OpenedUpdate:
         question, wire = self._question, self._wire
-        member = wire.directory.find(question.workspace, node)
+        member = wire.directory.find(self._workspace, node)
         if member is None:
-            if not wire.directory.is_registered(question.workspace, node):
+            if not wire.directory.is_registered(self._workspace, node):
                 raise FederatedError(ErrorCode.UNDEFINED_OBJECT, UNREGISTERED)
-            raise FederatedError(ErrorCode.UNREACHABLE, wire.directory.reason(question.workspace, node))
-        task = question.task(node, member.record.dataset)
+            raise FederatedError(ErrorCode.UNREACHABLE, wire.directory.reason(self._workspace, node))
+        task = question.task(node, member.record.dataset, self._heard)
         async with wire.slots:
             doubted = node in self._in_doubt
             self._in_doubt.add(node)
@@ -196,7 +196,8 @@ class Exchange:
                     task,
                     wire.sealing,
                     max(remaining, 0.1),
-                    expected_size=question.size,
+                    expected=question.shape,
+                    private=question.mechanism is not None,
                     traffic=self.meter.count(node),
                 )
             )
@@ -212,28 +213,28 @@ class Exchange:
                 self._in_flight.discard(node)
                 asked.cancel()
 
-    def _take(self, node: NodeName, update: Update, seconds: float) -> None:
-        question = self._question
-        answer = Answer(node, update.vector, update.weight)
-        check_update(answer, question.size)
-        if update.mechanism != question.mechanism:
+    def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float) -> None:
+        question, shape = self._question, self._question.shape
+        update = Update(node, opened.vector, opened.weight)
+        check_update(update, shape.size, shape.dtype)
+        if opened.mechanism != question.mechanism:
             raise FederatedError(
                 ErrorCode.UPDATE_REJECTED, "its update was not released under the noise that was asked for"
             )
-        question.accept(answer)
+        question.check(update)
         faults.reach("coordinator.update.received")
         settlement = Settlement(
             node,
             Outcome.RECEIVED,
-            weight=update.weight,
-            bytes_sent=update.bytes_sent,
-            bytes_received=update.bytes_received,
-            duration_seconds=seconds if question.fresh else None,
-            signed=signed_spending(update),
+            weight=opened.weight,
+            bytes_sent=opened.bytes_sent,
+            bytes_received=opened.bytes_received,
+            duration_seconds=seconds if self._fresh else None,
+            signed=signed_spending(opened),
         )
-        self.meter.usage[node] = update.usage
-        self.arrived[node] = Arrived(answer, settlement)
-        self._report(UpdateArrived(question.round, question.step, node))
+        self.meter.usage[node] = opened.usage
+        self.arrived[node] = Arrived(update, settlement, question.rows(update))
+        self._report(UpdateArrived(question.plan.round, question.exchange, node))
 
     def _lose(self, node: NodeName, error: FederatedError) -> None:
         outcome = {
@@ -244,10 +245,10 @@ class Exchange:
         }.get(error.code, Outcome.REFUSED)
         over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
         loss = Loss(node, outcome, reason_of(error), over_budget, isinstance(error, OversizedUpdateError))
-        self._report(NodeLost(self._question.round, self._question.step, loss))
+        self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
 
     def _stragglers_due(self) -> None:
-        self._report(DeadlinePassed(self._question.round, self._question.step, final=False))
+        self._report(DeadlinePassed(self._question.plan.round, self._question.exchange, final=False))
 
     def _deadline(self) -> None:
         """Say of those that were away why, then that the time is over for all."""
@@ -255,8 +256,8 @@ class Exchange:
         for node, reason in sorted(self._away.items()):
             if node not in self.arrived:
                 loss = Loss(node, Outcome.DROPPED, reason)
-                self._report(NodeLost(question.round, question.step, loss))
-        self._report(DeadlinePassed(question.round, question.step, final=True))
+                self._report(NodeLost(question.plan.round, question.exchange, loss))
+        self._report(DeadlinePassed(question.plan.round, question.exchange, final=True))
 
 
 def _released_nothing(error: FederatedError, *, asked_before: bool) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heliosdb.coordinator.directory import Member
+from heliosdb.domain.datasets import choose_dataset, lacking
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import NodeName
@@ -22,7 +23,7 @@ _NO_NUMBERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Eligibility:
     """Who can take part, who is left out and why; missing: columns that no node at all shares."""
 
     able: frozenset[NodeName]
@@ -30,7 +31,7 @@ class Selection:
     missing: tuple[str, ...]
 
 
-def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Selection:
+def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
     """Sort the nodes that are there by whether they share what the run reads."""
     columns = (*options.features, options.target)
     shared = {column for member in members for column in _columns(member)}
@@ -41,7 +42,7 @@ def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Selecti
             left_out.append(Absence(member.name, found))
         else:
             able.add(member.name)
-    return Selection(
+    return Eligibility(
         frozenset(able), tuple(left_out), tuple(column for column in columns if column not in shared)
     )
 
@@ -62,22 +63,18 @@ def boolean_features(members: Sequence[Member], options: TrainingOptions) -> tup
 def _choose(member: Member, options: TrainingOptions) -> DatasetDescription | str:
     """Return the dataset that the run reads at a node, else why there is none."""
     dataset, columns = options.dataset or member.record.dataset, (*options.features, options.target)
-    datasets = member.introduction.datasets
-    if not datasets:
+    if not member.introduction.datasets:
         return "shares no dataset with this workspace"
-    if dataset is not None:
-        named = next((one for one in datasets if one.name == dataset), None)
-        if named is None:
-            return f'shares no dataset "{dataset}"'
-        datasets = (named,)
-    whole = [one for one in datasets if set(columns) <= set(one.columns)]
-    if len(whole) > 1:
-        return f"several datasets have all the columns ({', '.join(sorted(one.name for one in whole))})"
-    if whole:
-        return _readable(whole[0], columns)
-    nearest = min(datasets, key=lambda one: len(set(columns) - set(one.columns)))
-    lacking = [column for column in columns if column not in nearest.columns]
-    return f'dataset "{nearest.name}" has no column {", ".join(lacking)}'
+    choice = choose_dataset(member.introduction.datasets, columns, dataset)
+    if choice.chosen is not None:
+        return _readable(choice.chosen, columns)
+    if not choice.considered:
+        return f'shares no dataset "{dataset}"'
+    if choice.whole:
+        names = ", ".join(sorted(one.name for one in choice.whole))
+        return f"several datasets have all the columns ({names})"
+    nearest = min(choice.considered, key=lambda one: len(lacking(one, columns)))
+    return f'dataset "{nearest.name}" has no column {", ".join(lacking(nearest, columns))}'
 
 
 def _readable(dataset: DatasetDescription, columns: Sequence[str]) -> DatasetDescription | str:

@@ -20,6 +20,7 @@ from pathlib import Path
 import psycopg
 import uvloop
 
+from heliosdb.catalog import events as event_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import runs as run_rows
@@ -33,6 +34,7 @@ from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import Session
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch
+from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
 from heliosdb.transport.sealing import AtRestKey, SealingKey
 
@@ -63,6 +65,7 @@ class Keys:
 def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
     """Run until SIGTERM or SIGINT; `ready` is called when the database answers for the first time."""
     config = load_config(config_path)
+    load_parts(config.parts)
     keys = Keys.load(config)
     uvloop.run(serve(config, keys, lambda: _announce(config, ready)))
 
@@ -191,7 +194,7 @@ class Term:
 def _take_lease(connection: Connection, holder: str) -> Epoch:
     with connection.transaction():
         epoch = lease.take_lease(connection, holder)
-        run_rows.record_event(connection, epoch, "lease.taken", details={"holder": holder})
+        event_rows.record_event(connection, epoch, "lease.taken", details={"holder": holder})
     return epoch
 
 

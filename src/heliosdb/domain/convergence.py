@@ -12,6 +12,8 @@ one so far never stops a noisy one that has long been flat. Here one odd round i
 stopped only where the improvement is below the threshold even at the optimistic end of its 95 % interval,
 so a loss too noisy to tell does not stop a run. A steady slope within the window counts as spread too,
 which again errs towards going on. A rising loss has a negative improvement and stops.
+
+What always holds: the answer is a pure function of the losses, and losses that are not finite stop no run.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import AnyVector
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Introduction:
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
+class OpenedUpdate:
     """A release that the coordinator has verified and opened: the only form in which its vector is used.
 
     bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
@@ -56,7 +56,7 @@ class Update:
     """
 
     key: TaskKey
-    vector: Vector
+    vector: AnyVector
     weight: float
     mechanism: Mechanism | None
     spending: Spending | None

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
@@ -75,8 +76,12 @@ class TrainingOptions:
 
     @property
     def protocol(self) -> str:
-        """The sum protocol under which updates are added up."""
-        return str(self.given["aggregation_protocol"]) if self.given.get("secure_aggregation") else "plain"
+        """The sum protocol under which updates are added up; FederatedError INVALID_VALUE for none."""
+        if not self.given.get("secure_aggregation"):
+            return "plain"
+        if not self.given.get("aggregation_protocol"):
+            raise invalid_value("secure_aggregation has no aggregation_protocol")
+        return str(self.given["aggregation_protocol"])
 
     @property
     def codec(self) -> str:

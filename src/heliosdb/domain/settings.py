@@ -1,10 +1,8 @@
-"""Settings of parts: frozen dataclasses whose fields are named as the options of the language, read
-generically.
+"""Settings of parts: frozen dataclasses whose fields are named as the language's options, read generically.
 
 What always holds: `read_settings` gives an object whose every field is of its type and within its bounds, or
-raises
-FederatedError INVALID_VALUE that names the field; what `settings_of` writes, `read_settings` reads back the
-same. No numpy here: the extension reads settings too.
+raises FederatedError INVALID_VALUE that names the field; what `settings_of` writes, `read_settings` reads
+back the same. No numpy here: the extension reads settings too.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from heliosdb.domain.bounds import Bounds
@@ -42,6 +39,16 @@ def option_names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
+def listed_values(kind: type) -> dict[str, tuple[Any, ...] | None]:
+    """The values that each field of a settings class may have, None where its type does not list them."""
+    hints = typing.get_type_hints(kind)
+    return {name: _listed(_alternatives(hints[name])[0]) for name in option_names(kind)}
+
+
+def _listed(annotation: Any) -> tuple[Any, ...] | None:
+    return get_args(annotation) if get_origin(annotation) is typing.Literal else None
+
+
 def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = False) -> S:
     """Make a settings object from what is given of its fields; what is None or absent has its default.
 
@@ -50,15 +57,14 @@ def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = F
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     if exact and (strange := sorted(given.keys() - {field.name for field in fields})):
         raise invalid_value(f"{strange[0]} is no setting here")
-    found = {}
+    hints = typing.get_type_hints(kind)
+    found: dict[str, Setting | None] = {}
     for field in fields:
         value = given.get(field.name)
         if value is not None:
-            found[field.name] = _read(
-                field.name, _types(kind)[field.name], value, field.metadata.get("within")
-            )
+            found[field.name] = _read(field.name, hints[field.name], value, field.metadata.get("within"))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            if not _is_optional(_types(kind)[field.name]):
+            if not _is_optional(hints[field.name]):
                 raise invalid_value(f"{field.name} is missing")
             found[field.name] = None
     return kind(**found)
@@ -68,11 +74,6 @@ def settings_of(settings: object) -> dict[str, Setting]:
     """The fields that are not None, by name."""
     named = ((field.name, getattr(settings, field.name)) for field in dataclasses.fields(settings))  # type: ignore[arg-type]
     return {name: value for name, value in named if value is not None}
-
-
-@cache
-def _types(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -104,18 +105,19 @@ def outside(name: str, number: float, bounds: Bounds) -> FederatedError:
 def _as(kind: Any, value: object) -> Setting | None:
     """`value` as that type; None where it is of another."""
     if get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            return None
-        elements = [_as(get_args(kind)[0], one) for one in value]
-        return None if any(one is None for one in elements) else tuple(elements)  # type: ignore[return-value]
+        return _as_tuple(get_args(kind)[0], value)
     if get_origin(kind) is typing.Literal:
-        return value if value in get_args(kind) else None  # type: ignore[return-value]
-    if kind is bool:
-        return value if isinstance(value, bool) else None
-    if isinstance(value, bool):
+        # By type too: 1 is equal to True and to 1.0.
+        same: list[Any] = [one for one in get_args(kind) if type(one) is type(value) and one == value]
+        return same[0] if same else None
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    exact = kind in (bool, int, str) and type(value) is kind
+    return value if exact else None  # type: ignore[return-value]
+
+
+def _as_tuple(kind: Any, value: object) -> Setting | None:
+    if isinstance(value, str) or not isinstance(value, Sequence):
         return None
-    if kind is float:
-        return float(value) if isinstance(value, int | float) else None
-    if kind in (int, str):
-        return value if isinstance(value, kind) else None
-    return None
+    elements = [_as(kind, one) for one in value]
+    return None if any(one is None for one in elements) else tuple(elements)  # type: ignore[return-value]

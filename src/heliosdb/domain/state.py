@@ -60,14 +60,19 @@ def state_to_bytes(state: State) -> bytes:
     return b"".join(parts)
 
 
+def is_state(raw: bytes) -> bool:
+    """Whether bytes claim to be a state; no numbers that one would store begin like that."""
+    return raw.startswith(_MAGIC)
+
+
 def state_from_bytes(raw: bytes) -> State:
     """Read what `state_to_bytes` wrote; the arrays are views of `raw`. FederatedError INVALID_VALUE for
     anything else, of which no more is ever held than `raw` itself."""
-    if not raw.startswith(_MAGIC):
+    if not is_state(raw):
         raise invalid_value("these bytes are not a state")
     try:
         return _read(raw)
-    except (struct.error, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, OverflowError, ValueError) as error:
         raise invalid_value("a state's bytes do not hold together") from error
 
 

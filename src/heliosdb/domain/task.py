@@ -79,7 +79,7 @@ class Summing:
     """How an answer travels into its exchange's sum: see aggregation/sums.py.
 
     protocol: its name. stage: which of the protocol's messages this is. note: what the coordinator tells the
-    node with it. nodes: how many are asked.
+    node with it. nodes: how many are asked for it.
     """
 
     protocol: str = "plain"

@@ -13,15 +13,18 @@ import numpy as np
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import AnyVector, Vector
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What one node released in one exchange: for training how far the parameters moved, else sums."""
+    """What one node released in one exchange: for training how far the parameters moved, else sums.
+
+    vector: one-dimensional, of the type that its work says. weight: > 0, rows or a private count of them.
+    """
 
     node: NodeName
-    vector: Vector
+    vector: AnyVector
     weight: float
 
 
@@ -60,10 +63,15 @@ class OversizedUpdateError(FederatedError):
         )
 
 
-def norm(vector: Vector) -> float:
-    """Return the L2 norm of a finite vector; infinity only where that is no double, whatever its squares."""
+def norm(vector: AnyVector) -> float:
+    """Return the L2 norm of a finite vector; infinity only where that is no double, whatever its squares.
+
+    Taken in float64 whatever the vector's type.
+    """
     largest = float(np.abs(vector).max(initial=0.0))
-    return largest * float(np.linalg.norm(vector / largest)) if largest > 0 else 0.0
+    if largest == 0.0:
+        return 0.0
+    return largest * float(np.linalg.norm(np.divide(vector, largest, dtype=np.float64)))
 
 
 def check_norm(update: Update, most: float) -> None:

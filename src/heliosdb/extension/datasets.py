@@ -15,7 +15,7 @@ from heliosdb.extension.session import Session, duplicate, undefined
 def create_dataset(session: Session, command: CreateDataset) -> None:
     """CREATE FEDERATED DATASET: a row, and the view that is all a node worker can read."""
     session.require("federated_admin", "create a federated dataset")
-    given = read_options(OptionKind.DATASET, command.options)
+    given = read_options(OptionKind.DATASET, command.options, session.built)
     if given.get("plain_answers") and "max_epsilon" in given:
         raise invalid_value(
             "plain_answers and max_epsilon exclude each other",
@@ -28,7 +28,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     if subject is not None:
         _choose(known, [subject])
         columns = tuple(column for column in columns if column.name != subject)
-    require_built(OptionKind.DATASET, command.options, given)
+    require_built(OptionKind.DATASET, command.options, given, session.built)
     row_key = catalog.list_primary_key(session.connection, relation)
     viewed = dict.fromkeys((*(column.name for column in columns), *([subject] if subject else []), *row_key))
     dataset = catalog.NewDataset(

@@ -20,6 +20,7 @@ from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
 from heliosdb.extension.version import CATALOG_VERSION, serves
+from heliosdb.parts.built import built_parts
 
 __all__ = [
     "CATALOG_VERSION",
@@ -69,10 +70,11 @@ def describe_options(version: str) -> str:
     except FederatedError as error:
         failure = json.loads(_describe(error.sqlstate, error.message, error.detail, error.hint))
         return json.dumps({"failure": failure})
+    built = built_parts()
     return json.dumps(
         {
-            "workspace": defaults(OptionKind.WORKSPACE),
-            "model": defaults(OptionKind.MODEL),
+            "workspace": defaults(OptionKind.WORKSPACE, built),
+            "model": defaults(OptionKind.MODEL, built),
             "training": sorted(OPTIONS[OptionKind.TRAINING]),
         }
     )
@@ -82,7 +84,7 @@ def check_options(kind: str, options: str, version: str) -> str | None:
     """Return None where a statement could have set these options, else the error for federated._raise."""
     try:
         serves(version)
-        check_stored(OptionKind(kind), json.loads(options))
+        check_stored(OptionKind(kind), json.loads(options), built_parts())
     except FederatedError as error:
         return _describe(error.sqlstate, error.message, error.detail, error.hint)
     return None

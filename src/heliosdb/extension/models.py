@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.options import OptionKind, check_model, defaults, read_options, require_built
 from federated_sql.statements import (
@@ -9,12 +11,15 @@ from federated_sql.statements import (
     ChangeModelOwner,
     CreateModel,
     DropModel,
+    Option,
     RenameModel,
     StartTraining,
     StopTraining,
 )
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
 MAX_FEATURES = 99
@@ -23,11 +28,11 @@ MAX_FEATURES = 99
 def create_model(session: Session, command: CreateModel) -> None:
     """CREATE FEDERATED MODEL: may be incomplete; START says what is missing."""
     session.require("federated_operator", "create a federated model")
-    given = read_options(OptionKind.MODEL, command.options)
+    given = read_options(OptionKind.MODEL, command.options, session.built)
     _check_columns(given)
     _check_name(command.name)
     workspace = _choose_workspace(session, command.workspace)
-    require_built(OptionKind.MODEL, command.options, given)
+    require_built(OptionKind.MODEL, command.options, given, session.built)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -38,13 +43,13 @@ def create_model(session: Session, command: CreateModel) -> None:
 def alter_model(session: Session, command: AlterModel) -> None:
     """ALTER FEDERATED MODEL … SET: a run under way keeps the options it was started with."""
     session.require("federated_operator", "alter a federated model")
-    given = read_options(OptionKind.MODEL, command.options)
+    given = read_options(OptionKind.MODEL, command.options, session.built)
     model = _lock(session, command.name, if_exists=command.if_exists)
     if model is None:
         return
     merged = {**model.options, **given}
     _check_columns(merged)
-    require_built(OptionKind.MODEL, command.options, given)
+    require_built(OptionKind.MODEL, command.options, given, session.built)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -84,20 +89,21 @@ def drop_model(session: Session, command: DropModel) -> None:
 def start_training(session: Session, command: StartTraining) -> None:
     """START FEDERATED TRAINING: queues a run with a snapshot of every option it will run under."""
     session.require("federated_operator", "start federated training")
-    overrides = read_options(OptionKind.TRAINING, command.options)
+    overrides = read_options(OptionKind.TRAINING, command.options, session.built)
     catalog.hold_workspace(session.connection, command.model)
     model = find_model(session, command.model)
     chosen = {**model.options, **overrides}
     _check_complete(model, chosen)
     _check_columns(chosen)
-    policy = {**defaults(OptionKind.WORKSPACE), **model.workspace.options}
+    policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",
             hint="Without a budget scaling is exact. Give the workspace a budget, or leave the ranges out.",
         )
     _check_budget(session, model, policy)
-    require_built(OptionKind.TRAINING, command.options, overrides)
+    require_built(OptionKind.TRAINING, command.options, overrides, session.built)
+    _check_read(session, command.options, chosen)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
@@ -203,6 +209,20 @@ def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
             ErrorCode.WRONG_STATE,
             f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
             hint=f"ALTER FEDERATED MODEL {model.name} SET ({values}).",
+        )
+
+
+def _check_read(session: Session, given: Sequence[Option], chosen: catalog.Options) -> None:
+    """Raise 22023 for an option given for this run alone that none of its parts reads."""
+    options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+    unread = unread_option([option.name for option in given], options)
+    if unread is not None:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f'option "{unread}" has no effect on this run',
+            detail=f"Neither {options.algorithm} nor {options.aggregation} reads it.",
+            hint="Leave it out, or choose another algorithm or aggregation.",
+            position=next(option.position for option in given if option.name == unread) or None,
         )
 
 

@@ -22,7 +22,7 @@ _DER_SEQUENCE = b"\x30"
 def register_node(session: Session, command: RegisterNode) -> None:
     """REGISTER FEDERATED NODE: a pending row; active or failed is the coordinator's word."""
     session.require("federated_admin", "register a federated node")
-    given = read_options(OptionKind.NODE, command.options)
+    given = read_options(OptionKind.NODE, command.options, session.built)
     if "endpoint" not in given:
         raise invalid_value(
             f'node "{command.name}" has no endpoint',
@@ -31,7 +31,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
     workspace = _lock_workspace(session, command.workspace)
     _check_residency(workspace, command.name, given)
     nodes = catalog.list_nodes(session.connection, workspace)
-    most = {**defaults(OptionKind.WORKSPACE), **workspace.options}["max_nodes"]
+    most = {**defaults(OptionKind.WORKSPACE, session.built), **workspace.options}["max_nodes"]
     if any(node.name == command.name for node in nodes):
         if not command.if_not_exists:
             raise duplicate("node", command.name)
@@ -45,7 +45,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
             hint="Raise max_nodes with ALTER FEDERATED WORKSPACE ... SET, or unregister a node.",
         )
     _check_endpoint(workspace, nodes, given)
-    require_built(OptionKind.NODE, command.options, given)
+    require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.insert_node(session.connection, workspace, command.name, given)
     catalog.notify_coordinator(session.connection)
 
@@ -53,7 +53,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
 def alter_node(session: Session, command: AlterNode) -> None:
     """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
     session.require("federated_admin", "alter a federated node")
-    given = read_options(OptionKind.NODE, command.options)
+    given = read_options(OptionKind.NODE, command.options, session.built)
     workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
     if workspace is None:
         return
@@ -66,7 +66,7 @@ def alter_node(session: Session, command: AlterNode) -> None:
     _check_certificate(given)
     _check_endpoint(workspace, [n for n in nodes if n is not node], merged)
     _check_residency(workspace, command.name, merged)
-    require_built(OptionKind.NODE, command.options, given)
+    require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.update_node(session.connection, workspace, command.name, merged)
     catalog.notify_coordinator(session.connection)
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.options import Built
 from federated_sql.statements import RoleKeyword, RoleSpec
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
+from heliosdb.parts.built import built_parts
 
 Role = Literal["federated_admin", "federated_operator", "pg_read_server_files", "pg_write_server_files"]
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The caller of a statement. `schemas` is the caller's search path, in order."""
+    """The caller of a statement. `schemas` is the caller's search path, in order.
+
+    built: what the parts of rounds that are registered here give an effect to.
+    """
 
     connection: Connection
     schemas: tuple[str, ...]
     notice: Callable[[str], object]
     warning: Callable[[str], object]
+    built: Built = field(default_factory=built_parts)
 
     def require(self, role: Role, deed: str) -> None:
         """Raise 42501 unless the caller has `role`; asked before anything about the object is revealed."""

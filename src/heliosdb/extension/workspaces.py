@@ -19,9 +19,9 @@ from heliosdb.extension.session import Session, duplicate
 def create_workspace(session: Session, command: CreateWorkspace) -> None:
     """CREATE FEDERATED WORKSPACE."""
     session.require("federated_admin", "create a federated workspace")
-    given = read_options(OptionKind.WORKSPACE, command.options)
+    given = read_options(OptionKind.WORKSPACE, command.options, session.built)
     check_workspace(given)
-    require_built(OptionKind.WORKSPACE, command.options, given)
+    require_built(OptionKind.WORKSPACE, command.options, given, session.built)
     if catalog.insert_workspace(session.connection, command.name, given):
         return
     if not command.if_not_exists:
@@ -32,14 +32,14 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
 def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     """ALTER FEDERATED WORKSPACE … SET: a running run keeps the policy it was started under."""
     session.require("federated_admin", "alter a federated workspace")
-    given = read_options(OptionKind.WORKSPACE, command.options)
+    given = read_options(OptionKind.WORKSPACE, command.options, session.built)
     workspace = _lock(session, command.name, if_exists=command.if_exists)
     if workspace is None:
         return
     merged = {**workspace.options, **given}
     check_workspace(merged)
     _check_members(session, workspace, merged)
-    require_built(OptionKind.WORKSPACE, command.options, given)
+    require_built(OptionKind.WORKSPACE, command.options, given, session.built)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
         session.warning(
@@ -92,7 +92,7 @@ def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:
     nodes = catalog.list_nodes(session.connection, workspace)
-    most = {**defaults(OptionKind.WORKSPACE), **merged}["max_nodes"]
+    most = {**defaults(OptionKind.WORKSPACE, session.built), **merged}["max_nodes"]
     if len(nodes) > most:
         raise FederatedError(
             ErrorCode.WRONG_STATE,

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from heliosdb.domain.errors import invalid_value
+from heliosdb.parts.loading import MODULE_NAME
 
 
 class NodeConfig(BaseModel):
@@ -21,7 +22,9 @@ class NodeConfig(BaseModel):
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. listen_port 0: any free one.
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
-    max_memory_gb: address space of the training process, in GiB; a task that needs more is refused.
+    max_memory_gb: address space of the training process, in GiB; a task that needs more is refused. parts:
+    modules that register further parts of rounds; what they hold runs beside the rows, with all rights of
+    this process and of the training process.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +42,7 @@ class NodeConfig(BaseModel):
     max_memory_gb: Annotated[float, Field(gt=0)] = 8.0
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
 
 
 def load_config(path: Path) -> NodeConfig:

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from heliosdb.algorithms.table import Table
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.task import EvaluateWork, Scaling, Task, TrainWork
+from heliosdb.domain.state import size_of
+from heliosdb.domain.task import Scaling, Task
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
@@ -171,7 +172,7 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
     """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
     rows = table.training().rows
-    parameters = max(len(task.reading.features) + 1, len(task.parameters))
+    parameters = max(len(task.reading.features) + 1, size_of(task.state))
     if parameters > max_parameter_share * rows:
         raise _refused(
             f"the model's {parameters} parameters are more than {max_parameter_share:.3g} of the rows of "
@@ -179,14 +180,8 @@ def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dat
             "Use fewer features, more rows or a privacy_budget; or the node's own DBA raises the dataset's "
             "max_parameter_share.",
         )
-    match task.work:
-        case TrainWork() as work:
-            steps = work.local_epochs * -(-rows // work.batch_size)
-            if not bounds.STEPS.hold(steps):
-                raise _refused(f"the task takes more than {bounds.STEPS.most:.0f} steps of training")
-            check_scaling(work.scaling, table, task.reading.features)
-        case EvaluateWork() as work:
-            check_scaling(work.scaling, table, task.reading.features)
+    if task.scaling is not None:
+        check_scaling(task.scaling, table, task.reading.features)
 
 
 def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> None:

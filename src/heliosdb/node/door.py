@@ -1,19 +1,32 @@
-"""The release door: the only code that turns a contribution into bytes that may leave.
+"""The release door: the only code that turns a contribution, or a protocol's message, into bytes that may
+leave.
 
 What always holds: what a private answer costs is charged, by exactly the mechanism that the task names, and
 committed before a row is read, and never given back; it is charged only where everything that its base
 tables ever spent, composed with it, fits the budget that the workspace named first and every ceiling that a
 dataset over them ever had. The dataset is still shared as it was read; a release is committed before the
 first byte leaves; the same task gets the same bytes again for nothing, and another task under the same key
-gets none. The door reads no row: what it is given is all it can let through.
+gets none. The door reads no row: what it is given is all it can let through. What the node remembers of the
+run is written with the release, or neither is, and only in the place of the memory from which the answer
+came about.
+
+There are three ways through: `release` for a charged answer, `release` for a plain one, and
+`release_message` for a message of a sum protocol that carries no vector. The third costs nothing, and no
+rule about rows is asked of it, because nothing of rows can be in what goes through it: it takes no
+contribution, which is all that the training process makes, and that process alone reads rows. What it takes
+was said by the protocol in the daemon, from the task's key and note, random numbers and the protocol's own
+memory, in which nothing of rows is either (node/summing.py has why; what steps keep, which may come from
+rows, is never shown to a protocol). So whatever a coordinator asks for, in whatever order, it learns from
+messages only what it could have made up itself, and the secrets of a sum, in the order in which the protocol
+tells them. Which stages carry no vector is the word of the node's own protocol, never the task's.
 """
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,47 +38,51 @@ from heliosdb.catalog.participant import (
     PlainTerms,
     ReleaseState,
     SharedDataset,
+    StoredMemory,
     StoredRelease,
     StoredRowSets,
     fail_release,
     finish_release,
+    forget_memory,
     insert_charge,
+    insert_message_release,
     insert_plain_release,
     insert_row_set,
     list_row_sets,
     lock_charge,
     lock_ledgers,
     look_up,
+    put_memory,
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.task import Task
+from heliosdb.domain.state import freeze
+from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain, Vector, vector_to_bytes
+from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution, Dtype, Plain
 from heliosdb.node.database import Database
 from heliosdb.node.ledger import Ledgers
+from heliosdb.node.memory import Memory, MemoryKey
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
     check_plain_terms,
     failure,
+    find_step,
     plain_terms,
     public_weight,
     refused,
 )
+from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
 from heliosdb.privacy.mechanisms import add_noise
 from heliosdb.transport import limits
 from heliosdb.transport.identity import Identity
-from heliosdb.transport.sealing import seal_to
-from heliosdb.transport.server import ReceivedTask
-from heliosdb.transport.update_messages import (
-    SealedUpdate,
-    UpdateHeader,
-    encode_update_header,
-    pack_signed_header,
-    unpack_signed_header,
-)
-from heliosdb.transport.verification import pack_payload, sign_update
+from heliosdb.transport.messages import ReceivedTask
+from heliosdb.transport.packing import close_update
+from heliosdb.transport.update_messages import SealedUpdate, pack_signed_header, unpack_signed_header
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ class Found:
 
     update: that answered it. charged_tables: the base tables that pay for it; () where it was not charged.
     shared: with its workspace. terms: of its run's plain answers. By a dataset's id, base_tables: as last
-    claimed; never_plain: why it gives no plain answer.
+    claimed; never_plain: why it gives no plain answer. memory: of its run, sealed; None: there is none.
     """
 
     update: SealedUpdate | None
@@ -83,6 +100,7 @@ class Found:
     terms: PlainTerms
     base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
+    memory: StoredMemory | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +116,25 @@ class PlainRows:
     latest: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Passing:
+    """What is about to leave: the vector as it travels, and what is told beside it. sealed: the memory that
+    is to take the place of the one of `version`; None: it stays as it is."""
+
+    vector: AnyVector
+    weight: float
+    usage: Usage | None
+    sealed: bytes | None
+    version: int
+
+
 class Door:
     """One node's release door. Its methods block; they are to be called from one thread at a time."""
 
-    def __init__(self, database: Database, identity: Callable[[], Identity]) -> None:
+    def __init__(self, database: Database, identity: Callable[[], Identity], memory_key: MemoryKey) -> None:
         self._database = database
         self._identity = identity
+        self._memory_key = memory_key
         self._ledgers = Ledgers()
 
     def look_up(self, received: ReceivedTask) -> Found:
@@ -113,10 +144,24 @@ class Door:
         one was charged and could not be computed.
         """
         found = self._database.run(lambda connection: look_up(connection, received.task.key))
-        update = _same_again(found.release, received)
         return Found(
-            update, found.charged_tables, found.shared, found.terms, found.base_tables, found.never_plain
+            _same_again(found.release, received),
+            found.charged_tables,
+            found.shared,
+            found.terms,
+            found.base_tables,
+            found.never_plain,
+            found.memory,
         )
+
+    def recall(self, received: ReceivedTask, found: Found) -> Memory:
+        """What the node remembers of the task's run; FederatedError INTERNAL where it cannot be opened."""
+        return self._memory_key.open(found.memory, received.task.key)
+
+    def forget(self, workspace: WorkspaceName, kept: Iterable[RunId]) -> None:
+        """Drop what is remembered of the workspace's runs but these."""
+        runs = list(kept)
+        self._database.run(lambda connection: forget_memory(connection, workspace, runs))
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
         """The row sets of earlier plain answers from the dataset's base tables."""
@@ -146,19 +191,80 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         contribution: Contribution,
+        memory: Memory,
         rows: PlainRows | None = None,
     ) -> SealedUpdate:
-        """Let a contribution out: noise, seal, sign, commit; FederatedError where it may not.
+        """Let a contribution out: noise, protocol, seal, sign, commit; FederatedError where it may not.
 
-        rows: of a plain one. RowSetsMovedError where they have to be compared with other ones first.
+        memory: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
+        compared with other ones first. None: of a charged one, which is failed where it cannot leave for
+        what it is.
         """
-        check_contribution(received.task, contribution)
+        try:
+            passing = self._prepare(received.task, contribution, memory)
+            if rows is not None:
+                return self._pass(lambda c: self._release_plain(c, received, dataset, passing, rows))
+            return self._pass(lambda c: self._release_charged(c, received, dataset, passing))
+        except _CannotLeaveError as error:
+            if rows is not None:
+                raise error.public from error
+            log.error("a charged task failed: %s %s", error.public.message, error.public.detail or "")
+            self.fail(received)
+            raise failure() from None
+
+    def release_message(
+        self, received: ReceivedTask, dataset: SharedDataset, said: Said, memory: Memory
+    ) -> SealedUpdate:
+        """Let a protocol's message out: seal, sign, commit; FederatedError where it may not.
+
+        Nothing computed from rows can be handed in: see the module. memory: from which it came about.
+        """
+        task = received.task
+        shape = shape_of(task)
+        if not is_message(task) or (said.vector.shape, said.vector.dtype.name) != (
+            (shape.size,),
+            shape.dtype.value,
+        ):
+            raise FederatedError(ErrorCode.INTERNAL, "the message is not what its task asks for")
+        sealed = self._seal_memory(task.key, memory, replace(memory, protocol=said.keeps, turn=said.turn))
+        passing = _Passing(said.vector, 1.0, None, sealed, memory.version)
+        try:
+            return self._pass(lambda c: self._release_message(c, received, dataset, passing))
+        except _CannotLeaveError as error:
+            raise error.public from error
+
+    def _prepare(self, task: Task, contribution: Contribution, memory: Memory) -> _Passing:
+        """What leaves of a contribution, and what stays; _CannotLeaveError where none may."""
+        try:
+            check_contribution(task, contribution)
+            vector, weight, after = make_private(contribution), contribution.weight, memory
+            if is_open(task):
+                vector = cast_real(vector, task.work.dtype)
+            else:
+                weighted = find_step(task).gathers == "rule"
+                said = carry(task, vector, weight, memory, weighted=weighted)
+                # The weight is in the sum, and by itself nobody's.
+                vector, weight = said.vector, public_weight(task) or 1.0
+                after = replace(after, protocol=said.keeps, turn=said.turn)
+            if contribution.stays is not None:
+                after = replace(after, step=freeze(contribution.stays))
+            sealed = self._seal_memory(task.key, memory, after)
+        except FederatedError as error:
+            raise _CannotLeaveError(error) from error
+        return _Passing(vector, weight, told_usage(task, contribution), sealed, memory.version)
+
+    def _seal_memory(self, key: TaskKey, before: Memory, after: Memory) -> bytes | None:
+        """Seal what is to be remembered; None where it is what was remembered before."""
+        if after is before or after.to_bytes() == before.to_bytes():
+            return None
+        return self._memory_key.seal(after, key)
+
+    def _pass(self, leave: Callable[[Connection], SealedUpdate]) -> SealedUpdate:
+        """Run one way through the door as one transaction."""
 
         def operation(connection: Connection) -> SealedUpdate:
             with connection.batch(), connection.transaction():
-                if rows is None:
-                    return self._release_charged(connection, received, dataset, contribution)
-                return self._release_plain(connection, received, dataset, contribution, rows)
+                return leave(connection)
 
         update = self._database.run(operation)
         faults.reach("node.release.committed")
@@ -180,11 +286,7 @@ class Door:
         return charge.base_tables
 
     def _release_charged(
-        self,
-        connection: Connection,
-        received: ReceivedTask,
-        dataset: SharedDataset,
-        contribution: Contribution,
+        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: _Passing
     ) -> SealedUpdate:
         key = received.task.key
         state = lock_charge(connection, key, dataset)
@@ -194,7 +296,8 @@ class Door:
         # What is in the ledger has to be what leaves, whoever wrote it there.
         if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
             raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
-        update = self._seal(received, contribution, state.mechanism, state.spending)
+        update = self._close(received, passing, state.mechanism, state.spending)
+        _remember(connection, key, passing)
         finish_release(connection, key, pack_signed_header(update.header, update.signature), update.payload)
         return update
 
@@ -203,7 +306,7 @@ class Door:
         connection: Connection,
         received: ReceivedTask,
         dataset: SharedDataset,
-        contribution: Contribution,
+        passing: _Passing,
         rows: PlainRows,
     ) -> SealedUpdate:
         task = received.task
@@ -218,40 +321,69 @@ class Door:
             raise RowSetsMovedError
         if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
-        update = self._seal(received, contribution, None, None)
-        signed = pack_signed_header(update.header, update.signature)
-        stored = StoredRelease(ReleaseState.RELEASED, received.sha256, signed, update.payload)
-        insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
+        update = self._close(received, passing, None, None)
+        _remember(connection, task.key, passing)
+        insert_plain_release(connection, task.key, dataset, plain_terms(task), _stored(received, update))
         return update
 
-    def _seal(
+    def _release_message(
+        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: _Passing
+    ) -> SealedUpdate:
+        key = received.task.key
+        state = lock_ledgers(connection, key, dataset)
+        if (again := _same_again(state.release, received)) is not None:
+            return again
+        _check_unchanged(state.dataset, dataset)
+        update = self._close(received, passing, None, None)
+        _remember(connection, key, passing)
+        insert_message_release(connection, key, dataset, _stored(received, update))
+        return update
+
+    def _close(
         self,
         received: ReceivedTask,
-        contribution: Contribution,
+        passing: _Passing,
         mechanism: Mechanism | None,
         spending: Spending | None,
     ) -> SealedUpdate:
-        key, vector = received.task.key, make_private(contribution)
-        usage = told_usage(received.task, contribution)
-        payload = pack_payload(vector_to_bytes(vector), contribution.weight, usage)
-        ephemeral_key, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
-        header = encode_update_header(
-            UpdateHeader(
-                key=key,
-                task_sha256=received.sha256,
-                length=len(vector),
-                ephemeral_key=ephemeral_key,
-                payload_bytes=len(sealed),
-                payload_sha256=hashlib.sha256(sealed).digest(),
-                mechanism=mechanism,
-                spending=spending,
+        try:
+            return close_update(
+                self._identity(), received, passing.vector, passing.weight, passing.usage, mechanism, spending
             )
-        )
-        return SealedUpdate(header, sign_update(self._identity(), header), sealed)
+        except FederatedError as error:
+            # That the coordinator's key is none is said of its task, not of what was computed.
+            if error.code is ErrorCode.IDENTITY:
+                raise
+            raise _CannotLeaveError(error) from error
+        except Exception as error:
+            # The edge to a codec, which is a part: what it cannot encode may depend on a row, and is not
+            # told.
+            log.exception("the codec %s failed", received.task.work.codec)
+            public = FederatedError(ErrorCode.INTERNAL, "the answer cannot be encoded")
+            raise _CannotLeaveError(public) from error
+
+
+class _CannotLeaveError(Exception):
+    """An answer cannot leave for what it is. public: what is said of one that was not charged."""
+
+    def __init__(self, public: FederatedError) -> None:
+        super().__init__(public.message)
+        self.public = public
 
 
 class RowSetsMovedError(Exception):
     """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
+
+
+def _remember(connection: Connection, key: TaskKey, passing: _Passing) -> None:
+    """Write what stays, in the place of the very memory from which the answer came about."""
+    if passing.sealed is not None and not put_memory(connection, key, passing.sealed, passing.version):
+        raise _CannotLeaveError(refused("another task of the run came in between"))
+
+
+def _stored(received: ReceivedTask, update: SealedUpdate) -> StoredRelease:
+    signed = pack_signed_header(update.header, update.signature)
+    return StoredRelease(ReleaseState.RELEASED, received.sha256, signed, update.payload)
 
 
 def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
@@ -269,8 +401,10 @@ def _check_known(state: LedgerState, dataset: SharedDataset) -> None:
 def check_contribution(task: Task, contribution: Contribution) -> None:
     """FederatedError where a contribution is not what its task asks for; what may not leave is never
     sealed."""
+    if is_message(task):
+        raise FederatedError(ErrorCode.INTERNAL, "the task asks for a message that carries no vector")
     check_guard(task, contribution)
-    check_size(contribution)
+    check_size(task, contribution)
 
 
 def check_guard(task: Task, contribution: Contribution) -> None:
@@ -290,9 +424,12 @@ def check_guard(task: Task, contribution: Contribution) -> None:
     # A private answer's weight is no release of its own: it may only say what the coordinator knows already.
     if asked is not None and contribution.weight != public_weight(task):
         raise FederatedError(ErrorCode.INTERNAL, "the answer's weight is not covered by its guard")
+    # What is kept of rows could be in a later answer, which no one subject's clipping would bound.
+    if asked is not None and contribution.stays is not None:
+        raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
 
 
-def make_private(contribution: Contribution) -> Vector:
+def make_private(contribution: Contribution) -> AnyVector:
     """The vector as it may leave: with noise where it is a clipped sum."""
     match contribution.guard:
         case ClippedSum(sensitivity, mechanism):
@@ -307,15 +444,38 @@ def told_usage(task: Task, contribution: Contribution) -> Usage | None:
     return contribution.usage if task.budget is None else None
 
 
-def check_size(contribution: Contribution) -> None:
-    """FederatedError where a contribution is not a finite vector with a positive weight, or is too large."""
-    if 8 * len(contribution.vector) > limits.MAX_VECTOR_BYTES:
+def check_size(task: Task, contribution: Contribution) -> None:
+    """FederatedError where a contribution is not a vector of its task's size and type, finite, with a
+    positive weight, or is too large."""
+    vector, weight, asked = contribution.vector, contribution.weight, task.work
+    if vector.nbytes > limits.MAX_VECTOR_BYTES:
         raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
-    finite = math.isfinite(contribution.weight) and bool(np.isfinite(contribution.vector).all())
-    if not finite or contribution.weight <= 0:
-        raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
+    real = vector.dtype.kind == "f"
+    fits = vector.dtype.name == asked.dtype.value or (real and asked.dtype.is_real)
+    if vector.shape != (asked.size,) or not fits:
+        raise FederatedError(
+            ErrorCode.INTERNAL, "the answer is not of the size and type that its task asks for"
+        )
+    finite = math.isfinite(weight) and (not real or bool(np.isfinite(vector).all()))
+    if not finite or weight <= 0:
+        raise not_finite()
     if contribution.usage is not None and not contribution.usage.is_plausible():
         raise FederatedError(ErrorCode.INTERNAL, "the computation's time and memory cannot be")
+
+
+def cast_real(vector: AnyVector, dtype: Dtype) -> AnyVector:
+    """The vector in the type in which it travels; FederatedError UPDATE_REJECTED where that cannot hold
+    it."""
+    with np.errstate(over="ignore"):
+        made = vector.astype(dtype.value, copy=False)
+    if dtype.is_real and not np.isfinite(made).all():
+        raise not_finite()
+    return made
+
+
+def not_finite() -> FederatedError:
+    """The error for numbers that are none."""
+    return FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
 
 
 def _same_again(stored: StoredRelease | None, received: ReceivedTask) -> SealedUpdate | None:

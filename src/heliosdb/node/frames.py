@@ -1,8 +1,8 @@
 """What the daemon and its training process say to each other: frames of byte parts over pipes. Never pickle.
 
-What always holds: a frame is a count of parts, their sizes, their bytes; the first part is JSON. The two
-trust each other no further than this: a training process that was taken over can send numbers and text,
-nothing else.
+What always holds: a frame is a count of parts, their sizes, their bytes, all bounded before they are read;
+the first part is JSON. The two trust each other no further than this: a training process that was taken
+over can send numbers and text, nothing else.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from typing import Any, BinaryIO
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.state import state_from_bytes, state_to_bytes
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import (
     AlreadyPrivate,
     ClippedSum,
     Contribution,
+    Dtype,
     Guard,
     Plain,
     vector_from_bytes,
@@ -31,13 +33,14 @@ from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import MOST_ROW_SETS
 
 Parts = list[bytes]
-_MAX_PARTS = 4 + MOST_ROW_SETS
+_MAX_PARTS = 4 + MOST_ROW_SETS  # control, header, state, memory
 _MAX_PART_BYTES = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """One computation: the table, whose connection, and the task (header bytes, parameter bytes).
+class ComputeRequest:
+    """One computation: the table, whose connection, the task (header bytes, its state's bytes), and what
+    the step kept of the run (a state's bytes; empty: nothing).
 
     row_sets: those that a plain table is compared with when it is read; None: it may not be read anew.
     """
@@ -46,7 +49,8 @@ class TrainingRequest:
     reader: str
     table: TableRequest
     header: bytes
-    parameters: bytes
+    state: bytes
+    memory: bytes = b""
     row_sets: Sequence[bytes] | None = None
 
     def to_parts(self) -> Parts:
@@ -54,12 +58,12 @@ class TrainingRequest:
         table = {**asdict(self.table), "key": self.table.key.hex()}
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
         control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
-        return [json.dumps(control).encode(), self.header, self.parameters, *(self.row_sets or ())]
+        return [json.dumps(control).encode(), self.header, self.state, self.memory, *(self.row_sets or ())]
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> TrainingRequest:
+    def from_parts(cls, parts: Parts) -> ComputeRequest:
         """Read a frame's parts."""
-        control_part, header, parameters, *row_sets = parts
+        control_part, header, state, memory, *row_sets = parts
         control = json.loads(control_part)
         table = control["table"]
         table["key"] = bytes.fromhex(table["key"])
@@ -67,7 +71,7 @@ class TrainingRequest:
         for name in ("base_tables", "features", "known_by"):
             table[name] = tuple(table[name])
         given = None if control["row_sets"] is None else row_sets
-        return cls(control["number"], control["reader"], TableRequest(**table), header, parameters, given)
+        return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ class Computed:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingAnswer:
+class ComputeAnswer:
     """What a computation gave, or an error; None where a plain table is wanted that has to be compared
     first."""
 
@@ -106,13 +110,17 @@ class TrainingAnswer:
             "weight": made.weight,
             "guard": _guard_to_json(made.guard),
             "usage": None if made.usage is None else asdict(made.usage),
+            "dtype": made.vector.dtype.name,
+            "stays": made.stays is not None,
         }
-        told_rows = [] if row_set is None else [row_set]
-        return [json.dumps(control).encode(), vector_to_bytes(made.vector), *told_rows]
+        stays = [] if made.stays is None else [state_to_bytes(made.stays)]
+        rows = [] if row_set is None else [row_set]
+        vector = vector_to_bytes(made.vector, Dtype(made.vector.dtype.name))
+        return [json.dumps(control).encode(), vector, *stays, *rows]
 
     @classmethod
-    def from_parts(cls, parts: Parts) -> TrainingAnswer:
-        """Read a frame's parts."""
+    def from_parts(cls, parts: Parts) -> ComputeAnswer:
+        """Read a frame's parts; ValueError or FederatedError for what is no answer."""
         control_part, *rest = parts
         control = json.loads(control_part)
         if control.get("row_sets_wanted"):
@@ -126,10 +134,11 @@ class TrainingAnswer:
         vector, *row_sets = rest
         usage = control["usage"]
         contribution = Contribution(
-            vector_from_bytes(vector),
-            control["weight"],
+            vector_from_bytes(vector, Dtype(control["dtype"])),
+            float(control["weight"]),
             _guard_from_json(control["guard"]),
             None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
+            state_from_bytes(row_sets.pop(0)) if control["stays"] else None,
         )
         return cls(control["number"], Computed(contribution, row_sets[0] if row_sets else None))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
 
-from heliosdb.catalog.participant import BaseLedger, Charge, SharedDataset
+from heliosdb.catalog.participant import BaseLedger, NodeCharge, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.task import Task
@@ -29,7 +29,7 @@ class Ledgers:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[int, float, str | None], Ledger] = OrderedDict()
 
-    def price(self, ledgers: Sequence[BaseLedger], task: Task, dataset: SharedDataset) -> Charge:
+    def price(self, ledgers: Sequence[BaseLedger], task: Task, dataset: SharedDataset) -> NodeCharge:
         """What a private task costs on top of what its base tables have spent, which are locked.
 
         Raises FederatedError: BUDGET_EXHAUSTED, or NODE_REFUSED for a budget beyond the terms.
@@ -61,7 +61,7 @@ class Ledgers:
             else self._ledger(one, budget.delta, task.key.workspace).charge(one.spent_here, asked)
             for one, spending in zip(ledgers, whole, strict=True)
         ]
-        return Charge(bases, asked, _most(whole), _most(here), budget.delta, terms)
+        return NodeCharge(bases, asked, _most(whole), _most(here), budget.delta, terms)
 
     def _ledger(self, base: BaseLedger, delta: float, workspace: str | None = None) -> Ledger:
         name = (base.base_table_id, delta, workspace)

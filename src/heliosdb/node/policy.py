@@ -9,18 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from heliosdb.algorithms.checks import check_task
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.steps import Step
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    StatisticsWork,
-    Task,
-    TrainWork,
-)
+from heliosdb.domain.task import Reading, Task
+from heliosdb.node.summing import is_open, stage_of
+from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
 """The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
@@ -44,30 +40,35 @@ def failure() -> FederatedError:
 
 def asked_mechanism(task: Task) -> Mechanism | None:
     """The mechanism that a task asks for, or None where it asks for a plain answer."""
-    match task.work:
-        case TrainWork(privacy=None):
-            return None
-        case TrainWork(privacy=PrivateTraining() as privacy):
-            return Mechanism(privacy.noise_multiplier, privacy.sampling_rate, privacy.steps)
-        case StatisticsWork() | EvaluateWork() as work:
-            return None if work.noise_multiplier is None else Mechanism(work.noise_multiplier)
-    raise AssertionError(task.work)
+    return None if task.work.privacy is None else task.work.privacy.mechanism
 
 
-def public_weight(task: Task) -> float:
-    """The weight of a private answer: what the coordinator knows already."""
-    if isinstance(task.work, TrainWork) and task.work.privacy is not None:
-        return task.work.privacy.expected_subjects
-    return 1.0
+def public_weight(task: Task) -> float | None:
+    """The weight of a private answer, which the coordinator knows already; None for a plain one."""
+    return None if task.work.privacy is None else task.work.privacy.weight
+
+
+def find_step(task: Task) -> Step:
+    """The step that a task asks for; FederatedError NOT_SUPPORTED where there is none of that name."""
+    step = algorithm(task.work.algorithm).steps.get(task.key.step)
+    if step is None:
+        raise not_supported("the task is of a kind that this node does not know")
+    return step
 
 
 def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
     """FederatedError where the task may not be answered, or cannot be, whatever its rows.
 
-    plain_answers: the site's setting, for datasets whose DBA has not said.
+    A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
+    site's setting, for datasets whose DBA has not said.
     """
-    check_task(task)
+    step = find_step(task)
+    step.check(task)
+    stage_of(task)
+    codec(task.work.codec)
     private = asked_mechanism(task) is not None
+    if (private or not is_open(task)) and not task.work.dtype.is_real:
+        raise invalid_value("only real numbers get noise or are summed by a protocol")
     if task.reading.validation_split > MOST_HELD_OUT:
         raise refused(f"validation_split may be at most {MOST_HELD_OUT:g}")
     if task.budget is not None and not private:
@@ -75,10 +76,10 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     if task.budget is None and private:
         raise refused("the task asks for noise although the workspace has no privacy budget")
     if not private:
-        _check_plain(task, dataset, plain_answers=plain_answers)
+        _check_plain(task, step, dataset, plain_answers=plain_answers)
 
 
-def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> None:
+def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answers: bool) -> None:
     allowed = dataset.plain_answers
     if allowed is None:
         allowed = plain_answers and task.compliance_mode == "none"
@@ -89,10 +90,11 @@ def _check_plain(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
             hint="Give the workspace a privacy_budget; or have the node's own DBA drop the dataset and share "
             "it again WITH (plain_answers = true).",
         )
-    if isinstance(task.work, TrainWork) and task.work.batch_size < dataset.min_rows:
+    least = step.least_rows(task)
+    if least is not None and least < dataset.min_rows:
         raise refused(
-            f"batch_size {task.work.batch_size} is smaller than min_rows = {dataset.min_rows} of dataset "
-            f'"{dataset.name}"',
+            f"an answer's smallest step has {least} rows, fewer than min_rows = {dataset.min_rows} "
+            f'of dataset "{dataset.name}"',
             hint="A step over fewer rows would tell too much of them. Raise batch_size, or use a budget.",
         )
 
@@ -112,11 +114,11 @@ def check_never_plain(found: NeverPlain, dataset: SharedDataset) -> None:
 
 
 def plain_terms(task: Task) -> bytes | None:
-    """The hash of what a run's plain training and evaluation are about; None for statistics."""
-    if isinstance(task.work, StatisticsWork):
+    """The hash of what a run's plain answers are about once it has a scaling; None before."""
+    if task.scaling is None:
         return None
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
-    about = repr((task.reading, task.work.algorithm, task.work.scaling))
+    about = repr((task.reading, task.work.algorithm, task.scaling))
     return hashlib.sha256(about.encode()).digest()
 
 

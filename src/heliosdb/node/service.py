@@ -22,8 +22,10 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
+from heliosdb.node.memory import MemoryKey
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
+from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
 from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
@@ -114,7 +116,10 @@ async def serve_many(
     *,
     stopped: asyncio.Event | None = None,
 ) -> None:
-    """Serve several nodes, which share a training process; limits are those of the first."""
+    """Serve several nodes, which share a training process; limits are those of the first, parts those of
+    all."""
+    parts = tuple(dict.fromkeys(name for config in configs for name in config.parts))
+    load_parts(parts)
     async with AsyncExitStack() as stack:
         # Threads wait for databases; more of them than this only fight over the interpreter.
         threads = ThreadPoolExecutor(min(2 * len(configs) + 4, _MOST_THREADS), "node")
@@ -124,6 +129,7 @@ async def serve_many(
             max_memory_gb=first.max_memory_gb,
             max_cpu_cores=first.max_cpu_cores,
             task_limit_seconds=first.task_limit_seconds,
+            parts=parts,
         )
         stack.push_async_callback(trainer.close)
         ports = [await stack.enter_async_context(_endpoint(config, trainer)) for config in configs]
@@ -144,7 +150,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
     database = Database(config.database.get_secret_value(), application_name="heliosdb node")
     tasks = NodeTasks(
         database,
-        Door(database, lambda: identity.current().identity),
+        Door(database, lambda: identity.current().identity, MemoryKey(secret)),
         trainer,
         reader=config.reader.get_secret_value(),
         secret=secret,

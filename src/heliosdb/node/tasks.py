@@ -1,9 +1,9 @@
 """A task from the wire to the release door: dataset, training process, door.
 
 What always holds: what was released is found before anything is computed; what a private answer costs is
-charged before a row is read, and from then on nothing is said but the answer, or one fixed text; one task is
-computed once however often it is asked for at the same time; an asker that goes away does not stop a release
-half way.
+charged before a row is read, and from then on nothing is said but the answer, or one fixed text; a message
+of a sum protocol is made here, without the training process; one task is computed once however often it is
+asked for at the same time; an asker that goes away does not stop a release half way.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from heliosdb.catalog.participant import (
 )
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.task import Reading, Task, TaskKey
-from heliosdb.domain.vector import vector_to_bytes
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, PlainRows, RowSetsMovedError, check_contribution
+from heliosdb.node.door import Door, PlainRows, RowSetsMovedError
 from heliosdb.node.frames import Computed
+from heliosdb.node.memory import Memory
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
@@ -39,8 +41,9 @@ from heliosdb.node.policy import (
     find_no_number,
     refused,
 )
+from heliosdb.node.summing import is_message, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
-from heliosdb.transport.server import ReceivedTask
+from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
 T = TypeVar("T")
@@ -89,6 +92,12 @@ class NodeTasks:
         """FederatedError UNREACHABLE where the node's database does not answer."""
         await asyncio.to_thread(self._database.check)
 
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+        """Drop what is remembered of a workspace's runs but these; its own coordinator says that they are
+        over."""
+        del node  # One daemon's database is one node's.
+        await self._through_the_door(lambda: self._door.forget(workspace, sorted(kept)))
+
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""
         faults.reach("node.task.received")
@@ -96,7 +105,7 @@ class NodeTasks:
         if name not in self._under_way:
             work = asyncio.create_task(self._answer(received))
             self._under_way[name] = work
-            work.add_done_callback(lambda done: self._forget(name, done))
+            work.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(self._under_way[name])
 
     def sent(self, received: ReceivedTask) -> None:
@@ -110,7 +119,7 @@ class NodeTasks:
             work.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
 
-    def _forget(self, name: tuple[TaskKey, bytes], done: asyncio.Task[SealedUpdate]) -> None:
+    def _end(self, name: tuple[TaskKey, bytes], done: asyncio.Task[SealedUpdate]) -> None:
         del self._under_way[name]
         if not done.cancelled():
             # Whoever asked may be gone; an error that nobody awaits is still retrieved.
@@ -122,11 +131,12 @@ class NodeTasks:
             return await self._answer_once(received)
         except FederatedError as error:
             log.warning(
-                "refused: workspace=%s run=%s round=%s step=%s: %s",
+                "refused: workspace=%s run=%s round=%s exchange=%s step=%s: %s",
                 key.workspace,
                 key.run,
                 key.round,
-                key.step.value,
+                key.exchange,
+                key.step,
                 error.message,
             )
             raise
@@ -135,16 +145,34 @@ class NodeTasks:
         found = await asyncio.to_thread(self._door.look_up, received)
         if found.update is not None:
             return found.update
-        dataset = choose_dataset(found.shared, received.task.reading, received.task.key.workspace)
-        await self._check(received.task, dataset)
-        if asked_mechanism(received.task) is None:
+        task = received.task
+        dataset = choose_dataset(found.shared, task.reading, task.key.workspace)
+        await self._check(task, dataset)
+        private = asked_mechanism(task) is not None
+        if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
-            check_plain_terms(received.task, dataset, found.terms)
-            return await self._answer_plainly(received, dataset, found.base_tables[dataset.dataset_id])
+            check_plain_terms(task, dataset, found.terms)
+        memory = await asyncio.to_thread(self._door.recall, received, found)
+        if is_message(task):
+            return await self._answer_message(received, dataset, memory)
+        await asyncio.to_thread(rehearse, task, memory)
+        if not private:
+            return await self._answer_plainly(
+                received, dataset, memory, found.base_tables[dataset.dataset_id]
+            )
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        return await self._answer_charged(received, dataset, charged)
+        return await self._answer_charged(received, dataset, memory, charged)
+
+    async def _answer_message(
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory
+    ) -> SealedUpdate:
+        """Say what a sum protocol says without a vector: no row is read for it, and nothing is charged."""
+        said = await asyncio.to_thread(say_message, received.task, memory)
+        return await self._through_the_door(
+            lambda: self._door.release_message(received, dataset, said, memory)
+        )
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
         check_policy(task, dataset, plain_answers=self._plain_answers)
@@ -158,23 +186,25 @@ class NodeTasks:
             raise error
 
     async def _answer_charged(
-        self, received: ReceivedTask, dataset: SharedDataset, charged: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, charged: tuple[int, ...]
     ) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
-            computed = await self._compute(received, self._table_request(received, dataset, charged), None)
-            contribution = computed.contribution
-            check_contribution(received.task, contribution)
+            # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
+            computed = await self._compute(received, self._table_request(received, dataset, charged))
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
             raise failure() from None
-        return await self._through_the_door(lambda: self._door.release(received, dataset, contribution))
+        return await self._through_the_door(
+            lambda: self._door.release(received, dataset, computed.contribution, memory)
+        )
 
     async def _answer_plainly(
-        self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, bases: tuple[int, ...]
     ) -> SealedUpdate:
         request = self._table_request(received, dataset, bases)
+        kept = state_to_bytes(memory.step) if memory.step else b""
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
@@ -182,9 +212,9 @@ class NodeTasks:
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
                 request = self._table_request(received, dataset, stored.base_tables)
             try:
-                computed = await self._compute(received, request, stored)
+                computed = await self._compute(received, request, kept, stored)
                 rows = _plain_rows(request, computed, stored)
-                update = await self._release_plainly(received, dataset, computed, rows)
+                update = await self._release_plainly(received, dataset, computed, memory, rows)
             except (RowSetsWantedError, RowSetsMovedError):
                 self._settled.pop(request, None)
                 continue
@@ -197,21 +227,27 @@ class NodeTasks:
         received: ReceivedTask,
         dataset: SharedDataset,
         computed: Computed,
+        memory: Memory,
         rows: PlainRows,
     ) -> SealedUpdate:
         return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, rows)
+            lambda: self._door.release(received, dataset, computed.contribution, memory, rows)
         )
 
     async def _compute(
-        self, received: ReceivedTask, request: TableRequest, stored: StoredRowSets | None
+        self,
+        received: ReceivedTask,
+        request: TableRequest,
+        kept: bytes = b"",
+        stored: StoredRowSets | None = None,
     ) -> Computed:
         return await self._trainer.compute(
             self._reader,
             request,
             received.header,
-            vector_to_bytes(received.task.parameters),
-            None if stored is None else stored.contents,
+            received.state,
+            memory=kept,
+            row_sets=None if stored is None else stored.contents,
         )
 
     async def _through_the_door(self, passing: Callable[[], T]) -> T:

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.node.datasets import TableRequest
-from heliosdb.node.frames import Computed, TrainingAnswer, TrainingRequest, frame_head, read_frame_async
+from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_head, read_frame_async
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ class Trainer:
 
     max_memory_gb: address space of the training process; None: no limit. max_cpu_cores: threads of its
     numerical libraries (sums depend on how many there are, so this belongs to what makes a run repeatable).
+    parts: names of the modules in which further parts are registered.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Trainer:
         max_memory_gb: float | None = None,
         max_cpu_cores: int = 1,
         task_limit_seconds: float = 3600.0,
+        parts: Sequence[str] = (),
     ) -> None:
+        self._parts = tuple(parts)
         self._memory = None if max_memory_gb is None else int(max_memory_gb * 2**30)
         self._cores = max_cpu_cores
         self._limit = task_limit_seconds
@@ -60,15 +63,18 @@ class Trainer:
         reader: str,
         table: TableRequest,
         header: bytes,
-        parameters: bytes,
+        state: bytes,
+        *,
+        memory: bytes = b"",
         row_sets: Sequence[bytes] | None = None,
     ) -> Computed:
         """Have a contribution computed; FederatedError from the training process, or about its death.
 
+        memory: what the step kept of the run, a state's bytes; empty: nothing.
         row_sets: those that a plain table is to be compared with; None: it was before. RowSetsWantedError
         where the training process has forgotten that table.
         """
-        request = TrainingRequest(next(self._numbers), reader, table, header, parameters, row_sets)
+        request = ComputeRequest(next(self._numbers), reader, table, header, state, memory, row_sets)
         async with self._turn:
             process = await self._running()
             try:
@@ -103,7 +109,8 @@ class Trainer:
                 sys.executable,
                 "-m",
                 "heliosdb.node.worker",
-                *([] if self._memory is None else [str(self._memory)]),
+                str(self._memory or 0),
+                *self._parts,
                 stdin=PIPE,
                 stdout=PIPE,
                 env=_environment(self._cores),
@@ -119,7 +126,7 @@ class Trainer:
         await process.wait()
 
 
-async def _ask(process: Process, request: TrainingRequest) -> TrainingAnswer:
+async def _ask(process: Process, request: ComputeRequest) -> ComputeAnswer:
     assert process.stdin is not None
     assert process.stdout is not None
     parts = request.to_parts()
@@ -127,7 +134,7 @@ async def _ask(process: Process, request: TrainingRequest) -> TrainingAnswer:
     for part in parts:
         process.stdin.write(part)
     await process.stdin.drain()
-    answer = TrainingAnswer.from_parts(await read_frame_async(process.stdout))
+    answer = ComputeAnswer.from_parts(await read_frame_async(process.stdout))
     if answer.number != request.number:
         raise ValueError("an answer to another question")
     return answer

@@ -21,18 +21,19 @@ from typing import BinaryIO
 
 import psycopg
 
-from heliosdb.algorithms.features import statistics
-from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.sgd import derive_rng
+from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
+from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
+from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
-from heliosdb.domain.vector import Contribution, vector_from_bytes
+from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.datasets import TableRequest, make_plain_table, make_table, read_rows
 from heliosdb.node.disclosure import RowSet, check_plain_answer
-from heliosdb.node.frames import Computed, Parts, TrainingAnswer, TrainingRequest, read_frame, write_frame
-from heliosdb.transport.messages import task_from_header, with_parameters
+from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
+from heliosdb.node.policy import find_step
+from heliosdb.parts.loading import load_parts
+from heliosdb.transport.messages import task_from_header, with_state
 
 log = logging.getLogger(__name__)
 
@@ -76,30 +77,26 @@ class Tables:
         return kept[request]
 
 
-def compute(task: Task, table: Table, request: TableRequest) -> Contribution:
-    """A node's answer to `task`, which passed the node's policy, before the release door."""
+def compute(task: Task, table: Table, request: TableRequest, memory: State) -> Contribution:
+    """A node's answer to `task`, which passed the node's policy, before the release door.
+
+    memory: what the run's earlier steps kept; none where the answer is private.
+    """
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
         check_plain_answer(task, table, request.max_parameter_share, request.dataset)
-    if isinstance(task.work, StatisticsWork):
-        return statistics(table, task.work)
-    method = algorithm(task.work.algorithm)
-    if task.budget is None:
-        method.check_target(table)
-    match task.work:
-        case TrainWork() as work:
-            rng = derive_rng(task.reading.seed, task.key.round, task.key.node, request.key)
-            return method.train(table, task.parameters, work, rng)
-        case EvaluateWork() as work:
-            return method.evaluate(table, task.parameters, work)
+    made = find_step(task).compute(table, task, memory, TaskDraws(task, request.key))
+    if made.vector.ndim != 1 or made.vector.dtype.name not in set(Dtype):
+        raise FederatedError(ErrorCode.INTERNAL, "the computation gave no vector")
+    return made if made.stays is None else replace(made, stays=freeze(made.stays))
 
 
-def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
+def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
     """Compute what a request asks for; an error that is not the product's own is logged, not told."""
     try:
-        return TrainingAnswer(request.number, _answer(request, tables))
+        return ComputeAnswer(request.number, _answer(request, tables))
     except FederatedError as error:
-        return TrainingAnswer(request.number, error)
+        return ComputeAnswer(request.number, error)
     except psycopg.OperationalError:
         log.exception("the database cannot be reached")
         public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
@@ -113,17 +110,17 @@ def answer(request: TrainingRequest, tables: Tables) -> TrainingAnswer:
         # The edge of the process: one task's failure must not take the tables of others with it.
         log.exception("internal error")
         public = FederatedError(ErrorCode.INTERNAL, "internal error")
-    return TrainingAnswer(request.number, public)
+    return ComputeAnswer(request.number, public)
 
 
-def _answer(request: TrainingRequest, tables: Tables) -> Computed | None:
+def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     start = Moment.now()
-    header = task_from_header(request.header)
-    task = with_parameters(header.task, vector_from_bytes(request.parameters))
+    task = with_state(task_from_header(request.header).task, request.state)
+    memory = state_from_bytes(request.memory) if request.memory else NO_STATE
     read = tables.get(request.reader, request.table, request.row_sets)
     if read is None:
         return None
-    computed = compute(task, read.table, request.table)
+    computed = compute(task, read.table, request.table, memory)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if request.row_sets is None else read.row_set
     return Computed(replace(computed, usage=measure(start)), row_set)
@@ -161,8 +158,8 @@ def _feed(stream: BinaryIO, requests: queue.SimpleQueue[Parts]) -> None:
         os._exit(0)
 
 
-def main(memory_bytes: int | None) -> None:
-    """Answer frames from stdin on stdout until stdin ends."""
+def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
+    """Answer frames from stdin on stdout until stdin ends. parts: modules that register further parts."""
     # The daemon decides when to stop; a Ctrl-C in its terminal reaches this process too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -170,13 +167,15 @@ def main(memory_bytes: int | None) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.
     os.dup2(2, 1)
+    load_parts(parts)
     requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
     tables = Tables()
     while True:
-        request = TrainingRequest.from_parts(requests.get())
+        request = ComputeRequest.from_parts(requests.get())
         write_frame(answers, answer(request, tables).to_parts())
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else None)
+    limit, *modules = sys.argv[1:] or ["0"]
+    main(int(limit) or None, modules)

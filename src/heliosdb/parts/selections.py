@@ -1,12 +1,14 @@
-"""Who takes part in a round, by name."""
+"""Who takes part in a round, by name; the argument of a selection stands in the text that names it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from federated_sql.option_values import read_policy
 from heliosdb.domain.bounds import Bounds
-from heliosdb.domain.settings import within
-from heliosdb.parts.registry import Registry
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.settings import option_names, read_settings, within
+from heliosdb.parts.registry import Entry, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +21,20 @@ class SomeNodes:
 SELECTIONS = Registry("node selection")
 SELECTIONS.register("all", "heliosdb.coordinator.selections:ALL")
 SELECTIONS.register("random", "heliosdb.coordinator.selections:RANDOM", settings=SomeNodes)
+
+
+def read_selection(text: str) -> tuple[Entry, object]:
+    """Return what the option node_selection names, and its settings; text: `all`, `random(5)`.
+
+    FederatedError INVALID_VALUE for a text that is none, NOT_SUPPORTED for a selection that there is not.
+    """
+    try:
+        name, count = read_policy(text)
+    except ValueError:
+        raise invalid_value(f'node_selection "{text[:100]}" names no selection') from None
+    entry = SELECTIONS.entry(name)
+    arguments = option_names(entry.settings)
+    if (count is None) is bool(arguments):
+        form = f"{name}({arguments[0]})" if arguments else name
+        raise invalid_value(f'node_selection "{text[:100]}" is not of the form {form}')
+    return entry, read_settings(entry.settings, {} if count is None else {arguments[0]: count})

@@ -6,21 +6,18 @@ What always holds: a check returns the value or raises FederatedError; it never 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import TypeVar
 
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 
-from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value, not_supported
-from heliosdb.domain.vector import Vector
-from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 
 _M = TypeVar("_M", bound=Message)
-_MAX_COUNT = 1_000_000_000
+_SHORT_NAME = re.compile(rf"[a-z0-9_]{{1,{limits.MAX_SHORT_NAME_CHARACTERS}}}")
 
 
 def parse(kind: type[_M], raw: bytes) -> _M:
@@ -49,15 +46,6 @@ def require(condition: bool, otherwise: str) -> None:
         raise invalid_value(otherwise)
 
 
-def read_length(dtype: int, shape: Iterable[int]) -> int:
-    """The length of a one-dimensional float64 vector within the limits."""
-    extents = list(shape)
-    require(dtype == pb.DTYPE_FLOAT64_LE, "the vector is not of dtype float64")
-    require(len(extents) == 1, "the vector is not one-dimensional")
-    require(8 * extents[0] <= limits.MAX_VECTOR_BYTES, "the vector is too large")
-    return extents[0]
-
-
 def read_name(name: str) -> str:
     """A name: not empty, not too long, without a NUL."""
     require(0 < len(name) <= limits.MAX_NAME_CHARACTERS and "\0" not in name, "a name is empty or too long")
@@ -67,6 +55,18 @@ def read_name(name: str) -> str:
 def read_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names."""
     return tuple(read_name(name) for name in names)
+
+
+def read_short_name(what: str, name: str) -> str:
+    """The name of a part, such as an algorithm; the error says of what."""
+    require(_SHORT_NAME.fullmatch(name) is not None, f"the name of the {what} is none")
+    return name
+
+
+def read_digest(what: str, digest: bytes) -> bytes:
+    """32 bytes: a SHA-256, or an X25519 public key."""
+    require(len(digest) == 32, f"{what} is not of 32 bytes")
+    return bytes(digest)
 
 
 def read_within(name: str, number: float, within: Bounds) -> float:
@@ -88,38 +88,13 @@ def read_below(name: str, number: float, most: float, *, inclusive: bool) -> flo
     return number
 
 
-def read_range(lower: float, upper: float) -> tuple[float, float]:
-    """The ends of a declared range: far enough apart that rounding leaves positions in it."""
-    read_within("a range's end", lower, bounds.LOCATION)
-    read_within("a range's end", upper, bounds.LOCATION)
-    read_within("a range's width", upper - lower, bounds.SCALE)
-    resolved = upper - lower >= bounds.RANGE_RESOLUTION * max(abs(lower), abs(upper))
-    require(resolved, f"the range from {lower:.17g} to {upper:.17g} is lost to rounding")
-    return lower, upper
-
-
-def read_parameters(parameters: Vector) -> Vector:
-    """Parameters, each between the bounds of one."""
-    within = bounds.PARAMETER
-    inside = (parameters >= within.least) & (parameters <= within.most)
-    if not np.all(inside):
-        read_within("a parameter", float(parameters[~inside][0]), within)
-    return parameters
-
-
-def read_positive(number: float) -> float:
-    """A finite number greater than 0."""
-    require(math.isfinite(number) and number > 0, "a number is not greater than 0")
-    return number
-
-
 def read_not_negative(number: float) -> float:
     """A number of at least 0, infinity included."""
     require(number >= 0, "a number is negative")
     return number
 
 
-def read_count(number: int) -> int:
-    """A whole number of at least 1, up to a billion."""
-    require(0 < number <= _MAX_COUNT, "a count is out of range")
+def read_finite(name: str, number: float) -> float:
+    """A number that is neither infinite nor NaN."""
+    require(math.isfinite(number), f"{name} is not finite")
     return number

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Greeting, Introduction, Update
+from heliosdb.domain.handshake import Greeting, Introduction, OpenedUpdate
+from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
@@ -23,16 +25,18 @@ from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 from heliosdb.transport.messages import (
     encode_task,
+    forget_to_proto,
     greeting_to_proto,
     introduction_from_proto,
     printable,
     refusal_from_proto,
     task_sha256,
 )
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, GREET, HEARTBEAT, PERFORM, aio, grpc
+from heliosdb.transport.packing import open_update
+from heliosdb.transport.rpc import CHANNEL_OPTIONS, FORGET, GREET, HEARTBEAT, PERFORM, aio, grpc
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut, cut_first
-from heliosdb.transport.verification import UpdateCollector, open_update, rejected, sign_task
+from heliosdb.transport.verification import UpdateCollector, rejected, sign_task
 
 
 @dataclass(slots=True)
@@ -87,6 +91,7 @@ class NodeClient:
         self._channel = aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
         self._greet = self._channel.unary_unary(GREET, None, None)
         self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
+        self._forget = self._channel.unary_unary(FORGET, None, None)
         self._perform = self._channel.stream_stream(PERFORM, None, None)
         self._mistaken: FederatedError | None = None
 
@@ -113,27 +118,45 @@ class NodeClient:
         except aio.AioRpcError as error:
             raise self._failure(error) from error
 
+    async def forget(
+        self,
+        workspace: WorkspaceName,
+        node: NodeName,
+        kept: frozenset[RunId],
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+    ) -> None:
+        """Tell the node which of the workspace's runs are queued or running; it may forget the others."""
+        traffic = self._new_traffic()
+        request = traffic.send(_bytes(forget_to_proto(workspace, node, kept)))
+        try:
+            parse(pb.ForgetAnswer, traffic.receive(await self._forget(request, timeout=timeout)))
+            self._mistaken = None
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+
     async def perform(
         self,
         task: Task,
         sealing: SealingKey,
         timeout: float,  # noqa: ASYNC109 - gRPC's deadline
         *,
-        expected_size: int | None = None,
+        expected: Shape | None = None,
+        private: bool | None = None,
         traffic: Traffic | None = None,
-    ) -> Update:
+    ) -> OpenedUpdate:
         """Have the node perform `task`; the update is sealed to `sealing` and comes back verified and opened.
 
-        timeout: seconds for the whole exchange. expected_size: values that the vector must have. traffic:
-        where to count, also of a call that fails.
+        timeout: seconds for the whole exchange. expected: the shape that the answer must have; None: that of
+        the task's work. private: whether the answer must name what it cost; None: where the task's work is
+        private. traffic: where to count, also of a call that fails.
         """
-        header, vector = encode_task(task, sealing.public)
+        header, body = encode_task(task, sealing.public)
         sha256 = task_sha256(header)
-        first, rest = cut_first(vector)
+        first, rest = cut_first(body)
         signature = sign_task(self._identity, sha256)
         head = pb.TaskMessage(head=pb.SignedHeader(header=header, signature=signature, chunk=first))
         traffic = traffic or self._new_traffic()
-        collector = UpdateCollector(task.key, expected_size)
+        collector = UpdateCollector(task, expected)
         call = self._perform(_task_messages(head, rest, traffic), timeout=timeout)
         try:
             async for raw in call:
@@ -152,7 +175,9 @@ class NodeClient:
             call.cancel()
         self._mistaken = None
         counted = (traffic.sent, traffic.received)
-        return open_update(task, sha256, collector.finish(), self._pinned, sealing, traffic=counted)
+        return open_update(
+            task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
+        )
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""

@@ -11,9 +11,17 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class Dtype(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     DTYPE_UNSPECIFIED: _ClassVar[Dtype]
-    DTYPE_FLOAT64_LE: _ClassVar[Dtype]
+    DTYPE_FLOAT32: _ClassVar[Dtype]
+    DTYPE_FLOAT64: _ClassVar[Dtype]
+    DTYPE_UINT8: _ClassVar[Dtype]
+    DTYPE_UINT32: _ClassVar[Dtype]
+    DTYPE_UINT64: _ClassVar[Dtype]
 DTYPE_UNSPECIFIED: Dtype
-DTYPE_FLOAT64_LE: Dtype
+DTYPE_FLOAT32: Dtype
+DTYPE_FLOAT64: Dtype
+DTYPE_UINT8: Dtype
+DTYPE_UINT32: Dtype
+DTYPE_UINT64: Dtype
 
 class Greeting(_message.Message):
     __slots__ = ("workspace", "node")
@@ -48,6 +56,20 @@ class HeartbeatRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class HeartbeatAnswer(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ForgetRequest(_message.Message):
+    __slots__ = ("workspace", "node", "kept_runs")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    KEPT_RUNS_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    node: str
+    kept_runs: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., kept_runs: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ForgetAnswer(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
@@ -92,18 +114,20 @@ class SignedHeader(_message.Message):
     def __init__(self, header: _Optional[bytes] = ..., signature: _Optional[bytes] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class TaskKey(_message.Message):
-    __slots__ = ("workspace", "run", "round", "step", "node")
+    __slots__ = ("workspace", "run", "round", "exchange", "step", "node")
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGE_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     workspace: str
     run: bytes
     round: int
+    exchange: int
     step: str
     node: str
-    def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
+    def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., exchange: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
     __slots__ = ("dataset", "features", "target", "validation_split", "seed")
@@ -131,110 +155,6 @@ class Scaling(_message.Message):
     target_scale: float
     def __init__(self, means: _Optional[_Iterable[float]] = ..., scales: _Optional[_Iterable[float]] = ..., target_mean: _Optional[float] = ..., target_scale: _Optional[float] = ...) -> None: ...
 
-class Range(_message.Message):
-    __slots__ = ("lower", "upper")
-    LOWER_FIELD_NUMBER: _ClassVar[int]
-    UPPER_FIELD_NUMBER: _ClassVar[int]
-    lower: float
-    upper: float
-    def __init__(self, lower: _Optional[float] = ..., upper: _Optional[float] = ...) -> None: ...
-
-class Ranges(_message.Message):
-    __slots__ = ("ranges",)
-    RANGES_FIELD_NUMBER: _ClassVar[int]
-    ranges: _containers.RepeatedCompositeFieldContainer[Range]
-    def __init__(self, ranges: _Optional[_Iterable[_Union[Range, _Mapping]]] = ...) -> None: ...
-
-class StatisticsWork(_message.Message):
-    __slots__ = ("algorithm", "noise_multiplier", "ranges")
-    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
-    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
-    RANGES_FIELD_NUMBER: _ClassVar[int]
-    algorithm: str
-    noise_multiplier: float
-    ranges: Ranges
-    def __init__(self, algorithm: _Optional[str] = ..., noise_multiplier: _Optional[float] = ..., ranges: _Optional[_Union[Ranges, _Mapping]] = ...) -> None: ...
-
-class PrivateTraining(_message.Message):
-    __slots__ = ("noise_multiplier", "clipping_norm", "sampling_rate", "steps", "expected_subjects")
-    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
-    CLIPPING_NORM_FIELD_NUMBER: _ClassVar[int]
-    SAMPLING_RATE_FIELD_NUMBER: _ClassVar[int]
-    STEPS_FIELD_NUMBER: _ClassVar[int]
-    EXPECTED_SUBJECTS_FIELD_NUMBER: _ClassVar[int]
-    noise_multiplier: float
-    clipping_norm: float
-    sampling_rate: float
-    steps: int
-    expected_subjects: float
-    def __init__(self, noise_multiplier: _Optional[float] = ..., clipping_norm: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ..., expected_subjects: _Optional[float] = ...) -> None: ...
-
-class TrainWork(_message.Message):
-    __slots__ = ("algorithm", "scaling", "local_epochs", "batch_size", "learning_rate", "privacy")
-    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
-    SCALING_FIELD_NUMBER: _ClassVar[int]
-    LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
-    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
-    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
-    PRIVACY_FIELD_NUMBER: _ClassVar[int]
-    algorithm: str
-    scaling: Scaling
-    local_epochs: int
-    batch_size: int
-    learning_rate: float
-    privacy: PrivateTraining
-    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., local_epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., privacy: _Optional[_Union[PrivateTraining, _Mapping]] = ...) -> None: ...
-
-class EvaluateWork(_message.Message):
-    __slots__ = ("algorithm", "scaling", "noise_multiplier")
-    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
-    SCALING_FIELD_NUMBER: _ClassVar[int]
-    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
-    algorithm: str
-    scaling: Scaling
-    noise_multiplier: float
-    def __init__(self, algorithm: _Optional[str] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., noise_multiplier: _Optional[float] = ...) -> None: ...
-
-class Budget(_message.Message):
-    __slots__ = ("epsilon", "delta")
-    EPSILON_FIELD_NUMBER: _ClassVar[int]
-    DELTA_FIELD_NUMBER: _ClassVar[int]
-    epsilon: float
-    delta: float
-    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ...) -> None: ...
-
-class VectorDescription(_message.Message):
-    __slots__ = ("dtype", "shape", "sha256")
-    DTYPE_FIELD_NUMBER: _ClassVar[int]
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
-    SHA256_FIELD_NUMBER: _ClassVar[int]
-    dtype: Dtype
-    shape: _containers.RepeatedScalarFieldContainer[int]
-    sha256: bytes
-    def __init__(self, dtype: _Optional[_Union[Dtype, str]] = ..., shape: _Optional[_Iterable[int]] = ..., sha256: _Optional[bytes] = ...) -> None: ...
-
-class TaskHeader(_message.Message):
-    __slots__ = ("key", "reading", "statistics", "train", "evaluate", "parameters", "budget", "sealing_key", "compliance_mode")
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    READING_FIELD_NUMBER: _ClassVar[int]
-    STATISTICS_FIELD_NUMBER: _ClassVar[int]
-    TRAIN_FIELD_NUMBER: _ClassVar[int]
-    EVALUATE_FIELD_NUMBER: _ClassVar[int]
-    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
-    BUDGET_FIELD_NUMBER: _ClassVar[int]
-    SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
-    COMPLIANCE_MODE_FIELD_NUMBER: _ClassVar[int]
-    key: TaskKey
-    reading: Reading
-    statistics: StatisticsWork
-    train: TrainWork
-    evaluate: EvaluateWork
-    parameters: VectorDescription
-    budget: Budget
-    sealing_key: bytes
-    compliance_mode: str
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., statistics: _Optional[_Union[StatisticsWork, _Mapping]] = ..., train: _Optional[_Union[TrainWork, _Mapping]] = ..., evaluate: _Optional[_Union[EvaluateWork, _Mapping]] = ..., parameters: _Optional[_Union[VectorDescription, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ...) -> None: ...
-
 class Mechanism(_message.Message):
     __slots__ = ("noise_multiplier", "sampling_rate", "steps")
     NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
@@ -245,6 +165,126 @@ class Mechanism(_message.Message):
     steps: int
     def __init__(self, noise_multiplier: _Optional[float] = ..., sampling_rate: _Optional[float] = ..., steps: _Optional[int] = ...) -> None: ...
 
+class Privacy(_message.Message):
+    __slots__ = ("mechanism", "weight")
+    MECHANISM_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    mechanism: Mechanism
+    weight: float
+    def __init__(self, mechanism: _Optional[_Union[Mechanism, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class Flags(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[bool]
+    def __init__(self, values: _Optional[_Iterable[bool]] = ...) -> None: ...
+
+class Integers(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, values: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Numbers(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, values: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class Texts(_message.Message):
+    __slots__ = ("values",)
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    values: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Setting(_message.Message):
+    __slots__ = ("name", "flag", "integer", "number", "text", "flags", "integers", "numbers", "texts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FLAG_FIELD_NUMBER: _ClassVar[int]
+    INTEGER_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    INTEGERS_FIELD_NUMBER: _ClassVar[int]
+    NUMBERS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    flag: bool
+    integer: int
+    number: float
+    text: str
+    flags: Flags
+    integers: Integers
+    numbers: Numbers
+    texts: Texts
+    def __init__(self, name: _Optional[str] = ..., flag: _Optional[bool] = ..., integer: _Optional[int] = ..., number: _Optional[float] = ..., text: _Optional[str] = ..., flags: _Optional[_Union[Flags, _Mapping]] = ..., integers: _Optional[_Union[Integers, _Mapping]] = ..., numbers: _Optional[_Union[Numbers, _Mapping]] = ..., texts: _Optional[_Union[Texts, _Mapping]] = ...) -> None: ...
+
+class Summing(_message.Message):
+    __slots__ = ("protocol", "stage", "nodes")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    STAGE_FIELD_NUMBER: _ClassVar[int]
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    protocol: str
+    stage: str
+    nodes: int
+    def __init__(self, protocol: _Optional[str] = ..., stage: _Optional[str] = ..., nodes: _Optional[int] = ...) -> None: ...
+
+class Work(_message.Message):
+    __slots__ = ("algorithm", "size", "dtype", "privacy", "settings", "summing", "codec")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    PRIVACY_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    SUMMING_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    size: int
+    dtype: Dtype
+    privacy: Privacy
+    settings: _containers.RepeatedCompositeFieldContainer[Setting]
+    summing: Summing
+    codec: str
+    def __init__(self, algorithm: _Optional[str] = ..., size: _Optional[int] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., privacy: _Optional[_Union[Privacy, _Mapping]] = ..., settings: _Optional[_Iterable[_Union[Setting, _Mapping]]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ..., codec: _Optional[str] = ...) -> None: ...
+
+class Budget(_message.Message):
+    __slots__ = ("epsilon", "delta")
+    EPSILON_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    epsilon: float
+    delta: float
+    def __init__(self, epsilon: _Optional[float] = ..., delta: _Optional[float] = ...) -> None: ...
+
+class Body(_message.Message):
+    __slots__ = ("note_bytes", "state_bytes", "sha256")
+    NOTE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    note_bytes: int
+    state_bytes: int
+    sha256: bytes
+    def __init__(self, note_bytes: _Optional[int] = ..., state_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
+
+class TaskHeader(_message.Message):
+    __slots__ = ("key", "reading", "scaling", "work", "body", "budget", "sealing_key", "compliance_mode")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    READING_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    WORK_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
+    SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
+    COMPLIANCE_MODE_FIELD_NUMBER: _ClassVar[int]
+    key: TaskKey
+    reading: Reading
+    scaling: Scaling
+    work: Work
+    body: Body
+    budget: Budget
+    sealing_key: bytes
+    compliance_mode: str
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ...) -> None: ...
+
 class Spending(_message.Message):
     __slots__ = ("epsilon_basic", "epsilon_tight")
     EPSILON_BASIC_FIELD_NUMBER: _ClassVar[int]
@@ -254,11 +294,11 @@ class Spending(_message.Message):
     def __init__(self, epsilon_basic: _Optional[float] = ..., epsilon_tight: _Optional[float] = ...) -> None: ...
 
 class UpdateHeader(_message.Message):
-    __slots__ = ("key", "task_sha256", "dtype", "shape", "ephemeral_key", "payload_bytes", "payload_sha256", "mechanism", "spending")
+    __slots__ = ("key", "task_sha256", "dtype", "length", "ephemeral_key", "payload_bytes", "payload_sha256", "mechanism", "spending")
     KEY_FIELD_NUMBER: _ClassVar[int]
     TASK_SHA256_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
-    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_KEY_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_BYTES_FIELD_NUMBER: _ClassVar[int]
     PAYLOAD_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -267,10 +307,10 @@ class UpdateHeader(_message.Message):
     key: TaskKey
     task_sha256: bytes
     dtype: Dtype
-    shape: _containers.RepeatedScalarFieldContainer[int]
+    length: int
     ephemeral_key: bytes
     payload_bytes: int
     payload_sha256: bytes
     mechanism: Mechanism
     spending: Spending
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., task_sha256: _Optional[bytes] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., shape: _Optional[_Iterable[int]] = ..., ephemeral_key: _Optional[bytes] = ..., payload_bytes: _Optional[int] = ..., payload_sha256: _Optional[bytes] = ..., mechanism: _Optional[_Union[Mechanism, _Mapping]] = ..., spending: _Optional[_Union[Spending, _Mapping]] = ...) -> None: ...
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., task_sha256: _Optional[bytes] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., length: _Optional[int] = ..., ephemeral_key: _Optional[bytes] = ..., payload_bytes: _Optional[int] = ..., payload_sha256: _Optional[bytes] = ..., mechanism: _Optional[_Union[Mechanism, _Mapping]] = ..., spending: _Optional[_Union[Spending, _Mapping]] = ...) -> None: ...

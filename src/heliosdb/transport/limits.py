@@ -5,18 +5,27 @@ from __future__ import annotations
 CHUNK_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 256 * 1024
 MAX_SIGNATURE_BYTES = 256
+MAX_NOTE_BYTES = 16 * 1024 * 1024
 # A release is stored as one value, which PostgreSQL must be able to show: at twice its size, within 1 GB.
 MAX_VECTOR_BYTES = 256 * 1024 * 1024
-# The sealed payload is the weight, what the computation took, the vector and the tag of the cipher.
+# The sealed payload is the weight, what the computation took, the encoded vector and the tag of the cipher.
 WEIGHT_BYTES = 8
 USAGE_BYTES = 24
 TAG_BYTES = 16
+FRONT_BYTES = WEIGHT_BYTES + USAGE_BYTES
 MAX_NAME_CHARACTERS = 255
+MAX_SHORT_NAME_CHARACTERS = 64
 MAX_MESSAGE_CHARACTERS = 2000
 MAX_COLUMNS = 1600
 MAX_DATASETS = 1000
+MAX_EXCHANGES = 2**16
+MAX_NODES = 10_000
+MAX_SETTINGS = 256
+MAX_SETTING_VALUES = 10_000
+MAX_SETTING_CHARACTERS = 10_000
+MAX_KEPT_RUNS = 10_000
 
 
-def payload_bytes(length: int) -> int:
-    """Bytes of the sealed payload that carries a vector of `length` values."""
-    return WEIGHT_BYTES + USAGE_BYTES + 8 * length + TAG_BYTES
+def payload_bytes(encoded: int) -> int:
+    """Bytes of the sealed payload that carries a vector encoded in `encoded` bytes."""
+    return FRONT_BYTES + encoded + TAG_BYTES

@@ -1,9 +1,10 @@
-"""Domain objects to protobuf and back: protobuf is known here and in the two ends of the wire, nowhere else.
+"""Domain objects to protobuf and back: protobuf is known in this package and nowhere else.
 
 What always holds: `*_from_proto` returns a complete object, every number of a task between the bounds of
 `heliosdb.domain.bounds`, or raises FederatedError INVALID_VALUE (or NOT_SUPPORTED for a field that this
 version does not know); encoding is deterministic, so that the same task has the same header bytes in every
-life of the coordinator.
+life of the coordinator. Which steps, algorithms and protocols there are is not known here: their names are
+only well-formed, their settings only within the limits of the wire.
 """
 
 from __future__ import annotations
@@ -14,151 +15,183 @@ from uuid import UUID
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import REFUSED
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
-from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    Scaling,
-    StatisticsWork,
-    Step,
-    Task,
-    TaskKey,
-    TrainWork,
-    Work,
-)
-from heliosdb.domain.vector import Vector, vector_from_bytes, vector_to_bytes
+from heliosdb.domain.state import state_from_bytes, state_to_bytes
+from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import (
     parse,
     read_below,
-    read_length,
+    read_digest,
     read_name,
     read_names,
-    read_parameters,
-    read_range,
-    read_whole,
+    read_short_name,
     read_within,
     require,
 )
+from heliosdb.transport.work_messages import work_from_proto, work_to_proto
 
 _COMPLIANCE_MODES = OPTIONS[OptionKind.WORKSPACE]["compliance_mode"].choices
 
 
 @dataclass(frozen=True, slots=True)
 class TaskHeader:
-    """A task as it arrived, without its vector: what is announced, and the raw bytes that were signed."""
+    """A task as it arrived, without its body: what is announced of that, and the raw bytes that were signed.
+
+    task: with an empty note and state. note_bytes, state_bytes: of the body. body_sha256: of both.
+    """
 
     task: Task
-    length: int
-    parameters_sha256: bytes
+    note_bytes: int
+    state_bytes: int
+    body_sha256: bytes
     sealing_key: bytes
     raw: bytes
 
     @property
+    def body_bytes(self) -> int:
+        """How many bytes follow the header."""
+        return self.note_bytes + self.state_bytes
+
+    @property
     def task_sha256(self) -> bytes:
-        """Decides what the same task is: the header and, through its hash in there, the vector."""
+        """Decides what the same task is: the header and, through its hash in there, the body."""
         return task_sha256(self.raw)
 
 
+@dataclass(frozen=True, slots=True)
+class ReceivedTask:
+    """A task that the coordinator has signed: its header bytes, its hash, the key to seal the answer to.
+
+    state: the bytes of the task's state, as they came.
+    """
+
+    task: Task
+    header: bytes
+    sha256: bytes
+    sealing_key: bytes
+    state: bytes
+
+
 def encode_task(task: Task, sealing_key: bytes) -> tuple[bytes, bytes]:
-    """Header bytes and vector bytes of a task; FederatedError PROGRAM_LIMIT where one is too large."""
-    vector = vector_to_bytes(task.parameters)
+    """Header and body of a task: the body is the note of its sum (mostly empty), behind it its state.
+
+    FederatedError PROGRAM_LIMIT where one of them is too large, INVALID_VALUE for a setting that is none.
+    """
+    note, state = task.work.summing.note, state_to_bytes(task.state)
+    body = note + state
     header = pb.TaskHeader(
         key=key_to_proto(task.key),
         reading=_reading_to_proto(task.reading),
-        parameters=pb.VectorDescription(
-            dtype=pb.DTYPE_FLOAT64_LE, shape=[len(task.parameters)], sha256=hashlib.sha256(vector).digest()
-        ),
+        scaling=None if task.scaling is None else _scaling_to_proto(task.scaling),
+        work=work_to_proto(task.work),
+        body=pb.Body(note_bytes=len(note), state_bytes=len(state), sha256=hashlib.sha256(body).digest()),
         budget=None
         if task.budget is None
         else pb.Budget(epsilon=task.budget.epsilon, delta=task.budget.delta),
         sealing_key=sealing_key,
         compliance_mode=task.compliance_mode,
     )
-    match task.work:
-        case StatisticsWork():
-            header.statistics.CopyFrom(_statistics_to_proto(task.work))
-        case TrainWork():
-            header.train.CopyFrom(_train_to_proto(task.work))
-        case EvaluateWork():
-            header.evaluate.CopyFrom(_evaluate_to_proto(task.work))
     raw = header.SerializeToString(deterministic=True)
-    if len(raw) > limits.MAX_HEADER_BYTES or len(vector) > limits.MAX_VECTOR_BYTES:
+    fits = len(note) <= limits.MAX_NOTE_BYTES and len(state) <= limits.MAX_VECTOR_BYTES
+    if not fits or len(raw) > limits.MAX_HEADER_BYTES:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, "the task is larger than a message between nodes may be"
         )
-    return raw, vector
+    return raw, body
 
 
 def task_sha256(header: bytes) -> bytes:
-    """The hash that names a task: of its header bytes, which hold the hash of its vector."""
-    return hashlib.sha256(b"heliosdb task v1\0" + header).digest()
+    """The hash that names a task: of its header bytes, which hold the hash of its body."""
+    return hashlib.sha256(b"heliosdb task v2\0" + header).digest()
 
 
 def task_from_header(raw: bytes) -> TaskHeader:
-    """Decode and check a task header; the task's parameters are empty until `with_parameters`."""
+    """Decode and check a task header; the task's note and state are empty until `received_task` or
+    `with_state`."""
     if len(raw) > limits.MAX_HEADER_BYTES:
         raise invalid_value("the task's header is too large")
     header = parse(pb.TaskHeader, raw)
-    length = read_length(header.parameters.dtype, header.parameters.shape)
-    require(len(header.parameters.sha256) == 32, "the parameters have no SHA-256")
-    require(len(header.sealing_key) == 32, "the sealing key is not an X25519 public key")
-    key, reading, work = (
-        key_from_proto(header.key),
-        _reading_from_proto(header.reading),
-        _work_from_proto(header),
-    )
-    require(_step_of(work) is key.step, "the work is not of the announced step")
-    if not isinstance(work, StatisticsWork):
-        inputs = len(work.scaling.means)
+    reading = _reading_from_proto(header.reading)
+    scaling = None
+    if header.HasField("scaling"):
+        scaling = _scaling_from_proto(header.scaling)
+        inputs = len(scaling.means)
         require(
-            inputs == len(work.scaling.scales) == len(reading.features),
+            inputs == len(scaling.scales) == len(reading.features),
             "scaling and features differ in length",
         )
+    require(header.body.note_bytes <= limits.MAX_NOTE_BYTES, "the note is too large")
+    require(header.body.state_bytes <= limits.MAX_VECTOR_BYTES, "the state is too large")
     task = Task(
-        key=key,
+        key=key_from_proto(header.key),
         reading=reading,
-        work=work,
-        parameters=vector_from_bytes(b""),
+        work=work_from_proto(header.work),
+        scaling=scaling,
         budget=_budget_from_proto(header.budget) if header.HasField("budget") else None,
         compliance_mode=_compliance_mode(header.compliance_mode),
     )
-    return TaskHeader(task, length, bytes(header.parameters.sha256), bytes(header.sealing_key), raw)
+    return TaskHeader(
+        task,
+        header.body.note_bytes,
+        header.body.state_bytes,
+        read_digest("the body's SHA-256", header.body.sha256),
+        read_digest("the sealing key", header.sealing_key),
+        raw,
+    )
 
 
-def with_parameters(task: Task, parameters: Vector) -> Task:
-    """The task with its vector; FederatedError INVALID_VALUE where a value of it is no parameter."""
-    return replace(task, parameters=read_parameters(parameters))
+def received_task(header: TaskHeader, body: bytes) -> ReceivedTask:
+    """A task with its note and state; `body` is what the header announces: its length and hash were checked.
+
+    FederatedError INVALID_VALUE where the state is none.
+    """
+    note, state = body[: header.note_bytes], body[header.note_bytes :]
+    task = with_state(header.task, state)
+    task = replace(task, work=replace(task.work, summing=replace(task.work.summing, note=note)))
+    return ReceivedTask(task, header.raw, header.task_sha256, header.sealing_key, state)
+
+
+def with_state(task: Task, raw: bytes) -> Task:
+    """The task with the state of these bytes; FederatedError INVALID_VALUE where they are none."""
+    return replace(task, state=state_from_bytes(raw))
 
 
 def key_to_proto(key: TaskKey) -> pb.TaskKey:
     """A task key for the wire."""
     return pb.TaskKey(
-        workspace=key.workspace, run=key.run.bytes, round=key.round, step=key.step.value, node=key.node
+        workspace=key.workspace,
+        run=key.run.bytes,
+        round=key.round,
+        exchange=key.exchange,
+        step=key.step,
+        node=key.node,
     )
 
 
 def key_from_proto(key: pb.TaskKey) -> TaskKey:
     """A task key from the wire."""
-    require(len(key.run) == 16, "the run id is not a UUID")
     require(key.round < 2**31, "the round number is out of range")
-    try:
-        step = Step(key.step)
-    except ValueError as error:
-        raise not_supported("the task is of a kind that this node does not know") from error
+    require(key.exchange < limits.MAX_EXCHANGES, "the number of the exchange is out of range")
     return TaskKey(
         WorkspaceName(read_name(key.workspace)),
-        RunId(UUID(bytes=bytes(key.run))),
+        read_run(key.run),
         RoundNumber(key.round),
-        step,
+        key.exchange,
+        StepName(read_short_name("step", key.step)),
         NodeName(read_name(key.node)),
     )
+
+
+def read_run(raw: bytes) -> RunId:
+    """A run's id from the wire."""
+    require(len(raw) == 16, "the run id is not a UUID")
+    return RunId(UUID(bytes=bytes(raw)))
 
 
 def _reading_to_proto(reading: Reading) -> pb.Reading:
@@ -184,92 +217,12 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
     )
 
 
-def _statistics_to_proto(work: StatisticsWork) -> pb.StatisticsWork:
-    ranges = None
-    if work.ranges is not None:
-        ranges = pb.Ranges(ranges=[pb.Range(lower=lower, upper=upper) for lower, upper in work.ranges])
-    return pb.StatisticsWork(algorithm=work.algorithm, noise_multiplier=work.noise_multiplier, ranges=ranges)
-
-
-def _train_to_proto(work: TrainWork) -> pb.TrainWork:
-    privacy = None
-    if work.privacy is not None:
-        privacy = pb.PrivateTraining(
-            noise_multiplier=work.privacy.noise_multiplier,
-            clipping_norm=work.privacy.clipping_norm,
-            sampling_rate=work.privacy.sampling_rate,
-            steps=work.privacy.steps,
-            expected_subjects=work.privacy.expected_subjects,
-        )
-    return pb.TrainWork(
-        algorithm=work.algorithm,
-        scaling=_scaling_to_proto(work.scaling),
-        local_epochs=work.local_epochs,
-        batch_size=work.batch_size,
-        learning_rate=work.learning_rate,
-        privacy=privacy,
-    )
-
-
-def _evaluate_to_proto(work: EvaluateWork) -> pb.EvaluateWork:
-    return pb.EvaluateWork(
-        algorithm=work.algorithm,
-        scaling=_scaling_to_proto(work.scaling),
-        noise_multiplier=work.noise_multiplier,
-    )
-
-
 def _scaling_to_proto(scaling: Scaling) -> pb.Scaling:
     return pb.Scaling(
         means=scaling.means,
         scales=scaling.scales,
         target_mean=scaling.target_mean,
         target_scale=scaling.target_scale,
-    )
-
-
-def _work_from_proto(header: pb.TaskHeader) -> Work:
-    match header.WhichOneof("work"):
-        case "statistics":
-            return _statistics_from_proto(header.statistics)
-        case "train":
-            return _train_from_proto(header.train)
-        case "evaluate":
-            return EvaluateWork(
-                read_name(header.evaluate.algorithm),
-                _scaling_from_proto(header.evaluate.scaling),
-                _noise(header.evaluate),
-            )
-        case _:
-            raise invalid_value("the task holds no work")
-
-
-def _statistics_from_proto(work: pb.StatisticsWork) -> StatisticsWork:
-    ranges = None
-    if work.HasField("ranges"):
-        require(len(work.ranges.ranges) <= limits.MAX_COLUMNS + 1, "there are too many ranges")
-        ranges = tuple(read_range(one.lower, one.upper) for one in work.ranges.ranges)
-    return StatisticsWork(read_name(work.algorithm), _noise(work), ranges)
-
-
-def _train_from_proto(work: pb.TrainWork) -> TrainWork:
-    return TrainWork(
-        algorithm=read_name(work.algorithm),
-        scaling=_scaling_from_proto(work.scaling),
-        local_epochs=read_whole("local_epochs", work.local_epochs, bounds.EPOCHS),
-        batch_size=read_whole("batch_size", work.batch_size, bounds.BATCH_SIZE),
-        learning_rate=read_within("learning_rate", work.learning_rate, bounds.LEARNING_RATE),
-        privacy=_privacy_from_proto(work.privacy) if work.HasField("privacy") else None,
-    )
-
-
-def _privacy_from_proto(given: pb.PrivateTraining) -> PrivateTraining:
-    return PrivateTraining(
-        noise_multiplier=read_within("noise_multiplier", given.noise_multiplier, bounds.NOISE_MULTIPLIER),
-        clipping_norm=read_within("clipping_norm", given.clipping_norm, bounds.CLIPPING_NORM),
-        sampling_rate=read_within("sampling_rate", given.sampling_rate, bounds.SAMPLING_RATE),
-        steps=read_whole("steps", given.steps, bounds.STEPS),
-        expected_subjects=read_within("expected_subjects", given.expected_subjects, bounds.EXPECTED_SUBJECTS),
     )
 
 
@@ -293,22 +246,6 @@ def _budget_from_proto(budget: pb.Budget) -> Budget:
 def _compliance_mode(mode: str) -> str:
     require(mode in _COMPLIANCE_MODES, f"compliance_mode is none of {', '.join(map(str, _COMPLIANCE_MODES))}")
     return mode
-
-
-def _step_of(work: Work) -> Step:
-    match work:
-        case StatisticsWork():
-            return Step.STATISTICS
-        case TrainWork():
-            return Step.TRAIN
-        case EvaluateWork():
-            return Step.EVALUATE
-
-
-def _noise(work: pb.StatisticsWork | pb.EvaluateWork) -> float | None:
-    if not work.HasField("noise_multiplier"):
-        return None
-    return read_within("noise_multiplier", work.noise_multiplier, bounds.NOISE_MULTIPLIER)
 
 
 def greeting_to_proto(greeting: Greeting) -> pb.Greeting:
@@ -352,6 +289,22 @@ def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescriptio
         read_names(dataset.types),
         dataset.plain_answers,
     )
+
+
+def forget_to_proto(workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> pb.ForgetRequest:
+    """What a node may forget, for the wire; FederatedError PROGRAM_LIMIT for too many runs."""
+    if len(kept) > limits.MAX_KEPT_RUNS:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"the workspace has more than {limits.MAX_KEPT_RUNS} runs under way"
+        )
+    return pb.ForgetRequest(workspace=workspace, node=node, kept_runs=sorted(run.bytes for run in kept))
+
+
+def forget_from_proto(request: pb.ForgetRequest) -> tuple[WorkspaceName, NodeName, frozenset[RunId]]:
+    """What a node may forget, from the wire: all of the workspace's runs but these."""
+    require(len(request.kept_runs) <= limits.MAX_KEPT_RUNS, "there are too many runs")
+    kept = frozenset(read_run(run) for run in request.kept_runs)
+    return WorkspaceName(read_name(request.workspace)), NodeName(read_name(request.node)), kept
 
 
 def refusal_to_proto(error: FederatedError) -> pb.Refusal:

@@ -17,11 +17,22 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 import grpc
 from grpc import aio
 
-__all__ = ["CHANNEL_OPTIONS", "GREET", "HEARTBEAT", "PERFORM", "SERVER_OPTIONS", "SERVICE", "aio", "grpc"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "FORGET",
+    "GREET",
+    "HEARTBEAT",
+    "PERFORM",
+    "SERVER_OPTIONS",
+    "SERVICE",
+    "aio",
+    "grpc",
+]
 
-SERVICE = "heliosdb.federation.v1.Node"
+SERVICE = "heliosdb.federation.v2.Node"
 GREET = f"/{SERVICE}/Greet"
 HEARTBEAT = f"/{SERVICE}/Heartbeat"
+FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
 
 _MAX_MESSAGE = 2 * 1024 * 1024

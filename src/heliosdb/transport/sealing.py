@@ -109,7 +109,7 @@ class AtRestKey:
 
 
 def _derive(shared: bytes, ephemeral_key: bytes, sealing_key: bytes, key: TaskKey) -> tuple[AESGCM, bytes]:
-    info = b"heliosdb update v1\0" + _binding(key) + ephemeral_key + sealing_key
+    info = b"heliosdb update v2\0" + _binding(key) + ephemeral_key + sealing_key
     derived = HKDF(hashes.SHA256(), _KEY_BYTES + _NONCE_BYTES, salt=None, info=info).derive(shared)
     return AESGCM(derived[:_KEY_BYTES]), derived[_KEY_BYTES:]
 
@@ -120,6 +120,7 @@ def _binding(key: TaskKey) -> bytes:
         key.workspace.encode(),
         key.run.bytes,
         struct.pack("<Q", key.round),
+        struct.pack("<Q", key.exchange),
         key.step.encode(),
         key.node.encode(),
     )

@@ -16,38 +16,32 @@ from google.protobuf.message import Message
 
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.task import Task
-from heliosdb.domain.vector import vector_from_bytes
+from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
+from heliosdb.transport.codecs import codec
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.messages import (
+    ReceivedTask,
     TaskHeader,
+    forget_from_proto,
     greeting_from_proto,
     introduction_to_proto,
+    received_task,
     refusal_to_proto,
     task_from_header,
-    with_parameters,
 )
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import verify_task
 
+__all__ = ["Performer", "ReceivedTask", "ServerIdentity", "make_server", "receive_task", "server_credentials"]
+
 _T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedTask:
-    """A task that the coordinator has signed: its header bytes, its hash, the key to seal the answer to."""
-
-    task: Task
-    header: bytes
-    sha256: bytes
-    sealing_key: bytes
 
 
 class Performer(Protocol):
@@ -59,6 +53,10 @@ class Performer(Protocol):
 
     async def alive(self) -> None:
         """Return where tasks can be answered; else raise a FederatedError that says what is missing."""
+        ...
+
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+        """Drop what is kept of the workspace's runs, but of these, which are still under way."""
         ...
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
@@ -105,6 +103,7 @@ def make_server(
                 {
                     "Greet": grpc.unary_unary_rpc_method_handler(handlers.greet),
                     "Heartbeat": grpc.unary_unary_rpc_method_handler(handlers.heartbeat),
+                    "Forget": grpc.unary_unary_rpc_method_handler(handlers.forget),
                     "Perform": grpc.stream_stream_rpc_method_handler(handlers.perform),
                 },
             ),
@@ -140,6 +139,16 @@ class _Handlers:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
         return _bytes(pb.HeartbeatAnswer())
 
+    async def forget(self, raw: bytes, context: Any) -> bytes:
+        async def answer() -> None:
+            workspace, node, kept = forget_from_proto(parse(pb.ForgetRequest, raw))
+            await self._performer.forget(workspace, node, kept)
+
+        result = await _or_refusal(answer)
+        if isinstance(result, pb.Refusal):
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
+        return _bytes(pb.ForgetAnswer())
+
     async def perform(self, messages: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
         async def answer() -> tuple[ReceivedTask, SealedUpdate]:
             received = await receive_task(messages, self._pinned())
@@ -167,7 +176,7 @@ async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) 
         match message.WhichOneof("part"):
             case "head" if header is None:
                 header = _verified_header(message.head, pinned)
-                gatherer = Gatherer(8 * header.length)
+                gatherer = Gatherer(header.body_bytes)
                 _add(gatherer, message.head.chunk)
             case "chunk" if header is not None:
                 _add(gatherer, message.chunk)
@@ -175,19 +184,19 @@ async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) 
                 raise invalid_value("the task's messages are out of order")
     if header is None or not gatherer.complete:
         raise invalid_value("the task is shorter than announced")
-    if gatherer.sha256 != header.parameters_sha256:
-        raise invalid_value("the task's parameters are not what its header says")
-    task = with_parameters(header.task, vector_from_bytes(gatherer.payload()))
-    return ReceivedTask(task, header.raw, header.task_sha256, header.sealing_key)
+    if gatherer.sha256 != header.body_sha256:
+        raise invalid_value("the task's body is not what its header says")
+    return received_task(header, gatherer.payload())
 
 
 def _verified_header(head: pb.SignedHeader, pinned: Sequence[bytes]) -> TaskHeader:
-    """The signature is checked before a byte of the vector is taken."""
+    """The signature is checked before a byte of the body is taken."""
     if len(head.signature) > limits.MAX_SIGNATURE_BYTES:
         raise invalid_value("the task's signature is too large")
     header = task_from_header(head.header)
     if not verify_task(pinned, header, head.signature):
         raise FederatedError(ErrorCode.IDENTITY, "the task is not signed by the pinned coordinator")
+    codec(header.task.work.codec)  # Not first when the answer, which may have been paid for, is encoded.
     return header
 
 

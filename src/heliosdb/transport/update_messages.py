@@ -1,7 +1,7 @@
 """Updates to protobuf and back: what is said in the clear about a sealed vector.
 
-What always holds: nothing in an update's header is computed from rows: weight, usage and vector are in the
-payload.
+What always holds: weight, usage and vector are in the sealed payload, and nothing in the header is computed
+from rows; where a task's codec has no fixed length, the payload's length follows the encoded vector.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ from dataclasses import dataclass
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
-from heliosdb.transport.checks import (
-    parse,
-    read_count,
-    read_length,
-    read_not_negative,
-    read_positive,
-    require,
-)
+from heliosdb.transport.checks import parse, read_digest, read_not_negative, require
 from heliosdb.transport.messages import key_from_proto, key_to_proto
+from heliosdb.transport.work_messages import (
+    dtype_from_proto,
+    dtype_to_proto,
+    mechanism_from_proto,
+    mechanism_to_proto,
+    read_length,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateHeader:
-    """What is said in the clear about a sealed update; nothing in it is computed from rows."""
+    """What is said in the clear about a sealed update. length, dtype: of its vector once it is decoded."""
 
     key: TaskKey
     task_sha256: bytes
+    dtype: Dtype
     length: int
     ephemeral_key: bytes
     payload_bytes: int
@@ -52,12 +54,12 @@ def encode_update_header(header: UpdateHeader) -> bytes:
     return pb.UpdateHeader(
         key=key_to_proto(header.key),
         task_sha256=header.task_sha256,
-        dtype=pb.DTYPE_FLOAT64_LE,
-        shape=[header.length],
+        dtype=dtype_to_proto(header.dtype),
+        length=header.length,
         ephemeral_key=header.ephemeral_key,
         payload_bytes=header.payload_bytes,
         payload_sha256=header.payload_sha256,
-        mechanism=None if header.mechanism is None else _mechanism_to_proto(header.mechanism),
+        mechanism=None if header.mechanism is None else mechanism_to_proto(header.mechanism),
         spending=None if header.spending is None else _spending_to_proto(header.spending),
     ).SerializeToString(deterministic=True)
 
@@ -67,18 +69,17 @@ def decode_update_header(raw: bytes) -> UpdateHeader:
     if len(raw) > limits.MAX_HEADER_BYTES:
         raise invalid_value("the update's header is too large")
     header = parse(pb.UpdateHeader, raw)
-    length = read_length(header.dtype, header.shape)
-    require(header.payload_bytes == limits.payload_bytes(length), "payload size and shape do not agree")
-    require(len(header.ephemeral_key) == 32, "the ephemeral key is not an X25519 public key")
-    require(len(header.payload_sha256) == 32, "the payload has no SHA-256")
+    dtype = dtype_from_proto(header.dtype)
+    require(header.payload_bytes >= limits.payload_bytes(0), "the payload is too short")
     return UpdateHeader(
         key=key_from_proto(header.key),
         task_sha256=bytes(header.task_sha256),
-        length=length,
-        ephemeral_key=bytes(header.ephemeral_key),
+        dtype=dtype,
+        length=read_length(header.length, dtype),
+        ephemeral_key=read_digest("the ephemeral key", header.ephemeral_key),
         payload_bytes=header.payload_bytes,
-        payload_sha256=bytes(header.payload_sha256),
-        mechanism=_mechanism_from_proto(header.mechanism) if header.HasField("mechanism") else None,
+        payload_sha256=read_digest("the payload's SHA-256", header.payload_sha256),
+        mechanism=mechanism_from_proto(header.mechanism) if header.HasField("mechanism") else None,
         spending=_spending_from_proto(header.spending) if header.HasField("spending") else None,
     )
 
@@ -92,21 +93,6 @@ def unpack_signed_header(stored: bytes) -> tuple[bytes, bytes]:
     """Header and signature as they were."""
     signed = parse(pb.SignedHeader, stored)
     return signed.header, signed.signature
-
-
-def _mechanism_to_proto(mechanism: Mechanism) -> pb.Mechanism:
-    return pb.Mechanism(
-        noise_multiplier=mechanism.noise_multiplier,
-        sampling_rate=mechanism.sampling_rate,
-        steps=mechanism.steps,
-    )
-
-
-def _mechanism_from_proto(mechanism: pb.Mechanism) -> Mechanism:
-    require(0.0 < mechanism.sampling_rate <= 1.0, "the sampling rate is not in (0, 1]")
-    return Mechanism(
-        read_positive(mechanism.noise_multiplier), mechanism.sampling_rate, read_count(mechanism.steps)
-    )
 
 
 def _spending_to_proto(spending: Spending) -> pb.Spending:

@@ -1,43 +1,28 @@
-"""What makes an update believable: each check between a node's bytes and a vector to be aggregated. No I/O.
+"""Who said it, and whether all of it came: signatures over tasks and updates, and an answer as it arrives.
 
-What always holds: `open_update` returns a vector that the pinned node computed for exactly this task, whole,
-finite and of the expected size, or raises FederatedError UPDATE_REJECTED with the reason; nothing is
-repaired.
+What always holds: no byte of a payload is taken before its header was found to be of the shape that was asked
+for, and no longer than the task's codec may make that; what cannot be the answer raises FederatedError
+UPDATE_REJECTED with the reason. No I/O.
 """
 
 from __future__ import annotations
 
-import math
-import struct
 from collections.abc import Sequence
 
-import numpy as np
-
+from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Update
-from heliosdb.domain.task import Task, TaskKey
-from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import Vector, vector_from_bytes
+from heliosdb.domain.task import Task
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
+from heliosdb.transport.codecs import codec
 from heliosdb.transport.identity import Identity, verify
 from heliosdb.transport.messages import TaskHeader, refusal_from_proto
-from heliosdb.transport.sealing import SealingKey, UnopenedError
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
-from heliosdb.transport.update_messages import (
-    SealedUpdate,
-    UpdateHeader,
-    decode_update_header,
-    pack_signed_header,
-)
+from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decode_update_header
 
-_TASK_SIGNATURE = b"heliosdb task signature v1\0"
-_UPDATE_SIGNATURE = b"heliosdb update signature v1\0"
-
-_FRONT = struct.Struct("<4d")
-assert _FRONT.size == limits.WEIGHT_BYTES + limits.USAGE_BYTES
-_UNTOLD = (math.nan,) * 3
+_TASK_SIGNATURE = b"heliosdb task signature v2\0"
+_UPDATE_SIGNATURE = b"heliosdb update signature v2\0"
 
 
 def rejected(reason: str) -> FederatedError:
@@ -46,7 +31,7 @@ def rejected(reason: str) -> FederatedError:
 
 
 def sign_task(identity: Identity, task_sha256: bytes) -> bytes:
-    """The coordinator's signature over a task: through its hash over header, sealing key and vector."""
+    """The coordinator's signature over a task: through its hash over header, sealing key and body."""
     return identity.sign(_TASK_SIGNATURE + task_sha256)
 
 
@@ -67,18 +52,16 @@ def verify_update(pinned: Sequence[bytes], header: bytes, signature: bytes) -> b
     return any(verify(certificate, message, signature) for certificate in pinned)
 
 
-def pack_payload(vector: bytes, weight: float, usage: Usage | None = None) -> bytes:
-    """What is sealed: the weight, what the computation took (NaN: not told), then the vector."""
-    told = _UNTOLD if usage is None else (usage.seconds, usage.cpu_seconds, usage.memory_bytes)
-    return _FRONT.pack(weight, *told) + vector
-
-
 class UpdateCollector:
-    """Takes the messages of one answer in order, bounded at each step; `finish` gives the sealed update."""
+    """Takes the messages of one answer in order, bounded at each step; `finish` gives the sealed update.
 
-    def __init__(self, key: TaskKey, expected_size: int | None) -> None:
-        self._key = key
-        self._expected_size = expected_size
+    expected: the shape that the answer must have; None: the one of the task's work.
+    """
+
+    def __init__(self, task: Task, expected: Shape | None = None) -> None:
+        self._node = task.key.node
+        self._codec = codec(task.work.codec)
+        self._expected = expected or Shape(task.work.size, task.work.dtype)
         self._head: pb.SignedHeader | None = None
         self._gatherer: Gatherer | None = None
         self._header: UpdateHeader | None = None
@@ -91,7 +74,7 @@ class UpdateCollector:
             raise rejected(error.message) from error
         match message.WhichOneof("part"):
             case "refusal":
-                raise refusal_from_proto(message.refusal, self._key.node)
+                raise refusal_from_proto(message.refusal, self._node)
             case "head" if self._head is None:
                 self._take_head(message.head)
             case "chunk" if self._gatherer is not None:
@@ -117,10 +100,18 @@ class UpdateCollector:
             header = decode_update_header(head.header)
         except FederatedError as error:
             raise rejected(error.message) from error
-        if self._expected_size is not None and header.length != self._expected_size:
-            raise rejected(f"its vector has {header.length} values instead of {self._expected_size}")
+        self._check_shape(header)
         self._head, self._header, self._gatherer = head, header, Gatherer(header.payload_bytes)
         self._take_chunk(self._gatherer, head.chunk)
+
+    def _check_shape(self, header: UpdateHeader) -> None:
+        size, dtype = self._expected.size, self._expected.dtype
+        if header.length != size:
+            raise rejected(f"its vector has {header.length} values instead of {size}")
+        if header.dtype is not dtype:
+            raise rejected(f"its vector is of type {header.dtype} instead of {dtype}")
+        if header.payload_bytes > limits.payload_bytes(self._codec.most(size, dtype)):
+            raise rejected("its payload is larger than such a vector is")
 
     @staticmethod
     def _take_chunk(gatherer: Gatherer, chunk: bytes) -> None:
@@ -128,57 +119,3 @@ class UpdateCollector:
             gatherer.add(chunk)
         except ExcessBytesError:
             raise rejected("its payload is longer than announced") from None
-
-
-def open_update(
-    task: Task,
-    task_sha256: bytes,
-    collected: tuple[UpdateHeader, SealedUpdate],
-    pinned: Sequence[bytes],
-    sealing: SealingKey,
-    *,
-    traffic: tuple[int, int],
-) -> Update:
-    """Verify and open an update to `task`. traffic: bytes sent and received in the exchange."""
-    header, sealed = collected
-    _check_header(task, task_sha256, header)
-    if not verify_update(pinned, sealed.header, sealed.signature):
-        raise rejected("its signature is not the node's")
-    try:
-        payload = sealing.open(sealed.payload, header.ephemeral_key, task.key, task_sha256)
-    except UnopenedError:
-        raise rejected("its payload does not open: changed, or sealed for another task") from None
-    weight, *told = _FRONT.unpack_from(payload)
-    vector = vector_from_bytes(payload[_FRONT.size :])
-    _check_content(vector, weight, header.length)
-    usage = _read_usage(Usage(*told))
-    signed = pack_signed_header(sealed.header, sealed.signature)
-    return Update(task.key, vector, weight, header.mechanism, header.spending, *traffic, usage, signed)
-
-
-def _check_header(task: Task, task_sha256: bytes, header: UpdateHeader) -> None:
-    asked, answered = task.key, header.key
-    for what in ("workspace", "run", "round", "step", "node"):
-        if getattr(asked, what) != getattr(answered, what):
-            raise rejected(f"it is of another {what}")
-    if header.task_sha256 != task_sha256:
-        raise rejected("it answers another task")
-    if task.budget is not None and (header.mechanism is None or header.spending is None):
-        raise rejected("it is not private although the workspace has a privacy budget")
-
-
-def _read_usage(told: Usage) -> Usage | None:
-    if all(math.isnan(each) for each in (told.seconds, told.cpu_seconds, told.memory_bytes)):
-        return None
-    if not told.is_plausible():
-        raise rejected("what it says of its computation's time and memory cannot be")
-    return told
-
-
-def _check_content(vector: Vector, weight: float, length: int) -> None:
-    if len(vector) != length:
-        raise rejected("its vector is not of the announced length")
-    if not (math.isfinite(weight) and weight > 0):
-        raise rejected("its weight is not a number greater than 0")
-    if not np.isfinite(vector).all():
-        raise rejected("its vector holds values that are not finite")

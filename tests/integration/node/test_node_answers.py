@@ -24,6 +24,7 @@ from tests.support.federation import (
     evaluate_task,
     measured,
     new_run,
+    parameters_state,
     running_node,
     share,
     statistics_task,
@@ -76,7 +77,7 @@ async def test_a_greeted_node_names_datasets_columns_and_types_and_no_subject(
 async def test_plain_statistics_are_the_sums_that_the_database_computes(
     cluster: Cluster, federated_database: str, federation: Federation, client: NodeClient
 ) -> None:
-    update = await client.perform(statistics_task(), federation.sealing, TIMEOUT, expected_size=8)
+    update = await client.perform(statistics_task(), federation.sealing, TIMEOUT)
     with cluster.connect(federated_database) as connection:
         expected = connection.execute(
             "SELECT count(*), count(age), sum(age), sum(age * age), count(pressure), sum(pressure), "
@@ -94,8 +95,8 @@ async def test_training_moves_the_parameters_and_evaluation_counts_held_out_rows
 ) -> None:
     run = new_run()
     await measured(client, federation, train_task(run=run))
-    trained = await client.perform(train_task(run=run), federation.sealing, TIMEOUT, expected_size=3)
-    evaluated = await client.perform(evaluate_task(run=run), federation.sealing, TIMEOUT, expected_size=3)
+    trained = await client.perform(train_task(run=run), federation.sealing, TIMEOUT)
+    evaluated = await client.perform(evaluate_task(run=run), federation.sealing, TIMEOUT)
     assert np.abs(trained.vector).max() > 0
     assert trained.weight + evaluated.vector[2] == 200.0
     assert 0 < evaluated.vector[2] < 100
@@ -146,7 +147,7 @@ async def test_the_same_task_gets_the_same_bytes_and_another_under_its_key_gets_
     again = await client.perform(task, federation.sealing, TIMEOUT)
     assert first.vector.tobytes() == again.vector.tobytes()
     assert first.bytes_received == again.bytes_received
-    changed = replace(task, parameters=np.array([0.0, 0.0, 1e-9]))
+    changed = replace(task, state=parameters_state(np.array([0.0, 0.0, 1e-9])))
     assert "another task was already answered" in (await refusal(client, federation, changed)).message
     assert _count(cluster, federated_database, "spending") == 1
 
@@ -212,9 +213,14 @@ async def test_payloads_of_earlier_rounds_are_forgotten_when_the_run_moves_on(
             'shared with workspace "other"',
         ),
         (
-            train_task(parameters=np.zeros(7)),
+            replace(train_task(), state=parameters_state(np.zeros(7))),
             ErrorCode.INVALID_VALUE,
             "parameters do not fit",
+        ),
+        (
+            replace(train_task(), work=replace(train_task().work, size=7)),
+            ErrorCode.INVALID_VALUE,
+            "asks for 7 values",
         ),
         (
             replace(train_task(), work=replace(train_task().work, algorithm="oracle")),

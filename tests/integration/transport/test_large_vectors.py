@@ -1,66 +1,124 @@
-"""Vectors of many chunks cross a real socket bit for bit, both ways at once, beside small ones."""
+"""States and vectors of many chunks cross a real socket bit for bit, both ways at once, beside small ones."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
 
 import numpy as np
+import pytest
 
+from heliosdb.aggregation.sums import Shape
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.state import make_state
+from heliosdb.domain.task import Reading, Summing, Task, TaskKey, Work
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
-from heliosdb.transport.limits import CHUNK_BYTES
-from heliosdb.transport.sealing import SealingKey, seal_to
+from heliosdb.transport.limits import CHUNK_BYTES, MAX_NOTE_BYTES
+from heliosdb.transport.messages import NodeRefusedError
+from heliosdb.transport.packing import close_update
+from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
-from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
-from heliosdb.transport.verification import pack_payload, sign_update
-from tests.support.federation import train_task
+from heliosdb.transport.update_messages import SealedUpdate
 
 AUTHORITY = Authority.create("authority")
 NODE, COORDINATOR = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "coordinator"))
+TIMEOUT = 60.0
 
 
 class Doubler:
-    """Answers with twice the parameters that it was given."""
+    """Answers with twice the parameters that it was given, or where there are none, with its note's bytes."""
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         return Introduction(())
 
+    async def alive(self) -> None:
+        """It always is."""
+
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+        """Nothing is kept."""
+
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
-        vector = 2 * received.task.parameters
-        key = received.task.key
-        payload = pack_payload(vector_to_bytes(vector), 1.0)
-        ephemeral, sealed = seal_to(received.sealing_key, payload, key, received.sha256)
-        digest = hashlib.sha256(sealed).digest()
-        header = encode_update_header(
-            UpdateHeader(key, received.sha256, len(vector), ephemeral, len(sealed), digest, None, None)
-        )
-        return SealedUpdate(header, sign_update(NODE, header), sealed)
+        parameters = received.task.state.get("parameters")
+        note = np.frombuffer(received.task.work.summing.note, dtype=np.uint8)
+        answer = note if parameters is None else 2 * parameters
+        return close_update(NODE, received, answer, 1.0, None, None, None)
 
     def sent(self, received: ReceivedTask) -> None:
         """Nothing to note."""
 
 
-async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways() -> None:
+@asynccontextmanager
+async def doubler() -> AsyncIterator[NodeClient]:
     identity = ServerIdentity(NODE, (COORDINATOR.certificate_pem,))
     credentials = server_credentials(lambda: identity)
     server, port = make_server(Doubler(), lambda: identity.pinned, credentials, "localhost", 0)
     await server.start()
     client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], COORDINATOR)
+    try:
+        yield client
+    finally:
+        await client.close()
+        await server.stop(0)
+
+
+def task(work: Work, **arrays: np.ndarray) -> Task:
+    key = TaskKey(WorkspaceName("w"), RunId(uuid4()), RoundNumber(1), 0, StepName("train"), NodeName("node"))
+    return Task(key, Reading(None, ("x",), "y", 0.0, 0), work, state=make_state(**arrays))
+
+
+async def test_vectors_of_many_chunks_cross_bit_for_bit_both_ways() -> None:
     sealing = SealingKey.generate()
     sizes = [0, 1, CHUNK_BYTES // 8, CHUNK_BYTES // 8 + 1, 1_000_003]
     vectors = [np.random.default_rng(size).normal(size=size) for size in sizes]
-    updates = await asyncio.gather(
-        *(
-            client.perform(train_task(parameters=vector), sealing, 60.0, expected_size=len(vector))
-            for vector in vectors
+    async with doubler() as client:
+        updates = await asyncio.gather(
+            *(
+                client.perform(task(Work("a", len(vector)), parameters=vector), sealing, TIMEOUT)
+                for vector in vectors
+            )
         )
-    )
-    await client.close()
-    await server.stop(0)
     for vector, update in zip(vectors, updates, strict=True):
         assert update.vector.tobytes() == (2 * vector).tobytes()
         assert update.bytes_sent > vector.nbytes
         assert update.bytes_received > vector.nbytes
+
+
+async def test_a_note_of_the_largest_size_crosses_beside_a_state() -> None:
+    note = hashlib.shake_256(b"note").digest(MAX_NOTE_BYTES)
+    work = Work("a", 3, summing=Summing("secret", "keys", note, 10_000))
+    async with doubler() as client:
+        update = await client.perform(
+            task(work, other=np.arange(1000)),
+            SealingKey.generate(),
+            TIMEOUT,
+            expected=Shape(MAX_NOTE_BYTES, Dtype.UINT8),
+        )
+    assert update.vector.tobytes() == note
+
+
+async def test_an_answer_of_another_shape_than_the_caller_expects_is_rejected() -> None:
+    asked = task(Work("a", 3), parameters=np.ones(3))
+    async with doubler() as client:
+        for expected in (Shape(4, Dtype.FLOAT64), Shape(3, Dtype.FLOAT32)):
+            with pytest.raises(FederatedError, match="instead of") as raised:
+                await client.perform(asked, SealingKey.generate(), TIMEOUT, expected=expected)
+            assert raised.value.code is ErrorCode.UPDATE_REJECTED
+
+
+async def test_a_task_whose_codec_a_node_does_not_have_is_refused_before_it_is_performed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = task(Work("a", 3, codec="newer"), parameters=np.ones(3))
+    # The coordinator, in the same process here, has it.
+    monkeypatch.setattr("heliosdb.transport.verification.codec", lambda _name: None)
+    async with doubler() as client:
+        with pytest.raises(NodeRefusedError) as raised:
+            await client.perform(asked, SealingKey.generate(), TIMEOUT)
+    assert raised.value.reason is ErrorCode.NOT_SUPPORTED

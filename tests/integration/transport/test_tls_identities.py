@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import (
@@ -56,11 +57,20 @@ class Witness:
     """A performer that only notes that it was reached."""
 
     reached: int = 0
-    pinned: list[bytes] = field(default_factory=list)
+    told: list[tuple[WorkspaceName, NodeName, frozenset[RunId]]] = field(default_factory=list)
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         self.reached += 1
         return Introduction(())
+
+    async def alive(self) -> None:
+        self.reached += 1
+
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+        self.reached += 1
+        self.told.append((workspace, node, kept))
+        if node != GREETING.node:
+            raise FederatedError(ErrorCode.UNDEFINED_OBJECT, "no such node")
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         raise AssertionError
@@ -92,6 +102,19 @@ async def greet(port: int, identity: Identity, pinned: Sequence[Identity]) -> Fe
     return None
 
 
+async def forget(
+    port: int, identity: Identity, kept: frozenset[RunId], node: str = "n"
+) -> FederatedError | None:
+    client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], identity)
+    try:
+        await client.forget(GREETING.workspace, NodeName(node), kept, TIMEOUT)
+    except FederatedError as error:
+        return error
+    finally:
+        await client.close()
+    return None
+
+
 async def test_the_pinned_pair_meets() -> None:
     witness = Witness()
     async with serving(fixed(NODE, COORDINATOR), witness) as port:
@@ -115,6 +138,23 @@ async def test_a_node_lets_in_no_coordinator_but_the_pinned_one(stranger: Identi
     assert error.code is ErrorCode.UNREACHABLE
     assert "may not accept the coordinator's certificate" in (error.hint or "")
     assert witness.reached == 0
+
+
+async def test_only_the_pinned_coordinator_says_what_may_be_forgotten() -> None:
+    witness, kept = Witness(), frozenset(RunId(UUID(int=number)) for number in range(1, 10_001))
+    async with serving(fixed(NODE, COORDINATOR), witness) as port:
+        assert await forget(port, COORDINATOR, kept) is None
+        assert await forget(port, COORDINATOR, frozenset()) is None
+        assert await forget(port, issue("coordinator"), frozenset()) is not None
+        refused = await forget(port, COORDINATOR, frozenset(), node="m")
+    assert [(workspace, node, len(runs)) for workspace, node, runs in witness.told] == [
+        ("w", "n", 10_000),
+        ("w", "n", 0),
+        ("w", "m", 0),
+    ]
+    assert witness.told[0][2] == kept
+    assert refused is not None
+    assert "no such node" in refused.message
 
 
 @pytest.mark.parametrize("lapsed", [EXPIRED, FUTURE], ids=["expired", "not yet valid"])

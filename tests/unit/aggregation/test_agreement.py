@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.aggregation import Update, measure_agreement
-from heliosdb.aggregation.updates import CHUNK
+from federated_sql.errors import FederatedError
+from heliosdb.aggregation import AgreementMeter, measure_agreement
+from heliosdb.aggregation.agreement import CHUNK, SKETCH, sketch
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.update import Update
 
 
 def update(node: str, vector: object, weight: float = 1.0) -> Update:
@@ -92,3 +94,75 @@ def test_what_cannot_be_compared_is_not_known(
 
 def test_nobody_agrees_where_nobody_answered() -> None:
     assert measure_agreement([]).alignments == {}
+
+
+def metered(updates: list[Update], key: int = 0) -> object:
+    meter = AgreementMeter(key)
+    for one in updates:
+        meter.take(one)
+    return meter.result()
+
+
+@pytest.mark.parametrize("size", [7, SKETCH])
+def test_updates_that_fit_are_measured_as_they_are(size: int) -> None:
+    rng = np.random.default_rng(size)
+    updates = [update(name, rng.normal(size=size), rng.uniform(1, 9)) for name in "abcd"]
+    assert metered(updates[::-1]) == measure_agreement(updates)
+
+
+def test_longer_updates_are_measured_nearly_in_any_order() -> None:
+    rng = np.random.default_rng(11)
+    size = 3 * CHUNK + 5
+    common = rng.normal(size=size)
+    updates = [
+        update(name, sign * common + noise * rng.normal(size=size), weight)
+        for name, sign, noise, weight in [("a", 1, 0.5, 5), ("b", 1, 1, 9), ("c", 1, 3, 2), ("d", -1, 1, 3)]
+    ]
+    variance, alignments = written_out(updates)
+    for key in range(5):
+        found = metered(updates, key)
+        assert found == metered(updates[::-1], key)
+        assert found.variance == pytest.approx(variance, rel=0.1)  # type: ignore[attr-defined]
+        assert dict(found.alignments) == pytest.approx(alignments, abs=0.08)  # type: ignore[attr-defined]
+
+
+def test_inner_products_of_sketches_are_right_on_average_and_spread_as_stated() -> None:
+    rng = np.random.default_rng(2)
+    one = rng.normal(size=3 * SKETCH)
+    other = one + rng.normal(size=one.size)
+    found = [float(sketch(one, key) @ sketch(other, key)) for key in range(200)]
+    spread = np.sqrt((one @ one * (other @ other) + (one @ other) ** 2) / SKETCH)
+    assert np.mean(found) == pytest.approx(one @ other, abs=4 * spread / np.sqrt(200))
+    assert 0.8 * spread < np.std(found) < 1.2 * spread
+
+
+def test_a_sketch_is_linear_and_a_copy() -> None:
+    rng = np.random.default_rng(3)
+    one, other = rng.normal(size=(2, SKETCH + 1))
+    assert sketch(one + 2 * other) == pytest.approx(sketch(one) + 2 * sketch(other), abs=1e-12)
+    short = np.ones(3, dtype=np.float32)
+    assert sketch(short).dtype == np.float64
+    assert not np.shares_memory(sketch(one[:4]), one)
+
+
+def test_places_are_spread_evenly_with_either_sign() -> None:
+    counts = np.abs(sketch(np.ones(100 * SKETCH)))
+    assert counts.max() < 60  # five standard deviations and a half of a sum of 100 signs are 55
+    alone = [np.flatnonzero(sketch(np.eye(1, SKETCH + 1, place)[0]))[0] for place in range(1000)]
+    assert len(set(alone)) > 850
+
+
+def test_values_whose_sums_are_no_numbers_leave_the_figures_unknown() -> None:
+    updates = [update("a", np.full(50 * SKETCH, 1e308)), update("b", np.ones(50 * SKETCH))]
+    assert metered(updates).variance is None  # type: ignore[attr-defined]
+
+
+def test_a_node_is_compared_once() -> None:
+    meter = AgreementMeter()
+    meter.take(update("a", [1.0]))
+    with pytest.raises(FederatedError, match="two updates"):
+        meter.take(update("a", [1.0]))
+
+
+def test_nobody_was_metered() -> None:
+    assert AgreementMeter().result().alignments == {}

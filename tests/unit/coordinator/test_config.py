@@ -29,6 +29,13 @@ def test_settings_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
     assert config.database.get_secret_value() == "host=/tmp password=hunter2"
     assert config.poll_interval <= 0.5
     assert "hunter2" not in repr(config)
+    assert config.parts == ()
+
+
+def test_modules_of_further_parts_are_named_as_they_are_imported(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, WHOLE + 'parts = ["site.parts", "more"]'))
+
+    assert config.parts == ("site.parts", "more")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,8 @@ def test_settings_are_read_and_the_rest_has_defaults(tmp_path: Path) -> None:
     [
         (WHOLE + "poll_intervall = 1", "poll_intervall"),
         (WHOLE + "poll_interval = 5", "poll_interval"),
+        (WHOLE + 'parts = ["../parts.py"]', "parts.0"),
+        (WHOLE + 'parts = "site"', "parts"),
         ('database = "password=hunter2"', "certificate"),
         ("database = ", "not TOML"),
     ],

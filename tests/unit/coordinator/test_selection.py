@@ -6,13 +6,23 @@ from dataclasses import replace
 from typing import cast
 
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
+from heliosdb.catalog.run_options import parse_options
 from heliosdb.coordinator.directory import Member
-from heliosdb.coordinator.selection import Selection, boolean_features, select_nodes
+from heliosdb.coordinator.selection import Eligibility, boolean_features, select_nodes
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
 from heliosdb.transport.client import NodeClient
-from tests.unit.coordinator.test_planning import OPTIONS
+
+OPTIONS = parse_options(
+    {
+        "algorithm": "logistic_regression",
+        "features": ["age", "pressure"],
+        "target": "outcome",
+        "rounds": 10,
+        "aggregation": "fedavg",
+    }
+)
 
 WHOLE = ("age", "pressure", "outcome")
 
@@ -39,7 +49,7 @@ def test_nodes_with_all_columns_take_part_and_the_others_are_told_why() -> None:
         OPTIONS,
     )
 
-    assert selection == Selection(
+    assert selection == Eligibility(
         able=frozenset((NodeName("a"),)),
         left_out=(
             Absence(NodeName("b"), 'dataset "patients" has no column pressure'),

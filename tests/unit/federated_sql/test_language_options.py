@@ -7,28 +7,44 @@ from typing import Any
 
 import pytest
 
-from federated_sql import FederatedError, Option, OptionKind, check_model, check_workspace, defaults, validate
-from federated_sql.option_values import canonical, describe_allowed
-from federated_sql.options import OPTIONS, OptionSpec
+from federated_sql import (
+    NO_PARTS,
+    FederatedError,
+    Option,
+    OptionKind,
+    check_model,
+    check_workspace,
+    defaults,
+    validate,
+)
+from federated_sql.option_values import OptionType, canonical, describe_allowed
+from federated_sql.options import OPTIONS, Built, OptionSpec, specs
+from heliosdb.parts.built import built_parts
 
-SPECS = [(kind, spec) for kind, table in OPTIONS.items() for spec in table.values()]
+BUILT = built_parts()
+SPECS = [(kind, spec) for kind in OPTIONS for spec in specs(kind, BUILT).values()]
 
 
 def refused(kind: OptionKind, name: str, value: Any) -> FederatedError:
     with pytest.raises(FederatedError) as caught:
-        validate(kind, [Option(name, value, 7)])
+        validate(kind, [Option(name, value, 7)], BUILT)
     assert caught.value.position == 7
     return caught.value
 
 
 def only(kind: OptionKind, name: str, value: Any) -> Any:
-    return validate(kind, [Option(name, value, 7)])[name]
+    return validate(kind, [Option(name, value, 7)], BUILT)[name]
 
 
 @pytest.mark.parametrize(("kind", "spec"), SPECS, ids=[f"{k.value}.{s.name}" for k, s in SPECS])
 def test_every_default_and_every_built_value_is_in_its_own_range(kind: OptionKind, spec: OptionSpec) -> None:
     values = [] if spec.default is None else [spec.default]
-    for value in (*values, *(spec.built_values or ())):
+    # A form with an argument, as random(k), stands for each of its values.
+    built = [
+        str(one).replace("(k)", "(7)") if one in spec.choices and spec.type is OptionType.POLICY else one
+        for one in spec.built_values or ()
+    ]
+    for value in (*values, *built):
         typed = tuple(value) if isinstance(value, list) else value
         assert canonical(spec, Option(spec.name, typed)) == value  # type: ignore[arg-type]  # no dict defaults
         assert json.loads(json.dumps(value)) == value
@@ -39,14 +55,14 @@ def test_every_default_and_every_built_value_is_in_its_own_range(kind: OptionKin
 @pytest.mark.parametrize(("kind", "spec"), SPECS, ids=[f"{k.value}.{s.name}" for k, s in SPECS])
 def test_a_default_is_accepted_exactly_if_it_has_an_effect(kind: OptionKind, spec: OptionSpec) -> None:
     if spec.default is None:
-        assert spec.name not in defaults(kind)
+        assert spec.name not in defaults(kind, BUILT)
         return
     typed: Any = tuple(spec.default) if isinstance(spec.default, list) else spec.default
     if spec.in_effect_by_default:
-        assert only(kind, spec.name, typed) == defaults(kind)[spec.name] == spec.default
+        assert only(kind, spec.name, typed) == defaults(kind, BUILT)[spec.name] == spec.default
     else:
         assert refused(kind, spec.name, typed).sqlstate == "0A000"
-        assert spec.name not in defaults(kind)
+        assert spec.name not in defaults(kind, BUILT)
 
 
 def test_training_overrides_are_the_models_options_without_its_definition() -> None:
@@ -70,6 +86,7 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         (OptionKind.WORKSPACE, "encryption", "aes-256-gcm", "AES-256-GCM"),
         (OptionKind.WORKSPACE, "tcp_nodelay", "ON", True),
         (OptionKind.WORKSPACE, "node_selection", "ALL", "all"),
+        (OptionKind.WORKSPACE, "node_selection", " Random( 05 ) ", "random(5)"),
         (OptionKind.NODE, "endpoint", "https://node.example.com:8443/", "https://node.example.com:8443"),
         (OptionKind.NODE, "endpoint", "https://[::1]:8443", "https://[::1]:8443"),
         (OptionKind.DATASET, "min_rows", 5, 5),
@@ -165,7 +182,8 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "compliance_mode", "GDPR"),
         (OptionKind.WORKSPACE, "noise_mechanism", "laplacian"),
         (OptionKind.WORKSPACE, "adaptive_clipping", True),
-        (OptionKind.WORKSPACE, "node_selection", "random(3)"),
+        (OptionKind.WORKSPACE, "node_selection", "most_data(3)"),
+        (OptionKind.WORKSPACE, "node_selection", "best_performance(3)"),
         (OptionKind.WORKSPACE, "tls_version", "1.2"),
         (OptionKind.WORKSPACE, "audit_logging", False),
         (OptionKind.WORKSPACE, "keepalive_interval", 31),
@@ -234,7 +252,7 @@ def test_a_column_name_that_postgresql_would_cut_is_refused(kind: OptionKind, na
 
 
 def test_a_column_name_may_have_63_bytes() -> None:
-    assert validate(OptionKind.MODEL, [Option("target", "a" * 63)]) == {"target": "a" * 63}
+    assert validate(OptionKind.MODEL, [Option("target", "a" * 63)], BUILT) == {"target": "a" * 63}
 
 
 def test_one_feature_without_brackets_is_shown_with_them() -> None:
@@ -248,6 +266,8 @@ def test_one_feature_without_brackets_is_shown_with_them() -> None:
         ({"min_nodes": 1000}, "max_nodes is 100 unless set."),
         ({"max_nodes": 1}, "min_nodes is 2 unless set."),
         ({"min_nodes": 3, "max_nodes": 2}, None),
+        ({"node_selection": "random(1)"}, "min_nodes_per_round is min_nodes unless set."),
+        ({"node_selection": "random(1)", "min_nodes_per_round": 2}, None),
     ],
 )
 def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hint: str | None) -> None:
@@ -263,6 +283,9 @@ def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hi
         {"min_nodes": 3, "max_nodes": 2},
         {"max_nodes": 1},
         {"min_nodes_per_round": 5, "max_nodes": 4},
+        {"node_selection": "random(1)"},
+        {"node_selection": "random(2)", "min_nodes": 3},
+        {"node_selection": "random(4)", "min_nodes_per_round": 5},
         {"stragglers_timeout": 301},
         {"privacy_budget": 0.5, "privacy_per_round": 0.6},
         {"privacy_per_round": 0.6},
@@ -286,6 +309,8 @@ def test_workspace_options_that_do_not_fit_together_are_refused(options: dict[st
     [
         {},
         {"min_nodes": 2, "max_nodes": 2},
+        {"node_selection": "random(2)"},
+        {"node_selection": "random(2)", "min_nodes": 5, "min_nodes_per_round": 2},
         {"privacy_budget": 0.5, "privacy_per_round": 0.5, "delta": 1e-6, "noise_multiplier": 1.0},
         {"compliance_mode": "HIPAA", "audit_logging": True},
         {"audit_logging": False, "tls_version": "1.2"},
@@ -302,3 +327,44 @@ def test_model_options_that_do_not_fit_together_are_refused() -> None:
         check_model({"features": ["a", "b"], "target": "a"})
     with pytest.raises(FederatedError, match='"d", which is neither'):
         check_model({"features": ["a"], "target": "c", "feature_ranges": {"d": [0.0, 1.0]}})
+
+
+def test_without_parts_their_options_have_no_effect_and_others_keep_theirs() -> None:
+    assert "local_epochs" not in defaults(OptionKind.MODEL, NO_PARTS)
+    assert defaults(OptionKind.MODEL, NO_PARTS)["rounds"] == 50
+    for name, value in (("local_epochs", 1), ("algorithm", "logistic_regression"), ("compression", "none")):
+        with pytest.raises(FederatedError, match=f'option "{name}" is not supported yet') as caught:
+            validate(OptionKind.MODEL, [Option(name, value)], NO_PARTS)
+        assert caught.value.sqlstate == "0A000"
+    # What is done anyway needs no part.
+    assert validate(OptionKind.MODEL, [Option("optimizer", "sgd")], NO_PARTS) == {"optimizer": "sgd"}
+
+
+def test_a_part_makes_its_options_and_its_name_work() -> None:
+    built = Built(
+        frozenset({"trees"}),
+        {"algorithm": ("random_forest", "oracle"), "optimizer": ("adam",), "secure_aggregation": (True,)},
+    )
+    given = {"trees": 7, "algorithm": "Oracle", "optimizer": "adam", "secure_aggregation": True}
+    options = [Option(name, value) for name, value in given.items()]
+    assert validate(OptionKind.MODEL, options, built) == {**given, "algorithm": "oracle"}
+    assert validate(OptionKind.MODEL, [Option("optimizer", "sgd")], built) == {"optimizer": "sgd"}
+    assert defaults(OptionKind.MODEL, built)["trees"] == 100
+    with pytest.raises(FederatedError) as caught:
+        validate(OptionKind.MODEL, [Option("algorithm", "cnn")], built)
+    assert caught.value.hint == "Supported: 'random_forest', 'oracle'."
+    assert specs(OptionKind.MODEL, built)["secure_aggregation"].built_values == (False, True)
+
+
+def test_a_custom_aggregation_that_is_registered_is_no_unknown_name() -> None:
+    built = Built(values={"aggregation": ("fedavg", "weighted_median")})
+    option = Option("aggregation", "Weighted_Median")
+    assert validate(OptionKind.MODEL, [option], built) == {"aggregation": "weighted_median"}
+
+
+def test_parts_change_no_option_that_is_none_of_theirs() -> None:
+    built = Built(frozenset({"rounds", "quantization"}), {"tls_version": ("1.2",), "compression": ("zstd",)})
+    workspace = specs(OptionKind.WORKSPACE, built)
+    assert workspace["tls_version"].built_values == ("1.3",)
+    assert workspace["compression"].built_values == ("none",)
+    assert not workspace["quantization"].built

@@ -44,7 +44,9 @@ from federated_sql.statements import (
     TagModel,
     UnregisterNode,
 )
+from heliosdb.parts.built import built_parts
 
+BUILT = built_parts()
 PRINTABLE = st.characters(codec="utf-8", categories=["L", "M", "N", "P", "S", "Zs"]).filter(str.isprintable)
 NAMES = st.one_of(
     st.sampled_from(["w", "if", "set", "with", "select", "in", "Mixed", 'a"b', "training", "é", "1a", "a$"]),
@@ -289,9 +291,9 @@ def test_any_value_of_any_option_is_taken_or_refused_with_an_error_of_ours(
         ["[1, 2]", "[NaN]", '{"a": [0, 1]}', '["\\ud800"]', "random(3)"]
     )
     value = data.draw(st.one_of(SCALARS, text, st.lists(SCALARS, max_size=3).map(tuple)))
-    values = only_federated_errors(lambda: validate(kind, [Option(name, value, 1)]))
+    values = only_federated_errors(lambda: validate(kind, [Option(name, value, 1)], BUILT))
     if values is not None:
-        assert validate(kind, [Option(name, _as_typed(values[name]), 1)]) == values
+        assert validate(kind, [Option(name, _as_typed(values[name]), 1)], BUILT) == values
 
 
 def _as_typed(value: Any) -> Any:

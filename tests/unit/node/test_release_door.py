@@ -8,30 +8,31 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
-from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    Scaling,
-    StatisticsWork,
-    Step,
-    Task,
-    TaskKey,
-    TrainWork,
-)
+from heliosdb.domain.state import make_state
+from heliosdb.domain.task import Reading, Scaling, Summing, Task, TaskKey
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Plain
-from heliosdb.node.door import check_guard, check_size, make_private, told_usage
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
+from heliosdb.node.door import (
+    cast_real,
+    check_contribution,
+    check_guard,
+    check_size,
+    make_private,
+    told_usage,
+)
 from heliosdb.node.ledger import Ledger, Ledgers, check_terms
 from heliosdb.node.policy import asked_mechanism, check_never_plain, check_policy
 from heliosdb.privacy.accountant import spending
 
-KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), Step.STATISTICS, NodeName("n"))
+KEY = TaskKey(
+    WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("statistics"), NodeName("n")
+)
 READING = Reading(None, ("x",), "y", 0.2, 1)
 SCALING = Scaling((0.0,), (1.0,))
 BUDGET = Budget(1.0, 1e-5)
@@ -39,12 +40,19 @@ VECTOR = np.array([1.0, 2.0])
 
 
 def statistics(noise: float | None, budget: Budget | None = BUDGET) -> Task:
-    return Task(KEY, READING, StatisticsWork("logistic_regression", noise), np.empty(0), budget)
+    work = StatisticsWork("logistic_regression", noise).to_work(len(READING.features))
+    return Task(KEY, READING, work, budget=budget)
 
 
 def training(privacy: PrivateTraining | None, budget: Budget | None = BUDGET) -> Task:
-    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy)
-    return Task(replace(KEY, step=Step.TRAIN), READING, work, VECTOR, budget)
+    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy).to_work(VECTOR.size)
+    key = replace(KEY, step=StepName("train"))
+    return Task(key, READING, work, SCALING, make_state(parameters=VECTOR), budget)
+
+
+def answering(task: Task, size: int, dtype: Dtype = Dtype.FLOAT64) -> Task:
+    """The task, of a vector of another size or type."""
+    return replace(task, work=replace(task.work, size=size, dtype=dtype))
 
 
 def check(task: Task, dataset: SharedDataset, *, plain_answers: bool = True) -> None:
@@ -64,7 +72,7 @@ def test_the_mechanism_is_the_one_that_the_task_names() -> None:
     assert asked_mechanism(statistics(None)) is None
     assert asked_mechanism(training(PRIVATE)) == Mechanism(2.0, 0.5, 10)
     assert asked_mechanism(training(None)) is None
-    evaluation = replace(statistics(None), work=EvaluateWork("logistic_regression", SCALING, 4.0))
+    evaluation = replace(statistics(None), work=EvaluateWork("logistic_regression", SCALING, 4.0).to_work())
     assert asked_mechanism(evaluation) == Mechanism(4.0)
 
 
@@ -111,7 +119,7 @@ def test_a_plain_answer_is_the_dbas_to_give_then_the_sites_and_under_compliance_
 
 def test_a_plain_step_over_fewer_rows_than_min_rows_is_refused() -> None:
     check(training(None, None), dataset())
-    with pytest.raises(FederatedError, match="batch_size 32 is smaller than min_rows = 33"):
+    with pytest.raises(FederatedError, match="smallest step has 32 rows, fewer than min_rows = 33"):
         check(training(None, None), replace(dataset(), min_rows=33))
     check(training(PRIVATE), replace(dataset(), min_rows=33))
 
@@ -178,6 +186,50 @@ def test_a_ceiling_of_any_base_table_holds_at_the_nodes_own_delta() -> None:
         Ledgers().price([BaseLedger(1), BaseLedger(2, max_epsilon=0.1)], task, dataset())
 
 
+@pytest.mark.parametrize(
+    ("changed", "code", "message"),
+    [
+        (replace(training(None, None), key=KEY), ErrorCode.INVALID_VALUE, "no state and no scaling"),
+        (
+            replace(training(None, None), key=replace(KEY, step=StepName("oracle"))),
+            ErrorCode.NOT_SUPPORTED,
+            "of a kind that this node does not know",
+        ),
+        (
+            replace(training(None, None), work=replace(training(None, None).work, algorithm="oracle")),
+            ErrorCode.NOT_SUPPORTED,
+            'algorithm "oracle" is not supported',
+        ),
+        (
+            replace(training(None, None), work=replace(training(None, None).work, codec="oracle")),
+            ErrorCode.NOT_SUPPORTED,
+            'codec "oracle" is not supported',
+        ),
+        (
+            replace(
+                training(None, None), work=replace(training(None, None).work, summing=Summing(protocol="x"))
+            ),
+            ErrorCode.NOT_SUPPORTED,
+            'sum protocol "x" is not supported',
+        ),
+        (
+            replace(
+                training(None, None), work=replace(training(None, None).work, summing=Summing(stage="x"))
+            ),
+            ErrorCode.NOT_SUPPORTED,
+            'the sum protocol "plain" has no stage "x"',
+        ),
+        (replace(training(None, None), scaling=None), ErrorCode.INVALID_VALUE, "scaling"),
+    ],
+)
+def test_a_task_of_parts_that_are_not_there_is_refused_before_it_is_computed(
+    changed: Task, code: ErrorCode, message: str
+) -> None:
+    with pytest.raises(FederatedError, match=message) as raised:
+        check(changed, dataset())
+    assert raised.value.code is code
+
+
 def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
     check(replace(statistics(3.0), reading=replace(READING, validation_split=0.5)), dataset())
     with pytest.raises(FederatedError, match=r"at most 0\.5"):
@@ -224,6 +276,11 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
             Contribution(VECTOR, 1.0, ClippedSum(0.0, Mechanism(3.0))),
             id="no sensitivity",
         ),
+        pytest.param(
+            statistics(3.0),
+            Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0)), stays=make_state(rows=VECTOR)),
+            id="something that stays of the rows",
+        ),
     ],
 )
 def test_a_contribution_that_is_not_guarded_as_asked_does_not_leave(
@@ -236,6 +293,7 @@ def test_a_contribution_that_is_not_guarded_as_asked_does_not_leave(
 
 def test_contributions_guarded_as_asked_pass() -> None:
     check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain()))
+    check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain(), stays=make_state(rows=VECTOR)))
     check_guard(statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))))
     check_guard(training(PRIVATE), Contribution(VECTOR, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))))
 
@@ -245,16 +303,52 @@ def test_contributions_guarded_as_asked_pass() -> None:
     [([np.nan], 1.0), ([np.inf], 1.0), ([1.0], 0.0), ([1.0], -1.0), ([1.0], np.nan), ([1.0], np.inf)],
 )
 def test_what_is_not_finite_does_not_leave(vector: list[float], weight: float) -> None:
-    with pytest.raises(FederatedError):
-        check_size(Contribution(np.array(vector), weight, Plain()))
+    task = answering(statistics(None, None), len(vector))
+    with pytest.raises(FederatedError) as raised:
+        check_size(task, Contribution(np.array(vector), weight, Plain()))
+    assert raised.value.code is ErrorCode.UPDATE_REJECTED
+
+
+@pytest.mark.parametrize(
+    ("asked", "vector"),
+    [
+        (Dtype.FLOAT64, np.zeros(3)),
+        (Dtype.FLOAT64, np.zeros((2, 1))),
+        (Dtype.FLOAT64, np.zeros(2, dtype=np.uint64)),
+        (Dtype.UINT64, np.zeros(2)),
+        (Dtype.UINT32, np.zeros(2, dtype=np.uint64)),
+    ],
+)
+def test_what_is_not_of_the_size_and_type_that_was_asked_for_does_not_leave(
+    asked: Dtype, vector: np.ndarray
+) -> None:
+    task = answering(training(None, None), 2, asked)
+    check_size(task, Contribution(np.ones(2, dtype=asked.value), 1.0, Plain()))
+    with pytest.raises(FederatedError, match="size and type") as raised:
+        check_size(task, Contribution(vector, 1.0, Plain()))
+    assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_a_vector_travels_in_the_type_that_was_asked_for_or_not_at_all() -> None:
+    check_size(answering(training(None, None), 2, Dtype.FLOAT32), Contribution(VECTOR, 1.0, Plain()))
+    assert cast_real(VECTOR, Dtype.FLOAT64) is VECTOR
+    assert cast_real(VECTOR, Dtype.FLOAT32).dtype == np.float32
+    with pytest.raises(FederatedError, match="not finite"):
+        cast_real(np.array([1e39]), Dtype.FLOAT32)
 
 
 @pytest.mark.parametrize("usage", [Usage(-1.0, 0.0, 0.0), Usage(1.0, np.nan, 0.0), Usage(1.0, 0.0, np.inf)])
 def test_time_and_memory_that_cannot_be_do_not_leave(usage: Usage) -> None:
-    check_size(Contribution(VECTOR, 1.0, Plain(), Usage(1.0, 0.5, 1e8)))
+    task = answering(statistics(None, None), VECTOR.size)
+    check_size(task, Contribution(VECTOR, 1.0, Plain(), Usage(1.0, 0.5, 1e8)))
     with pytest.raises(FederatedError) as raised:
-        check_size(Contribution(VECTOR, 1.0, Plain(), usage))
+        check_size(task, Contribution(VECTOR, 1.0, Plain(), usage))
     assert raised.value.code is ErrorCode.INTERNAL
+
+
+def test_a_contribution_passes_that_is_what_its_task_asks_for() -> None:
+    size = statistics(3.0).work.size
+    check_contribution(statistics(3.0), Contribution(np.zeros(size), 1.0, ClippedSum(1.0, Mechanism(3.0))))
 
 
 def test_under_a_budget_time_and_memory_are_not_told() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import struct
 import subprocess
 import sys
@@ -15,20 +16,21 @@ import pytest
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.state import freeze, state_to_bytes
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Guard, Plain
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Guard, Plain
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.frames import (
+    ComputeAnswer,
     Computed,
-    TrainingAnswer,
-    TrainingRequest,
+    ComputeRequest,
     frame_head,
     read_frame,
     read_frame_async,
     write_frame,
 )
 
-REQUEST = TrainingRequest(
+REQUEST = ComputeRequest(
     3,
     "dbname=x",
     TableRequest(
@@ -47,6 +49,7 @@ REQUEST = TrainingRequest(
         1 / 3,
     ),
     b"header",
+    b"state",
     b"",
     [b"one", b""],
 )
@@ -58,7 +61,7 @@ def test_a_request_survives_the_pipe() -> None:
     pipe.seek(0)
     parts = read_frame(pipe)
     assert parts is not None
-    assert TrainingRequest.from_parts(parts) == REQUEST
+    assert ComputeRequest.from_parts(parts) == REQUEST
     assert read_frame(pipe) is None
 
 
@@ -69,7 +72,7 @@ def test_a_contribution_survives_the_pipe_bit_for_bit(guard: Guard) -> None:
     usage = Usage(1 / 3, 0.1, 2.0**40)
     contribution = Contribution(np.array([1 / 3, -0.0, 5e-324]), 0.1, guard, usage)
     for row_set in (None, b"rows"):
-        answer = TrainingAnswer.from_parts(TrainingAnswer(4, Computed(contribution, row_set)).to_parts())
+        answer = ComputeAnswer.from_parts(ComputeAnswer(4, Computed(contribution, row_set)).to_parts())
         assert isinstance(answer.outcome, Computed)
         made = answer.outcome.contribution
         assert made.vector.tobytes() == contribution.vector.tobytes()
@@ -77,15 +80,45 @@ def test_a_contribution_survives_the_pipe_bit_for_bit(guard: Guard) -> None:
         assert answer.outcome.row_set == row_set
 
 
+@pytest.mark.parametrize("row_set", [None, b"rows"])
+@pytest.mark.parametrize("stays", [None, {}, {"a": np.arange(3), "b": np.ones((2, 2), dtype=np.float32)}])
+@pytest.mark.parametrize("dtype", list(Dtype))
+def test_a_vector_of_any_type_and_what_stays_survive_the_pipe(
+    dtype: Dtype, stays: dict[str, np.ndarray] | None, row_set: bytes | None
+) -> None:
+    vector = np.array([0, 1, 255], dtype=dtype.value)
+    kept = None if stays is None else freeze(stays)
+    sent = Computed(Contribution(vector, 1.0, Plain(), stays=kept), row_set)
+    heard = ComputeAnswer.from_parts(ComputeAnswer(4, sent).to_parts()).outcome
+    assert isinstance(heard, Computed)
+    assert heard.contribution.vector.dtype.name == dtype.value
+    assert heard.contribution.vector.tobytes() == vector.tobytes()
+    assert heard.row_set == row_set
+    if kept is None:
+        assert heard.contribution.stays is None
+    else:
+        assert heard.contribution.stays is not None
+        assert state_to_bytes(heard.contribution.stays) == state_to_bytes(kept)
+
+
+@pytest.mark.parametrize("changed", [{"dtype": "object"}, {"dtype": "int64"}, {"stays": True}])
+def test_an_answer_of_what_is_no_vector_or_no_state_is_an_error(changed: dict[str, object]) -> None:
+    sent = Computed(Contribution(np.array([1.0]), 1.0, Plain()), b"no state")
+    control, *rest = ComputeAnswer(4, sent).to_parts()
+    told = json.dumps(json.loads(control) | changed).encode()
+    with pytest.raises((ValueError, FederatedError)):
+        ComputeAnswer.from_parts([told, *rest])
+
+
 def test_a_request_without_row_sets_and_an_answer_that_wants_them_survive_the_pipe() -> None:
     request = replace(REQUEST, row_sets=None)
-    assert TrainingRequest.from_parts(request.to_parts()) == request
-    assert TrainingAnswer.from_parts(TrainingAnswer(5, None).to_parts()) == TrainingAnswer(5, None)
+    assert ComputeRequest.from_parts(request.to_parts()) == request
+    assert ComputeAnswer.from_parts(ComputeAnswer(5, None).to_parts()) == ComputeAnswer(5, None)
 
 
 def test_an_error_survives_the_pipe() -> None:
     error = FederatedError(ErrorCode.NOT_SUPPORTED, "m", detail="d", hint="h")
-    outcome = TrainingAnswer.from_parts(TrainingAnswer(4, error).to_parts()).outcome
+    outcome = ComputeAnswer.from_parts(ComputeAnswer(4, error).to_parts()).outcome
     assert isinstance(outcome, FederatedError)
     assert (outcome.code, outcome.message, outcome.detail, outcome.hint) == (error.code, "m", "d", "h")
 

@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
-from heliosdb.domain.task import Step, TaskKey
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.task import TaskKey
 from heliosdb.transport.sealing import AtRestKey, SealingKey, UnopenedError, load_or_create_secret, seal_to
 
-KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(3), Step.TRAIN, NodeName("n"))
+KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(3), 0, StepName("train"), NodeName("n"))
 TASK = b"t" * 32
 PAYLOAD = b"weight and vector"
 
@@ -36,9 +36,11 @@ def test_the_same_payload_is_never_sealed_to_the_same_bytes() -> None:
         replace(KEY, workspace=WorkspaceName("v")),
         replace(KEY, run=RunId(UUID(int=2))),
         replace(KEY, round=RoundNumber(4)),
-        replace(KEY, step=Step.EVALUATE),
+        replace(KEY, exchange=1),
+        replace(KEY, step=StepName("evaluate")),
         replace(KEY, node=NodeName("m")),
-        # The same characters, cut elsewhere.
+        # The same numbers and characters, elsewhere.
+        replace(KEY, round=RoundNumber(0), exchange=3),
         replace(KEY, workspace=WorkspaceName(""), node=NodeName("wn")),
     ],
 )

@@ -10,45 +10,47 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Update
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget, Mechanism, Spending
-from heliosdb.domain.task import Reading, StatisticsWork, Step, Task, TaskKey
+from heliosdb.domain.handshake import OpenedUpdate
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Mechanism, Spending
+from heliosdb.domain.task import Privacy, Reading, Task, TaskKey, Work
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.authority import Authority
-from heliosdb.transport.messages import NodeRefusedError
-from heliosdb.transport.sealing import SealingKey, seal_to
+from heliosdb.transport.messages import NodeRefusedError, ReceivedTask
+from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
-from heliosdb.transport.update_messages import UpdateHeader, encode_update_header
-from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
+from heliosdb.transport.update_messages import UpdateHeader, decode_update_header, encode_update_header
+from heliosdb.transport.verification import UpdateCollector, sign_update
 
 AUTHORITY = Authority.create("authority")
 NODE, OTHER = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "other"))
 SEALING = SealingKey.generate()
-KEY = TaskKey(WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), Step.STATISTICS, NodeName("n"))
-TASK = Task(KEY, Reading(None, ("x",), "y", 0.0, 0), StatisticsWork("a", None), np.empty(0), None)
+KEY = TaskKey(
+    WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), 0, StepName("statistics"), NodeName("n")
+)
+TASK = Task(KEY, Reading(None, ("x",), "y", 0.0, 0), Work("a", 3))
 SHA256 = b"s" * 32
 VECTOR = np.array([1.0, -2.0, 3.5])
+MECHANISM, SPENDING = Mechanism(2.0, 0.5, 7), Spending(0.5, 0.25)
 
 
 def sealed_update(
-    vector: np.ndarray = VECTOR,
+    vector: AnyVector = VECTOR,
     weight: float = 10.0,
     *,
     usage: Usage | None = None,
     sealed_for: TaskKey = KEY,
 ) -> tuple[UpdateHeader, bytes]:
-    ephemeral, payload = seal_to(
-        SEALING.public, pack_payload(vector_to_bytes(vector), weight, usage), sealed_for, SHA256
-    )
-    header = UpdateHeader(
-        KEY, SHA256, len(vector), ephemeral, len(payload), hashlib.sha256(payload).digest(), None, None
-    )
-    return header, payload
+    """What a node closes; where it was sealed for another key, the header says KEY all the same."""
+    received = ReceivedTask(replace(TASK, key=sealed_for), b"", SHA256, SEALING.public, b"")
+    closed = close_update(NODE, received, vector, weight, usage, None, None)
+    return replace(decode_update_header(closed.header), key=KEY), closed.payload
 
 
 def messages(header: UpdateHeader, payload: bytes, *, signer: object = NODE) -> list[bytes]:
@@ -59,17 +61,16 @@ def messages(header: UpdateHeader, payload: bytes, *, signer: object = NODE) -> 
     ]
 
 
-def receive(raw: Iterable[bytes], *, task: Task = TASK, expected_size: int | None = 3) -> Update:
-    collector = UpdateCollector(task.key, expected_size)
+def receive(raw: Iterable[bytes], *, task: Task = TASK, expected: Shape | None = None) -> OpenedUpdate:
+    collector = UpdateCollector(task, expected)
     for message in raw:
         collector.take(message)
-    pinned = [OTHER.certificate_pem, NODE.certificate_pem]
-    return open_update(task, SHA256, collector.finish(), pinned[1:], SEALING, traffic=(1, 2))
+    return open_update(task, SHA256, collector.finish(), [NODE.certificate_pem], SEALING, traffic=(1, 2))
 
 
-def rejection(raw: Iterable[bytes], *, task: Task = TASK, expected_size: int | None = 3) -> str:
+def rejection(raw: Iterable[bytes], *, task: Task = TASK, expected: Shape | None = None) -> str:
     with pytest.raises(FederatedError) as raised:
-        receive(raw, task=task, expected_size=expected_size)
+        receive(raw, task=task, expected=expected)
     assert raised.value.code is ErrorCode.UPDATE_REJECTED
     return raised.value.message
 
@@ -111,19 +112,37 @@ def test_a_weight_that_is_no_positive_number_is_rejected(weight: float) -> None:
     assert "weight" in rejection(messages(*sealed_update(weight=weight)))
 
 
-def test_a_wrong_shape_is_rejected() -> None:
+def test_a_wrong_length_is_rejected() -> None:
     assert "4 values instead of 3" in rejection(messages(*sealed_update(np.ones(4))))
-    header, payload = sealed_update()
-    raw = pb.UpdateHeader.FromString(encode_update_header(header))
-    raw.shape[:] = [3, 1]
-    assert "one-dimensional" in rejection(_raw_messages(raw, payload))
+    assert "0 values instead of 3" in rejection(messages(*sealed_update(np.ones(0))))
 
 
-def test_a_wrong_dtype_is_rejected() -> None:
+def test_a_wrong_type_of_values_is_rejected() -> None:
+    narrow = sealed_update(VECTOR.astype(np.float32))
+    assert "type float32 instead of float64" in rejection(messages(*narrow))
     header, payload = sealed_update()
     raw = pb.UpdateHeader.FromString(encode_update_header(header))
     raw.dtype = 0  # type: ignore[assignment]
-    assert "float64" in rejection(_raw_messages(raw, payload))
+    assert "no known type" in rejection(_raw_messages(raw, payload))
+
+
+def test_bytes_of_another_type_than_announced_are_rejected() -> None:
+    header, payload = sealed_update(VECTOR.astype(np.float32))
+    assert "cannot be decoded" in rejection(messages(replace(header, dtype=Dtype.FLOAT64), payload))
+
+
+@pytest.mark.parametrize("dtype", [Dtype.UINT8, Dtype.UINT32, Dtype.UINT64])
+def test_elements_of_a_ring_arrive_as_they_are(dtype: Dtype) -> None:
+    vector = np.array([0, 1, np.iinfo(dtype.value).max], dtype=dtype.value)
+    update = receive(messages(*sealed_update(vector)), expected=Shape(3, dtype))
+    assert update.vector.dtype == vector.dtype
+    assert update.vector.tolist() == vector.tolist()
+
+
+def test_the_expected_shape_is_the_callers_and_not_the_works() -> None:
+    longer = messages(*sealed_update(np.ones(5, dtype=np.uint32)))
+    assert receive(longer, expected=Shape(5, Dtype.UINT32)).vector.tolist() == [1] * 5
+    assert "3 values instead of 5" in rejection(messages(*sealed_update()), expected=Shape(5, Dtype.FLOAT64))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +151,8 @@ def test_a_wrong_dtype_is_rejected() -> None:
         ("workspace", replace(KEY, workspace=WorkspaceName("v"))),
         ("run", replace(KEY, run=RunId(UUID(int=2)))),
         ("round", replace(KEY, round=RoundNumber(1))),
-        ("step", replace(KEY, step=Step.TRAIN)),
+        ("exchange", replace(KEY, exchange=1)),
+        ("step", replace(KEY, step=StepName("train"))),
         ("node", replace(KEY, node=NodeName("m"))),
     ],
 )
@@ -176,10 +196,23 @@ def test_more_or_fewer_bytes_than_announced_are_rejected() -> None:
 def test_an_oversize_announcement_is_rejected_before_a_byte_of_it() -> None:
     header, _ = sealed_update()
     length = limits.MAX_VECTOR_BYTES // 8 + 1
-    huge = replace(header, length=length, payload_bytes=limits.payload_bytes(length))
-    assert "too large" in rejection(messages(huge, b"")[:1], expected_size=None)
-    disagreeing = replace(header, payload_bytes=10_000_000)
-    assert "do not agree" in rejection(messages(disagreeing, b"")[:1])
+    huge = replace(header, length=length, payload_bytes=limits.payload_bytes(8 * length))
+    assert "too large" in rejection(messages(huge, b"")[:1], expected=Shape(length, Dtype.FLOAT64))
+    larger = replace(header, payload_bytes=limits.payload_bytes(8 * 3 + 1))
+    assert "larger than such a vector" in rejection(messages(larger, b"")[:1])
+    boundless = replace(header, payload_bytes=2**64 - 1)
+    assert "larger than such a vector" in rejection(messages(boundless, b"")[:1])
+
+
+def test_a_payload_that_cannot_hold_a_weight_is_rejected_by_its_announcement() -> None:
+    header, _ = sealed_update()
+    short = replace(header, payload_bytes=limits.payload_bytes(0) - 1)
+    assert "too short" in rejection(messages(short, b"")[:1])
+
+
+def test_a_payload_with_fewer_values_than_announced_is_rejected() -> None:
+    header, payload = sealed_update(VECTOR[:2])
+    assert "cannot be decoded" in rejection(messages(replace(header, length=3), payload))
 
 
 def test_messages_out_of_order_are_rejected() -> None:
@@ -195,12 +228,39 @@ def test_bytes_that_are_no_message_are_rejected() -> None:
     assert "cannot be decoded" in rejection([b"\xff\xff\xff"])
 
 
-def test_a_plain_update_under_a_budget_is_rejected() -> None:
-    private = replace(TASK, budget=Budget(1.0, 1e-5))
-    assert "not private" in rejection(messages(*sealed_update()), task=private)
+def test_an_update_that_names_no_cost_is_rejected_where_its_task_is_private() -> None:
+    private = replace(TASK, work=replace(TASK.work, privacy=Privacy(MECHANISM, 1.0)))
     header, payload = sealed_update()
-    charged = replace(header, mechanism=Mechanism(2.0), spending=Spending(0.5, 0.4))
-    assert receive(messages(charged, payload), task=private).spending == Spending(0.5, 0.4)
+    for one in (header, replace(header, mechanism=MECHANISM), replace(header, spending=SPENDING)):
+        assert "not private" in rejection(messages(one, payload), task=private)
+    charged = receive(
+        messages(replace(header, mechanism=MECHANISM, spending=SPENDING), payload), task=private
+    )
+    assert (charged.mechanism, charged.spending) == (MECHANISM, SPENDING)
+
+
+def test_a_message_without_the_vector_of_a_private_task_need_name_no_cost() -> None:
+    private = replace(TASK, work=replace(TASK.work, privacy=Privacy(MECHANISM, 1.0)))
+    collector = UpdateCollector(private)
+    for message in messages(*sealed_update()):
+        collector.take(message)
+    opened = open_update(
+        private,
+        SHA256,
+        collector.finish(),
+        [NODE.certificate_pem],
+        SEALING,
+        traffic=(1, 2),
+        private=False,
+    )
+    assert opened.mechanism is None
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-300, np.nan, np.inf])
+def test_a_cost_that_no_task_asks_for_is_rejected(noise: float) -> None:
+    header, payload = sealed_update()
+    charged = replace(header, mechanism=Mechanism(noise), spending=SPENDING)
+    assert "noise_multiplier" in rejection(messages(charged, payload))
 
 
 def test_a_refusal_is_raised_as_such() -> None:

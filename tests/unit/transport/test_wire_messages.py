@@ -16,98 +16,89 @@ from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
-from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, WorkspaceName
-from heliosdb.domain.privacy import Budget
-from heliosdb.domain.task import (
-    EvaluateWork,
-    PrivateTraining,
-    Reading,
-    Scaling,
-    StatisticsWork,
-    Step,
-    Task,
-    TaskKey,
-    TrainWork,
-    Work,
-)
-from heliosdb.domain.vector import vector_from_bytes
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.state import ARRAY_TYPES, make_state, state_to_bytes
+from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskKey, Work
+from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.messages import (
     encode_task,
+    forget_from_proto,
+    forget_to_proto,
     greeting_from_proto,
     greeting_to_proto,
     introduction_from_proto,
     introduction_to_proto,
+    received_task,
     refusal_from_proto,
     refusal_to_proto,
     task_from_header,
     task_sha256,
-    with_parameters,
+    with_state,
 )
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
+short_names = st.from_regex(r"[a-z0-9_]{1,64}", fullmatch=True)
+setting_names = st.from_regex(r"[a-z_][a-z0-9_]{0,63}", fullmatch=True)
 
 
 def within(its: Bounds) -> st.SearchStrategy[float]:
     return st.floats(its.least, its.most)
 
 
-def whole(its: Bounds) -> st.SearchStrategy[int]:
-    return st.integers(int(its.least), int(its.most))
+means, scales = within(bounds.LOCATION), within(bounds.SCALE)
 
-
-means, scales, noises = within(bounds.LOCATION), within(bounds.SCALE), within(bounds.NOISE_MULTIPLIER)
-
-scalings = st.integers(1, 5).flatmap(
-    lambda n: st.builds(
-        Scaling,
-        st.tuples(*[means] * n),
-        st.tuples(*[scales] * n),
-        means,
-        scales,
-    )
-)
 privacies = st.builds(
-    PrivateTraining,
-    noises,
-    within(bounds.CLIPPING_NORM),
-    within(bounds.SAMPLING_RATE),
-    whole(bounds.STEPS),
-    within(bounds.EXPECTED_SUBJECTS),
+    Privacy,
+    st.builds(
+        Mechanism,
+        within(bounds.NOISE_MULTIPLIER),
+        within(bounds.SAMPLING_RATE),
+        st.integers(int(bounds.STEPS.least), int(bounds.STEPS.most)),
+    ),
+    st.floats(0, bounds.EXPECTED_SUBJECTS.most, exclude_min=True),
 )
-trainings = st.builds(
-    TrainWork,
-    names,
-    scalings,
-    whole(bounds.EPOCHS),
-    whole(bounds.BATCH_SIZE),
-    within(bounds.LEARNING_RATE),
-    st.none() | privacies,
+integers, texts = st.integers(-(2**63), 2**63 - 1), names | st.just("")
+finite = st.floats(allow_nan=False, allow_infinity=False)
+values = st.one_of(
+    st.booleans(),
+    integers,
+    finite,
+    texts,
+    *(st.lists(one, max_size=5).map(tuple) for one in (st.booleans(), integers, finite, texts)),
 )
-evaluations = st.builds(EvaluateWork, names, scalings, st.none() | noises)
-ends = st.floats(-1e149, 1e149)
-ranges = st.lists(st.tuples(ends, ends).filter(lambda r: _is_range(*r)), max_size=4).map(tuple)
-statistics = st.builds(StatisticsWork, names, st.none() | noises, st.none() | ranges)
-STEPS = {StatisticsWork: Step.STATISTICS, TrainWork: Step.TRAIN, EvaluateWork: Step.EVALUATE}
+works = st.builds(
+    Work,
+    algorithm=short_names,
+    size=st.integers(0, limits.MAX_VECTOR_BYTES // 8),
+    dtype=st.sampled_from(Dtype),
+    privacy=st.none() | privacies,
+    settings=st.dictionaries(setting_names, values, max_size=6),
+    summing=st.builds(Summing, short_names, short_names, st.binary(max_size=50), st.integers(1, 10_000)),
+    codec=short_names,
+)
 SEALING_KEY = bytes(range(32))
-
-
-def _is_range(lower: float, upper: float) -> bool:
-    width = upper - lower
-    return bounds.SCALE.hold(width) and width >= 1e-9 * max(abs(lower), abs(upper))
 
 
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
-    work: Work = draw(st.one_of(statistics, trainings, evaluations))
-    n = draw(st.integers(1, 5)) if isinstance(work, StatisticsWork) else len(work.scaling.means)
+    n = draw(st.integers(1, 5))
+    scaling = st.builds(Scaling, st.tuples(*[means] * n), st.tuples(*[scales] * n), means, scales)
+    arrays = {
+        name: np.array(
+            draw(st.lists(st.integers(0, 255), max_size=8)), dtype=draw(st.sampled_from(ARRAY_TYPES))
+        )
+        for name in draw(st.lists(st.sampled_from(["a", "b", "parts/c"]), unique=True))
+    }
     return Task(
         key=TaskKey(
             WorkspaceName(draw(names)),
             RunId(draw(st.uuids())),
             RoundNumber(draw(st.integers(0, 2**31 - 1))),
-            STEPS[type(work)],
+            draw(st.integers(0, 2**16 - 1)),
+            StepName(draw(short_names)),
             NodeName(draw(names)),
         ),
         reading=Reading(
@@ -117,8 +108,9 @@ def tasks(draw: st.DrawFn) -> Task:
             draw(st.floats(0, 0.99)),
             draw(st.integers(0, 2**63 - 1)),
         ),
-        work=work,
-        parameters=np.array(draw(st.lists(within(bounds.PARAMETER), max_size=8)), dtype=np.float64),
+        work=draw(works),
+        scaling=draw(st.none() | scaling),
+        state=make_state(**arrays),
         budget=draw(st.none() | st.builds(Budget, st.floats(1e-9, 1e6), st.floats(1e-12, 0.0999))),
         compliance_mode=draw(st.sampled_from(["none", "HIPAA", "GDPR", "BOTH"])),
     )
@@ -126,37 +118,64 @@ def tasks(draw: st.DrawFn) -> Task:
 
 @given(tasks())
 def test_a_task_survives_the_wire_bit_for_bit(task: Task) -> None:
-    header, vector = encode_task(task, SEALING_KEY)
+    header, body = encode_task(task, SEALING_KEY)
     read = task_from_header(header)
-    received = with_parameters(read.task, vector_from_bytes(vector))
-    assert (received.key, received.reading, received.work, received.budget) == (
-        task.key,
-        task.reading,
-        task.work,
-        task.budget,
-    )
-    assert received.compliance_mode == task.compliance_mode
-    assert received.parameters.tobytes() == task.parameters.tobytes()
-    assert read.length == len(task.parameters)
-    assert read.sealing_key == SEALING_KEY
-    assert encode_task(task, SEALING_KEY) == (header, vector)
+    received = received_task(read, body)
+    nothing = make_state()
+    assert replace(received.task, state=nothing) == replace(task, state=nothing)
+    assert [type(one) for _, one in sorted(received.task.work.settings.items())] == [
+        type(one) for _, one in sorted(task.work.settings.items())
+    ]
+    assert received.state == state_to_bytes(received.task.state) == state_to_bytes(task.state)
+    assert (read.body_bytes, received.sealing_key) == (len(body), SEALING_KEY)
+    assert (received.header, received.sha256) == (header, task_sha256(header))
+    assert encode_task(received.task, SEALING_KEY) == (header, body)
 
 
 def a_task() -> Task:
-    work = TrainWork("logistic_regression", Scaling((1.0,), (2.0,)), 1, 32, 0.1)
     return Task(
-        TaskKey(WorkspaceName("w"), RunId(UUID(int=7)), RoundNumber(1), Step.TRAIN, NodeName("n")),
+        TaskKey(WorkspaceName("w"), RunId(UUID(int=7)), RoundNumber(1), 0, StepName("train"), NodeName("n")),
         Reading(None, ("x",), "y", 0.2, 5),
-        work,
-        np.array([1.0, 2.0]),
-        None,
+        Work(
+            "logistic_regression",
+            2,
+            privacy=Privacy(Mechanism(1.0, 0.1, 10), 100.0),
+            settings={"batch_size": 32, "learning_rate": 0.1, "range_lowers": (0.0, 1.0)},
+            summing=Summing(note=b"a note"),
+        ),
+        Scaling((1.0,), (2.0,)),
+        make_state(parameters=np.array([1.0, 2.0])),
     )
 
 
-def test_another_vector_is_another_task() -> None:
-    one, _ = encode_task(a_task(), SEALING_KEY)
-    other, _ = encode_task(replace(a_task(), parameters=np.array([1.0, 2.0 + 2**-51])), SEALING_KEY)
-    assert task_sha256(one) != task_sha256(other)
+def test_the_order_of_settings_and_arrays_does_not_matter() -> None:
+    task = a_task()
+    turned = dict(sorted(task.work.settings.items(), reverse=True))
+    other = replace(task, work=replace(task.work, settings=turned))
+    assert list(turned) != list(task.work.settings)
+    assert encode_task(other, SEALING_KEY) == encode_task(task, SEALING_KEY)
+    one, two = np.ones(1), np.zeros(2)
+    there, back = (
+        replace(task, state=state) for state in (make_state(a=one, b=two), make_state(b=two, a=one))
+    )
+    assert encode_task(there, SEALING_KEY) == encode_task(back, SEALING_KEY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(a_task(), state=make_state(parameters=np.array([1.0, 2.0 + 2**-51]))),
+        replace(a_task(), state=make_state(other=np.array([1.0, 2.0]))),
+        replace(a_task(), key=replace(a_task().key, exchange=1)),
+        replace(a_task(), work=replace(a_task().work, summing=Summing(note=b"A note"))),
+        replace(a_task(), work=replace(a_task().work, summing=Summing(note=b"a note\0"))),
+        replace(a_task(), work=replace(a_task().work, settings={"batch_size": 33})),
+        replace(a_task(), work=replace(a_task().work, settings={"batch_size": 32.0})),
+    ],
+)
+def test_another_state_note_exchange_or_setting_is_another_task(other: Task) -> None:
+    hashes = {task_sha256(encode_task(task, SEALING_KEY)[0]) for task in (a_task(), other)}
+    assert len(hashes) == 2
 
 
 def _set(path: str, value: object) -> Callable[[pb.TaskHeader], None]:
@@ -170,85 +189,88 @@ def _set(path: str, value: object) -> Callable[[pb.TaskHeader], None]:
     return change
 
 
+def _settings(*given: pb.Setting) -> Callable[[pb.TaskHeader], None]:
+    def change(header: pb.TaskHeader) -> None:
+        header.work.ClearField("settings")
+        header.work.settings.extend(given)
+
+    return change
+
+
+def _numbered(count: int) -> list[pb.Setting]:
+    return [pb.Setting(name=f"s{number:04}", flag=True) for number in range(count)]
+
+
+NO_NAMES = ("", "A", "a-b", "a b", "a.b", "ä", "a\n", "a" * 65)
+
 MALFORMED: list[tuple[str, Callable[[pb.TaskHeader], None]]] = [
     ("run id", _set("key.run", b"short")),
     ("out of range", _set("key.round", 2**31)),
+    ("number of the exchange", _set("key.exchange", 2**16)),
     ("empty or too long", _set("key.workspace", "")),
     ("empty or too long", _set("key.node", "n" * 256)),
     ("empty or too long", _set("reading.target", "a\0b")),
-    ("not of the announced step", _set("key.step", "evaluate")),
-    ("does not know", _set("key.step", "exfiltrate")),
+    *[("name of the step", _set("key.step", name)) for name in NO_NAMES],
+    *[("name of the algorithm", _set("work.algorithm", name)) for name in NO_NAMES],
+    *[("name of the sum protocol is", _set("work.summing.protocol", name)) for name in NO_NAMES],
+    *[("name of the sum protocol's stage", _set("work.summing.stage", name)) for name in NO_NAMES],
+    *[("name of the codec", _set("work.codec", name)) for name in NO_NAMES],
     ("number of features", lambda h: h.reading.ClearField("features")),
     ("validation_split", _set("reading.validation_split", 1.0)),
     ("validation_split", _set("reading.validation_split", float("nan"))),
-    ("no work", lambda h: h.ClearField("train")),
-    ("differ in length", lambda h: h.train.scaling.means.append(1.0)),
+    ("no known type", lambda h: h.ClearField("work")),
+    ("no known type", _set("work.dtype", 0)),
+    ("no known type", _set("work.dtype", 77)),
+    ("asked for is too large", _set("work.size", limits.MAX_VECTOR_BYTES // 8 + 1)),
+    ("asked for is too large", _set("work.size", 2**64 - 1)),
+    ("number of nodes", _set("work.summing.nodes", 0)),
+    ("number of nodes", _set("work.summing.nodes", 10_001)),
+    ("differ in length", lambda h: h.scaling.means.append(1.0)),
+    ("differ in length", lambda h: h.reading.features.append("z")),
     ("compliance_mode is none of none, HIPAA, GDPR, BOTH", _set("compliance_mode", "SOX")),
     ("compliance_mode", _set("compliance_mode", "")),
-    ("dtype", _set("parameters.dtype", 0)),
-    ("one-dimensional", lambda h: h.parameters.shape.append(2)),
-    ("too large", lambda h: h.parameters.shape.__setitem__(0, 2**60)),
-    ("SHA-256", _set("parameters.sha256", b"")),
+    ("state is too large", _set("body.state_bytes", limits.MAX_VECTOR_BYTES + 1)),
+    ("note is too large", _set("body.note_bytes", limits.MAX_NOTE_BYTES + 1)),
+    ("SHA-256", _set("body.sha256", b"")),
     ("sealing key", _set("sealing_key", b"x" * 31)),
-]
+    ("more than 256 settings", _settings(*_numbered(257))),
+    *[("a setting's name", _settings(pb.Setting(name=name, flag=True))) for name in (*NO_NAMES, "1a")],
+    ("in the order of their names", _settings(*reversed(_numbered(2)))),
+    ("each once", _settings(*_numbered(1), *_numbered(1))),
+    ("setting a has no value", _settings(pb.Setting(name="a"))),
+    *[("setting a is not finite", _settings(pb.Setting(name="a", number=x))) for x in (float("nan"), float("inf"))],
+    ("setting a is not finite", _settings(pb.Setting(name="a", numbers=pb.Numbers(values=[0.0, float("nan")])))),
+    ("setting a has more than 10000 values", _settings(pb.Setting(name="a", flags=pb.Flags(values=[True] * 10_001)))),
+    ("setting a has more than 10000 values", _settings(pb.Setting(name="a", integers=pb.Integers(values=[0] * 10_001)))),
+    ("setting a has more than 10000 values", _settings(pb.Setting(name="a", numbers=pb.Numbers(values=[0] * 10_001)))),
+    ("setting a has more than 10000 values", _settings(pb.Setting(name="a", texts=pb.Texts(values=[""] * 10_001)))),
+    ("setting a is too long", _settings(pb.Setting(name="a", text="x" * 10_001))),
+    ("holds a NUL", _settings(pb.Setting(name="a", texts=pb.Texts(values=["b", "\0"])))),
+]  # fmt: skip
 
 SMALLEST, NAN, INF = 5e-324, float("nan"), float("inf")
 
 
 def _private(name: str, value: float) -> Callable[[pb.TaskHeader], None]:
-    given = {
-        "noise_multiplier": 1.0,
-        "clipping_norm": 1.0,
-        "sampling_rate": 0.1,
-        "steps": 10,
-        "expected_subjects": 100.0,
-    }
-    return lambda header: header.train.privacy.CopyFrom(pb.PrivateTraining(**given | {name: value}))  # type: ignore[arg-type]
+    return _set(f"work.privacy.mechanism.{name}", value)
 
 
 def _budget(epsilon: float, delta: float) -> Callable[[pb.TaskHeader], None]:
     return lambda header: header.budget.CopyFrom(pb.Budget(epsilon=epsilon, delta=delta))
 
 
-def _statistics(noise: float | None, *given: tuple[float, float]) -> Callable[[pb.TaskHeader], None]:
-    def change(header: pb.TaskHeader) -> None:
-        header.key.step = "statistics"
-        ranges = pb.Ranges(ranges=[pb.Range(lower=lower, upper=upper) for lower, upper in given])
-        work = pb.StatisticsWork(algorithm="a", noise_multiplier=noise, ranges=ranges if given else None)
-        header.statistics.CopyFrom(work)
-
-    return change
-
-
-def _evaluation(noise: float) -> Callable[[pb.TaskHeader], None]:
-    def change(header: pb.TaskHeader) -> None:
-        header.key.step = "evaluate"
-        scaling = header.train.scaling
-        header.evaluate.CopyFrom(pb.EvaluateWork(algorithm="a", scaling=scaling, noise_multiplier=noise))
-
-    return change
-
-
 OUTSIDE: list[tuple[str, Callable[[pb.TaskHeader], None]]] = [
-    *[(f"noise_multiplier {x:g} is", _private("noise_multiplier", x)) for x in (1e-300, 1e-5, 0.0, SMALLEST, NAN, INF, 2e6)],
-    *[(f"noise_multiplier {x:g} is", _statistics(x)) for x in (1e-300, 0.009, NAN, INF)],
-    *[(f"noise_multiplier {x:g} is", _evaluation(x)) for x in (1e-300, 0.009, NAN, INF)],
-    *[(f"clipping_norm {x:g} is", _private("clipping_norm", x)) for x in (1e-300, 9e-7, 1e7, NAN, INF)],
+    *[(f"noise_multiplier {x:g} is", _private("noise_multiplier", x)) for x in (1e-300, 1e-5, 0.0, 0.009, SMALLEST, NAN, INF, 2e6)],
     *[(f"sampling_rate {x:g} is", _private("sampling_rate", x)) for x in (1e-300, 9e-10, 1.5, 0.0, NAN)],
     *[(f"steps {x:g} is", _private("steps", x)) for x in (0, 10_000_001)],
-    *[(f"expected_subjects {x:g} is", _private("expected_subjects", x)) for x in (0.5, SMALLEST, 1e13, NAN, INF)],
-    *[(f"learning_rate {x:g} is", _set("train.learning_rate", x)) for x in (1e-300, 9e-13, 1001.0, 1e300, NAN, INF)],
-    *[(f"local_epochs {x:g} is", _set("train.local_epochs", x)) for x in (0, 10_001)],
-    *[(f"batch_size {x:g} is", _set("train.batch_size", x)) for x in (0, 2_000_000_000)],
-    *[(f"a scale {x:g} is", lambda h, x=x: h.train.scaling.scales.__setitem__(0, x)) for x in (0.0, 1e-200, SMALLEST, 1e200, -1.0, NAN, INF)],
-    *[(f"target_scale {x:g} is", _set("train.scaling.target_scale", x)) for x in (0.0, 1e-200, 1e200, NAN)],
-    *[(f"a mean {x:g} is", lambda h, x=x: h.train.scaling.means.__setitem__(0, x)) for x in (1e200, -1e200, NAN, INF)],
-    *[(f"target_mean {x:g} is", _set("train.scaling.target_mean", x)) for x in (1e200, NAN)],
+    *[(f"weight {x:g} is", _set("work.privacy.weight", x)) for x in (0.0, -1.0, 1.1e12, NAN, INF)],
+    ("noise_multiplier 0 is", lambda h: h.work.privacy.ClearField("mechanism")),
+    *[(f"a scale {x:g} is", lambda h, x=x: h.scaling.scales.__setitem__(0, x)) for x in (0.0, 1e-200, SMALLEST, 1e200, -1.0, NAN, INF)],
+    *[(f"target_scale {x:g} is", _set("scaling.target_scale", x)) for x in (0.0, 1e-200, 1e200, NAN)],
+    *[(f"a mean {x:g} is", lambda h, x=x: h.scaling.means.__setitem__(0, x)) for x in (1e200, -1e200, NAN, INF)],
+    *[(f"target_mean {x:g} is", _set("scaling.target_mean", x)) for x in (1e200, NAN)],
     *[(f"epsilon {x:g} is", _budget(x, 1e-5)) for x in (0.0, -1.0, 1.1e6, NAN, INF)],
     *[(f"delta {x:g} is", _budget(1.0, x)) for x in (0.0, 0.1, 1.0, NAN)],
-    *[("a range's width", _statistics(1.0, one)) for one in ((1.0, 1.0), (1.0, 0.0), (0.0, 1e-200), (-1e150, 1e150))],
-    *[("a range's end", _statistics(1.0, one)) for one in ((0.0, 1e151), (-INF, 0.0), (NAN, 1.0))],
-    ("lost to rounding", _statistics(1.0, (1e9, 1e9 + 0.5))),
 ]  # fmt: skip
 
 
@@ -272,30 +294,68 @@ def test_the_refusal_of_a_number_says_its_bounds() -> None:
     assert raised.value.message == "noise_multiplier 1e-05 is outside 0.01 … 1e+06"
 
 
-@pytest.mark.parametrize("value", [NAN, INF, -INF, 1.1e9, -1e300])
-def test_a_parameter_outside_its_bounds_is_refused(value: float) -> None:
-    with pytest.raises(FederatedError, match=r"a parameter .* is outside"):
-        with_parameters(a_task(), np.array([0.5, value, 2.0]))
+def _state_with(number: float) -> bytes:
+    """The bytes of a state that holds a number which no state may hold."""
+    marked = state_to_bytes(make_state(parameters=np.array([0.5, 1234.5])))
+    return marked.replace(np.float64(1234.5).tobytes(), np.float64(number).tobytes())
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        *[(_state_with(number), "not finite") for number in (NAN, INF, -INF)],
+        (b"", "not a state"),
+        (b"\0" * 100, "not a state"),
+        (state_to_bytes(make_state(a=np.ones(3)))[:-1], "hold together"),
+        (state_to_bytes(make_state(a=np.ones(3))) + b"x", "hold together"),
+        (state_to_bytes(make_state(aa=np.ones(3))).replace(b"aa", b"\xff\xff"), "hold together"),
+    ],
+)
+def test_a_state_that_is_none_is_refused(raw: bytes, message: str) -> None:
+    with pytest.raises(FederatedError, match=message) as raised:
+        with_state(a_task(), raw)
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize("shape", [(2**64 - 1,), (2**32, 2**32), (0, 2**64 - 1), (0, 2**63)])
+def test_a_state_of_an_absurd_shape_is_refused_and_not_allocated(shape: tuple[int, ...]) -> None:
+    raw = bytearray(state_to_bytes(make_state(a=np.empty((0,) * len(shape)))))
+    raw[-8 * len(shape) :] = np.array(shape, dtype="<u8").tobytes()
+    with pytest.raises(FederatedError, match="hold together"):
+        with_state(a_task(), bytes(raw))
+
+
+@pytest.mark.parametrize(
+    "value", [None, 2**63, -(2**63) - 1, 1j, b"x", [1], {}, (1, "a"), (True, 2), (None,), (2**64,), "\ud800"]
+)
+def test_what_is_no_setting_is_not_sent(value: object) -> None:
+    task = replace(a_task(), work=replace(a_task().work, settings={"a": value}))  # type: ignore[dict-item]
+    with pytest.raises(FederatedError, match="setting a is of no type that settings have"):
+        encode_task(task, SEALING_KEY)
+
+
+def test_numbers_of_which_some_are_whole_travel_as_numbers() -> None:
+    task = replace(a_task(), work=replace(a_task().work, settings={"a": (1, 2.5), "b": np.float64(0.1)}))
+    assert task_from_header(encode_task(task, SEALING_KEY)[0]).task.work.settings == {
+        "a": (1.0, 2.5),
+        "b": 0.1,
+    }
+
+
+def test_a_step_algorithm_protocol_or_codec_that_is_unknown_here_is_for_others_to_refuse() -> None:
+    work = replace(a_task().work, algorithm="newer", summing=Summing("newer", "shares"), codec="newer")
+    task = replace(a_task(), key=replace(a_task().key, step=StepName("newer")), work=work)
+    read = task_from_header(encode_task(task, SEALING_KEY)[0]).task
+    assert (read.key, read.work) == (task.key, work)
 
 
 def test_no_option_allows_what_the_wire_refuses() -> None:
-    workspace, training = OPTIONS[OptionKind.WORKSPACE], OPTIONS[OptionKind.TRAINING]
-    for spec, its in (
-        (workspace["noise_multiplier"], bounds.NOISE_MULTIPLIER),
-        (workspace["clipping_threshold"], bounds.CLIPPING_NORM),
-        (training["learning_rate"], bounds.LEARNING_RATE),
-        (training["local_epochs"], bounds.EPOCHS),
-        (training["batch_size"], bounds.BATCH_SIZE),
-    ):
-        assert (spec.minimum, spec.maximum) == (its.least, its.most), spec.name
+    workspace = OPTIONS[OptionKind.WORKSPACE]
+    noise = workspace["noise_multiplier"]
+    assert (noise.minimum, noise.maximum) == (bounds.NOISE_MULTIPLIER.least, bounds.NOISE_MULTIPLIER.most)
     budget, delta = workspace["privacy_budget"], workspace["delta"]
     assert (budget.above, budget.maximum) == (0, bounds.MOST_EPSILON)
     assert (delta.above, delta.below) == (0, bounds.BELOW_DELTA)
-    limits_of = training["feature_ranges"].range_limits
-    assert limits_of is not None
-    assert (-limits_of.ends, limits_of.ends) == (bounds.LOCATION.least, bounds.LOCATION.most)
-    assert (limits_of.least_width, limits_of.most_width) == (bounds.SCALE.least, bounds.SCALE.most)
-    assert limits_of.resolution == bounds.RANGE_RESOLUTION
 
 
 @pytest.mark.parametrize(("message", "change"), MALFORMED)
@@ -326,12 +386,62 @@ def test_bytes_that_are_no_message_are_refused() -> None:
 def test_a_header_beyond_its_limit_is_refused_on_both_sides() -> None:
     wide = replace(a_task().reading, features=("x" * 255,) * 1200)
     scaling = Scaling((0.0,) * 1200, (1.0,) * 1200)
-    task = replace(a_task(), reading=wide, work=TrainWork("logistic_regression", scaling, 1, 32, 0.1))
+    task = replace(a_task(), reading=wide, scaling=scaling)
     with pytest.raises(FederatedError) as raised:
         encode_task(task, SEALING_KEY)
     assert raised.value.code is ErrorCode.PROGRAM_LIMIT
     with pytest.raises(FederatedError, match="too large"):
         task_from_header(b"\0" * (limits.MAX_HEADER_BYTES + 1))
+
+
+def test_a_note_or_state_beyond_its_limit_is_not_sent() -> None:
+    noted = replace(a_task().work, summing=Summing(note=b"\0" * (limits.MAX_NOTE_BYTES + 1)))
+    large = make_state(a=np.zeros(limits.MAX_VECTOR_BYTES // 8))
+    for task in (replace(a_task(), work=noted), replace(a_task(), state=large)):
+        with pytest.raises(FederatedError) as raised:
+            encode_task(task, SEALING_KEY)
+        assert raised.value.code is ErrorCode.PROGRAM_LIMIT
+
+
+def test_a_field_of_another_version_deep_inside_is_refused_too() -> None:
+    header = pb.TaskHeader.FromString(encode_task(a_task(), SEALING_KEY)[0])
+    header.work.settings[0].MergeFromString(b"\x98\x06\x01")
+    with pytest.raises(FederatedError) as raised:
+        task_from_header(header.SerializeToString())
+    assert raised.value.code is ErrorCode.NOT_SUPPORTED
+
+
+def test_what_may_be_forgotten_survives_the_wire_in_one_form() -> None:
+    runs = [RunId(UUID(int=number)) for number in (3, 1, 2)]
+    one, other = (
+        forget_to_proto(WorkspaceName("w"), NodeName("n"), frozenset(order)).SerializeToString()
+        for order in (runs, runs[::-1])
+    )
+    assert one == other
+    assert forget_from_proto(pb.ForgetRequest.FromString(one)) == ("w", "n", frozenset(runs))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (pb.ForgetRequest(workspace="w", node="n", kept_runs=[b"short"]), "run id"),
+        (pb.ForgetRequest(workspace="w", node="n", kept_runs=[bytes(16)] * 10_001), "too many runs"),
+        (pb.ForgetRequest(workspace="w"), "empty or too long"),
+        (pb.ForgetRequest(node="n"), "empty or too long"),
+    ],
+)
+def test_a_malformed_word_of_what_may_be_forgotten_is_refused(
+    request_: pb.ForgetRequest, message: str
+) -> None:
+    with pytest.raises(FederatedError, match=message):
+        forget_from_proto(request_)
+
+
+def test_more_runs_under_way_than_can_be_said_are_not_said() -> None:
+    kept = frozenset(RunId(UUID(int=number)) for number in range(limits.MAX_KEPT_RUNS + 1))
+    with pytest.raises(FederatedError) as raised:
+        forget_to_proto(WorkspaceName("w"), NodeName("n"), kept)
+    assert raised.value.code is ErrorCode.PROGRAM_LIMIT
 
 
 def test_greetings_and_introductions_survive_the_wire() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from heliosdb.aggregation.convergence import converged
+from heliosdb.domain.convergence import converged
 
 
 def test_a_flat_loss_has_converged() -> None:

@@ -1,0 +1,65 @@
+"""The plain sum protocol: one message, which carries the vector as it is.
+
+What always holds: it is open, so an exchange under it is gathered update by update where a strategy or a sum
+gathers (aggregation/sums.py says how); nothing is kept at a node, and a note says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from heliosdb.aggregation.summation import ExactSum
+from heliosdb.aggregation.sums import Shape, Stage
+from heliosdb.aggregation.updates import rejected
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import AnyVector, Dtype, Vector
+
+
+class PlainSum:
+    """Vectors are sent, and added up."""
+
+    name = "plain"
+    is_open = True
+    stages: Sequence[Stage] = (Stage("vector", carries=True),)
+
+    def shape(self, stage: str, size: int, nodes: int) -> Shape:
+        """That of the vector."""
+        return Shape(size, Dtype.FLOAT64)
+
+    def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
+        """Nothing is to be said."""
+        return b""
+
+    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+        """The sum, the same to the bit in any order; UF003 for no answer, different lengths, or no sum."""
+        sizes = {vector.size for vector in answers.values()}
+        if len(sizes) != 1:
+            raise rejected("There is no update to add up." if not sizes else "The updates differ in length.")
+        total = ExactSum(sizes.pop())
+        for vector in answers.values():
+            total.add(vector)
+        found = total.total()
+        if not np.isfinite(found).all():
+            raise rejected("The updates' sum is larger than the largest number.")
+        return make_state(sum=found)
+
+    def total(self, heard: State) -> Vector:
+        """The sum that `take` made."""
+        found: Vector = heard["sum"]
+        return found
+
+    def answer(
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+    ) -> tuple[AnyVector, State]:
+        """The vector itself."""
+        if note or vector is None:
+            raise invalid_value("a plain sum takes one message, with the vector and without a note")
+        return vector, NO_STATE
+
+
+PLAIN = PlainSum()

@@ -1,0 +1,230 @@
+"""A run's parts, found once: what each exchange of a round asks, and what its answers lead to.
+
+What always holds: everything here is a pure function of the run, of committed rows and of updates, so that a
+task that is asked again after a restart is the same task to the byte; no part is known by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
+from heliosdb.aggregation.strategy import Strategy, check_fits, strategy
+from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
+from heliosdb.algorithms.registry import algorithm
+from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
+from heliosdb.coordinator.budget import Release
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import Next
+from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.ids import NodeName, RoundNumber, StepName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Run
+from heliosdb.domain.state import NO_STATE, State, flatten
+from heliosdb.domain.task import Reading, Summing, Task, TaskKey
+from heliosdb.domain.update import Moved, Total, Update, Updates, norm
+from heliosdb.domain.vector import AnyVector
+from heliosdb.parts.checks import check_parts
+from heliosdb.parts.strategies import STRATEGIES
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a run has learned so far: the model's state, and what its strategy remembers."""
+
+    state: State
+    memory: State = field(default_factory=lambda: NO_STATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The parts of one run."""
+
+    run: Run
+    algorithm: Algorithm
+    strategy: Strategy
+    settings: Any
+    protocol: SumProtocol
+
+    @classmethod
+    def of(cls, run: Run) -> Course:
+        """Find the parts; FederatedError where one is not there, or they do not fit together."""
+        options = run.options
+        check_parts(options, run.policy)
+        rule, sums = strategy(options.aggregation), protocol(options.protocol)
+        check_fits(rule, sums)
+        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+        return cls(run, algorithm(options.algorithm), rule, settings, sums)
+
+    @property
+    def _carrying(self) -> int:
+        return next(number for number, stage in enumerate(self.protocol.stages) if stage.carries)
+
+    def stage(self, exchange: int) -> Stage:
+        """Return which of the sum protocol's messages an exchange is."""
+        return self.protocol.stages[exchange % len(self.protocol.stages)]
+
+    def is_last_stage(self, exchange: int) -> bool:
+        """Return whether a step's sum is known after an exchange."""
+        return (exchange + 1) % len(self.protocol.stages) == 0
+
+    def step(self, name: StepName) -> Step:
+        """Return the step of that name."""
+        return self.algorithm.steps[name]
+
+    def next(self, name: StepName) -> Next:
+        """Return what the round machine is to know of a step."""
+        return Next(name, self.step(name).required)
+
+    def first(self, number: RoundNumber) -> Next:
+        """Return with what a round begins."""
+        return self.next(self.algorithm.first(number))
+
+    def states_rows(self, exchange: int) -> bool:
+        """Return whether the weights of a round's first answers are in an exchange."""
+        return self.protocol.is_open and exchange == self._carrying
+
+    def releases(self, plan: RunPlan) -> list[Release]:
+        """Return the private releases of a round at each node; none without a budget."""
+        count, place = len(self.protocol.stages), self._carrying
+        costs = self.algorithm.releases(plan)
+        return [(index * count + place, one.step, one.mechanism) for index, one in enumerate(costs)]
+
+    def clipping_norms(self, plan: RunPlan) -> dict[StepName, float]:
+        """Return the clipping norms that the ledger shows; the other releases are bounded by construction."""
+        costs = self.algorithm.releases(plan)
+        return {one.step: one.clipping_norm for one in costs if one.clipping_norm is not None}
+
+    def initial_model(self, plan: RunPlan) -> Model:
+        """Return the model with which round 1 begins."""
+        return Model(self.algorithm.begin(plan))
+
+    def ask(self, plan: RunPlan, exchange: int, name: StepName, model: Model, nodes: int) -> Question:
+        """Return what an exchange asks of so many nodes."""
+        step, stage = self.step(name), self.stage(exchange)
+        asked = step.ask(plan, model.state)
+        settings = dict(asked.work.settings)
+        if step.gathers == "rule":
+            settings |= self.strategy.local(self.settings)
+        summing = Summing(self.protocol.name, stage.name, nodes=nodes)
+        work = replace(asked.work, settings=settings, summing=summing, codec=self.run.options.codec)
+        return Question(self, plan, step, exchange, replace(asked, work=work))
+
+    def conclude(self, question: Question, model: Model, gathered: Total | Updates) -> Conclusion:
+        """Return what the sum, or the updates, of a step lead to."""
+        step, memory = question.step, model.memory
+        if step.gathers == "sum":
+            assert isinstance(gathered, Total)
+            taken = step.read(question.plan, model.state, gathered)
+        else:
+            old = flatten(model.state, step.moving)
+            new, memory = self.strategy.combine(old, memory, gathered, self.settings)
+            taken = step.read(question.plan, model.state, _moved(new, gathered))
+        return Conclusion(Model(taken.state, memory), taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """The model after a step, and what else the step made of its answers."""
+
+    model: Model
+    taken: Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one exchange asks of every node of its cohort."""
+
+    course: Course
+    plan: RunPlan
+    step: Step
+    exchange: int
+    asked: Asked
+
+    @property
+    def stage(self) -> Stage:
+        """Which message of the sum protocol it is."""
+        return self.course.stage(self.exchange)
+
+    @property
+    def shape(self) -> Shape:
+        """Of the answers."""
+        work, protocol = self.asked.work, self.course.protocol
+        if protocol.is_open:
+            return Shape(work.size, work.dtype)
+        # The weight is summed behind the values.
+        return protocol.shape(self.stage.name, work.size + 1, work.summing.nodes)
+
+    @property
+    def mechanism(self) -> Mechanism | None:
+        """What an answer must say that it cost."""
+        privacy = self.asked.work.privacy
+        return privacy.mechanism if privacy is not None and self.stage.carries else None
+
+    def task(self, node: NodeName, node_dataset: str | None, heard: State) -> Task:
+        """Return the one task of a node. heard: what the protocol's earlier messages left."""
+        run, work = self.plan.run, self.asked.work
+        note = self.course.protocol.ask(self.stage.name, node, heard)
+        return Task(
+            key=TaskKey(run.policy.workspace, run.id, self.plan.round, self.exchange, self.step.name, node),
+            reading=Reading(
+                dataset=run.options.dataset or node_dataset,
+                features=run.options.features,
+                target=run.options.target,
+                validation_split=run.options.validation_split,
+                seed=run.seed,
+            ),
+            work=replace(work, summing=replace(work.summing, note=note)),
+            scaling=self.asked.scaling,
+            state=self.asked.state,
+            budget=run.policy.budget,
+            compliance_mode=run.policy.compliance_mode,
+        )
+
+    def check(self, update: Update) -> None:
+        """Raise FederatedError UPDATE_REJECTED, with the reason, for an answer that must not count.
+
+        How much an answer counts follows from what is public or was committed before it came, never from its
+        own word alone.
+        """
+        if not self.course.protocol.is_open:
+            return
+        work = self.asked.work
+        fault = None
+        if work.privacy is not None and update.weight != work.privacy.weight:
+            fault = f"its weight {update.weight:g} is not the {work.privacy.weight:g} that its task says"
+        fault = fault or self.step.fault(self.plan, work, update)
+        if fault is not None:
+            raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
+
+    def rows(self, update: Update) -> int | None:
+        """Return how many rows a node has, as its answer states."""
+        return self.step.rows(self.plan, update) if self.course.protocol.is_open else None
+
+    def gathering(self) -> Gathering[Total | Updates]:
+        """Return where the answers are gathered as they arrive."""
+        shape = self.shape
+        if not self.course.protocol.is_open:
+            return EachGathering(shape.size, shape.dtype)
+        if self.step.gathers == "sum":
+            return SumGathering(shape.size, shape.dtype)
+        return gathering_for(self.course.strategy, shape.size, shape.dtype)
+
+    def hear(self, heard: State, updates: Sequence[Update]) -> State:
+        """Return what a protocol knows after one of its messages."""
+        answers: Mapping[NodeName, AnyVector] = {update.node: update.vector for update in updates}
+        return self.course.protocol.take(self.stage.name, heard, answers)
+
+    def open_sum(self, heard: State, nodes: int) -> Total:
+        """Return what a protocol's last message has opened."""
+        total = self.course.protocol.total(heard)
+        return Total(total[:-1], float(total[-1]), nodes)
+
+
+def _moved(parameters: Any, gathered: Total | Updates) -> Moved:
+    if isinstance(gathered, Total):
+        return Moved(parameters, gathered.nodes, gathered.largest)
+    largest = max(gathered, key=lambda update: (norm(update.vector), update.node))
+    return Moved(parameters, len(gathered), (largest.node, norm(largest.vector)))

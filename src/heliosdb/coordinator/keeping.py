@@ -1,0 +1,84 @@
+"""What is kept of a run between two exchanges: the model, and what a sum protocol has heard, sealed.
+
+What always holds: what was sealed for one run and round opens for that one alone, and is what was sealed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from heliosdb.catalog.rounds import StoredState
+from heliosdb.coordinator.course import Model
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import RunId
+from heliosdb.domain.state import (
+    NO_STATE,
+    State,
+    is_state,
+    join_parts,
+    make_state,
+    part_of,
+    state_from_bytes,
+    state_sha256,
+    state_to_bytes,
+)
+from heliosdb.domain.vector import vector_from_bytes
+from heliosdb.transport.sealing import AtRestKey, UnopenedError
+
+_STRATEGY, _HEARD = "strategy", "heard"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Of a closed round its model; of an open one also what the sum protocol has heard since its step
+    began.
+    """
+
+    model: Model
+    heard: State = field(default_factory=lambda: NO_STATE)
+
+
+def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredState:
+    """Seal it for the catalog; only for this run and round does it open again."""
+    state = state_to_bytes(kept.model.state)
+    memory = join_parts(**{_STRATEGY: kept.model.memory, _HEARD: kept.heard})
+    return StoredState(
+        key.seal(state, about=_about(b"parameters", run, number)),
+        state_sha256(kept.model.state),
+        key.seal(state_to_bytes(memory), about=_about(b"memory", run, number)) if memory else None,
+    )
+
+
+def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> Kept:
+    """Open what `seal_kept` made; FederatedError IDENTITY for another key, INTERNAL for other bytes."""
+    state = _state(_open(stored.sealed, _about(b"parameters", run, number), number, key))
+    if state_sha256(state) != stored.sha256:
+        raise FederatedError(ErrorCode.INTERNAL, f"the parameters of round {number} are not what was kept")
+    memory = NO_STATE
+    if stored.memory is not None:
+        memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
+    return Kept(Model(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD))
+
+
+def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:
+    try:
+        return key.open(sealed, about=about)
+    except UnopenedError:
+        raise FederatedError(
+            ErrorCode.IDENTITY,
+            f"the parameters of round {number} do not open with this coordinator's key",
+            hint="Coordinators that stand by for each other must share the state directory's keys.",
+        ) from None
+
+
+def _state(plain: bytes) -> State:
+    """Read a state; what version 1.1 kept is the values of one array."""
+    if is_state(plain):
+        return state_from_bytes(plain)
+    return make_state(parameters=np.array(vector_from_bytes(plain)))
+
+
+def _about(what: bytes, run: RunId, number: int) -> bytes:
+    return what + b"\0" + run.bytes + number.to_bytes(8, "little")

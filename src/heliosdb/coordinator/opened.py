@@ -1,0 +1,123 @@
+"""The round that is open: its model so far, and what its exchanges have led to.
+
+What always holds: nothing here is decided by the order in which updates arrive; what a restart needs of it
+is kept before anybody is asked for what depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from heliosdb.aggregation.agreement import Agreement, AgreementMeter
+from heliosdb.aggregation.gathering import Gathering
+from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.exchange import Exchange
+from heliosdb.coordinator.records import Loaded
+from heliosdb.domain.events import Figures, Loss, Next
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.state import NO_STATE, State
+from heliosdb.domain.update import Total, Update, Updates
+
+NOTHING = Model(NO_STATE)
+
+
+@dataclass(frozen=True, slots=True)
+class CombinedExchange:
+    """What an exchange led to, besides the model. following: what comes next in the round."""
+
+    figures: Figures | None = None
+    following: Next | None = None
+    agreement: Agreement | None = None
+
+
+@dataclass(slots=True)
+class OpenedRound:
+    """One round while it is open.
+
+    model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
+    began. is_kept: whether exactly this is in the catalog. lost: in earlier exchanges. sizes, stated: what
+    nodes said of their rows.
+    """
+
+    model: Model
+    findings: Findings
+    heard: State = field(default_factory=lambda: NO_STATE)
+    is_kept: bool = False
+    lost: tuple[Loss, ...] = ()
+    notes: list[str] = field(default_factory=list)
+    sizes: dict[NodeName, int] = field(default_factory=dict)
+    stated: dict[NodeName, float] = field(default_factory=dict)
+    _gathering: Gathering[Total | Updates] | None = None
+    _taken: int = 0
+    _agreement: AgreementMeter | None = None
+
+    @classmethod
+    def begin(cls, model: Model | None, findings: Findings) -> OpenedRound:
+        """Return a round of which nothing was asked."""
+        return cls(model or NOTHING, findings)
+
+    @classmethod
+    def resumed(cls, loaded: Loaded) -> OpenedRound:
+        """Return what is committed of the open round."""
+        if loaded.kept is None:
+            return cls(loaded.model or NOTHING, loaded.findings)
+        kept = loaded.kept
+        return cls(kept.model, loaded.findings, kept.heard, is_kept=True)
+
+    def gather(self, question: Question) -> None:
+        """Begin to gather the answers to a question."""
+        self._gathering, self._taken = question.gathering(), 0
+        is_compared = question.step.gathers == "rule" and question.course.protocol.is_open
+        self._agreement = AgreementMeter() if is_compared else None
+
+    def take(self, update: Update) -> None:
+        """Take in an update that counts."""
+        assert self._gathering is not None
+        self._gathering.take(update)
+        self._taken += 1
+        if self._agreement is not None:
+            self._agreement.take(update)
+
+    def combine(self, question: Question) -> CombinedExchange:
+        """Make of what was gathered what it leads to; FederatedError where that is nothing."""
+        assert self._gathering is not None
+        course, agreement = question.course, self._agreement
+        if not self._taken:
+            # Only a step without which the round stands comes so far.
+            return CombinedExchange()
+        gathered = self._gathering.result()
+        if not course.protocol.is_open:
+            assert not isinstance(gathered, Total)
+            self.heard, self.is_kept = question.hear(self.heard, gathered), False
+            if not course.is_last_stage(question.exchange):
+                return CombinedExchange(following=course.next(question.step.name))
+            gathered, self.heard = question.open_sum(self.heard, self._taken), NO_STATE
+        conclusion = course.conclude(question, self.model, gathered)
+        taken = conclusion.taken
+        before, after = self.model, conclusion.model
+        if after.state is not before.state or after.memory is not before.memory:
+            self.model, self.is_kept = after, False
+        self.findings = taken.findings or self.findings
+        self.notes += taken.notes
+        following = None if taken.following is None else course.next(taken.following)
+        found = None if agreement is None else agreement.result()
+        return CombinedExchange(taken.figures, following, found)
+
+    def note(self, exchange: Exchange, nodes: Iterable[NodeName]) -> None:
+        """Take in what the answers of an exchange say of their nodes' rows."""
+        counted = sorted(nodes)
+        self.sizes |= exchange.rows(counted)
+        question = exchange.question
+        if question.course.states_rows(question.exchange):
+            self.stated = {node: exchange.arrived[node].settlement.weight or 0.0 for node in counted}
+
+    def new_findings(self, before: Findings) -> Findings | None:
+        """Return what was found in this round; None where nothing was."""
+        return None if self.findings == before else self.findings
+
+    def begin_model(self, course: Course, plan: RunPlan) -> None:
+        """Make the model with which round 1 begins, where round 0 has made none."""
+        if not self.model.state:
+            self.model, self.is_kept = course.initial_model(replace(plan, findings=self.findings)), False

@@ -1,0 +1,34 @@
+"""Which of the datasets that a node shares a run reads: the one rule, for coordinator and node alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from heliosdb.domain.handshake import DatasetDescription
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetChoice:
+    """considered: those that may be read, the named one or all. whole: those of them with all columns."""
+
+    considered: tuple[DatasetDescription, ...]
+    whole: tuple[DatasetDescription, ...]
+
+    @property
+    def chosen(self) -> DatasetDescription | None:
+        """The one that is read: the only one with all columns; None for none and for several."""
+        return self.whole[0] if len(self.whole) == 1 else None
+
+
+def choose_dataset(
+    shared: Iterable[DatasetDescription], columns: Sequence[str], named: str | None
+) -> DatasetChoice:
+    """Look among what a node shares for what has all columns; named: the only one that may be read."""
+    considered = tuple(one for one in shared if named is None or one.name == named)
+    return DatasetChoice(considered, tuple(one for one in considered if not lacking(one, columns)))
+
+
+def lacking(dataset: DatasetDescription, columns: Sequence[str]) -> list[str]:
+    """Which of the columns a dataset has not, in order."""
+    return [column for column in columns if column not in dataset.columns]

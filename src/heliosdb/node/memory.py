@@ -1,0 +1,105 @@
+"""What a node remembers of a run between its tasks: sealed, bounded, never sent.
+
+What always holds: who has the database alone reads nothing of it: the key is of the node's secret; what is
+sealed opens only as the memory of the same workspace, run and node; it has two owners, and neither gets
+what is the other's: `step`, what a computation keeps, which may come from rows, and `protocol`, what a sum
+protocol keeps, which does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from heliosdb.catalog.participant import StoredMemory
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.state import (
+    NO_STATE,
+    State,
+    freeze,
+    join_parts,
+    part_of,
+    state_from_bytes,
+    state_to_bytes,
+)
+from heliosdb.domain.task import TaskKey
+from heliosdb.transport import limits
+from heliosdb.transport.sealing import AtRestKey, UnopenedError
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is remembered of one run.
+
+    turn: which message of which sum comes next, of the sum that `protocol` belongs to; empty where none is
+    under way. version: of what is stored, which a later one replaces; 0: nothing is.
+    """
+
+    step: State = field(default_factory=lambda: NO_STATE)
+    protocol: State = field(default_factory=lambda: NO_STATE)
+    turn: bytes = b""
+    version: int = 0
+
+    def to_bytes(self) -> bytes:
+        """All but the version; FederatedError INVALID_VALUE for what cannot be a state."""
+        turn = {"next": np.frombuffer(self.turn, dtype=np.uint8)}
+        parts = join_parts(step=self.step, protocol=self.protocol, turn=turn)
+        return state_to_bytes(freeze(parts))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, version: int) -> Memory:
+        """Read what `to_bytes` wrote; FederatedError INVALID_VALUE for anything else."""
+        parts = state_from_bytes(raw)
+        turn = part_of(parts, "turn").get("next")
+        if turn is None:
+            raise invalid_value("these bytes are no memory of a run")
+        return cls(part_of(parts, "step"), part_of(parts, "protocol"), turn.tobytes(), version)
+
+
+NO_MEMORY = Memory()
+
+
+def equal(one: State, other: State) -> bool:
+    """Whether two states hold the same arrays, bit for bit."""
+    return state_to_bytes(one) == state_to_bytes(other)
+
+
+class MemoryKey:
+    """Seals and opens memories. secret: the node's."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._key = AtRestKey(hmac.digest(secret, b"node memory", hashlib.sha256))
+
+    def open(self, stored: StoredMemory | None, key: TaskKey) -> Memory:
+        """Return the memory of a task's run; FederatedError INTERNAL for what was not sealed as that."""
+        if stored is None:
+            return NO_MEMORY
+        try:
+            opened = self._key.open(stored.sealed, about=_about(key))
+            return Memory.from_bytes(opened, stored.version)
+        except (UnopenedError, FederatedError) as error:
+            raise FederatedError(
+                ErrorCode.INTERNAL,
+                "the node cannot open what it remembers of the run",
+                hint="Its key file was changed, or its database belongs to another node. Start a new run.",
+            ) from error
+
+    def seal(self, memory: Memory, key: TaskKey) -> bytes:
+        """Seal a memory; FederatedError PROGRAM_LIMIT for one that is too large, INVALID_VALUE for no
+        state."""
+        plain = memory.to_bytes()
+        if len(plain) > limits.MAX_VECTOR_BYTES:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run"
+            )
+        return self._key.seal(plain, about=_about(key))
+
+
+def _about(key: TaskKey) -> bytes:
+    """Whose memory it is: each name with its length in front, so that no two give the same bytes."""
+    parts = (key.run.bytes, key.node.encode(), key.workspace.encode())
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)

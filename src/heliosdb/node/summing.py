@@ -1,0 +1,155 @@
+"""A node's side of a sum protocol: which message a task asks for, and what the protocol says in it.
+
+What always holds: the messages of a sum are said in their order, each once, and after the last nothing of
+them is kept; what a protocol keeps between them does not depend on the vector that it carries, and so on no
+row; it sees nothing that a step keeps. So a message that carries no vector is a function of names of tasks,
+the coordinator's notes and random numbers alone.
+
+Why: in stages without a vector a protocol is given the task's key and note, and what it kept of the stage
+before. In the stage that carries one it keeps what it kept before, or else just what it would keep, bit for
+bit, had the vector been zeros: so it draws what it has to remember in a stage without a vector. Nothing else
+ever gets into its memory.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.aggregation.sums import Shape, Stage, protocol
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import AnyVector, Vector
+from heliosdb.node.memory import Memory
+from heliosdb.transport import limits
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a protocol says in one stage. keeps: until the next; turn: which that is, empty after the last."""
+
+    vector: AnyVector
+    keeps: State
+    turn: bytes
+
+
+def is_open(task: Task) -> bool:
+    """Whether the coordinator sees single vectors, as they are: then no protocol has a part in them."""
+    return protocol(task.work.summing.protocol).is_open
+
+
+def stage_of(task: Task) -> Stage:
+    """The stage that a task asks for.
+
+    FederatedError NOT_SUPPORTED for a protocol or stage that is not there, INVALID_VALUE for one out of its
+    turn, PROGRAM_LIMIT for an answer that is larger than an update may be.
+    """
+    asked, work = task.work.summing, task.work
+    stages = protocol(asked.protocol).stages
+    place = task.key.exchange % len(stages)
+    if asked.stage not in [stage.name for stage in stages]:
+        raise not_supported(f'the sum protocol "{asked.protocol}" has no stage "{asked.stage}"')
+    if stages[place].name != asked.stage:
+        raise FederatedError(
+            ErrorCode.INVALID_VALUE,
+            f'exchange {task.key.exchange} is no turn of stage "{asked.stage}" '
+            f'of the sum protocol "{asked.protocol}"',
+        )
+    shape = shape_of(task)
+    if max(shape.size * shape.dtype.itemsize, work.size * work.dtype.itemsize) > limits.MAX_VECTOR_BYTES:
+        raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
+    return stages[place]
+
+
+def is_message(task: Task) -> bool:
+    """Whether a task asks for a protocol's message without a vector; as `stage_of` where for none at all."""
+    return not stage_of(task).carries
+
+
+def shape_of(task: Task) -> Shape:
+    """The shape of the answer as it travels."""
+    asked, size = task.work.summing, task.work.size
+    if is_open(task):
+        return Shape(size, task.work.dtype)
+    return protocol(asked.protocol).shape(asked.stage, size + 1, asked.nodes)
+
+
+def say_message(task: Task, memory: Memory) -> Said:
+    """What the protocol says in a stage that carries no vector; FederatedError for what it cannot."""
+    return _ask(task, None, _kept_before(task, memory))
+
+
+def rehearse(task: Task, memory: Memory) -> None:
+    """FederatedError where the protocol cannot carry a vector of the task's, whatever it holds."""
+    if not is_open(task):
+        _ask(task, np.zeros(task.work.size + 1), _kept_before(task, memory))
+
+
+def carry(task: Task, vector: AnyVector, weight: float, memory: Memory, *, weighted: bool) -> Said:
+    """What the protocol says with a vector that may leave: (weight x values…, weight), or where the answers
+    are not weighted (values…, weight).
+
+    FederatedError where it cannot, INTERNAL where it would keep something of the vector.
+    """
+    with np.errstate(over="ignore"):
+        summand = np.append(vector.astype(np.float64) * (weight if weighted else 1.0), weight)
+    if not np.isfinite(summand).all():
+        raise FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
+    before = _kept_before(task, memory)
+    said = _ask(task, summand, before)
+    if not _equal(said.keeps, before):
+        without = _ask(task, np.zeros(task.work.size + 1), before)
+        if not _equal(said.keeps, without.keeps):
+            raise FederatedError(ErrorCode.INTERNAL, "the sum protocol would keep something of the vector")
+    return said
+
+
+def _kept_before(task: Task, memory: Memory) -> State:
+    """What the protocol kept of the same sum's stage before; FederatedError NODE_REFUSED where that was not
+    the last that it said, so that no stage is asked for twice, before its turn, or in two sums at once."""
+    place = task.key.exchange % len(protocol(task.work.summing.protocol).stages)
+    if place == 0:
+        return NO_STATE
+    if memory.turn != _turn(task, place):
+        raise FederatedError(
+            ErrorCode.NODE_REFUSED,
+            f'stage "{task.work.summing.stage}" of the sum protocol "{task.work.summing.protocol}" '
+            "does not follow what the node said last in this run",
+        )
+    return memory.protocol
+
+
+def _turn(task: Task, place: int) -> bytes:
+    """Names the stage at `place` of the sum to which a task belongs; empty where there is no such stage."""
+    key, name = task.key, task.work.summing.protocol
+    count = len(protocol(name).stages)
+    if place >= count:
+        return b""
+    return repr((key.round, key.exchange // count, str(key.step), name, place)).encode()
+
+
+def _ask(task: Task, vector: Vector | None, before: State) -> Said:
+    summing, asked = task.work.summing, protocol(task.work.summing.protocol)
+    turn = _turn(task, task.key.exchange % len(asked.stages) + 1)
+    try:
+        answer, keeps = asked.answer(summing.stage, task.key, summing.note, vector, before)
+        keeps = freeze(keeps) if turn else NO_STATE
+    except FederatedError:
+        raise
+    except Exception as error:
+        # The edge to a part: whatever it does not understand in a note or a vector is not told.
+        log.exception("the sum protocol %s failed in stage %s", asked.name, summing.stage)
+        raise FederatedError(ErrorCode.INTERNAL, "the sum protocol gave no answer") from error
+    shape = shape_of(task)
+    if answer.shape != (shape.size,) or answer.dtype.name != shape.dtype.value:
+        raise FederatedError(ErrorCode.INTERNAL, "the sum protocol's answer is not of its stage's shape")
+    return Said(answer, keeps, turn)
+
+
+def _equal(one: State, other: State) -> bool:
+    return state_to_bytes(one) == state_to_bytes(other)

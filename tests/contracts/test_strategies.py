@@ -1,0 +1,167 @@
+"""What every strategy keeps to: the same bits in any order, shapes, memory, refusals."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.aggregation import Strategy, gathering_for, strategy
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.settings import read_settings
+from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, state_to_bytes
+from heliosdb.domain.update import Total, Update, Updates
+from heliosdb.domain.vector import Vector
+from heliosdb.parts.registry import Entry
+from heliosdb.parts.strategies import STRATEGIES
+from tests.contracts.support import entries_with
+from tests.contracts.toy_parts import TOY_MOMENTUM, ToyMomentumSettings
+
+SIZE = 23
+
+
+@pytest.fixture(
+    params=entries_with(STRATEGIES, Entry(TOY_MOMENTUM.name, TOY_MOMENTUM, ToyMomentumSettings)),
+    ids=lambda entry: entry.name,
+)
+def entry(request: pytest.FixtureRequest) -> Entry:
+    found: Entry = request.param
+    return found
+
+
+@pytest.fixture
+def rule(entry: Entry) -> Strategy:
+    found: Strategy = entry.part
+    return found
+
+
+@pytest.fixture
+def given(entry: Entry) -> Any:
+    return read_settings(entry.settings, {})
+
+
+def updates(seed: int, nodes: int = 7, size: int = SIZE) -> list[Update]:
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(nodes):
+        vector = rng.normal(size=size) * 10.0 ** rng.uniform(-6, 6, size=size)
+        vector.flags.writeable = False
+        made.append(Update(NodeName(f"node_{number}"), vector, float(rng.integers(1, 10**6))))
+    return made
+
+
+def gathered(rule: Strategy, arriving: list[Update], size: int = SIZE) -> Total | Updates:
+    gathering = gathering_for(rule, size)
+    for update in arriving:
+        gathering.take(update)
+    return gathering.result()
+
+
+def rounds(rule: Strategy, given: Any, order: random.Random | None) -> tuple[Vector, State]:
+    """Three rounds, with what is remembered through bytes as the coordinator keeps it."""
+    parameters, memory = np.linspace(-1, 1, SIZE), NO_STATE
+    for number in range(3):
+        arriving = updates(number)
+        if order is not None:
+            order.shuffle(arriving)
+        parameters, memory = rule.combine(parameters, memory, gathered(rule, arriving), given)
+        if order is not None:
+            memory = state_from_bytes(state_to_bytes(memory))
+    return parameters, memory
+
+
+def test_its_name_is_the_registered_one(entry: Entry, rule: Strategy) -> None:
+    assert rule.name == entry.name == entry.name.lower()
+    assert rule.sees in ("each", "sum")
+
+
+def test_the_order_of_arrival_and_keeping_its_memory_change_no_bit(rule: Strategy, given: Any) -> None:
+    parameters, memory = rounds(rule, given, None)
+    for seed in range(5):
+        again, remembered = rounds(rule, given, random.Random(seed))
+        assert again.tobytes() == parameters.tobytes()
+        assert state_to_bytes(remembered) == state_to_bytes(memory)
+
+
+def test_parameters_keep_their_shape_and_memory_is_a_state(rule: Strategy, given: Any) -> None:
+    parameters, memory = rounds(rule, given, None)
+    assert parameters.dtype == np.float64
+    assert parameters.shape == (SIZE,)
+    assert np.isfinite(parameters).all()
+    assert state_to_bytes(freeze(memory)) == state_to_bytes(memory)
+
+
+def test_it_changes_nothing_that_it_is_given(rule: Strategy, given: Any) -> None:
+    parameters = np.linspace(-1, 1, SIZE)
+    parameters.flags.writeable = False
+    _, memory = rule.combine(parameters, NO_STATE, gathered(rule, updates(0)), given)
+    before, found = state_to_bytes(memory), gathered(rule, updates(1))
+    if isinstance(found, Total):
+        found.vector.flags.writeable = False
+    rule.combine(parameters, memory, found, given)
+    assert state_to_bytes(memory) == before
+
+
+def test_equal_updates_of_one_direction_move_the_parameters_that_way(rule: Strategy, given: Any) -> None:
+    same = [Update(NodeName(name), np.full(SIZE, 0.5), 3.0) for name in "abc"]
+    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, same), given)
+    assert (moved > 0).all()
+
+
+@pytest.mark.parametrize("magnitude", [1e-310, 1e-100, 1.0, 1e100, 1e290])
+def test_what_it_gives_is_finite_for_any_weights_and_magnitudes(
+    rule: Strategy, given: Any, magnitude: float
+) -> None:
+    signs = np.where(np.arange(SIZE) % 2, 1.0, -1.0)
+    ugly = [
+        Update(NodeName(f"node_{number}"), signs * magnitude * (1 + number), weight)
+        for number, weight in enumerate((1.0, 1e12, 1e-3, 1e6, 1e12))
+    ]
+    moved, memory = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, ugly), given)
+    assert np.isfinite(moved).all()
+    assert np.abs(moved).max() <= 5.1 * magnitude
+    freeze(memory)
+
+
+def test_one_node_is_enough(rule: Strategy, given: Any) -> None:
+    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0, nodes=1)), given)
+    assert np.isfinite(moved).all()
+
+
+def test_no_update_is_refused(rule: Strategy, given: Any) -> None:
+    none: Total | Updates = Total(np.zeros(SIZE), 0.0, 0) if rule.sees == "sum" else ()
+    for refuse in (
+        lambda: gathered(rule, []),
+        lambda: rule.combine(np.zeros(SIZE), NO_STATE, none, given),
+    ):
+        with pytest.raises(FederatedError) as caught:
+            refuse()
+        assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_updates_of_another_shape_are_refused(rule: Strategy, given: Any) -> None:
+    found = gathered(rule, updates(0))
+    for size in (SIZE - 1, SIZE + 1, 1):
+        with pytest.raises(FederatedError) as caught:
+            rule.combine(np.zeros(size), NO_STATE, found, given)
+        assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_it_takes_only_what_it_sees(rule: Strategy, given: Any) -> None:
+    other: Total | Updates = updates(0) if rule.sees == "sum" else Total(np.zeros(SIZE), 1.0, 1)
+    with pytest.raises(TypeError):
+        rule.combine(np.zeros(SIZE), NO_STATE, other, given)
+
+
+def test_what_nodes_need_of_it_are_settings(rule: Strategy, given: Any) -> None:
+    for name, value in rule.local(given).items():
+        assert name.isidentifier()
+        assert isinstance(value, bool | int | float | str | tuple)
+
+
+def test_the_typed_accessor_gives_the_registered_part() -> None:
+    for name in STRATEGIES.names():
+        assert strategy(name.upper()) is STRATEGIES.get(name)

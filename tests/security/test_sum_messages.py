@@ -1,0 +1,295 @@
+"""Messages of a sum protocol, asked by a coordinator that wants more than the sum.
+
+A message is the only answer that leaves a node uncharged under a budget: so nothing of rows may be in it, in whatever
+order, under whatever name, and in whatever run it is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+
+from heliosdb.domain.errors import ErrorCode
+from heliosdb.domain.handshake import OpenedUpdate
+from heliosdb.domain.ids import NodeName, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.task import Summing, Task
+from heliosdb.transport.client import NodeClient
+from heliosdb.transport.messages import NodeRefusedError
+from tests.support.cluster import Cluster
+from tests.support.federation import (
+    WORKSPACE,
+    Federation,
+    create_patients,
+    measured,
+    new_run,
+    running_node,
+    statistics_task,
+    train_task,
+    until,
+)
+from tests.support.sums import Leaking, Masked, registered, unmasked
+
+TIMEOUT = 60.0
+BUDGET = Budget(1.0, 1e-5)
+PLACES = {"draw": 0, "mask": 1, "tell": 2}
+COUNT = "SELECT count(*) FROM federated."
+
+
+@pytest.fixture
+def dba(cluster: Cluster, federated_database: str) -> Any:
+    create_patients(cluster, federated_database)
+    with cluster.connect(federated_database) as connection:
+        yield connection
+
+
+class Asker:
+    """A coordinator that asks one node."""
+
+    def __init__(self, client: NodeClient, federation: Federation) -> None:
+        self.client, self.federation = client, federation
+
+    async def ask(self, task: Task) -> OpenedUpdate:
+        shape = None
+        if task.work.summing.protocol != "plain":
+            shape = Masked().shape(task.work.summing.stage, task.work.size + 1, 1)
+        carries = task.work.summing.stage in {"mask", "vector"}
+        return await self.client.perform(
+            task,
+            self.federation.sealing,
+            TIMEOUT,
+            expected=shape,
+            private=carries and task.work.privacy is not None,
+        )
+
+    async def refusal(self, task: Task) -> NodeRefusedError:
+        with pytest.raises(NodeRefusedError) as raised:
+            await self.ask(task)
+        return raised.value
+
+
+@pytest.fixture
+async def asker(
+    cluster: Cluster, federated_database: str, dba: psycopg.Connection[Any], tmp_path: Path
+) -> AsyncIterator[Asker]:
+    federation = Federation(tmp_path)
+    with registered(Masked(), Leaking()):
+        async with running_node(federation.node_config(cluster, federated_database)) as port:
+            client = federation.client(port)
+            yield Asker(client, federation)
+            await client.close()
+
+
+def at(task: Task, stage: str, *, protocol: str = "masked", note: bytes = b"", sum: int = 0) -> Task:
+    """The task of a stage of the step's sum; sum: which of the round's."""
+    work = replace(task.work, summing=Summing(protocol, stage, note))
+    return replace(task, work=work, key=replace(task.key, exchange=3 * sum + PLACES[stage]))
+
+
+def private(run: RunId | None = None) -> Task:
+    return train_task(run=run, noise_multiplier=8.0, budget=BUDGET)
+
+
+def number(dba: psycopg.Connection[Any], table: str) -> int:
+    [(found,)] = dba.execute(COUNT + table).fetchall()
+    return int(found)
+
+
+async def test_the_messages_of_a_sum_lead_to_what_the_plain_answer_is(asker: Asker) -> None:
+    task = statistics_task(run=new_run())
+    plain = await asker.ask(statistics_task(run=new_run()))
+    await asker.ask(at(task, "draw"))
+    said, told = await asker.ask(at(task, "mask")), await asker.ask(at(task, "tell"))
+    found = unmasked(said.vector, told.vector)
+    np.testing.assert_allclose(found, [*plain.vector, plain.weight], atol=1e-5)
+    assert plain.weight == 200.0
+    assert said.weight == told.weight == 1.0
+
+
+async def test_under_a_budget_the_vector_is_charged_once_and_messages_are_not(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    task = private(new_run())
+    drawn = await asker.ask(at(task, "draw"))
+    assert number(dba, "spending") == number(dba, "agreement") == 0
+    said = await asker.ask(at(task, "mask"))
+    told = await asker.ask(at(task, "tell"))
+    assert said.mechanism == Mechanism(8.0)
+    assert said.weight == 100.0
+    for message in (drawn, told):
+        assert (message.mechanism, message.spending, message.usage, message.weight) == (None, None, None, 1.0)
+    found = unmasked(said.vector, told.vector)
+    assert found[-1] == 100.0
+    assert np.abs(found[:-1]).max() > 0
+    assert number(dba, "spending") == 1
+    rows = dba.execute(
+        "SELECT exchange, is_message, state::text FROM federated.release ORDER BY exchange"
+    ).fetchall()
+    assert rows == [(0, True, "released"), (1, False, "released"), (2, True, "released")]
+    assert number(dba, "node_memory") == 1
+
+
+@pytest.mark.parametrize("budget", [None, BUDGET])
+async def test_no_row_is_read_for_a_message(
+    cluster: Cluster, federated_database: str, asker: Asker, budget: Budget | None
+) -> None:
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
+    with cluster.connect(federated_database) as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE patient IN ACCESS EXCLUSIVE MODE")
+        await asker.ask(at(task, "draw"))
+
+
+async def test_a_message_asked_again_is_the_same_bytes_and_with_another_note_none(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    task = private(new_run())
+    await asker.ask(at(task, "draw"))
+    await asker.ask(at(task, "mask"))
+    told = await asker.ask(at(task, "tell"))
+    again = await asker.ask(at(task, "tell"))
+    assert again.vector.tobytes() == told.vector.tobytes()
+    assert again.bytes_received == told.bytes_received
+    error = await asker.refusal(at(task, "tell", note=b"of somebody else"))
+    assert "another task was already answered" in error.message
+    # The same stage of a sum that was never begun, under a key of its own.
+    assert "does not follow" in (await asker.refusal(at(task, "tell", sum=1))).message
+    assert number(dba, "release") == 3
+
+
+@pytest.mark.parametrize("task", [train_task(), private()], ids=["plain", "private"])
+async def test_what_has_no_turn_is_refused_before_anything_is_charged_or_read(
+    dba: psycopg.Connection[Any], asker: Asker, task: Task
+) -> None:
+    task = replace(task, key=replace(task.key, run=new_run()))
+    if task.budget is None:
+        await measured(asker.client, asker.federation, task)
+    before = number(dba, "release")
+    for stage in ("mask", "tell"):
+        error = await asker.refusal(at(task, stage))
+        assert error.reason is ErrorCode.NODE_REFUSED
+        assert "does not follow" in error.message
+    await asker.ask(at(task, "draw"))
+    assert "the note is none" in (await asker.refusal(at(task, "mask", note=b"bad"))).message
+    assert "gave no answer" in (await asker.refusal(at(task, "mask", note=b"worse"))).message
+    for wrong in (
+        replace(at(task, "tell"), key=replace(task.key, exchange=1)),
+        replace(at(task, "mask"), key=replace(task.key, step=StepName("evaluate"), exchange=1)),
+        replace(at(task, "mask"), work=replace(task.work, summing=Summing("plain", "tell"))),
+        replace(at(task, "mask"), work=replace(task.work, summing=Summing("masked", "vector"))),
+    ):
+        await asker.refusal(wrong)
+    assert number(dba, "release") == before + 1
+    assert number(dba, "spending") == number(dba, "agreement") == 0
+
+
+async def test_messages_of_one_run_say_nothing_of_another(dba: psycopg.Connection[Any], asker: Asker) -> None:
+    one, other = private(new_run()), private(new_run())
+    for task in (one, other):
+        await asker.ask(at(task, "draw"))
+    await asker.ask(at(one, "mask"))
+    assert "does not follow" in (await asker.refusal(at(other, "tell"))).message
+    # Whoever has the database may exchange what is stored; it does not open.
+    dba.execute(
+        "UPDATE federated.node_memory AS m SET sealed = o.sealed FROM federated.node_memory AS o "
+        "WHERE m.run_id = %s AND o.run_id = %s",
+        [other.key.run, one.key.run],
+    )
+    assert "cannot open what it remembers" in (await asker.refusal(at(other, "mask"))).message
+    assert number(dba, "spending") == 1
+
+
+async def test_where_plain_answers_are_not_given_no_message_prepares_one(
+    cluster: Cluster, federated_database: str, dba: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    federation = Federation(tmp_path)
+    config = federation.node_config(cluster, federated_database, plain_answers=False)
+    with registered(Masked()):
+        async with running_node(config) as port:
+            client = federation.client(port)
+            asker = Asker(client, federation)
+            error = await asker.refusal(at(statistics_task(run=new_run()), "draw"))
+            await client.close()
+    assert "gives no answers without noise" in error.message
+    assert number(dba, "release") == number(dba, "node_memory") == 0
+
+
+async def test_a_message_of_the_statistics_is_not_that_the_run_has_asked_for_them(asker: Asker) -> None:
+    run = new_run()
+    await asker.ask(at(statistics_task(run=run), "draw"))
+    error = await asker.refusal(train_task(run=run))
+    assert "has not asked for the statistics" in error.message
+
+
+@pytest.mark.parametrize("budget", [None, BUDGET])
+async def test_a_protocol_that_would_keep_the_vector_for_a_later_message_lets_nothing_out(
+    dba: psycopg.Connection[Any], asker: Asker, budget: Budget | None
+) -> None:
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
+    await asker.ask(at(task, "draw", protocol="leaking"))
+    error = await asker.refusal(at(task, "mask", protocol="leaking"))
+    assert error.reason is ErrorCode.INTERNAL
+    if budget is None:
+        assert "would keep something of the vector" in error.message
+        assert number(dba, "release") == 1
+        return
+    assert "could not compute its answer" in error.message
+    assert await asker.refusal(at(task, "mask", protocol="leaking")) is not None
+    states = dba.execute("SELECT state::text FROM federated.release ORDER BY exchange").fetchall()
+    assert states == [("released",), ("failed",)]
+
+
+@pytest.mark.parametrize("budget", [None, BUDGET])
+async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leave(
+    cluster: Cluster,
+    federated_database: str,
+    dba: psycopg.Connection[Any],
+    asker: Asker,
+    budget: Budget | None,
+) -> None:
+    task = statistics_task(run=new_run(), noise_multiplier=None if budget is None else 8.0, budget=budget)
+    await asker.ask(at(task, "draw"))
+    with cluster.connect(federated_database) as observer:
+        with dba.transaction():
+            dba.execute("LOCK TABLE federated.dataset IN EXCLUSIVE MODE")
+            asking = asyncio.create_task(asker.refusal(at(task, "mask")))
+            # The task stands at the door, with what it found before.
+            await until(lambda: _door_waits(observer))
+            dba.execute("UPDATE federated.node_memory SET version = version + 1")
+        error = await asking
+    if budget is None:
+        assert error.reason is ErrorCode.NODE_REFUSED
+        assert "another task of the run came in between" in error.message
+        await asker.ask(at(task, "mask"))
+        return
+    assert "could not compute its answer" in error.message
+    assert number(dba, "spending") == 1
+
+
+async def test_what_is_remembered_goes_when_the_run_is_over(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    kept, over = new_run(), new_run()
+    for run in (kept, over):
+        await asker.ask(at(private(run), "draw"))
+    node, workspace = NodeName("node"), WorkspaceName(WORKSPACE)
+    await asker.client.forget(WorkspaceName("other"), node, frozenset(), TIMEOUT)
+    assert number(dba, "node_memory") == 2
+    await asker.client.forget(workspace, node, frozenset({kept}), TIMEOUT)
+    assert dba.execute("SELECT run_id FROM federated.node_memory").fetchall() == [(kept,)]
+    assert "does not follow" in (await asker.refusal(at(private(over), "mask"))).message
+    await asker.ask(at(private(kept), "mask"))
+
+
+def _door_waits(observer: psycopg.Connection[Any]) -> bool:
+    row = observer.execute(
+        "SELECT count(*) FROM pg_stat_activity "
+        "WHERE application_name = 'heliosdb node' AND wait_event_type = 'Lock' AND datname = current_database()"
+    ).fetchone()
+    return row is not None and row[0] == 1

@@ -1,0 +1,116 @@
+"""A sum protocol of three messages, for tests: a secret is drawn, the vector is masked with it, the mask is told."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from heliosdb.aggregation.sums import Shape, Stage
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.ids import NodeName
+from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.task import TaskKey
+from heliosdb.domain.vector import AnyVector, Dtype, Vector
+from heliosdb.parts.protocols import PROTOCOLS
+
+SECRET_BYTES = 16
+
+
+class Masked:
+    """Masks with a node's own secret, so that one node's sum is told by its second and third message."""
+
+    name = "masked"
+    is_open = False
+    stages: Sequence[Stage] = (Stage("draw", False), Stage("mask", True), Stage("tell", False))
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool, dict[str, object]]] = []
+
+    def shape(self, stage: str, size: int, nodes: int) -> Shape:
+        """Secrets are bytes, masked vectors integers."""
+        del nodes
+        return Shape(size, Dtype.UINT64) if stage == "mask" else Shape(SECRET_BYTES, Dtype.UINT8)
+
+    def ask(self, stage: str, node: NodeName, heard: State) -> bytes:
+        """Nothing."""
+        return b""
+
+    def take(self, stage: str, heard: State, answers: Mapping[NodeName, AnyVector]) -> State:
+        """Nothing."""
+        return NO_STATE
+
+    def total(self, heard: State) -> Vector:
+        """Nothing."""
+        raise NotImplementedError
+
+    def answer(
+        self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State
+    ) -> tuple[AnyVector, State]:
+        """See the class. The note `bad` is one that it does not understand."""
+        self.asked.append((stage, vector is None, dict(memory)))
+        if note == b"bad":
+            raise invalid_value("the note is none")
+        if note == b"worse":
+            raise KeyError("secret text")
+        if stage == "draw":
+            secret = np.frombuffer(secrets.token_bytes(SECRET_BYTES), dtype=np.uint8)
+            return np.zeros(SECRET_BYTES, dtype=np.uint8), make_state(secret=secret)
+        secret = memory["secret"]
+        if stage == "tell":
+            return secret.copy(), NO_STATE
+        assert vector is not None
+        values = np.rint(vector * 2.0**20).astype(np.int64).astype(np.uint64)
+        return values + mask(secret, values.size), self.keep(memory, vector)
+
+    def keep(self, memory: State, vector: Vector) -> State:
+        """What it keeps of the stage that carries the vector."""
+        del vector
+        return memory
+
+
+class Leaking(Masked):
+    """Keeps the vector, to tell it later."""
+
+    name = "leaking"
+
+    def keep(self, memory: State, vector: Vector) -> State:
+        return make_state(**memory, rows=vector)
+
+
+class Marking(Masked):
+    """Keeps something in the carrying stage that is no vector's."""
+
+    name = "marking"
+
+    def keep(self, memory: State, vector: Vector) -> State:
+        return make_state(**memory, said=np.ones(1))
+
+
+def mask(secret: np.ndarray, size: int) -> np.ndarray:
+    """The mask of a secret."""
+    rng = np.random.Generator(np.random.Philox(key=int.from_bytes(secret.tobytes(), "little")))
+    return rng.integers(0, 2**64, size=size, dtype=np.uint64)
+
+
+def unmasked(said: AnyVector, secret: AnyVector) -> Vector:
+    """What was masked."""
+    values: Vector = (said - mask(secret, said.size)).astype(np.int64) / 2.0**20
+    return values
+
+
+@contextmanager
+def registered(*protocols: Masked) -> Iterator[None]:
+    """Have these among the sum protocols."""
+    before = dict(PROTOCOLS._entries)
+    try:
+        for one in protocols:
+            PROTOCOLS.register(one.name, one)
+        yield
+    finally:
+        PROTOCOLS._entries.clear()
+        PROTOCOLS._entries.update(before)
+        for one in protocols:
+            PROTOCOLS._loaded.pop(one.name, None)

@@ -1,0 +1,85 @@
+"""Whom a round asks: at most so many, evenly, and the same in every life of a coordinator."""
+
+from __future__ import annotations
+
+from collections import Counter
+from uuid import UUID
+
+import pytest
+
+from heliosdb.catalog.run_options import parse_policy
+from heliosdb.coordinator.selections import ALL, RANDOM, make_selection
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.selection import RunSelection
+from heliosdb.parts.selections import SomeNodes
+
+NODES = frozenset(NodeName(f"node{number}") for number in range(8))
+RUN = RunId(UUID(int=7))
+
+
+def selection(text: str, most: int = 100, run: RunId = RUN) -> RunSelection:
+    policy = {
+        "round_timeout": 300, "delta": 1e-5, "clipping_threshold": 1.0, "min_nodes": 2, "max_nodes": most,
+        "node_selection": text,
+    }  # fmt: skip
+    return make_selection(parse_policy(policy, WorkspaceName("w")), run)
+
+
+def test_all_asks_everybody_and_the_first_by_name_where_they_are_too_many() -> None:
+    assert selection("all").choose(NODES, 1) == NODES
+    assert selection("all", most=3).choose(NODES, 1) == {"node0", "node1", "node2"}
+    assert selection("all").choose(frozenset(), 1) == frozenset()
+
+
+def test_random_asks_k_of_the_able_in_every_round_and_others_each_time() -> None:
+    chosen = [selection("random(3)").choose(NODES, number) for number in range(1, 40)]
+    assert all(len(nodes) == 3 and nodes <= NODES for nodes in chosen)
+    assert len(set(chosen)) > 20
+
+
+def test_random_asks_no_more_than_are_able_or_may_take_part() -> None:
+    assert selection("random(9)").choose(NODES, 1) == NODES
+    assert len(selection("random(5)", most=4).choose(NODES, 1)) == 4
+    assert len(selection("random(5)", most=4).choose(NODES, 0)) == 4
+
+
+def test_a_choice_is_the_same_in_every_life_and_another_in_every_run() -> None:
+    one, again = selection("random(3)"), selection("random(3)")
+    other = selection("random(3)", run=RunId(UUID(int=8)))
+    assert one == again
+    rounds = range(1, 20)
+    assert [one.choose(NODES, n) for n in rounds] == [again.choose(NODES, n) for n in rounds]
+    assert [one.choose(NODES, n) for n in rounds] != [other.choose(NODES, n) for n in rounds]
+
+
+def test_a_choice_does_not_depend_on_who_else_is_able() -> None:
+    """One that is gone is replaced; the others stay."""
+    whole = selection("random(3)").choose(NODES, 5)
+    gone = min(whole)
+    assert whole - {gone} <= selection("random(3)").choose(NODES - {gone}, 5)
+
+
+def test_every_node_is_asked_equally_often() -> None:
+    rounds = 4_000
+    counts = Counter(
+        node for number in range(1, rounds + 1) for node in selection("random(2)").choose(NODES, number)
+    )
+    expected = rounds * 2 / len(NODES)
+    # Of a binomial count the standard deviation is about 27: six of them.
+    assert all(abs(counts[node] - expected) < 165 for node in NODES)
+
+
+def test_round_0_asks_everybody_for_it_decides_who_belongs_to_the_run() -> None:
+    assert selection("random(2)").choose(NODES, 0) == NODES
+
+
+def test_a_rule_depends_on_its_arguments_alone() -> None:
+    draw = bytes(32)
+    assert RANDOM.choose(NODES, 8, SomeNodes(3), draw) == RANDOM.choose(NODES, 8, SomeNodes(3), draw)
+    assert ALL.choose(NODES, 8, None, draw) == ALL.choose(NODES, 8, None, bytes(31) + b"x")
+
+
+def test_a_selection_that_is_not_there_is_refused() -> None:
+    with pytest.raises(FederatedError, match="most_data"):
+        selection("most_data(3)")

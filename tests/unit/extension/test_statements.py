@@ -1,0 +1,404 @@
+"""What statements ask of the catalog, in which order, and what they write: with a server that runs nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from federated_sql import OptionKind, defaults
+from federated_sql.statements import COMMAND_TAGS
+from heliosdb.catalog.connection import load_statements
+from heliosdb.extension import door
+from heliosdb.extension.version import CATALOG_VERSION
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.built import built_parts
+from tests.unit.extension.fake_plpy import READING, Answer, FakePlpy, SpiError
+
+WORKSPACE = {"workspace_id": 1, "name": "w", "options": "{}", "owned": True}
+MODEL_OPTIONS = {"algorithm": "logistic_regression", "features": ["age"], "target": "ill"}
+MODEL = {
+    "model_id": 7,
+    "name": "m",
+    "options": json.dumps(MODEL_OPTIONS),
+    "workspace_id": 1,
+    "workspace": "w",
+    "policy": "{}",
+    "workspace_owned": True,
+    "owned": True,
+}
+NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}'}
+ACCEPTED: dict[str, Answer] = {
+    "may_act_as": [{"allowed": True}],
+    "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
+    "find_workspace": [WORKSPACE],
+    "lock_workspace": [WORKSPACE],
+    "lock_model": [MODEL],
+    "list_workspace_names": [{"name": "w"}],
+    "session_workspace": [{"name": None}],
+    "list_nodes": [NODE, {**NODE, "name": "o"}],
+    "workspace_has_plain_runs": [{"has_plain_runs": False}],
+    "consumed_epsilon": [{"consumed": 0.0}],
+    "is_served": [{"is_served": True}],
+    "insert_workspace": [{}],
+    "insert_model": [{}],
+    "insert_run": [{}],
+    "request_stop": [{}],
+    "delete_node": [{}],
+}
+
+ADMIN, OPERATOR = "federated_admin", "federated_operator"
+STATEMENTS = {
+    "CREATE FEDERATED WORKSPACE w WITH (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED WORKSPACE w SET (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED WORKSPACE w RENAME TO v": ADMIN,
+    "ALTER FEDERATED WORKSPACE w OWNER TO bob": ADMIN,
+    "DROP FEDERATED WORKSPACE w": ADMIN,
+    "REGISTER FEDERATED NODE 'n' IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED NODE 'n' IN WORKSPACE w SET (nonsense = 1)": ADMIN,
+    "UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE w": ADMIN,
+    "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
+    "DROP FEDERATED DATASET d": ADMIN,
+    "CREATE FEDERATED MODEL m IN WORKSPACE w WITH (nonsense = 1)": OPERATOR,
+    "ALTER FEDERATED MODEL m SET (nonsense = 1)": OPERATOR,
+    "ALTER FEDERATED MODEL m RENAME TO k": OPERATOR,
+    "ALTER FEDERATED MODEL m OWNER TO bob": OPERATOR,
+    "DROP FEDERATED MODEL m": OPERATOR,
+    "START FEDERATED TRAINING m WITH (nonsense = 1)": OPERATOR,
+    "STOP FEDERATED TRAINING m": OPERATOR,
+    "TAG FEDERATED MODEL m AS 'first'": OPERATOR,
+    "ROLLBACK FEDERATED MODEL m TO VERSION 'first'": OPERATOR,
+    "CHECKPOINT FEDERATED TRAINING m TO '/tmp/x'": OPERATOR,
+    "RESUME FEDERATED TRAINING m": OPERATOR,
+    "CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE sql": ADMIN,
+    "DROP FEDERATED AGGREGATION FUNCTION f": ADMIN,
+    "DELETE FROM FEDERATED TRAINING m WHERE data_subject_id = 's'": ADMIN,
+    "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE w TO '/tmp/x'": ADMIN,
+    "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE w": ADMIN,
+    "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE w": ADMIN,
+    "CREATE FEDERATED ALERT a ON WORKSPACE w WHEN global_loss > 1 NOTIFY 'pg:c'": ADMIN,
+    "DROP FEDERATED ALERT a": ADMIN,
+}
+
+
+def server(**changed: Answer) -> FakePlpy:
+    """A server that accepts everything but what is changed."""
+    return FakePlpy({**ACCEPTED, **changed})
+
+
+def run(plpy: FakePlpy, statement: str, version: str = CATALOG_VERSION) -> dict[str, Any] | None:
+    """Execute a statement; return the error as federated._raise gets it."""
+    error = door.execute(plpy, statement, ("public",), version)
+    return None if error is None else json.loads(error)
+
+
+def refused(plpy: FakePlpy, statement: str) -> dict[str, Any]:
+    """Execute a statement that is refused: nothing may be written."""
+    error = run(plpy, statement)
+    assert error is not None
+    assert plpy.written == []
+    assert "Traceback" not in json.dumps(error)
+    return error
+
+
+def test_every_statement_of_the_language_is_among_those_tried() -> None:
+    assert len(STATEMENTS) == len(COMMAND_TAGS)
+
+
+def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
+    assert load_statements("commands.sql").keys() > READING
+
+
+@pytest.mark.parametrize(("statement", "role"), STATEMENTS.items(), ids=[s[:40] for s in STATEMENTS])
+def test_the_role_is_asked_for_before_anything_else(statement: str, role: str) -> None:
+    plpy = server(may_act_as=[{"allowed": False}])
+
+    error = refused(plpy, statement)
+
+    assert error["sqlstate"] == "42501"
+    assert error["message"].startswith("permission denied to ")
+    assert error["hint"] == f"This needs membership in the role {role}."
+    assert plpy.called == [("may_act_as", (role,))]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER FEDERATED WORKSPACE w SET (min_nodes = 3)",
+        "DROP FEDERATED WORKSPACE w",
+        "REGISTER FEDERATED NODE 'n' IN WORKSPACE w WITH (endpoint = 'https://n:1')",
+        "UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE w",
+        "ALTER FEDERATED MODEL m SET (rounds = 3)",
+        "DROP FEDERATED MODEL m",
+        "START FEDERATED TRAINING m",
+        "STOP FEDERATED TRAINING m",
+        "TAG FEDERATED MODEL m AS 'first'",
+    ],
+)
+def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
+    plpy = server(
+        lock_workspace=[{**WORKSPACE, "owned": False}],
+        lock_model=[{**MODEL, "owned": False}],
+    )
+
+    assert refused(plpy, statement)["sqlstate"] == "42501"
+
+
+@pytest.mark.parametrize(
+    ("statement", "sqlstate", "told", "hint"),
+    [
+        ("CREATE FEDERATED WORKSPACE w WITH (nonsense = 1)", "22023", 'unrecognized parameter "nonsense"', None),
+        ("CREATE FEDERATED WORKSPACE w WITH (epsilon = 1)", "22023", 'unrecognized parameter "epsilon"',
+         'Did you mean "privacy_budget"?'),
+        ("CREATE FEDERATED WORKSPACE w WITH (node_selection = 'random(1)')", "22023",
+         "node_selection random(1) chooses fewer nodes than min_nodes_per_round (2)",
+         "min_nodes_per_round is min_nodes unless set."),
+        ("CREATE FEDERATED WORKSPACE w WITH (node_selection = 'most_data(3)')", "0A000",
+         "option \"node_selection\" = 'most_data(3)' is not supported yet", "Supported: 'all', 'random(k)'."),
+        ("ALTER FEDERATED WORKSPACE w SET (max_nodes = 1)", "22023", "min_nodes (2) may not be greater than max_nodes (1)",
+         "min_nodes is 2 unless set."),
+        ("CREATE FEDERATED MODEL m WITH (algorithm = 'cnn')", "0A000",
+         "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression'."),
+        ("CREATE FEDERATED MODEL m WITH (trees = 5)", "0A000", 'option "trees" is not supported yet', None),
+        ("CREATE FEDERATED MODEL m WITH (aggregation = 'median_of_mine')", "0A000",
+         "option \"aggregation\" = 'median_of_mine' is not supported yet",
+         "It is none of the known ones, so it would be a custom aggregation function."),
+        ("CREATE FEDERATED MODEL m WITH (compression = 'zstd')", "0A000",
+         "option \"compression\" = 'zstd' is not supported yet", "Supported: 'none'."),
+        ("CREATE FEDERATED MODEL m WITH (secure_aggregation = true)", "0A000",
+         'option "secure_aggregation" = true is not supported yet', "Supported: false."),
+        ("CREATE FEDERATED MODEL \"m@x\"", "42602", "a model's name must not contain @",
+         "model@tag names a version of a model."),
+        ("ALTER FEDERATED MODEL m SET (target = 'age')", "22023", 'the target "age" cannot be one of the features', None),
+        ("START FEDERATED TRAINING m WITH (learning_rate = 0)", "22023",
+         'invalid value for option "learning_rate": 0', None),
+        ("START FEDERATED TRAINING m WITH (optimizer = 'adam')", "0A000",
+         "option \"optimizer\" = 'adam' is not supported yet", "Supported: 'sgd'."),
+        ("START FEDERATED TRAINING m WITH (features = ['a'])", "22023",
+         'option "features" belongs to the model and cannot be changed for one run', "Use ALTER FEDERATED MODEL … SET."),
+        ("START FEDERATED TRAINING m WITH (feature_ranges = '{\"age\": [0, 1]}')", "22023",
+         "feature_ranges has no effect without a privacy_budget", None),
+        ("START FEDERATED TRAINING", "42601", None, None),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_gets_its_error_and_nothing_is_written(
+    statement: str, sqlstate: str, told: str | None, hint: str | None
+) -> None:
+    error = refused(server(), statement)
+
+    assert error["sqlstate"] == sqlstate
+    assert told is None or error["message"] == told
+    assert hint is None or error["hint"] == hint
+
+
+def test_an_error_about_an_option_says_where_it_stands() -> None:
+    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, trees = 5)"
+    assert refused(server(), statement)["position"] == str(statement.index("trees") + 1)
+
+
+def test_a_workspace_is_stored_as_it_was_typed_without_defaults() -> None:
+    plpy = server()
+
+    assert (
+        run(plpy, "CREATE FEDERATED WORKSPACE W2 WITH (min_nodes = 3, node_selection = 'RANDOM( 5 )')")
+        is None
+    )
+
+    ((name, values),) = plpy.written
+    assert (name, values[0]) == ("insert_workspace", "w2")
+    assert json.loads(str(values[1])) == {"min_nodes": 3, "node_selection": "random(5)"}
+
+
+def test_a_name_that_is_taken_is_an_error_unless_it_may_be() -> None:
+    for kind in ("WORKSPACE", "MODEL"):
+        plpy = server(insert_workspace=[], insert_model=[])
+        error = run(plpy, f"CREATE FEDERATED {kind} w")
+        assert error is not None
+        assert error["sqlstate"] == "42710"
+        assert run(plpy, f"CREATE FEDERATED {kind} IF NOT EXISTS w") is None
+        assert plpy.said == [("notice", f'federated {kind.lower()} "w" already exists, skipping')]
+
+
+def test_what_is_altered_keeps_the_options_that_are_not_named() -> None:
+    plpy = server(lock_workspace=[{**WORKSPACE, "options": '{"max_nodes": 9, "min_nodes": 2}'}])
+
+    assert run(plpy, "ALTER FEDERATED WORKSPACE w SET (min_nodes = 3)") is None
+    assert run(plpy, "ALTER FEDERATED MODEL m SET (batch_size = 64)") is None
+
+    (_, (_, workspace)), (_, (_, model)) = plpy.written
+    assert [name for name, _ in plpy.written] == ["update_workspace", "update_model"]
+    assert json.loads(str(workspace)) == {"max_nodes": 9, "min_nodes": 3}
+    assert json.loads(str(model)) == {**MODEL_OPTIONS, "batch_size": 64}
+
+
+def test_what_is_not_there_is_an_error_unless_it_may_be_missing() -> None:
+    plpy = server(lock_workspace=[], lock_model=[])
+    for statement, told in (
+        ("ALTER FEDERATED WORKSPACE{} w SET (min_nodes = 3)", 'federated workspace "w" does not exist'),
+        ("ALTER FEDERATED MODEL{} m SET (rounds = 3)", 'federated model "m" does not exist'),
+    ):
+        error = refused(plpy, statement.format(""))
+        assert (error["sqlstate"], error["message"]) == ("42704", told)
+        assert run(plpy, statement.format(" IF EXISTS")) is None
+        assert plpy.said.pop() == ("notice", f"{told}, skipping")
+    assert plpy.written == []
+
+
+def test_a_model_without_a_workspace_gets_the_sessions_or_the_only_one() -> None:
+    for names, chosen, sqlstate in (
+        (["w"], None, None),
+        (["w", "v"], None, "42704"),
+        ([], None, "42704"),
+        (["w", "v"], "v", None),
+    ):
+        plpy = server(
+            list_workspace_names=[{"name": name} for name in names], session_workspace=[{"name": chosen}]
+        )
+        error = run(plpy, "CREATE FEDERATED MODEL m")
+        assert (error and error["sqlstate"]) == sqlstate
+        assert ("insert_model" in plpy.names) is (sqlstate is None)
+        if sqlstate is None:
+            assert ("find_workspace", (chosen or "w",)) in plpy.called
+
+
+def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
+    plpy = server()
+
+    assert run(plpy, "START FEDERATED TRAINING m WITH (rounds = 3, learning_rate = 1)") is None
+
+    assert plpy.names == [
+        "may_act_as", "hold_workspace", "lock_model", "insert_run", "notify_coordinator", "is_served", "list_nodes",
+    ]  # fmt: skip
+    model, overrides = dict(plpy.called)["insert_run"]
+    assert model == 7
+    assert json.loads(str(overrides)) == {"rounds": 3, "learning_rate": 1.0}
+    assert plpy.said == []
+
+
+def test_start_takes_no_option_that_no_part_of_the_run_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Forest:
+        trees: int = 100
+
+    Forest.__annotations__["trees"] = int
+    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
+    ALGORITHMS.register("random_forest", object(), settings=Forest)
+
+    statement = "START FEDERATED TRAINING m WITH (rounds = 3, trees = 5)"
+    error = refused(server(), statement)
+    assert (error["sqlstate"], error["message"]) == ("22023", 'option "trees" has no effect on this run')
+    assert error["position"] == str(statement.index("trees") + 1)
+
+    # What the model has may be for another algorithm, or for what a run chooses.
+    forest = {
+        **MODEL,
+        "options": json.dumps({**MODEL_OPTIONS, "algorithm": "random_forest", "batch_size": 8}),
+    }
+    assert run(server(lock_model=[forest]), statement) is None
+
+
+def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
+    """The catalog's own trigger joins them with the rows of model and workspace and with what START gives."""
+    described = json.loads(door.describe_options(CATALOG_VERSION))
+
+    assert described["workspace"] == defaults(OptionKind.WORKSPACE, built_parts())
+    assert described["model"] == defaults(OptionKind.MODEL, built_parts())
+    assert described["model"].items() >= {
+        "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
+        "secure_aggregation": False,
+    }.items()  # fmt: skip
+    assert described["workspace"]["node_selection"] == "all"
+    assert not {"trees", "layers", "aggregation_protocol"} & described["model"].keys()
+    assert {"rounds", "learning_rate"} <= set(described["training"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sqlstate", "told"),
+    [
+        ({"lock_model": []}, "42704", 'federated model "m" does not exist'),
+        ({"lock_model": [{**MODEL, "options": "{}"}]}, "55000",
+         'federated model "m" is incomplete: algorithm, features, target not set'),
+        ({"lock_model": [{**MODEL, "policy": '{"privacy_budget": 2.0}'}], "consumed_epsilon": [{"consumed": 2.0}]},
+         "UF001", 'the privacy budget of federated workspace "w" is spent'),
+    ],
+)  # fmt: skip
+def test_start_is_refused(changed: dict[str, Answer], sqlstate: str, told: str) -> None:
+    error = refused(server(**changed), "START FEDERATED TRAINING m")
+
+    assert (error["sqlstate"], error["message"]) == (sqlstate, told)
+    assert sqlstate == "42704" or error["hint"]
+
+
+def test_a_model_that_is_in_training_is_not_started_twice_nor_dropped() -> None:
+    plpy = server(insert_run=[])
+    error = run(plpy, "START FEDERATED TRAINING m")
+    assert error is not None
+    assert error["sqlstate"] == "55006"
+    assert "notify_coordinator" not in plpy.names
+
+    plpy = server(active_run=[{}])
+    assert refused(plpy, "DROP FEDERATED MODEL m")["sqlstate"] == "55006"
+    assert refused(plpy, "ALTER FEDERATED MODEL m RENAME TO k")["sqlstate"] == "55006"
+
+
+def test_a_run_that_will_wait_is_said_to_wait() -> None:
+    plpy = server(is_served=[{"is_served": False}], list_nodes=[NODE])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    assert [kind for kind, _ in plpy.said] == ["warning", "warning"]
+    assert "no coordinator serves this database yet" in plpy.said[0][1]
+    assert "has 1 nodes where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
+
+
+def test_stop_asks_the_run_to_stop_and_wakes_the_coordinator() -> None:
+    plpy = server()
+    assert run(plpy, "STOP FEDERATED TRAINING m") is None
+    assert plpy.names == ["may_act_as", "lock_model", "request_stop", "notify_coordinator"]
+
+    error = run(server(request_stop=[]), "STOP FEDERATED TRAINING m")
+    assert error is not None
+    assert (error["sqlstate"], error["message"]) == ("55000", 'federated model "m" is not in training')
+
+
+def test_an_error_of_the_server_keeps_its_sqlstate_detail_and_hint() -> None:
+    plpy = server(insert_workspace=SpiError("23514", "no", "because", "do it otherwise"))
+
+    assert run(plpy, "CREATE FEDERATED WORKSPACE w") == {
+        "sqlstate": "23514", "message": "no", "detail": "because", "hint": "do it otherwise", "position": None,
+    }  # fmt: skip
+
+
+def test_a_defect_is_logged_whole_and_shown_without_internals() -> None:
+    plpy = server(insert_workspace=KeyError("secret"))
+
+    error = run(plpy, "CREATE FEDERATED WORKSPACE w")
+
+    assert error is not None
+    assert error["sqlstate"] == "XX000"
+    assert "secret" not in json.dumps(error)
+    assert "secret" in plpy.logged[0]
+
+
+def test_a_catalog_of_another_version_is_not_touched() -> None:
+    for version in ("1.1", "1.3"):
+        plpy = server()
+        error = run(plpy, "CREATE FEDERATED WORKSPACE w", version)
+        assert error is not None
+        assert error["sqlstate"] == "55000"
+        assert plpy.called == []
+
+
+def test_options_as_stored_are_checked_as_a_statement_would() -> None:
+    def check(kind: str, options: dict[str, Any]) -> str | None:
+        error = door.check_options(kind, json.dumps(options), CATALOG_VERSION)
+        return None if error is None else json.loads(error)["sqlstate"]
+
+    assert check("workspace", {"node_selection": "random(3)", "min_nodes": 3}) is None
+    assert check("workspace", {"node_selection": "random(3)", "min_nodes": 4}) == "22023"
+    assert check("workspace", {"node_selection": "Random(3)"}) == "22023"
+    assert check("workspace", {"node_selection": "most_data(3)"}) == "0A000"
+    assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
+    assert check("model", {"trees": 8}) == "0A000"

@@ -1,0 +1,163 @@
+"""What a run names is there, and is read, before anything is spent on it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heliosdb.catalog.run_options import parse_options, parse_policy
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import WorkspaceName
+from heliosdb.domain.run import Policy, TrainingOptions
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.checks import check_parts
+from heliosdb.parts.codecs import CODECS
+from heliosdb.parts.loading import load_parts
+from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.parts.selections import SELECTIONS, SomeNodes, read_selection
+from heliosdb.parts.strategies import STRATEGIES
+
+OPTIONS: dict[str, Any] = {
+    "algorithm": "linear_regression",
+    "features": ["age"],
+    "target": "outcome",
+    "rounds": 3,
+    "aggregation": "fedavg",
+    "local_epochs": 1,
+    "batch_size": 32,
+    "learning_rate": 0.01,
+    "compression": "none",
+    "secure_aggregation": False,
+}
+POLICY: dict[str, Any] = {
+    "round_timeout": 300,
+    "delta": 1e-5,
+    "clipping_threshold": 1.0,
+    "min_nodes": 2,
+    "max_nodes": 10,
+}
+
+
+def options(**changed: Any) -> TrainingOptions:
+    return parse_options({**OPTIONS, **changed})
+
+
+def policy(node_selection: str = "all") -> Policy:
+    return parse_policy({**POLICY, "node_selection": node_selection}, WorkspaceName("w"))
+
+
+@pytest.fixture(autouse=True)
+def registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts are there without being imported, and what a test registers is gone after it."""
+    for registry in (ALGORITHMS, STRATEGIES, PROTOCOLS, CODECS, SELECTIONS):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(registry, "_loaded", dict.fromkeys(registry.names(), object()))
+
+
+def test_a_run_whose_parts_are_there_passes() -> None:
+    check_parts(options(), policy())
+    check_parts(options(algorithm="Logistic_Regression", aggregation="FedAvg"), policy("random(3)"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"algorithm": "oracle"}, 'algorithm "oracle"'),
+        ({"aggregation": "krum"}, 'aggregation "krum"'),
+        ({"compression": "zstd"}, 'codec "zstd"'),
+        ({"secure_aggregation": True, "aggregation_protocol": "shamir"}, 'sum protocol "shamir"'),
+    ],
+)
+def test_a_part_that_is_not_there_is_named(changed: dict[str, Any], named: str) -> None:
+    with pytest.raises(FederatedError, match=f"The {named} is not supported") as caught:
+        check_parts(options(**changed), policy())
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"learning_rate": "fast"},
+        {"learning_rate": 1e4},
+        {"batch_size": 0},
+        {"batch_size": True},
+        {"secure_aggregation": True},
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(FederatedError) as caught:
+        check_parts(options(**changed), policy())
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("most_data(3)", ErrorCode.NOT_SUPPORTED),
+        ("nobody", ErrorCode.NOT_SUPPORTED),
+        ("random", ErrorCode.INVALID_VALUE),
+        ("all(3)", ErrorCode.INVALID_VALUE),
+        ("random(0)", ErrorCode.INVALID_VALUE),
+        ("random(-1)", ErrorCode.INVALID_VALUE),
+        ("random(99999)", ErrorCode.INVALID_VALUE),
+        ("random(1e3)", ErrorCode.INVALID_VALUE),
+        ("", ErrorCode.INVALID_VALUE),
+        ("(" * 100_000, ErrorCode.INVALID_VALUE),
+    ],
+)
+def test_a_selection_that_cannot_be_read_is_refused(text: str, code: ErrorCode) -> None:
+    with pytest.raises(FederatedError) as caught:
+        check_parts(options(), replace(policy(), node_selection=text))
+    assert caught.value.code is code
+    assert len(caught.value.message) < 200
+
+
+def test_a_selections_argument_is_read_from_its_text() -> None:
+    assert read_selection("random(5)")[1] == SomeNodes(5)
+    assert read_selection("all")[0].name == "all"
+
+
+def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(STRATEGIES, "_loaded", {})
+    STRATEGIES.register("krum", "heliosdb.no_such_module:KRUM")
+    with pytest.raises(ImportError):
+        check_parts(options(aggregation="krum"), policy())
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory of modules of the site's own."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "modules", dict(sys.modules))
+    return tmp_path
+
+
+def test_a_module_named_in_the_settings_registers_its_parts(site: Path) -> None:
+    (site / "site_parts.py").write_text(
+        "from heliosdb.parts.strategies import STRATEGIES\nSTRATEGIES.register('site_mean', object())\n"
+    )
+    load_parts(("site_parts",))
+    load_parts(("site_parts",))
+    check_parts(options(aggregation="site_mean"), policy())
+
+
+@pytest.mark.parametrize("name", ["", ".relative", "a..b", "a b", "os;", "/etc/x", "a.", "é", "x\n", "1a"])
+def test_what_is_no_name_of_a_module_is_not_imported(name: str) -> None:
+    with pytest.raises(FederatedError, match="no name of a module"):
+        load_parts((name,))
+
+
+def test_a_module_that_cannot_be_loaded_is_named_with_its_setting(site: Path) -> None:
+    (site / "twice.py").write_text(
+        "from heliosdb.parts.strategies import STRATEGIES\nSTRATEGIES.register('fedavg', object())\n"
+    )
+    (site / "lacking.py").write_text("import no_such_library\n")
+    for module, why in (("nowhere.parts", "nowhere"), ("lacking", "no_such_library"), ("twice", "fedavg")):
+        with pytest.raises(FederatedError, match=f'"{module}" of the setting parts') as caught:
+            load_parts((module,))
+        assert caught.value.code is ErrorCode.INVALID_VALUE
+        assert why in (caught.value.detail or "")
