@@ -1,11 +1,16 @@
-"""Seconds per round and the coordinator's memory with 3, 10, 100 and 300 nodes, plain and private, over real mTLS.
+"""Seconds per round and the coordinator's memory by nodes and by parameters, plain and private, over real mTLS.
 
-A logistic model of nine features (ten parameters), one local epoch over 200 rows a node. A round is one exchange of
+Ten parameters: a logistic model of nine features, one local epoch over 200 rows a node. A round is one exchange of
 training; one that is evaluated has a second exchange, with the new parameters. Both kinds are measured, and private
-rounds, under a budget that the run spends whole. Seconds are wall time from the second training round's start to the
-last one's, divided by the rounds between: what lies between rounds counts; the first round, in which processes load
-what they need, and the evaluation at a run's end do not. Medians over the runs. Memory is the highest resident memory
-in the life of a coordinator process (VmHWM): one serves all plain runs of a size, each private run has its own.
+rounds, under a budget that the run spends whole. More parameters: the algorithms of `benchmarks.wide`, which the
+daemons load as a part; there the computation is cheap and the plain rounds alone are measured: what is seen is what it
+costs to carry parameters out and updates back. Their nodes have rows enough for the rule that bounds the parameters of
+plain answers.
+
+Seconds are wall time from the second training round's start to the last one's, divided by the rounds between: what
+lies between rounds counts; the first round, in which processes load what they need, and the evaluation at a run's end
+do not. Medians over the runs. Memory is the highest resident memory in the life of a coordinator process (VmHWM): one
+serves all plain runs of a case, each private run has its own.
 
 Each node has its own database; all are in one server, with fsync on, and served by two processes. Nodes are made
 once: those of a smaller federation are the first ones. Every private run has a workspace and a table of its own, for
@@ -22,14 +27,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
 from benchmarks.harness import Figure, publish
+from benchmarks.wide import FEATURES
 from heliosdb.node.config import NodeConfig
 from heliosdb.node.service import serve_many
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
@@ -37,20 +43,52 @@ from tests.support.federation import Federation
 from tests.support.ports import free_port
 
 SIZES = (3, 10, 100, 300)
+WIDE_SIZES = (3, 10)
+PARAMETERS = (10, 100_000, 1_000_000)
 PROCESSES = 2
 BUDGET = ", privacy_budget = 8"
-_FEATURES = tuple(f"x{number}" for number in range(1, 10))
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What is trained; parameters: how many numbers a node sends in a round."""
+    """What is trained; parameters: how many numbers a node sends in a round.
+
+    options: of the statement. given: what no statement can name, for the run's row. part: the module that the daemons
+    load for it. rows: of a node. dataset: options of the node's dataset.
+    """
 
     parameters: int
+    kind: str
     options: str
+    given: Mapping[str, object] = field(default_factory=dict)
+    part: str | None = None
+    rows: int = 200
+    dataset: str = ""
 
+    @classmethod
+    def logistic(cls) -> Model:
+        """The product's own."""
+        return cls(
+            len(FEATURES) + 1, "float64", f"algorithm = 'logistic_regression', features = {list(FEATURES)}"
+        )
 
-MODELS = (Model(len(_FEATURES) + 1, f"algorithm = 'logistic_regression', features = {list(_FEATURES)}"),)
+    @classmethod
+    def wide(cls, parameters: int, kind: str) -> Model:
+        """The benchmark's own. kind: the type of its numbers."""
+        return cls(
+            parameters,
+            kind,
+            f"algorithm = 'linear_regression', features = {list(FEATURES)}",
+            given={"algorithm": "wide" if kind == "float64" else "wide_single", "parameters": parameters},
+            part="benchmarks.wide",
+            rows=1500,
+            dataset=" WITH (max_parameter_share = 1000)",
+        )
+
+    @property
+    def name(self) -> str:
+        """In figures' names."""
+        return f"{self.parameters} parameters" + ("" if self.kind == "float64" else f" ({self.kind})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +103,18 @@ class Case:
     @property
     def name(self) -> str:
         """In figures' names."""
-        return f"{self.nodes} nodes, {self.model.parameters} parameters"
+        return f"{self.nodes} nodes, {self.model.name}"
 
     @property
     def plain(self) -> str:
         """The workspace of its plain runs."""
-        return f"plain_{self.nodes}_{self.model.parameters}"
+        return f"plain_{self.nodes}_{self.model.parameters}_{self.model.kind}"
 
     @property
     def private(self) -> list[str]:
-        """The workspaces of its private runs."""
+        """The workspaces of its private runs; none where the model knows no privacy."""
+        if self.model.part is not None:
+            return []
         return [f"private_{self.nodes}_{self.model.parameters}_{run}" for run in range(self.runs)]
 
     @property
@@ -94,20 +134,24 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Seconds a round, and the coordinator's peak memory in 10^6 bytes."""
+    """Seconds a round, and the coordinator's peak memory in 10^6 bytes; None where the model knows no such rounds."""
 
     plain: float
-    evaluated: float
-    private: float
     plain_memory: float
-    private_memory: float
+    evaluated: float | None = None
+    private: float | None = None
+    private_memory: float | None = None
 
 
 def main() -> None:
     """Run the benchmark, or serve nodes where a list of settings is given."""
     parser = argparse.ArgumentParser(prog="benchmarks.round", description="Seconds per round.")
+    parser.add_argument("--parameters", type=int, nargs="+", default=PARAMETERS, help="10, or of wide models")
     parser.add_argument("--nodes", type=int, nargs="+", default=SIZES, help="sizes of federations")
-    parser.add_argument("--runs", type=int, help="runs of each kind; default: 3, or 1 of 200 nodes and more")
+    parser.add_argument(
+        "--wide-nodes", type=int, nargs="*", default=WIDE_SIZES, help="the same for more than ten parameters"
+    )
+    parser.add_argument("--runs", type=int, help="runs of each kind; default: 3, or 1 of 100 nodes and more")
     parser.add_argument(
         "--rounds", type=int, help="of a run, at least 3; default: 30, or fewer of many nodes"
     )
@@ -119,23 +163,38 @@ def main() -> None:
         return
     if given.rounds is not None and given.rounds < 3:
         parser.error("--rounds must be at least 3")
-    cases = [
-        Case(
-            nodes,
-            model,
-            given.runs or (3 if nodes < 200 else 1),
-            given.rounds or max(5, min(30, 600 // nodes)),
-        )
-        for model in MODELS
-        for nodes in given.nodes
-    ]
-    cluster = create_cluster(free_port(), fsync=True, max_connections=max(given.nodes) + 100)
+    cases = _cases(given)
+    most = max(case.nodes for case in cases)
+    cluster = create_cluster(free_port(), fsync=True, max_connections=most + 100)
     try:
         _prepare(cluster)
         with tempfile.TemporaryDirectory() as directory:
             publish("round", _measure_all(cluster, Federation(Path(directory)), cases))
     finally:
         remove_cluster(cluster)
+
+
+def _cases(given: argparse.Namespace) -> list[Case]:
+    small = Model.logistic()
+    cases = []
+    if small.parameters in given.parameters:
+        cases = [
+            Case(
+                nodes,
+                small,
+                given.runs or (3 if nodes < 100 else 1),
+                given.rounds or max(5, min(30, 600 // nodes)),
+            )
+            for nodes in given.nodes
+        ]
+    for parameters in given.parameters:
+        if parameters != small.parameters:
+            for kind in ("float64", "float32"):
+                model = Model.wide(parameters, kind)
+                cases += [
+                    Case(nodes, model, given.runs or 1, given.rounds or 6) for nodes in given.wide_nodes
+                ]
+    return cases
 
 
 async def _serve(configs: list[NodeConfig]) -> None:
@@ -153,22 +212,24 @@ def _prepare(cluster: Cluster) -> None:
 def _measure_all(cluster: Cluster, federation: Federation, cases: Sequence[Case]) -> list[Figure]:
     figures = []
     with _serving(cluster, federation, cases) as nodes:
-        print("nodes  parameters  plain s  evaluated s  private s  plain MB  private MB")
         for case in cases:
-            found = _measure(cluster, federation, nodes[: case.nodes], case)
-            print(
-                f"{case.nodes:>5}  {case.model.parameters:>10}  {found.plain:>7.4f}  {found.evaluated:>11.4f}"
-                f"  {found.private:>9.4f}  {found.plain_memory:>8.1f}  {found.private_memory:>10.1f}",
-                flush=True,
-            )
-            target = "<= 0.3" if case.nodes == 100 else ""
-            figures += [
-                Figure(f"{case.name}, evaluated every round", found.evaluated, "s", target),
-                Figure(f"{case.name}, evaluated at the end", found.plain, "s", target),
-                Figure(f"{case.name}, private, evaluated at the end", found.private, "s"),
-                Figure(f"{case.name}, coordinator's peak memory", found.plain_memory, "MB"),
-                Figure(f"{case.name}, private, coordinator's peak memory", found.private_memory, "MB"),
-            ]
+            found = _figures(case, _measure(cluster, federation, nodes[: case.nodes], case))
+            print("; ".join(f"{one.name}: {one.value:.4g} {one.unit}" for one in found), flush=True)
+            figures += found
+    return figures
+
+
+def _figures(case: Case, found: Measured) -> list[Figure]:
+    target = "<= 0.3" if case.nodes == 100 else ""
+    figures = [
+        Figure(f"{case.name}, evaluated at the end", found.plain, "s", target),
+        Figure(f"{case.name}, coordinator's peak memory", found.plain_memory, "MB"),
+    ]
+    if found.evaluated is not None:
+        figures.append(Figure(f"{case.name}, evaluated every round", found.evaluated, "s", target))
+    if found.private is not None and found.private_memory is not None:
+        figures.append(Figure(f"{case.name}, private, evaluated at the end", found.private, "s"))
+        figures.append(Figure(f"{case.name}, private, coordinator's peak memory", found.private_memory, "MB"))
     return figures
 
 
@@ -176,15 +237,20 @@ def _measure(cluster: Cluster, federation: Federation, nodes: Sequence[Node], ca
     with _coordinated(cluster, federation, nodes, case, case.plain) as (connection, coordinator):
         evaluated, plain = (
             statistics.median(_run(connection, case, every) for _ in range(case.runs))
+            if case.private or every > 1
+            else None
             for every in (1, case.rounds)
         )
+        assert plain is not None
         plain_memory = _peak_memory(coordinator)
     seconds, memory = [], []
     for workspace in case.private:
         with _coordinated(cluster, federation, nodes, case, workspace, BUDGET) as (connection, coordinator):
             seconds.append(_run(connection, case, case.rounds))
             memory.append(_peak_memory(coordinator))
-    return Measured(plain, evaluated, statistics.median(seconds), plain_memory, max(memory))
+    if not seconds:
+        return Measured(plain, plain_memory)
+    return Measured(plain, plain_memory, evaluated, statistics.median(seconds), max(memory))
 
 
 def _peak_memory(process: subprocess.Popen[bytes]) -> float:
@@ -197,11 +263,11 @@ def _peak_memory(process: subprocess.Popen[bytes]) -> float:
 @contextlib.contextmanager
 def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) -> Iterator[list[Node]]:
     """As many nodes as the largest case needs; each shares rows with the workspaces of the cases it is in."""
-    template = _make_template(cluster, [name for case in cases for name in case.workspaces])
-    configs = []
-    for number in range(max(case.nodes for case in cases)):
-        workspaces = [name for case in cases if number < case.nodes for name in case.workspaces]
-        configs.append(_make_node(cluster, federation, template, workspaces, number))
+    template = _make_template(cluster, cases)
+    configs = [
+        _make_node(cluster, federation, template, [case for case in cases if number < case.nodes], number)
+        for number in range(max(case.nodes for case in cases))
+    ]
     parts = [configs[part::PROCESSES] for part in range(min(PROCESSES, len(configs)))]
     servers = [_start_nodes(federation, number, part) for number, part in enumerate(parts)]
     with _ended(servers):
@@ -213,28 +279,32 @@ def _serving(cluster: Cluster, federation: Federation, cases: Sequence[Case]) ->
         yield [Node(name, federation.directory / f"{name}.pem", ports[name]) for name, _ in configs]
 
 
-def _make_template(cluster: Cluster, workspaces: Sequence[str]) -> str:
+def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
     """A node's database but for its rows."""
     template = cluster.create_database()
-    columns = ", ".join(f"{name} float8" for name in _FEATURES)
+    columns = ", ".join(f"{name} float8" for name in FEATURES)
     with cluster.connect(template) as connection:
-        for name in workspaces:
-            connection.execute(f"CREATE TABLE {name} ({columns}, ill integer)".encode())
-            _execute(connection, f"CREATE FEDERATED DATASET {name} FOR TABLE {name} IN WORKSPACE {name}")
+        for case in cases:
+            for name in case.workspaces:
+                connection.execute(f"CREATE TABLE {name} ({columns}, ill integer)".encode())
+                share = f"CREATE FEDERATED DATASET {name} FOR TABLE {name} IN WORKSPACE {name}"
+                _execute(connection, share + case.model.dataset)
     return template
 
 
 def _make_node(
-    cluster: Cluster, federation: Federation, template: str, workspaces: Sequence[str], number: int
+    cluster: Cluster, federation: Federation, template: str, cases: Sequence[Case], number: int
 ) -> tuple[str, NodeConfig]:
     name = f"node_{number}"
     database = cluster.create_database(template)
-    values = ", ".join(f"50 + {10 + place} * random()" for place, _ in enumerate(_FEATURES))
-    rows = f"SELECT {values}, (random() < 0.4)::integer FROM generate_series(1, 200)"
+    values = ", ".join(f"50 + {10 + place} * random()" for place, _ in enumerate(FEATURES))
     with cluster.connect(database) as connection, connection.transaction():
-        for table in workspaces:
-            connection.execute(f"INSERT INTO {table} {rows}".encode())
-    return name, federation.node_config(cluster, database, name)
+        for case in cases:
+            rows = f"SELECT {values}, (random() < 0.4)::integer FROM generate_series(1, {case.model.rows})"
+            for table in case.workspaces:
+                connection.execute(f"INSERT INTO {table} {rows}".encode())
+    parts = sorted({case.model.part for case in cases if case.model.part is not None})
+    return name, federation.node_config(cluster, database, name, parts=parts)
 
 
 def _start_nodes(
@@ -283,19 +353,20 @@ def _coordinated(
     catalog = cluster.create_database()
     with cluster.connect(catalog) as connection:
         _register(connection, nodes, case, workspace, options)
-        coordinator = _start_coordinator(cluster, federation, catalog, workspace)
+        coordinator = _start_coordinator(cluster, federation, catalog, workspace, case.model)
         with _ended([coordinator]):
             yield connection, coordinator
 
 
 def _start_coordinator(
-    cluster: Cluster, federation: Federation, catalog: str, workspace: str
+    cluster: Cluster, federation: Federation, catalog: str, workspace: str, model: Model
 ) -> subprocess.Popen[bytes]:
-    settings = {
+    settings: dict[str, object] = {
         "database": cluster.dsn(catalog, user="heliosdb_daemon"),
         "certificate": str(federation.directory / "coordinator.pem"),
         "private_key": str(federation.directory / "coordinator.key"),
         "state_directory": str(federation.directory / f"{workspace}-state"),
+        "parts": [] if model.part is None else [model.part],
     }
     path = federation.directory / f"{workspace}.toml"
     path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items()))
@@ -331,7 +402,12 @@ def _register(
 
 
 def _run(connection: psycopg.Connection, case: Case, every: int) -> float:
-    _execute(connection, f"START FEDERATED TRAINING risk WITH (validation_frequency = {every})")
+    with connection.transaction():
+        _execute(connection, f"START FEDERATED TRAINING risk WITH (validation_frequency = {every})")
+        connection.execute(
+            "UPDATE federated.run SET options = options || %s WHERE status = 'queued'",
+            [json.dumps(case.model.given)],
+        )
     [(status,)] = connection.execute("SELECT wait_for_convergence('risk', 300)").fetchall()
     [(seconds, rounds, nodes)] = connection.execute(
         "SELECT extract(epoch FROM max(started_at) - min(started_at))::float8, count(*), min(participating_nodes)"
