@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.state import (
@@ -36,7 +36,7 @@ class Kept:
     began.
     """
 
-    model: Model
+    model: ModelState
     heard: State = field(default_factory=lambda: NO_STATE)
 
 
@@ -59,7 +59,7 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
     memory = NO_STATE
     if stored.memory is not None:
         memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
-    return Kept(Model(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD))
+    return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD))
 
 
 def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:

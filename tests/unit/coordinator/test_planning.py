@@ -8,10 +8,10 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from heliosdb.coordinator.planning import Findings, PrivacyPlan
 
 from heliosdb.aggregation import Update
 from heliosdb.coordinator import planning
-from heliosdb.coordinator.planning import Findings, PrivacyPlan
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism
