@@ -12,13 +12,13 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from heliosdb.coordinator.acceptance import check_combined, make_acceptance, private_reach
+from heliosdb.coordinator.planning import Findings
 
 from heliosdb.aggregation import FedAvg
 from heliosdb.aggregation import Update as Answer
 from heliosdb.coordinator import planning
-from heliosdb.coordinator.acceptance import check_combined, make_acceptance, private_reach
 from heliosdb.coordinator.exchange import Question
-from heliosdb.coordinator.planning import Findings
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
