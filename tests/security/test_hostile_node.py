@@ -6,25 +6,28 @@ same run in which the liar says nothing where it would lie.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import numpy as np
 import pytest
-from heliosdb.coordinator.acceptance import check_combined, make_acceptance, private_reach
-from heliosdb.coordinator.planning import Findings
 
-from heliosdb.aggregation import FedAvg
-from heliosdb.aggregation import Update as Answer
-from heliosdb.coordinator import planning
-from heliosdb.coordinator.exchange import Question
+from heliosdb.aggregation import WeightedGathering
+from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.training import TRAIN, check_combined, private_reach
+from heliosdb.algorithms.works import PARAMETERS, PrivateTraining
+from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.opened import NOTHING, OpenedRound
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures
-from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Policy, Run, TrainingOptions
-from heliosdb.domain.task import PrivateTraining, Step, Task, TaskKey
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.task import Task
+from heliosdb.domain.update import Moved, Update
+from heliosdb.domain.vector import AnyVector
 from tests.support.hostile_node import FakeNode, FakeWire, Lie, Said, honest, make_nodes, silent
 
 OPTIONS = TrainingOptions(
@@ -35,15 +38,13 @@ OPTIONS = TrainingOptions(
     feature_ranges=(),
     seed=7,
     rounds=2,
-    local_epochs=2,
-    batch_size=16,
-    learning_rate=0.1,
     aggregation="fedavg",
     convergence_threshold=None,
     early_stopping_rounds=None,
     target_accuracy=None,
     validation_split=0.2,
     validation_frequency=1,
+    given={"local_epochs": 2, "batch_size": 16, "learning_rate": 0.1},
 )
 POLICY = Policy(
     workspace=WorkspaceName("w"),
@@ -68,12 +69,17 @@ HUGE = 1.7e308
 
 @dataclass
 class Outcome:
-    """What a run came to: its parameters, its figures, and every rejection by (round, step)."""
+    """What a run came to: its model, its figures, and every rejection by (round, step)."""
 
-    parameters: Vector
-    figures: list[Figures] = field(default_factory=list)
+    model: Model = NOTHING
+    figures: list[Figures | None] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
-    lost: dict[tuple[int, Step], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
+    lost: dict[tuple[int, StepName], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> AnyVector:
+        """The model's one array."""
+        return self.model.state[PARAMETERS]
 
     def equals(self, other: Outcome) -> bool:
         """Whether both came to the same, bit for bit."""
@@ -86,64 +92,68 @@ class Outcome:
 
 async def play(run: Run, nodes: list[FakeNode], *, checked: bool = True) -> Outcome:
     """Play a run's rounds as the driver does; `checked` False: every update of the right shape counts."""
-    game = _Game(run, FakeWire(nodes), checked)
-    await game.round_zero()
-    for number in range(1, run.options.rounds + 1):
+    game = _Game(Course.of(run), FakeWire(nodes), checked)
+    for number in range(run.options.rounds + 1):
         await game.round(RoundNumber(number))
     return game.outcome
 
 
-class _Game:
-    def __init__(self, run: Run, wire: FakeWire, checked: bool) -> None:
-        self.run, self.wire, self.checked = run, wire, checked
-        self.stated: dict[NodeName, float] = {}
-        findings = planning.plan_round_zero(run, ()) if run.policy.budget else Findings()
-        self.outcome = Outcome(planning.initial_parameters(run), findings=findings)
+class _Unchecked(Question):
+    def check(self, update: Update) -> None:
+        """Believe it."""
 
-    async def round_zero(self) -> None:
-        answers = await self._ask(RoundNumber(0), Step.STATISTICS, np.empty(0))
-        self.stated = {answer.node: answer.weight for answer in answers}
-        findings = self.outcome.findings
-        past = [
-            mechanism
-            for _, mechanism in planning.releases(self.run, findings, RoundNumber(0), evaluated=False)
-        ]
-        self.outcome.findings = planning.read_statistics(self.run, findings, answers, past)
-        self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
+
+class _Game:
+    def __init__(self, course: Course, wire: FakeWire, checked: bool) -> None:
+        self.course, self.wire, self.checked = course, wire, checked
+        self.stated: dict[NodeName, float] = {}
+        self.outcome = Outcome()
 
     async def round(self, number: RoundNumber) -> None:
-        answers = await self._ask(number, Step.TRAIN, self.outcome.parameters)
-        combined = FedAvg().combine(self.outcome.parameters, answers)
-        if self.checked:
-            check_combined(number, combined, answers)
-        self.outcome.parameters = combined
-        if self.run.policy.budget is None:
-            found = await self._ask(number, Step.EVALUATE, combined)
-            self.outcome.figures.append(planning.read_evaluation(self.run, self.outcome.findings, found))
+        course, outcome = self.course, self.outcome
+        plan = RunPlan(course.run, outcome.findings, number, self.stated)
+        if number == 0:
+            plan = replace(plan, findings=course.algorithm.prepare(plan))
+        opened, name, exchange = OpenedRound.begin(outcome.model, plan.findings), course.first(number).step, 0
+        while True:
+            plan = replace(plan, findings=opened.findings, past=self._past(plan))
+            following = await self._exchange(opened, plan, exchange, name)
+            if following is None:
+                break
+            name, exchange = following, exchange + 1
+        if number == 0:
+            opened.begin_model(course, plan)
+            self.stated = opened.stated
+            self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
+        outcome.model, outcome.findings = opened.model, opened.findings
 
-    async def _ask(self, number: RoundNumber, step: Step, parameters: Vector) -> list[Answer]:
-        run, findings = self.run, self.outcome.findings
-        size = planning.expected_size(run, findings, step, parameters)
+    async def _exchange(
+        self, opened: OpenedRound, plan: RunPlan, exchange: int, name: StepName
+    ) -> StepName | None:
+        asked = self.course.ask(plan, exchange, name, opened.model, len(self.wire.nodes))
+        kind = Question if self.checked else _Unchecked
+        question = kind(asked.course, asked.plan, asked.step, asked.exchange, asked.asked)
+        opened.gather(question)
+        held, lost = await self.wire.ask(question)
+        self.outcome.lost[plan.round, name] = dict(lost)
+        nodes = sorted(held.arrived)
+        for node in nodes:
+            opened.take(held.hand_on(node))
+        combined = opened.combine(question)
+        opened.note(held, nodes)
+        if name == EVALUATE:
+            self.outcome.figures.append(combined.figures)
+        return None if combined.following is None else combined.following.step
 
-        def task(node: NodeName, dataset: str | None) -> Task:
-            key = TaskKey(run.policy.workspace, run.id, number, step, node)
-            return planning.build_task(run, findings, key, parameters, dataset)
-
-        def question(accept: Callable[[Answer], None]) -> Question:
-            mechanism = planning.expected_mechanism(run, findings, step)
-            return Question(POLICY.workspace, number, step, task, True, size, mechanism, accept, 60.0, 60.0)
-
-        accept = make_acceptance(run, findings, step, size, self.stated).check
-        answers, lost = await self.wire.ask(question, accept if self.checked else lambda _: None)
-        self.outcome.lost[number, step] = dict(lost)
-        return answers
+    def _past(self, plan: RunPlan) -> list[Mechanism]:
+        return [mechanism for _, _, mechanism in self.course.releases(plan)] if plan.round == 0 else []
 
 
-def at(step: Step, lie: Lie, number: int | None = None) -> Lie:
+def at(step: StepName, lie: Lie, number: int | None = None) -> Lie:
     """Lie in one step (of one round), and be honest else."""
 
-    def said(task: Task, vector: Vector, weight: float) -> Said:
-        due = task.key.step is step and number in (None, task.key.round)
+    def said(task: Task, vector: AnyVector, weight: float) -> Said:
+        due = task.key.step == step and number in (None, task.key.round)
         return (lie if due else honest)(task, vector, weight)
 
     return said
@@ -158,7 +168,7 @@ def filled(value: float) -> Lie:
 
 
 def changed(index: int, value: float) -> Lie:
-    def lie(_task: Task, vector: Vector, weight: float) -> Said:
+    def lie(_task: Task, vector: AnyVector, weight: float) -> Said:
         vector = vector.copy()
         vector[index] = value
         return vector, weight
@@ -185,21 +195,21 @@ TRAINING_LIES = [
 async def test_a_node_that_would_own_the_model_is_rejected_and_the_others_go_on(
     lie: Lie, reason: str
 ) -> None:
-    outcome = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, lie, 1)}))
-    without = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, silent, 1)}))
+    outcome = await play(RUN, make_nodes({LIAR: at(TRAIN, lie, 1)}))
+    without = await play(RUN, make_nodes({LIAR: at(TRAIN, silent, 1)}))
 
-    outcome_of, said = outcome.lost[1, Step.TRAIN].pop(LIAR)
+    outcome_of, said = outcome.lost[1, TRAIN].pop(LIAR)
     assert (outcome_of, reason in said) == ("rejected", True), said
-    assert not outcome.lost[1, Step.TRAIN]
-    assert not outcome.lost[2, Step.TRAIN]
+    assert not outcome.lost[1, TRAIN]
+    assert not outcome.lost[2, TRAIN]
     assert outcome.equals(without)
 
 
 @pytest.mark.parametrize("lie", [weighing(1e12), weighing(61.0), filled(1e9), filled(6e3)])
 async def test_unchecked_each_of_these_moves_the_model(lie: Lie) -> None:
     once = replace(RUN, options=replace(OPTIONS, rounds=1))
-    owned = await play(once, make_nodes({LIAR: at(Step.TRAIN, lie)}), checked=False)
-    assert not owned.equals(await play(once, make_nodes({LIAR: at(Step.TRAIN, silent)})))
+    owned = await play(once, make_nodes({LIAR: at(TRAIN, lie)}), checked=False)
+    assert not owned.equals(await play(once, make_nodes({LIAR: at(TRAIN, silent)})))
     assert not owned.equals(await play(once, make_nodes({})))
 
 
@@ -224,10 +234,10 @@ async def test_unchecked_each_of_these_moves_the_model(lie: Lie) -> None:
 async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_others(
     lie: Lie, reason: str
 ) -> None:
-    outcome = await play(RUN, make_nodes({LIAR: at(Step.STATISTICS, lie)}))
+    outcome = await play(RUN, make_nodes({LIAR: at(STATISTICS, lie)}))
     without = await play(RUN, make_nodes({}, names=("a", "c")))
 
-    kind, said = outcome.lost[0, Step.STATISTICS].pop(LIAR)
+    kind, said = outcome.lost[0, STATISTICS].pop(LIAR)
     assert (kind, reason in said) == ("rejected", True), said
     assert outcome.equals(without)
 
@@ -250,10 +260,10 @@ async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_othe
 async def test_an_evaluation_that_no_rows_have_is_rejected_and_the_figures_are_the_others(
     run: Run, lie: Lie, reason: str
 ) -> None:
-    outcome = await play(run, make_nodes({LIAR: at(Step.EVALUATE, lie)}))
-    without = await play(run, make_nodes({LIAR: at(Step.EVALUATE, silent)}))
+    outcome = await play(run, make_nodes({LIAR: at(EVALUATE, lie)}))
+    without = await play(run, make_nodes({LIAR: at(EVALUATE, silent)}))
 
-    kind, said = outcome.lost[1, Step.EVALUATE].pop(LIAR)
+    kind, said = outcome.lost[1, EVALUATE].pop(LIAR)
     assert (kind, reason in said) == ("rejected", True), said
     assert outcome.equals(without)
 
@@ -261,20 +271,20 @@ async def test_an_evaluation_that_no_rows_have_is_rejected_and_the_figures_are_t
 @pytest.mark.parametrize(
     ("step", "lie", "reason"),
     [
-        (Step.STATISTICS, weighing(60.0), "its weight 60 is not the 1 that its task says"),
-        (Step.STATISTICS, changed(-1, 1e300), "is more than 1e+12 subjects and the noise can add up to"),
-        (Step.TRAIN, weighing(1e12), "its weight 1e+12 is not the"),
-        (Step.TRAIN, weighing(1.0), "its weight 1 is not the"),
-        (Step.TRAIN, filled(1e8), "is larger than max_update_norm"),
+        (STATISTICS, weighing(60.0), "its weight 60 is not the 1 that its task says"),
+        (STATISTICS, changed(-1, 1e300), "is more than 1e+12 subjects and the noise can add up to"),
+        (TRAIN, weighing(1e12), "its weight 1e+12 is not the"),
+        (TRAIN, weighing(1.0), "its weight 1 is not the"),
+        (TRAIN, filled(1e8), "is larger than max_update_norm"),
     ],
 )
 async def test_under_a_budget_weights_are_what_the_task_says_and_values_what_noise_can_reach(
-    step: Step, lie: Lie, reason: str
+    step: StepName, lie: Lie, reason: str
 ) -> None:
     outcome = await play(PRIVATE, make_nodes({LIAR: at(step, lie)}))
 
     for (_, asked), lost in outcome.lost.items():
-        if asked is step:
+        if asked == step:
             kind, said = lost.pop(LIAR)
             assert (kind, reason in said) == ("rejected", True), said
         assert not lost
@@ -289,22 +299,30 @@ async def test_honest_nodes_are_never_rejected() -> None:
 
 async def test_max_update_norm_bounds_what_one_round_moves() -> None:
     bounded = replace(RUN, options=replace(OPTIONS, max_update_norm=1e-6))
-    with pytest.raises(FederatedError, match="no update to combine"):
-        await play(bounded, make_nodes({}))
+    outcome = await play(bounded, make_nodes({}))
+    for number in (1, 2):
+        lost = outcome.lost[number, TRAIN]
+        assert sorted(lost) == ["a", "b", "c"]
+        assert all(kind == "rejected" for kind, _ in lost.values())
+        assert all("is larger than max_update_norm 1e-06" in said for _, said in lost.values())
+    assert not outcome.parameters.any()
+    assert not outcome.figures
 
 
 def test_a_run_that_diverges_names_the_largest_update() -> None:
-    updates = [
-        Answer(NodeName("a"), np.array([1.0, 2.0]), 10.0),
-        Answer(NodeName("b"), np.array([2e9, 0.0]), 10.0),
-    ]
+    gathering = WeightedGathering(2)
+    gathering.take(Update(NodeName("a"), np.array([1.0, 2.0]), 10.0))
+    gathering.take(Update(NodeName("b"), np.array([2e9, 0.0]), 10.0))
+    largest = gathering.result().largest
     for combined in (np.array([1e9 + 1.0, 0.0]), np.array([np.inf, 0.0]), np.array([np.nan, 0.0])):
         with pytest.raises(FederatedError) as caught:
-            check_combined(3, combined, updates)
+            check_combined(3, Moved(combined, 2, largest))
         assert caught.value.message == (
             "training diverged in round 3: the largest update is node b's (norm 2e+09)"
         )
-    check_combined(3, np.array([1e9, -1e9]), updates)
+        with pytest.raises(FederatedError, match=r"^training diverged in round 3$"):
+            check_combined(3, Moved(combined, 2))
+    check_combined(3, Moved(np.array([1e9, -1e9]), 2, largest))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
