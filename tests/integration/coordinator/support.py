@@ -44,13 +44,14 @@ class Site:
 
 @dataclass
 class World:
-    """Everything of one test; `clean_up` ends every process."""
+    """Everything of one test; `clean_up` ends every process. parts: modules of further parts for all daemons."""
 
     cluster: Cluster
     federation: Federation
     database: str
     sites: list[Site] = field(default_factory=list)
     coordinators: list[CoordinatorProcess] = field(default_factory=list)
+    parts: tuple[str, ...] = ()
 
     def catalog(self) -> psycopg.Connection[dict[str, Any]]:
         """Connect to the coordinator's database as superuser."""
@@ -77,7 +78,9 @@ class World:
 
     async def start_site(self, site: Site, *, faults: str = "") -> None:
         """Start the node's process, at its former port where it had one."""
-        config = self.federation.node_config(self.cluster, site.database, site.name, listen_port=site.port)
+        config = self.federation.node_config(
+            self.cluster, site.database, site.name, listen_port=site.port, parts=self.parts
+        )
         site.process = NodeProcess(config, self.federation.directory, faults=faults)
         site.port = await site.process.port()
 
@@ -153,6 +156,7 @@ class CoordinatorProcess:
             "poll_interval": 0.1,
             "heartbeat_interval": 0.5,
             "reconnect_interval": 1.0,
+            "parts": list(world.parts),
         } | settings
         config = directory / f"coordinator-{name}.toml"
         config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items()))
