@@ -273,13 +273,8 @@ async def test_rows_in_memory_are_not_charged_to_the_tables_that_a_view_reads_no
 
 
 FORGED = (
-<<<<<<< HEAD
-    "WITH r AS (INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256,"
-    " state) VALUES (%s, %s, %s, %s, %s, %s, 'first', %s, 'charged') RETURNING release_id)"
-=======
     "WITH r AS (INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset,"
     " task_sha256, state) VALUES (%s, %s, %s, %s, %s, %s, 'first', %s, 'charged') RETURNING release_id)"
->>>>>>> core
     " INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,"
     " epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)"
     " SELECT 'first', 'x', %s, release_id, %s, 1, 1, 0, 0, 0, 0, 1e-5 FROM r"
