@@ -348,69 +348,76 @@ def test_another_model_s_scaling_and_other_columns_are_refused(stop: Stop) -> No
             check_contribution(asked, compute(stop.step, table, asked))
 
 
-NUMBERS = [0, 1, 2, -1, 2**63 - 1, 0.0, 0.5, 1e-300, 1e300, -1.0, math.nan, math.inf, True, "1", ""]
+NUMBERS: list[Any] = [
+    0, 1, 2, -1, 2**63 - 1, 0.0, 0.5, 5e-324, 1e-300, 1e-12, 1e300, -1.0, math.nan, math.inf, -math.inf,
+]  # fmt: skip
 
 
-def mutated(draw: st.DrawFn, task: Task, other: Task) -> Task:
-    """The task with one part from elsewhere, or with a number that is anything."""
-    privacy, scaling, given_ = task.work.privacy, task.scaling, task.work.settings
-    number: Any = draw(st.sampled_from(NUMBERS))
-    match draw(st.integers(0, 7)):
-        case 0:
-            return replace(task, state=other.state, scaling=other.scaling)
-        case 1:
-            return with_work(task, privacy=other.work.privacy)
-        case 2:
-            return with_work(task, settings=other.work.settings)
-        case 3 if privacy is not None:
-            name = draw(st.sampled_from(["noise_multiplier", "sampling_rate", "steps"]))
-            mechanism = replace(privacy.mechanism, **{name: number})
-            return with_work(task, privacy=Privacy(mechanism, privacy.weight))
-        case 4 if privacy is not None:
-            return with_work(task, privacy=Privacy(privacy.mechanism, number))
-        case 5 if given_:
-            return with_settings(task, **{draw(st.sampled_from(sorted(given_))): number})
-        case 6 if scaling is not None:
-            name = draw(st.sampled_from(["means", "scales"]))
-            return replace(task, scaling=replace(scaling, **{name: (1.0, number, 1.0)}))
-        case _:
-            return replace(task, work=replace(other.work, algorithm=task.work.algorithm))
-
-
-def typed(task: Task) -> bool:
-    """Whether the wire could have brought it: numbers where there are numbers."""
+def with_another_number(task: Task) -> Iterator[Task]:
+    """The task with one of its numbers replaced by one that is anything that the wire could bring."""
     privacy, scaling = task.work.privacy, task.scaling
-    numbers: list[Any] = [] if scaling is None else [*scaling.means, *scaling.scales]
-    if privacy is not None:
-        mechanism = privacy.mechanism
-        numbers += [mechanism.noise_multiplier, mechanism.sampling_rate, privacy.weight]
-        if type(mechanism.steps) is not int:
-            return False
-    return all(type(number) in (int, float) for number in numbers)
+    for number in NUMBERS:
+        if privacy is not None:
+            changes: list[dict[str, Any]] = [{"noise_multiplier": number}, {"sampling_rate": number}]
+            changes += [{"steps": number}] if isinstance(number, int) else []
+            for change in changes:
+                mechanism = replace(privacy.mechanism, **change)
+                yield with_work(task, privacy=Privacy(mechanism, privacy.weight))
+            yield with_work(task, privacy=Privacy(privacy.mechanism, number))
+        if scaling is not None:
+            for place in ("means", "scales"):
+                several: dict[str, Any] = {place: (1.0, number, 1.0)}
+                yield replace(task, scaling=replace(scaling, **several))
+            for place in ("target_mean", "target_scale"):
+                single: dict[str, Any] = {place: number}
+                yield replace(task, scaling=replace(scaling, **single))
+        for name in task.work.settings:
+            yield with_settings(task, **{name: number})
 
 
-@settings(max_examples=300, deadline=None)
-@given(data=st.data())
-def test_what_a_step_does_not_refuse_it_computes_as_it_was_asked(data: st.DataObject) -> None:
-    """And under a budget on any rows: a failure after the charge would tell of one."""
-    stop, other = (data.draw(st.sampled_from(STOPS)).values[0] for _ in range(2))
-    task = stop.task
-    for _ in range(data.draw(st.integers(1, 3))):
-        task = mutated(data.draw, task, other.task)
-    if not typed(task) or refused(stop, task):
+def with_parts_of(task: Task, other: Task) -> Iterator[Task]:
+    """The task with something of another one."""
+    yield replace(task, state=other.state, scaling=other.scaling)
+    yield replace(task, state=other.state)
+    yield with_work(task, privacy=other.work.privacy)
+    yield with_work(task, settings=other.work.settings)
+    yield with_work(task, settings=other.work.settings, size=other.work.size)
+    yield replace(task, work=replace(other.work, algorithm=task.work.algorithm))
+
+
+def check_computed_as_asked(stop: Stop, task: Task, *tables: Table) -> None:
+    """Under a budget on any rows: a failure after the charge would tell of one."""
+    if refused(stop, task):
         return
-    for table in (ugly_table(data.draw(SEEDS)), TABLES[NODES[0]]):
+    for table in tables:
         try:
             check_contribution(task, compute(stop.step, table, task))
         except FederatedError:
             assert task.work.privacy is None
 
 
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> None:
+    for task in with_another_number(stop.task):
+        check_computed_as_asked(stop, task, ugly_table(3), TABLES[NODES[0]])
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataObject) -> None:
+    stop, other = (data.draw(st.sampled_from(STOPS)).values[0] for _ in range(2))
+    task = data.draw(st.sampled_from(list(with_parts_of(stop.task, other.task))))
+    for _ in range(data.draw(st.integers(0, 2))):
+        numbers = list(with_another_number(task))
+        task = data.draw(st.sampled_from(numbers)) if numbers else task
+    check_computed_as_asked(stop, task, ugly_table(data.draw(SEEDS)), TABLES[NODES[0]])
+
+
 # What a hostile node answers.
 
 
 @pytest.mark.parametrize("stop", STOPS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(
     stop: Stop, data: st.DataObject

@@ -180,6 +180,10 @@ def both(vector: list[float], weight: float) -> Lie:
     return lambda _task, _vector, _weight: (np.array(vector), weight)
 
 
+def of_type(kind: type[np.generic]) -> Lie:
+    return lambda _task, vector, weight: (vector.astype(kind), weight)
+
+
 TRAINING_LIES = [
     (weighing(HUGE), "its weight 1.7e+308 is more than 1e+12"),
     (weighing(1e12), "its weight 1e+12 is more than the 60 rows that it stated in round 0"),
@@ -188,6 +192,14 @@ TRAINING_LIES = [
     (filled(HUGE), "its norm inf is larger than max_update_norm 10000"),
     (filled(1e9), "its norm 1.73e+09 is larger than max_update_norm 10000"),
     (filled(6e3), "its norm 1.04e+04 is larger than max_update_norm 10000"),
+    (filled(np.nan), "its vector holds values that are not finite"),
+    (weighing(0.0), "its weight is not a number greater than 0"),
+    (weighing(-40.0), "its weight is not a number greater than 0"),
+    (weighing(np.nan), "its weight is not a number greater than 0"),
+    (both([0.0] * 2, 40.0), "its vector has 2 values instead of 3"),
+    (both([0.0] * 100_000, 40.0), "its vector has 100000 values instead of 3"),
+    (of_type(np.float32), "its vector is of type float32 instead of float64"),
+    (of_type(np.uint64), "its vector is of type uint64 instead of float64"),
 ]
 
 
