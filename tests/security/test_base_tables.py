@@ -273,8 +273,8 @@ async def test_rows_in_memory_are_not_charged_to_the_tables_that_a_view_reads_no
 
 
 FORGED = (
-    "WITH r AS (INSERT INTO federated.release (workspace, run_id, round_number, step, node_name, dataset, task_sha256,"
-    " state) VALUES (%s, %s, %s, %s, %s, 'first', %s, 'charged') RETURNING release_id)"
+    "WITH r AS (INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset,"
+    " task_sha256, state) VALUES (%s, %s, %s, %s, %s, %s, 'first', %s, 'charged') RETURNING release_id)"
     " INSERT INTO federated.spending (dataset, relation, base_tables, release_id, noise_multiplier, sampling_rate, steps,"
     " epsilon_basic, epsilon_tight, workspace_epsilon_basic, workspace_epsilon_tight, delta)"
     " SELECT 'first', 'x', %s, release_id, %s, 1, 1, 0, 0, 0, 0, 1e-5 FROM r"
@@ -295,7 +295,7 @@ async def test_a_charge_for_something_else_lets_nothing_out(
     task = statistics_task(noise_multiplier=0.01, budget=Budget(1e6, 1e-5))
     key = task.key
     sha256 = task_sha256(encode_task(task, client[1].sealing.public)[0])
-    place = [key.workspace, key.run, key.round, key.step.value, key.node]
+    place = [key.workspace, key.run, key.round, key.exchange, key.step, key.node]
     with cluster.connect(dba.info.dbname, user="heliosdb_daemon") as daemon:
         daemon.execute(FORGED, [*place, sha256, tables, noise])  # type: ignore[arg-type]
     error = await refused(client, task)

@@ -6,24 +6,26 @@ same run in which the liar says nothing where it would lie.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import numpy as np
 import pytest
 
-from heliosdb.aggregation import FedAvg
-from heliosdb.aggregation import Update as Answer
-from heliosdb.coordinator import planning
-from heliosdb.coordinator.acceptance import check_combined, make_acceptance, private_reach
-from heliosdb.coordinator.exchange import Question
-from heliosdb.coordinator.planning import Findings
+from heliosdb.aggregation.gathering import WeightedGathering
+from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.training import TRAIN, check_combined, private_reach
+from heliosdb.algorithms.works import PrivateTraining
+from heliosdb.coordinator.course import Conclusion, Course, Model, Question
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures
-from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, WorkspaceName
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.run import Policy, Run, TrainingOptions
-from heliosdb.domain.task import PrivateTraining, Step, Task, TaskKey
+from heliosdb.domain.state import NO_STATE, flatten
+from heliosdb.domain.task import Task
+from heliosdb.domain.update import Moved, Update
 from heliosdb.domain.vector import Vector
 from tests.support.hostile_node import FakeNode, FakeWire, Lie, Said, honest, make_nodes, silent
 
@@ -35,15 +37,13 @@ OPTIONS = TrainingOptions(
     feature_ranges=(),
     seed=7,
     rounds=2,
-    local_epochs=2,
-    batch_size=16,
-    learning_rate=0.1,
     aggregation="fedavg",
     convergence_threshold=None,
     early_stopping_rounds=None,
     target_accuracy=None,
     validation_split=0.2,
     validation_frequency=1,
+    given={"local_epochs": 2, "batch_size": 16, "learning_rate": 0.1},
 )
 POLICY = Policy(
     workspace=WorkspaceName("w"),
@@ -73,7 +73,7 @@ class Outcome:
     parameters: Vector
     figures: list[Figures] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
-    lost: dict[tuple[int, Step], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
+    lost: dict[tuple[int, StepName], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
 
     def equals(self, other: Outcome) -> bool:
         """Whether both came to the same, bit for bit."""
@@ -93,57 +93,74 @@ async def play(run: Run, nodes: list[FakeNode], *, checked: bool = True) -> Outc
     return game.outcome
 
 
+class _Unchecked(Question):
+    """A question to which every answer of the right shape counts."""
+
+    __slots__ = ()
+
+    def check(self, update: Update) -> None:
+        """Nothing is asked of an answer."""
+
+
 class _Game:
     def __init__(self, run: Run, wire: FakeWire, checked: bool) -> None:
         self.run, self.wire, self.checked = run, wire, checked
+        self.course, self.model = Course.of(run), Model(NO_STATE)
         self.stated: dict[NodeName, float] = {}
-        findings = planning.plan_round_zero(run, ()) if run.policy.budget else Findings()
-        self.outcome = Outcome(planning.initial_parameters(run), findings=findings)
+        findings = self.course.algorithm.prepare(self._plan(RoundNumber(0), Findings()))
+        self.outcome = Outcome(np.empty(0), findings=findings)
+
+    def _plan(self, number: RoundNumber, findings: Findings) -> RunPlan:
+        return RunPlan(self.run, findings, number, self.stated)
 
     async def round_zero(self) -> None:
-        answers = await self._ask(RoundNumber(0), Step.STATISTICS, np.empty(0))
+        answers = await self._play(RoundNumber(0))
         self.stated = {answer.node: answer.weight for answer in answers}
-        findings = self.outcome.findings
-        past = [
-            mechanism
-            for _, mechanism in planning.releases(self.run, findings, RoundNumber(0), evaluated=False)
-        ]
-        self.outcome.findings = planning.read_statistics(self.run, findings, answers, past)
+        plan = self._plan(RoundNumber(0), self.outcome.findings)
+        self.model = self.course.initial_model(plan)
         self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
 
     async def round(self, number: RoundNumber) -> None:
-        answers = await self._ask(number, Step.TRAIN, self.outcome.parameters)
-        combined = FedAvg().combine(self.outcome.parameters, answers)
-        if self.checked:
-            check_combined(number, combined, answers)
-        self.outcome.parameters = combined
-        if self.run.policy.budget is None:
-            found = await self._ask(number, Step.EVALUATE, combined)
-            self.outcome.figures.append(planning.read_evaluation(self.run, self.outcome.findings, found))
+        await self._play(number)
+        self.outcome.parameters = flatten(self.model.state, ["parameters"])
 
-    async def _ask(self, number: RoundNumber, step: Step, parameters: Vector) -> list[Answer]:
-        run, findings = self.run, self.outcome.findings
-        size = planning.expected_size(run, findings, step, parameters)
+    async def _play(self, number: RoundNumber) -> list[Update]:
+        """Play a round's exchanges; returns the first one's answers."""
+        step: StepName | None = self.course.first(number).step
+        first: list[Update] | None = None
+        exchange = 0
+        while step is not None:
+            answers, made = await self._exchange(number, exchange, step)
+            first = answers if first is None else first
+            self.model, self.outcome.findings = made.model, made.taken.findings or self.outcome.findings
+            if made.taken.figures is not None:
+                self.outcome.figures.append(made.taken.figures)
+            step, exchange = made.taken.following, exchange + 1
+        return first or []
 
-        def task(node: NodeName, dataset: str | None) -> Task:
-            key = TaskKey(run.policy.workspace, run.id, number, step, node)
-            return planning.build_task(run, findings, key, parameters, dataset)
-
-        def question(accept: Callable[[Answer], None]) -> Question:
-            mechanism = planning.expected_mechanism(run, findings, step)
-            return Question(POLICY.workspace, number, step, task, True, size, mechanism, accept, 60.0, 60.0)
-
-        accept = make_acceptance(run, findings, step, size, self.stated).check
-        answers, lost = await self.wire.ask(question, accept if self.checked else lambda _: None)
+    async def _exchange(
+        self, number: RoundNumber, exchange: int, step: StepName
+    ) -> tuple[list[Update], Conclusion]:
+        plan = self._plan(number, self.outcome.findings)
+        question = self.course.ask(plan, exchange, step, self.model, len(self.wire.nodes))
+        if not self.checked:
+            question = _Unchecked(question.course, plan, question.step, exchange, question.asked)
+        answers, lost = await self.wire.ask(question)
         self.outcome.lost[number, step] = dict(lost)
-        return answers
+        gathering = question.gathering()
+        for answer in answers:
+            gathering.take(answer)
+        if number == 0:
+            past = [mechanism for _, _, mechanism in self.course.releases(plan)]
+            question = replace(question, plan=replace(plan, past=past))
+        return answers, self.course.conclude(question, self.model, gathering.result())
 
 
-def at(step: Step, lie: Lie, number: int | None = None) -> Lie:
+def at(step: StepName, lie: Lie, number: int | None = None) -> Lie:
     """Lie in one step (of one round), and be honest else."""
 
     def said(task: Task, vector: Vector, weight: float) -> Said:
-        due = task.key.step is step and number in (None, task.key.round)
+        due = task.key.step == step and number in (None, task.key.round)
         return (lie if due else honest)(task, vector, weight)
 
     return said
@@ -185,21 +202,21 @@ TRAINING_LIES = [
 async def test_a_node_that_would_own_the_model_is_rejected_and_the_others_go_on(
     lie: Lie, reason: str
 ) -> None:
-    outcome = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, lie, 1)}))
-    without = await play(RUN, make_nodes({LIAR: at(Step.TRAIN, silent, 1)}))
+    outcome = await play(RUN, make_nodes({LIAR: at(TRAIN, lie, 1)}))
+    without = await play(RUN, make_nodes({LIAR: at(TRAIN, silent, 1)}))
 
-    outcome_of, said = outcome.lost[1, Step.TRAIN].pop(LIAR)
+    outcome_of, said = outcome.lost[1, TRAIN].pop(LIAR)
     assert (outcome_of, reason in said) == ("rejected", True), said
-    assert not outcome.lost[1, Step.TRAIN]
-    assert not outcome.lost[2, Step.TRAIN]
+    assert not outcome.lost[1, TRAIN]
+    assert not outcome.lost[2, TRAIN]
     assert outcome.equals(without)
 
 
 @pytest.mark.parametrize("lie", [weighing(1e12), weighing(61.0), filled(1e9), filled(6e3)])
 async def test_unchecked_each_of_these_moves_the_model(lie: Lie) -> None:
     once = replace(RUN, options=replace(OPTIONS, rounds=1))
-    owned = await play(once, make_nodes({LIAR: at(Step.TRAIN, lie)}), checked=False)
-    assert not owned.equals(await play(once, make_nodes({LIAR: at(Step.TRAIN, silent)})))
+    owned = await play(once, make_nodes({LIAR: at(TRAIN, lie)}), checked=False)
+    assert not owned.equals(await play(once, make_nodes({LIAR: at(TRAIN, silent)})))
     assert not owned.equals(await play(once, make_nodes({})))
 
 
@@ -224,10 +241,10 @@ async def test_unchecked_each_of_these_moves_the_model(lie: Lie) -> None:
 async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_others(
     lie: Lie, reason: str
 ) -> None:
-    outcome = await play(RUN, make_nodes({LIAR: at(Step.STATISTICS, lie)}))
+    outcome = await play(RUN, make_nodes({LIAR: at(STATISTICS, lie)}))
     without = await play(RUN, make_nodes({}, names=("a", "c")))
 
-    kind, said = outcome.lost[0, Step.STATISTICS].pop(LIAR)
+    kind, said = outcome.lost[0, STATISTICS].pop(LIAR)
     assert (kind, reason in said) == ("rejected", True), said
     assert outcome.equals(without)
 
@@ -250,10 +267,10 @@ async def test_statistics_that_no_rows_have_are_rejected_and_scaling_is_the_othe
 async def test_an_evaluation_that_no_rows_have_is_rejected_and_the_figures_are_the_others(
     run: Run, lie: Lie, reason: str
 ) -> None:
-    outcome = await play(run, make_nodes({LIAR: at(Step.EVALUATE, lie)}))
-    without = await play(run, make_nodes({LIAR: at(Step.EVALUATE, silent)}))
+    outcome = await play(run, make_nodes({LIAR: at(EVALUATE, lie)}))
+    without = await play(run, make_nodes({LIAR: at(EVALUATE, silent)}))
 
-    kind, said = outcome.lost[1, Step.EVALUATE].pop(LIAR)
+    kind, said = outcome.lost[1, EVALUATE].pop(LIAR)
     assert (kind, reason in said) == ("rejected", True), said
     assert outcome.equals(without)
 
@@ -261,20 +278,20 @@ async def test_an_evaluation_that_no_rows_have_is_rejected_and_the_figures_are_t
 @pytest.mark.parametrize(
     ("step", "lie", "reason"),
     [
-        (Step.STATISTICS, weighing(60.0), "its weight 60 is not the 1 that its task says"),
-        (Step.STATISTICS, changed(-1, 1e300), "is more than 1e+12 subjects and the noise can add up to"),
-        (Step.TRAIN, weighing(1e12), "its weight 1e+12 is not the"),
-        (Step.TRAIN, weighing(1.0), "its weight 1 is not the"),
-        (Step.TRAIN, filled(1e8), "is larger than max_update_norm"),
+        (STATISTICS, weighing(60.0), "its weight 60 is not the 1 that its task says"),
+        (STATISTICS, changed(-1, 1e300), "is more than 1e+12 subjects and the noise can add up to"),
+        (TRAIN, weighing(1e12), "its weight 1e+12 is not the"),
+        (TRAIN, weighing(1.0), "its weight 1 is not the"),
+        (TRAIN, filled(1e8), "is larger than max_update_norm"),
     ],
 )
 async def test_under_a_budget_weights_are_what_the_task_says_and_values_what_noise_can_reach(
-    step: Step, lie: Lie, reason: str
+    step: StepName, lie: Lie, reason: str
 ) -> None:
     outcome = await play(PRIVATE, make_nodes({LIAR: at(step, lie)}))
 
     for (_, asked), lost in outcome.lost.items():
-        if asked is step:
+        if asked == step:
             kind, said = lost.pop(LIAR)
             assert (kind, reason in said) == ("rejected", True), said
         assert not lost
@@ -289,22 +306,22 @@ async def test_honest_nodes_are_never_rejected() -> None:
 
 async def test_max_update_norm_bounds_what_one_round_moves() -> None:
     bounded = replace(RUN, options=replace(OPTIONS, max_update_norm=1e-6))
-    with pytest.raises(FederatedError, match="no update to combine"):
+    with pytest.raises(FederatedError, match="no update to"):
         await play(bounded, make_nodes({}))
 
 
 def test_a_run_that_diverges_names_the_largest_update() -> None:
-    updates = [
-        Answer(NodeName("a"), np.array([1.0, 2.0]), 10.0),
-        Answer(NodeName("b"), np.array([2e9, 0.0]), 10.0),
-    ]
+    gathering = WeightedGathering(2)
+    gathering.take(Update(NodeName("a"), np.array([1.0, 2.0]), 10.0))
+    gathering.take(Update(NodeName("b"), np.array([2e9, 0.0]), 10.0))
+    largest = gathering.result().largest
     for combined in (np.array([1e9 + 1.0, 0.0]), np.array([np.inf, 0.0]), np.array([np.nan, 0.0])):
         with pytest.raises(FederatedError) as caught:
-            check_combined(3, combined, updates)
+            check_combined(3, Moved(combined, 2, largest))
         assert caught.value.message == (
             "training diverged in round 3: the largest update is node b's (norm 2e+09)"
         )
-    check_combined(3, np.array([1e9, -1e9]), updates)
+    check_combined(3, Moved(np.array([1e9, -1e9]), 2, largest))
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])

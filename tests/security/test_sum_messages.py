@@ -98,7 +98,7 @@ def private(run: RunId | None = None) -> Task:
 
 
 def number(dba: psycopg.Connection[Any], table: str) -> int:
-    [(found,)] = dba.execute(COUNT + table).fetchall()  # type: ignore[arg-type]
+    [(found,)] = dba.execute(COUNT + table).fetchall()
     return int(found)
 
 

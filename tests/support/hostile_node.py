@@ -7,7 +7,6 @@ test sees is what the checks between a node's bytes and a model let through.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,34 +15,38 @@ from typing import cast
 
 import numpy as np
 
-from heliosdb.aggregation import Update as Answer
-from heliosdb.algorithms import Table, algorithm, derive_rng
-from heliosdb.algorithms.features import statistics
+from heliosdb.aggregation.sums import Shape
+from heliosdb.algorithms import Table, algorithm
+from heliosdb.algorithms.draws import TaskDraws
+from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory
-from heliosdb.coordinator.exchange import Exchange, Question, Wire
+from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.events import Event, NodeLost
-from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction, Update
-from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction, OpenedUpdate
+from heliosdb.domain.ids import DatasetName, NodeName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Spending
-from heliosdb.domain.task import EvaluateWork, StatisticsWork, Task, TrainWork
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector, vector_to_bytes
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Task
+from heliosdb.domain.update import Update
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector
 from heliosdb.node.door import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import (
     NodeRefusedError,
+    ReceivedTask,
     encode_task,
+    received_task,
     task_from_header,
-    task_sha256,
-    with_parameters,
 )
-from heliosdb.transport.sealing import SealingKey, seal_to
-from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
+from heliosdb.transport.packing import close_update, open_update
+from heliosdb.transport.sealing import SealingKey
+from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
 from heliosdb.transport.streams import cut, cut_first
-from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, encode_update_header
-from heliosdb.transport.verification import UpdateCollector, open_update, pack_payload, sign_update
+from heliosdb.transport.update_messages import SealedUpdate
+from heliosdb.transport.verification import UpdateCollector
 
 Said = tuple[Vector, float]
 Lie = Callable[[Task, Vector, float], Said]
@@ -71,15 +74,9 @@ def make_rows(seed: int, rows: int = 60) -> Table:
 
 def compute(table: Table, task: Task) -> Contribution:
     """Return what an honest node computes for a task."""
-    kind = algorithm(task.work.algorithm)
-    match task.work:
-        case StatisticsWork() as work:
-            return statistics(table, work)
-        case TrainWork() as work:
-            rng = derive_rng(task.reading.seed, task.key.round, task.key.node, b"")
-            return kind.train(table, task.parameters, work, rng)
-        case EvaluateWork() as work:
-            return kind.evaluate(table, task.parameters, work)
+    step = algorithm(task.work.algorithm).steps[task.key.step]
+    step.check(task)
+    return step.compute(table, task, NO_STATE, TaskDraws(task, b""))
 
 
 @dataclass
@@ -91,44 +88,41 @@ class FakeNode:
     identity: Identity
     lie: Lie = honest
 
-    def answer(self, task: Task, sha256: bytes, sealing_key: bytes) -> SealedUpdate:
+    def answer(self, received: ReceivedTask) -> SealedUpdate:
         """Compute, lie, seal and sign."""
+        task = received.task
         contribution = compute(self.table, task)
         vector, weight = self.lie(task, make_private(contribution), contribution.weight)
-        payload = pack_payload(vector_to_bytes(vector), weight)
-        ephemeral, sealed = seal_to(sealing_key, payload, task.key, sha256)
         private = contribution.guard if isinstance(contribution.guard, AlreadyPrivate | ClippedSum) else None
-        header = encode_update_header(
-            UpdateHeader(
-                task.key,
-                sha256,
-                len(vector),
-                ephemeral,
-                len(sealed),
-                hashlib.sha256(sealed).digest(),
-                None if private is None else private.mechanism,
-                None if private is None else Spending(0.1, 0.1),
-            )
-        )
-        return SealedUpdate(header, sign_update(self.identity, header), sealed)
+        mechanism = None if private is None else private.mechanism
+        spending = None if private is None else Spending(0.1, 0.1)
+        return close_update(self.identity, received, vector, weight, None, mechanism, spending)
 
     async def perform(
-        self, task: Task, sealing: SealingKey, _timeout: float, *, expected_size: int | None, traffic: object
-    ) -> Update:
+        self,
+        task: Task,
+        sealing: SealingKey,
+        _timeout: float,
+        *,
+        expected: Shape | None = None,
+        private: bool | None = None,
+        traffic: object = None,
+    ) -> OpenedUpdate:
         """As `NodeClient.perform`: encoded, decoded, answered, collected and opened."""
         del traffic
-        header, parameters = encode_task(task, sealing.public)
-        sha256 = task_sha256(header)
-        received = with_parameters(task_from_header(header).task, np.frombuffer(parameters))
-        update = self.answer(received, sha256, sealing.public)
+        header, body = encode_task(task, sealing.public)
+        received = received_task(task_from_header(header), body)
+        update = self.answer(received)
         first, rest = cut_first(update.payload)
         head = pb.SignedHeader(header=update.header, signature=update.signature, chunk=first)
-        collector = UpdateCollector(task.key, expected_size)
+        collector = UpdateCollector(task, expected)
         collector.take(pb.UpdateMessage(head=head).SerializeToString())
         for chunk in cut(rest):
             collector.take(pb.UpdateMessage(chunk=chunk).SerializeToString())
         pinned = [self.identity.certificate_pem]
-        return open_update(task, sha256, collector.finish(), pinned, sealing, traffic=(1, 1))
+        return open_update(
+            task, received.sha256, collector.finish(), pinned, sealing, traffic=(1, 1), private=private
+        )
 
 
 @dataclass
@@ -143,19 +137,17 @@ class FakeWire:
         node = next(node for node in self.nodes if node.name == name)
         return SimpleNamespace(client=node, record=SimpleNamespace(dataset=None))
 
-    async def ask(
-        self, make: Callable[[Callable[[Answer], None]], Question], accept: Callable[[Answer], None]
-    ) -> tuple[list[Answer], Mapping[NodeName, tuple[str, str]]]:
+    async def ask(self, question: Question) -> tuple[list[Update], Mapping[NodeName, tuple[str, str]]]:
         """Hold one exchange with all nodes; returns what counts, and of the others outcome and reason."""
         events: asyncio.Queue[Event] = asyncio.Queue()
         wire = Wire(cast(Directory, self), self.sealing, asyncio.Semaphore(8))
-        exchange = Exchange(wire, make(accept), events.put_nowait)
+        exchange = Exchange(wire, question, events.put_nowait, heard=NO_STATE, fresh=True)
         names = [node.name for node in self.nodes]
         await exchange.open(names)
         seen = [await events.get() for _ in names]
         await exchange.close()
         lost = [event.loss for event in seen if isinstance(event, NodeLost)]
-        arrived = exchange.answers(exchange.arrived)
+        arrived = [exchange.hand_on(name) for name in sorted(exchange.arrived)]
         return arrived, {loss.node: (loss.outcome.value, loss.reason) for loss in lost}
 
 
@@ -179,8 +171,11 @@ class _Performer:
     async def alive(self) -> None:
         """It always is."""
 
+    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+        """Nothing is kept."""
+
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
-        return self.node.answer(received.task, received.sha256, received.sealing_key)
+        return self.node.answer(received)
 
     def sent(self, received: ReceivedTask) -> None:
         """Nothing is kept."""

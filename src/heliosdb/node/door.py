@@ -11,14 +11,14 @@ run is written with the release, or neither is, and only in the place of the mem
 came about.
 
 There are three ways through: `release` for a charged answer, `release` for a plain one, and
-`release_message` for a message of a sum protocol that carries no vector. The third costs nothing and keeps
-no rows apart, because there is nothing of rows in what goes through it: it takes no contribution, which is
-all that the training process makes, and that process alone reads rows. What it takes was said by the
-protocol in the daemon, from the task's key and note, random numbers and the protocol's own memory, in which
-nothing of rows is either (node/summing.py has why; what steps keep, which may come from rows, is never
-shown to a protocol). So whatever a coordinator asks for in whatever order, it learns from messages only
-what it could have made up itself, and the secrets of a protocol, whose worth is what the protocol says it
-is. Which stages carry no vector is the word of the node's own protocol, never the task's.
+`release_message` for a message of a sum protocol that carries no vector. The third costs nothing, and no
+rule about rows is asked of it, because nothing of rows can be in what goes through it: it takes no
+contribution, which is all that the training process makes, and that process alone reads rows. What it takes
+was said by the protocol in the daemon, from the task's key and note, random numbers and the protocol's own
+memory, in which nothing of rows is either (node/summing.py has why; what steps keep, which may come from
+rows, is never shown to a protocol). So whatever a coordinator asks for, in whatever order, it learns from
+messages only what it could have made up itself, and the secrets of a sum, in the order in which the protocol
+tells them. Which stages carry no vector is the word of the node's own protocol, never the task's.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import pytest
 
 from tests.integration.coordinator.support import (
     MODEL,
+    CoordinatorProcess,
     Site,
     World,
     create_model,
@@ -156,6 +157,12 @@ async def restarted(world: World, site: Site) -> None:
     await world.start_site(site)
 
 
+async def succeeded(world: World, dying: CoordinatorProcess) -> CoordinatorProcess:
+    """Start a coordinator, once the one before has been ended."""
+    await dying.died()
+    return world.start_coordinator()
+
+
 @pytest.mark.parametrize("toy", TOYS, ids=lambda toy: toy.name)
 async def test_a_toy_runs_end_to_end_and_a_kill_changes_nothing(world: World, toy: Toy) -> None:
     already = len(world.runs())
@@ -171,8 +178,7 @@ async def test_a_toy_runs_end_to_end_and_a_kill_changes_nothing(world: World, to
     await world.start_site(site, faults=f"{toy.node}=kill")
     start(world, toy)
     dying = world.start_coordinator(faults=f"{toy.coordinator}=kill")
-    await asyncio.gather(dying.died(), restarted(world, site))
-    successor = world.start_coordinator()
+    successor, _ = await asyncio.gather(succeeded(world, dying), restarted(world, site))
     run = await world.finished(count=already + 2)
     assert run["status"] == "completed", run
     found = read(world)

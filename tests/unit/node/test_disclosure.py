@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,12 +11,15 @@ from hypothesis import strategies as st
 
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.task import Reading, Scaling, Task, TaskKey, Work
 from heliosdb.node.disclosure import (
     MOST_ROW_SETS,
     RowSet,
     check_cells,
     check_known_by,
+    check_plain_answer,
     check_scaling,
     choose_row_set,
     smallest_difference,
@@ -184,3 +189,35 @@ def test_the_scaling_of_a_federation_that_the_rows_are_a_part_of_is_never_refuse
 def test_a_scaling_that_lets_a_few_rows_count_is_refused(scaling: Scaling) -> None:
     with pytest.raises(FederatedError, match='scaling of column "x" is not'):
         check_scaling(scaling, table([float(i) for i in range(40)]), ["x"])
+
+
+def asked(state: State, scaling: Scaling | None) -> Task:
+    """Of any step of any algorithm."""
+    key = TaskKey(
+        WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(1), 0, StepName("any"), NodeName("node")
+    )
+    return Task(key, Reading(None, ("x",), "y", 0.0, 1), Work("any", 1), scaling, state)
+
+
+@pytest.mark.parametrize(
+    ("state", "parameters"),
+    [
+        (NO_STATE, 2),
+        (make_state(a=np.zeros((2, 3)), b=np.zeros(7)), 13),
+        (make_state(a=np.zeros(14), counts=np.zeros(0, dtype=np.int64)), 14),
+    ],
+)
+def test_every_number_of_a_state_is_a_parameter(state: State, parameters: int) -> None:
+    rows = table([float(i) for i in range(40)])
+    if parameters <= 13:
+        check_plain_answer(asked(state, None), rows, 1 / 3, "d")
+        return
+    with pytest.raises(FederatedError, match=f"{parameters} parameters are more than 0.333 of the rows"):
+        check_plain_answer(asked(state, None), rows, 1 / 3, "d")
+
+
+def test_a_scaling_is_looked_at_whatever_the_step() -> None:
+    rows = table([float(i) for i in range(40)])
+    check_plain_answer(asked(NO_STATE, Scaling((20.0,), (10.0,))), rows, 1 / 3, "d")
+    with pytest.raises(FederatedError, match='scaling of column "x" is not'):
+        check_plain_answer(asked(NO_STATE, Scaling((0.0,), (1e-150,))), rows, 1 / 3, "d")

@@ -189,7 +189,7 @@ def test_a_ceiling_of_any_base_table_holds_at_the_nodes_own_delta() -> None:
 @pytest.mark.parametrize(
     ("changed", "code", "message"),
     [
-        (replace(training(None, None), key=KEY), ErrorCode.INVALID_VALUE, ""),
+        (replace(training(None, None), key=KEY), ErrorCode.INVALID_VALUE, "no state and no scaling"),
         (
             replace(training(None, None), key=replace(KEY, step=StepName("oracle"))),
             ErrorCode.NOT_SUPPORTED,
