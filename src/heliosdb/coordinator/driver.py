@@ -14,8 +14,10 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
+from heliosdb.catalog.runs import list_active_runs
 from heliosdb.coordinator import records
 from heliosdb.coordinator.exchange import Exchange, Wire
+from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.opened import OpenedRound
@@ -116,6 +118,7 @@ class RunDriver:
                 if isinstance(event, UpdateArrived):
                     await self._gather(event.node, decision[0])
                 await self._apply(decision)
+            await self._say_farewell()
         finally:
             await self._stop_watching()
             await self._close_exchange()
@@ -379,6 +382,12 @@ class RunDriver:
         if publish:
             faults.reach("coordinator.version.committed")
         self._report(RunEnded())
+
+    async def _say_farewell(self) -> None:
+        workspace = self._run.policy.workspace
+        active = await self._session.call(list_active_runs)
+        members, _ = self._setting.wire.directory.look(workspace)
+        await say_farewell(members, workspace, frozenset(run.id for run in active))
 
     # The exchange that is open.
 

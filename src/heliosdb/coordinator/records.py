@@ -401,6 +401,12 @@ def _counted(course: Course, tasks: Sequence[rounds.Participation], before: int 
 def _opened(course: Course, number: RoundNumber, tasks: Sequence[rounds.Participation]) -> OpenedRound:
     exchange = max((one.exchange for one in tasks), default=0)
     asked = [one for one in tasks if one.exchange == exchange]
+    if len({one.step for one in asked}) > 1:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"round {number} was open in a catalog of an earlier version when that was dumped",
+            hint="Start the training anew.",
+        )
     step = asked[0].step if asked else course.algorithm.first(number)
     cohort = frozenset(one.node for one in asked)
     return OpenedRound(number, exchange, course.next(step), cohort, _counted(course, tasks, exchange))
