@@ -121,6 +121,9 @@ class FakeCatalog:
             }
         ]
 
+    def _active_runs(self) -> Sequence[Row]:
+        return []
+
     def _lock_run(self, run: str) -> Sequence[Row]:
         return [{"run_id": run}] if self.rows.status == "running" else []
 

@@ -29,7 +29,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.handshake import DatasetDescription, Introduction, OpenedUpdate
-from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, StepName, WorkspaceName
+from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, make_state, state_to_bytes, with_vector
@@ -208,6 +208,12 @@ class FakeNode:
             pack_signed_header(b"header of " + self.name.encode(), b"signature"),
         )
 
+    async def forget(
+        self, _workspace: WorkspaceName, _node: NodeName, kept: frozenset[RunId], _: float
+    ) -> None:
+        """As `NodeClient.forget`."""
+        self.world.farewells.append(kept)
+
     def _answer(self, task: Task, weight: float, factor: float) -> AnyVector:
         seen = hashlib.sha256(repr((task.key.round, task.key.exchange, self.name)).encode())
         seen.update(state_to_bytes(task.state))
@@ -239,6 +245,7 @@ class FakeWorld:
     asked: list[tuple[int, int, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     seen: dict[object, bytes] = field(default_factory=dict)
+    farewells: list[frozenset[RunId]] = field(default_factory=list)
     ticks: int = 0
     kill_at: int | None = None
     kill_on: tuple[int, int] | None = None

@@ -79,7 +79,7 @@ def test_every_exchange_is_committed_before_it_is_asked_and_what_it_led_to_befor
     rows = world.live_on()
 
     assert outcome(rows) == ("completed", "all 2 rounds done")
-    commits = [name for name in world.calls if name != "past_of"]
+    commits = [name for name in world.calls if name not in ("past_of", "list_active_runs")]
     of_round = {0: ["open_round", "keep_exchange", "close_round"]}
     later = ["open_round", *["keep_exchange"] * 3, "close_round"]
     assert commits == [*of_round[0], *later, *later, "end_run"]
@@ -87,6 +87,15 @@ def test_every_exchange_is_committed_before_it_is_asked_and_what_it_led_to_befor
         (number, exchange) for number, count in ((0, 2), (1, 4), (2, 4)) for exchange in range(count)
     ]
     assert world.asked == [(*one, node) for one in exchanges for node in NAMES]
+
+
+def test_nodes_are_told_once_the_run_has_ended_in_whatever_way(made: Any) -> None:
+    for lies in ({}, {name: at(1, 0, refusal) for name in NAMES}):
+        world = made(USUAL, **lies)
+
+        world.live_on()
+
+        assert world.farewells == [frozenset()] * 3
 
 
 def test_a_round_of_one_exchange_is_kept_with_its_close(made: Any) -> None:
