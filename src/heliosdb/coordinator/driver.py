@@ -97,8 +97,9 @@ class RunDriver:
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
-        self._committed_here: tuple[RoundNumber, int] | None = None  # the last exchange: nobody asked it yet
-        self._meter = RoundMeter()
+        self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
+        opened = loaded.progress.opened
+        self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -273,6 +274,7 @@ class RunDriver:
         fresh = self._committed_here == (action.round, number)
         opened.gather(question)
         self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
+        self._committed_here = None
         await self._exchange.open(action.nodes)
 
     async def _gather(self, node: NodeName, state: RunState) -> None:
@@ -319,13 +321,13 @@ class RunDriver:
             nodes=sorted(action.nodes),
             step=following.step,
             findings=opened.new_findings(self._findings),
-            kept=self._seal(action.round, Kept(opened.model, opened.heard)),
+            sizes=opened.sizes,
+            kept=self._seal(action.round, opened.kept()),
             measured=self._meter.take(),
         )
         opened.is_kept = True
         self._committed_here = (action.round, action.exchange + 1)
-        if not following.required:
-            self._meter.pause()
+        self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
         exchange, opened = await self._ended_exchange(), self._round
@@ -395,7 +397,7 @@ class RunDriver:
         """
         state, question = self._state, exchange.question
         if question.exchange != state.exchange:
-            return records.Settled(state.exchange - 1, gone=state.cohort)
+            return self._unasked()
         return records.Settled(
             question.exchange,
             question.step.name,
@@ -406,11 +408,19 @@ class RunDriver:
 
     def _settled_at_end(self) -> records.Settled | None:
         """What there is to settle where a run ends within a round: what was not asked is not spent."""
+        state = self._state
         if self._exchange is not None:
             return self._settled(self._exchange)
-        if self._committed_here == (self._state.round, 0):
-            return records.Settled(-1, gone=self._state.cohort)
+        if self._committed_here == (state.round, state.exchange):
+            return self._unasked()
+        if state.asked is not None and state.closed < state.round:
+            # Another coordinator may have asked this exchange, but none that comes later.
+            return records.Settled(state.exchange, gone=state.cohort)
         return None
+
+    def _unasked(self) -> records.Settled:
+        """The exchange is committed, and nobody was asked for it."""
+        return records.Settled(self._state.exchange - 1, gone=self._state.cohort)
 
     async def _ended_exchange(self) -> Exchange:
         assert self._exchange is not None
