@@ -30,7 +30,7 @@ from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity

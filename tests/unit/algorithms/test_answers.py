@@ -12,7 +12,7 @@ from heliosdb.algorithms.answers import evaluation_fault, statistics_fault
 from heliosdb.algorithms.features import statistics
 from heliosdb.domain.task import EvaluateWork, Scaling, StatisticsWork
 from heliosdb.domain.vector import Vector
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 
 COLUMNS = ("age", "pressure", "outcome")
 
