@@ -100,9 +100,11 @@ class FakeNode:
         expected: Shape | None = None,
         private: bool | None = None,
         traffic: object = None,
+        state: object = None,
+        admit: object = None,
     ) -> OpenedUpdate:
         """As `NodeClient.perform`: encoded, decoded, answered, collected and opened."""
-        del traffic
+        del traffic, state, admit
         header, body = encode_task(task, sealing.public)
         received = received_task(task_from_header(header), body)
         update = self.answer(received)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from heliosdb import faults
 from heliosdb.aggregation.updates import check_update
@@ -20,6 +20,7 @@ from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import PASSING, Directory
 from heliosdb.coordinator.measuring import ExchangeMeter
+from heliosdb.coordinator.room import Place, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
 from heliosdb.domain.handshake import OpenedUpdate
@@ -29,7 +30,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.update import OversizedUpdateError, Update
 from heliosdb.domain.usage import Moment
 from heliosdb.transport.client import UnsentError
-from heliosdb.transport.messages import NodeRefusedError, reason_of
+from heliosdb.transport.messages import EncodedState, NodeRefusedError, reason_of
 from heliosdb.transport.sealing import SealingKey
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How nodes are reached: who they are, what updates are sealed to, and how many are asked at once."""
+    """How nodes are reached: who they are, what updates are sealed to, how many are asked at once, and how
+    much of what they answer is held at once.
+    """
 
     directory: Directory
     sealing: SealingKey
     slots: asyncio.Semaphore
+    room: Room = field(default_factory=Room)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Arrived:
 
     update: Update | None
     settlement: Settlement
+    place: Place
     rows: int | None = None
 
 
@@ -83,6 +88,7 @@ class Exchange:
         self._in_doubt: set[NodeName] = set()
         self._in_flight: set[NodeName] = set()
         self._closing = False
+        self._state = EncodedState.of(question.asked.state)
         self.meter = ExchangeMeter(fresh)
         self.arrived: dict[NodeName, Arrived] = {}
 
@@ -117,6 +123,8 @@ class Exchange:
             task.cancel()
         if open_tasks:
             await asyncio.wait(open_tasks)
+        for arrived in self.arrived.values():
+            arrived.place.leave()
 
     def settle(self, answered: Iterable[NodeName], lost: Iterable[Loss]) -> list[Settlement]:
         """Return how it ended for each node, for the records."""
@@ -143,6 +151,7 @@ class Exchange:
         """Return the update of a node, and hold it no longer."""
         arrived = self.arrived[node]
         assert arrived.update is not None
+        arrived.place.leave()
         self.arrived[node] = replace(arrived, update=None)
         return arrived.update
 
@@ -155,9 +164,10 @@ class Exchange:
         loop, pause = asyncio.get_running_loop(), _FIRST_PAUSE
         started = Moment.now()
         while True:
+            place = Place(self._wire.room)
             try:
-                update = await self._perform(node, deadline)
-                self._take(node, update, Moment.now().wall - started.wall)
+                update = await self._perform(node, deadline, place)
+                self._take(node, update, Moment.now().wall - started.wall, place)
                 return
             except FederatedError as error:
                 if error.code not in PASSING:
@@ -175,10 +185,13 @@ class Exchange:
                     node, FederatedError(ErrorCode.INTERNAL, "asking it failed inside the coordinator")
                 )
                 return
+            finally:
+                if node not in self.arrived:
+                    place.leave()
             await self._wire.directory.wait_for_change(min(pause, max(deadline - loop.time(), 0.0)))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    async def _perform(self, node: NodeName, deadline: float) -> OpenedUpdate:
+    async def _perform(self, node: NodeName, deadline: float, place: Place) -> OpenedUpdate:
         question, wire = self._question, self._wire
         member = wire.directory.find(self._workspace, node)
         if member is None:
@@ -199,6 +212,8 @@ class Exchange:
                     expected=question.shape,
                     private=question.mechanism is not None,
                     traffic=self.meter.count(node),
+                    state=self._state,
+                    admit=place.take,
                 )
             )
             try:
@@ -213,7 +228,7 @@ class Exchange:
                 self._in_flight.discard(node)
                 asked.cancel()
 
-    def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float) -> None:
+    def _take(self, node: NodeName, opened: OpenedUpdate, seconds: float, place: Place) -> None:
         question, shape = self._question, self._question.shape
         update = Update(node, opened.vector, opened.weight)
         check_update(update, shape.size, shape.dtype)
@@ -233,7 +248,7 @@ class Exchange:
             signed=signed_spending(opened),
         )
         self.meter.usage[node] = opened.usage
-        self.arrived[node] = Arrived(update, settlement, question.rows(update))
+        self.arrived[node] = Arrived(update, settlement, place, question.rows(update))
         self._report(UpdateArrived(question.plan.round, question.exchange, node))
 
     def _lose(self, node: NodeName, error: FederatedError) -> None:

@@ -51,7 +51,7 @@ def freeze(arrays: Mapping[str, NDArray[Any]]) -> State:
 
 def state_to_bytes(state: State) -> bytes:
     """The arrays in the order of their names, each with name, type and shape in front."""
-    parts = [_MAGIC, struct.pack("<I", len(state))]
+    parts: list[bytes | memoryview] = [_MAGIC, struct.pack("<I", len(state))]
     for name in sorted(state):
         array, encoded = state[name], name.encode()
         kind = ARRAY_TYPES.index(array.dtype.name)
@@ -120,8 +120,10 @@ def join_parts(**parts: State) -> State:
     return MappingProxyType(dict(sorted(arrays.items())))
 
 
-def _little_endian(array: NDArray[Any]) -> bytes:
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+def _little_endian(array: NDArray[Any]) -> memoryview:
+    """The values' bytes, in place where they are little-endian already."""
+    values = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return values.reshape(-1).view(np.uint8).data
 
 
 def _read(raw: bytes) -> State:

@@ -9,7 +9,7 @@ clients in one event loop; how many calls run at once is bounded by who calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
@@ -24,7 +24,8 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
 from heliosdb.transport.messages import (
-    encode_task,
+    EncodedState,
+    encode_header,
     forget_to_proto,
     greeting_to_proto,
     introduction_from_proto,
@@ -35,8 +36,11 @@ from heliosdb.transport.messages import (
 from heliosdb.transport.packing import open_update
 from heliosdb.transport.rpc import CHANNEL_OPTIONS, FORGET, GREET, HEARTBEAT, PERFORM, aio, grpc
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.streams import cut, cut_first
+from heliosdb.transport.streams import cut
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_task
+
+Admit = Callable[[int], Awaitable[None]]
+"""Returns once so many bytes may be held."""
 
 
 @dataclass(slots=True)
@@ -143,24 +147,30 @@ class NodeClient:
         expected: Shape | None = None,
         private: bool | None = None,
         traffic: Traffic | None = None,
+        state: EncodedState | None = None,
+        admit: Admit | None = None,
     ) -> OpenedUpdate:
         """Have the node perform `task`; the update is sealed to `sealing` and comes back verified and opened.
 
         timeout: seconds for the whole exchange. expected: the shape that the answer must have; None: that of
         the task's work. private: whether the answer must name what it cost; None: where the task's work is
-        private. traffic: where to count, also of a call that fails.
+        private. traffic: where to count, also of a call that fails. state: the task's, where it is encoded
+        already. admit: waited for, with the bytes of the answer's payload, before more than its first chunk
+        is read; gRPC holds back the rest meanwhile.
         """
-        header, body = encode_task(task, sealing.public)
+        state = state or EncodedState.of(task.state)
+        header = encode_header(task, sealing.public, state)
         sha256 = task_sha256(header)
-        first, rest = cut_first(body)
-        signature = sign_task(self._identity, sha256)
-        head = pb.TaskMessage(head=pb.SignedHeader(header=header, signature=signature, chunk=first))
+        signed = pb.SignedHeader(header=header, signature=sign_task(self._identity, sha256))
         traffic = traffic or self._new_traffic()
         collector = UpdateCollector(task, expected)
-        call = self._perform(_task_messages(head, rest, traffic), timeout=timeout)
+        messages = _task_messages(signed, (task.work.summing.note, state.raw), traffic)
+        call = self._perform(messages, timeout=timeout)
         try:
             async for raw in call:
-                collector.take(traffic.receive(raw))
+                announced = collector.take(traffic.receive(raw))
+                if announced is not None and admit is not None:
+                    await admit(announced)
         except aio.AioRpcError as error:
             raise self._failure(error) from error
         except asyncio.CancelledError:
@@ -244,9 +254,13 @@ def _unavailable(where: str, details: str) -> FederatedError:
     return kind(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
 
 
-async def _task_messages(head: pb.TaskMessage, rest: memoryview, traffic: Traffic) -> AsyncIterator[bytes]:
-    yield traffic.send(_bytes(head))
-    for chunk in cut(rest):
+async def _task_messages(
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic
+) -> AsyncIterator[bytes]:
+    chunks = cut(*body)
+    signed.chunk = next(chunks, b"")
+    yield traffic.send(_bytes(pb.TaskMessage(head=signed)))
+    for chunk in chunks:
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()

@@ -20,7 +20,7 @@ from heliosdb.domain.events import REFUSED
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
-from heliosdb.domain.state import state_from_bytes, state_to_bytes
+from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
 from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -78,19 +78,46 @@ class ReceivedTask:
     state: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class EncodedState:
+    """A state's bytes and their SHA-256: made once, and shared by all tasks that carry that state."""
+
+    raw: bytes
+    sha256: bytes
+
+    @classmethod
+    def of(cls, state: State) -> EncodedState:
+        """Encode a state."""
+        raw = state_to_bytes(state)
+        return cls(raw, hashlib.sha256(raw).digest())
+
+    def behind(self, note: bytes) -> bytes:
+        """SHA-256 of a body: of the note, and the state behind it."""
+        if not note:
+            return self.sha256
+        digest = hashlib.sha256(note)
+        digest.update(self.raw)
+        return digest.digest()
+
+
 def encode_task(task: Task, sealing_key: bytes) -> tuple[bytes, bytes]:
     """Header and body of a task: the body is the note of its sum (mostly empty), behind it its state.
 
     FederatedError PROGRAM_LIMIT where one of them is too large, INVALID_VALUE for a setting that is none.
     """
-    note, state = task.work.summing.note, state_to_bytes(task.state)
-    body = note + state
+    encoded = EncodedState.of(task.state)
+    return encode_header(task, sealing_key, encoded), task.work.summing.note + encoded.raw
+
+
+def encode_header(task: Task, sealing_key: bytes, encoded: EncodedState) -> bytes:
+    """The header of a task whose state was encoded before; FederatedError as `encode_task`."""
+    note, state = task.work.summing.note, encoded.raw
     header = pb.TaskHeader(
         key=key_to_proto(task.key),
         reading=_reading_to_proto(task.reading),
         scaling=None if task.scaling is None else _scaling_to_proto(task.scaling),
         work=work_to_proto(task.work),
-        body=pb.Body(note_bytes=len(note), state_bytes=len(state), sha256=hashlib.sha256(body).digest()),
+        body=pb.Body(note_bytes=len(note), state_bytes=len(state), sha256=encoded.behind(note)),
         budget=None
         if task.budget is None
         else pb.Budget(epsilon=task.budget.epsilon, delta=task.budget.delta),
@@ -103,7 +130,7 @@ def encode_task(task: Task, sealing_key: bytes) -> tuple[bytes, bytes]:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, "the task is larger than a message between nodes may be"
         )
-    return raw, body
+    return raw
 
 
 def task_sha256(header: bytes) -> bytes:

@@ -12,11 +12,12 @@ class ExcessBytesError(Exception):
     """More bytes arrived than were announced."""
 
 
-def cut(payload: bytes | memoryview) -> Iterator[bytes]:
-    """Cut into chunks of CHUNK_BYTES; nothing for no bytes."""
-    view = memoryview(payload)
-    for start in range(0, len(view), CHUNK_BYTES):
-        yield bytes(view[start : start + CHUNK_BYTES])
+def cut(*payloads: bytes | memoryview) -> Iterator[bytes]:
+    """Cut each into chunks of CHUNK_BYTES, one payload behind the other; nothing for no bytes."""
+    for payload in payloads:
+        view = memoryview(payload)
+        for start in range(0, len(view), CHUNK_BYTES):
+            yield bytes(view[start : start + CHUNK_BYTES])
 
 
 def cut_first(payload: bytes) -> tuple[bytes, memoryview]:

@@ -66,8 +66,11 @@ class UpdateCollector:
         self._gatherer: Gatherer | None = None
         self._header: UpdateHeader | None = None
 
-    def take(self, raw: bytes) -> None:
-        """Take one message; FederatedError UPDATE_REJECTED, or NODE_REFUSED where that is the answer."""
+    def take(self, raw: bytes) -> int | None:
+        """Take one message; FederatedError UPDATE_REJECTED, or NODE_REFUSED where that is the answer.
+
+        Returns the bytes that the payload will have where the message announces them, else None.
+        """
         try:
             message = parse(pb.UpdateMessage, raw)
         except FederatedError as error:
@@ -76,11 +79,12 @@ class UpdateCollector:
             case "refusal":
                 raise refusal_from_proto(message.refusal, self._node)
             case "head" if self._head is None:
-                self._take_head(message.head)
+                return self._take_head(message.head)
             case "chunk" if self._gatherer is not None:
                 self._take_chunk(self._gatherer, message.chunk)
             case _:
                 raise rejected("its messages are out of order")
+        return None
 
     def finish(self) -> tuple[UpdateHeader, SealedUpdate]:
         """The whole update; FederatedError UPDATE_REJECTED where something is missing."""
@@ -93,7 +97,7 @@ class UpdateCollector:
         head = self._head
         return self._header, SealedUpdate(head.header, head.signature, self._gatherer.payload())
 
-    def _take_head(self, head: pb.SignedHeader) -> None:
+    def _take_head(self, head: pb.SignedHeader) -> int:
         if len(head.signature) > limits.MAX_SIGNATURE_BYTES:
             raise rejected("its signature is too large")
         try:
@@ -103,6 +107,7 @@ class UpdateCollector:
         self._check_shape(header)
         self._head, self._header, self._gatherer = head, header, Gatherer(header.payload_bytes)
         self._take_chunk(self._gatherer, head.chunk)
+        return header.payload_bytes
 
     def _check_shape(self, header: UpdateHeader) -> None:
         size, dtype = self._expected.size, self._expected.dtype

@@ -179,9 +179,11 @@ class FakeNode:
         expected: Shape,
         private: bool,
         traffic: object,
+        state: object,
+        admit: object,
     ) -> OpenedUpdate:
         """As `NodeClient.perform`."""
-        del sealing, traffic
+        del sealing, traffic, state, admit
         self.world.is_asked(task)
         await self.world.tick()
         wrong = self.lie(task)
