@@ -43,6 +43,10 @@ _BOTH: tuple[tuple[str, int], ...] = (
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # A peer may be so far ahead of who reads a stream, and no further: left to itself gRPC widens this to as
+    # much as the line can hold, which over a fast one is a whole update of every node at once.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 512 * 1024),
 )
 
 CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
