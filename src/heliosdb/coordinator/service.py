@@ -26,6 +26,7 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
@@ -65,6 +66,7 @@ class Keys:
 def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
     """Run until SIGTERM or SIGINT; `ready` is called when the database answers for the first time."""
     config = load_config(config_path)
+    give_back_large_blocks()
     load_parts(config.parts)
     keys = Keys.load(config)
     uvloop.run(serve(config, keys, lambda: _announce(config, ready)))
