@@ -29,7 +29,7 @@ from heliosdb.domain.privacy import Spending
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity

@@ -14,7 +14,7 @@ from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, L
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 
 COLUMNS = ("age", "pressure", "outcome")
 
