@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.vector import AnyVector, Dtype
 from heliosdb.parts.codecs import CODECS
-from heliosdb.parts.registry import Entry
+from heliosdb.parts.registry import RegisteredPart
 from heliosdb.transport.codecs import Codec, codec
 from tests.contracts.support import entries_with
 from tests.contracts.toy_codec import TOY_DEFLATED
@@ -34,7 +34,7 @@ def vectors(dtype: Dtype, length: int) -> list[AnyVector]:
     return [np.zeros(length, dtype=kind), rng.normal(0, 50, length).astype(kind), bits, ends]
 
 
-ENTRIES = entries_with(CODECS, Entry(TOY_DEFLATED.name, TOY_DEFLATED))
+ENTRIES = entries_with(CODECS, RegisteredPart(TOY_DEFLATED.name, TOY_DEFLATED))
 
 
 @pytest.fixture(params=ENTRIES, ids=lambda entry: entry.name)
