@@ -28,7 +28,7 @@ CREATE TABLE federated.contribution (
 );
 COMMENT ON TABLE federated.contribution IS 'How each node''s update of a training round points along with the others''';
 COMMENT ON COLUMN federated.contribution.alignment IS
-    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured). Of updates of more than 4,096 values an estimate, with a standard error of about 0.016';
 
 COMMENT ON COLUMN federated.participation.bytes_sent IS
     'Bytes of the messages sent to the node in this exchange, every attempt counted, as the coordinator handed them to gRPC: before HTTP/2 framing and TLS; NULL where the node was never asked. Greetings and heartbeats are not counted';
@@ -88,7 +88,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
-    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
 
 CREATE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,
@@ -125,7 +125,7 @@ COMMENT ON COLUMN @extschema@.federated_node_status.avg_round_time_seconds IS
 COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
     'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
-    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. NULL before such a round';
+    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
 
 CREATE VIEW @extschema@.federated_node_diagnostics AS
 SELECT w.name AS workspace, n.name AS node_name, n.last_seen AS last_heartbeat,

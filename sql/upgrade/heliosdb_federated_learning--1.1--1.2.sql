@@ -1066,13 +1066,16 @@ COMMENT ON TABLE federated.phase IS
     'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
 
 COMMENT ON COLUMN federated.contribution.alignment IS
-    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured)';
+    'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured). Of updates of more than 4,096 values an estimate, with a standard error of about 0.016';
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
     'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
     'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
+
+COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
+    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
 
 CREATE OR REPLACE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,
@@ -1118,7 +1121,7 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
     'Rows as released in round 0 of the last run (noised under a budget), before that as declared at registration';
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
-    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. NULL before such a round';
+    'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
 
 CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

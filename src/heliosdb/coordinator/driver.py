@@ -20,10 +20,10 @@ from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
-from heliosdb.coordinator.opened import OpenedRound
+from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import boolean_features, select_nodes
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
@@ -82,7 +82,7 @@ class Setting:
 class RunDriver:
     """One run of one term, over a session of its own."""
 
-    def __init__(self, setting: Setting, session: Session, loaded: records.Loaded) -> None:
+    def __init__(self, setting: Setting, session: CatalogSession, loaded: records.Loaded) -> None:
         self._setting = setting
         self._session = session
         self._course = loaded.course
@@ -91,7 +91,7 @@ class RunDriver:
         self._findings = loaded.findings
         self._stated = loaded.stated
         self._model = loaded.model
-        self._round = OpenedRound.resumed(loaded)
+        self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._exchange: Exchange | None = None
@@ -248,7 +248,7 @@ class RunDriver:
             clipping_norms=self._course.clipping_norms(plan),
             left_out=self._left_out,
         )
-        self._round = OpenedRound.begin(self._model, self._findings)
+        self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
         self._meter = RoundMeter()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))

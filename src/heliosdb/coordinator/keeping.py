@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.state import (
@@ -36,7 +36,7 @@ class Kept:
     began, and of how many nodes the sum will be (0 before that is known).
     """
 
-    model: Model
+    model: ModelState
     heard: State = field(default_factory=lambda: NO_STATE)
     summed: int = 0
 
@@ -63,7 +63,7 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
         memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
     summed = part_of(memory, _SUM)
     nodes = int(summed["nodes"][0]) if summed else 0
-    return Kept(Model(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes)
+    return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes)
 
 
 def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:

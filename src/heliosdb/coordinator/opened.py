@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
-from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.exchange import Exchange
 from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.records import Loaded
@@ -22,7 +22,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Update, Updates
 
-NOTHING = Model(NO_STATE)
+NOTHING = ModelState(NO_STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class CombinedExchange:
 
 
 @dataclass(slots=True)
-class OpenedRound:
+class RoundUnderWay:
     """One round while it is open.
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
@@ -43,7 +43,7 @@ class OpenedRound:
     exchanges. sizes, stated: what nodes said of their rows.
     """
 
-    model: Model
+    model: ModelState
     findings: Findings
     heard: State = field(default_factory=lambda: NO_STATE)
     summed: int = 0
@@ -57,12 +57,12 @@ class OpenedRound:
     _agreement: AgreementMeter | None = None
 
     @classmethod
-    def begin(cls, model: Model | None, findings: Findings) -> OpenedRound:
+    def begin(cls, model: ModelState | None, findings: Findings) -> RoundUnderWay:
         """Return a round of which nothing was asked."""
         return cls(model or NOTHING, findings)
 
     @classmethod
-    def resumed(cls, loaded: Loaded) -> OpenedRound:
+    def resumed(cls, loaded: Loaded) -> RoundUnderWay:
         """Return what is committed of the open round."""
         kept, stated = loaded.kept, dict(loaded.stated_in_opened)
         if kept is None:

@@ -17,7 +17,7 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
-from heliosdb.coordinator.course import Course, Model
+from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import NOBODY, Figures, Names
@@ -68,7 +68,7 @@ class Loaded:
     course: Course
     findings: Findings
     progress: Progress
-    model: Model | None
+    model: ModelState | None
     kept: Kept | None
     stated: Mapping[NodeName, float]
     stated_in_opened: Mapping[NodeName, float]
@@ -285,7 +285,7 @@ def _fail(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None
 
 
 def new_version(
-    course: Course, findings: Findings, number: RoundNumber, model: Model
+    course: Course, findings: Findings, number: RoundNumber, model: ModelState
 ) -> publication.NewVersion:
     """Return the version that a closed round makes; its epsilon is known when the run is settled."""
     return publication.NewVersion(

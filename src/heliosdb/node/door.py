@@ -24,11 +24,8 @@ tells them. Which stages carry no vector is the word of the node's own protocol,
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from heliosdb import faults
 from heliosdb.catalog.connection import Connection
@@ -60,8 +57,9 @@ from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution, Dtype, Plain
+from heliosdb.domain.vector import AnyVector, Contribution
 from heliosdb.node.database import Database
+from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
 from heliosdb.node.memory import Memory, MemoryKey
 from heliosdb.node.policy import (
@@ -75,8 +73,6 @@ from heliosdb.node.policy import (
     refused,
 )
 from heliosdb.node.summing import Said, carry, is_message, is_open, shape_of
-from heliosdb.privacy.mechanisms import add_noise
-from heliosdb.transport import limits
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.packing import close_update
@@ -396,86 +392,6 @@ def _check_known(state: LedgerState, dataset: SharedDataset) -> None:
     more."""
     if not state.ledgers:
         raise refused(f'the table of dataset "{dataset.name}" is not there any more')
-
-
-def check_contribution(task: Task, contribution: Contribution) -> None:
-    """FederatedError where a contribution is not what its task asks for; what may not leave is never
-    sealed."""
-    if is_message(task):
-        raise FederatedError(ErrorCode.INTERNAL, "the task asks for a message that carries no vector")
-    check_guard(task, contribution)
-    check_size(task, contribution)
-
-
-def check_guard(task: Task, contribution: Contribution) -> None:
-    """FederatedError INTERNAL where a contribution is not guarded as its task asks."""
-    asked = asked_mechanism(task)
-    match contribution.guard:
-        case Plain():
-            guarded = None
-        case ClippedSum(sensitivity, mechanism):
-            guarded = mechanism
-            if not (math.isfinite(sensitivity) and sensitivity > 0):
-                raise FederatedError(ErrorCode.INTERNAL, "the answer declares no sensitivity")
-        case AlreadyPrivate(mechanism):
-            guarded = mechanism
-    if guarded != asked:
-        raise FederatedError(ErrorCode.INTERNAL, "the answer is not guarded as the task asks")
-    # A private answer's weight is no release of its own: it may only say what the coordinator knows already.
-    if asked is not None and contribution.weight != public_weight(task):
-        raise FederatedError(ErrorCode.INTERNAL, "the answer's weight is not covered by its guard")
-    # What is kept of rows could be in a later answer, which no one subject's clipping would bound.
-    if asked is not None and contribution.stays is not None:
-        raise FederatedError(ErrorCode.INTERNAL, "a private answer keeps nothing")
-
-
-def make_private(contribution: Contribution) -> AnyVector:
-    """The vector as it may leave: with noise where it is a clipped sum."""
-    match contribution.guard:
-        case ClippedSum(sensitivity, mechanism):
-            return add_noise(contribution.vector, sensitivity, mechanism.noise_multiplier)
-        case Plain() | AlreadyPrivate():
-            return contribution.vector
-
-
-def told_usage(task: Task, contribution: Contribution) -> Usage | None:
-    """What the coordinator is told about the computation's time and memory: both follow the rows, so under a
-    budget nothing."""
-    return contribution.usage if task.budget is None else None
-
-
-def check_size(task: Task, contribution: Contribution) -> None:
-    """FederatedError where a contribution is not a vector of its task's size and type, finite, with a
-    positive weight, or is too large."""
-    vector, weight, asked = contribution.vector, contribution.weight, task.work
-    if vector.nbytes > limits.MAX_VECTOR_BYTES:
-        raise FederatedError(ErrorCode.PROGRAM_LIMIT, "the answer is larger than an update may be")
-    real = vector.dtype.kind == "f"
-    fits = vector.dtype.name == asked.dtype.value or (real and asked.dtype.is_real)
-    if vector.shape != (asked.size,) or not fits:
-        raise FederatedError(
-            ErrorCode.INTERNAL, "the answer is not of the size and type that its task asks for"
-        )
-    finite = math.isfinite(weight) and (not real or bool(np.isfinite(vector).all()))
-    if not finite or weight <= 0:
-        raise not_finite()
-    if contribution.usage is not None and not contribution.usage.is_plausible():
-        raise FederatedError(ErrorCode.INTERNAL, "the computation's time and memory cannot be")
-
-
-def cast_real(vector: AnyVector, dtype: Dtype) -> AnyVector:
-    """The vector in the type in which it travels; FederatedError UPDATE_REJECTED where that cannot hold
-    it."""
-    with np.errstate(over="ignore"):
-        made = vector.astype(dtype.value, copy=False)
-    if dtype.is_real and not np.isfinite(made).all():
-        raise not_finite()
-    return made
-
-
-def not_finite() -> FederatedError:
-    """The error for numbers that are none."""
-    return FederatedError(ErrorCode.UPDATE_REJECTED, "the computation gave values that are not finite")
 
 
 def _same_again(stored: StoredRelease | None, received: ReceivedTask) -> SealedUpdate | None:

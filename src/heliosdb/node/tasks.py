@@ -21,6 +21,8 @@ from heliosdb.catalog.participant import (
     list_base_types,
     list_shared_datasets,
 )
+from heliosdb.domain.datasets import choose_dataset as among
+from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
@@ -303,26 +305,26 @@ def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace:
     wanted = (*reading.features, reading.target)
     if len(set(wanted)) != len(wanted):
         raise not_supported("a column is named twice among features and target")
-    if reading.dataset is not None:
-        named = [dataset for dataset in shared if dataset.name == reading.dataset]
-        if not named:
-            raise FederatedError(
-                ErrorCode.UNDEFINED_OBJECT,
-                f'no dataset "{reading.dataset}" is shared with workspace "{workspace}"',
-            )
-        _demand_columns(named[0], wanted)
-        return named[0]
-    fitting = [dataset for dataset in shared if set(wanted) <= set(dataset.description.columns)]
-    if len(fitting) == 1:
-        return fitting[0]
-    if len(fitting) > 1:
+    by_name = {dataset.name: dataset for dataset in shared}
+    choice = among((dataset.description for dataset in shared), wanted, reading.dataset)
+    if choice.chosen is not None:
+        return by_name[choice.chosen.name]
+    if reading.dataset is not None and not choice.considered:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'no dataset "{reading.dataset}" is shared with workspace "{workspace}"',
+        )
+    if choice.whole:
         raise FederatedError(
             ErrorCode.UNDEFINED_OBJECT,
             "several shared datasets have all the columns",
-            hint=f"Name one with the model's option dataset: {_quoted([d.name for d in fitting])}.",
+            hint=f"Name one with the model's option dataset: {_quoted([d.name for d in choice.whole])}.",
         )
-    if len(shared) == 1:
-        _demand_columns(shared[0], wanted)
+    if len(choice.considered) == 1:
+        (only,) = choice.considered
+        raise FederatedError(
+            ErrorCode.UNDEFINED_COLUMN, f'dataset "{only.name}" has no column "{lacking(only, wanted)[0]}"'
+        )
     raise FederatedError(
         ErrorCode.UNDEFINED_OBJECT,
         f'no dataset with the columns {_quoted(wanted)} is shared with workspace "{workspace}"',
@@ -332,11 +334,3 @@ def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
-
-
-def _demand_columns(dataset: SharedDataset, wanted: Sequence[str]) -> None:
-    for column in wanted:
-        if column not in dataset.description.columns:
-            raise FederatedError(
-                ErrorCode.UNDEFINED_COLUMN, f'dataset "{dataset.name}" has no column "{column}"'
-            )
