@@ -16,7 +16,7 @@ import numpy as np
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.steps import Step
-from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -26,7 +26,7 @@ from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -41,11 +41,11 @@ class Stop:
     """One exchange as it was held. memory: of each node, before it computed."""
 
     question: Question
-    model: Model
+    model: ModelState
     tasks: Mapping[NodeName, Task]
     memory: Mapping[NodeName, State]
     made: Mapping[NodeName, Contribution]
-    after: Model
+    after: ModelState
     findings: Findings
 
     @property
@@ -70,7 +70,7 @@ class Journey:
 
     course: Course
     stops: tuple[Stop, ...]
-    model: Model
+    model: ModelState
     findings: Findings
 
 
@@ -138,7 +138,7 @@ def modes(name: str) -> list[tuple[bool, bool]]:
 def travel(name: str, *, private: bool = False, ranges: bool = False) -> Journey:
     """Hold the run."""
     course = Course.of(make_run(name, private=private, ranges=ranges))
-    model, findings = Model(NO_STATE), Findings()
+    model, findings = ModelState(NO_STATE), Findings()
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
     stops: list[Stop] = []
@@ -167,7 +167,7 @@ def compute(step: Step, table: Table, task: Task, memory: State = NO_STATE) -> C
     return step.compute(table, task, memory, TaskDraws(task, SECRET))
 
 
-def _hold(question: Question, model: Model, kept: dict[NodeName, State]) -> tuple[Stop, StepName | None]:
+def _hold(question: Question, model: ModelState, kept: dict[NodeName, State]) -> tuple[Stop, StepName | None]:
     tasks = {node: question.task(node, "patients", NO_STATE) for node in NODES}
     gathering, before, made = question.gathering(), dict(kept), {}
     for node, task in tasks.items():

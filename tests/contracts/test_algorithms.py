@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from heliosdb.algorithms import Table, algorithm
 from heliosdb.algorithms.registry import check_step
 from heliosdb.algorithms.steps import Taken
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings
@@ -28,7 +28,7 @@ from heliosdb.domain.state import NO_STATE, State, flatten, state_from_bytes, st
 from heliosdb.domain.task import Privacy, Scaling, Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
-from heliosdb.node.door import make_private
+from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.transport.messages import encode_task, received_task, task_from_header
@@ -108,7 +108,7 @@ def test_asking_again_from_what_is_committed_is_the_same_task_to_the_byte(journe
             replace(plan, findings=findings),
             stop.question.exchange,
             stop.step.name,
-            Model(state_from_bytes(state_to_bytes(stop.model.state))),
+            ModelState(state_from_bytes(state_to_bytes(stop.model.state))),
             len(NODES),
         )
         for node, task in stop.tasks.items():
@@ -446,7 +446,7 @@ def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(
     _ask_on(stop, conclusion.model, conclusion.taken)
 
 
-def _ask_on(stop: Stop, model: Model, taken: Taken) -> None:
+def _ask_on(stop: Stop, model: ModelState, taken: Taken) -> None:
     """What follows from answers that were believed, no node would refuse."""
     plan, course = stop.question.plan, stop.question.course
     plan = replace(plan, findings=taken.findings or plan.findings, stated=dict.fromkeys(NODES, 80.0))

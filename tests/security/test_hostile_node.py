@@ -17,8 +17,8 @@ from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN, check_combined, private_reach
 from heliosdb.algorithms.works import PARAMETERS, PrivateTraining
-from heliosdb.coordinator.course import Course, Model, Question
-from heliosdb.coordinator.opened import NOTHING, OpenedRound
+from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.coordinator.opened import NOTHING, RoundUnderWay
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
@@ -71,7 +71,7 @@ HUGE = 1.7e308
 class Outcome:
     """What a run came to: its model, its figures, and every rejection by (round, step)."""
 
-    model: Model = NOTHING
+    model: ModelState = NOTHING
     figures: list[Figures | None] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     lost: dict[tuple[int, StepName], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
@@ -114,7 +114,11 @@ class _Game:
         plan = RunPlan(course.run, outcome.findings, number, self.stated)
         if number == 0:
             plan = replace(plan, findings=course.algorithm.prepare(plan))
-        opened, name, exchange = OpenedRound.begin(outcome.model, plan.findings), course.first(number).step, 0
+        opened, name, exchange = (
+            RoundUnderWay.begin(outcome.model, plan.findings),
+            course.first(number).step,
+            0,
+        )
         while True:
             plan = replace(plan, findings=opened.findings, past=self._past(plan))
             following = await self._exchange(opened, plan, exchange, name)
@@ -128,7 +132,7 @@ class _Game:
         outcome.model, outcome.findings = opened.model, opened.findings
 
     async def _exchange(
-        self, opened: OpenedRound, plan: RunPlan, exchange: int, name: StepName
+        self, opened: RoundUnderWay, plan: RunPlan, exchange: int, name: StepName
     ) -> StepName | None:
         asked = self.course.ask(plan, exchange, name, opened.model, len(self.wire.nodes))
         kind = Question if self.checked else _Unchecked

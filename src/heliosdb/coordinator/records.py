@@ -351,7 +351,7 @@ def _close(
     performance.record_measured(connection, writer.run, number, measure())
 
 
-def _find_model(connection: Connection, plan: RunPlan, course: Course, key: AtRestKey) -> Model | None:
+def _find_model(connection: Connection, plan: RunPlan, course: Course, key: AtRestKey) -> ModelState | None:
     """The model after the plan's round, the last that was closed; None where none was."""
     if plan.round < 0:
         return None

@@ -14,7 +14,7 @@ from heliosdb.algorithms.schedule import count_evaluations, evaluates
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Step
 from heliosdb.algorithms.training import TRAIN
-from heliosdb.coordinator.course import Course, Model
+from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
@@ -27,7 +27,7 @@ from heliosdb.domain.update import Moved, Total
 from heliosdb.transport.messages import encode_task, task_from_header
 from tests.support.runs import NODE, OPTIONS, PRIVATE, RUN, SCALING, with_options, with_policy
 
-MODEL = Model(make_state(parameters=np.zeros(3)))
+MODEL = ModelState(make_state(parameters=np.zeros(3)))
 
 
 def step(name: StepName) -> Step:
@@ -54,7 +54,7 @@ def after(run: Run, plan: RunPlan, *, count: float, subjects: float | None = Non
 def task(plan: RunPlan, name: StepName) -> Task:
     course = Course.of(plan.run)
     exchange = 1 if name == EVALUATE else 0
-    return course.ask(plan, exchange, name, Model(NO_STATE) if name == STATISTICS else MODEL, 1).task(
+    return course.ask(plan, exchange, name, ModelState(NO_STATE) if name == STATISTICS else MODEL, 1).task(
         NODE, None, NO_STATE
     )
 

@@ -24,7 +24,7 @@ from heliosdb.coordinator import records
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.exchange import Wire
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
@@ -38,7 +38,7 @@ from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import AnyVector, Vector
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.registry import Entry, Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.strategies import STRATEGIES
 from heliosdb.transport.client import UnsentError
 from heliosdb.transport.messages import NodeRefusedError, encode_task, task_sha256
@@ -349,7 +349,7 @@ class FakeWorld:
         loaded = records.load(self.catalog, self.run.id, KEY)
         assert loaded is not None
         wire = Wire(cast(Directory, self), SealingKey.generate(), asyncio.Semaphore(8))
-        self.driver = RunDriver(Setting(Epoch(1), wire, KEY), cast(Session, self), loaded)
+        self.driver = RunDriver(Setting(Epoch(1), wire, KEY), cast(CatalogSession, self), loaded)
         self.driving = asyncio.create_task(self.driver.drive())
         await asyncio.wait({self.driving})
         if not self.driving.cancelled():
@@ -384,13 +384,13 @@ def registered(patch: pytest.MonkeyPatch, toy: Toy) -> Iterator[None]:
     """The toys, while a test runs."""
     with patch.context() as context:
         context.setattr(asyncio, "to_thread", at_once)
-        _register(context, ALGORITHMS, Entry("toy", toy))
-        _register(context, STRATEGIES, Entry("toy_momentum", TOY_MOMENTUM, ToyMomentumSettings))
-        _register(context, PROTOCOLS, Entry("toy_masks", TOY_MASKS))
+        _register(context, ALGORITHMS, RegisteredPart("toy", toy))
+        _register(context, STRATEGIES, RegisteredPart("toy_momentum", TOY_MOMENTUM, ToyMomentumSettings))
+        _register(context, PROTOCOLS, RegisteredPart("toy_masks", TOY_MASKS))
         yield
 
 
-def _register(patch: pytest.MonkeyPatch, registry: Registry, entry: Entry) -> None:
+def _register(patch: pytest.MonkeyPatch, registry: Registry, entry: RegisteredPart) -> None:
     patch.setitem(registry._entries, entry.name, entry)
     patch.setitem(registry._loaded, entry.name, entry.part)
 

@@ -12,7 +12,7 @@ import pytest
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN
-from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.domain.bounds import UPDATE_NORM
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -33,7 +33,7 @@ OF_NOISE = PrivacyPlan(
 FOUND = Findings(SCALING)
 NOISY = Findings(SCALING, OF_NOISE)
 STEPS = (STATISTICS, TRAIN, EVALUATE)
-MODEL = Model(make_state(parameters=np.array([0.1, 1 / 3, -2.0])))
+MODEL = ModelState(make_state(parameters=np.array([0.1, 1 / 3, -2.0])))
 
 
 def question(
@@ -41,7 +41,7 @@ def question(
     step: StepName,
     findings: Findings = FOUND,
     *,
-    model: Model = MODEL,
+    model: ModelState = MODEL,
     stated: Mapping[NodeName, float] | None = None,
 ) -> Question:
     number, exchange = RoundNumber(int(step != STATISTICS)), int(step == EVALUATE)
