@@ -129,18 +129,18 @@ def test_sizes_and_findings_of_every_exchange_of_round_zero_are_recorded(made: A
 
 def test_an_update_is_handed_on_once_and_held_no_longer(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[NodeName] = []
-    take, note = opened.OpenedRound.take, opened.OpenedRound.note
+    take, note = opened.RoundUnderWay.take, opened.RoundUnderWay.note
 
-    def taking(self: opened.OpenedRound, update: Update) -> None:
+    def taking(self: opened.RoundUnderWay, update: Update) -> None:
         taken.append(update.node)
         take(self, update)
 
-    def noting(self: opened.OpenedRound, exchange: Exchange, nodes: Sequence[NodeName]) -> None:
+    def noting(self: opened.RoundUnderWay, exchange: Exchange, nodes: Sequence[NodeName]) -> None:
         assert all(exchange.arrived[node].update is None for node in nodes)
         note(self, exchange, nodes)
 
-    monkeypatch.setattr(opened.OpenedRound, "take", taking)
-    monkeypatch.setattr(opened.OpenedRound, "note", noting)
+    monkeypatch.setattr(opened.RoundUnderWay, "take", taking)
+    monkeypatch.setattr(opened.RoundUnderWay, "note", noting)
 
     made(LONG).live_on()
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
@@ -36,7 +36,7 @@ def as_bytes(kept: Kept) -> tuple[bytes, bytes, bytes, int]:
 @pytest.mark.parametrize("heard", [NO_STATE, HEARD])
 @pytest.mark.parametrize("summed", [0, 3])
 def test_what_was_sealed_opens_to_the_bit(state: State, memory: State, heard: State, summed: int) -> None:
-    kept = Kept(Model(state, memory), heard, summed)
+    kept = Kept(ModelState(state, memory), heard, summed)
 
     opened = open_kept(seal_kept(kept, RUN, 2, KEY), RUN, 2, KEY)
 
@@ -45,20 +45,20 @@ def test_what_was_sealed_opens_to_the_bit(state: State, memory: State, heard: St
 
 def test_arrays_of_one_name_do_not_meet() -> None:
     same = make_state(nodes=np.array([7.0]))
-    kept = Kept(Model(same, make_state(nodes=np.array([8.0]))), make_state(nodes=np.array([9.0])), 4)
+    kept = Kept(ModelState(same, make_state(nodes=np.array([8.0]))), make_state(nodes=np.array([9.0])), 4)
 
     assert as_bytes(open_kept(seal_kept(kept, RUN, 1, KEY), RUN, 1, KEY)) == as_bytes(kept)
 
 
 def test_a_model_that_remembers_nothing_is_stored_without_a_memory() -> None:
-    stored = seal_kept(Kept(Model(STATE)), RUN, 1, KEY)
+    stored = seal_kept(Kept(ModelState(STATE)), RUN, 1, KEY)
 
     assert stored.memory is None
     assert stored.sha256 == hashlib.sha256(vector_to_bytes(np.array(STATE["parameters"]))).digest()
 
 
 def test_nothing_of_it_can_be_read_in_the_catalog() -> None:
-    stored = seal_kept(Kept(Model(STATE, MEMORY), HEARD), RUN, 1, KEY)
+    stored = seal_kept(Kept(ModelState(STATE, MEMORY), HEARD), RUN, 1, KEY)
 
     assert stored.memory is not None
     for sealed, array in ((stored.sealed, STATE["parameters"]), (stored.memory, MEMORY["velocity"])):
@@ -67,7 +67,7 @@ def test_nothing_of_it_can_be_read_in_the_catalog() -> None:
 
 @pytest.mark.parametrize(("run", "number", "key"), [(RUN, 2, OTHER_KEY), (OTHER_RUN, 2, KEY), (RUN, 3, KEY)])
 def test_it_opens_for_nothing_else(run: RunId, number: int, key: AtRestKey) -> None:
-    stored = seal_kept(Kept(Model(STATE, MEMORY)), RUN, 2, KEY)
+    stored = seal_kept(Kept(ModelState(STATE, MEMORY)), RUN, 2, KEY)
 
     with pytest.raises(FederatedError) as caught:
         open_kept(stored, run, number, key)
@@ -77,7 +77,7 @@ def test_it_opens_for_nothing_else(run: RunId, number: int, key: AtRestKey) -> N
 
 
 def test_state_and_memory_do_not_pass_for_each_other() -> None:
-    stored = seal_kept(Kept(Model(STATE, STATE)), RUN, 2, KEY)
+    stored = seal_kept(Kept(ModelState(STATE, STATE)), RUN, 2, KEY)
     assert stored.memory is not None
 
     for swapped in (replace(stored, sealed=stored.memory), replace(stored, memory=stored.sealed)):
@@ -88,7 +88,7 @@ def test_state_and_memory_do_not_pass_for_each_other() -> None:
 
 @pytest.mark.parametrize("place", [0, 12, -1])
 def test_what_was_tampered_with_does_not_open(place: int) -> None:
-    stored = seal_kept(Kept(Model(STATE, MEMORY)), RUN, 2, KEY)
+    stored = seal_kept(Kept(ModelState(STATE, MEMORY)), RUN, 2, KEY)
     for name in ("sealed", "memory"):
         changed = bytearray(getattr(stored, name))
         changed[place] ^= 1
@@ -108,7 +108,7 @@ def test_what_is_too_short_to_be_sealed_does_not_open(sealed: bytes) -> None:
 
 
 def test_a_state_of_another_sum_is_not_taken_for_it() -> None:
-    stored = seal_kept(Kept(Model(STATE)), RUN, 2, KEY)
+    stored = seal_kept(Kept(ModelState(STATE)), RUN, 2, KEY)
 
     with pytest.raises(FederatedError, match="are not what was kept") as caught:
         open_kept(replace(stored, sha256=bytes(32)), RUN, 2, KEY)
@@ -123,4 +123,4 @@ def test_what_version_1_1_kept_is_the_parameters() -> None:
 
     opened = open_kept(stored, RUN, 2, KEY)
 
-    assert as_bytes(opened) == as_bytes(Kept(Model(STATE)))
+    assert as_bytes(opened) == as_bytes(Kept(ModelState(STATE)))

@@ -13,7 +13,7 @@ import pytest
 from heliosdb.catalog.performance import Measured
 from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator import records
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures, Next
@@ -33,7 +33,7 @@ FIND, FIND2, MOVE, COUNT, MEASURE = (StepName(name) for name in ("find", "find2"
 TOY = Toy(steps("find", "find2"), steps("move", "count", "measure"))
 RUN = toy_run()
 SCALES = Scaling((1.5,), (2.0,))
-MODEL = Model(make_state(weights=np.array([1.0, 2.0])), make_state(velocity=np.array([3.0])))
+MODEL = ModelState(make_state(weights=np.array([1.0, 2.0])), make_state(velocity=np.array([3.0])))
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +125,7 @@ def test_round_zero_at_its_first_exchange_has_heard_nothing() -> None:
 def test_round_zero_at_its_second_exchange_knows_what_was_found_and_stated_in_the_first() -> None:
     made = catalog()
     add(made, 0, (FIND, {**every("received"), C: "dropped"}), (FIND2, {A: "pending", B: "pending"}))
-    keep(made, 0, Kept(Model(make_state())))
+    keep(made, 0, Kept(ModelState(make_state())))
     made.rows.scaling = json.dumps(Findings(SCALES).scaling_json())
 
     loaded = load(made)
@@ -169,7 +169,7 @@ def test_a_round_at_a_later_exchange_begins_from_what_that_led_to() -> None:
         (MEASURE, {A: "pending"}),
     )
     heard = make_state(sum=np.array([5], dtype=np.uint64))
-    keep(made, 1, Kept(Model(make_state(weights=np.array([7.0, 8.0]))), heard, 2))
+    keep(made, 1, Kept(ModelState(make_state(weights=np.array([7.0, 8.0]))), heard, 2))
 
     loaded = load(made)
 
