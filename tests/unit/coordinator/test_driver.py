@@ -456,6 +456,18 @@ def test_a_stop_once_the_next_exchange_is_committed_takes_back_what_nobody_was_a
     assert rows.spending.keys() == {key for key, row in rows.tasks.items() if row["outcome"] == "received"}
 
 
+def test_a_stop_within_a_round_publishes_what_the_round_before_led_to(made: Any) -> None:
+    whole, stopped = made(LONG, toy_run(rounds=1)), made(LONG, toy_run(rounds=1))
+    stopped.run = stopped.catalog.run = toy_run(rounds=2)
+    stopped.stop_on = lambda name: name == "keep_exchange" and stopped.calls.count(name) == 6
+
+    expected, rows = whole.live_on(), stopped.live_on()
+
+    assert outcome(rows) == ("stopped", "stopped on request")
+    assert rows.rounds[2]["status"] == "failed"
+    assert [one["sha256"] for one in rows.versions] == [one["sha256"] for one in expected.versions]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_an_exchange_that_cannot_be_asked_for_takes_back_what_is_reserved_for_it(
     made: Any, count: int

@@ -182,6 +182,18 @@ def test_a_round_at_a_later_exchange_begins_from_what_that_led_to() -> None:
     assert loaded.model.state["weights"].tolist() == [1.0, 2.0]
 
 
+def test_an_exchange_that_is_settled_is_not_asked_for_again_where_the_next_has_lost_all_its_nodes() -> None:
+    """A node that is unregistered takes its tasks along."""
+    made = closed_zero()
+    add(made, 1, (MOVE, {B: "refused"}))
+    keep(made, 1, Kept(MODEL))
+
+    with pytest.raises(FederatedError, match="were all unregistered") as caught:
+        load(made)
+
+    assert caught.value.code is ErrorCode.WRONG_STATE
+
+
 def test_losses_and_figures_are_those_of_the_closed_rounds() -> None:
     made = closed_zero()
     for number, loss in ((1, 0.5), (2, None), (3, 0.25)):
