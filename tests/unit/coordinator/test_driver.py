@@ -316,6 +316,21 @@ def test_a_step_that_cannot_be_asked_or_read_fails_the_run(made: Any, step: str,
     assert [row["status"] for row in rows.rounds.values()] == ["closed"] * (len(rows.rounds) - 1) + ["failed"]
 
 
+@pytest.mark.parametrize("step", ["find", "move", "measure"])
+@pytest.mark.parametrize(("act", "status"), [("ask", "failed"), ("read", "budget_exhausted")])
+def test_a_step_that_finds_the_budget_spent_ends_the_run(made: Any, step: str, act: str, status: str) -> None:
+    broken = {step: {"refuses": {act: SPENT}}}
+    first, later = steps("find", **broken if step == "find" else {}), steps("move", "measure")
+    if step != "find":
+        later = steps("move", "measure", **broken)
+
+    rows = made(Toy(first, later)).live_on()
+
+    assert rows.status == status
+    assert rows.message is not None
+    assert rows.message.startswith("the budget is spent")
+
+
 def test_a_version_that_cannot_be_published_fails_the_run(made: Any) -> None:
     world = made(USUAL)
     world.catalog.refuses["insert_version"] = PROBLEM
