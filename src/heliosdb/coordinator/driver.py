@@ -145,7 +145,7 @@ class RunDriver:
 
     async def _react(self, action: Action, error: FederatedError) -> None:
         """Tell the machine; where the end itself failed there is nobody to tell, and the run fails."""
-        event = self._explain(error)
+        event = self._explain(action, error)
         if self._state.phase is not Phase.ENDING:
             self._report(event)
         elif isinstance(action, PublishVersion):
@@ -153,12 +153,12 @@ class RunDriver:
         else:
             raise error
 
-    def _explain(self, error: FederatedError) -> Event:
+    def _explain(self, action: Action, error: FederatedError) -> Event:
         """What an error means to the run; one that means the term is over is raised again."""
         if error.code is ErrorCode.FENCED:
             raise error
         reason = error.message if error.detail is None else f"{error.message} {error.detail}"
-        if error.code is ErrorCode.BUDGET_EXHAUSTED:
+        if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
             return BudgetWouldBeExceeded(self._state.round, reason)
         return ProblemFound(reason)
 

@@ -316,6 +316,21 @@ def test_a_step_that_cannot_be_asked_or_read_fails_the_run(made: Any, step: str,
     assert [row["status"] for row in rows.rounds.values()] == ["closed"] * (len(rows.rounds) - 1) + ["failed"]
 
 
+@pytest.mark.parametrize("step", ["find", "move", "measure"])
+@pytest.mark.parametrize(("act", "status"), [("ask", "failed"), ("read", "budget_exhausted")])
+def test_a_step_that_finds_the_budget_spent_ends_the_run(made: Any, step: str, act: str, status: str) -> None:
+    broken = {step: {"refuses": {act: SPENT}}}
+    first, later = steps("find", **broken if step == "find" else {}), steps("move", "measure")
+    if step != "find":
+        later = steps("move", "measure", **broken)
+
+    rows = made(Toy(first, later)).live_on()
+
+    assert rows.status == status
+    assert rows.message is not None
+    assert rows.message.startswith("the budget is spent")
+
+
 def test_a_version_that_cannot_be_published_fails_the_run(made: Any) -> None:
     world = made(USUAL)
     world.catalog.refuses["insert_version"] = PROBLEM
@@ -454,6 +469,18 @@ def test_a_stop_once_the_next_exchange_is_committed_takes_back_what_nobody_was_a
     assert standing(rows) == {}
     assert rows.reservations().keys() == rows.spending.keys()
     assert rows.spending.keys() == {key for key, row in rows.tasks.items() if row["outcome"] == "received"}
+
+
+def test_a_stop_within_a_round_publishes_what_the_round_before_led_to(made: Any) -> None:
+    whole, stopped = made(LONG, toy_run(rounds=1)), made(LONG, toy_run(rounds=1))
+    stopped.run = stopped.catalog.run = toy_run(rounds=2)
+    stopped.stop_on = lambda name: name == "keep_exchange" and stopped.calls.count(name) == 6
+
+    expected, rows = whole.live_on(), stopped.live_on()
+
+    assert outcome(rows) == ("stopped", "stopped on request")
+    assert rows.rounds[2]["status"] == "failed"
+    assert [one["sha256"] for one in rows.versions] == [one["sha256"] for one in expected.versions]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
