@@ -14,9 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.harness import Figure, median_seconds, publish
-from heliosdb.algorithms import Table, algorithm, derive_rng
+from heliosdb.algorithms import Table, derive_rng
 from heliosdb.algorithms.features import statistics
-from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, StatisticsWork, TrainWork
+from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
+from heliosdb.domain.task import Scaling
 
 NOISE = 2.0
 
@@ -67,7 +69,7 @@ def _tables(shape: Shape) -> tuple[Table, Table]:
 
 def _measure(shape: Shape) -> list[Figure]:
     table, held_out = _tables(shape)
-    model = algorithm("logistic_regression")
+    model = LOGISTIC_REGRESSION
     scaling = Scaling((1.0,) * shape.features, (3.0,) * shape.features)
     rate = min(1.0, shape.batch / shape.subjects)
     privacy = PrivateTraining(NOISE, 1.0, rate, math.ceil(1.0 / rate), float(shape.subjects))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from heliosdb.parts.registry import Entry, Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 
 
-def entries_with(registry: Registry, *toys: Entry) -> list[Entry]:
+def entries_with(registry: Registry, *toys: RegisteredPart) -> list[RegisteredPart]:
     """The entries of a registry with the part in each, and those of the toys that are not among them."""
     found = {
-        entry.name: Entry(entry.name, registry.get(entry.name), entry.settings)
+        entry.name: RegisteredPart(entry.name, registry.get(entry.name), entry.settings)
         for entry in registry.entries()
     }
     return list(({toy.name: toy for toy in toys} | found).values())

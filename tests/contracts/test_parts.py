@@ -13,7 +13,7 @@ from heliosdb.domain.settings import option_names, read_settings, settings_of
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.registry import Entry
+from heliosdb.parts.registry import RegisteredPart
 from heliosdb.parts.strategies import STRATEGIES
 
 REGISTRIES = (ALGORITHMS, STRATEGIES, PROTOCOLS, CODECS)
@@ -26,7 +26,7 @@ BUILT_IN = [
 
 
 @pytest.mark.parametrize("entry", [entry for _, entry in NAMED], ids=[name for name, _ in NAMED])
-def test_settings_are_a_frozen_dataclass_that_reads_back(entry: Entry) -> None:
+def test_settings_are_a_frozen_dataclass_that_reads_back(entry: RegisteredPart) -> None:
     assert dataclasses.is_dataclass(entry.settings)
     assert entry.settings.__dataclass_params__.frozen  # type: ignore[attr-defined]
     settings = read_settings(entry.settings, {})
@@ -34,7 +34,7 @@ def test_settings_are_a_frozen_dataclass_that_reads_back(entry: Entry) -> None:
 
 
 @pytest.mark.parametrize("entry", [entry for _, entry in BUILT_IN], ids=[name for name, _ in BUILT_IN])
-def test_settings_are_named_as_options_of_the_language(entry: Entry) -> None:
+def test_settings_are_named_as_options_of_the_language(entry: RegisteredPart) -> None:
     options = {name for table in OPTIONS.values() for name in table}
     assert set(option_names(entry.settings)) <= options
 

@@ -16,7 +16,7 @@ from heliosdb.domain.state import NO_STATE, State, state_from_bytes, state_to_by
 from heliosdb.domain.task import TaskKey
 from heliosdb.domain.vector import AnyVector, Dtype, Vector
 from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.registry import Entry
+from heliosdb.parts.registry import RegisteredPart
 from tests.contracts.support import entries_with
 from tests.contracts.toy_parts import TOY_MASKS
 
@@ -25,7 +25,7 @@ SIZE = 37
 
 
 @pytest.fixture(
-    params=entries_with(PROTOCOLS, Entry(TOY_MASKS.name, TOY_MASKS)), ids=lambda entry: entry.name
+    params=entries_with(PROTOCOLS, RegisteredPart(TOY_MASKS.name, TOY_MASKS)), ids=lambda entry: entry.name
 )
 def summing(request: pytest.FixtureRequest) -> SumProtocol:
     found: SumProtocol = request.param.part

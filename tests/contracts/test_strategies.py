@@ -15,7 +15,7 @@ from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, state_to_bytes
 from heliosdb.domain.update import Total, Update, Updates
 from heliosdb.domain.vector import Vector
-from heliosdb.parts.registry import Entry
+from heliosdb.parts.registry import RegisteredPart
 from heliosdb.parts.strategies import STRATEGIES
 from tests.contracts.support import entries_with
 from tests.contracts.toy_parts import TOY_MOMENTUM, ToyMomentumSettings
@@ -24,22 +24,22 @@ SIZE = 23
 
 
 @pytest.fixture(
-    params=entries_with(STRATEGIES, Entry(TOY_MOMENTUM.name, TOY_MOMENTUM, ToyMomentumSettings)),
+    params=entries_with(STRATEGIES, RegisteredPart(TOY_MOMENTUM.name, TOY_MOMENTUM, ToyMomentumSettings)),
     ids=lambda entry: entry.name,
 )
-def entry(request: pytest.FixtureRequest) -> Entry:
-    found: Entry = request.param
+def entry(request: pytest.FixtureRequest) -> RegisteredPart:
+    found: RegisteredPart = request.param
     return found
 
 
 @pytest.fixture
-def rule(entry: Entry) -> Strategy:
+def rule(entry: RegisteredPart) -> Strategy:
     found: Strategy = entry.part
     return found
 
 
 @pytest.fixture
-def given(entry: Entry) -> Any:
+def given(entry: RegisteredPart) -> Any:
     return read_settings(entry.settings, {})
 
 
@@ -73,7 +73,7 @@ def rounds(rule: Strategy, given: Any, order: random.Random | None) -> tuple[Vec
     return parameters, memory
 
 
-def test_its_name_is_the_registered_one(entry: Entry, rule: Strategy) -> None:
+def test_its_name_is_the_registered_one(entry: RegisteredPart, rule: Strategy) -> None:
     assert rule.name == entry.name == entry.name.lower()
     assert rule.sees in ("each", "sum")
 

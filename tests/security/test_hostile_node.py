@@ -12,21 +12,22 @@ from uuid import UUID
 import numpy as np
 import pytest
 
-from heliosdb.aggregation.gathering import WeightedGathering
+from heliosdb.aggregation import WeightedGathering
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN, check_combined, private_reach
-from heliosdb.algorithms.works import PrivateTraining
-from heliosdb.coordinator.course import Conclusion, Course, Model, Question
+from heliosdb.algorithms.works import PARAMETERS, PrivateTraining
+from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.coordinator.opened import NOTHING, RoundUnderWay
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Policy, Run, TrainingOptions
-from heliosdb.domain.state import NO_STATE, flatten
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Moved, Update
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import AnyVector
 from tests.support.hostile_node import FakeNode, FakeWire, Lie, Said, honest, make_nodes, silent
 
 OPTIONS = TrainingOptions(
@@ -68,12 +69,17 @@ HUGE = 1.7e308
 
 @dataclass
 class Outcome:
-    """What a run came to: its parameters, its figures, and every rejection by (round, step)."""
+    """What a run came to: its model, its figures, and every rejection by (round, step)."""
 
-    parameters: Vector
-    figures: list[Figures] = field(default_factory=list)
+    model: ModelState = NOTHING
+    figures: list[Figures | None] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     lost: dict[tuple[int, StepName], dict[NodeName, tuple[str, str]]] = field(default_factory=dict)
+
+    @property
+    def parameters(self) -> AnyVector:
+        """The model's one array."""
+        return self.model.state[PARAMETERS]
 
     def equals(self, other: Outcome) -> bool:
         """Whether both came to the same, bit for bit."""
@@ -86,80 +92,71 @@ class Outcome:
 
 async def play(run: Run, nodes: list[FakeNode], *, checked: bool = True) -> Outcome:
     """Play a run's rounds as the driver does; `checked` False: every update of the right shape counts."""
-    game = _Game(run, FakeWire(nodes), checked)
-    await game.round_zero()
-    for number in range(1, run.options.rounds + 1):
+    game = _Game(Course.of(run), FakeWire(nodes), checked)
+    for number in range(run.options.rounds + 1):
         await game.round(RoundNumber(number))
     return game.outcome
 
 
 class _Unchecked(Question):
-    """A question to which every answer of the right shape counts."""
-
-    __slots__ = ()
-
     def check(self, update: Update) -> None:
-        """Nothing is asked of an answer."""
+        """Believe it."""
 
 
 class _Game:
-    def __init__(self, run: Run, wire: FakeWire, checked: bool) -> None:
-        self.run, self.wire, self.checked = run, wire, checked
-        self.course, self.model = Course.of(run), Model(NO_STATE)
+    def __init__(self, course: Course, wire: FakeWire, checked: bool) -> None:
+        self.course, self.wire, self.checked = course, wire, checked
         self.stated: dict[NodeName, float] = {}
-        findings = self.course.algorithm.prepare(self._plan(RoundNumber(0), Findings()))
-        self.outcome = Outcome(np.empty(0), findings=findings)
-
-    def _plan(self, number: RoundNumber, findings: Findings) -> RunPlan:
-        return RunPlan(self.run, findings, number, self.stated)
-
-    async def round_zero(self) -> None:
-        answers = await self._play(RoundNumber(0))
-        self.stated = {answer.node: answer.weight for answer in answers}
-        plan = self._plan(RoundNumber(0), self.outcome.findings)
-        self.model = self.course.initial_model(plan)
-        self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
+        self.outcome = Outcome()
 
     async def round(self, number: RoundNumber) -> None:
-        await self._play(number)
-        self.outcome.parameters = flatten(self.model.state, ["parameters"])
-
-    async def _play(self, number: RoundNumber) -> list[Update]:
-        """Play a round's exchanges; returns the first one's answers."""
-        step: StepName | None = self.course.first(number).step
-        first: list[Update] | None = None
-        exchange = 0
-        while step is not None:
-            answers, made = await self._exchange(number, exchange, step)
-            first = answers if first is None else first
-            self.model, self.outcome.findings = made.model, made.taken.findings or self.outcome.findings
-            if made.taken.figures is not None:
-                self.outcome.figures.append(made.taken.figures)
-            step, exchange = made.taken.following, exchange + 1
-        return first or []
+        course, outcome = self.course, self.outcome
+        plan = RunPlan(course.run, outcome.findings, number, self.stated)
+        if number == 0:
+            plan = replace(plan, findings=course.algorithm.prepare(plan))
+        opened, name, exchange = (
+            RoundUnderWay.begin(outcome.model, plan.findings),
+            course.first(number).step,
+            0,
+        )
+        while True:
+            plan = replace(plan, findings=opened.findings, past=self._past(plan))
+            following = await self._exchange(opened, plan, exchange, name)
+            if following is None:
+                break
+            name, exchange = following, exchange + 1
+        if number == 0:
+            opened.begin_model(course, plan)
+            self.stated = opened.stated
+            self.wire.nodes = [node for node in self.wire.nodes if node.name in self.stated]
+        outcome.model, outcome.findings = opened.model, opened.findings
 
     async def _exchange(
-        self, number: RoundNumber, exchange: int, step: StepName
-    ) -> tuple[list[Update], Conclusion]:
-        plan = self._plan(number, self.outcome.findings)
-        question = self.course.ask(plan, exchange, step, self.model, len(self.wire.nodes))
-        if not self.checked:
-            question = _Unchecked(question.course, plan, question.step, exchange, question.asked)
-        answers, lost = await self.wire.ask(question)
-        self.outcome.lost[number, step] = dict(lost)
-        gathering = question.gathering()
-        for answer in answers:
-            gathering.take(answer)
-        if number == 0:
-            past = [mechanism for _, _, mechanism in self.course.releases(plan)]
-            question = replace(question, plan=replace(plan, past=past))
-        return answers, self.course.conclude(question, self.model, gathering.result())
+        self, opened: RoundUnderWay, plan: RunPlan, exchange: int, name: StepName
+    ) -> StepName | None:
+        asked = self.course.ask(plan, exchange, name, opened.model, len(self.wire.nodes))
+        kind = Question if self.checked else _Unchecked
+        question = kind(asked.course, asked.plan, asked.step, asked.exchange, asked.asked)
+        opened.gather(question)
+        held, lost = await self.wire.ask(question)
+        self.outcome.lost[plan.round, name] = dict(lost)
+        nodes = sorted(held.arrived)
+        for node in nodes:
+            opened.take(held.hand_on(node))
+        combined = opened.combine(question)
+        opened.note(held, nodes)
+        if name == EVALUATE:
+            self.outcome.figures.append(combined.figures)
+        return None if combined.following is None else combined.following.step
+
+    def _past(self, plan: RunPlan) -> list[Mechanism]:
+        return [mechanism for _, _, mechanism in self.course.releases(plan)] if plan.round == 0 else []
 
 
 def at(step: StepName, lie: Lie, number: int | None = None) -> Lie:
     """Lie in one step (of one round), and be honest else."""
 
-    def said(task: Task, vector: Vector, weight: float) -> Said:
+    def said(task: Task, vector: AnyVector, weight: float) -> Said:
         due = task.key.step == step and number in (None, task.key.round)
         return (lie if due else honest)(task, vector, weight)
 
@@ -175,7 +172,7 @@ def filled(value: float) -> Lie:
 
 
 def changed(index: int, value: float) -> Lie:
-    def lie(_task: Task, vector: Vector, weight: float) -> Said:
+    def lie(_task: Task, vector: AnyVector, weight: float) -> Said:
         vector = vector.copy()
         vector[index] = value
         return vector, weight
@@ -187,6 +184,10 @@ def both(vector: list[float], weight: float) -> Lie:
     return lambda _task, _vector, _weight: (np.array(vector), weight)
 
 
+def of_type(kind: type[np.generic]) -> Lie:
+    return lambda _task, vector, weight: (vector.astype(kind), weight)
+
+
 TRAINING_LIES = [
     (weighing(HUGE), "its weight 1.7e+308 is more than 1e+12"),
     (weighing(1e12), "its weight 1e+12 is more than the 60 rows that it stated in round 0"),
@@ -195,6 +196,14 @@ TRAINING_LIES = [
     (filled(HUGE), "its norm inf is larger than max_update_norm 10000"),
     (filled(1e9), "its norm 1.73e+09 is larger than max_update_norm 10000"),
     (filled(6e3), "its norm 1.04e+04 is larger than max_update_norm 10000"),
+    (filled(np.nan), "its vector holds values that are not finite"),
+    (weighing(0.0), "its weight is not a number greater than 0"),
+    (weighing(-40.0), "its weight is not a number greater than 0"),
+    (weighing(np.nan), "its weight is not a number greater than 0"),
+    (both([0.0] * 2, 40.0), "its vector has 2 values instead of 3"),
+    (both([0.0] * 100_000, 40.0), "its vector has 100000 values instead of 3"),
+    (of_type(np.float32), "its vector is of type float32 instead of float64"),
+    (of_type(np.uint64), "its vector is of type uint64 instead of float64"),
 ]
 
 
@@ -306,8 +315,14 @@ async def test_honest_nodes_are_never_rejected() -> None:
 
 async def test_max_update_norm_bounds_what_one_round_moves() -> None:
     bounded = replace(RUN, options=replace(OPTIONS, max_update_norm=1e-6))
-    with pytest.raises(FederatedError, match="no update to"):
-        await play(bounded, make_nodes({}))
+    outcome = await play(bounded, make_nodes({}))
+    for number in (1, 2):
+        lost = outcome.lost[number, TRAIN]
+        assert sorted(lost) == ["a", "b", "c"]
+        assert all(kind == "rejected" for kind, _ in lost.values())
+        assert all("is larger than max_update_norm 1e-06" in said for _, said in lost.values())
+    assert not outcome.parameters.any()
+    assert not outcome.figures
 
 
 def test_a_run_that_diverges_names_the_largest_update() -> None:
@@ -321,6 +336,8 @@ def test_a_run_that_diverges_names_the_largest_update() -> None:
         assert caught.value.message == (
             "training diverged in round 3: the largest update is node b's (norm 2e+09)"
         )
+        with pytest.raises(FederatedError, match=r"^training diverged in round 3$"):
+            check_combined(3, Moved(combined, 2))
     check_combined(3, Moved(np.array([1e9, -1e9]), 2, largest))
 
 

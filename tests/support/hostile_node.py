@@ -15,7 +15,7 @@ from typing import cast
 
 import numpy as np
 
-from heliosdb.aggregation.sums import Shape
+from heliosdb.aggregation import Shape
 from heliosdb.algorithms import Table, algorithm
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.coordinator.course import Question
@@ -28,37 +28,30 @@ from heliosdb.domain.ids import DatasetName, NodeName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Spending
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task
-from heliosdb.domain.update import Update
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Vector
+from heliosdb.domain.vector import AlreadyPrivate, AnyVector, ClippedSum, Contribution
 from heliosdb.node.guards import make_private
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.identity import Identity
-from heliosdb.transport.messages import (
-    NodeRefusedError,
-    ReceivedTask,
-    encode_task,
-    received_task,
-    task_from_header,
-)
+from heliosdb.transport.messages import NodeRefusedError, encode_task, received_task, task_from_header
 from heliosdb.transport.packing import close_update, open_update
 from heliosdb.transport.sealing import SealingKey
-from heliosdb.transport.server import ServerIdentity, make_server, server_credentials
+from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import UpdateCollector
 
-Said = tuple[Vector, float]
-Lie = Callable[[Task, Vector, float], Said]
+Said = tuple[AnyVector, float]
+Lie = Callable[[Task, AnyVector, float], Said]
 """(task, honest vector, honest weight) → what is said instead."""
 
 
-def honest(_task: Task, vector: Vector, weight: float) -> Said:
+def honest(_task: Task, vector: AnyVector, weight: float) -> Said:
     """Say what was computed."""
     return vector, weight
 
 
-def silent(task: Task, _vector: Vector, _weight: float) -> Said:
+def silent(task: Task, _vector: AnyVector, _weight: float) -> Said:
     """Refuse."""
     raise NodeRefusedError(task.key.node, ErrorCode.INVALID_VALUE, "no", detail=None, hint=None)
 
@@ -73,7 +66,7 @@ def make_rows(seed: int, rows: int = 60) -> Table:
 
 
 def compute(table: Table, task: Task) -> Contribution:
-    """Return what an honest node computes for a task."""
+    """Return what an honest node computes for a task, once it has looked at it."""
     step = algorithm(task.work.algorithm).steps[task.key.step]
     step.check(task)
     return step.compute(table, task, NO_STATE, TaskDraws(task, b""))
@@ -119,10 +112,8 @@ class FakeNode:
         collector.take(pb.UpdateMessage(head=head).SerializeToString())
         for chunk in cut(rest):
             collector.take(pb.UpdateMessage(chunk=chunk).SerializeToString())
-        pinned = [self.identity.certificate_pem]
-        return open_update(
-            task, received.sha256, collector.finish(), pinned, sealing, traffic=(1, 1), private=private
-        )
+        pinned, collected = [self.identity.certificate_pem], collector.finish()
+        return open_update(task, received.sha256, collected, pinned, sealing, traffic=(1, 1), private=private)
 
 
 @dataclass
@@ -137,8 +128,8 @@ class FakeWire:
         node = next(node for node in self.nodes if node.name == name)
         return SimpleNamespace(client=node, record=SimpleNamespace(dataset=None))
 
-    async def ask(self, question: Question) -> tuple[list[Update], Mapping[NodeName, tuple[str, str]]]:
-        """Hold one exchange with all nodes; returns what counts, and of the others outcome and reason."""
+    async def ask(self, question: Question) -> tuple[Exchange, Mapping[NodeName, tuple[str, str]]]:
+        """Hold one exchange with all nodes; returns it, and of those that were lost outcome and reason."""
         events: asyncio.Queue[Event] = asyncio.Queue()
         wire = Wire(cast(Directory, self), self.sealing, asyncio.Semaphore(8))
         exchange = Exchange(wire, question, events.put_nowait, heard=NO_STATE, fresh=True)
@@ -147,8 +138,7 @@ class FakeWire:
         seen = [await events.get() for _ in names]
         await exchange.close()
         lost = [event.loss for event in seen if isinstance(event, NodeLost)]
-        arrived = [exchange.hand_on(name) for name in sorted(exchange.arrived)]
-        return arrived, {loss.node: (loss.outcome.value, loss.reason) for loss in lost}
+        return exchange, {loss.node: (loss.outcome.value, loss.reason) for loss in lost}
 
 
 AUTHORITY = Authority.create("authority")

@@ -19,12 +19,13 @@ from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
-from heliosdb.algorithms.steps import Cost, Prediction, Step
+from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation, PrivateTraining, TrainWork
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms.steps import Prediction
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 

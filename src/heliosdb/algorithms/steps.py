@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
@@ -126,17 +127,6 @@ class Step(Protocol):
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Node: the answer, of the size and type that the task's work says, guarded as it says."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """How a version predicts, for the catalog: `federated._render_<kind>` makes SQL of `content`.
-
-    content: what JSON can hold; finite numbers only.
-    """
-
-    kind: str
-    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

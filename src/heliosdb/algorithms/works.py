@@ -52,6 +52,8 @@ class StatisticsWork:
             if lowers is not uppers:
                 raise invalid_value("a range has a lower and an upper end")
             return cls(work.algorithm, noise)
+        if noise is None:
+            raise invalid_value("ranges and privacy go together")
         return cls(work.algorithm, noise, tuple(_range(*ends) for ends in zip(lowers, uppers, strict=True)))
 
     def to_work(self, n_features: int) -> Work:
@@ -118,16 +120,7 @@ class TrainWork:
         if (work.privacy is None) != (given.clipping_norm is None):
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
-            mechanism, weight = work.privacy.mechanism, work.privacy.weight
-            if not bounds.EXPECTED_SUBJECTS.hold(weight):
-                raise outside("expected_subjects", weight, bounds.EXPECTED_SUBJECTS)
-            private = PrivateTraining(
-                mechanism.noise_multiplier,
-                given.clipping_norm,
-                mechanism.sampling_rate,
-                mechanism.steps,
-                weight,
-            )
+            private = _private_training(work.privacy, given.clipping_norm)
         return cls(
             work.algorithm,
             _scaling(task),
@@ -186,11 +179,33 @@ class Evaluation:
 
 
 def _scaling(task: Task) -> Scaling:
-    if task.scaling is None:
+    scaling = task.scaling
+    if scaling is None:
         raise invalid_value("the task holds no scaling")
-    if not len(task.scaling.means) == len(task.scaling.scales) == len(task.reading.features):
+    if not len(scaling.means) == len(scaling.scales) == len(task.reading.features):
         raise invalid_value("scaling and features differ in length")
-    return task.scaling
+    for mean in scaling.means:
+        _hold("a mean", mean, bounds.LOCATION)
+    for scale in scaling.scales:
+        _hold("a scale", scale, bounds.SCALE)
+    _hold("target_mean", scaling.target_mean, bounds.LOCATION)
+    _hold("target_scale", scaling.target_scale, bounds.SCALE)
+    return scaling
+
+
+def _private_training(privacy: Privacy, clipping_norm: float) -> PrivateTraining:
+    mechanism, expected_subjects = privacy.mechanism, privacy.weight
+    _hold("noise_multiplier", mechanism.noise_multiplier, bounds.NOISE_MULTIPLIER)
+    _hold("sampling_rate", mechanism.sampling_rate, bounds.SAMPLING_RATE)
+    _hold("steps", mechanism.steps, bounds.STEPS)
+    _hold("expected_subjects", expected_subjects, bounds.EXPECTED_SUBJECTS)
+    return PrivateTraining(
+        mechanism.noise_multiplier,
+        clipping_norm,
+        mechanism.sampling_rate,
+        mechanism.steps,
+        expected_subjects,
+    )
 
 
 def _privacy(noise_multiplier: float | None) -> Privacy | None:
@@ -204,15 +219,13 @@ def _noise(work: Work) -> float | None:
     noise = work.privacy.mechanism.noise_multiplier
     if work.privacy != _privacy(noise):
         raise invalid_value("a sum over all subjects is neither sampled, nor repeated, nor weighted")
-    if not bounds.NOISE_MULTIPLIER.hold(noise):
-        raise outside("noise_multiplier", noise, bounds.NOISE_MULTIPLIER)
+    _hold("noise_multiplier", noise, bounds.NOISE_MULTIPLIER)
     return noise
 
 
 def _range(lower: float, upper: float) -> Range:
     """The ends of a declared range: far enough apart that rounding leaves positions in it."""
-    if not bounds.SCALE.hold(upper - lower):
-        raise outside("a range's width", upper - lower, bounds.SCALE)
+    _hold("a range's width", upper - lower, bounds.SCALE)
     if upper - lower < bounds.RANGE_RESOLUTION * max(abs(lower), abs(upper)):
         raise _lost(lower, upper)
     return lower, upper
@@ -220,3 +233,8 @@ def _range(lower: float, upper: float) -> Range:
 
 def _lost(lower: float, upper: float) -> FederatedError:
     return invalid_value(f"the range from {lower:.17g} to {upper:.17g} is lost to rounding")
+
+
+def _hold(name: str, number: float, within: bounds.Bounds) -> None:
+    if not within.hold(number):
+        raise outside(name, number, within)

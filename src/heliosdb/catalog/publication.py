@@ -10,28 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from heliosdb.catalog.connection import Statements
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.domain.ids import RoundNumber
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.run import Run
 
 _SQL = Statements("publication.sql")
-
-
-class Prediction(Protocol):
-    """How a version predicts: `federated._render_<kind>` makes SQL of `content`, which JSON can hold."""
-
-    @property
-    def kind(self) -> str:
-        """Lower-case letters and underscores."""
-        ...
-
-    @property
-    def content(self) -> Mapping[str, Any]:
-        """Finite numbers and what they are called; neither `kind` nor `booleans` is among its keys."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from heliosdb.parts.strategies import STRATEGIES
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelState:
     """What a run has learned so far: the model's state, and what its strategy remembers."""
 
     state: State
@@ -97,11 +97,11 @@ class Course:
         costs = self.algorithm.releases(plan)
         return {one.step: one.clipping_norm for one in costs if one.clipping_norm is not None}
 
-    def initial_model(self, plan: RunPlan) -> Model:
+    def initial_model(self, plan: RunPlan) -> ModelState:
         """Return the model with which round 1 begins."""
-        return Model(self.algorithm.begin(plan))
+        return ModelState(self.algorithm.begin(plan))
 
-    def ask(self, plan: RunPlan, exchange: int, name: StepName, model: Model, nodes: int) -> Question:
+    def ask(self, plan: RunPlan, exchange: int, name: StepName, model: ModelState, nodes: int) -> Question:
         """Return what an exchange asks of so many nodes."""
         step, stage = self.step(name), self.stage(exchange)
         asked = step.ask(plan, model.state)
@@ -112,7 +112,7 @@ class Course:
         work = replace(asked.work, settings=settings, summing=summing, codec=self.run.options.codec)
         return Question(self, plan, step, exchange, replace(asked, work=work))
 
-    def conclude(self, question: Question, model: Model, gathered: Total | Updates) -> Conclusion:
+    def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
         step, memory = question.step, model.memory
         if step.gathers == "sum":
@@ -122,14 +122,14 @@ class Course:
             old = flatten(model.state, step.moving)
             new, memory = self.strategy.combine(old, memory, gathered, self.settings)
             taken = step.read(question.plan, model.state, _moved(new, gathered))
-        return Conclusion(Model(taken.state, memory), taken)
+        return Conclusion(ModelState(taken.state, memory), taken)
 
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     """The model after a step, and what else the step made of its answers."""
 
-    model: Model
+    model: ModelState
     taken: Taken
 
 

@@ -22,7 +22,7 @@ from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
 from heliosdb.coordinator.config import CoordinatorConfig
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence
@@ -88,7 +88,7 @@ class Directory:
         self,
         config: CoordinatorConfig,
         identity: Callable[[], Identity],
-        session: Session,
+        session: CatalogSession,
         epoch: Epoch,
         clock: Clock | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from heliosdb import faults
 from heliosdb.catalog.runs import ActiveRun
 from heliosdb.coordinator import records
 from heliosdb.coordinator.driver import RunDriver, Setting
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.run import RunStatus
@@ -86,7 +86,7 @@ class Dispatcher:
     async def _attend(self, run: ActiveRun) -> None:
         """Drive a run over a session of its own until it has ended or the term is over."""
         try:
-            async with Session(self._conninfo, f"run {run.id}") as session:
+            async with CatalogSession(self._conninfo, f"run {run.id}") as session:
                 await self._drive(session, run)
         except records.RunGoneError:
             log.info("run gone: run=%s", run.id)
@@ -94,7 +94,7 @@ class Dispatcher:
             log.warning("run interrupted: run=%s %s", run.id, type(error).__name__)
             await asyncio.sleep(_PAUSE)
 
-    async def _drive(self, session: Session, run: ActiveRun) -> None:
+    async def _drive(self, session: CatalogSession, run: ActiveRun) -> None:
         epoch = self._setting.epoch
         if run.status is RunStatus.QUEUED:
             if not await session.call(records.claim, epoch, run.id):

@@ -20,10 +20,10 @@ from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
-from heliosdb.coordinator.opened import OpenedRound
+from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import boolean_features, select_nodes
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
@@ -82,7 +82,7 @@ class Setting:
 class RunDriver:
     """One run of one term, over a session of its own."""
 
-    def __init__(self, setting: Setting, session: Session, loaded: records.Loaded) -> None:
+    def __init__(self, setting: Setting, session: CatalogSession, loaded: records.Loaded) -> None:
         self._setting = setting
         self._session = session
         self._course = loaded.course
@@ -91,14 +91,15 @@ class RunDriver:
         self._findings = loaded.findings
         self._stated = loaded.stated
         self._model = loaded.model
-        self._round = OpenedRound.resumed(loaded)
+        self._round = RoundUnderWay.resumed(loaded)
         self._progress = loaded.progress
         self._events: asyncio.Queue[Event | BaseException] = asyncio.Queue()
         self._exchange: Exchange | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._left_out: dict[NodeName, str] = {}
-        self._committed_here: tuple[RoundNumber, int] | None = None  # the last exchange: nobody asked it yet
-        self._meter = RoundMeter()
+        self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
+        opened = loaded.progress.opened
+        self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
         self._state: RunState
 
     def request_stop(self) -> None:
@@ -247,7 +248,7 @@ class RunDriver:
             clipping_norms=self._course.clipping_norms(plan),
             left_out=self._left_out,
         )
-        self._round = OpenedRound.begin(self._model, self._findings)
+        self._round = RoundUnderWay.begin(self._model, self._findings)
         self._committed_here = (action.round, 0)
         self._meter = RoundMeter()
         log.info("round opened: run=%s round=%s nodes=%s", run.id, action.round, len(cohort))
@@ -273,6 +274,7 @@ class RunDriver:
         fresh = self._committed_here == (action.round, number)
         opened.gather(question)
         self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
+        self._committed_here = None
         await self._exchange.open(action.nodes)
 
     async def _gather(self, node: NodeName, state: RunState) -> None:
@@ -319,13 +321,13 @@ class RunDriver:
             nodes=sorted(action.nodes),
             step=following.step,
             findings=opened.new_findings(self._findings),
-            kept=self._seal(action.round, Kept(opened.model, opened.heard)),
+            sizes=opened.sizes,
+            kept=self._seal(action.round, opened.kept()),
             measured=self._meter.take(),
         )
         opened.is_kept = True
         self._committed_here = (action.round, action.exchange + 1)
-        if not following.required:
-            self._meter.pause()
+        self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
         exchange, opened = await self._ended_exchange(), self._round
@@ -395,7 +397,7 @@ class RunDriver:
         """
         state, question = self._state, exchange.question
         if question.exchange != state.exchange:
-            return records.Settled(state.exchange - 1, gone=state.cohort)
+            return self._unasked()
         return records.Settled(
             question.exchange,
             question.step.name,
@@ -406,11 +408,19 @@ class RunDriver:
 
     def _settled_at_end(self) -> records.Settled | None:
         """What there is to settle where a run ends within a round: what was not asked is not spent."""
+        state = self._state
         if self._exchange is not None:
             return self._settled(self._exchange)
-        if self._committed_here == (self._state.round, 0):
-            return records.Settled(-1, gone=self._state.cohort)
+        if self._committed_here == (state.round, state.exchange):
+            return self._unasked()
+        if state.asked is not None and state.closed < state.round:
+            # Another coordinator may have asked this exchange, but none that comes later.
+            return records.Settled(state.exchange, gone=state.cohort)
         return None
+
+    def _unasked(self) -> records.Settled:
+        """The exchange is committed, and nobody was asked for it."""
+        return records.Settled(self._state.exchange - 1, gone=self._state.cohort)
 
     async def _ended_exchange(self) -> Exchange:
         assert self._exchange is not None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.coordinator.course import Model
+from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
 from heliosdb.domain.state import (
@@ -27,23 +27,25 @@ from heliosdb.domain.state import (
 from heliosdb.domain.vector import vector_from_bytes
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
-_STRATEGY, _HEARD = "strategy", "heard"
+_STRATEGY, _HEARD, _SUM = "strategy", "heard", "sum"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Of a closed round its model; of an open one also what the sum protocol has heard since its step
-    began.
+    began, and of how many nodes the sum will be (0 before that is known).
     """
 
-    model: Model
+    model: ModelState
     heard: State = field(default_factory=lambda: NO_STATE)
+    summed: int = 0
 
 
 def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredState:
     """Seal it for the catalog; only for this run and round does it open again."""
     state = state_to_bytes(kept.model.state)
-    memory = join_parts(**{_STRATEGY: kept.model.memory, _HEARD: kept.heard})
+    summed = make_state(nodes=np.array([kept.summed], dtype=np.int64)) if kept.summed else NO_STATE
+    memory = join_parts(**{_STRATEGY: kept.model.memory, _HEARD: kept.heard, _SUM: summed})
     return StoredState(
         key.seal(state, about=_about(b"parameters", run, number)),
         state_sha256(kept.model.state),
@@ -59,7 +61,9 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
     memory = NO_STATE
     if stored.memory is not None:
         memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
-    return Kept(Model(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD))
+    summed = part_of(memory, _SUM)
+    nodes = int(summed["nodes"][0]) if summed else 0
+    return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes)
 
 
 def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:

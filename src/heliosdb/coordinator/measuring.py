@@ -57,30 +57,35 @@ class ExchangeMeter:
 
 
 class RoundMeter:
-    """One round's figures between the moment they are known and the transaction that records them."""
+    """One round's figures between the moment they are known and the transaction that records them.
 
-    def __init__(self) -> None:
+    is_whole: no other coordinator has combined any of the round's exchanges.
+    """
+
+    def __init__(self, *, is_whole: bool = True) -> None:
+        self._is_whole = is_whole
         self._aggregation: Meter | None = None
         self._phases: list[PhaseFigures] = []
         self._agreement = Agreement()
 
     def combining_begins(self, phases: list[PhaseFigures]) -> None:
-        """The updates of training, or of the statistics, are there."""
+        """The updates of an exchange that the round needs are there."""
         self._phases = phases
-        self._aggregation = Meter()
-        self._aggregation.start()
+        if self._aggregation is None and self._is_whole:
+            self._aggregation = Meter()
+        self.go_on()
 
     def compared(self, agreement: Agreement) -> None:
         """The updates were compared with each other."""
         self._agreement = agreement
 
     def pause(self) -> None:
-        """The nodes evaluate now, which is no aggregation."""
+        """The nodes compute now, which is no aggregation."""
         if self._aggregation is not None:
             self._aggregation.pause()
 
     def go_on(self) -> None:
-        """The evaluation is there."""
+        """Their answers are there."""
         if self._aggregation is not None:
             self._aggregation.start()
 

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field, replace
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
-from heliosdb.coordinator.course import Course, Model, Question
+from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.exchange import Exchange
+from heliosdb.coordinator.keeping import Kept
 from heliosdb.coordinator.records import Loaded
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.events import Figures, Loss, Next
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Update, Updates
 
-NOTHING = Model(NO_STATE)
+NOTHING = ModelState(NO_STATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +35,18 @@ class CombinedExchange:
 
 
 @dataclass(slots=True)
-class OpenedRound:
+class RoundUnderWay:
     """One round while it is open.
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
-    began. is_kept: whether exactly this is in the catalog. lost: in earlier exchanges. sizes, stated: what
-    nodes said of their rows.
+    began; summed: of how many nodes. is_kept: whether exactly this is in the catalog. lost: in earlier
+    exchanges. sizes, stated: what nodes said of their rows.
     """
 
-    model: Model
+    model: ModelState
     findings: Findings
     heard: State = field(default_factory=lambda: NO_STATE)
+    summed: int = 0
     is_kept: bool = False
     lost: tuple[Loss, ...] = ()
     notes: list[str] = field(default_factory=list)
@@ -54,17 +57,17 @@ class OpenedRound:
     _agreement: AgreementMeter | None = None
 
     @classmethod
-    def begin(cls, model: Model | None, findings: Findings) -> OpenedRound:
+    def begin(cls, model: ModelState | None, findings: Findings) -> RoundUnderWay:
         """Return a round of which nothing was asked."""
         return cls(model or NOTHING, findings)
 
     @classmethod
-    def resumed(cls, loaded: Loaded) -> OpenedRound:
+    def resumed(cls, loaded: Loaded) -> RoundUnderWay:
         """Return what is committed of the open round."""
-        if loaded.kept is None:
-            return cls(loaded.model or NOTHING, loaded.findings)
-        kept = loaded.kept
-        return cls(kept.model, loaded.findings, kept.heard, is_kept=True)
+        kept, stated = loaded.kept, dict(loaded.stated_in_opened)
+        if kept is None:
+            return cls(loaded.model or NOTHING, loaded.findings, stated=stated)
+        return cls(kept.model, loaded.findings, kept.heard, kept.summed, is_kept=True, stated=stated)
 
     def gather(self, question: Question) -> None:
         """Begin to gather the answers to a question."""
@@ -86,14 +89,19 @@ class OpenedRound:
         course, agreement = question.course, self._agreement
         if not self._taken:
             # Only a step without which the round stands comes so far.
-            return CombinedExchange()
+            return self._do_without(None)
         gathered = self._gathering.result()
         if not course.protocol.is_open:
             assert not isinstance(gathered, Total)
-            self.heard, self.is_kept = question.hear(self.heard, gathered), False
-            if not course.is_last_stage(question.exchange):
+            try:
+                total = self._hear(question, gathered)
+            except FederatedError as error:
+                if question.step.required:
+                    raise
+                return self._do_without(f"no {question.step.name}: {error.message}")
+            if total is None:
                 return CombinedExchange(following=course.next(question.step.name))
-            gathered, self.heard = question.open_sum(self.heard, self._taken), NO_STATE
+            gathered = total
         conclusion = course.conclude(question, self.model, gathered)
         taken = conclusion.taken
         before, after = self.model, conclusion.model
@@ -104,6 +112,28 @@ class OpenedRound:
         following = None if taken.following is None else course.next(taken.following)
         found = None if agreement is None else agreement.result()
         return CombinedExchange(taken.figures, following, found)
+
+    def _hear(self, question: Question, answers: Updates) -> Total | None:
+        """Take in one message of the sum protocol; returns the sum after its last."""
+        self.heard, self.is_kept = question.hear(self.heard, answers), False
+        if question.stage.carries:
+            # Who is lost in a later message is in the sum all the same.
+            self.summed = self._taken
+        if not question.course.is_last_stage(question.exchange):
+            return None
+        total = question.open_sum(self.heard, self.summed)
+        self.heard, self.summed = NO_STATE, 0
+        return total
+
+    def _do_without(self, why: str | None) -> CombinedExchange:
+        """Go on without a step that led to nothing."""
+        self.heard, self.summed = NO_STATE, 0
+        self.notes += [] if why is None else [why]
+        return CombinedExchange()
+
+    def kept(self) -> Kept:
+        """Return what the next exchange depends on."""
+        return Kept(self.model, self.heard, self.summed)
 
     def note(self, exchange: Exchange, nodes: Iterable[NodeName]) -> None:
         """Take in what the answers of an exchange say of their nodes' rows."""

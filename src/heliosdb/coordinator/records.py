@@ -17,11 +17,11 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
-from heliosdb.coordinator.course import Course, Model
+from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import NOBODY, Figures, Names
-from heliosdb.domain.findings import Findings
+from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.round import OpenedRound, Progress
@@ -62,15 +62,16 @@ class Loaded:
 
     model: after the last closed round (None before one closed). kept: of the open round, at its last exchange
     (None at its first). stated: by node the weight of its answer in round 0, its rows where the run has no
-    budget.
+    budget; empty before that is closed. stated_in_opened: the same of round 0 while it is open.
     """
 
     course: Course
     findings: Findings
     progress: Progress
-    model: Model | None
+    model: ModelState | None
     kept: Kept | None
     stated: Mapping[NodeName, float]
+    stated_in_opened: Mapping[NodeName, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +133,15 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             opened=None if opened is None else _opened(course, opened, tasks),
             stop_requested=record.stop_requested,
         )
-        later = progress.opened is not None and progress.opened.exchange > 0
-        model = _find_kept(connection, run_id, last, key)
+        findings, stated = Findings.from_json(record.scaling, record.plan), _stated(course, first)
         return Loaded(
             course,
-            Findings.from_json(record.scaling, record.plan),
+            findings,
             progress,
-            None if model is None else model.model,
-            _find_kept(connection, run_id, opened or 0, key) if later else None,
-            _stated(course, first),
+            _find_model(connection, RunPlan(record.run, findings, RoundNumber(last), stated), course, key),
+            None if progress.opened is None else _find_heard(connection, run_id, progress.opened, key),
+            stated,
+            _stated(course, tasks) if opened == 0 else {},
         )
 
 
@@ -194,16 +195,22 @@ def keep_exchange(
     nodes: Sequence[NodeName],
     step: StepName,
     findings: Findings | None,
+    sizes: Mapping[NodeName, int],
     kept: rounds.StoredState,
     measured: performance.Measured,
 ) -> None:
-    """Commit what an exchange led to and whom the next one asks for which step, before anybody is asked."""
+    """Commit what an exchange led to and whom the next one asks for which step, before anybody is asked.
+
+    findings: where it has found any; sizes: of datasets.
+    """
     run = writer.run
     with writer.transaction(connection):
         _settle(connection, writer, number, settled)
         performance.record_measured(connection, run, number, measured)
         if findings is not None:
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
+        if sizes:
+            node_rows.set_dataset_sizes(connection, run, sizes)
         rounds.put_state(connection, run.id, number, kept)
         rounds.add_tasks(connection, run, number, settled.exchange + 1, step, nodes)
         writer.note(connection, "round.combined", number, parameters_sha256=kept.sha256.hex())
@@ -278,7 +285,7 @@ def _fail(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None
 
 
 def new_version(
-    course: Course, findings: Findings, number: RoundNumber, model: Model
+    course: Course, findings: Findings, number: RoundNumber, model: ModelState
 ) -> publication.NewVersion:
     """Return the version that a closed round makes; its epsilon is known when the run is settled."""
     return publication.NewVersion(
@@ -344,14 +351,33 @@ def _close(
     performance.record_measured(connection, writer.run, number, measure())
 
 
-def _find_kept(connection: Connection, run: RunId, number: int, key: AtRestKey) -> Kept | None:
-    """What is kept of a round; None for round 0 of a run of version 1.1, or where no round has closed."""
-    stored = rounds.find_state(connection, run, number) if number >= 0 else None
-    if stored is None:
-        if number > 0:
-            raise FederatedError(ErrorCode.INTERNAL, f"the parameters of round {number} are missing")
+def _find_model(connection: Connection, plan: RunPlan, course: Course, key: AtRestKey) -> ModelState | None:
+    """The model after the plan's round, the last that was closed; None where none was."""
+    if plan.round < 0:
         return None
-    return open_kept(stored, run, number, key)
+    kept = _find_kept(connection, plan.run.id, plan.round, key)
+    if kept is None and plan.round == 0:
+        # Version 1.1 kept nothing of round 0.
+        return course.initial_model(plan)
+    return _there(kept, plan.round).model
+
+
+def _find_heard(connection: Connection, run: RunId, opened: OpenedRound, key: AtRestKey) -> Kept | None:
+    """What the open round's exchanges have led to so far; None at its first."""
+    if opened.exchange == 0:
+        return None
+    return _there(_find_kept(connection, run, opened.round, key), opened.round)
+
+
+def _find_kept(connection: Connection, run: RunId, number: int, key: AtRestKey) -> Kept | None:
+    stored = rounds.find_state(connection, run, number)
+    return None if stored is None else open_kept(stored, run, number, key)
+
+
+def _there(kept: Kept | None, number: int) -> Kept:
+    if kept is None:
+        raise FederatedError(ErrorCode.INTERNAL, f"the parameters of round {number} are missing")
+    return kept
 
 
 def _stated(course: Course, first: Sequence[rounds.Participation]) -> dict[NodeName, float]:

@@ -31,7 +31,7 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
-from heliosdb.coordinator.session import Session
+from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch
 from heliosdb.parts.loading import load_parts
@@ -102,7 +102,7 @@ class Coordinator:
         """Lead whenever that is possible; ends by cancellation only."""
         while True:
             try:
-                async with Session(self._conninfo, "leader", daemon=False) as session:
+                async with CatalogSession(self._conninfo, "leader", daemon=False) as session:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
             except psycopg.Error as error:
@@ -118,7 +118,7 @@ class Coordinator:
                 self._said = ""
             await asyncio.sleep(_PAUSE)
 
-    async def _wait_for_leadership(self, session: Session) -> None:
+    async def _wait_for_leadership(self, session: CatalogSession) -> None:
         while True:
             state = await session.call(lease.read_catalog_state)
             if self._ready is not None:
@@ -134,11 +134,11 @@ class Coordinator:
             self._say(obstacle)
             await asyncio.sleep(self._config.poll_interval)
 
-    async def _lead(self, session: Session) -> None:
+    async def _lead(self, session: CatalogSession) -> None:
         epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
         self._say(f"leading: epoch={epoch}")
-        async with Session(self._conninfo, "nodes") as node_session:
+        async with CatalogSession(self._conninfo, "nodes") as node_session:
             await Term(self._config, self._keys, epoch, session, node_session).run()
 
     def _say(self, message: str) -> None:
@@ -155,8 +155,8 @@ class Term:
         config: CoordinatorConfig,
         keys: Keys,
         epoch: Epoch,
-        session: Session,
-        node_session: Session,
+        session: CatalogSession,
+        node_session: CatalogSession,
     ) -> None:
         self._config = config
         self._session = session

@@ -23,7 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Session:
+class CatalogSession:
     """Connects on entering `async with`, closes on leaving it.
 
     daemon: take the role federated_daemon at once; otherwise the caller does, when it exists.

@@ -234,8 +234,6 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
 
 
 def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision:
-    if state.stop_requested:
-        return _end_stopped(state)
     state = replace(
         state,
         phase=Phase.EXCHANGE,
@@ -246,6 +244,9 @@ def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision
         lost=(),
         stragglers_dropped=False,
     )
+    # What is committed is known of also where nobody is asked for it any more.
+    if state.stop_requested:
+        return _end_stopped(state)
     return state, (SendTasks(state.round, exchange, asked.step, nodes),)
 
 

@@ -36,7 +36,7 @@ _GRACE_SECONDS = 2.0
 _MOST_THREADS = 16
 
 
-class IdentityFiles:
+class NodeIdentityFiles:
     """A node's certificate, key and pinned coordinator, read again when a file changes.
 
     A change that cannot be used (half of a pair is new) leaves the identity as it was; the next handshake
@@ -144,7 +144,7 @@ async def serve_many(
 
 @asynccontextmanager
 async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
-    identity = IdentityFiles(config)
+    identity = NodeIdentityFiles(config)
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
     database = Database(config.database.get_secret_value(), application_name="heliosdb node")

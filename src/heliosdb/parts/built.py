@@ -14,7 +14,7 @@ from heliosdb.domain.settings import listed_values, option_names
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PLAIN, PROTOCOLS
-from heliosdb.parts.registry import Entry, Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS
 from heliosdb.parts.strategies import STRATEGIES
 
@@ -50,6 +50,6 @@ def _settings() -> Iterator[tuple[str, tuple[Scalar, ...] | None]]:
             yield from listed_values(entry.settings).items()
 
 
-def _form(selection: Entry) -> str:
+def _form(selection: RegisteredPart) -> str:
     arguments = ", ".join(option_names(selection.settings))
     return f"{selection.name}({arguments})" if arguments else selection.name

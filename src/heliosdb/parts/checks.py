@@ -10,7 +10,7 @@ from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
-from heliosdb.parts.registry import Entry, Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
 from heliosdb.parts.strategies import STRATEGIES
 
@@ -34,7 +34,7 @@ def unread_option(given: Iterable[str], options: TrainingOptions) -> str | None:
     return next((option for option in given if option in known - read), None)
 
 
-def _read_by(entries: Iterable[Entry]) -> set[str]:
+def _read_by(entries: Iterable[RegisteredPart]) -> set[str]:
     return {option for entry in entries for option in option_names(entry.settings)}
 
 

@@ -16,7 +16,7 @@ from heliosdb.domain.settings import NoSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RegisteredPart:
     """A registered part. part: the object, or where it is found, as `package.module:attribute`.
 
     settings: its frozen dataclass; the fields are named as options.
@@ -32,24 +32,24 @@ class Registry:
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, RegisteredPart] = {}
         self._loaded: dict[str, Any] = {}
 
     def register(self, name: str, part: Any, settings: type = NoSettings) -> None:
         """Add a part; ValueError for a name that is taken, which is a programming error."""
         if name != name.lower() or name in self._entries:
             raise ValueError(f"the {self.kind} {name!r} is registered already, or not in lower case")
-        self._entries[name] = Entry(name, part, settings)
+        self._entries[name] = RegisteredPart(name, part, settings)
 
     def names(self) -> tuple[str, ...]:
         """The registered names, sorted."""
         return tuple(sorted(self._entries))
 
-    def entries(self) -> Iterable[Entry]:
+    def entries(self) -> Iterable[RegisteredPart]:
         """All entries, by name."""
         return [self._entries[name] for name in self.names()]
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> RegisteredPart:
         """The entry of that name, whatever its case; FederatedError NOT_SUPPORTED where there is none."""
         found = self._entries.get(name.lower())
         if found is None:

@@ -8,7 +8,7 @@ from federated_sql.option_values import read_policy
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.settings import option_names, read_settings, within
-from heliosdb.parts.registry import Entry, Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ SELECTIONS.register("all", "heliosdb.coordinator.selections:ALL")
 SELECTIONS.register("random", "heliosdb.coordinator.selections:RANDOM", settings=SomeNodes)
 
 
-def read_selection(text: str) -> tuple[Entry, object]:
+def read_selection(text: str) -> tuple[RegisteredPart, object]:
     """Return what the option node_selection names, and its settings; text: `all`, `random(5)`.
 
     FederatedError INVALID_VALUE for a text that is none, NOT_SUPPORTED for a selection that there is not.

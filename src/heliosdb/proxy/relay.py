@@ -22,7 +22,7 @@ from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.long_texts import Turn, vanished
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
-from heliosdb.proxy.session import Session
+from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class Relay(End):
         self._waiting: bytearray | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
-        self._session: Session | None = None
+        self._session: ClientSession | None = None
         self._server: ServerEnd | None = None
         self._upstream: Upstream | None = None
         self._key: BackendKey | None = None
@@ -304,7 +304,7 @@ class Relay(End):
     def _begin(self, action: Connect, server: ServerEnd) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._session = Session(self._host.rewriter, rewriting=not action.startup.replicates)
+        self._session = ClientSession(self._host.rewriter, rewriting=not action.startup.replicates)
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
@@ -316,7 +316,7 @@ class Relay(End):
 
     # Long texts
 
-    def _think(self, session: Session, text: str) -> None:
+    def _think(self, session: ClientSession, text: str) -> None:
         """Read no more of this client until it is known what its long text becomes."""
         if self._turn is None:
             self._turn = self._host.rewriter.long_texts.take(
@@ -332,7 +332,7 @@ class Relay(End):
         self.abort()
         return True
 
-    def _thought(self, session: Session, text: str, outcome: Rewrite | None) -> None:
+    def _thought(self, session: ClientSession, text: str, outcome: Rewrite | None) -> None:
         self._turn = None
         if self._server is None:
             return
@@ -366,7 +366,7 @@ class Relay(End):
             if self._attentive:
                 self._attend(session)
 
-    def _attend(self, session: Session) -> None:
+    def _attend(self, session: ClientSession) -> None:
         """Note the key that cancels what this session does; stop when it is idle, if it shall."""
         if self._key is None and session.backend_key is not None and self._upstream is not None:
             self._key = session.backend_key

@@ -74,7 +74,7 @@ _SERVER_SKIMMED = tuple(
 )
 
 
-class Session:
+class ClientSession:
     """Feed it what each side sent; it returns what the other side is to get.
 
     A text that takes long, or one of too many at a time, is not rewritten at once: `wanted` is that text

@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.training import TRAIN
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.task import Step, Task
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import AnyVector
 from tests.integration.coordinator.support import WORKSPACE, World, create_model, create_workspace
 from tests.support.hostile_node import FakeNode, Lie, Said, Served, honest, make_rows, serving
 
@@ -43,9 +44,9 @@ def rejections(world: World) -> list[dict[str, object]]:
     )
 
 
-def overweight(task: Task, vector: Vector, weight: float) -> Said:
+def overweight(task: Task, vector: AnyVector, weight: float) -> Said:
     """Claim one row more than there are, in the first round of training."""
-    return (vector, 61.0) if (task.key.step, task.key.round) == (Step.TRAIN, 1) else (vector, weight)
+    return (vector, 61.0) if (task.key.step, task.key.round) == (TRAIN, 1) else (vector, weight)
 
 
 async def test_rows_stated_in_round_zero_bound_a_weight_in_every_life_of_the_coordinator(
@@ -82,8 +83,8 @@ async def test_updates_that_all_pass_max_update_norm_fail_the_run_with_each_node
 
 
 async def test_a_run_whose_parameters_leave_their_bounds_names_the_largest_update(world: World) -> None:
-    def push(task: Task, vector: Vector, weight: float) -> Said:
-        return (np.full_like(vector, 5e8), weight) if task.key.step is Step.TRAIN else (vector, weight)
+    def push(task: Task, vector: AnyVector, weight: float) -> Said:
+        return (np.full_like(vector, 5e8), weight) if task.key.step == TRAIN else (vector, weight)
 
     create_workspace(world, min_nodes=2)
     async with served(world, {"b": push}):
@@ -115,7 +116,7 @@ async def test_plain_training_under_a_compliance_mode_runs_where_every_dba_allow
     create_workspace(world, min_nodes=2, compliance_mode="HIPAA")
     modes: set[str] = set()
 
-    def note(task: Task, vector: Vector, weight: float) -> Said:
+    def note(task: Task, vector: AnyVector, weight: float) -> Said:
         modes.add(task.compliance_mode)
         return vector, weight
 

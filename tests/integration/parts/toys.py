@@ -15,13 +15,14 @@ from typing import Literal
 import numpy as np
 
 import tests.contracts.toys  # noqa: F401 - registers a strategy and a sum protocol
-from heliosdb.algorithms.steps import Asked, Cost, Draws, Prediction, Step, Taken
+from heliosdb.algorithms.steps import Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
 from heliosdb.domain.task import Scaling, Task, Work

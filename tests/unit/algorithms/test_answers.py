@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heliosdb.algorithms import Table, algorithm
+from heliosdb.algorithms import Table
 from heliosdb.algorithms.answers import evaluation_fault, statistics_fault
 from heliosdb.algorithms.features import statistics
-from heliosdb.domain.task import EvaluateWork, Scaling, StatisticsWork
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
+from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 from heliosdb.node.guards import make_private
 
@@ -49,12 +51,10 @@ def test_an_honest_answer_to_round_zero_has_no_fault(table: Table, name: str, no
 
 
 @settings(max_examples=100)
-@given(
-    tables(), st.sampled_from(["logistic_regression", "linear_regression"]), st.none() | st.floats(0.01, 1e4)
-)
-def test_an_honest_evaluation_has_no_fault(table: Table, name: str, noise: float | None) -> None:
-    work = EvaluateWork(name, Scaling((0.0, 0.0), (1e20, 1e20)), noise)
-    made = algorithm(name).evaluate(table, np.array([0.5, -2.0, 0.1]), work)
+@given(tables(), st.sampled_from([LOGISTIC_REGRESSION, LINEAR_REGRESSION]), st.none() | st.floats(0.01, 1e4))
+def test_an_honest_evaluation_has_no_fault(table: Table, model: LinearModel, noise: float | None) -> None:
+    work = EvaluateWork(model.name, Scaling((0.0, 0.0), (1e20, 1e20)), noise)
+    made = model.evaluate(table, np.array([0.5, -2.0, 0.1]), work)
     vector = make_private(made)
     if np.all(np.isfinite(vector)) and np.all(np.abs(vector) < 1e300):
         assert evaluation_fault(vector, made.weight, work) is None

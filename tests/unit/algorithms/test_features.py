@@ -12,22 +12,11 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms.features import (
-    BINS,
-    HIGHEST_OCTAVE,
-    MISSING,
-    NEGATIVE,
-    OCTAVES,
-    POSITIVE,
-    ZERO,
-    grid_position,
-    sensitivity,
-    statistics,
-    vector_size,
-)
+from heliosdb.algorithms.features import grid_position, sensitivity, statistics
+from heliosdb.algorithms.layout import BINS, HIGHEST_OCTAVE, MISSING, NEGATIVE, OCTAVES, POSITIVE, ZERO
 from heliosdb.algorithms.summary import Summary, summarise
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.task import StatisticsWork
+from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.vector import ClippedSum, Plain
 from heliosdb.privacy.mechanisms import Lattice, add_noise
 
@@ -52,7 +41,7 @@ def column(values: list[float], target: list[float] | None = None) -> Table:
 
 
 def summarise_split(features: np.ndarray, target: np.ndarray, work: StatisticsWork, seed: int = 0) -> Summary:
-    total = np.zeros(vector_size(features.shape[1], work))
+    total = np.zeros(work.size(features.shape[1]))
     entropy = random.Random(seed).randbytes
     for part, part_target in zip(np.array_split(features, 3), np.array_split(target, 3), strict=True):
         answer = statistics(table(part, part_target), work)
@@ -151,7 +140,7 @@ def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared
     whole = statistics(table(features, target, subjects), work)
     assert isinstance(whole.guard, ClippedSum)
     assert whole.weight == 1.0
-    assert whole.vector.size == vector_size(2, work)
+    assert whole.vector.size == work.size(2)
     for subject in range(3):
         keep = subjects != subject
         rest = statistics(table(features[keep], target[keep], subjects[keep]), work)

@@ -12,12 +12,18 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from heliosdb.aggregation import FedAvg, Update, total
-from heliosdb.algorithms import Table, algorithm, derive_rng, held_out
+from heliosdb.aggregation import SumGathering, WeightedGathering
+from heliosdb.aggregation.fedavg import FEDAVG
+from heliosdb.algorithms import Table, derive_rng, held_out
 from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.summary import summarise
+from heliosdb.algorithms.works import EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.task import EvaluateWork, Scaling, StatisticsWork, TrainWork
+from heliosdb.domain.settings import NoSettings
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Scaling
+from heliosdb.domain.update import Total, Update
 from heliosdb.domain.vector import Contribution, Vector
 
 RUN = UUID(int=7)
@@ -39,27 +45,28 @@ def split_unevenly(rows: int, nodes: int, seed: int) -> list[np.ndarray]:
     return np.split(np.random.default_rng(seed).permutation(rows), (shares[:-1] * rows).astype(int))
 
 
-def updates(answers: list[Contribution]) -> list[Update]:
-    return [Update(NodeName(f"node_{i}"), answer.vector, answer.weight) for i, answer in enumerate(answers)]
+def gathered(gathering: SumGathering, answers: list[Contribution]) -> Total:
+    for number, answer in enumerate(answers):
+        gathering.take(Update(NodeName(f"node_{number}"), answer.vector, answer.weight))
+    return gathering.result()
 
 
 def federate(
-    name: str, tables: list[Table], *, rounds: int, epochs: int, learning_rate: float
+    model: LinearModel, tables: list[Table], *, rounds: int, epochs: int, learning_rate: float
 ) -> tuple[Scaling, Vector]:
-    model, work = algorithm(name), StatisticsWork(name, None)
-    width = tables[0].features.shape[1]
+    work, width = StatisticsWork(model.name, None), tables[0].features.shape[1]
     columns = [f"feature_{i}" for i in range(width)]
-    scaling = summarise(
-        total(updates([statistics(t, work) for t in tables])), work, columns, len(tables)
-    ).scaling
-    parameters = model.initial_parameters(width)
-    task = TrainWork(name, scaling, epochs, 32, learning_rate)
+    counted = gathered(SumGathering(work.size(width)), [statistics(t, work) for t in tables])
+    scaling = summarise(counted.vector, work, columns, counted.nodes).scaling
+    parameters = np.zeros(width + 1)
+    task = TrainWork(model.name, scaling, epochs, 32, learning_rate)
     for round in range(1, rounds + 1):
         answers = [
             model.train(t, parameters, task, derive_rng(1, round, f"node_{i}", b""))
             for i, t in enumerate(tables)
         ]
-        parameters = FedAvg().combine(parameters, updates(answers))
+        moved = gathered(WeightedGathering(parameters.size), answers)
+        parameters, _ = FEDAVG.combine(parameters, NO_STATE, moved, NoSettings())
     return scaling, parameters
 
 
@@ -78,7 +85,7 @@ def test_federated_auc_is_within_a_hundredth_of_pooled_training(
 ) -> None:
     features, target = data()
     tables, apart = tables_of(features, target, nodes, seed)
-    scaling, parameters = federate("logistic_regression", tables, rounds=20, epochs=2, learning_rate=0.05)
+    scaling, parameters = federate(LOGISTIC_REGRESSION, tables, rounds=20, epochs=2, learning_rate=0.05)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]
     scaler = StandardScaler().fit(features[~apart])
     pooled = LogisticRegression(max_iter=5000).fit(scaler.transform(features[~apart]), target[~apart])
@@ -89,9 +96,10 @@ def test_federated_auc_is_within_a_hundredth_of_pooled_training(
 def test_federated_accuracy_is_that_of_the_same_model_on_pooled_rows() -> None:
     features, target = diabetes()
     tables, apart = tables_of(features, target, 3, 0)
-    scaling, parameters = federate("logistic_regression", tables, rounds=20, epochs=2, learning_rate=0.05)
-    model, work = algorithm("logistic_regression"), EvaluateWork("logistic_regression", scaling, None)
-    read = model.read_evaluation(total(updates([model.evaluate(t, parameters, work) for t in tables])), work)
+    scaling, parameters = federate(LOGISTIC_REGRESSION, tables, rounds=20, epochs=2, learning_rate=0.05)
+    model, work = LOGISTIC_REGRESSION, EvaluateWork("logistic_regression", scaling, None)
+    measured = gathered(SumGathering(3), [model.evaluate(t, parameters, work) for t in tables])
+    read = model.read_evaluation(measured.vector, work)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]
     assert read.accuracy == pytest.approx(((scores > 0) == (target[apart] > 0.5)).mean())
     assert read.count == apart.sum()
@@ -102,7 +110,7 @@ def test_federated_accuracy_is_that_of_the_same_model_on_pooled_rows() -> None:
 def test_federated_regression_reaches_the_pooled_r_squared() -> None:
     features, target = load_diabetes(return_X_y=True, scaled=False)
     tables, apart = tables_of(features, target, 4, 3)
-    scaling, parameters = federate("linear_regression", tables, rounds=50, epochs=2, learning_rate=0.01)
+    scaling, parameters = federate(LINEAR_REGRESSION, tables, rounds=50, epochs=2, learning_rate=0.01)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]
     predicted = scaling.target_mean + scaling.target_scale * scores
     pooled = LinearRegression().fit(features[~apart], target[~apart])
@@ -114,7 +122,7 @@ def test_a_run_is_the_same_to_the_bit_every_time() -> None:
     features, target = diabetes()
     tables, _ = tables_of(features, target, 3, 0)
     runs = [
-        federate("logistic_regression", tables, rounds=5, epochs=2, learning_rate=0.05)[1].tobytes()
+        federate(LOGISTIC_REGRESSION, tables, rounds=5, epochs=2, learning_rate=0.05)[1].tobytes()
         for _ in range(2)
     ]
     assert runs[0] == runs[1]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms import algorithm, derive_rng, names, register
+from heliosdb.algorithms import algorithm, derive_rng
 from heliosdb.algorithms.linear import (
     LINEAR_REGRESSION,
     LOGISTIC_REGRESSION,
@@ -24,8 +24,10 @@ from heliosdb.algorithms.linear import (
 )
 from heliosdb.algorithms.sgd import _batches
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.task import EvaluateWork, PrivateTraining, Scaling, TrainWork
+from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import ClippedSum, Plain
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 UNIT = Scaling((0.0, 0.0), (1.0, 1.0))
@@ -223,10 +225,10 @@ def test_noise_cannot_push_an_accuracy_out_of_its_range() -> None:
 
 
 def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:
-    assert {"linear_regression", "logistic_regression"} <= set(names())
+    assert {"linear_regression", "logistic_regression"} <= set(ALGORITHMS.names())
     assert algorithm("Logistic_Regression") is LOGISTIC_REGRESSION
     with pytest.raises(ValueError, match="registered already"):
-        register(LOGISTIC_REGRESSION)
+        ALGORITHMS.register(LOGISTIC_REGRESSION.name, LOGISTIC_REGRESSION)
     with pytest.raises(FederatedError) as caught:
         algorithm("transformer")
     assert caught.value.code is ErrorCode.NOT_SUPPORTED

@@ -20,8 +20,9 @@ from heliosdb.algorithms.linear import (
 )
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.table import Table, group_by_subject
+from heliosdb.algorithms.works import PrivateTraining, TrainWork
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import PrivateTraining, Scaling, TrainWork
+from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import AlreadyPrivate, Contribution
 from heliosdb.privacy.mechanisms import STD_STEPS, Lattice, Secret
 

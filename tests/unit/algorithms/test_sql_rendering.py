@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms import algorithm
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs, sigmoid
-from heliosdb.algorithms.sql import LinearPrediction, make_prediction
+from heliosdb.algorithms.sql import LinearPrediction
+from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Scaling
 
 SCALING = Scaling((48.5, 94.6, 189.1), (13.1, 13.8, 34.6))
@@ -43,7 +45,7 @@ def by_numpy(name: str, row: Sequence[float | None], scaling: Scaling, parameter
 )
 def test_probability_equals_numpy(row: list[float | None], weights: list[float]) -> None:
     parameters = np.array(weights)
-    prediction = make_prediction("logistic_regression", SCALING, parameters)
+    prediction = LOGISTIC_REGRESSION.make_prediction(SCALING, parameters)
     expected = by_numpy("logistic_regression", row, SCALING, parameters)
     assert evaluate(prediction, row) == pytest.approx(expected, rel=1e-12, abs=1e-13)
 
@@ -67,7 +69,7 @@ def test_a_feature_far_from_zero_for_its_spread_loses_no_digits() -> None:
 
 
 def test_a_missing_feature_is_the_mean() -> None:
-    prediction = make_prediction("logistic_regression", SCALING, np.array([1.0, -2.0, 0.5, 0.3]))
+    prediction = LOGISTIC_REGRESSION.make_prediction(SCALING, np.array([1.0, -2.0, 0.5, 0.3]))
     at_mean = evaluate(prediction, SCALING.means)
     assert evaluate(prediction, [None] * 3) == at_mean == pytest.approx(1 / (1 + math.exp(-0.3)))
 
@@ -78,7 +80,7 @@ def test_a_model_that_is_not_finite_has_no_prediction(value: float, place: int) 
     parameters = np.zeros(2)
     parameters[place] = value
     with pytest.raises(FederatedError) as caught:
-        make_prediction("logistic_regression", Scaling((1.0,), (1.0,)), parameters)
+        LOGISTIC_REGRESSION.make_prediction(Scaling((1.0,), (1.0,)), parameters)
     assert caught.value.code is ErrorCode.INTERNAL
 
 
@@ -86,11 +88,11 @@ def test_parts_of_a_prediction_that_do_not_fit_are_a_programming_error() -> None
     with pytest.raises(ValueError, match="one slope, fill and shift"):
         LinearPrediction(0.0, (1.0, 2.0), (0.0,), (0.0,), "identity")
     with pytest.raises(ValueError, match="zip"):
-        make_prediction("linear_regression", SCALING, np.zeros(3))
+        LINEAR_REGRESSION.make_prediction(SCALING, np.zeros(3))
 
 
 def test_an_algorithm_that_is_not_built_has_no_prediction() -> None:
     with pytest.raises(FederatedError) as caught:
-        make_prediction("random_forest", Scaling((0.0,), (1.0,)), np.zeros(2))
+        algorithm("random_forest").predict(NO_STATE, Scaling((0.0,), (1.0,)))
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
     assert LOGISTIC_REGRESSION.name in str(caught.value.hint)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from heliosdb.cli.embedded.pki import AuthorityFiles, IdentityFiles, ensure_authority, ensure_identity
+from heliosdb.cli.embedded.pki import AuthorityFiles, CertificatePaths, ensure_authority, ensure_identity
 from heliosdb.domain.errors import ErrorCode, FederatedError
 
 
@@ -21,7 +21,7 @@ def authority(tmp_path: Path) -> AuthorityFiles:
     return ensure_authority(tmp_path / "ca")
 
 
-def certificate_of(files: IdentityFiles) -> x509.Certificate:
+def certificate_of(files: CertificatePaths) -> x509.Certificate:
     return x509.load_pem_x509_certificate(files.certificate.read_bytes())
 
 

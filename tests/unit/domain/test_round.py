@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -20,13 +20,16 @@ from heliosdb.domain.events import (
     Figures,
     FinishRun,
     Loss,
+    Names,
+    Next,
     OpenRound,
     PublishVersion,
     SendTasks,
     Wait,
 )
-from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.round import (
+    Convergence,
     Decision,
     OpenedRound,
     Phase,
@@ -38,12 +41,24 @@ from heliosdb.domain.round import (
     resume,
 )
 from heliosdb.domain.run import Outcome, RunStatus
-from heliosdb.domain.task import Step
 
 A, B, C = (NodeName(name) for name in "abc")
 ALL = frozenset((A, B, C))
-RULES = Rules(rounds=2, min_nodes=2, max_nodes=10, min_nodes_per_round=2, evaluate_every=1)
-ENDINGS = (PublishVersion, FinishRun, FailRun)
+SURVEY, TRAIN = Next(StepName("survey")), Next(StepName("train"))
+MEASURE = Next(StepName("measure"), required=False)
+
+
+@dataclass(frozen=True)
+class Most:
+    """So many of the able nodes, the first by name."""
+
+    count: int = 10
+
+    def choose(self, able: Names, _number: int) -> Names:
+        return frozenset(sorted(able)[: self.count])
+
+
+RULES = Rules(rounds=2, min_nodes=2, min_nodes_per_round=2, choice=Most())
 
 
 def n(number: int) -> RoundNumber:
@@ -60,22 +75,28 @@ def play(state: RunState, *happened: Event) -> Decision:
 
 def training(round_number: int = 1, nodes: frozenset[NodeName] = ALL, rules: Rules = RULES) -> RunState:
     """A run whose training exchange of a round is open."""
-    progress = Progress(closed=round_number - 1, members=ALL, opened=OpenedRound(n(round_number), nodes))
-    state, actions = resume(rules, progress)
-    assert actions == (SendTasks(n(round_number), Step.TRAIN, nodes),)
+    opened = OpenedRound(n(round_number), 0, TRAIN, nodes)
+    state, actions = resume(rules, Progress(closed=round_number - 1, members=ALL, opened=opened))
+    assert actions == (SendTasks(n(round_number), 0, TRAIN.step, nodes),)
     return state
 
 
-def arrive(*nodes: NodeName, number: int = 1, step: Step = Step.TRAIN) -> Iterator[Event]:
-    return (ev.UpdateArrived(n(number), step, node) for node in nodes)
+def arrive(*nodes: NodeName, number: int = 1, exchange: int = 0) -> Iterator[Event]:
+    return (ev.UpdateArrived(n(number), exchange, node) for node in nodes)
 
 
-def lose(node: NodeName, reason: str = "refused", *, over_budget: bool = False) -> Event:
-    return ev.NodeLost(n(1), Step.TRAIN, Loss(node, Outcome.REFUSED, reason, over_budget))
+def lose(node: NodeName, reason: str = "refused", *, over_budget: bool = False, exchange: int = 0) -> Event:
+    return ev.NodeLost(n(1), exchange, Loss(node, Outcome.REFUSED, reason, over_budget))
 
 
-def deadline(*, final: bool, number: int = 1, step: Step = Step.TRAIN) -> Event:
-    return ev.DeadlinePassed(n(number), step, final)
+def deadline(*, final: bool, number: int = 1, exchange: int = 0) -> Event:
+    return ev.DeadlinePassed(n(number), exchange, final)
+
+
+def combined(
+    exchange: int = 0, *, number: int = 1, figures: Figures | None = None, following: Next | None = None
+) -> Event:
+    return ev.Combined(n(number), exchange, figures, following)
 
 
 def test_a_run_waits_until_enough_nodes_are_there() -> None:
@@ -86,7 +107,7 @@ def test_a_run_waits_until_enough_nodes_are_there() -> None:
     assert state.phase is Phase.WAITING
     assert actions == (Wait("waiting for nodes: 1 of 2 active, 2 registered (b: connection refused)"),)
     state, actions = decide(state, ev.NodesSeen(n(0), ALL))
-    assert actions == (OpenRound(n(0), ALL, evaluates=False),)
+    assert actions == (OpenRound(n(0), ALL),)
 
 
 def test_a_run_that_waited_too_long_fails_and_says_for_whom() -> None:
@@ -125,10 +146,10 @@ def test_a_refusal_is_told_once() -> None:
     assert actions == (FailRun("round 1: 0 of 2 updates needed arrived (a refused: no more; b: timed out)"),)
 
 
-def test_a_cohort_has_at_most_max_nodes() -> None:
-    _, actions = decide(begin(replace(RULES, max_nodes=2)), ev.NodesSeen(n(0), ALL))
+def test_a_cohort_is_whom_the_rules_choose() -> None:
+    _, actions = decide(begin(replace(RULES, choice=Most(2))), ev.NodesSeen(n(0), ALL))
 
-    assert actions == (OpenRound(n(0), frozenset((A, B)), evaluates=False),)
+    assert actions == (OpenRound(n(0), frozenset((A, B))),)
 
 
 def test_a_run_starts_only_with_as_many_nodes_as_its_rounds_need() -> None:
@@ -144,7 +165,7 @@ def test_later_rounds_ask_only_members_of_round_zero() -> None:
 
     _, actions = decide(state, ev.NodesSeen(n(1), ALL))
 
-    assert actions == (OpenRound(n(1), frozenset((A, B)), evaluates=True),)
+    assert actions == (OpenRound(n(1), frozenset((A, B))),)
 
 
 def test_all_updates_end_the_exchange() -> None:
@@ -153,20 +174,20 @@ def test_all_updates_end_the_exchange() -> None:
 
     _, actions = play(state, *arrive(C))
 
-    assert actions == (Combine(n(1), Step.TRAIN, ALL, keep=True),)
+    assert actions == (Combine(n(1), 0, ALL),)
 
 
 def test_nodes_that_refuse_are_done_without() -> None:
     state, actions = play(training(), lose(C), *arrive(A, B))
 
-    assert actions == (Combine(n(1), Step.TRAIN, frozenset((A, B)), keep=True),)
+    assert actions == (Combine(n(1), 0, frozenset((A, B))),)
     assert [loss.node for loss in state.lost] == [C]
 
 
 def test_stragglers_are_dropped_at_their_deadline_when_enough_have_answered() -> None:
     state, actions = play(training(), *arrive(A, B), deadline(final=False))
 
-    assert actions == (Combine(n(1), Step.TRAIN, frozenset((A, B)), keep=True),)
+    assert actions == (Combine(n(1), 0, frozenset((A, B))),)
     assert state.lost == (Loss(C, Outcome.DROPPED, "timed out"),)
 
 
@@ -176,12 +197,12 @@ def test_after_the_stragglers_deadline_the_update_that_is_still_needed_ends_the_
 
     _, actions = play(state, *arrive(C))
 
-    assert actions == (Combine(n(1), Step.TRAIN, frozenset((A, C)), keep=True),)
+    assert actions == (Combine(n(1), 0, frozenset((A, C))),)
 
 
 def test_a_round_with_too_few_updates_at_its_deadline_fails_the_run_and_says_why() -> None:
     state = training(3, rules=replace(RULES, rounds=5))
-    refused = ev.NodeLost(n(3), Step.TRAIN, Loss(C, Outcome.DROPPED, "connection refused"))
+    refused = ev.NodeLost(n(3), 0, Loss(C, Outcome.DROPPED, "connection refused"))
 
     _, actions = play(state, *arrive(A, number=3), refused, deadline(final=True, number=3))
 
@@ -197,9 +218,7 @@ def test_a_round_that_cannot_succeed_any_more_fails_before_its_deadline() -> Non
 
 def test_updates_that_all_are_too_large_are_told_with_what_to_do() -> None:
     reason = "its norm 3.1e+07 is larger than max_update_norm 10000"
-    large = [
-        ev.NodeLost(n(1), Step.TRAIN, Loss(node, Outcome.REJECTED, reason, oversized=True)) for node in (B, C)
-    ]
+    large = [ev.NodeLost(n(1), 0, Loss(node, Outcome.REJECTED, reason, oversized=True)) for node in (B, C)]
 
     _, actions = play(training(), *large)
 
@@ -213,8 +232,7 @@ def test_updates_that_all_are_too_large_are_told_with_what_to_do() -> None:
 def test_nodes_whose_budget_is_spent_end_the_run_as_exhausted() -> None:
     state = training(2)
     spent = [
-        ev.NodeLost(n(2), Step.TRAIN, Loss(node, Outcome.REFUSED, "no budget", over_budget=True))
-        for node in (B, C)
+        ev.NodeLost(n(2), 0, Loss(node, Outcome.REFUSED, "no budget", over_budget=True)) for node in (B, C)
     ]
 
     _, actions = play(state, *spent)
@@ -240,15 +258,15 @@ def test_a_budget_spent_before_any_training_round_leaves_no_version() -> None:
 @pytest.mark.parametrize(
     "late",
     [
-        ev.UpdateArrived(n(0), Step.STATISTICS, A),
-        ev.UpdateArrived(n(1), Step.EVALUATE, A),
-        ev.UpdateArrived(n(2), Step.TRAIN, A),
-        ev.UpdateArrived(n(1), Step.TRAIN, NodeName("stranger")),
-        ev.NodeLost(n(0), Step.STATISTICS, Loss(A, Outcome.DROPPED, "late")),
-        ev.DeadlinePassed(n(0), Step.STATISTICS, True),
-        ev.RoundOpened(n(1)),
+        ev.UpdateArrived(n(0), 0, A),
+        ev.UpdateArrived(n(1), 1, A),
+        ev.UpdateArrived(n(2), 0, A),
+        ev.UpdateArrived(n(1), 0, NodeName("stranger")),
+        ev.NodeLost(n(0), 0, Loss(A, Outcome.DROPPED, "late")),
+        ev.DeadlinePassed(n(0), 0, True),
+        ev.RoundOpened(n(1), TRAIN),
         ev.RoundClosed(n(1)),
-        ev.Combined(n(1), Step.TRAIN),
+        combined(following=MEASURE),
         ev.NodesSeen(n(1), ALL),
         ev.WaitedTooLong(n(1), ALL),
         ev.BudgetWouldBeExceeded(n(1), "late"),
@@ -275,27 +293,81 @@ def test_a_node_that_was_lost_does_not_answer_any_more() -> None:
     assert decide(state, next(arrive(A))) == (state, ())
 
 
-def test_an_evaluation_asks_those_whose_training_counts_once_that_is_kept() -> None:
+def test_the_next_exchange_asks_those_whose_updates_count_once_the_result_is_kept() -> None:
     state, _ = play(training(), lose(C), *arrive(A, B))
 
-    _, actions = decide(state, ev.Combined(n(1), Step.TRAIN))
+    _, actions = decide(state, combined(following=MEASURE))
 
-    assert actions == (SendTasks(n(1), Step.EVALUATE, frozenset((A, B))),)
-
-
-def evaluating() -> RunState:
-    return play(training(), *arrive(A, B, C), ev.Combined(n(1), Step.TRAIN))[0]
+    assert actions == (SendTasks(n(1), 1, MEASURE.step, frozenset((A, B))),)
 
 
-def test_an_evaluation_by_too_few_gives_no_figures_but_closes_the_round() -> None:
+def measuring() -> RunState:
+    return play(training(), *arrive(A, B, C), combined(following=MEASURE))[0]
+
+
+@pytest.mark.parametrize("answering", [frozenset[NodeName](), frozenset((A,))])
+def test_an_optional_exchange_with_too_few_gives_no_figures_but_closes_the_round(answering: Names) -> None:
     state, actions = play(
-        evaluating(), *arrive(A, step=Step.EVALUATE), deadline(final=True, step=Step.EVALUATE)
+        measuring(), *arrive(*sorted(answering), exchange=1), deadline(final=True, exchange=1)
     )
-    assert actions == (Combine(n(1), Step.EVALUATE, frozenset((A,)), keep=False),)
+    assert actions == (Combine(n(1), 1, answering),)
 
-    _, actions = decide(state, ev.Combined(n(1), Step.EVALUATE, Figures(0.5, 0.9)))
+    _, actions = decide(state, combined(1, figures=Figures(0.5, 0.9)))
 
     assert actions == (CloseRound(n(1), None),)
+
+
+def test_a_round_of_three_required_exchanges_asks_fewer_as_nodes_are_lost() -> None:
+    state, actions = play(training(), *arrive(A, B, C), combined(following=TRAIN))
+    assert actions == (SendTasks(n(1), 1, TRAIN.step, ALL),)
+
+    state, actions = play(
+        state, lose(B, exchange=1), *arrive(A, C, exchange=1), combined(1, following=SURVEY)
+    )
+    assert actions == (SendTasks(n(1), 2, SURVEY.step, frozenset((A, C))),)
+    state, actions = play(state, *arrive(A, C, exchange=2))
+    assert actions == (Combine(n(1), 2, frozenset((A, C))),)
+
+    _, actions = decide(state, combined(2, figures=Figures(0.5, 0.9)))
+
+    assert actions == (CloseRound(n(1), Figures(0.5, 0.9)),)
+
+
+def test_any_required_exchange_with_too_few_updates_fails_the_run() -> None:
+    state, _ = play(training(), *arrive(A, B, C), combined(following=TRAIN))
+
+    _, actions = play(state, lose(A, exchange=1), lose(B, exchange=1))
+
+    assert actions == (FailRun("round 1: 0 of 2 updates needed arrived (a: refused; b: refused)"),)
+
+
+def test_after_an_optional_exchange_in_the_middle_those_who_answered_it_go_on() -> None:
+    state, actions = play(
+        measuring(), lose(C, exchange=1), *arrive(A, B, exchange=1), combined(1, following=TRAIN)
+    )
+    assert actions == (SendTasks(n(1), 2, TRAIN.step, frozenset((A, B))),)
+
+    _, actions = play(state, *arrive(A, B, exchange=2), combined(2))
+
+    assert actions == (CloseRound(n(1), None),)
+
+
+@pytest.mark.parametrize("last", [SURVEY, MEASURE])
+def test_members_are_those_who_answered_the_last_required_exchange_of_round_zero(last: Next) -> None:
+    state, _ = play(
+        begin(RULES),
+        ev.NodesSeen(n(0), ALL),
+        ev.RoundOpened(n(0), SURVEY),
+        *arrive(A, B, C, number=0),
+        combined(number=0, following=last),
+    )
+    refusal = ev.NodeLost(n(0), 1, Loss(C, Outcome.REFUSED, "no"))
+
+    state, _ = play(
+        state, refusal, *arrive(A, B, number=0, exchange=1), combined(1, number=0), ev.RoundClosed(n(0))
+    )
+
+    assert state.members == (frozenset((A, B)) if last.required else ALL)
 
 
 def closing(round_number: int, figures: Figures, rules: Rules = RULES) -> RunState:
@@ -303,9 +375,9 @@ def closing(round_number: int, figures: Figures, rules: Rules = RULES) -> RunSta
     return play(
         training(round_number, rules=rules),
         *arrive(A, B, C, number=round_number),
-        ev.Combined(n(round_number), Step.TRAIN),
-        *arrive(A, B, C, number=round_number, step=Step.EVALUATE),
-        ev.Combined(n(round_number), Step.EVALUATE, figures),
+        combined(number=round_number, following=MEASURE),
+        *arrive(A, B, C, number=round_number, exchange=1),
+        combined(1, number=round_number, figures=figures),
     )[0]
 
 
@@ -316,10 +388,30 @@ def test_the_last_round_completes_the_run() -> None:
 
 
 def test_a_run_that_has_converged_ends_early() -> None:
-    _, actions = decide(closing(1, Figures(0.5, 0.8)), ev.RoundClosed(n(1), converged=True))
+    progress = Progress(
+        closed=2, members=ALL, losses=(0.5, 0.5, 0.5), opened=OpenedRound(n(3), 0, TRAIN, ALL)
+    )
+    rules = replace(RULES, rounds=9, convergence=Convergence(threshold=0.01, patience=2))
 
-    assert isinstance(actions[0], PublishVersion)
-    assert actions[0].status is RunStatus.CONVERGED
+    _, actions = play(
+        resume(rules, progress)[0],
+        *arrive(A, B, C, number=3),
+        combined(number=3, figures=Figures(0.5, 0.8)),
+        ev.RoundClosed(n(3)),
+    )
+
+    message = "the loss no longer improves after round 3"
+    assert actions == (PublishVersion(n(3), RunStatus.CONVERGED, message),)
+
+
+def test_a_run_that_has_converged_when_it_is_resumed_ends() -> None:
+    rules = replace(RULES, rounds=9, convergence=Convergence(threshold=0.01, patience=2))
+
+    _, actions = resume(rules, Progress(closed=3, members=ALL, losses=(0.5, 0.5, 0.5, 0.5)))
+
+    assert actions == (
+        PublishVersion(n(3), RunStatus.CONVERGED, "the loss no longer improves after round 3"),
+    )
 
 
 def test_a_run_that_has_reached_its_accuracy_ends_early() -> None:
@@ -331,40 +423,10 @@ def test_a_run_that_has_reached_its_accuracy_ends_early() -> None:
     assert actions == (PublishVersion(n(1), RunStatus.CONVERGED, message),)
 
 
-def test_without_evaluation_a_round_closes_after_training() -> None:
-    rules = replace(RULES, evaluate_every=0)
+def test_a_round_of_which_nothing_follows_closes_after_its_one_exchange() -> None:
+    state, _ = play(training(), *arrive(A, B, C))
 
-    state, actions = play(training(rules=rules), *arrive(A, B, C))
-    assert actions == (Combine(n(1), Step.TRAIN, ALL, keep=False),)
-
-    assert decide(state, ev.Combined(n(1), Step.TRAIN))[1] == (CloseRound(n(1), None),)
-
-
-def test_noise_that_leaves_no_figures_ends_all_evaluations() -> None:
-    progress = Progress(opened=OpenedRound(n(0), ALL))
-    state, _ = resume(RULES, progress)
-    state, _ = play(
-        state, *arrive(A, B, C, number=0, step=Step.STATISTICS), ev.Combined(n(0), Step.STATISTICS)
-    )
-
-    state, _ = play(state, ev.RoundClosed(n(0), evaluates=False), ev.NodesSeen(n(1), ALL))
-
-    assert state.rules.evaluate_every == 0
-
-
-def test_the_last_round_is_evaluated_whatever_the_frequency() -> None:
-    rules = replace(RULES, evaluate_every=4, rounds=6)
-
-    measured = [number for number in range(7) if _opens_with_evaluation(rules, number)]
-
-    assert measured == [4, 6]
-
-
-def _opens_with_evaluation(rules: Rules, number: int) -> bool:
-    state, _ = resume(rules, Progress(closed=number - 1, members=ALL if number else None))
-    action = decide(state, ev.NodesSeen(n(number), ALL))[1][0]
-    assert isinstance(action, OpenRound)
-    return action.evaluates
+    assert decide(state, combined())[1] == (CloseRound(n(1), None),)
 
 
 def test_a_stop_during_an_exchange_abandons_the_round_and_keeps_the_last_one() -> None:
@@ -389,11 +451,22 @@ def test_a_stop_while_a_round_is_being_closed_waits_for_it() -> None:
 
 
 def test_a_run_that_was_stopped_while_nobody_led_ends_when_somebody_does() -> None:
-    progress = Progress(closed=1, members=ALL, opened=OpenedRound(n(2), ALL), stop_requested=True)
+    progress = Progress(closed=1, members=ALL, opened=OpenedRound(n(2), 1, MEASURE, ALL), stop_requested=True)
 
-    _, actions = resume(RULES, progress)
+    state, actions = resume(RULES, progress)
 
     assert actions == (PublishVersion(n(1), RunStatus.STOPPED, "stopped on request"),)
+    assert (state.round, state.exchange, state.cohort) == (2, 1, ALL)
+
+
+def test_a_stop_while_an_exchange_is_combined_says_of_the_next_that_it_is_committed_and_asks_nobody() -> None:
+    state, _ = play(training(), lose(C), *arrive(A, B), ev.StopRequested())
+
+    state, actions = decide(state, combined(following=MEASURE))
+
+    assert [type(action) for action in actions] == [FinishRun]
+    assert (state.exchange, state.asked, state.cohort) == (1, MEASURE, frozenset((A, B)))
+    assert state.answered == frozenset()
 
 
 def test_a_run_that_was_killed_before_its_version_publishes_it() -> None:
@@ -404,19 +477,34 @@ def test_a_run_that_was_killed_before_its_version_publishes_it() -> None:
 
 # Any order of events, and a kill anywhere.
 
+Plan = tuple[Next, ...]
+"""What the exchanges of a round ask, in their order."""
+
+PLANS: Sequence[Plan] = (
+    (TRAIN,),
+    (TRAIN, MEASURE),
+    (TRAIN, SURVEY, TRAIN),
+    (TRAIN, MEASURE, TRAIN),
+    (MEASURE, TRAIN, MEASURE),
+    (TRAIN, SURVEY, MEASURE, MEASURE),
+)
+
 
 @dataclass
 class Shell:
-    """Performs actions as the coordinator does, on committed rows that survive a kill; answers wait in `replies`."""
+    """Performs actions as the coordinator does, on committed rows that survive a kill; answers wait in
+    `replies`. first, later: the exchanges of round 0, and of the others."""
 
     rules: Rules
+    first: Plan = (SURVEY,)
+    later: Plan = (TRAIN, MEASURE)
     progress: Progress = field(default_factory=Progress)
     replies: list[Event] = field(default_factory=list)
     ended_by: list[Action] = field(default_factory=list)
     closed: list[int] = field(default_factory=list)
-    asked: dict[tuple[int, Step], frozenset[NodeName]] = field(default_factory=dict)
-    kept: dict[int, frozenset[NodeName]] = field(default_factory=dict)
-    combined: frozenset[NodeName] = frozenset()
+    asked: dict[tuple[int, int], tuple[StepName, Names]] = field(default_factory=dict)
+    kept: dict[tuple[int, int], Names] = field(default_factory=dict)
+    counted: Names = frozenset()
     state: RunState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -426,6 +514,8 @@ class Shell:
         """Begin, or go on after a kill: all that was not committed is forgotten."""
         self.replies.clear()
         if not self.ended_by:
+            opened = self.progress.opened
+            self.counted = frozenset() if opened is None else opened.counted
             self.take(resume(self.rules, self.progress))
 
     def feed(self, event: Event) -> None:
@@ -436,45 +526,56 @@ class Shell:
         for action in actions:
             self.perform(action)
 
+    def plan(self, number: int) -> Plan:
+        return self.later if number else self.first
+
     def perform(self, action: Action) -> None:
         match action:
             case OpenRound(number, cohort):
                 assert number == self.progress.closed + 1
                 assert len(cohort) >= self.rules.min_nodes_per_round
-                self.progress = replace(self.progress, opened=OpenedRound(number, cohort))
-                self.replies.append(ev.RoundOpened(number))
-            case SendTasks(number, step, nodes):
-                # Asked again, they are the very same nodes.
-                assert self.asked.setdefault((number, step), nodes) == nodes
-            case Combine(number, step, nodes, keep):
-                self.combine(number, step, nodes, keep=keep)
+                first = self.plan(number)[0]
+                self.progress = replace(self.progress, opened=OpenedRound(number, 0, first, cohort))
+                self.counted = frozenset()
+                self.replies.append(ev.RoundOpened(number, first))
+            case SendTasks(number, exchange, step, nodes):
+                opened = self.progress.opened
+                # Committed before it is asked, and asked again it is the very same of the very same nodes.
+                assert opened is not None
+                committed = (opened.round, opened.exchange, opened.asked.step, opened.cohort)
+                assert committed == (number, exchange, step, nodes)
+                assert self.asked.setdefault((number, exchange), (step, nodes)) == (step, nodes)
+            case Combine(number, exchange, nodes):
+                self.combine(number, exchange, nodes)
             case CloseRound(number, figures):
                 self.close(number, figures)
             case PublishVersion() | FinishRun() | FailRun():
                 self.ended_by.append(action)
                 self.replies.append(ev.RunEnded())
 
-    def combine(self, number: int, step: Step, nodes: frozenset[NodeName], *, keep: bool) -> None:
-        assert nodes <= self.asked[number, step]
+    def combine(self, number: int, exchange: int, nodes: Names) -> None:
+        plan = self.plan(number)
+        assert nodes <= self.asked[number, exchange][1]
         assert nodes == self.state.answered
-        if step is not Step.EVALUATE:
+        if plan[exchange].required:
             assert len(nodes) >= self.rules.min_nodes_per_round
-            self.combined = nodes
-        if keep:
-            assert number not in self.kept
-            self.kept[number] = nodes
-            assert self.progress.opened is not None
-            self.progress = replace(self.progress, opened=replace(self.progress.opened, kept=nodes))
-        self.replies.append(ev.Combined(n(number), step, Figures(1.0 / (number + 1), 0.5)))
+            self.counted = nodes
+        following = plan[exchange + 1] if nodes and exchange + 1 < len(plan) else None
+        if following is not None:
+            assert (number, exchange) not in self.kept
+            self.kept[number, exchange] = nodes
+            opened = OpenedRound(n(number), exchange + 1, following, nodes, self.counted)
+            self.progress = replace(self.progress, opened=opened)
+        self.replies.append(ev.Combined(n(number), exchange, Figures(1.0 / (number + 1), 0.5), following))
 
     def close(self, number: int, figures: Figures | None) -> None:
         assert number not in self.closed
         assert number == self.progress.closed + 1
         assert self.progress.opened is not None
-        counted = self.progress.opened.kept or self.combined
-        assert len(counted) >= self.rules.min_nodes_per_round
+        if any(one.required for one in self.plan(number)[: self.state.exchange + 1]):
+            assert len(self.counted) >= self.rules.min_nodes_per_round
         self.closed.append(number)
-        members = counted if number == 0 else self.progress.members
+        members = self.counted if number == 0 else self.progress.members
         losses = self.progress.losses
         if figures is not None and figures.loss is not None:
             losses = (*losses, figures.loss)
@@ -484,21 +585,23 @@ class Shell:
     def check(self) -> None:
         assert self.closed == list(range(len(self.closed)))
         assert len(self.ended_by) <= 1
+        if self.state.phase is Phase.WAITING and self.state.round > 0:
+            assert self.state.members == self.progress.members
 
 
 NODES = tuple(NodeName(name) for name in ("a", "b", "c", "d"))
-steps, numbers, nodes = st.sampled_from(list(Step)), st.integers(0, 3).map(n), st.sampled_from(NODES)
+exchanges, numbers, nodes = st.integers(0, 3), st.integers(0, 3).map(n), st.sampled_from(NODES)
 losses = st.builds(
     Loss, nodes, st.sampled_from([Outcome.DROPPED, Outcome.REFUSED]), st.just("gone"), st.booleans()
 )
 anything = st.one_of(
-    st.builds(ev.UpdateArrived, numbers, steps, nodes),
-    st.builds(ev.NodeLost, numbers, steps, losses),
-    st.builds(ev.DeadlinePassed, numbers, steps, st.booleans()),
+    st.builds(ev.UpdateArrived, numbers, exchanges, nodes),
+    st.builds(ev.NodeLost, numbers, exchanges, losses),
+    st.builds(ev.DeadlinePassed, numbers, exchanges, st.booleans()),
     st.builds(ev.NodesSeen, numbers, st.frozensets(nodes)),
     st.builds(ev.WaitedTooLong, numbers, st.frozensets(nodes)),
     st.builds(ev.RoundClosed, numbers),
-    st.builds(ev.RoundOpened, numbers),
+    st.builds(ev.RoundOpened, numbers, st.sampled_from([TRAIN, MEASURE])),
     st.builds(ev.StopRequested),
 )
 moves = st.one_of(
@@ -511,9 +614,9 @@ rule_sets = st.builds(
     Rules,
     rounds=st.integers(1, 3),
     min_nodes=st.integers(1, 3),
-    max_nodes=st.just(4),
     min_nodes_per_round=st.integers(1, 3),
-    evaluate_every=st.integers(0, 2),
+    choice=st.builds(Most, st.integers(3, 4)),
+    convergence=st.none() | st.builds(Convergence, st.just(0.01), st.integers(1, 2)),
 )
 
 
@@ -525,9 +628,9 @@ def make(shell: Shell, move: object) -> None:
         case "answer":
             if shell.replies:
                 shell.feed(shell.replies.pop(0))
-        case ("timely", node):
-            shell.feed(ev.UpdateArrived(shell.state.round, shell.state.step, node))
-        case ("present", present):
+        case ("timely", str(node)):
+            shell.feed(ev.UpdateArrived(shell.state.round, shell.state.exchange, NodeName(node)))
+        case ("present", frozenset() as present):
             shell.feed(ev.NodesSeen(shell.state.round, present))
         case ev.RoundClosed() | ev.RoundOpened() if shell.state.phase in (Phase.CLOSING, Phase.OPENING):
             pass
@@ -545,15 +648,17 @@ def bring_to_end(shell: Shell) -> int:
         elif shell.state.phase is Phase.WAITING:
             shell.feed(ev.WaitedTooLong(shell.state.round, frozenset()))
         else:
-            shell.feed(ev.DeadlinePassed(shell.state.round, shell.state.step, True))
+            shell.feed(ev.DeadlinePassed(shell.state.round, shell.state.exchange, True))
         shell.check()
     raise AssertionError(f"still {shell.state}")
 
 
-@given(rule_sets, st.lists(moves, max_size=60))
+@given(rule_sets, st.sampled_from(PLANS), st.sampled_from(PLANS), st.lists(moves, max_size=60))
 @settings(max_examples=400, deadline=None)
-def test_no_order_of_events_and_kills_breaks_the_promises(rules: Rules, happening: list[object]) -> None:
-    shell = Shell(rules)
+def test_no_order_of_events_and_kills_breaks_the_promises(
+    rules: Rules, first: Plan, later: Plan, happening: list[object]
+) -> None:
+    shell = Shell(rules, first, later)
     for move in happening:
         make(shell, move)
         shell.check()
@@ -577,17 +682,20 @@ def undisturbed(shell: Shell, kill_after: int | None = None) -> Shell:
             shell.feed(ev.NodesSeen(state.round, ALL))
         else:
             waiting = sorted(state.cohort - state.answered)
-            shell.feed(ev.UpdateArrived(state.round, state.step, waiting[0]))
+            shell.feed(ev.UpdateArrived(state.round, state.exchange, waiting[0]))
         shell.check()
     raise AssertionError("it did not end")
 
 
-def test_a_kill_after_any_transition_changes_nothing_in_the_result() -> None:
-    expected = undisturbed(Shell(RULES))
+@pytest.mark.parametrize("later", PLANS, ids=lambda plan: "-".join(one.step for one in plan))
+@pytest.mark.parametrize("first", PLANS[:3], ids=lambda plan: "-".join(one.step for one in plan))
+def test_a_kill_after_any_transition_changes_nothing_in_the_result(first: Plan, later: Plan) -> None:
+    expected = undisturbed(Shell(RULES, first, later))
     assert isinstance(expected.ended_by[0], PublishVersion)
+    assert len(expected.asked) == len(first) + 2 * len(later)
 
-    for moment in range(60):
-        shell = undisturbed(Shell(RULES), kill_after=moment)
+    for moment in range(80):
+        shell = undisturbed(Shell(RULES, first, later), kill_after=moment)
         assert (shell.ended_by, shell.closed, shell.asked, shell.kept, shell.progress) == (
             expected.ended_by,
             expected.closed,

@@ -18,7 +18,7 @@ from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Reading, Scaling, Summing, Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
-from heliosdb.node.door import (
+from heliosdb.node.guards import (
     cast_real,
     check_contribution,
     check_guard,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hypothesis import given
 
 from heliosdb.proxy.rewriting import Rewriter
-from heliosdb.proxy.session import Session
+from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import build_message
 from tests.support.model_server import ModelServer
 from tests.support.wire_fuzz import FEDERATED, ORDINARY, Said, damaged, fuzz, said
@@ -25,7 +25,7 @@ class Talk:
 
     def __init__(self, rewriter: Rewriter) -> None:
         self.rewriter = rewriter
-        self.session = Session(rewriter)
+        self.session = ClientSession(rewriter)
         self.session.from_server(START)
         self.server = ModelServer(native=False)
         self.sent = self.answers = self.got = b""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from heliosdb.proxy.names import MAX_CHARACTERS, Names
 from heliosdb.proxy.rewriting import DEAR_TEXT, LONG_TEXT, Rewriter, federated_rewriter
-from heliosdb.proxy.session import MAX_AT_ONCE, MAX_TEXT_MESSAGE, Session
+from heliosdb.proxy.session import MAX_AT_ONCE, MAX_TEXT_MESSAGE, ClientSession
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
 SYNC = build_message(b"S")
@@ -71,7 +71,7 @@ class Talk:
     """A session past its start, and the bytes of each direction joined."""
 
     def __init__(self, rewriter: Rewriter, encoding: bytes = b"UTF8", conforming: bytes = b"on") -> None:
-        self.session = Session(rewriter)
+        self.session = ClientSession(rewriter)
         self.server(status(b"client_encoding", encoding))
         self.server(status(b"standard_conforming_strings", conforming))
         self.server(IDLE)
@@ -140,12 +140,12 @@ def test_a_query_without_its_terminator_goes_through(talk):
 
 
 def test_before_the_server_has_told_its_settings_nothing_is_rewritten(rewriter):
-    session = Session(rewriter)
+    session = ClientSession(rewriter)
     assert session.from_client(query(STATEMENT)) == query(STATEMENT)
 
 
 def test_a_replication_session_is_never_rewritten(rewriter):
-    session = Session(rewriter, rewriting=False)
+    session = ClientSession(rewriter, rewriting=False)
     session.from_server(status(b"client_encoding", b"UTF8") + status(b"standard_conforming_strings", b"on"))
     assert session.from_client(query(STATEMENT)) == query(STATEMENT)
 

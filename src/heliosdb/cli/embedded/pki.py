@@ -29,7 +29,7 @@ _BACKDATED = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class IdentityFiles:
+class CertificatePaths:
     """The paths of a certificate (PEM, public) and its private key (PEM, PKCS#8, mode 0600)."""
 
     certificate: Path
@@ -65,13 +65,13 @@ def ensure_identity(
     name: str,
     hosts: Sequence[str] = (),
     now: datetime | None = None,
-) -> IdentityFiles:
+) -> CertificatePaths:
     """The identity `name`, good for localhost, 127.0.0.1, its name and `hosts`; made or renewed if needed.
 
     Renewed with a new key once fewer than 30 days remain, or where the files do not fit this authority.
     """
     make_directory(directory)
-    files = IdentityFiles(directory / f"{name}.pem", directory / f"{name}.key")
+    files = CertificatePaths(directory / f"{name}.pem", directory / f"{name}.key")
     moment = now or datetime.now(UTC)
     names = tuple(dict.fromkeys((name, "localhost", "127.0.0.1", *hosts)))
     if _is_good(files, authority, names, moment):
@@ -85,7 +85,9 @@ def ensure_identity(
     return files
 
 
-def _is_good(files: IdentityFiles, authority: AuthorityFiles, names: Sequence[str], moment: datetime) -> bool:
+def _is_good(
+    files: CertificatePaths, authority: AuthorityFiles, names: Sequence[str], moment: datetime
+) -> bool:
     if not (files.certificate.exists() and files.private_key.exists()):
         return False
     certificate = _load(files.certificate)

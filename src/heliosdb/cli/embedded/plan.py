@@ -14,7 +14,7 @@ from heliosdb.cli.embedded.account import Account
 from heliosdb.cli.embedded.cluster import DAEMON, READER, Cluster
 from heliosdb.cli.embedded.files import make_directory, write_atomically
 from heliosdb.cli.embedded.layout import COORDINATOR, PROXY, Layout
-from heliosdb.cli.embedded.pki import IdentityFiles, ensure_authority, ensure_identity
+from heliosdb.cli.embedded.pki import CertificatePaths, ensure_authority, ensure_identity
 from heliosdb.cli.embedded.server import ServerPrograms
 from heliosdb.cli.embedded.state import State
 from heliosdb.cli.embedded.toml import Settings, render_toml
@@ -35,7 +35,7 @@ class Certificates:
     """The certificate authority's bundle and the identity of every daemon that has one, by name."""
 
     bundle: Path
-    identities: dict[str, IdentityFiles]
+    identities: dict[str, CertificatePaths]
 
 
 def plan_clusters(

@@ -1,0 +1,184 @@
+"""A short run of an algorithm through the parts that the coordinator and its nodes use, without either.
+
+Each exchange is asked, goes through the bytes of the wire, is looked at and computed by every node, judged, and
+read; what was seen on the way is what the contract is about. Nothing here knows a step by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from uuid import UUID
+
+import numpy as np
+
+from heliosdb.algorithms import Table
+from heliosdb.algorithms.draws import TaskDraws
+from heliosdb.algorithms.steps import Step
+from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.run import Policy, Run, TrainingOptions
+from heliosdb.domain.settings import read_settings, settings_of
+from heliosdb.domain.state import NO_STATE, State, freeze
+from heliosdb.domain.task import Task
+from heliosdb.domain.update import Update
+from heliosdb.domain.vector import Contribution
+from heliosdb.node.guards import make_private
+from heliosdb.parts.algorithms import ALGORITHMS
+
+FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
+RANGES = (("age", -10.0, 110.0), ("pressure", 0.0, 300.0), ("weight", 0.0, 200.0), (TARGET, -1.0, 2.0))
+NODES = tuple(map(NodeName, ("a", "b", "ärzte")))
+ROUNDS = 2
+SECRET = b"a node's"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One exchange as it was held. memory: of each node, before it computed."""
+
+    question: Question
+    model: ModelState
+    tasks: Mapping[NodeName, Task]
+    memory: Mapping[NodeName, State]
+    made: Mapping[NodeName, Contribution]
+    after: ModelState
+    findings: Findings
+
+    @property
+    def step(self) -> Step:
+        """The step that was asked."""
+        return self.question.step
+
+    @property
+    def task(self) -> Task:
+        """The task of the first node."""
+        return self.tasks[NODES[0]]
+
+    @property
+    def label(self) -> str:
+        """For the report of a test."""
+        return f"round {self.question.plan.round}: {self.step.name}"
+
+
+@dataclass(frozen=True)
+class Journey:
+    """A whole run: its exchanges in their order, and what it ended with."""
+
+    course: Course
+    stops: tuple[Stop, ...]
+    model: ModelState
+    findings: Findings
+
+
+def make_run(name: str, *, private: bool = False, ranges: bool = False) -> Run:
+    """A run under the algorithm's own defaults; its last round alone is evaluated."""
+    given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
+    options = TrainingOptions(
+        algorithm=name,
+        features=FEATURES,
+        target=TARGET,
+        dataset=None,
+        feature_ranges=RANGES if ranges else (),
+        seed=11,
+        rounds=ROUNDS,
+        aggregation="fedavg",
+        convergence_threshold=None,
+        early_stopping_rounds=None,
+        target_accuracy=None,
+        validation_split=0.2,
+        validation_frequency=ROUNDS,
+        given=given,
+    )
+    policy = Policy(
+        workspace=WorkspaceName("w"),
+        privacy_budget=1000.0 if private else None,
+        delta=1e-5,
+        privacy_per_round=None,
+        noise_multiplier=None,
+        clipping_threshold=1.0,
+        min_nodes=2,
+        max_nodes=10,
+        min_nodes_per_round=2,
+        round_timeout=60.0,
+        stragglers_timeout=60.0,
+        data_residency=None,
+    )
+    return Run(RunId(UUID(int=5)), ModelName("m"), 1, 1, options, policy)
+
+
+def make_rows(seed: int, rows: int = 80) -> Table:
+    """Honest rows: the class depends on the features; some values are missing, some subjects have two rows."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal([50.0, 120.0, 75.0], [10.0, 15.0, 12.0], (rows, 3))
+    score = (features - [50.0, 120.0, 75.0]) @ [0.1, 0.05, -0.03] + rng.normal(0.0, 0.5, rows)
+    features[rng.random(features.shape) < 0.03] = np.nan
+    subjects = np.maximum(np.arange(rows), rows // 10)
+    return Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
+
+
+TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
+
+
+def modes(name: str) -> list[tuple[bool, bool]]:
+    """(private, ranges) of the runs that the algorithm can be held to; a budget it may refuse as a whole."""
+    plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
+    try:
+        ALGORITHMS.get(name).prepare(plan)
+    except FederatedError as error:
+        assert error.code is ErrorCode.NOT_SUPPORTED
+        return [(False, False)]
+    return [(False, False), (True, False), (True, True)]
+
+
+@cache
+def travel(name: str, *, private: bool = False, ranges: bool = False) -> Journey:
+    """Hold the run."""
+    course = Course.of(make_run(name, private=private, ranges=ranges))
+    model, findings = ModelState(NO_STATE), Findings()
+    stated: dict[NodeName, float] = {}
+    kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
+    stops: list[Stop] = []
+    for number in range(ROUNDS + 1):
+        plan = RunPlan(course.run, findings, RoundNumber(number), stated)
+        if number == 0:
+            plan = replace(plan, findings=course.algorithm.prepare(plan))
+            plan = replace(plan, past=[cost.mechanism for cost in course.algorithm.releases(plan)])
+        name_of: StepName | None = course.algorithm.first(RoundNumber(number))
+        exchange = 0
+        while name_of is not None:
+            question = course.ask(plan, exchange, name_of, model, len(NODES))
+            stop, name_of = _hold(question, model, kept)
+            stops.append(stop)
+            model, findings = stop.after, stop.findings
+            if number == exchange == 0:
+                stated = {node: made.weight for node, made in stop.made.items()}
+            plan, exchange = replace(plan, findings=findings), exchange + 1
+        if not model.state:
+            model = course.initial_model(replace(plan, stated=stated))
+    return Journey(course, tuple(stops), model, findings)
+
+
+def compute(step: Step, table: Table, task: Task, memory: State = NO_STATE) -> Contribution:
+    """As a node's training process does."""
+    return step.compute(table, task, memory, TaskDraws(task, SECRET))
+
+
+def _hold(question: Question, model: ModelState, kept: dict[NodeName, State]) -> tuple[Stop, StepName | None]:
+    tasks = {node: question.task(node, "patients", NO_STATE) for node in NODES}
+    gathering, before, made = question.gathering(), dict(kept), {}
+    for node, task in tasks.items():
+        question.step.check(task)
+        answer = made[node] = compute(question.step, TABLES[node], task, kept[node])
+        if answer.stays is not None:
+            kept[node] = freeze(answer.stays)
+        update = Update(node, make_private(answer), answer.weight)
+        question.check(update)
+        gathering.take(update)
+    conclusion = question.course.conclude(question, model, gathering.result())
+    findings = conclusion.taken.findings or question.plan.findings
+    stop = Stop(question, model, tasks, before, made, conclusion.model, findings)
+    return stop, conclusion.taken.following

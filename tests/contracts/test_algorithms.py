@@ -1,0 +1,462 @@
+"""What every algorithm keeps to, step by step, at the coordinator and at a node; no step is known by name."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heliosdb.algorithms import Table, algorithm
+from heliosdb.algorithms.registry import check_step
+from heliosdb.algorithms.steps import Taken
+from heliosdb.coordinator.course import ModelState
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.events import Figures
+from heliosdb.domain.findings import Findings
+from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.settings import Setting
+from heliosdb.domain.state import NO_STATE, State, flatten, state_from_bytes, state_to_bytes
+from heliosdb.domain.task import Privacy, Scaling, Task
+from heliosdb.domain.update import Update
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Plain
+from heliosdb.node.guards import make_private
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.privacy.mechanisms import Lattice
+from heliosdb.transport.messages import encode_task, received_task, task_from_header
+from tests.contracts.journeys import NODES, ROUNDS, TABLES, Journey, Stop, compute, modes, travel
+
+NAMES = ALGORITHMS.names()
+TRIPS = [(name, {"private": private, "ranges": ranges}) for name in NAMES for private, ranges in modes(name)]
+LABELS = [name + "".join(f" {mode}" for mode, on in how.items() if on) for name, how in TRIPS]
+SQL = Path(__file__).parents[2] / "sql"
+SEALING_KEY = b"k" * 32
+SEEDS = st.integers(0, 2**32 - 1)
+VALUES = [
+    0.0, -0.0, 1.0, -1.0, 1 / 3, 7.25, 1e6, 1e9 + 1, 1e150, -1e150, 1e300, -1.7e308, 5e-324, -1e-310,
+    math.nan, math.inf, -math.inf,
+]  # fmt: skip
+TARGETS = [0.0, 1.0, 1.0, 0.5, -3.0, 1e300, -1e300, 5e-324]
+
+
+@pytest.fixture(scope="module", params=TRIPS, ids=LABELS)
+def journey(request: pytest.FixtureRequest) -> Journey:
+    name, how = request.param
+    return travel(name, **how)
+
+
+def private_stops() -> Iterator[Any]:
+    for (name, how), label in zip(TRIPS, LABELS, strict=True):
+        if how["private"]:
+            for stop in travel(name, **how).stops:
+                yield pytest.param(stop, id=f"{label}, {stop.label}")
+
+
+def every_stop() -> Iterator[Any]:
+    for (name, how), label in zip(TRIPS, LABELS, strict=True):
+        for stop in travel(name, **how).stops:
+            yield pytest.param(stop, id=f"{label}, {stop.label}")
+
+
+PRIVATE_STOPS, STOPS = list(private_stops()), list(every_stop())
+"""The stops of all journeys; hypothesis and fixtures do not mix well."""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_known_by_its_name_and_its_steps_by_theirs(name: str) -> None:
+    found = algorithm(name.upper())
+    assert found is ALGORITHMS.get(name)
+    assert found.name == name
+    assert found.steps
+    for key, step in found.steps.items():
+        assert key == step.name
+        assert step.gathers in ("sum", "rule")
+        check_step(name, key)
+    for number in (0, 1, 2, 1000):
+        assert found.steps[found.first(RoundNumber(number))].required
+    with pytest.raises(FederatedError) as caught:
+        check_step(name, StepName("exfiltrate"))
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+def test_a_task_survives_the_wire_bit_for_bit(journey: Journey) -> None:
+    for stop in journey.stops:
+        for task in stop.tasks.values():
+            header, body = encode_task(task, SEALING_KEY)
+            arrived = received_task(task_from_header(header), body).task
+            assert replace(arrived, state=NO_STATE) == replace(task, state=NO_STATE)
+            assert state_to_bytes(arrived.state) == state_to_bytes(task.state)
+            stop.step.check(arrived)
+
+
+def test_asking_again_from_what_is_committed_is_the_same_task_to_the_byte(journey: Journey) -> None:
+    for stop in journey.stops:
+        plan = stop.question.plan
+        findings = Findings.from_json(
+            _through_json(plan.findings.scaling_json()), _through_json(plan.findings.plan_json())
+        )
+        assert findings == plan.findings
+        again = journey.course.ask(
+            replace(plan, findings=findings),
+            stop.question.exchange,
+            stop.step.name,
+            ModelState(state_from_bytes(state_to_bytes(stop.model.state))),
+            len(NODES),
+        )
+        for node, task in stop.tasks.items():
+            asked = again.task(node, "patients", NO_STATE)
+            assert encode_task(asked, SEALING_KEY) == encode_task(task, SEALING_KEY)
+
+
+def _through_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def test_a_model_is_a_state_and_an_update_of_a_rule_is_of_what_moves(journey: Journey) -> None:
+    for stop in journey.stops:
+        for state in (stop.task.state, stop.after.state):
+            raw = state_to_bytes(state)
+            assert state_to_bytes(state_from_bytes(raw)) == raw
+        if stop.step.gathers == "rule":
+            assert stop.task.work.size == flatten(stop.model.state, stop.step.moving).size
+            assert stop.task.work.dtype.is_real
+            assert stop.after.state.keys() == stop.model.state.keys()
+        else:
+            assert not stop.step.moving
+    assert journey.model.state
+
+
+def test_an_answer_is_of_the_size_type_and_guard_that_its_task_says(journey: Journey) -> None:
+    for stop in journey.stops:
+        for node, made in stop.made.items():
+            check_contribution(stop.tasks[node], made)
+            least = stop.step.least_rows(stop.tasks[node])
+            assert least is None or least >= 1
+            rows = stop.question.rows(Update(node, make_private(made), made.weight))
+            assert rows is None or (type(rows) is int and rows >= 0)
+
+
+def check_contribution(task: Task, made: Contribution) -> None:
+    work = task.work
+    assert made.vector.shape == (work.size,)
+    assert made.vector.dtype.name == work.dtype.value
+    assert math.isfinite(made.weight)
+    assert made.weight > 0
+    if work.privacy is None:
+        assert made.guard == Plain()
+        return
+    assert isinstance(made.guard, ClippedSum | AlreadyPrivate)
+    assert made.guard.mechanism == work.privacy.mechanism
+    assert made.weight == work.privacy.weight
+    assert np.isfinite(make_private(made)).all()
+    assert made.stays is None
+
+
+def test_a_plain_answer_is_the_same_to_the_bit_and_a_private_one_never(journey: Journey) -> None:
+    for stop in journey.stops:
+        for node, task in stop.tasks.items():
+            again = compute(stop.step, TABLES[node], task, stop.memory[node])
+            released = [make_private(made).tobytes() for made in (again, stop.made[node])]
+            assert (released[0] == released[1]) is (task.work.privacy is None)
+
+
+def test_what_a_round_reserves_is_what_its_steps_ask_for(journey: Journey) -> None:
+    algorithm = journey.course.algorithm
+    for number in range(ROUNDS + 1):
+        stops = [stop for stop in journey.stops if stop.question.plan.round == number]
+        asked = [
+            (stop.step.name, stop.task.work.privacy.mechanism)
+            for stop in stops
+            if stop.task.work.privacy is not None
+        ]
+        costs = algorithm.releases(stops[0].question.plan)
+        assert [(cost.step, cost.mechanism) for cost in costs] == asked
+        assert bool(asked) is (journey.course.run.policy.budget is not None)
+        assert all(cost.clipping_norm is None or cost.clipping_norm > 0 for cost in costs)
+
+
+def test_under_a_budget_no_answer_is_plain(journey: Journey) -> None:
+    private = journey.course.run.policy.budget is not None
+    assert all((stop.task.work.privacy is not None) is private for stop in journey.stops)
+
+
+def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journey: Journey) -> None:
+    prediction = journey.course.algorithm.predict(journey.model.state, journey.findings.scaling)
+    function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")
+    assert any(function.search(path.read_text()) for path in SQL.glob("*.sql"))
+    assert prediction.kind.isidentifier()
+    json.dumps(dict(prediction.content), allow_nan=False)
+
+
+# One subject more or less.
+
+
+def ugly_table(seed: int) -> Table:
+    """Rows of every kind of value; the first subject has many."""
+    rng = np.random.default_rng(seed)
+    rows = int(rng.integers(1, 60))
+    normal = rng.normal([50.0, 120.0, 75.0], 20.0, (rows, 3))
+    features = np.where(rng.random((rows, 3)) < 0.5, normal, rng.choice(VALUES, size=(rows, 3)))
+    subjects = np.arange(rows) if rng.random() < 0.3 else rng.integers(0, 1 + rows // 4, size=rows)
+    held_out = rng.random(rows + 1)[subjects] < 0.4
+    return Table.from_rows(features, rng.choice(TARGETS, size=rows), subjects, held_out)
+
+
+def without(table: Table, subject: int) -> Table:
+    keep = table.subjects != subject
+    return Table(table.features[keep], table.target[keep], table.subjects[keep], table.held_out[keep])
+
+
+@pytest.mark.parametrize("stop", PRIVATE_STOPS)
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS)
+def test_one_subject_moves_a_sum_by_no_more_than_declared(stop: Stop, seed: int) -> None:
+    table = ugly_table(seed)
+    whole = compute(stop.step, table, stop.task)
+    check_contribution(stop.task, whole)
+    if isinstance(whole.guard, AlreadyPrivate):
+        return
+    assert isinstance(whole.guard, ClippedSum)
+    noise = whole.guard.mechanism.noise_multiplier
+    # What the noise covers: the sensitivity and the slack for rounding.
+    most = Lattice.of(whole.guard.sensitivity, noise, stop.task.work.size).std / noise
+    for subject in np.unique(table.subjects)[:3]:
+        rest = compute(stop.step, without(table, int(subject)), stop.task)
+        assert rest.guard == whole.guard
+        assert np.linalg.norm(whole.vector - rest.vector) <= most
+
+
+def plain_table(features: Any, target: Any) -> Iterator[Table]:
+    """The rows in training, held out, and of one subject."""
+    x, y = np.array(features, dtype=float).reshape(-1, 3), np.array(target, dtype=float)
+    codes, none = np.arange(y.size), np.zeros(y.size, dtype=bool)
+    yield Table.from_rows(x, y, codes, none)
+    yield Table.from_rows(x, y, codes, ~none)
+    yield Table.from_rows(x, y, np.zeros_like(codes), none)
+
+
+UGLY = {
+    "no rows": ([], []),
+    "one row": ([[50.0, 120.0, 75.0]], [1.0]),
+    "no values": ([[math.nan] * 3] * 9, [0.0, 1.0, 0.0] * 3),
+    "no target": ([[1.0, 2.0, 3.0]] * 4, [math.nan] * 4),
+    "one class": ([[float(i), 2.0, -1.0] for i in range(9)], [1.0] * 9),
+    "equal rows": ([[3.0, 2.0, 1.0]] * 9, [0.0, 1.0, 0.0] * 3),
+    "huge values": ([[1.7e308, -1.7e308, 1e155]] * 9, [1e308, -1e308, 0.0] * 3),
+    "tiny values": ([[5e-324, -1e-310, 0.0]] * 9, [5e-324, 0.0, 1.0] * 3),
+    "infinite values": ([[math.inf, -math.inf, 1.0]] * 9, [0.0, 1.0, 0.0] * 3),
+    "no classes": ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], [7.0, -3.5]),
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_no_table_makes_a_private_answer_fail_or_a_plain_one_break(stop: Stop) -> None:
+    for features, target in UGLY.values():
+        for table in plain_table(features, target):
+            try:
+                check_contribution(stop.task, compute(stop.step, table, stop.task))
+            except FederatedError:
+                assert stop.task.work.privacy is None
+
+
+# What a hostile coordinator asks.
+
+
+def refused(stop: Stop, task: Task) -> bool:
+    """Whether the step refuses a task; nothing but FederatedError counts as a refusal."""
+    try:
+        stop.step.check(task)
+    except FederatedError as error:
+        assert error.message
+        return True
+    return False
+
+
+def with_work(task: Task, **changes: Any) -> Task:
+    return replace(task, work=replace(task.work, **changes))
+
+
+def with_settings(task: Task, **changes: Setting) -> Task:
+    return with_work(task, settings={**task.work.settings, **changes})
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_task_of_another_size_or_type_is_refused(stop: Stop) -> None:
+    size = stop.task.work.size
+    for wrong in (0, size - 1, size + 1, 2 * size + 7, 2**50):
+        assert refused(stop, with_work(stop.task, size=wrong))
+    for dtype in set(Dtype) - {stop.task.work.dtype}:
+        assert refused(stop, with_work(stop.task, dtype=dtype))
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_setting_that_is_strange_or_of_another_type_is_refused(stop: Stop) -> None:
+    assert refused(stop, with_settings(stop.task, no_such_setting=1))
+    assert refused(stop, with_settings(stop.task, **{"": True}))
+    for name, value in stop.task.work.settings.items():
+        wrong: Any
+        for wrong in ((), ("x",), b"1", {"a": 1}, [[1]], "\0"):
+            assert refused(stop, with_settings(stop.task, **{name: wrong})), (name, wrong)
+        if not isinstance(value, bool):
+            assert refused(stop, with_settings(stop.task, **{name: True})), name
+        if isinstance(value, float):
+            for number in (math.nan, math.inf, -math.inf):
+                assert refused(stop, with_settings(stop.task, **{name: number})), name
+
+
+def foreign_states(state: State) -> Iterator[State]:
+    """States that are not of the model that a task is about."""
+    yield {**state, "zzz": np.zeros(3)}
+    for name, array in state.items():
+        rest = {other: value for other, value in state.items() if other != name}
+        yield rest
+        yield {**rest, f"{name}_": array}
+        yield {**rest, name: np.append(np.ravel(array), 0).astype(array.dtype)}
+        yield {**rest, name: array[np.newaxis]}
+        yield {**rest, name: np.ravel(array)[:0]}
+        other_type = np.float32 if array.dtype != np.float32 else np.float64
+        yield {**rest, name: array.astype(other_type)}
+        yield {**rest, name: array.astype(np.int64 if array.dtype != np.int64 else np.uint8)}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_another_model_s_state_is_refused(stop: Stop) -> None:
+    for state in foreign_states(stop.task.state):
+        assert refused(stop, replace(stop.task, state=state))
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_another_model_s_scaling_and_other_columns_are_refused(stop: Stop) -> None:
+    short = Scaling((0.0,), (1.0,))
+    assert refused(stop, replace(stop.task, scaling=short))
+    reading = stop.task.reading
+    for features in ((), reading.features[:1], (*reading.features, "one_more")):
+        asked = replace(stop.task, reading=replace(reading, features=features))
+        if not refused(stop, asked):
+            # A step may be about rows alone.
+            table = Table(
+                np.zeros((4, len(features))), np.array([0.0, 1.0] * 2), np.arange(4), np.ones(4) > 0
+            )
+            check_contribution(asked, compute(stop.step, table, asked))
+
+
+NUMBERS: list[Any] = [
+    0, 1, 2, -1, 2**63 - 1, 0.0, 0.5, 5e-324, 1e-300, 1e-12, 1e300, -1.0, math.nan, math.inf, -math.inf,
+]  # fmt: skip
+
+
+def with_another_number(task: Task) -> Iterator[Task]:
+    """The task with one of its numbers replaced by one that is anything that the wire could bring."""
+    privacy, scaling = task.work.privacy, task.scaling
+    for number in NUMBERS:
+        if privacy is not None:
+            changes: list[dict[str, Any]] = [{"noise_multiplier": number}, {"sampling_rate": number}]
+            changes += [{"steps": number}] if isinstance(number, int) else []
+            for change in changes:
+                mechanism = replace(privacy.mechanism, **change)
+                yield with_work(task, privacy=Privacy(mechanism, privacy.weight))
+            yield with_work(task, privacy=Privacy(privacy.mechanism, number))
+        if scaling is not None:
+            for place in ("means", "scales"):
+                several: dict[str, Any] = {place: (1.0, number, 1.0)}
+                yield replace(task, scaling=replace(scaling, **several))
+            for place in ("target_mean", "target_scale"):
+                single: dict[str, Any] = {place: number}
+                yield replace(task, scaling=replace(scaling, **single))
+        for name in task.work.settings:
+            yield with_settings(task, **{name: number})
+
+
+def with_parts_of(task: Task, other: Task) -> Iterator[Task]:
+    """The task with something of another one."""
+    yield replace(task, state=other.state, scaling=other.scaling)
+    yield replace(task, state=other.state)
+    yield with_work(task, privacy=other.work.privacy)
+    yield with_work(task, settings=other.work.settings)
+    yield with_work(task, settings=other.work.settings, size=other.work.size)
+    yield replace(task, work=replace(other.work, algorithm=task.work.algorithm))
+
+
+def check_computed_as_asked(stop: Stop, task: Task, *tables: Table) -> None:
+    """Under a budget on any rows: a failure after the charge would tell of one."""
+    if refused(stop, task):
+        return
+    for table in tables:
+        try:
+            check_contribution(task, compute(stop.step, table, task))
+        except FederatedError:
+            assert task.work.privacy is None
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> None:
+    for task in with_another_number(stop.task):
+        check_computed_as_asked(stop, task, ugly_table(3), TABLES[NODES[0]])
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataObject) -> None:
+    stop, other = (data.draw(st.sampled_from(STOPS)).values[0] for _ in range(2))
+    task = data.draw(st.sampled_from(list(with_parts_of(stop.task, other.task))))
+    for _ in range(data.draw(st.integers(0, 2))):
+        numbers = list(with_another_number(task))
+        task = data.draw(st.sampled_from(numbers)) if numbers else task
+    check_computed_as_asked(stop, task, ugly_table(data.draw(SEEDS)), TABLES[NODES[0]])
+
+
+# What a hostile node answers.
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(
+    stop: Stop, data: st.DataObject
+) -> None:
+    finite = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([0.0, 1.0, -1.0, 1e12])
+    question, gathering = stop.question, stop.question.gathering()
+    for node, made in stop.made.items():
+        vector = np.array(make_private(made))
+        for place in data.draw(st.lists(st.integers(0, vector.size - 1), max_size=3)):
+            vector[place] = data.draw(finite)
+        weight = data.draw(st.just(made.weight) | st.floats(5e-324, 1.7e308))
+        update = Update(node, vector, weight)
+        try:
+            question.check(update)
+        except FederatedError as error:
+            assert error.code is ErrorCode.UPDATE_REJECTED
+        else:
+            gathering.take(update)
+    try:
+        conclusion = question.course.conclude(question, stop.model, gathering.result())
+    except FederatedError:
+        return
+    state_to_bytes(conclusion.model.state)
+    figures = conclusion.taken.figures or Figures(None, None)
+    assert all(value is None or math.isfinite(value) for value in (figures.loss, figures.accuracy))
+    _ask_on(stop, conclusion.model, conclusion.taken)
+
+
+def _ask_on(stop: Stop, model: ModelState, taken: Taken) -> None:
+    """What follows from answers that were believed, no node would refuse."""
+    plan, course = stop.question.plan, stop.question.course
+    plan = replace(plan, findings=taken.findings or plan.findings, stated=dict.fromkeys(NODES, 80.0))
+    exchange, name = stop.question.exchange + 1, taken.following
+    if name is None:
+        plan = replace(plan, round=RoundNumber(plan.round + 1))
+        exchange, name = 0, course.algorithm.first(plan.round)
+    if not model.state:
+        model = course.initial_model(plan)
+    question = course.ask(plan, exchange, name, model, len(NODES))
+    task = question.task(NODES[0], None, NO_STATE)
+    encode_task(task, SEALING_KEY)
+    question.step.check(task)

@@ -1,0 +1,298 @@
+"""The catalog of one run, in memory: the statements that the coordinator's transactions consist of.
+
+It keeps what a database would enforce and what the statements say; it is no SQL. A transaction that raises
+leaves nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from heliosdb.catalog.connection import Row, Statement
+from heliosdb.domain.run import Run
+from tests.support.runs import POLICY
+
+Key = tuple[int, int, str, str]
+"""Round, exchange, step, node."""
+
+
+@dataclass
+class Rows:
+    """What is committed. ledger: by its id."""
+
+    status: str = "running"
+    message: str | None = None
+    stop_requested: bool = False
+    scaling: str | None = None
+    plan: str | None = None
+    rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
+    tasks: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    states: dict[int, dict[str, Any]] = field(default_factory=dict)
+    ledger: dict[int, dict[str, Any]] = field(default_factory=dict)
+    spending: dict[Key, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    phases: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    events: list[tuple[str, int | None]] = field(default_factory=list)
+
+    def reservations(self) -> dict[Key, str]:
+        """How each line of the ledger stands."""
+        return {line["key"]: line["state"] for line in self.ledger.values()}
+
+
+@dataclass
+class FakeCatalog:
+    """A connection to the rows of one run. refuses: what a statement raises, by its name, once."""
+
+    run: Run
+    rows: Rows = field(default_factory=Rows)
+    refuses: dict[str, BaseException] = field(default_factory=dict)
+    epoch: int = 1
+    depth: int = 0
+
+    def query(self, statement: Statement, *values: Any) -> Sequence[Row]:
+        """Do what the statement says."""
+        assert len(values) == len(statement.types), statement.name
+        assert self.depth > 0 or statement.text.startswith("SELECT"), (
+            f"{statement.name} outside of a transaction"
+        )
+        if statement.name in self.refuses:
+            raise self.refuses.pop(statement.name)
+        found: Sequence[Row] | None = getattr(self, f"_{statement.name}")(*values)
+        return found or []
+
+    def execute(self, statement: Statement, *values: Any) -> None:
+        """The same."""
+        self.query(statement, *values)
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Nothing is saved by it here."""
+        yield
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Whole, or nothing."""
+        before, self.depth = copy.deepcopy(self.rows), self.depth + 1
+        try:
+            yield
+        except BaseException:
+            self.rows = before
+            raise
+        finally:
+            self.depth -= 1
+
+    def opened(self) -> list[int]:
+        """The numbers of the open rounds."""
+        return [number for number, row in self.rows.rounds.items() if row["status"] == "open"]
+
+    # The lease, the run, the history.
+
+    def _hold_lease(self) -> Sequence[Row]:
+        return [{"epoch": self.epoch}]
+
+    def _insert_event(self, _epoch: int, _run: str, number: int | None, kind: str, _details: str) -> None:
+        self.rows.events.append((kind, number))
+
+    def _find_run(self, _run: str) -> Sequence[Row]:
+        if self.rows.status != "running":
+            return []
+        options = {**asdict(self.run.options), **self.run.options.given}
+        options["feature_ranges"] = {}
+        policy = asdict(self.run.policy)
+        return [
+            {
+                "run_id": str(self.run.id),
+                "model_id": self.run.model_id,
+                "model": self.run.model,
+                "workspace_id": self.run.workspace_id,
+                "workspace": POLICY.workspace,
+                "options": json.dumps(options),
+                "policy": json.dumps(policy),
+                "workspace_options": json.dumps(policy),
+                "scaling": self.rows.scaling,
+                "plan": self.rows.plan,
+                "stop_requested": self.rows.stop_requested,
+            }
+        ]
+
+    def _active_runs(self) -> Sequence[Row]:
+        return []
+
+    def _lock_run(self, run: str) -> Sequence[Row]:
+        return [{"run_id": run}] if self.rows.status == "running" else []
+
+    def _set_message(self, _run: str, message: str) -> None:
+        self.rows.message = message
+
+    def _set_findings(self, _run: str, scaling: str | None, plan: str | None) -> None:
+        self.rows.scaling, self.rows.plan = scaling, plan
+
+    def _finish_run(self, run: str, status: str, message: str) -> Sequence[Row]:
+        assert self.rows.status == "running"
+        self.rows.status, self.rows.message = status, message
+        return [{"run_id": run}]
+
+    def _set_dataset_sizes(self, _workspace: int, rows: str) -> None:
+        self.rows.sizes.update({one["node"]: one["size"] for one in json.loads(rows)})
+
+    def _record_measured(
+        self, _run: str, number: int, _workspace: int, phases: str, _aligned: str, _variance: float | None
+    ) -> None:
+        for one in json.loads(phases):
+            self.rows.phases[number, one["phase"]] = one
+
+    # Rounds.
+
+    def _list_rounds(self, _run: str) -> Sequence[Row]:
+        return [{"round_number": number, **row} for number, row in sorted(self.rows.rounds.items())]
+
+    def _insert_round(self, _run: str, number: int) -> None:
+        assert number not in self.rows.rounds
+        assert not self.opened()
+        self.rows.rounds[number] = {
+            "status": "open",
+            "global_loss": None,
+            "global_accuracy": None,
+            "message": None,
+        }
+
+    def _list_participation(self, _run: str, number: int) -> Sequence[Row]:
+        return [
+            {"node": node, "exchange": exchange, "step": step, **row}
+            for (of, exchange, step, node), row in sorted(
+                self.rows.tasks.items(), key=lambda one: (one[0][1], one[0][3])
+            )
+            if of == number
+        ]
+
+    def _insert_participation(
+        self, _run: str, number: int, exchange: int, step: str, _workspace: int, nodes: list[str]
+    ) -> None:
+        for node in nodes:
+            assert (number, exchange, step, node) not in self.rows.tasks
+            self.rows.tasks[number, exchange, step, node] = {
+                "outcome": "pending",
+                "reason": None,
+                "weight": None,
+            }
+
+    def _settle_participation(
+        self, _run: str, number: int, exchange: int, step: str, _workspace: int, rows: str
+    ) -> None:
+        for one in json.loads(rows):
+            self.rows.tasks[number, exchange, step, one["node"]].update(
+                {name: one[name] for name in ("outcome", "reason", "weight")}
+            )
+
+    def _find_state(self, _run: str, number: int) -> Sequence[Row]:
+        return [self.rows.states[number]] if number in self.rows.states else []
+
+    def _put_state(self, _run: str, number: int, sealed: bytes, sha256: bytes, memory: bytes | None) -> None:
+        self.rows.states[number] = {"sealed": sealed, "sha256": sha256, "memory": memory}
+
+    def _delete_states_before(self, _run: str, number: int) -> None:
+        self.rows.states = {of: state for of, state in self.rows.states.items() if of >= number}
+
+    def _close_round(
+        self, _run: str, number: int, loss: float | None, accuracy: float | None, message: str | None
+    ) -> Sequence[Row]:
+        row = self.rows.rounds[number]
+        if row["status"] != "open":
+            return []
+        row.update(status="closed", global_loss=loss, global_accuracy=accuracy, message=message)
+        return [{"round_number": number}]
+
+    def _fail_open_round(self, _run: str, reason: str) -> None:
+        for number in self.opened():
+            self.rows.rounds[number].update(status="failed", message=reason)
+
+    # The ledger.
+
+    def _lock_ledger(self, _workspace: str) -> None:
+        pass
+
+    def _list_spent(self, _workspace: str) -> Sequence[Row]:
+        return [{**line, "node_name": line["key"][3], "times": 1} for line in self.rows.ledger.values()]
+
+    def _list_reached(self, _workspace: str) -> Sequence[Row]:
+        last = {line["key"][3]: line for _, line in sorted(self.rows.ledger.items())}
+        return [{**line, "node_name": node} for node, line in last.items()]
+
+    def _reserve(self, _workspace: str, _run: str, _model: str, number: int, rows: str) -> None:
+        for one in json.loads(rows):
+            key = (number, one["exchange"], one["step"], one["node"])
+            assert key not in self.rows.reservations()
+            taken = max(self.rows.ledger, default=0) + 1
+            self.rows.ledger[taken] = {**one, "key": key, "state": "reserved"}
+
+    def _charge(self, _run: str, number: int, exchange: int, step: str, nodes: list[str]) -> None:
+        charged = {(number, exchange, step, node) for node in nodes}
+        for line in self.rows.ledger.values():
+            if line["key"] in charged:
+                line["state"] = "charged"
+
+    def _insert_node_spending(
+        self, _workspace: str, _run: str, number: int, exchange: int, step: str, rows: str
+    ) -> None:
+        for one in json.loads(rows):
+            key = (number, exchange, step, one["node"])
+            assert key not in self.rows.spending, "what a node signed is written once"
+            self.rows.spending[key] = one["header"]
+
+    def _delete_reservations(
+        self, _run: str, number: int, exchange: int, unspent: list[str], gone: list[str]
+    ) -> Sequence[Row]:
+        removed = []
+        for place, line in list(self.rows.ledger.items()):
+            of, at, step, node = line["key"]
+            goes = (at == exchange and node in unspent) or (at > exchange and node in gone)
+            if of == number and line["state"] == "reserved" and goes:
+                del self.rows.ledger[place]
+                found = {"exchange": at, "step": step, "epsilon": line["epsilon"]}
+                removed.append({"ledger_id": place, "node_name": node, **found})
+        return removed
+
+    def _list_entries(self, _workspace: str, nodes: list[str]) -> Sequence[Row]:
+        return [
+            {**line, "ledger_id": place, "node_name": line["key"][3]}
+            for place, line in sorted(self.rows.ledger.items())
+            if line["key"][3] in nodes
+        ]
+
+    def _correct_sums(self, sums: str) -> None:
+        for one in json.loads(sums):
+            self.rows.ledger[one.pop("ledger_id")].update(one)
+
+    def _still_reserved(self, _run: str) -> Sequence[Row]:
+        reserved: dict[str, float] = {}
+        for line in self.rows.ledger.values():
+            if line["state"] == "reserved":
+                node = line["key"][3]
+                reserved[node] = reserved.get(node, 0.0) + line["epsilon"]
+        return [{"epsilon": max(reserved.values(), default=None)}]
+
+    def _consumed_epsilon(self, _workspace: str) -> Sequence[Row]:
+        return [{"epsilon": max((one["epsilon_tight"] for one in self.rows.ledger.values()), default=None)}]
+
+    # Versions.
+
+    def _next_version(self, _model: int) -> Sequence[Row]:
+        return [{"version": len(self.rows.versions) + 1}]
+
+    def _publish_function(self, *_values: object) -> Sequence[Row]:
+        return [{"obstacle": None}]
+
+    def _retire_current(self, _model: int) -> None:
+        pass
+
+    def _insert_version(self, _model: int, version: int, _run: str, number: int, *values: Any) -> None:
+        sha256 = self.rows.states[number]["sha256"].hex()
+        self.rows.versions.append(
+            {"version": version, "round": number, "sha256": sha256, "made_of": values[-1]}
+        )

@@ -1,0 +1,226 @@
+"""What each exchange asks, and which answers count: pure, and the same in every life of a coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.training import TRAIN
+from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.coordinator.keeping import Kept, open_kept, seal_kept
+from heliosdb.domain.bounds import UPDATE_NORM
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Run
+from heliosdb.domain.state import NO_STATE, make_state
+from heliosdb.domain.update import OversizedUpdateError, Update
+from heliosdb.transport.messages import encode_task, task_sha256
+from heliosdb.transport.sealing import AtRestKey
+from tests.contracts.toy_parts import TOY_MASKS
+from tests.support.runs import NODE, PRIVATE, RUN, SCALING, with_options, with_policy
+
+OF_NOISE = PrivacyPlan(
+    2.0, training_noise=1.5, sampling_rate=0.1, steps=20, expected_subjects=80.0, evaluation_noise=9.0
+)
+FOUND = Findings(SCALING)
+NOISY = Findings(SCALING, OF_NOISE)
+STEPS = (STATISTICS, TRAIN, EVALUATE)
+MODEL = ModelState(make_state(parameters=np.array([0.1, 1 / 3, -2.0])))
+
+
+def question(
+    run: Run,
+    step: StepName,
+    findings: Findings = FOUND,
+    *,
+    model: ModelState = MODEL,
+    stated: Mapping[NodeName, float] | None = None,
+) -> Question:
+    number, exchange = RoundNumber(int(step != STATISTICS)), int(step == EVALUATE)
+    plan = RunPlan(run, findings, number, stated or {})
+    return Course.of(run).ask(plan, exchange, step, model, 3)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("run", "findings"), [(RUN, FOUND), (PRIVATE, NOISY)])
+def test_a_task_made_again_from_the_rows_is_the_same_to_the_byte(
+    run: Run, findings: Findings, step: StepName
+) -> None:
+    key = AtRestKey(b"k" * 32)
+    read = Findings.from_json(findings.scaling_json(), findings.plan_json())
+    kept = open_kept(seal_kept(Kept(MODEL), run.id, 1, key), run.id, 1, key)
+
+    once, again = (
+        question(run, step, found, model=model).task(NODE, "mine", NO_STATE)
+        for found, model in ((findings, MODEL), (read, kept.model))
+    )
+
+    (header, state), (header_again, state_again) = (encode_task(one, b"k" * 32) for one in (once, again))
+    assert (task_sha256(header), state) == (task_sha256(header_again), state_again)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_task_says_how_often_which_step_was_asked_of_whom(step: StepName) -> None:
+    task = question(RUN, step).task(NODE, None, NO_STATE)
+
+    assert (task.key.workspace, task.key.run, task.key.node) == ("w", RUN.id, NODE)
+    assert (task.key.step, task.key.round, task.key.exchange) == (
+        step,
+        int(step != STATISTICS),
+        int(step == EVALUATE),
+    )
+
+
+def test_a_task_says_the_compliance_mode_of_its_run() -> None:
+    for run, mode in ((RUN, "none"), (with_policy(RUN, compliance_mode="HIPAA"), "HIPAA")):
+        assert question(run, TRAIN).task(NODE, None, NO_STATE).compliance_mode == mode
+
+
+def test_a_given_seed_is_in_every_task_whatever_the_run() -> None:
+    seeds = {
+        question(run, step).task(NODE, None, NO_STATE).reading.seed
+        for run in (RUN, replace(RUN, id=RunId(UUID(int=2))))
+        for step in STEPS
+    }
+
+    assert seeds == {7}
+
+
+def test_a_node_reads_the_dataset_that_the_model_names_else_its_own() -> None:
+    named = with_options(RUN, dataset="of the model")
+
+    for run, expected in ((RUN, "of the node"), (named, "of the model")):
+        task = question(run, STATISTICS, Findings()).task(NODE, "of the node", NO_STATE)
+        assert task.reading.dataset == expected
+
+
+def test_a_task_holds_no_more_of_the_model_than_its_step_needs() -> None:
+    states = [dict(question(RUN, step).task(NODE, None, NO_STATE).state) for step in STEPS]
+
+    assert [list(state) for state in states] == [[], ["parameters"], ["parameters"]]
+
+
+@pytest.mark.parametrize(
+    ("step", "mechanism"),
+    [(STATISTICS, Mechanism(2.0)), (TRAIN, Mechanism(1.5, 0.1, 20)), (EVALUATE, Mechanism(9.0))],
+)
+def test_an_answer_must_say_that_it_cost_what_was_asked_for(step: StepName, mechanism: Mechanism) -> None:
+    assert question(PRIVATE, step, NOISY).mechanism == mechanism
+    assert question(RUN, step).mechanism is None
+
+
+def fault_of(asked: Question, vector: list[float], weight: float, node: str = "a") -> str | None:
+    try:
+        asked.check(Update(NodeName(node), np.array(vector), weight))
+    except FederatedError as error:
+        assert error.code is ErrorCode.UPDATE_REJECTED
+        return error.message
+    return None
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_private_answer_counts_as_much_as_its_task_says(step: StepName) -> None:
+    asked = question(PRIVATE, step, NOISY, stated={NODE: 1.0})
+    weight = 80.0 if step == TRAIN else 1.0
+    vector = [0.0] * asked.shape.size
+
+    assert fault_of(asked, vector, weight) is None
+    assert (
+        fault_of(asked, vector, weight + 1.0)
+        == f"its weight {weight + 1.0:g} is not the {weight:g} that its task says"
+    )
+
+
+@pytest.mark.parametrize(
+    ("weight", "node", "fault"),
+    [
+        (60.0, "a", None),
+        (1.0, "a", None),
+        (61.0, "a", "its weight 61 is more than the 60 rows that it stated in round 0"),
+        (0.5, "a", "its weight 0.5 is no number of rows"),
+        (1.0, "b", "its weight 1 is more than the 0 rows that it stated in round 0"),
+    ],
+)
+def test_a_plain_answer_counts_no_more_than_the_rows_that_were_stated(
+    weight: float, node: str, fault: str | None
+) -> None:
+    asked = question(RUN, TRAIN, stated={NODE: 60.0})
+
+    assert fault_of(asked, [1.0, 2.0, 3.0], weight, node) == fault
+
+
+def test_an_update_is_no_longer_than_the_run_allows() -> None:
+    own = with_options(RUN, max_update_norm=5.0)
+
+    for run, most in ((own, 5.0), (RUN, UPDATE_NORM)):
+        asked = question(run, TRAIN, stated={NODE: 60.0})
+        assert fault_of(asked, [0.0, most, 0.0], 60.0) is None
+        with pytest.raises(OversizedUpdateError, match="is larger than max_update_norm"):
+            asked.check(Update(NODE, np.array([0.0, most * 1.01, 0.0]), 60.0))
+
+
+def test_private_training_may_be_moved_by_its_noise_beyond_what_plain_training_may() -> None:
+    asked = question(PRIVATE, TRAIN, NOISY, stated={NODE: 1.0})
+
+    assert fault_of(asked, [0.0, UPDATE_NORM * 1.0001, 0.0], 80.0) is None
+
+
+def test_sums_that_no_rows_have_are_rejected_by_name_of_the_column() -> None:
+    asked = question(RUN, STATISTICS, Findings())
+    honest = [4.0, 4.0, 8.0, 20.0, 4.0, 8.0, 20.0, 2.0]
+    lying = [4.0, 4.0, 80.0, 20.0, 4.0, 8.0, 20.0, 2.0]
+
+    assert fault_of(asked, honest, 4.0) is None
+    assert "in column age" in (fault_of(asked, lying, 4.0) or "")
+
+
+@pytest.mark.parametrize(("run", "findings", "rows"), [(RUN, Findings(), 4), (PRIVATE, NOISY, 0)])
+def test_round_zero_says_how_many_rows_its_nodes_have(run: Run, findings: Findings, rows: int) -> None:
+    asked = question(run, STATISTICS, findings)
+    vector = np.zeros(asked.shape.size)
+    vector[-1] = 0.3
+
+    assert asked.rows(Update(NODE, vector, 4.0)) == rows
+    assert question(RUN, TRAIN).rows(Update(NODE, np.zeros(3), 4.0)) is None
+
+
+# A sum protocol of four messages, of which the third carries.
+
+
+def masked(run: Run) -> Course:
+    return replace(Course.of(run), protocol=TOY_MASKS)
+
+
+def test_a_protocols_messages_are_so_many_exchanges_of_one_step() -> None:
+    course = masked(RUN)
+
+    stages = [course.stage(exchange).name for exchange in range(8)]
+
+    assert stages == ["advertise", "share", "masked", "unmask"] * 2
+    assert [course.is_last_stage(exchange) for exchange in range(5)] == [False, False, False, True, False]
+    assert not any(course.states_rows(exchange) for exchange in range(4))
+
+
+def test_what_a_round_may_cost_is_reserved_for_the_message_that_carries() -> None:
+    course, plan = masked(PRIVATE), RunPlan(PRIVATE, NOISY, RoundNumber(3))
+
+    reserved = [(exchange, step) for exchange, step, _ in course.releases(plan)]
+
+    assert reserved == [(2, TRAIN), (6, EVALUATE)]
+    asked = [course.ask(plan, exchange, TRAIN, MODEL, 3) for exchange in range(4)]
+    assert [one.mechanism is not None for one in asked] == [False, False, True, False]
+
+
+def test_an_algorithm_that_there_is_not_is_refused() -> None:
+    with pytest.raises(FederatedError) as caught:
+        Course.of(with_options(RUN, algorithm="alchemy"))
+
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
