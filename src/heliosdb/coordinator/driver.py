@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.catalog.runs import list_active_runs
+from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import records
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
@@ -385,9 +385,9 @@ class RunDriver:
 
     async def _say_farewell(self) -> None:
         workspace = self._run.policy.workspace
-        active = await self._session.call(list_active_runs)
+        ended = await self._session.call(list_ended_runs, workspace)
         members, _ = self._setting.wire.directory.look(workspace)
-        await say_farewell(members, workspace, frozenset(run.id for run in active))
+        await say_farewell(members, workspace, frozenset(ended))
 
     # The exchange that is open.
 

@@ -210,10 +210,10 @@ class FakeNode:
         )
 
     async def forget(
-        self, _workspace: WorkspaceName, _node: NodeName, kept: frozenset[RunId], _: float
+        self, _workspace: WorkspaceName, _node: NodeName, ended: frozenset[RunId], _: float
     ) -> None:
         """As `NodeClient.forget`."""
-        self.world.farewells.append(kept)
+        self.world.farewells.append(ended)
 
     def _answer(self, task: Task, weight: float, factor: float) -> AnyVector:
         seen = hashlib.sha256(repr((task.key.round, task.key.exchange, self.name)).encode())

@@ -79,7 +79,7 @@ def test_every_exchange_is_committed_before_it_is_asked_and_what_it_led_to_befor
     rows = world.live_on()
 
     assert outcome(rows) == ("completed", "all 2 rounds done")
-    commits = [name for name in world.calls if name not in ("past_of", "list_active_runs")]
+    commits = [name for name in world.calls if name not in ("past_of", "list_ended_runs")]
     of_round = {0: ["open_round", "keep_exchange", "close_round"]}
     later = ["open_round", *["keep_exchange"] * 3, "close_round"]
     assert commits == [*of_round[0], *later, *later, "end_run"]
@@ -95,7 +95,7 @@ def test_nodes_are_told_once_the_run_has_ended_in_whatever_way(made: Any) -> Non
 
         world.live_on()
 
-        assert world.farewells == [frozenset()] * 3
+        assert world.farewells == [frozenset({toy_run().id})] * 3
 
 
 def test_a_round_of_one_exchange_is_kept_with_its_close(made: Any) -> None:
