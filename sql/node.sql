@@ -58,7 +58,7 @@ CREATE TABLE federated.release (
     UNIQUE (run_id, round_number, exchange, step, node_name)
 );
 COMMENT ON TABLE federated.release IS
-    'Every vector that left or was charged to leave; asked again for the same task, the same bytes are sent';
+    'Every vector, and every message of a sum protocol, that left or was charged to leave; asked again for the same task, the same bytes are sent';
 COMMENT ON COLUMN federated.release.payload IS 'The sealed vector as sent; NULL before, and once its run has moved on';
 COMMENT ON COLUMN federated.release.payload_bytes IS 'Size of the sealed vector; NULL before there is one';
 COMMENT ON COLUMN federated.release.released_at IS 'When it was let out; while it is charged only, when it was charged';

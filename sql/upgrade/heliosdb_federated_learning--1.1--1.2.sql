@@ -207,6 +207,9 @@ COMMENT ON COLUMN federated.base_table.names IS 'Under which names the table was
 COMMENT ON COLUMN federated.base_table.max_epsilon IS
     'The smallest max_epsilon of all datasets that were ever shared over the table, dropped ones included; NULL where none had one';
 
+COMMENT ON TABLE federated.release IS
+    'Every vector, and every message of a sum protocol, that left or was charged to leave; asked again for the same task, the same bytes are sent';
+
 COMMENT ON COLUMN federated.release.payload IS 'The sealed vector as sent; NULL before, and once its run has moved on';
 
 COMMENT ON COLUMN federated.release.payload_bytes IS 'Size of the sealed vector; NULL before there is one';

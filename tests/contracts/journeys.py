@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from uuid import UUID
 
 import numpy as np
 
@@ -19,8 +18,8 @@ from heliosdb.algorithms.steps import Step
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
-from heliosdb.domain.run import Policy, Run, TrainingOptions
+from heliosdb.domain.ids import NodeName, RoundNumber, StepName
+from heliosdb.domain.run import Run
 from heliosdb.domain.settings import read_settings, settings_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
@@ -28,6 +27,7 @@ from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS
+from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
 RANGES = (("age", -10.0, 110.0), ("pressure", 0.0, 300.0), ("weight", 0.0, 200.0), (TARGET, -1.0, 2.0))
@@ -77,37 +77,17 @@ class Journey:
 def make_run(name: str, *, private: bool = False, ranges: bool = False) -> Run:
     """A run under the algorithm's own defaults; its last round alone is evaluated."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
-    options = TrainingOptions(
+    run = with_options(
+        RUN,
         algorithm=name,
         features=FEATURES,
         target=TARGET,
-        dataset=None,
         feature_ranges=RANGES if ranges else (),
-        seed=11,
         rounds=ROUNDS,
-        aggregation="fedavg",
-        convergence_threshold=None,
-        early_stopping_rounds=None,
-        target_accuracy=None,
-        validation_split=0.2,
         validation_frequency=ROUNDS,
-        given=given,
     )
-    policy = Policy(
-        workspace=WorkspaceName("w"),
-        privacy_budget=1000.0 if private else None,
-        delta=1e-5,
-        privacy_per_round=None,
-        noise_multiplier=None,
-        clipping_threshold=1.0,
-        min_nodes=2,
-        max_nodes=10,
-        min_nodes_per_round=2,
-        round_timeout=60.0,
-        stragglers_timeout=60.0,
-        data_residency=None,
-    )
-    return Run(RunId(UUID(int=5)), ModelName("m"), 1, 1, options, policy)
+    run = replace(run, options=replace(run.options, given=given))
+    return with_policy(run, privacy_budget=1000.0 if private else None)
 
 
 def make_rows(seed: int, rows: int = 80) -> Table:

@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
+from heliosdb.domain.state import state_from_bytes
+from heliosdb.domain.vector import vector_to_bytes
+from heliosdb.transport.sealing import AtRestKey
 from tests.integration.coordinator.support import MODEL, World, create_model, create_workspace, make_world
 from tests.support.cluster import Cluster
 
@@ -130,6 +134,40 @@ async def test_a_kill_changes_nothing_in_what_a_run_leaves(
     successor.kill()
 
     assert read_result(world) == expected
+
+
+@pytest.mark.parametrize(
+    "point", ["round.closed", "round.opened:2", "task.sent:4", "task.sent:6", "round.closed:2"]
+)
+async def test_a_run_that_version_1_1_began_goes_on_to_the_same_result(
+    undisturbed: tuple[World, Result], point: str
+) -> None:
+    world, expected = undisturbed
+    start_run(world)
+    await world.start_coordinator(faults=f"coordinator.{point}=kill").died()
+    forget_what_1_1_did_not_keep(world)
+
+    successor = world.start_coordinator()
+    await world.finished()
+    successor.kill()
+
+    assert read_result(world) == expected
+
+
+def forget_what_1_1_did_not_keep(world: World) -> None:
+    """Version 1.1 kept no model of round 0, and of later ones the parameters alone, as they are."""
+    key = AtRestKey.load_or_create(world.federation.directory / "coordinator-state" / "parameters.key")
+    with world.catalog() as connection:
+        connection.execute("DELETE FROM federated.run_parameters WHERE round_number = 0")
+        kept = connection.execute("SELECT round_number, sealed FROM federated.run_parameters").fetchall()
+        for row in kept:
+            about = b"parameters\0" + RUN.bytes + row["round_number"].to_bytes(8, "little")
+            state = state_from_bytes(key.open(row["sealed"], about=about))
+            plain = vector_to_bytes(np.array(state["parameters"]))
+            connection.execute(
+                "UPDATE federated.run_parameters SET sealed = %s WHERE round_number = %s",
+                [key.seal(plain, about=about), row["round_number"]],
+            )
 
 
 @pytest.fixture

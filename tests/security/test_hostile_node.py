@@ -79,7 +79,8 @@ class Outcome:
     @property
     def parameters(self) -> AnyVector:
         """The model's one array."""
-        return self.model.state[PARAMETERS]
+        found: AnyVector = self.model.state[PARAMETERS]
+        return found
 
     def equals(self, other: Outcome) -> bool:
         """Whether both came to the same, bit for bit."""

@@ -279,9 +279,9 @@ async def test_what_is_remembered_goes_when_the_run_is_over(
     for run in (kept, over):
         await asker.ask(at(private(run), "draw"))
     node, workspace = NodeName("node"), WorkspaceName(WORKSPACE)
-    await asker.client.forget(WorkspaceName("other"), node, frozenset(), TIMEOUT)
+    await asker.client.forget(WorkspaceName("other"), node, frozenset({kept, over}), TIMEOUT)
     assert number(dba, "node_memory") == 2
-    await asker.client.forget(workspace, node, frozenset({kept}), TIMEOUT)
+    await asker.client.forget(workspace, node, frozenset({over}), TIMEOUT)
     assert dba.execute("SELECT run_id FROM federated.node_memory").fetchall() == [(kept,)]
     assert "does not follow" in (await asker.refusal(at(private(over), "mask"))).message
     await asker.ask(at(private(kept), "mask"))

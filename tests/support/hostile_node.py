@@ -163,7 +163,7 @@ class _Performer:
     async def alive(self) -> None:
         """It always is."""
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Nothing is kept."""
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:

@@ -410,9 +410,9 @@ def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_ver
     return bool(rows)
 
 
-def forget_memory(connection: Connection, workspace: WorkspaceName, kept_runs: Sequence[RunId]) -> None:
-    """Drop what the node remembers of a workspace's runs, but of those that are to be kept."""
-    _SQL.query(connection, "forget_memory", workspace, list(kept_runs))
+def forget_memory(connection: Connection, workspace: WorkspaceName, ended_runs: Sequence[RunId]) -> None:
+    """Drop what the node remembers of runs of a workspace that have ended."""
+    _SQL.query(connection, "forget_memory", workspace, list(ended_runs))
 
 
 @dataclass(frozen=True, slots=True)

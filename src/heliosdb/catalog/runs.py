@@ -54,6 +54,11 @@ def list_active_runs(connection: Connection) -> list[ActiveRun]:
     ]
 
 
+def list_ended_runs(connection: Connection, workspace: WorkspaceName) -> list[RunId]:
+    """Return the last hundred runs of a workspace that have ended."""
+    return [RunId(UUID(row["run_id"])) for row in _SQL.query(connection, "ended_runs", workspace)]
+
+
 def claim_run(connection: Connection, run: RunId) -> bool:
     """Make a queued run a running one; False where it is not queued any more."""
     return bool(_SQL.query(connection, "claim_run", str(run)))

@@ -124,7 +124,7 @@ def coordinator(config: Config) -> None:
 
 @app.command()
 def node(config: Config) -> None:
-    """Run a node's worker, which trains on its own database's rows."""
+    """Run a node, which trains on its own database's rows."""
     _daemon("heliosdb.node.service")(config)
 
 

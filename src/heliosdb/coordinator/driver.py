@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
-from heliosdb.catalog.runs import list_active_runs
+from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import records
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
@@ -145,7 +145,7 @@ class RunDriver:
 
     async def _react(self, action: Action, error: FederatedError) -> None:
         """Tell the machine; where the end itself failed there is nobody to tell, and the run fails."""
-        event = self._explain(error)
+        event = self._explain(action, error)
         if self._state.phase is not Phase.ENDING:
             self._report(event)
         elif isinstance(action, PublishVersion):
@@ -153,12 +153,12 @@ class RunDriver:
         else:
             raise error
 
-    def _explain(self, error: FederatedError) -> Event:
+    def _explain(self, action: Action, error: FederatedError) -> Event:
         """What an error means to the run; one that means the term is over is raised again."""
         if error.code is ErrorCode.FENCED:
             raise error
         reason = error.message if error.detail is None else f"{error.message} {error.detail}"
-        if error.code is ErrorCode.BUDGET_EXHAUSTED:
+        if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
             return BudgetWouldBeExceeded(self._state.round, reason)
         return ProblemFound(reason)
 
@@ -385,9 +385,9 @@ class RunDriver:
 
     async def _say_farewell(self) -> None:
         workspace = self._run.policy.workspace
-        active = await self._session.call(list_active_runs)
+        ended = await self._session.call(list_ended_runs, workspace)
         members, _ = self._setting.wire.directory.look(workspace)
-        await say_farewell(members, workspace, frozenset(run.id for run in active))
+        await say_farewell(members, workspace, frozenset(ended))
 
     # The exchange that is open.
 

@@ -407,6 +407,12 @@ def _opened(course: Course, number: RoundNumber, tasks: Sequence[rounds.Particip
             f"round {number} was open in a catalog of an earlier version when that was dumped",
             hint="Start the training anew.",
         )
+    if any(one.outcome is not Outcome.PENDING for one in asked):
+        # It was settled when the next exchange was committed, whose nodes are not there any more. Asked
+        # again, a node would release what is not reserved.
+        raise FederatedError(
+            ErrorCode.WRONG_STATE, f"the nodes with which round {number} went on were all unregistered"
+        )
     step = asked[0].step if asked else course.algorithm.first(number)
     cohort = frozenset(one.node for one in asked)
     return OpenedRound(number, exchange, course.next(step), cohort, _counted(course, tasks, exchange))

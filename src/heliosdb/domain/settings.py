@@ -8,6 +8,7 @@ back the same. No numpy here: the extension reads settings too.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,8 @@ def _read(name: str, annotation: Any, value: object, bounds: Bounds | None) -> S
             continue
         numbers = found if isinstance(found, tuple) else (found,)
         for number in numbers:
-            if bounds is not None and not bounds.hold(float(number)):
-                raise outside(name, float(number), bounds)
+            if bounds is not None and not bounds.hold(_as_float(number)):
+                raise outside(name, _as_float(number), bounds)
         return found
     raise invalid_value(f"{name} is not of its type")
 
@@ -111,9 +112,17 @@ def _as(kind: Any, value: object) -> Setting | None:
         same: list[Any] = [one for one in get_args(kind) if type(one) is type(value) and one == value]
         return same[0] if same else None
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        return _as_float(value)
     exact = kind in (bool, int, str) and type(value) is kind
     return value if exact else None  # type: ignore[return-value]
+
+
+def _as_float(number: Any) -> float:
+    """The nearest double; a whole number beyond all of them is infinity."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _as_tuple(kind: Any, value: object) -> Setting | None:

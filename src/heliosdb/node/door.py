@@ -154,9 +154,9 @@ class Door:
         """What the node remembers of the task's run; FederatedError INTERNAL where it cannot be opened."""
         return self._memory_key.open(found.memory, received.task.key)
 
-    def forget(self, workspace: WorkspaceName, kept: Iterable[RunId]) -> None:
-        """Drop what is remembered of the workspace's runs but these."""
-        runs = list(kept)
+    def forget(self, workspace: WorkspaceName, ended: Iterable[RunId]) -> None:
+        """Drop what is remembered of these runs of the workspace."""
+        runs = list(ended)
         self._database.run(lambda connection: forget_memory(connection, workspace, runs))
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:

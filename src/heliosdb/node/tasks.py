@@ -94,11 +94,10 @@ class NodeTasks:
         """FederatedError UNREACHABLE where the node's database does not answer."""
         await asyncio.to_thread(self._database.check)
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
-        """Drop what is remembered of a workspace's runs but these; its own coordinator says that they are
-        over."""
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
+        """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
         del node  # One daemon's database is one node's.
-        await self._through_the_door(lambda: self._door.forget(workspace, sorted(kept)))
+        await self._through_the_door(lambda: self._door.forget(workspace, sorted(ended)))
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""

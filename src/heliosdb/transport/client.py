@@ -126,12 +126,12 @@ class NodeClient:
         self,
         workspace: WorkspaceName,
         node: NodeName,
-        kept: frozenset[RunId],
+        ended: frozenset[RunId],
         timeout: float,  # noqa: ASYNC109 - gRPC's deadline
     ) -> None:
-        """Tell the node which of the workspace's runs are queued or running; it may forget the others."""
+        """Tell the node which of the workspace's runs have ended; it forgets them."""
         traffic = self._new_traffic()
-        request = traffic.send(_bytes(forget_to_proto(workspace, node, kept)))
+        request = traffic.send(_bytes(forget_to_proto(workspace, node, ended)))
         try:
             parse(pb.ForgetAnswer, traffic.receive(await self._forget(request, timeout=timeout)))
             self._mistaken = None

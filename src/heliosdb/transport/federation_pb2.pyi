@@ -60,14 +60,14 @@ class HeartbeatAnswer(_message.Message):
     def __init__(self) -> None: ...
 
 class ForgetRequest(_message.Message):
-    __slots__ = ("workspace", "node", "kept_runs")
+    __slots__ = ("workspace", "node", "ended_runs")
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
-    KEPT_RUNS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_RUNS_FIELD_NUMBER: _ClassVar[int]
     workspace: str
     node: str
-    kept_runs: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., kept_runs: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    ended_runs: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., ended_runs: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class ForgetAnswer(_message.Message):
     __slots__ = ()

@@ -318,20 +318,21 @@ def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescriptio
     )
 
 
-def forget_to_proto(workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> pb.ForgetRequest:
+def forget_to_proto(workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> pb.ForgetRequest:
     """What a node may forget, for the wire; FederatedError PROGRAM_LIMIT for too many runs."""
-    if len(kept) > limits.MAX_KEPT_RUNS:
+    if len(ended) > limits.MAX_ENDED_RUNS:
         raise FederatedError(
-            ErrorCode.PROGRAM_LIMIT, f"the workspace has more than {limits.MAX_KEPT_RUNS} runs under way"
+            ErrorCode.PROGRAM_LIMIT,
+            f"the workspace has more than {limits.MAX_ENDED_RUNS} runs that have ended",
         )
-    return pb.ForgetRequest(workspace=workspace, node=node, kept_runs=sorted(run.bytes for run in kept))
+    return pb.ForgetRequest(workspace=workspace, node=node, ended_runs=sorted(run.bytes for run in ended))
 
 
 def forget_from_proto(request: pb.ForgetRequest) -> tuple[WorkspaceName, NodeName, frozenset[RunId]]:
-    """What a node may forget, from the wire: all of the workspace's runs but these."""
-    require(len(request.kept_runs) <= limits.MAX_KEPT_RUNS, "there are too many runs")
-    kept = frozenset(read_run(run) for run in request.kept_runs)
-    return WorkspaceName(read_name(request.workspace)), NodeName(read_name(request.node)), kept
+    """What a node may forget, from the wire: these of the workspace's runs."""
+    require(len(request.ended_runs) <= limits.MAX_ENDED_RUNS, "there are too many runs")
+    ended = frozenset(read_run(run) for run in request.ended_runs)
+    return WorkspaceName(read_name(request.workspace)), NodeName(read_name(request.node)), ended
 
 
 def refusal_to_proto(error: FederatedError) -> pb.Refusal:

@@ -55,8 +55,8 @@ class Performer(Protocol):
         """Return where tasks can be answered; else raise a FederatedError that says what is missing."""
         ...
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
-        """Drop what is kept of the workspace's runs, but of these, which are still under way."""
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
+        """Drop what is kept of these runs of the workspace, which have ended."""
         ...
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
@@ -141,8 +141,8 @@ class _Handlers:
 
     async def forget(self, raw: bytes, context: Any) -> bytes:
         async def answer() -> None:
-            workspace, node, kept = forget_from_proto(parse(pb.ForgetRequest, raw))
-            await self._performer.forget(workspace, node, kept)
+            workspace, node, ended = forget_from_proto(parse(pb.ForgetRequest, raw))
+            await self._performer.forget(workspace, node, ended)
 
         result = await _or_refusal(answer)
         if isinstance(result, pb.Refusal):

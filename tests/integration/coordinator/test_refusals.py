@@ -104,7 +104,9 @@ async def test_what_nobody_knows_stays_reserved_and_is_said(world: World) -> Non
         ("policy = policy || '{\"delta\": 0.01}'", "delta 0.01 is larger than the workspace's 1e-05"),
         ("policy = policy - 'delta'", 'cannot be read: "delta" is missing'),
         ("options = options - 'rounds'", 'cannot be read: "rounds" is missing'),
-        ('options = options || \'{"learning_rate": "fast"}\'', "cannot be read: a value is not of"),
+        ('options = options || \'{"validation_split": "half"}\'', "cannot be read: a value is not of"),
+        ('options = options || \'{"learning_rate": "fast"}\'', "learning_rate is not of its type"),
+        ('options = options || \'{"aggregation": "guess"}\'', 'The aggregation "guess" is not supported.'),
     ],
 )
 async def test_a_run_whose_row_was_written_by_another_hand_fails_with_the_reason(

@@ -78,15 +78,16 @@ def test_another_run_node_or_workspace_has_another_memory(daemon: PsycopgConnect
     assert remembered(daemon, key) == (b"mine", 1)
 
 
-def test_a_workspace_forgets_runs_that_are_not_kept_and_no_other_workspaces(
+def test_a_workspace_forgets_runs_that_have_ended_and_no_others(
     daemon: PsycopgConnection, key: TaskKey
 ) -> None:
     ended, elsewhere = replace(key, run=RunId(uuid4())), replace(key, workspace=WorkspaceName("elsewhere"))
     for one in (key, ended, elsewhere):
         assert participant.put_memory(daemon, one, b"x", 0)
-    participant.forget_memory(daemon, HOME, [key.run])
+    participant.forget_memory(daemon, HOME, [ended.run])
     assert [remembered(daemon, one) for one in (key, ended, elsewhere)] == [(b"x", 1), None, (b"x", 1)]
     participant.forget_memory(daemon, HOME, [])
+    participant.forget_memory(daemon, HOME, [key.run])
     assert [remembered(daemon, one) for one in (key, elsewhere)] == [None, (b"x", 1)]
 
 

@@ -41,7 +41,7 @@ class Doubler:
     async def alive(self) -> None:
         """It always is."""
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Nothing is kept."""
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:

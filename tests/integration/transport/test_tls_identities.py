@@ -66,9 +66,9 @@ class Witness:
     async def alive(self) -> None:
         self.reached += 1
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, kept: frozenset[RunId]) -> None:
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         self.reached += 1
-        self.told.append((workspace, node, kept))
+        self.told.append((workspace, node, ended))
         if node != GREETING.node:
             raise FederatedError(ErrorCode.UNDEFINED_OBJECT, "no such node")
 
@@ -103,11 +103,11 @@ async def greet(port: int, identity: Identity, pinned: Sequence[Identity]) -> Fe
 
 
 async def forget(
-    port: int, identity: Identity, kept: frozenset[RunId], node: str = "n"
+    port: int, identity: Identity, ended: frozenset[RunId], node: str = "n"
 ) -> FederatedError | None:
     client = NodeClient(f"https://localhost:{port}", [NODE.certificate_pem], identity)
     try:
-        await client.forget(GREETING.workspace, NodeName(node), kept, TIMEOUT)
+        await client.forget(GREETING.workspace, NodeName(node), ended, TIMEOUT)
     except FederatedError as error:
         return error
     finally:

@@ -166,6 +166,17 @@ def test_a_number_on_its_bounds_passes_and_just_outside_is_refused_by_its_name(
         assert error.message.startswith(f"{name} {number:g} is outside "), number
 
 
+@pytest.mark.parametrize(
+    ("number", "shown"), [(10**400, "inf"), (-(10**400), "-inf")], ids=["above", "below"]
+)
+def test_a_whole_number_beyond_all_doubles_is_outside(number: int, shown: str) -> None:
+    for name in ("local_epochs", "batch_size", "learning_rate"):
+        error = refusal(with_settings(PLAIN_TRAINING, **{name: number}))
+        assert error.code is ErrorCode.INVALID_VALUE
+        assert error.message.startswith(f"{name} {shown} is outside ")
+    assert refusal(with_settings(STATISTICS, range_uppers=(1.0, 1.0, number))).code is ErrorCode.INVALID_VALUE
+
+
 @pytest.mark.parametrize("view", NOISY)
 def test_noise_outside_its_bounds_is_refused(view: View) -> None:
     its = bounds.NOISE_MULTIPLIER

@@ -121,8 +121,8 @@ class FakeCatalog:
             }
         ]
 
-    def _active_runs(self) -> Sequence[Row]:
-        return []
+    def _ended_runs(self, _workspace: str) -> Sequence[Row]:
+        return [] if self.rows.status == "running" else [{"run_id": str(self.run.id)}]
 
     def _lock_run(self, run: str) -> Sequence[Row]:
         return [{"run_id": run}] if self.rows.status == "running" else []

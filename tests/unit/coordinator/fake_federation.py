@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from heliosdb.aggregation.sums import Shape, protocol
-from heliosdb.algorithms.steps import Asked, Cost, Prediction, Taken
+from heliosdb.algorithms.steps import Asked, Cost, Taken
 from heliosdb.coordinator import records
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.driver import RunDriver, Setting
@@ -30,6 +30,7 @@ from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.handshake import DatasetDescription, Introduction, OpenedUpdate
 from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, make_state, state_to_bytes, with_vector
@@ -211,10 +212,10 @@ class FakeNode:
         )
 
     async def forget(
-        self, _workspace: WorkspaceName, _node: NodeName, kept: frozenset[RunId], _: float
+        self, _workspace: WorkspaceName, _node: NodeName, ended: frozenset[RunId], _: float
     ) -> None:
         """As `NodeClient.forget`."""
-        self.world.farewells.append(kept)
+        self.world.farewells.append(ended)
 
     def _answer(self, task: Task, weight: float, factor: float) -> AnyVector:
         seen = hashlib.sha256(repr((task.key.round, task.key.exchange, self.name)).encode())

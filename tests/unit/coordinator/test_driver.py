@@ -79,7 +79,7 @@ def test_every_exchange_is_committed_before_it_is_asked_and_what_it_led_to_befor
     rows = world.live_on()
 
     assert outcome(rows) == ("completed", "all 2 rounds done")
-    commits = [name for name in world.calls if name not in ("past_of", "list_active_runs")]
+    commits = [name for name in world.calls if name not in ("past_of", "list_ended_runs")]
     of_round = {0: ["open_round", "keep_exchange", "close_round"]}
     later = ["open_round", *["keep_exchange"] * 3, "close_round"]
     assert commits == [*of_round[0], *later, *later, "end_run"]
@@ -95,7 +95,7 @@ def test_nodes_are_told_once_the_run_has_ended_in_whatever_way(made: Any) -> Non
 
         world.live_on()
 
-        assert world.farewells == [frozenset()] * 3
+        assert world.farewells == [frozenset({toy_run().id})] * 3
 
 
 def test_a_round_of_one_exchange_is_kept_with_its_close(made: Any) -> None:
@@ -129,18 +129,18 @@ def test_sizes_and_findings_of_every_exchange_of_round_zero_are_recorded(made: A
 
 def test_an_update_is_handed_on_once_and_held_no_longer(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[NodeName] = []
-    take, note = opened.OpenedRound.take, opened.OpenedRound.note
+    take, note = opened.RoundUnderWay.take, opened.RoundUnderWay.note
 
-    def taking(self: opened.OpenedRound, update: Update) -> None:
+    def taking(self: opened.RoundUnderWay, update: Update) -> None:
         taken.append(update.node)
         take(self, update)
 
-    def noting(self: opened.OpenedRound, exchange: Exchange, nodes: Sequence[NodeName]) -> None:
+    def noting(self: opened.RoundUnderWay, exchange: Exchange, nodes: Sequence[NodeName]) -> None:
         assert all(exchange.arrived[node].update is None for node in nodes)
         note(self, exchange, nodes)
 
-    monkeypatch.setattr(opened.OpenedRound, "take", taking)
-    monkeypatch.setattr(opened.OpenedRound, "note", noting)
+    monkeypatch.setattr(opened.RoundUnderWay, "take", taking)
+    monkeypatch.setattr(opened.RoundUnderWay, "note", noting)
 
     made(LONG).live_on()
 
@@ -316,6 +316,21 @@ def test_a_step_that_cannot_be_asked_or_read_fails_the_run(made: Any, step: str,
     assert [row["status"] for row in rows.rounds.values()] == ["closed"] * (len(rows.rounds) - 1) + ["failed"]
 
 
+@pytest.mark.parametrize("step", ["find", "move", "measure"])
+@pytest.mark.parametrize(("act", "status"), [("ask", "failed"), ("read", "budget_exhausted")])
+def test_a_step_that_finds_the_budget_spent_ends_the_run(made: Any, step: str, act: str, status: str) -> None:
+    broken = {step: {"refuses": {act: SPENT}}}
+    first, later = steps("find", **broken if step == "find" else {}), steps("move", "measure")
+    if step != "find":
+        later = steps("move", "measure", **broken)
+
+    rows = made(Toy(first, later)).live_on()
+
+    assert rows.status == status
+    assert rows.message is not None
+    assert rows.message.startswith("the budget is spent")
+
+
 def test_a_version_that_cannot_be_published_fails_the_run(made: Any) -> None:
     world = made(USUAL)
     world.catalog.refuses["insert_version"] = PROBLEM
@@ -454,6 +469,18 @@ def test_a_stop_once_the_next_exchange_is_committed_takes_back_what_nobody_was_a
     assert standing(rows) == {}
     assert rows.reservations().keys() == rows.spending.keys()
     assert rows.spending.keys() == {key for key, row in rows.tasks.items() if row["outcome"] == "received"}
+
+
+def test_a_stop_within_a_round_publishes_what_the_round_before_led_to(made: Any) -> None:
+    whole, stopped = made(LONG, toy_run(rounds=1)), made(LONG, toy_run(rounds=1))
+    stopped.run = stopped.catalog.run = toy_run(rounds=2)
+    stopped.stop_on = lambda name: name == "keep_exchange" and stopped.calls.count(name) == 6
+
+    expected, rows = whole.live_on(), stopped.live_on()
+
+    assert outcome(rows) == ("stopped", "stopped on request")
+    assert rows.rounds[2]["status"] == "failed"
+    assert [one["sha256"] for one in rows.versions] == [one["sha256"] for one in expected.versions]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

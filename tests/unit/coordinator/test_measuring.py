@@ -92,3 +92,26 @@ def test_an_aggregation_that_began_elsewhere_is_not_known() -> None:
     )
     (known,) = meter.finish().phases
     assert known.duration_seconds > 0  # type: ignore[operator]
+
+
+def test_combining_several_exchanges_of_a_round_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter(Moment(float(second), 0.0) for second in (0, 2, 10, 13))
+    monkeypatch.setattr(Moment, "now", lambda: next(now))
+    meter = RoundMeter()
+    for _ in range(2):
+        meter.combining_begins([])
+        meter.pause()
+    monkeypatch.undo()
+
+    (known,) = meter.finish().phases
+
+    assert known.duration_seconds == 5.0
+
+
+def test_of_a_round_that_another_coordinator_combined_a_part_of_the_whole_is_not_known() -> None:
+    meter = RoundMeter(is_whole=False)
+    meter.combining_begins([])
+
+    (unknown,) = meter.finish().phases
+
+    assert unknown.duration_seconds is None

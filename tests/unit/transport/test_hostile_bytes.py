@@ -49,7 +49,7 @@ FIRST = pb.UpdateMessage(
     head=pb.SignedHeader(header=UPDATE.header, signature=UPDATE.signature, chunk=UPDATE.payload)
 ).SerializeToString()
 FORGET = pb.ForgetRequest(
-    workspace="w", node="n", kept_runs=[bytes(16), bytes(range(16))]
+    workspace="w", node="n", ended_runs=[bytes(16), bytes(range(16))]
 ).SerializeToString()
 
 

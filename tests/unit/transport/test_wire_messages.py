@@ -424,8 +424,8 @@ def test_what_may_be_forgotten_survives_the_wire_in_one_form() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        (pb.ForgetRequest(workspace="w", node="n", kept_runs=[b"short"]), "run id"),
-        (pb.ForgetRequest(workspace="w", node="n", kept_runs=[bytes(16)] * 10_001), "too many runs"),
+        (pb.ForgetRequest(workspace="w", node="n", ended_runs=[b"short"]), "run id"),
+        (pb.ForgetRequest(workspace="w", node="n", ended_runs=[bytes(16)] * 10_001), "too many runs"),
         (pb.ForgetRequest(workspace="w"), "empty or too long"),
         (pb.ForgetRequest(node="n"), "empty or too long"),
     ],
@@ -437,10 +437,10 @@ def test_a_malformed_word_of_what_may_be_forgotten_is_refused(
         forget_from_proto(request_)
 
 
-def test_more_runs_under_way_than_can_be_said_are_not_said() -> None:
-    kept = frozenset(RunId(UUID(int=number)) for number in range(limits.MAX_KEPT_RUNS + 1))
+def test_more_runs_than_can_be_said_are_not_said() -> None:
+    ended = frozenset(RunId(UUID(int=number)) for number in range(limits.MAX_ENDED_RUNS + 1))
     with pytest.raises(FederatedError) as raised:
-        forget_to_proto(WorkspaceName("w"), NodeName("n"), kept)
+        forget_to_proto(WorkspaceName("w"), NodeName("n"), ended)
     assert raised.value.code is ErrorCode.PROGRAM_LIMIT
 
 

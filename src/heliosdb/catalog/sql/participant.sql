@@ -148,7 +148,7 @@ WITH unused AS (
 SELECT version FROM replaced UNION ALL SELECT version FROM first
 
 -- name: forget_memory(text, uuid[])
-DELETE FROM federated.node_memory WHERE workspace = $1 AND run_id <> ALL ($2)
+DELETE FROM federated.node_memory WHERE workspace = $1 AND run_id = ANY ($2)
 
 -- name: list_row_sets(bigint)
 SELECT d.base_tables, r.row_set_id, r.known_by, r.content

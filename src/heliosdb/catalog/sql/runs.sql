@@ -2,6 +2,12 @@
 SELECT run_id::text AS run_id, status::text AS status, stop_requested
 FROM federated.run WHERE status IN ('queued', 'running') ORDER BY created_at, run_id
 
+-- name: ended_runs(text)
+SELECT r.run_id::text AS run_id
+FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+WHERE w.name = $1 AND r.status NOT IN ('queued', 'running')
+ORDER BY r.finished_at DESC LIMIT 100
+
 -- name: claim_run(uuid)
 UPDATE federated.run SET status = 'running', started_at = clock_timestamp()
 WHERE run_id = $1::uuid AND status = 'queued' RETURNING run_id

@@ -22,7 +22,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 
 @dataclass(frozen=True, slots=True)
 class NodeAccess:
-    """Where one node is: its database direct and through the proxy, its worker, its certificate."""
+    """Where one node is: its database direct and through the proxy, its daemon, its certificate."""
 
     database: str
     proxy: str

@@ -86,10 +86,6 @@ class Layout:
         """The data directory of a cluster."""
         return self.cluster(name) / "pgdata"
 
-    def server_log(self, name: str) -> Path:
-        """The log that a cluster writes itself."""
-        return self.cluster(name) / "postgresql.log"
-
     def config_file(self, name: str) -> Path:
         """The TOML file of a daemon."""
         return self.root / "config" / f"{name}.toml"

@@ -1,0 +1,48 @@
+"""The machine's rules follow from the run's row alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heliosdb.coordinator.rules import make_rules
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import NodeName, RoundNumber
+from heliosdb.domain.round import Convergence
+from tests.support.runs import RUN, with_options, with_policy
+
+ALL = frozenset(NodeName(name) for name in "abcd")
+
+
+def test_rules_are_what_the_run_was_started_with() -> None:
+    rules = make_rules(with_options(RUN, target_accuracy=0.9))
+
+    assert (rules.rounds, rules.min_nodes, rules.min_nodes_per_round) == (10, 2, 2)
+    assert rules.target_accuracy == 0.9
+    assert rules.convergence == Convergence(threshold=0.001, patience=10)
+
+
+@pytest.mark.parametrize("option", ["convergence_threshold", "early_stopping_rounds"])
+def test_a_run_without_either_option_does_not_end_by_its_losses(option: str) -> None:
+    changes: dict[str, Any] = {option: None}
+
+    assert make_rules(with_options(RUN, **changes)).convergence is None
+
+
+def test_rules_made_again_choose_the_same_nodes() -> None:
+    run = with_policy(RUN, node_selection="random(2)", max_nodes=3)
+
+    once, again = make_rules(run), make_rules(run)
+
+    for number in range(6):
+        chosen = once.choice.choose(ALL, RoundNumber(number))
+        assert chosen == again.choice.choose(ALL, RoundNumber(number))
+        assert len(chosen) == (2 if number else 3)
+
+
+def test_a_selection_that_there_is_not_is_refused() -> None:
+    with pytest.raises(FederatedError) as caught:
+        make_rules(with_policy(RUN, node_selection="lottery"))
+
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
