@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from heliosdb.domain.bounds import Bounds
@@ -42,8 +43,14 @@ def option_names(kind: type) -> tuple[str, ...]:
 
 def listed_values(kind: type) -> dict[str, tuple[Any, ...] | None]:
     """The values that each field of a settings class may have, None where its type does not list them."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     return {name: _listed(_alternatives(hints[name])[0]) for name in option_names(kind)}
+
+
+@lru_cache(maxsize=256)
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The types of a class's fields: to find them takes longer than to read the settings."""
+    return typing.get_type_hints(kind)
 
 
 def _listed(annotation: Any) -> tuple[Any, ...] | None:
@@ -58,7 +65,7 @@ def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = F
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     if exact and (strange := sorted(given.keys() - {field.name for field in fields})):
         raise invalid_value(f"{strange[0]} is no setting here")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     found: dict[str, Setting | None] = {}
     for field in fields:
         value = given.get(field.name)

@@ -31,7 +31,7 @@ from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, PlainRows, RowSetsMovedError
+from heliosdb.node.door import Door, Found, PlainRows, RowSetsMovedError
 from heliosdb.node.frames import Computed
 from heliosdb.node.memory import Memory
 from heliosdb.node.policy import (
@@ -43,7 +43,7 @@ from heliosdb.node.policy import (
     find_no_number,
     refused,
 )
-from heliosdb.node.summing import is_message, rehearse, say_message
+from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
@@ -153,10 +153,11 @@ class NodeTasks:
         if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
             check_plain_terms(task, dataset, found.terms)
-        memory = await asyncio.to_thread(self._door.recall, received, found)
+        memory = await self._recall(received, found)
         if is_message(task):
             return await self._answer_message(received, dataset, memory)
-        await asyncio.to_thread(rehearse, task, memory)
+        if not is_open(task):
+            await asyncio.to_thread(rehearse, task, memory)
         if not private:
             return await self._answer_plainly(
                 received, dataset, memory, found.base_tables[dataset.dataset_id]
@@ -165,6 +166,12 @@ class NodeTasks:
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
         return await self._answer_charged(received, dataset, memory, charged)
+
+    async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
+        """What the run left here; beside the event loop only where there is something to open."""
+        if found.memory is None:
+            return self._door.recall(received, found)
+        return await asyncio.to_thread(self._door.recall, received, found)
 
     async def _answer_message(
         self, received: ReceivedTask, dataset: SharedDataset, memory: Memory
