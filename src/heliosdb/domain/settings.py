@@ -48,7 +48,7 @@ def listed_values(kind: type) -> dict[str, tuple[Any, ...] | None]:
 
 
 @lru_cache(maxsize=256)
-def _hints(kind: object) -> Mapping[str, Any]:
+def _hints(kind: type) -> Mapping[str, Any]:
     """The types of a class's fields: to find them takes longer than to read the settings."""
     return typing.get_type_hints(kind)
 
@@ -65,7 +65,7 @@ def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = F
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     if exact and (strange := sorted(given.keys() - {field.name for field in fields})):
         raise invalid_value(f"{strange[0]} is no setting here")
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type] - a class can be hashed, which mypy does not know
     found: dict[str, Setting | None] = {}
     for field in fields:
         value = given.get(field.name)
