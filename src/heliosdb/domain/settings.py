@@ -65,7 +65,7 @@ def read_settings(kind: type[S], given: Mapping[str, object], *, exact: bool = F
     fields = dataclasses.fields(kind)  # type: ignore[arg-type]
     if exact and (strange := sorted(given.keys() - {field.name for field in fields})):
         raise invalid_value(f"{strange[0]} is no setting here")
-    hints = _hints(kind)  # type: ignore[arg-type] - a class can be hashed, which mypy does not know
+    hints = _hints(kind)  # type: ignore[arg-type]
     found: dict[str, Setting | None] = {}
     for field in fields:
         value = given.get(field.name)
