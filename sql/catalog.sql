@@ -100,6 +100,7 @@ CREATE TABLE federated.participation (
     bytes_received   bigint,
     duration_seconds double precision,
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    asked            integer CHECK (asked > 0),
     PRIMARY KEY (run_id, round_number, exchange, step, node_id),
     FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
 );
@@ -107,6 +108,8 @@ COMMENT ON TABLE federated.participation IS 'What each node of a round''s cohort
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
+COMMENT ON COLUMN federated.participation.asked IS
+    'How many nodes the exchange asked, those that were unregistered since among them; NULL in rows of version 1.1';
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
 COMMENT ON COLUMN federated.participation.weight IS 'Rows behind the update, as the node stated them (a released count under a budget)';
 

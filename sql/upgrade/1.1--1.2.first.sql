@@ -51,6 +51,7 @@ ALTER TABLE federated.participation
     DROP CONSTRAINT participation_step_check,
     ADD CHECK (step <> ''),
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN asked integer CHECK (asked > 0),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';

@@ -55,6 +55,7 @@ ALTER TABLE federated.participation
     DROP CONSTRAINT participation_step_check,
     ADD CHECK (step <> ''),
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
+    ADD COLUMN asked integer CHECK (asked > 0),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -128,6 +129,9 @@ COMMENT ON COLUMN federated.node.plain_answers IS
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
+
+COMMENT ON COLUMN federated.participation.asked IS
+    'How many nodes the exchange asked, those that were unregistered since among them; NULL in rows of version 1.1';
 
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
 

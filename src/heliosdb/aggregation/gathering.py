@@ -41,6 +41,8 @@ class SumGathering:
     """
 
     def __init__(self, size: int, dtype: Dtype = Dtype.FLOAT64) -> None:
+        if not dtype.is_real:
+            raise ValueError("elements of a ring are added in the ring, not here")
         self._dtype = dtype
         self._sum = ExactSum(size)
         self._weights: dict[NodeName, float] = {}

@@ -49,6 +49,7 @@ class EvaluateStep:
     name: StepName = EVALUATE
     required: bool = False
     gathers: Literal["sum"] = "sum"
+    reads: Sequence[str] = ()
     moving: Sequence[str] = ()
 
     def ask(self, plan: RunPlan, state: State) -> Asked:

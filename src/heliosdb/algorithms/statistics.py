@@ -31,6 +31,7 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.plan import TrainingPlan, TrainingRequest, plan_sampling, plan_statistics, plan_training
 
@@ -48,6 +49,7 @@ class StatisticsStep:
     name: StepName = STATISTICS
     required: bool = True
     gathers: Literal["sum"] = "sum"
+    reads: Sequence[str] = ()
     moving: Sequence[str] = ()
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
@@ -185,12 +187,14 @@ def _plan_training(
             f"a round would take {sampling.steps:.3g} steps, more than {bounds.STEPS.most:g}",
             hint="Raise batch_size, or lower local_epochs.",
         )
+    # A figure is over the nodes that a round asks, and the held-out subjects that these have.
+    chosen = count_chosen(policy.node_selection, nodes)
     request = TrainingRequest(
         rounds=options.rounds,
         sampling=sampling,
         evaluations=count_evaluations(options),
-        held_out=summary.held_out(options.validation_split),
-        nodes=nodes,
+        held_out=summary.held_out(options.validation_split) * chosen / nodes,
+        nodes=chosen,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )

@@ -69,7 +69,8 @@ class Draws(Protocol):
 class Step(Protocol):
     """One exchange of a round.
 
-    required: whether a round counts without it. gathers: `sum`, the answers are added up; `rule`, the run's
+    required: whether a round counts only with it; one that is not comes last in its round, and so does one
+    that finds figures. gathers: `sum`, the answers are added up; `rule`, the run's
     strategy combines how far `moving` moved.
     """
 
@@ -86,6 +87,11 @@ class Step(Protocol):
     @property
     def gathers(self) -> Literal["sum", "rule"]:
         """See the class."""
+        ...
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """The names of the settings that it takes from a strategy (its `local`); () for none."""
         ...
 
     @property

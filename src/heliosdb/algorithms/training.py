@@ -64,6 +64,7 @@ class TrainStep:
     name: StepName = TRAIN
     required: bool = True
     gathers: Literal["rule"] = "rule"
+    reads: Sequence[str] = ()
     moving: Sequence[str] = (PARAMETERS,)
 
     def ask(self, plan: RunPlan, state: State) -> Asked:

@@ -136,6 +136,32 @@ def reserve(
         )
 
 
+def is_reserved(  # noqa: PLR0917
+    connection: Connection,
+    run: Run,
+    number: RoundNumber,
+    exchange: int,
+    step: StepName,
+    mechanism: Mechanism,
+    nodes: Iterable[NodeName],
+) -> bool:
+    """Return whether every one of the nodes has a line for this exchange and mechanism."""
+    names = sorted(nodes)
+    (row,) = _SQL.query(
+        connection,
+        "count_reserved",
+        str(run.id),
+        number,
+        exchange,
+        step,
+        names,
+        mechanism.noise_multiplier,
+        mechanism.sampling_rate,
+        mechanism.steps,
+    )
+    return bool(row["lines"] == len(names))
+
+
 def charge(  # noqa: PLR0917
     connection: Connection,
     run: Run,

@@ -31,13 +31,17 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True)
 class Participation:
-    """What a node did in one exchange of a round. weight: of its update, None where none arrived."""
+    """What a node did in one exchange of a round. weight: of its update, None where none arrived.
+
+    asked: how many nodes the exchange asked; None in a row of version 1.1.
+    """
 
     node: NodeName
     exchange: int
     step: StepName
     outcome: Outcome
     weight: float | None = None
+    asked: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,7 @@ def list_participation(connection: Connection, run: RunId, number: int) -> list[
             StepName(row["step"]),
             Outcome(row["outcome"]),
             row["weight"],
+            row["asked"],
         )
         for row in _SQL.query(connection, "list_participation", str(run), number)
     ]

@@ -16,7 +16,7 @@ from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
 from heliosdb.coordinator.budget import Release
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
@@ -55,8 +55,15 @@ class Course:
         check_parts(options, run.policy)
         rule, sums = strategy(options.aggregation), protocol(options.protocol)
         check_fits(rule, sums)
+        if options.max_update_norm is not None and not sums.is_open:
+            raise invalid_value(
+                f"max_update_norm cannot be held where {sums.name} hides single updates",
+                hint="Leave max_update_norm out, or train without secure_aggregation.",
+            )
         settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
-        return cls(run, algorithm(options.algorithm), rule, settings, sums)
+        learned = algorithm(options.algorithm)
+        _check_local(learned, rule, settings)
+        return cls(run, learned, rule, settings, sums)
 
     @property
     def _carrying(self) -> int:
@@ -102,13 +109,14 @@ class Course:
         return ModelState(self.algorithm.begin(plan))
 
     def ask(self, plan: RunPlan, exchange: int, name: StepName, model: ModelState, nodes: int) -> Question:
-        """Return what an exchange asks of so many nodes."""
+        """Return what an exchange asks. nodes: how many were to be asked, as committed with it."""
         step, stage = self.step(name), self.stage(exchange)
         asked = step.ask(plan, model.state)
         settings = dict(asked.work.settings)
         if step.gathers == "rule":
             settings |= self.strategy.local(self.settings)
-        summing = Summing(self.protocol.name, stage.name, nodes=nodes)
+        # An open sum needs no number, and without it a task does not change with who is still registered.
+        summing = Summing(self.protocol.name, stage.name, nodes=1 if self.protocol.is_open else nodes)
         work = replace(asked.work, settings=settings, summing=summing, codec=self.run.options.codec)
         return Question(self, plan, step, exchange, replace(asked, work=work))
 
@@ -221,6 +229,16 @@ class Question:
         """Return what a protocol's last message has opened."""
         total = self.course.protocol.total(heard)
         return Total(total[:-1], float(total[-1]), nodes)
+
+
+def _check_local(learned: Algorithm, rule: Strategy, settings: Any) -> None:
+    """Raise FederatedError INVALID_VALUE where nodes would be told what no step of theirs reads."""
+    for name in rule.local(settings):
+        for step in learned.steps.values():
+            if step.gathers == "rule" and name not in step.reads:
+                raise invalid_value(
+                    f"aggregation {rule.name} needs nodes to heed {name}, which {learned.name} does not"
+                )
 
 
 def _moved(parameters: Any, gathered: Total | Updates) -> Moved:

@@ -270,9 +270,12 @@ class RunDriver:
         await self._close_exchange()
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
-        question = self._course.ask(plan, number, action.step, opened.model, len(action.nodes))
+        nodes = opened.asked.get(number, len(action.nodes))
+        question = self._course.ask(plan, number, action.step, opened.model, nodes)
+        if question.mechanism is not None:
+            await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
-        opened.gather(question)
+        opened.gather(question, self._setting.at_rest.derive_number(b"agreement\0" + self._run.id.bytes))
         self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
         self._committed_here = None
         await self._exchange.open(action.nodes)

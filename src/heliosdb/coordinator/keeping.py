@@ -25,6 +25,7 @@ from heliosdb.domain.state import (
     state_to_bytes,
 )
 from heliosdb.domain.vector import vector_from_bytes
+from heliosdb.transport import limits
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
 _STRATEGY, _HEARD, _SUM = "strategy", "heard", "sum"
@@ -46,10 +47,15 @@ def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredStat
     state = state_to_bytes(kept.model.state)
     summed = make_state(nodes=np.array([kept.summed], dtype=np.int64)) if kept.summed else NO_STATE
     memory = join_parts(**{_STRATEGY: kept.model.memory, _HEARD: kept.heard, _SUM: summed})
+    told = state_to_bytes(memory)
+    if max(len(state), len(told)) > limits.MAX_VECTOR_BYTES:
+        raise FederatedError(
+            ErrorCode.PROGRAM_LIMIT, f"what is to be kept of round {number} is larger than a value may be"
+        )
     return StoredState(
         key.seal(state, about=_about(b"parameters", run, number)),
         state_sha256(kept.model.state),
-        key.seal(state_to_bytes(memory), about=_about(b"memory", run, number)) if memory else None,
+        key.seal(told, about=_about(b"memory", run, number)) if memory else None,
     )
 
 

@@ -6,7 +6,7 @@ is kept before anybody is asked for what depends on it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
@@ -40,7 +40,8 @@ class RoundUnderWay:
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
     began; summed: of how many nodes. is_kept: whether exactly this is in the catalog. lost: in earlier
-    exchanges. sizes, stated: what nodes said of their rows.
+    exchanges. sizes, stated: what nodes said of their rows. asked: how many nodes the exchanges asked that
+    are committed from before.
     """
 
     model: ModelState
@@ -52,6 +53,7 @@ class RoundUnderWay:
     notes: list[str] = field(default_factory=list)
     sizes: dict[NodeName, int] = field(default_factory=dict)
     stated: dict[NodeName, float] = field(default_factory=dict)
+    asked: Mapping[int, int] = field(default_factory=dict)
     _gathering: Gathering[Total | Updates] | None = None
     _taken: int = 0
     _agreement: AgreementMeter | None = None
@@ -66,14 +68,24 @@ class RoundUnderWay:
         """Return what is committed of the open round."""
         kept, stated = loaded.kept, dict(loaded.stated_in_opened)
         if kept is None:
-            return cls(loaded.model or NOTHING, loaded.findings, stated=stated)
-        return cls(kept.model, loaded.findings, kept.heard, kept.summed, is_kept=True, stated=stated)
+            return cls(loaded.model or NOTHING, loaded.findings, stated=stated, asked=loaded.asked)
+        return cls(
+            kept.model,
+            loaded.findings,
+            kept.heard,
+            kept.summed,
+            is_kept=True,
+            stated=stated,
+            asked=loaded.asked,
+        )
 
-    def gather(self, question: Question) -> None:
-        """Begin to gather the answers to a question."""
+    def gather(self, question: Question, sketch_key: int) -> None:
+        """Begin to gather the answers to a question. sketch_key: of the sketches in which they are
+        compared.
+        """
         self._gathering, self._taken = question.gathering(), 0
         is_compared = question.step.gathers == "rule" and question.course.protocol.is_open
-        self._agreement = AgreementMeter() if is_compared else None
+        self._agreement = AgreementMeter(sketch_key) if is_compared else None
 
     def take(self, update: Update) -> None:
         """Take in an update that counts."""

@@ -6,7 +6,7 @@ running run and commits whole, or raises and changes nothing. Nothing here waits
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
-from heliosdb.coordinator.course import Course, ModelState
+from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import NOBODY, Figures, Names
@@ -63,6 +63,7 @@ class Loaded:
     model: after the last closed round (None before one closed). kept: of the open round, at its last exchange
     (None at its first). stated: by node the weight of its answer in round 0, its rows where the run has no
     budget; empty before that is closed. stated_in_opened: the same of round 0 while it is open.
+    asked: how many nodes each exchange of the open round asked.
     """
 
     course: Course
@@ -72,6 +73,7 @@ class Loaded:
     kept: Kept | None
     stated: Mapping[NodeName, float]
     stated_in_opened: Mapping[NodeName, float]
+    asked: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,7 @@ def _obstacle(connection: Connection, run: RunId) -> str | None:
         if record is not None:
             Course.of(record.run)
     except FederatedError as error:
-        return error.message
+        return error.message if error.detail is None else f"{error.message} {error.detail}"
     return None if record is None else record.run.policy.laxity(record.current)
 
 
@@ -142,6 +144,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             None if progress.opened is None else _find_heard(connection, run_id, progress.opened, key),
             stated,
             _stated(course, tasks) if opened == 0 else {},
+            {one.exchange: one.asked for one in tasks if one.asked is not None},
         )
 
 
@@ -184,6 +187,21 @@ def open_round(
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         runs.set_message(connection, run.id, f"round {number} of {run.options.rounds}")
         writer.note(connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out))
+
+
+def demand_reserved(connection: Connection, run: Run, question: Question, nodes: Iterable[NodeName]) -> None:
+    """Raise FederatedError INTERNAL unless what a private exchange costs is in the ledger for every node.
+
+    An algorithm that asks for more than its `releases` say would else spend what nobody has reserved.
+    """
+    mechanism = question.mechanism
+    assert mechanism is not None
+    key = (question.plan.round, question.exchange, question.step.name)
+    if not ledger.is_reserved(connection, run, *key, mechanism, nodes):
+        raise FederatedError(
+            ErrorCode.INTERNAL,
+            f"step {question.step.name} of round {question.plan.round} is private and was not reserved",
+        )
 
 
 def keep_exchange(

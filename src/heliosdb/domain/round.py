@@ -11,7 +11,7 @@ What always holds, whatever the order of events and wherever the coordinator is 
   shell has stored where something follows. So an interrupted run, rebuilt by `resume` from committed rows
   alone, asks the nodes nothing but what they were asked before.
 * It ends: waiting and every exchange have a deadline, every other phase waits for one answer of the shell,
-  and (round, phase) only goes forward.
+  a round has a bounded number of exchanges, and (round, exchange, phase) only goes forward.
 
 It knows no step by name: the shell says with which one a round begins and which one follows.
 
@@ -61,6 +61,7 @@ from heliosdb.domain.events import (
 )
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.run import Outcome, RunStatus
+from heliosdb.domain.task import MOST_EXCHANGES
 
 
 class Phase(Enum):
@@ -296,6 +297,8 @@ def _combined(state: RunState, event: Combined) -> Decision:
     if (event.round, event.exchange) != (state.round, state.exchange):
         return state, ()
     if event.following is not None:
+        if state.exchange + 1 >= MOST_EXCHANGES:
+            return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
         return _send(state, state.exchange + 1, event.following, state.answered)
     enough = len(state.answered) >= state.rules.min_nodes_per_round
     figures = event.figures if enough else None

@@ -77,11 +77,10 @@ def state_from_bytes(raw: bytes) -> State:
 
 
 def state_sha256(state: State) -> bytes:
-    """SHA-256 of the values alone, little-endian, in the order of the arrays' names."""
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        digest.update(_little_endian(state[name]))
-    return digest.digest()
+    """SHA-256 of a state: of one array, of its values, little-endian; of several, of `state_to_bytes`."""
+    if len(state) == 1:
+        return hashlib.sha256(_little_endian(*state.values())).digest()
+    return hashlib.sha256(state_to_bytes(state)).digest()
 
 
 def size_of(state: State) -> int:

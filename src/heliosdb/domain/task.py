@@ -18,6 +18,9 @@ from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.vector import Dtype
 
+MOST_EXCHANGES = 1 << 16
+"""Of one round."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskKey:

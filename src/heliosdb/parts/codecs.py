@@ -4,5 +4,5 @@ from __future__ import annotations
 
 from heliosdb.parts.registry import Registry
 
-CODECS = Registry("codec")
+CODECS = Registry("codec", has_settings=False)
 CODECS.register("none", "heliosdb.transport.codecs:UNCODED")

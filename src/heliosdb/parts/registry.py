@@ -28,10 +28,15 @@ class RegisteredPart:
 
 
 class Registry:
-    """The parts of one kind. kind: as a message names it, such as `algorithm`."""
+    """The parts of one kind. kind: as a message names it, such as `algorithm`.
 
-    def __init__(self, kind: str) -> None:
+    has_settings: whether parts of this kind are given settings; where they are not, a class of them would be
+    accepted and ignored.
+    """
+
+    def __init__(self, kind: str, *, has_settings: bool = True) -> None:
         self.kind = kind
+        self._has_settings = has_settings
         self._entries: dict[str, RegisteredPart] = {}
         self._loaded: dict[str, Any] = {}
 
@@ -39,6 +44,8 @@ class Registry:
         """Add a part; ValueError for a name that is taken, which is a programming error."""
         if name != name.lower() or name in self._entries:
             raise ValueError(f"the {self.kind} {name!r} is registered already, or not in lower case")
+        if settings is not NoSettings and not self._has_settings:
+            raise ValueError(f"a {self.kind} is given no settings")
         self._entries[name] = RegisteredPart(name, part, settings)
 
     def names(self) -> tuple[str, ...]:
@@ -65,8 +72,17 @@ class Registry:
         entry = self.entry(name)
         if entry.name not in self._loaded:
             part = entry.part
-            if isinstance(part, str):
-                module, _, attribute = part.partition(":")
-                part = getattr(importlib.import_module(module), attribute)
-            self._loaded[entry.name] = part
+            self._loaded[entry.name] = self._find(name, part) if isinstance(part, str) else part
         return self._loaded[entry.name]
+
+    def _find(self, name: str, place: str) -> Any:
+        module, _, attribute = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # A part's module is anybody's code; who does without it must go on.
+            raise FederatedError(
+                ErrorCode.NOT_SUPPORTED,
+                f'The {self.kind} "{name}" cannot be loaded here.',
+                detail=str(error),
+                hint="A library that it needs may not be installed.",
+            ) from error

@@ -23,6 +23,12 @@ SELECTIONS.register("all", "heliosdb.coordinator.selections:ALL")
 SELECTIONS.register("random", "heliosdb.coordinator.selections:RANDOM", settings=SomeNodes)
 
 
+def count_chosen(text: str, able: int) -> int:
+    """Return how many of so many able nodes a round asks at most; errors as `read_selection`."""
+    settings = read_selection(text)[1]
+    return min(able, settings.k) if isinstance(settings, SomeNodes) else able
+
+
 def read_selection(text: str) -> tuple[RegisteredPart, object]:
     """Return what the option node_selection names, and its settings; text: `all`, `random(5)`.
 

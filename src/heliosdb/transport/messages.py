@@ -21,7 +21,7 @@ from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
-from heliosdb.domain.task import Reading, Scaling, Task, TaskKey
+from heliosdb.domain.task import MOST_EXCHANGES, Reading, Scaling, Task, TaskKey
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import (
@@ -204,7 +204,7 @@ def key_to_proto(key: TaskKey) -> pb.TaskKey:
 def key_from_proto(key: pb.TaskKey) -> TaskKey:
     """A task key from the wire."""
     require(key.round < 2**31, "the round number is out of range")
-    require(key.exchange < limits.MAX_EXCHANGES, "the number of the exchange is out of range")
+    require(key.exchange < MOST_EXCHANGES, "the number of the exchange is out of range")
     return TaskKey(
         WorkspaceName(read_name(key.workspace)),
         read_run(key.run),

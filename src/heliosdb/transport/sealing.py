@@ -7,6 +7,8 @@ Primitives come from `cryptography`; key files are of mode 0600 and are never ov
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import os
 import secrets
 import struct
@@ -94,6 +96,10 @@ class AtRestKey:
     def load_or_create(cls, path: Path) -> AtRestKey:
         """Read the key file, or make one (mode 0600)."""
         return cls(_load_or_create(path))
+
+    def derive_number(self, about: bytes) -> int:
+        """A number in [0, 2**64) that nobody without the key can tell: the same for the same `about`."""
+        return int.from_bytes(hmac.digest(self.key, about, hashlib.sha256)[:8], "little")
 
     def seal(self, plain: bytes, *, about: bytes) -> bytes:
         """Seal with a random nonce in front; `about` (a run id, say) must be given again to open."""

@@ -50,6 +50,7 @@ class ToyStep:
     name: StepName
     required: bool = True
     gathers: Literal["sum", "rule"] = "sum"
+    reads: Sequence[str] = ()
     moving: Sequence[str] = ()
 
     def ask(self, plan: RunPlan, state: State) -> Asked:

@@ -164,7 +164,7 @@ class FakeCatalog:
 
     def _list_participation(self, _run: str, number: int) -> Sequence[Row]:
         return [
-            {"node": node, "exchange": exchange, "step": step, **row}
+            {"node": node, "exchange": exchange, "step": step, "asked": None, **row}
             for (of, exchange, step, node), row in sorted(
                 self.rows.tasks.items(), key=lambda one: (one[0][1], one[0][3])
             )
@@ -180,6 +180,7 @@ class FakeCatalog:
                 "outcome": "pending",
                 "reason": None,
                 "weight": None,
+                "asked": len(nodes),
             }
 
     def _settle_participation(
@@ -230,6 +231,27 @@ class FakeCatalog:
             assert key not in self.rows.reservations()
             taken = max(self.rows.ledger, default=0) + 1
             self.rows.ledger[taken] = {**one, "key": key, "state": "reserved"}
+
+    def _count_reserved(
+        self,
+        _run: str,
+        number: int,
+        exchange: int,
+        step: str,
+        nodes: list[str],
+        noise_multiplier: float,
+        sampling_rate: float,
+        steps: int,
+    ) -> Sequence[Row]:
+        asked = {(number, exchange, step, node) for node in nodes}
+        mechanism = (noise_multiplier, sampling_rate, steps)
+        lines = [
+            line
+            for line in self.rows.ledger.values()
+            if line["key"] in asked
+            and (line["noise_multiplier"], line["sampling_rate"], line["steps"]) == mechanism
+        ]
+        return [{"lines": len(lines)}]
 
     def _charge(self, _run: str, number: int, exchange: int, step: str, nodes: list[str]) -> None:
         charged = {(number, exchange, step, node) for node in nodes}

@@ -169,6 +169,7 @@ def test_an_update_that_is_refused_entrance_is_rejected_with_the_reason(made: An
         "outcome": "rejected",
         "reason": "it is too large",
         "weight": None,
+        "asked": 3,
     }
     assert (1, 1, "measure", "b") not in rows.tasks
 

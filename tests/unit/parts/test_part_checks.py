@@ -18,6 +18,7 @@ from heliosdb.parts.checks import check_parts
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.loading import load_parts
 from heliosdb.parts.protocols import PROTOCOLS
+from heliosdb.parts.registry import Registry
 from heliosdb.parts.selections import SELECTIONS, SomeNodes, read_selection
 from heliosdb.parts.strategies import STRATEGIES
 
@@ -124,8 +125,15 @@ def test_a_selections_argument_is_read_from_its_text() -> None:
 def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_loaded", {})
     STRATEGIES.register("krum", "heliosdb.no_such_module:KRUM")
-    with pytest.raises(ImportError):
+    with pytest.raises(FederatedError, match='"krum" cannot be loaded here') as caught:
         check_parts(options(aggregation="krum"), policy())
+    assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+@pytest.mark.parametrize("registry", [CODECS, PROTOCOLS], ids=lambda registry: registry.kind)
+def test_a_part_that_is_given_no_settings_registers_none(registry: Registry) -> None:
+    with pytest.raises(ValueError, match="is given no settings"):
+        registry.register("toy_with_settings", object(), settings=SomeNodes)
 
 
 @pytest.fixture

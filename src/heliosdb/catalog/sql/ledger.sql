@@ -20,6 +20,11 @@ FROM jsonb_to_recordset($5::jsonb) AS c (
     epsilon_tight double precision)
 ORDER BY c.place
 
+-- name: count_reserved(uuid, integer, integer, text, text[], double precision, double precision, integer)
+SELECT count(*) AS lines FROM federated.ledger
+WHERE run_id = $1::uuid AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = ANY ($5::text[])
+  AND (noise_multiplier, sampling_rate, steps) = ($6, $7, $8)
+
 -- name: charge(uuid, integer, integer, text, text[])
 UPDATE federated.ledger SET state = 'charged'
 WHERE run_id = $1::uuid AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = ANY ($5::text[])

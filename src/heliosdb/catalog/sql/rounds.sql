@@ -3,7 +3,7 @@ SELECT round_number, status::text AS status, global_loss, global_accuracy
 FROM federated.round WHERE run_id = $1::uuid ORDER BY round_number
 
 -- name: list_participation(uuid, integer)
-SELECT n.name AS node, p.exchange, p.step, p.outcome::text AS outcome, p.weight
+SELECT n.name AS node, p.exchange, p.step, p.outcome::text AS outcome, p.weight, p.asked
 FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
 WHERE p.run_id = $1::uuid AND p.round_number = $2
 ORDER BY p.exchange, n.name
@@ -12,8 +12,8 @@ ORDER BY p.exchange, n.name
 INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 
 -- name: insert_participation(uuid, integer, integer, text, bigint, text[])
-INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id)
-SELECT $1::uuid, $2, $3, $4, n.node_id FROM federated.node AS n WHERE n.workspace_id = $5 AND n.name = ANY ($6::text[])
+INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, asked)
+SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.node AS n WHERE n.workspace_id = $5 AND n.name = ANY ($6::text[])
 
 -- name: settle_participation(uuid, integer, integer, text, bigint, jsonb)
 UPDATE federated.participation AS p
