@@ -173,7 +173,7 @@ class Algorithm(Protocol):
         ...
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
-        """What every step of the round may cost a node at most, in their order: reserved when it opens. ()
+        """What every step of the round costs a node, in their order and none left out: reserved when it opens. ()
         without a budget."""
         ...
 
