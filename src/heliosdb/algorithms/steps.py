@@ -173,8 +173,8 @@ class Algorithm(Protocol):
         ...
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
-        """What every step of the round costs a node, in their order and none left out: reserved when it opens. ()
-        without a budget."""
+        """What every step of the round costs a node, in their order and none left out: reserved when it
+        opens. () without a budget."""
         ...
 
     def predict(self, state: State, scaling: Scaling | None) -> Prediction:
