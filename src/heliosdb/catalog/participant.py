@@ -132,7 +132,8 @@ def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str
 class PlainTerms:
     """What a run's plain answers so far were about.
 
-    measured: the datasets of which it has had an answer that depends on no scaling. terms: of all others.
+    measured: the datasets of which it has had an answer of round 0 that depends on no scaling. terms: of all
+    others.
     Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
