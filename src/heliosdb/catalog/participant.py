@@ -404,8 +404,8 @@ def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_ver
     """Keep what the node remembers of a task's run, in place of the version that the task read.
 
     expected_version 0: there was none. False, and nothing is kept, where another task of the run wrote
-    meanwhile. Memories that were not used for 30 days are dropped. At most 256 MiB: psycopg's CheckViolation
-    for more.
+    meanwhile. Memories that were not written for 30 days are dropped. At most 256 MiB: psycopg's
+    CheckViolation for more.
     """
     rows = _SQL.query(connection, "put_memory", key.workspace, key.run, key.node, sealed, expected_version)
     return bool(rows)
