@@ -221,7 +221,7 @@ COMMENT ON COLUMN federated.release.payload_bytes IS 'Size of the sealed vector;
 COMMENT ON COLUMN federated.release.released_at IS 'When it was let out; while it is charged only, when it was charged';
 
 COMMENT ON COLUMN federated.release.terms IS
-    'Hash of the rows, columns and scaling that a plain answer which depends on a scaling was about: the same throughout a run; NULL for one that a scaling is found from';
+    'Hash of the rows, columns and scaling that a plain answer was about: the same throughout a run; NULL for one of round 0, from which a scaling is found';
 
 COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it answers, from 0; 0 also where version 1.1 wrote the row and a dump of it was restored';
 
@@ -281,7 +281,7 @@ CREATE TABLE federated.node_memory (
 );
 
 COMMENT ON TABLE federated.node_memory IS
-    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not used for 30 days';
+    'What a node keeps from one task of a run to the next and never sends; dropped with the run, and when it was not written for 30 days';
 
 COMMENT ON COLUMN federated.node_memory.workspace IS 'Part of the key: what another workspace calls a run is another run';
 

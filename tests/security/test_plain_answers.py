@@ -5,6 +5,7 @@ Each attack got one person's values exactly before nodes kept rules of their own
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,9 @@ import pytest
 
 from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.errors import ErrorCode
-from heliosdb.domain.task import Reading, Scaling, Task
+from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.task import Reading, Scaling, Task, Work
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.messages import NodeRefusedError
 from tests.support.cluster import Cluster
@@ -218,6 +221,44 @@ async def test_training_takes_scaling_rows_and_columns_from_its_own_round_zero(
     await measured(asker.client, asker.federation, fresh)
     assert "is not that of data" in (await asker.refusal(fresh)).message
     await asker.ask(second)
+
+
+async def test_a_step_without_a_scaling_keeps_to_the_rows_and_columns_of_its_run(
+    cluster: Cluster,
+    database: str,
+    dba: psycopg.Connection[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What the part registers is registered for this test alone.
+    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
+    monkeypatch.setattr(ALGORITHMS, "_loaded", dict(ALGORITHMS._loaded))
+    monkeypatch.delitem(sys.modules, "tests.support.visiting", raising=False)
+    share(dba, "people", COLUMNS)
+    federation = Federation(tmp_path)
+    config = federation.node_config(cluster, database, parts=("tests.support.visiting",))
+    run = new_run()
+    first = statistics_task(run=run)
+
+    def visit(number: int) -> Task:
+        key = replace(first.key, round=RoundNumber(number), step=StepName("visit"))
+        return replace(first, key=key, work=Work("visiting", 2, settings={"keeps": False}))
+
+    async with running_node(config) as port:
+        client = federation.client(port)
+        asker = Asker(client, federation)
+        assert "has not asked for the statistics" in (await asker.refusal(visit(1))).message
+        await asker.ask(visit(0))
+        await asker.ask(visit(1))
+        for changed in ({"validation_split": 0.0}, {"target": "other"}, {"features": ("age",)}):
+            task = replace(visit(2), reading=replace(READING, **changed))
+            assert "other rows, columns or scaling" in (await asker.refusal(task)).message
+        other = replace(visit(2), scaling=Scaling((50.0, 120.0), (10.0, 15.0)))
+        assert "other rows, columns or scaling" in (await asker.refusal(other)).message
+        await asker.ask(visit(2))
+        terms = dba.execute("SELECT terms IS NULL FROM federated.release ORDER BY round_number").fetchall()
+        assert terms == [(True,), (False,), (False,)]
+        await client.close()
 
 
 async def test_a_step_over_one_row_and_more_parameters_than_a_third_of_the_rows_are_refused(

@@ -246,7 +246,7 @@ async def test_a_protocol_that_would_keep_the_vector_for_a_later_message_lets_no
 
 
 @pytest.mark.parametrize("budget", [None, BUDGET])
-async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leave(
+async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leave_but_a_new_one_may(
     cluster: Cluster,
     federated_database: str,
     dba: psycopg.Connection[Any],
@@ -258,18 +258,38 @@ async def test_an_answer_from_a_memory_that_was_replaced_meanwhile_does_not_leav
     with cluster.connect(federated_database) as observer:
         with dba.transaction():
             dba.execute("LOCK TABLE federated.dataset IN EXCLUSIVE MODE")
-            asking = asyncio.create_task(asker.refusal(at(task, "mask")))
+            mask = at(task, "mask")
+            asking = asyncio.create_task(asker.ask(mask) if budget is None else asker.refusal(mask))
             # The task stands at the door, with what it found before.
             await until(lambda: _door_waits(observer))
             dba.execute("UPDATE federated.node_memory SET version = version + 1")
-        error = await asking
+        answered = await asking
     if budget is None:
-        assert error.reason is ErrorCode.NODE_REFUSED
-        assert "another task of the run came in between" in error.message
-        await asker.ask(at(task, "mask"))
+        # Once more from the memory as it is now, of which version 3 is replaced.
+        assert dba.execute("SELECT version FROM federated.node_memory").fetchall() == [(3,)]
+        assert number(dba, "release") == 2
         return
-    assert "could not compute its answer" in error.message
+    assert isinstance(answered, NodeRefusedError)
+    assert "could not compute its answer" in answered.message
     assert number(dba, "spending") == 1
+
+
+async def test_a_memory_that_is_replaced_again_and_again_is_a_refusal_in_the_end(
+    dba: psycopg.Connection[Any], asker: Asker
+) -> None:
+    task = statistics_task(run=new_run())
+    await asker.ask(at(task, "draw"))
+    dba.execute(
+        "CREATE FUNCTION keep_as_it_is() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+        "CREATE TRIGGER keep_as_it_is BEFORE UPDATE ON federated.node_memory "
+        "FOR EACH ROW EXECUTE FUNCTION keep_as_it_is()"
+    )
+    error = await asker.refusal(at(task, "mask"))
+    assert error.reason is ErrorCode.NODE_REFUSED
+    assert "other tasks of the run come in between" in error.message
+    assert number(dba, "release") == 1
+    dba.execute("DROP TRIGGER keep_as_it_is ON federated.node_memory")
+    await asker.ask(at(task, "mask"))
 
 
 async def test_what_is_remembered_goes_when_the_run_is_over(

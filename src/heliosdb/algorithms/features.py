@@ -151,10 +151,10 @@ def check_ranges(n_features: int, work: StatisticsWork) -> None:
     """Raise FederatedError (22023) where the declared ranges are not what a private answer needs."""
     if work.ranges is None:
         return
-    if len(work.ranges) < block_count(n_features, work):
+    if len(work.ranges) != block_count(n_features, work):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
-            "There must be a range for every feature, and for the target of a regression.",
+            "There must be one range for every feature, and one for the target of a regression.",
         )
     for lower, upper in work.ranges:
         if not (LOCATION.hold(lower) and LOCATION.hold(upper) and SCALE.hold(upper - lower)):

@@ -132,7 +132,8 @@ def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str
 class PlainTerms:
     """What a run's plain answers so far were about.
 
-    measured: the datasets of which it has had an answer that depends on no scaling. terms: of all others.
+    measured: the datasets of which it has had an answer of round 0 that depends on no scaling. terms: of all
+    others.
     Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
@@ -403,8 +404,8 @@ def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_ver
     """Keep what the node remembers of a task's run, in place of the version that the task read.
 
     expected_version 0: there was none. False, and nothing is kept, where another task of the run wrote
-    meanwhile. Memories that were not used for 30 days are dropped. At most 256 MiB: psycopg's CheckViolation
-    for more.
+    meanwhile. Memories that were not written for 30 days are dropped. At most 256 MiB: psycopg's
+    CheckViolation for more.
     """
     rows = _SQL.query(connection, "put_memory", key.workspace, key.run, key.node, sealed, expected_version)
     return bool(rows)

@@ -53,7 +53,7 @@ def state_to_bytes(state: State) -> bytes:
     """The arrays in the order of their names, each with name, type and shape in front."""
     parts: list[bytes | memoryview] = [_MAGIC, struct.pack("<I", len(state))]
     for name in sorted(state):
-        array, encoded = state[name], name.encode()
+        array, encoded = state[name], _encoded(name)
         kind = ARRAY_TYPES.index(array.dtype.name)
         parts.append(_HEAD.pack(len(encoded), kind, array.ndim))
         parts += [encoded, struct.pack(f"<{array.ndim}Q", *array.shape), _little_endian(array)]
@@ -125,6 +125,13 @@ def _little_endian(array: NDArray[Any]) -> memoryview:
     return values.reshape(-1).view(np.uint8).data
 
 
+def _encoded(name: str) -> bytes:
+    try:
+        return name.encode()
+    except UnicodeEncodeError as error:
+        raise invalid_value("an array's name has half a character") from error
+
+
 def _read(raw: bytes) -> State:
     (count,) = struct.unpack_from("<I", raw, len(_MAGIC))
     if count > MOST_ARRAYS:
@@ -156,7 +163,7 @@ def _check(arrays: Mapping[str, NDArray[Any]]) -> None:
     if len(arrays) > MOST_ARRAYS:
         raise invalid_value(f"a state has at most {MOST_ARRAYS} arrays")
     for name, array in arrays.items():
-        if not 0 < len(name.encode()) <= MOST_NAME_BYTES:
+        if not 0 < len(_encoded(name)) <= MOST_NAME_BYTES:
             raise invalid_value("an array's name is empty or too long")
         if array.dtype.name not in ARRAY_TYPES or array.ndim > MOST_DIMENSIONS:
             raise invalid_value(f'array "{name}" is of type {array.dtype}, with {array.ndim} dimensions')

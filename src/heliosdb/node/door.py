@@ -193,8 +193,8 @@ class Door:
         """Let a contribution out: noise, protocol, seal, sign, commit; FederatedError where it may not.
 
         memory: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
-        compared with other ones first. None: of a charged one, which is failed where it cannot leave for
-        what it is.
+        compared with other ones first, MemoryMovedError where its memory was replaced meanwhile. None: of a
+        charged one, which is failed where it cannot leave for what it is, or its memory was replaced.
         """
         try:
             passing = self._prepare(received.task, contribution, memory)
@@ -205,15 +205,20 @@ class Door:
             if rows is not None:
                 raise error.public from error
             log.error("a charged task failed: %s %s", error.public.message, error.public.detail or "")
-            self.fail(received)
-            raise failure() from None
+        except MemoryMovedError:
+            if rows is not None:
+                raise
+            log.error("a charged task failed: another task of the run came in between")
+        self.fail(received)
+        raise failure()
 
     def release_message(
         self, received: ReceivedTask, dataset: SharedDataset, said: Said, memory: Memory
     ) -> SealedUpdate:
         """Let a protocol's message out: seal, sign, commit; FederatedError where it may not.
 
-        Nothing computed from rows can be handed in: see the module. memory: from which it came about.
+        Nothing computed from rows can be handed in: see the module. memory: from which it came about;
+        MemoryMovedError where it was replaced meanwhile.
         """
         task = received.task
         shape = shape_of(task)
@@ -371,10 +376,15 @@ class RowSetsMovedError(Exception):
     """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
 
 
+class MemoryMovedError(Exception):
+    """Another task of the run replaced the memory from which an answer came about: nothing was written."""
+
+
 def _remember(connection: Connection, key: TaskKey, passing: _Passing) -> None:
-    """Write what stays, in the place of the very memory from which the answer came about."""
+    """Write what stays, in the place of the very memory from which the answer came about; MemoryMovedError
+    where that is another one by now."""
     if passing.sealed is not None and not put_memory(connection, key, passing.sealed, passing.version):
-        raise _CannotLeaveError(refused("another task of the run came in between"))
+        raise MemoryMovedError
 
 
 def _stored(received: ReceivedTask, update: SealedUpdate) -> StoredRelease:

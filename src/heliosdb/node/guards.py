@@ -40,6 +40,10 @@ def check_guard(task: Task, contribution: Contribution) -> None:
             guarded = mechanism
             if not (math.isfinite(sensitivity) and sensitivity > 0):
                 raise FederatedError(ErrorCode.INTERNAL, "the answer declares no sensitivity")
+            # In a smaller type one subject more or less moves a sum by its rounding, too; the noise's lattice
+            # is for float64. What travels in a smaller type is made narrow after the noise.
+            if contribution.vector.dtype != np.float64:
+                raise FederatedError(ErrorCode.INTERNAL, "a sum that is to get noise is of float64")
         case AlreadyPrivate(mechanism):
             guarded = mechanism
     if guarded != asked:

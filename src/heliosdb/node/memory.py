@@ -28,7 +28,7 @@ from heliosdb.domain.state import (
 )
 from heliosdb.domain.task import TaskKey
 from heliosdb.transport import limits
-from heliosdb.transport.sealing import AtRestKey, UnopenedError
+from heliosdb.transport.sealing import AT_REST_BYTES, AtRestKey, UnopenedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class MemoryKey:
         """Seal a memory; FederatedError PROGRAM_LIMIT for one that is too large, INVALID_VALUE for no
         state."""
         plain = memory.to_bytes()
-        if len(plain) > limits.MAX_VECTOR_BYTES:
+        if len(plain) + AT_REST_BYTES > limits.MAX_VECTOR_BYTES:
             raise FederatedError(
                 ErrorCode.PROGRAM_LIMIT, "the node would have to remember too much of the run"
             )

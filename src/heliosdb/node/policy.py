@@ -114,8 +114,9 @@ def check_never_plain(found: NeverPlain, dataset: SharedDataset) -> None:
 
 
 def plain_terms(task: Task) -> bytes | None:
-    """The hash of what a run's plain answers are about once it has a scaling; None before."""
-    if task.scaling is None:
+    """The hash of what a run's plain answers are about, with a scaling or without one; None where the task
+    measures: in round 0, before there is a scaling."""
+    if task.scaling is None and task.key.round == 0:
         return None
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
     about = repr((task.reading, task.work.algorithm, task.scaling))
@@ -133,7 +134,7 @@ def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> 
     if dataset.name not in terms.measured:
         raise refused(
             f'the run has not asked for the statistics of dataset "{dataset.name}", '
-            "from which its scaling comes"
+            "with which it has to begin"
         )
     if terms.terms - {own}:
         raise refused("the task is about other rows, columns or scaling than its run was before")

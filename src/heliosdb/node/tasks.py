@@ -31,7 +31,7 @@ from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, Found, PlainRows, RowSetsMovedError
+from heliosdb.node.door import Door, Found, MemoryMovedError, PlainRows, RowSetsMovedError
 from heliosdb.node.frames import Computed
 from heliosdb.node.memory import Memory
 from heliosdb.node.policy import (
@@ -129,7 +129,7 @@ class NodeTasks:
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
         key = received.task.key
         try:
-            return await self._answer_once(received)
+            return await self._answer_in_turn(received)
         except FederatedError as error:
             log.warning(
                 "refused: workspace=%s run=%s round=%s exchange=%s step=%s: %s",
@@ -141,6 +141,18 @@ class NodeTasks:
                 error.message,
             )
             raise
+
+    async def _answer_in_turn(self, received: ReceivedTask) -> SealedUpdate:
+        """Answer a task from what the run's tasks before it have left, whichever were asked together with it.
+
+        One that finds its memory replaced has let nothing out and begins again; a charged one never does.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._answer_once(received)
+            except MemoryMovedError:
+                continue
+        raise refused("other tasks of the run come in between")
 
     async def _answer_once(self, received: ReceivedTask) -> SealedUpdate:
         found = await asyncio.to_thread(self._door.look_up, received)

@@ -24,9 +24,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.task import TaskKey
+from heliosdb.transport.limits import TAG_BYTES
 
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
+AT_REST_BYTES = _NONCE_BYTES + TAG_BYTES
+"""How many more bytes there are once `AtRestKey` has sealed them."""
 
 
 class UnopenedError(Exception):

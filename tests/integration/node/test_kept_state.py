@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -81,6 +82,19 @@ async def test_a_step_of_a_further_part_keeps_what_it_says_until_the_runs_next_t
         ).fetchall()
     assert [version for _, version in rows] == [1, 3]
     assert all(b"visits" not in sealed for sealed, _ in rows)
+
+
+async def test_tasks_of_a_run_that_come_together_each_begin_from_what_another_has_kept(
+    cluster: Cluster, federated_database: str, federation: Federation, client: NodeClient
+) -> None:
+    run = new_run()
+    await client.perform(visit(run, 0), federation.sealing, TIMEOUT)
+    first = visit(run, 1)
+    tasks = [replace(first, key=replace(first.key, exchange=number)) for number in range(2)]
+    answers = await asyncio.gather(*(client.perform(task, federation.sealing, TIMEOUT) for task in tasks))
+    assert sorted(answer.vector[0] for answer in answers) == [1.0, 2.0]
+    with cluster.connect(federated_database) as connection:
+        assert connection.execute("SELECT version FROM federated.node_memory").fetchall() == [(3,)]
 
 
 async def test_what_a_step_keeps_outlives_the_node_and_not_its_key(

@@ -136,7 +136,8 @@ def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared
     subjects = rng.permutation(np.array([0] * 15 + [1] * 3 + [2]))
     features = rng.choice([0.0, 1.0, -5.0, 120.0, 200.0, 1e9, -1e30, math.nan], size=(19, 2))
     target = (rng.random(19) < 0.5).astype(float)
-    work = StatisticsWork(name, 10.0, ranges)
+    declared = ranges if ranges is None or name == "linear_regression" else ranges[:2]
+    work = StatisticsWork(name, 10.0, declared)
     whole = statistics(table(features, target, subjects), work)
     assert isinstance(whole.guard, ClippedSum)
     assert whole.weight == 1.0
@@ -224,9 +225,11 @@ def test_a_feature_lost_in_the_noise_is_named_with_a_hint(
     assert "privacy_budget" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("ranges", [(), ((1.0, 1.0),), ((2.0, 1.0),), ((0.0, math.inf),)])
+@pytest.mark.parametrize(
+    "ranges", [(), ((1.0, 1.0),), ((2.0, 1.0),), ((0.0, math.inf),), ((0.0, 1.0), (0.0, 1.0))]
+)
 @pytest.mark.parametrize("values", [[], [1.0, 2.0]])
-def test_ranges_that_are_missing_or_do_not_rise_are_refused_whatever_the_rows(
+def test_ranges_that_are_missing_or_too_many_or_do_not_rise_are_refused_whatever_the_rows(
     ranges: tuple[tuple[float, float], ...], values: list[float]
 ) -> None:
     with pytest.raises(FederatedError) as caught:

@@ -278,6 +278,11 @@ def test_no_more_than_half_of_the_subjects_are_held_out() -> None:
         ),
         pytest.param(
             statistics(3.0),
+            Contribution(VECTOR.astype(np.float32), 1.0, ClippedSum(1.0, Mechanism(3.0))),
+            id="a sum that was rounded to float32",
+        ),
+        pytest.param(
+            statistics(3.0),
             Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0)), stays=make_state(rows=VECTOR)),
             id="something that stays of the rows",
         ),
@@ -295,7 +300,8 @@ def test_contributions_guarded_as_asked_pass() -> None:
     check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain()))
     check_guard(statistics(None, None), Contribution(VECTOR, 200.0, Plain(), stays=make_state(rows=VECTOR)))
     check_guard(statistics(3.0), Contribution(VECTOR, 1.0, ClippedSum(1.0, Mechanism(3.0))))
-    check_guard(training(PRIVATE), Contribution(VECTOR, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))))
+    for vector in (VECTOR, VECTOR.astype(np.float32)):
+        check_guard(training(PRIVATE), Contribution(vector, 80.0, AlreadyPrivate(Mechanism(2.0, 0.5, 10))))
 
 
 @pytest.mark.parametrize(

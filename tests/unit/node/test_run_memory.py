@@ -83,11 +83,14 @@ def test_another_nodes_secret_does_not_open_it_and_nothing_of_it_is_in_the_clear
     assert sealed != stored().sealed
 
 
-def test_a_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_VECTOR_BYTES", 1000)
-    MemoryKey(SECRET).seal(Memory(step=make_state(a=np.zeros(100))), KEY)
+def test_a_memory_is_bounded_as_it_is_stored_to_the_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(step=make_state(a=np.zeros(100)))
+    stored_bytes = len(MemoryKey(SECRET).seal(memory, KEY))
+    monkeypatch.setattr(limits, "MAX_VECTOR_BYTES", stored_bytes)
+    assert len(MemoryKey(SECRET).seal(memory, KEY)) == stored_bytes
+    monkeypatch.setattr(limits, "MAX_VECTOR_BYTES", stored_bytes - 1)
     with pytest.raises(FederatedError, match="remember too much") as raised:
-        MemoryKey(SECRET).seal(Memory(step=make_state(a=np.zeros(130))), KEY)
+        MemoryKey(SECRET).seal(memory, KEY)
     assert raised.value.code is ErrorCode.PROGRAM_LIMIT
 
 
