@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.aggregation import Strategy, gathering_for, strategy
+from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, state_to_bytes
@@ -38,9 +40,16 @@ def rule(entry: RegisteredPart) -> Strategy:
     return found
 
 
-@pytest.fixture
-def given(entry: RegisteredPart) -> Any:
-    return read_settings(entry.settings, {})
+@pytest.fixture(params=["default", "least", "most"])
+def given(request: pytest.FixtureRequest, entry: RegisteredPart) -> Any:
+    """The settings by default, and each number of them at its bounds."""
+    chosen = {}
+    for field in dataclasses.fields(entry.settings):
+        bounds: Bounds | None = field.metadata.get("within")
+        if bounds is not None and request.param != "default":
+            number = getattr(bounds, request.param)
+            chosen[field.name] = int(number) if "int" in str(field.type) else number
+    return read_settings(entry.settings, chosen)
 
 
 def updates(seed: int, nodes: int = 7, size: int = SIZE) -> list[Update]:
@@ -165,3 +174,11 @@ def test_what_nodes_need_of_it_are_settings(rule: Strategy, given: Any) -> None:
 def test_the_typed_accessor_gives_the_registered_part() -> None:
     for name in STRATEGIES.names():
         assert strategy(name.upper()) is STRATEGIES.get(name)
+
+
+def test_what_would_not_be_finite_is_refused(rule: Strategy, given: Any) -> None:
+    largest = np.full(SIZE, 1.7e308)
+    arriving = [Update(NodeName(f"node_{number}"), largest, 1.0) for number in range(3)]
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FederatedError) as raised:
+        rule.combine(largest, NO_STATE, gathered(rule, arriving), given)
+    assert raised.value.code is ErrorCode.UPDATE_REJECTED

@@ -58,8 +58,12 @@ class ToyMomentum:
         if velocity.shape != parameters.shape:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, "What was remembered is of another model.")
         velocity *= settings.decay
-        velocity += np.median([update.vector for update in gathered], axis=0)
-        return parameters + velocity, make_state(velocity=velocity)
+        with np.errstate(over="ignore", invalid="ignore"):
+            velocity += np.median([update.vector for update in gathered], axis=0)
+            moved = parameters + velocity
+        if not np.isfinite(moved).all():
+            raise FederatedError(ErrorCode.UPDATE_REJECTED, "The median is larger than the largest number.")
+        return moved, make_state(velocity=velocity)
 
 
 TOY_MOMENTUM = ToyMomentum()

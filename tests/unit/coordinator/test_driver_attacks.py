@@ -66,14 +66,13 @@ def test_nothing_private_is_asked_for_that_was_not_reserved(
 def test_a_run_whose_part_cannot_be_imported_fails_and_harms_nobody_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with registered(monkeypatch, USUAL):
+    # A context of its own, which is undone before the one that registers.
+    with registered(monkeypatch, USUAL), monkeypatch.context() as patch:
         missing = RegisteredPart("toy", "library_that_is_not_there.net:NET")
-        monkeypatch.setitem(ALGORITHMS._entries, "toy", missing)
-        monkeypatch.delitem(ALGORITHMS._loaded, "toy", raising=False)
+        patch.setitem(ALGORITHMS._entries, "toy", missing)
+        patch.delitem(ALGORITHMS._loaded, "toy", raising=False)
         world = FakeWorld(toy_run())
-        monkeypatch.setattr(
-            type(world.catalog), "_claim_run", lambda _self, run: [{"run_id": run}], raising=False
-        )
+        patch.setattr(type(world.catalog), "_claim_run", lambda _self, run: [{"run_id": run}], raising=False)
 
         assert records.claim(world.catalog, Epoch(1), world.run.id) is False
 
