@@ -138,7 +138,7 @@ class _Game:
         asked = self.course.ask(plan, exchange, name, opened.model, len(self.wire.nodes))
         kind = Question if self.checked else _Unchecked
         question = kind(asked.course, asked.plan, asked.step, asked.exchange, asked.asked)
-        opened.gather(question)
+        opened.gather(question, 0)
         held, lost = await self.wire.ask(question)
         self.outcome.lost[plan.round, name] = dict(lost)
         nodes = sorted(held.arrived)

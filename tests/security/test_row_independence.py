@@ -59,6 +59,10 @@ class Case:
     noise_multiplier: float
     clipping_norm: float
 
+    def ranges_for(self, model: LinearModel) -> tuple[tuple[float, float], ...]:
+        """One for each feature, and one for the target where that is scaled."""
+        return self.ranges if model.scales_target else self.ranges[:-1]
+
 
 def case(seed: int, *, rows: int | None = None, features: int | None = None) -> Case:
     rng = np.random.default_rng(seed)
@@ -104,7 +108,7 @@ def grid_steps(given: Case, model: LinearModel, table: Table) -> Integers:
 
 
 def range_steps(given: Case, model: LinearModel, table: Table) -> Integers:
-    work = StatisticsWork(model.name, given.noise_multiplier, given.ranges)
+    work = StatisticsWork(model.name, given.noise_multiplier, given.ranges_for(model))
     return of(statistics(table, work), given.noise_multiplier)
 
 
@@ -245,7 +249,7 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
     training = TrainWork(model.name, given.scaling, 1, 32, 1e3, privacy)
     evaluation = EvaluateWork(model.name, given.scaling, given.noise_multiplier)
     released = []
-    for ranges in (None, given.ranges):
+    for ranges in (None, given.ranges_for(model)):
         work = StatisticsWork(model.name, given.noise_multiplier, ranges)
         check_task(model, "statistics", names, work.to_work(len(names)))
         released.append(_noised(statistics(given.table, work), given.noise_multiplier))
@@ -328,7 +332,7 @@ def test_the_door_s_noise_is_added_to_the_very_integers(model: LinearModel, seed
     noise_multiplier = given.noise_multiplier
     for answer in (
         statistics(given.table, StatisticsWork(model.name, noise_multiplier)),
-        statistics(given.table, StatisticsWork(model.name, noise_multiplier, given.ranges)),
+        statistics(given.table, StatisticsWork(model.name, noise_multiplier, given.ranges_for(model))),
         model.evaluate(
             held_out(given.table), given.parameters, EvaluateWork(model.name, given.scaling, noise_multiplier)
         ),

@@ -115,8 +115,8 @@ def test_a_round_is_recorded_reserved_settled_and_charged(
         assert rounds.close_round(daemon, run.id, ONE, Figures(0.5, None), "without b")
 
     assert rounds.list_participation(daemon, run.id, 1) == [
-        rounds.Participation(NODES[0], 0, TRAIN, Outcome.RECEIVED, weight=10.0),
-        rounds.Participation(NODES[1], 0, TRAIN, Outcome.DROPPED),
+        rounds.Participation(NODES[0], 0, TRAIN, Outcome.RECEIVED, weight=10.0, asked=2),
+        rounds.Participation(NODES[1], 0, TRAIN, Outcome.DROPPED, asked=2),
     ]
     states = world.query("SELECT node_name, state::text FROM federated.ledger ORDER BY 1")
     assert [one["state"] for one in states] == ["charged", "reserved"]

@@ -162,8 +162,8 @@ def test_the_last_exchange_decides_whether_a_node_is_slow(
 def test_a_task_is_named_by_its_exchange(daemon: PsycopgConnection, run: Run) -> None:
     record(daemon, run, (GROW, {A: RECEIVED}), (GROW, {A: DROPPED}))
     assert rounds.list_participation(daemon, run.id, 1) == [
-        rounds.Participation(A, 0, GROW, RECEIVED, 10.0),
-        rounds.Participation(A, 1, GROW, DROPPED, 10.0),
+        rounds.Participation(A, 0, GROW, RECEIVED, 10.0, asked=1),
+        rounds.Participation(A, 1, GROW, DROPPED, 10.0, asked=1),
     ]
     with pytest.raises(errors.UniqueViolation):
         rounds.add_tasks(daemon, run, ONE, 1, GROW, [A])
