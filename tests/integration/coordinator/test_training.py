@@ -113,3 +113,25 @@ async def test_an_error_inside_the_coordinator_ends_the_run_and_not_the_coordina
     world.execute("START FEDERATED TRAINING risk")
     assert (await world.finished(count=2))["status"] == "completed"
     coordinator.check()
+
+
+async def test_a_random_selection_asks_so_many_nodes_in_a_round_and_all_in_round_zero(world: World) -> None:
+    create_workspace(world, min_nodes=3, min_nodes_per_round=2, node_selection="random(2)")
+    for number, name in enumerate(("east", "north", "west")):
+        world.register(await world.add_site(name, seed=0.1 * (number + 1)))
+    create_model(world, rounds=3)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] == "completed", run
+    asked = world.query(
+        "SELECT round_number, exchange, count(*) AS nodes, max(asked) AS asked FROM federated.participation "
+        "WHERE outcome = 'received' GROUP BY 1, 2 ORDER BY 1, 2"
+    )
+    assert [(one["round_number"], one["exchange"], one["nodes"]) for one in asked] == [
+        (0, 0, 3),
+        *((number, exchange, 2) for number in (1, 2, 3) for exchange in (0, 1)),
+    ]
+    assert all(one["nodes"] == one["asked"] for one in asked)
