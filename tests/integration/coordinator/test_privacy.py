@@ -83,8 +83,12 @@ async def test_a_budget_that_others_spent_meanwhile_ends_the_run_before_the_roun
     await world.reached(
         "SELECT count(*) >= 2 FROM federated.round WHERE status = 'closed' AND round_number > 0"
     )
-    with world.catalog() as connection:
-        # As another run of the workspace would: more than is left, on one node.
+    with world.catalog() as connection, connection.transaction():
+        # As another run of the workspace would, under the ledger's lock: more than is left, on one node.
+        connection.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.ledger:' || name, 0)) "
+            "FROM federated.workspace"
+        )
         connection.execute(
             "INSERT INTO federated.ledger (workspace, run_id, model_name, round_number, step, node_name, "
             "noise_multiplier, sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight) "
