@@ -43,8 +43,8 @@ class Masked:
         return NO_STATE
 
     def total(self, heard: State) -> Vector:
-        """Nothing."""
-        raise NotImplementedError
+        """Never asked for: only a node's side is tried with this protocol."""
+        raise AssertionError("a node opens no sum")
 
     def answer(
         self, stage: str, key: TaskKey, note: bytes, vector: Vector | None, memory: State

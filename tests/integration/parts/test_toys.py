@@ -64,7 +64,12 @@ TOYS = [
         "coordinator.aggregated:4",
         "node.release.committed:4",
     ),
-    Toy("a codec", {"compression": "toy_zip"}, "coordinator.update.received:5", "node.release.committed:3"),
+    Toy(
+        "a codec",
+        {"compression": "toy_deflated"},
+        "coordinator.update.received:5",
+        "node.release.committed:3",
+    ),
     Toy(
         "a sum of four messages",
         {"secure_aggregation": True, "aggregation_protocol": "toy_masks"},

@@ -7,7 +7,6 @@ own, a part of a model that stays at the node, bytes that are not the values the
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -27,9 +26,10 @@ from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import AnyVector, Contribution, Dtype, Plain, vector_from_bytes, vector_to_bytes
+from heliosdb.domain.vector import Contribution, Plain
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.codecs import CODECS
+from tests.contracts.toy_codec import TOY_DEFLATED
 
 SPAN, COUNT, TOTAL, ERROR = map(StepName, ("toy_span", "toy_count", "toy_total", "toy_error"))
 HELLO, MOVE = map(StepName, ("toy_hello", "toy_move"))
@@ -281,32 +281,6 @@ class ToyPersonal:
         )
 
 
-class ToyZip:
-    """Values, deflated."""
-
-    name = "toy_zip"
-
-    def encode(self, vector: AnyVector, dtype: Dtype) -> bytes:
-        """The vector as bytes."""
-        return zlib.compress(vector_to_bytes(vector, dtype))
-
-    def decode(self, raw: bytes, length: int, dtype: Dtype) -> AnyVector:
-        """The vector; no more is ever inflated than it has bytes."""
-        inflater = zlib.decompressobj()
-        try:
-            values = inflater.decompress(raw, length * dtype.itemsize + 1)
-        except zlib.error as error:
-            raise ValueError("not deflated") from error
-        if len(values) != length * dtype.itemsize or not inflater.eof or inflater.unused_data:
-            raise ValueError("not so many values")
-        return vector_from_bytes(values, dtype)
-
-    def most(self, length: int, dtype: Dtype) -> int:
-        """A little more than the values themselves, where they cannot be deflated."""
-        size = length * dtype.itemsize
-        return size + size // 1000 + 64
-
-
 ALGORITHMS.register("toy_bins", ToyBins(), settings=ToyBinsSettings)
 ALGORITHMS.register("toy_personal", ToyPersonal())
-CODECS.register("toy_zip", ToyZip())
+CODECS.register(TOY_DEFLATED.name, TOY_DEFLATED)
