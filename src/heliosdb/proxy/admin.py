@@ -197,7 +197,7 @@ def shown(name: str, config: ProxyConfig) -> str | None:
         return f"0o{value:o}"
     if isinstance(value, Upstream):
         return value.shown
-    if isinstance(value, dict):
+    if isinstance(value, dict | frozenset):
         return ", ".join(sorted(value))
     if isinstance(value, bool):
         return "true" if value else "false"

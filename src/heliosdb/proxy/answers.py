@@ -13,6 +13,7 @@ from heliosdb.proxy.wire import HEADER, ProtocolError, build_fields, build_messa
 
 _ERROR = ord("E")
 _FEDERATED = b"federated_sql"
+_FAREWELL = re.compile(rb"\0C57P0[12]\0")  # admin_shutdown, crash_shutdown
 _POSITION = re.compile(rb"position=([0-9]{1,9})")
 
 
@@ -32,6 +33,11 @@ def turn_back(message: bytes, rewrite: Rewrite, index: int) -> bytes | None:
     if message[0] == _ERROR:
         turned = with_hint(turned, ours=ours, predicts=rewrite.predicts(index))
     return build_fields(kind, turned) if turned != fields else None
+
+
+def is_farewell(notice: bytes) -> bool:
+    """Whether the server says that it ends the connection, as by a WARNING at an immediate shutdown."""
+    return _FAREWELL.search(notice, HEADER) is not None
 
 
 def retag(message: bytes, tag: str | None) -> bytes | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import os
+import socket
 import stat
 import tomllib
 from pathlib import Path
@@ -23,6 +24,7 @@ from federated_sql.errors import invalid_value
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Seconds = Annotated[float, Field(gt=0, le=86400)]
+KeepaliveSeconds = Annotated[int, Field(ge=0, le=32_767)]  # the bounds of Linux
 
 MAX_SOCKET_PATH = 107  # bytes, of Linux
 
@@ -91,6 +93,8 @@ class ProxyConfig(_Settings):
     `routes` maps a database name to its server; other names go to `default_upstream`. Port 0 means any free
     port. The Unix socket is `.s.PGSQL.<TCP port>` in its directory, where libpq looks for it. The database
     `admin_database` is the proxy itself, on its Unix socket only; empty means that there is none.
+    The `tcp_` settings are PostgreSQL's of the same names, `tcp_user_timeout` in milliseconds; 0 is the
+    system's default.
     """
 
     listen_address: str = "127.0.0.1"
@@ -101,10 +105,16 @@ class ProxyConfig(_Settings):
     tls_key: FilePath | None = None
     tls_required: bool = False
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 100
+    reserved_connections: Annotated[int, Field(ge=0, le=1000)] = 3
+    reserved_for: frozenset[str] = frozenset({"postgres"})
     startup_timeout_s: Seconds = 60
     connect_timeout_s: Seconds = 10
     close_timeout_s: Seconds = 30
     stop_timeout_s: Seconds = 30
+    tcp_keepalives_idle: KeepaliveSeconds = 0
+    tcp_keepalives_interval: KeepaliveSeconds = 0
+    tcp_keepalives_count: Annotated[int, Field(ge=0, le=127)] = 0
+    tcp_user_timeout: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     admin_database: Annotated[str, Field(max_length=63)] = "heliosdb_proxy"
     default_upstream: Upstream = Upstream()
     routes: dict[str, Upstream] = Field(default_factory=dict)
@@ -125,6 +135,22 @@ class ProxyConfig(_Settings):
                 "set admin_database to another name, or to an empty one"
             )
         return self
+
+    @property
+    def tcp_options(self) -> tuple[tuple[int, int], ...]:
+        """What to set on each TCP connection, to a client and to a server: (option, value)."""
+        given = (
+            (socket.TCP_KEEPIDLE, self.tcp_keepalives_idle),
+            (socket.TCP_KEEPINTVL, self.tcp_keepalives_interval),
+            (socket.TCP_KEEPCNT, self.tcp_keepalives_count),
+            (socket.TCP_USER_TIMEOUT, self.tcp_user_timeout),
+        )
+        return tuple((option, value) for option, value in given if value)
+
+    @property
+    def most_sessions(self) -> int:
+        """How many sessions there may be at one time, the reserve included."""
+        return self.max_connections + self.reserved_connections
 
     def upstream_for(self, database: str) -> Upstream:
         """Return the server that `database` is on."""

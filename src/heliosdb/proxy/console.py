@@ -20,6 +20,7 @@ from typing import Protocol
 
 from federated_sql.errors import FederatedError, not_supported
 from heliosdb.proxy.admin import Administered, Command, Outcome, Value, find_command, product_version
+from heliosdb.proxy.last_words import NOT_ALLOWED, STOPPING
 from heliosdb.proxy.wire import (
     HEADER,
     ProtocolError,
@@ -36,11 +37,6 @@ MAX_MESSAGE = 16 * 1024
 MAX_NAMES = 100
 PROTOCOL_3_0 = 3 << 16
 
-NOT_ALLOWED = build_error(
-    "28000",
-    "the proxy's own database is only for the operating-system user that runs the proxy and for root",
-)
-STOPPING = build_error("57P01", "terminating connection because the proxy is stopping")
 READY = build_message(b"Z", b"I")
 
 _IGNORED = (b"H", b"d", b"c", b"f")  # Flush, for nothing is held back, and copy data, as the server does

@@ -1,8 +1,9 @@
 """The sockets of one client and its server: transports in, transports out, and nothing decided about SQL.
 
 What always holds: no side is read faster than the other side takes it; when one side ends, the other gets
-what was already said and then ends too, by force after `close_timeout_s`; and a relay is forgotten by its
-host exactly once, when both connections are closed.
+what was already said and then ends too, by force after `close_timeout_s`; a client that resets
+its connection, or is lost, is lost to its server too, at once, whether or not it was being read; and a relay
+is forgotten by its host exactly once, when both connections are closed.
 """
 
 from __future__ import annotations
@@ -12,23 +13,22 @@ import logging
 import ssl
 import time
 import traceback
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Protocol
 
 from heliosdb.proxy.cancel import BackendKey, relay_cancel
 from heliosdb.proxy.config import ProxyConfig, Upstream
-from heliosdb.proxy.ends import End
+from heliosdb.proxy.ends import End, Lookout, ServerEnd, has_said_all
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
+from heliosdb.proxy.last_words import GONE, NEVER_THERE, STOPPING, TURNED_AWAY, unreachable
 from heliosdb.proxy.long_texts import Turn, vanished
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.session import ClientSession
-from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_error, build_message
+from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_message
 
 log = logging.getLogger(__name__)
 
-GONE = build_error("08006", "the server closed the connection unexpectedly")
-STOPPING = build_error("57P01", "terminating connection because the proxy is stopping")
 TERMINATE = build_message(b"X")
 MAX_OUTSTANDING = 10_000  # messages of a client that are not answered; with more it is read no further
 
@@ -59,38 +59,6 @@ class Host(Protocol):
         """Take the connection over; `rest` is what the client has already sent."""
 
 
-class ServerEnd(End):
-    """The connection to the server."""
-
-    def __init__(self, relay: Relay) -> None:
-        super().__init__()
-        self._relay = relay
-        self._ended = False
-
-    def data_received(self, data: bytes) -> None:
-        self._relay.server_said(data)
-
-    def eof_received(self) -> bool:
-        self._end()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed()
-        self._end()
-        self._relay.settle()
-
-    def pause_writing(self) -> None:
-        self._relay.server_congested(True)
-
-    def resume_writing(self) -> None:
-        self._relay.server_congested(False)
-
-    def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
-            self._relay.server_ended()
-
-
 class Relay(End):
     """The client's connection, and all that belongs to it.
 
@@ -100,7 +68,7 @@ class Relay(End):
     """
 
     def __init__(self, host: Host, *, local: bool = False) -> None:
-        super().__init__()
+        super().__init__(host.config)
         self._host = host
         self._tls = None if local else host.tls
         self._greeting = Greeting(
@@ -122,10 +90,14 @@ class Relay(End):
         self._congested = False  # the server takes no more
         self._turn: Turn[Rewrite | None] | None = None  # a text of the client is being worked out
         self._crowded = False  # too many messages of the client are not answered yet
+        self._lookout = Lookout(self._look)
+        self._lost = False  # the client vanished while it was not read
+        self._said_all = False  # all that the client will ever say has arrived
         self._half_closed = False  # the client says nothing more, once its text is worked out
         self._client_ended = False
         self._attentive = True  # the server's answers matter to the relay itself
         self._stopping = False
+        self._at_stop: Callable[[], None] = self._turn_away  # until there is a session
         self._settled = False
 
     # The client's side
@@ -146,7 +118,7 @@ class Relay(End):
             server.write(session.from_client(data))
             if session.wanted is not None:
                 self._think(session, session.wanted)
-            elif session.outstanding > MAX_OUTSTANDING:
+            elif session.outstanding > MAX_OUTSTANDING and not self._said_all:
                 self._crowded = True
                 self._pace()
         elif self._waiting is not None:
@@ -171,9 +143,13 @@ class Relay(End):
         if self._turn is not None:
             self._host.rewriter.long_texts.leave(self._turn)
             self._turn = None
+        self._lookout.stop()
         self._end_client()
         if self._server is not None:
-            self._server.close(self._host.config.close_timeout_s)
+            if exc is not None or self._lost:
+                self._server.reset()
+            else:
+                self._server.close(self._host.config.close_timeout_s)
         self.settle()
 
     def pause_writing(self) -> None:
@@ -199,22 +175,24 @@ class Relay(End):
             action = self._greeting.feed(b"")
         match action:
             case StartTls():
-                self._work(self._start_tls())
+                self._work(self._start_tls(), at_stop=self.abort)
             case Cancel(request):
-                self._work(self._cancel(request))
+                self._work(self._cancel(request), at_stop=lambda: None)
             case Connect(startup, rest) if self.local and self._host.administers(startup):
                 self._give_away(startup, rest)
-            case Connect():
+            case Connect(startup):
+                self.startup = startup
                 refusal = self._host.admit(self)
                 if refusal is None:
-                    self._work(self._connect(action))
+                    self._work(self._connect(action), at_stop=self._turn_away)
                 else:
                     self._refuse(refusal)
             case Refuse(answer):
                 self._refuse(answer)
 
-    def _work(self, work: Coroutine[None, None, None]) -> None:
-        self._waiting = bytearray()
+    def _work(self, work: Coroutine[None, None, None], *, at_stop: Callable[[], None]) -> None:
+        """Read nothing more until `work` is done; `at_stop` says what a stop of the proxy does meanwhile."""
+        self._waiting, self._at_stop = bytearray(), at_stop
         self.hold(True)
         self._task = asyncio.get_running_loop().create_task(work)
         self._task.add_done_callback(self._worked)
@@ -247,6 +225,12 @@ class Relay(End):
         self.write(answer)
         self.close(self._host.config.close_timeout_s)
 
+    def _turn_away(self) -> None:
+        """Send a client away that has no session yet."""
+        if self._task is not None:
+            self._task.cancel()
+        self._refuse(TURNED_AWAY)
+
     def _too_slow(self) -> None:
         if self._session is None and self.transport is not None:
             log.info("a client did not start a session in time")
@@ -272,6 +256,7 @@ class Relay(End):
         if encrypted is None or self.transport is None:
             return
         self.transport, self._held, self._encrypted = encrypted, False, True
+        self._at_stop = self._turn_away
         self._greeting.encrypted()
         arrived, self._waiting = bytes(self._waiting or b""), None
         if arrived:
@@ -283,20 +268,19 @@ class Relay(End):
         self.close(self._host.config.close_timeout_s)
 
     async def _connect(self, action: Connect) -> None:
-        self.startup = action.startup
         database = action.startup.database
         self._upstream = upstream = self._host.config.upstream_for(database)
-        self._server = server = ServerEnd(self)
+        self._server = server = ServerEnd(self._host.config, self)
         try:
             async with asyncio.timeout(self._host.config.connect_timeout_s):
                 await _open(upstream, server)
         except (OSError, ValueError) as error:  # ValueError: a host that cannot be encoded
             self._host.totals.unreachable += 1
             log.warning("cannot connect to %s:%s: %s", upstream.host, upstream.port, type(error).__name__)
-            self._refuse(build_error("08001", f'could not connect to the server of database "{database}"'))
+            self._refuse(unreachable(database))
             return
         if not self.open or not server.open:
-            self._refuse(GONE)
+            self._refuse(NEVER_THERE)
             server.close(self._host.config.close_timeout_s)
             return
         self._begin(action, server)
@@ -311,8 +295,6 @@ class Relay(End):
             self.received -= len(arrived)  # they were counted when they came
             self.data_received(arrived)
         self._pace()
-        if self._stopping:
-            self.stop()
 
     # Long texts
 
@@ -352,7 +334,23 @@ class Relay(End):
         self._pace()
 
     def _pace(self) -> None:
-        self.hold(self._congested or self._crowded or self._turn is not None)
+        wait = self._congested or self._crowded or self._turn is not None
+        self.hold(wait)
+        self._lookout.keep(wait and self.transport is not None)
+
+    def _look(self) -> None:
+        """Notice what a client does that is not read: that it vanishes, or that it has ended.
+
+        What is left to read of one that has ended is bounded. It is read, so that the end reaches the server.
+        """
+        if self.transport is None:
+            return
+        if vanished(self.transport):
+            self._lost = True
+            self.reset()
+        elif self._crowded and has_said_all(self.transport):
+            self._said_all, self._crowded = True, False
+            self._pace()
 
     def server_said(self, data: bytes) -> None:
         """Pass the server's bytes on."""
@@ -372,7 +370,7 @@ class Relay(End):
             self._key = session.backend_key
             self._host.routes[self._key] = self._upstream
             self._attentive = self._stopping
-        if self._stopping and session.idle:
+        if self._stopping:
             self.stop()
 
     def server_ended(self) -> None:
@@ -381,7 +379,7 @@ class Relay(End):
             return
         self.write(self._session.server_ended())
         if self._session.may_add_error and not self._client_ended and not self._stopping:
-            self.write(GONE)
+            self.write(GONE if self._session.started else NEVER_THERE)
         self.close(self._host.config.close_timeout_s)
 
     # What an operator may see
@@ -421,25 +419,26 @@ class Relay(End):
     # The end
 
     def stop(self) -> None:
-        """End now if nothing is going on, or else as soon as the client's transaction has ended."""
+        """End now if the client loses nothing by it, or else as soon as its transaction has ended."""
         self._stopping = self._attentive = True
-        if self._session is None:
-            if not self._working:
-                self._refuse(STOPPING)
-        elif self._session.idle and self.open:
-            self.write(STOPPING)
-            self.close(self._host.config.close_timeout_s)
+        session, timeout_s = self._session, self._host.config.close_timeout_s
+        if session is None:
+            self._at_stop()
+        elif session.may_be_ended and self.open:
+            self.write(STOPPING if session.started else TURNED_AWAY)
+            self.close(timeout_s)
             if self._server is not None:
-                self._server.write(TERMINATE)
-                self._server.close(self._host.config.close_timeout_s)
+                self._server.write(TERMINATE if session.started else b"")
+                self._server.close(timeout_s)
 
     def abort(self) -> None:
         """End at once."""
         if self._task is not None:
             self._task.cancel()
-        for end in (self, self._server):
-            if end is not None and end.transport is not None:
-                end.transport.abort()
+        if self.transport is not None:
+            self.transport.abort()
+        if self._server is not None:
+            self._server.reset()
 
     def settle(self) -> None:
         """Forget the relay when both connections are closed and no task may open another."""

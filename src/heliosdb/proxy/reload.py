@@ -76,15 +76,16 @@ def make_room(config: ProxyConfig) -> int:
     at once and closed; one turn of the event loop may accept a whole queue of them.
     Raises FederatedError where even the sessions would not fit.
     """
-    needed = 3 * config.max_connections + SPARE_FILES
+    needed = 3 * config.most_sessions + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     ceiling = sys.maxsize if hard == resource.RLIM_INFINITY else hard
     if ceiling < needed:
         raise invalid_value(
-            f"max_connections = {config.max_connections} needs {needed} open files; the limit is {hard}",
+            f"max_connections = {config.max_connections} and reserved_connections = "
+            f"{config.reserved_connections} need {needed} open files; the limit is {hard}",
             hint="Raise the limit (ulimit -Hn, LimitNOFILE= in the unit) or lower max_connections.",
         )
     wanted = min(ceiling, needed + 2 * BACKLOG)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return 2 * config.max_connections + max(0, wanted - needed - BACKLOG)
+    return 2 * config.most_sessions + max(0, wanted - needed - BACKLOG)

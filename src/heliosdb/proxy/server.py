@@ -1,8 +1,9 @@
 """The listening proxy: accepts clients, counts them, changes its settings, and stops in good order.
 
-What always holds: no more than `max_connections` sessions exist, each with one server connection of its
-own; the clients that are greeting, asking for a cancel or administering are bounded too; settings change as a
-whole or not at all; and when `Proxy.stop` or `Proxy.drain` returns, no connection is left.
+What always holds: no more than `max_connections` sessions exist, and `reserved_connections` more of clients
+for whom they are kept, each with one server connection of its own; the clients that are greeting, asking for
+a cancel or administering are bounded too; settings change as a whole or not at all; and when `Proxy.stop` or
+`Proxy.drain` returns, no connection is left.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from heliosdb.proxy.config import ProxyConfig, Upstream, load_config
 from heliosdb.proxy.console import ConsoleEnd, may_administer
 from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener
+from heliosdb.proxy.last_words import TOO_MANY
 from heliosdb.proxy.relay import Relay
 from heliosdb.proxy.reload import BACKLOG, changed_in_vain, keep_fixed, prepare
 from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
 from heliosdb.proxy.socketfile import SocketFile, listen_at
-from heliosdb.proxy.wire import StartupMessage, build_error
+from heliosdb.proxy.wire import StartupMessage
 
 log = logging.getLogger(__name__)
 
-TOO_MANY = build_error("53300", "sorry, too many clients already")
 MAX_GUESTS = 8  # clients of the proxy's own database, beyond all other limits
 
 
@@ -217,9 +218,18 @@ class Proxy:
         room = len(self._guests) < MAX_GUESTS
         return relay.local and room and relay.transport is not None and may_administer(relay.transport)
 
+    def _has_reserve(self, relay: Relay) -> bool:
+        """Whether places are kept for it: by the user's name, not proven yet, or by the kernel's word."""
+        said = relay.startup.parameters if relay.startup is not None else {}
+        if said.get("user") in self.config.reserved_for:
+            return True
+        return relay.local and relay.transport is not None and may_administer(relay.transport)
+
     def admit(self, relay: Relay) -> bytes | None:
         """Count the relay as a session, or return the refusal to send."""
-        if len(self._sessions) >= self.config.max_connections:
+        config = self.config
+        places = config.most_sessions if self._has_reserve(relay) else config.max_connections
+        if len(self._sessions) >= places:
             self.totals.refused += 1
             log.warning("a client was refused: %s sessions are open", len(self._sessions))
             return TOO_MANY

@@ -15,8 +15,40 @@ from __future__ import annotations
 
 from collections import deque
 
-from heliosdb.proxy.answers import retag, tag_of, turn_back
+from heliosdb.proxy.answers import is_farewell, retag, tag_of, turn_back
 from heliosdb.proxy.awaited import Awaited
+from heliosdb.proxy.kinds import (
+    BIND,
+    CLIENT_SKIMMED,
+    CLIENT_WATCHED,
+    CLOSE,
+    COMPLETE,
+    COPY_BOTH,
+    COPY_ENDS,
+    COPY_IN,
+    DESCRIBE,
+    ENDED_BY_READY,
+    ENDS,
+    ERROR,
+    EXECUTE,
+    KEY_DATA,
+    NAMED_KINDS,
+    NOT_SYNCS,
+    NOTICE,
+    PARAMETER_STATUS,
+    PARSE,
+    PLAIN,
+    QUERY,
+    READY,
+    RENAMING,
+    SERVER_SKIMMED,
+    SERVER_WATCHED,
+    SYNC,
+    TERMINATE,
+    TEXTS,
+    UNKNOWN,
+    WALK,
+)
 from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
@@ -31,47 +63,7 @@ from heliosdb.proxy.wire import (
 MAX_TEXT_MESSAGE = 1 << 20  # a Query or Parse message above this many bytes is not looked at
 MAX_AT_ONCE = 8  # new texts of one read that are worked out in the loop
 NAMES_PREFIX = 1024  # bytes of a message that must hold the names at its start
-
-QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
-FUNCTION_CALL, SYNC, COPY_DONE, COPY_FAIL, TERMINATE = b"FScfX"
-_ENDED_BY_READY = frozenset({QUERY, FUNCTION_CALL, SYNC})
-_TEXTS = frozenset({QUERY, PARSE})
-_COPY_ENDS = frozenset({COPY_DONE, COPY_FAIL})
-_CLIENT_WATCHED = frozenset(b"QPBDECFScfX")
-_NAMED_KINDS = frozenset({PARSE, BIND, DESCRIBE, EXECUTE, CLOSE})
-
-READY, ERROR, NOTICE, COMPLETE, EMPTY, COPY_IN, PARAMETER_STATUS, KEY_DATA = b"ZENCIGSK"
-_SERVER_WATCHED = frozenset(b"ZENCIGSKV123nTs")
-_NOT_SYNCS = frozenset(b"ECIGV123nTs")  # what answers no Sync that comes after a failed copy
-_ENDS = {
-    ord("1"): PARSE,
-    ord("2"): BIND,
-    ord("3"): CLOSE,
-    ord("n"): DESCRIBE,
-    ord("T"): DESCRIBE,
-    ord("s"): EXECUTE,
-    COMPLETE: EXECUTE,
-    EMPTY: EXECUTE,
-}
-
-_PLAIN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}
-_UNKNOWN = {kind: Awaited(kind) for kind in _CLIENT_WATCHED}  # where names should be and are not all there
-
-# Tags of statements that take names away from, or give them to, what no Parse told about.
-_RENAMING = frozenset({b"DISCARD ALL\0", b"DEALLOCATE ALL\0", b"DEALLOCATE\0", b"PREPARE\0"})
-
-# What skimming makes of each message type. Client: what to put in the queue, None for nothing; types that
-# are not there need the walk. Server: the type of the client message whose answer it ends, 0 for none, or
-# the walk.
-_CLIENT_SKIMMED: dict[int, Awaited | None] = {
-    **{kind: _PLAIN[kind] for kind in _CLIENT_WATCHED - _COPY_ENDS - {TERMINATE}},
-    **dict.fromkeys(b"Hd"),
-}
-_WALK = -1
-_SERVER_SKIMMED = tuple(
-    READY if kind == READY else _ENDS.get(kind, _WALK if kind in _SERVER_WATCHED - {NOTICE} else 0)
-    for kind in range(256)
-)
+CODE_PREFIX = 128  # bytes of an error or notice that must hold its SQLSTATE
 
 
 class ClientSession:
@@ -88,19 +80,20 @@ class ClientSession:
         self._statements = Names()
         self._portals = Names()
         self._named = False  # names are followed, for a rewritten statement may have one
-        self._quiet = (
-            True  # nothing in the queue is rewritten or the end of copy data, and no names are followed
-        )
+        # Nothing in the queue is rewritten or the end of copy data, no names are followed, nothing streams.
+        self._quiet = True
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the first in the queue makes the server read copy data and ignore Sync
         self._loose = False  # a copy failed: Syncs at the front of the queue may have been ignored in it
+        self._streaming = False  # both sides send copy data, which has no end of its own
+        self._farewell = False  # the server's last notice said that it ends the connection
         self._spoken = False  # something was answered since the last ReadyForQuery
         self._doubt: Awaited | None = None  # until this is gone, nothing is rewritten
         self._astray = False  # what is said in doubt may be executed, or skipped with all up to a Sync
         self._encoding = b""
         self._conforming = b""
-        self._client = MessageStream(_CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
-        self._server = MessageStream(_SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
+        self._client = MessageStream(CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
+        self._server = MessageStream(SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
         self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
         self.from_server = self._server.feed  # takes bytes of the server, returns the bytes for the client
         self.transaction_status = b""  # of the last ReadyForQuery: I, T or E
@@ -142,8 +135,19 @@ class ClientSession:
     @property
     def may_add_error(self) -> bool:
         """Whether the server's end is unexpected, unexplained, and can be explained to the client."""
-        expected = self.terminated or self._client.blind or self._server.last_kind == ERROR
-        return self._server.at_boundary and not expected
+        last = self._server.last_kind
+        explained = last == ERROR or (last == NOTICE and self._farewell)
+        return self._server.at_boundary and not (self.terminated or self._client.blind or explained)
+
+    @property
+    def started(self) -> bool:
+        """Whether the client is past its authentication."""
+        return self.transaction_status != b""
+
+    @property
+    def may_be_ended(self) -> bool:
+        """Whether an error would cost the client nothing now: it is idle, not in yet, or only streams."""
+        return self._server.at_boundary and (self.idle or self._streaming or not self.started)
 
     # What concerns nothing federated
 
@@ -152,13 +156,13 @@ class ClientSession:
         if self._named or self._skipping or self._copying_in or self._doubt is not None:
             return at
         end, clear = len(data), False
-        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, _CLIENT_SKIMMED
+        last, unpack, append, skimmed = end - HEADER, HEAD.unpack_from, self._queue.append, CLIENT_SKIMMED
         while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
             if after > end or length < 4 or kind not in skimmed:
                 return at
-            if not clear and kind in _TEXTS:
+            if not clear and kind in TEXTS:
                 if self._rewriter.may_concern(data):
                     return at
                 clear = True
@@ -172,7 +176,7 @@ class ClientSession:
         if not self._quiet:
             return at
         end, queue = len(data), self._queue
-        last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, _SERVER_SKIMMED, 0
+        last, unpack, skimmed, said = end - HEADER, HEAD.unpack_from, SERVER_SKIMMED, 0
         while at <= last:
             kind, length = unpack(data, at)
             after = at + length + 1
@@ -180,13 +184,13 @@ class ClientSession:
                 break
             ended = skimmed[kind]
             if ended:
-                if ended == _WALK:
+                if ended == WALK:
                     break
                 said = ended
                 if kind == READY:
                     self.answered += 1
                     self.transaction_status = data[at + HEADER : min(after, at + HEADER + 1)]
-                    while queue and queue.popleft().kind not in _ENDED_BY_READY:
+                    while queue and queue.popleft().kind not in ENDED_BY_READY:
                         pass
                 elif queue and queue[0].kind == ended:
                     queue.popleft()
@@ -198,9 +202,9 @@ class ClientSession:
     # Client to server
 
     def _watch_client(self, kind: int, total: int) -> int:
-        if kind in _TEXTS and total <= MAX_TEXT_MESSAGE:
+        if kind in TEXTS and total <= MAX_TEXT_MESSAGE:
             return total
-        if self._named and kind in _NAMED_KINDS:
+        if self._named and kind in NAMED_KINDS:
             return min(total, NAMES_PREFIX)
         return HEADER
 
@@ -212,17 +216,17 @@ class ClientSession:
             if kind != SYNC:
                 return None
             self._skipping = False
-        if self._doubt is not None and kind not in _COPY_ENDS:
+        if self._doubt is not None and kind not in COPY_ENDS:
             self._see_in_doubt(kind)
         if kind == QUERY:
             return self._see_query(head)
         if kind == PARSE:
             return self._see_parse(head)
-        if kind in _COPY_ENDS:
+        if kind in COPY_ENDS:
             self._see_copy_end(kind)
         elif kind != SYNC or not self._copying_in or self._queue[-1].kind != SYNC:
             # One Sync stands for all in a row that the server ignores as long as it copies.
-            self._queue.append(self._name(kind, head) if self._named else _PLAIN[kind])
+            self._queue.append(self._name(kind, head) if self._named else PLAIN[kind])
         return None
 
     def _see_copy_end(self, kind: int) -> None:
@@ -234,7 +238,7 @@ class ClientSession:
         at = len(queue) - 1
         while at >= 0 and queue[at].kind == SYNC:
             at -= 1
-        mark = _PLAIN[kind]
+        mark = PLAIN[kind]
         if self._doubt is None and 0 <= at < len(queue) - 1 and queue[at].kind == EXECUTE:
             self._doubt = mark = Awaited(kind)
         queue.append(mark)
@@ -251,7 +255,7 @@ class ClientSession:
     def _see_query(self, head: bytes) -> bytes | None:
         rewrite = self._rewrite(head[HEADER:-1]) if head.endswith(b"\0") else None
         if rewrite is None:
-            self._queue.append(_PLAIN[QUERY])
+            self._queue.append(PLAIN[QUERY])
             return None
         self._quiet = False
         self._queue.append(Awaited(QUERY, rewrite=rewrite))
@@ -262,7 +266,7 @@ class ClientSession:
         names = read_names(head[HEADER:], 2) if looked_at else None
         rewrite = self._rewrite(names[1]) if names else None
         if names is None or not (rewrite or self._named):
-            self._queue.append(self._name(PARSE, head) if self._named else _PLAIN[PARSE])
+            self._queue.append(self._name(PARSE, head) if self._named else PLAIN[PARSE])
             return None
         self._queue.append(Awaited(PARSE, name=as_compared(names[0]), rewrite=rewrite))
         if rewrite is None:
@@ -302,12 +306,12 @@ class ClientSession:
 
     def _name(self, kind: int, head: bytes) -> Awaited:
         body = head[HEADER:]
-        if kind not in _NAMED_KINDS:
-            return _PLAIN[kind]
+        if kind not in NAMED_KINDS:
+            return PLAIN[kind]
         at = 1 if kind in (DESCRIBE, CLOSE) else 0
         names = read_names(body[at:], 2 if kind == BIND else 1)
         if names is None:
-            return _UNKNOWN[kind]
+            return UNKNOWN[kind]
         of_portal = body[:1] == b"P" if at else kind != PARSE
         source = as_compared(names[1]) if kind == BIND else None
         return Awaited(kind, name=as_compared(names[0]), source=source, of_portal=of_portal)
@@ -323,10 +327,10 @@ class ClientSession:
             return min(total, NAMES_PREFIX)
         if kind in (COMPLETE, ERROR, NOTICE) and self._current() is not None and total <= MAX_TEXT_MESSAGE:
             return total
-        return HEADER
+        return min(total, CODE_PREFIX) if kind == NOTICE else HEADER
 
     def _see_server(self, kind: int, head: bytes) -> bytes | None:
-        if kind in _NOT_SYNCS:
+        if kind in NOT_SYNCS:
             self._spoken = True
             if self._loose:
                 self._drop_syncs()
@@ -335,6 +339,7 @@ class ClientSession:
         elif kind == ERROR:
             return self._error(head)
         elif kind == NOTICE:
+            self._farewell = is_farewell(head)
             current = self._current()
             return turn_back(head, *current) if current else None
         elif kind == COMPLETE and self._queue and self._queue[0].kind == QUERY:
@@ -344,11 +349,13 @@ class ClientSession:
             return changed
         elif kind == COPY_IN:
             self._copy_in()
+        elif kind == COPY_BOTH:
+            self._streaming, self._quiet = True, False
         elif kind == PARAMETER_STATUS:
             self._parameter_status(head)
         elif kind == KEY_DATA:
             self.backend_key = (int.from_bytes(head[5:9], "big"), head[9:])
-        elif self._queue and self._queue[0].kind == _ENDS.get(kind):
+        elif self._queue and self._queue[0].kind == ENDS.get(kind):
             return self._answered(kind, head)
         return None
 
@@ -357,9 +364,9 @@ class ClientSession:
         self.answered += 1
         # After a failed copy one that answers nothing else is a Sync's, be it in the queue or not.
         if self._spoken or not self._loose or (self._queue and self._queue[0].kind == SYNC):
-            while self._queue and self._queue.popleft().kind not in _ENDED_BY_READY:
+            while self._queue and self._queue.popleft().kind not in ENDED_BY_READY:
                 pass
-        self._spoken = self._skipping = self._copying_in = False
+        self._spoken = self._skipping = self._copying_in = self._streaming = False
         self._drop_idle_marks()
         if self.transaction_status == b"I":
             self._portals.clear()
@@ -371,7 +378,7 @@ class ClientSession:
     def _error(self, head: bytes) -> bytes | None:
         current = self._current()
         changed = turn_back(head, *current) if current else None
-        if self._queue and self._queue[0].kind not in _ENDED_BY_READY:
+        if self._queue and self._queue[0].kind not in ENDED_BY_READY:
             while self._queue and self._queue[0].kind != SYNC:
                 self._queue.popleft()
             self._skipping = not self._queue
@@ -398,7 +405,7 @@ class ClientSession:
         done = self._queue.popleft()
         self._copied(0)
         self._drop_idle_marks()
-        if done is _UNKNOWN.get(done.kind):
+        if done is UNKNOWN.get(done.kind):
             self._statements.clear()
             self._portals.clear()
         elif done.name is None:
@@ -413,7 +420,7 @@ class ClientSession:
 
     def _follow(self, complete: bytes) -> None:
         """Forget what the names stood for where a statement may have changed that."""
-        if self._named and complete[HEADER:] in _RENAMING:
+        if self._named and complete[HEADER:] in RENAMING:
             self._statements.clear()
 
     def _copy_in(self) -> None:
@@ -435,7 +442,7 @@ class ClientSession:
         queue, kept = self._queue, [self._queue.popleft() for _ in range(at)]
         while queue and queue[0].kind == SYNC:
             kept.append(queue.popleft())
-        if queue and queue[0].kind in _COPY_ENDS:
+        if queue and queue[0].kind in COPY_ENDS:
             self._drop_mark()
             del kept[at:]
         queue.extendleft(reversed(kept))
@@ -459,7 +466,7 @@ class ClientSession:
 
     def _drop_idle_marks(self) -> None:
         """Forget ends of copy data that reach the server when it is not copying: it ignores them."""
-        while self._queue and self._queue[0].kind in _COPY_ENDS:
+        while self._queue and self._queue[0].kind in COPY_ENDS:
             self._drop_mark()
 
     def _drop_mark(self) -> None:
@@ -481,7 +488,7 @@ class ClientSession:
             return None
         first = self._queue[0]
         if self._loose:
-            past = (each for each in self._queue if each.kind != SYNC and each.kind not in _COPY_ENDS)
+            past = (each for each in self._queue if each.kind != SYNC and each.kind not in COPY_ENDS)
             first = next(past, first)
         rewrite = first.rewrite
         if rewrite is None and self._named:

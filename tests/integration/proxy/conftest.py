@@ -78,6 +78,7 @@ def make_proxy(cluster, loop_factory) -> Iterator[Callable[..., RunningProxy]]:
 
     def make(**settings: object) -> RunningProxy:
         given = {"listen_port": 0, "default_upstream": cluster.upstream(), "stop_timeout_s": 0.1}
+        given["reserved_connections"] = 0  # the tests' user is one of those for whom they are kept
         running.append(start_proxy(cluster, ProxyConfig(**{**given, **settings}), loop_factory))
         return running[-1]
 

@@ -101,6 +101,12 @@ class Cluster:
     def upstream(self) -> Upstream:
         return Upstream(host="127.0.0.1", port=self.port)
 
+    def immediate_restart(self) -> None:
+        """Stop the server as `pg_ctl -m immediate` does, and start it again."""
+        control = [binary("pg_ctl"), "-D", self.directory / "data", "-w", "-t", "60"]
+        restart = as_postgres(*control, "-m", "immediate", "-l", self.directory / "log", "restart")
+        subprocess.run(restart, check=True, capture_output=True, cwd="/")
+
 
 def as_postgres(*command: str | Path) -> list[str]:
     """PostgreSQL refuses to run as root."""

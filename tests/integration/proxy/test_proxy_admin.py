@@ -210,7 +210,7 @@ def test_stats_count_who_was_turned_away(make_proxy, cluster, dial):
         routes={"gone": {"host": str(cluster.directory), "port": 1}},
     )
     with console(proxy) as admin:
-        assert code(dial(proxy.port, user="postgres", database="gone").got) == b"08001"
+        assert code(dial(proxy.port, user="postgres", database="gone").got) == b"57P03"
         eventually(lambda: one(admin, "SHOW STATS")["clients"] == 0, "it is gone")
         dial(proxy.port, user="postgres")
         assert code(dial(proxy.port, user="postgres").got) == b"53300"

@@ -143,5 +143,5 @@ def test_found_a_database_name_that_is_not_utf8_of_a_server_that_is_not_there_ge
     name = b"scratc\xc7"
     startup = STARTUP.replace(DATABASE.encode(), name)
     (answer,) = framed(talk(process.directory, process.port, [startup], begin=False))
-    assert dict(parse_fields(answer[1]))[b"C"] == b"08001"
+    assert dict(parse_fields(answer[1]))[b"C"] == b"57P03"
     assert name in answer[1]

@@ -140,7 +140,7 @@ async def storm(port: int) -> Counter[str]:
 
 def test_a_storm_of_five_thousand_fills_every_place_and_the_rest_is_refused(launch, small_server, many_files):
     route = f'[routes.{DATABASE}]\nhost = "127.0.0.1"\nport = {small_server.port}\n'
-    proxy = launch.start(f"max_connections = {PLACES}\n{route}")
+    proxy = launch.start(f"max_connections = {PLACES}\nreserved_connections = 0\n{route}")
     files, before = proxy.open_files(), proxy.peak_kib()
     counted = asyncio.run(storm(proxy.port))
     assert counted == {"served": PLACES, "53300": STORM - PLACES}

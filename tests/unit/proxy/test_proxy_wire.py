@@ -201,7 +201,7 @@ def test_error_fields_round_trip():
 def test_an_error_about_a_name_that_is_not_utf8_gives_the_bytes_back():
     body = b"user\0ad\xc7\0\0"
     (packet, _) = parse_startup(struct.pack("!II", len(body) + 8, 3 << 16) + body)
-    assert b'"ad\xc7"' in build_error("08001", f'no "{packet.database}"')
+    assert b'"ad\xc7"' in build_error("57P03", f'no "{packet.database}"')
 
 
 @pytest.mark.parametrize("body", [b"", b"S", b"Sx", b"Sx\0", b"Sx\0\0more"])
