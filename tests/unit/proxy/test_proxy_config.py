@@ -23,6 +23,8 @@ def test_a_full_file_is_read(tmp_path):
         tls_key = "server.key"
         tls_required = true
         max_connections = 7
+        reserved_for = ["postgres", "dba"]
+        tcp_keepalives_idle = 60
         [default_upstream]
         host = "127.0.0.1"
         port = 5433
@@ -35,6 +37,7 @@ def test_a_full_file_is_read(tmp_path):
     )
     config = load_config(path)
     assert (config.listen_port, config.max_connections, config.unix_socket_mode) == (6543, 7, 0o700)
+    assert (config.reserved_for, config.tcp_keepalives_idle) == ({"postgres", "dba"}, 60)
     assert config.upstream_for("sales").socket_path == "/run/postgresql/.s.PGSQL.5432"
     assert config.upstream_for("remote").socket_path is None
     assert config.upstream_for("anything else").port == 5433
@@ -52,6 +55,12 @@ def test_the_defaults_listen_on_this_machine_only():
         ("listen_prot = 1", "listen_prot"),
         ("listen_port = 70000", "listen_port"),
         ("max_connections = 0", "max_connections"),
+        ("reserved_connections = -1", "reserved_connections"),
+        ('reserved_for = "postgres"', "reserved_for"),
+        ("tcp_keepalives_idle = 32768", "tcp_keepalives_idle"),  # the kernel would refuse it, and these
+        ("tcp_keepalives_interval = 32768", "tcp_keepalives_interval"),
+        ("tcp_keepalives_count = 128", "tcp_keepalives_count"),
+        ("tcp_user_timeout = 2147483648", "tcp_user_timeout"),
         ("startup_timeout_s = 0", "startup_timeout_s"),
         ('tls_key = "k"', "tls_certificate"),
         ("tls_required = true", "tls_required"),

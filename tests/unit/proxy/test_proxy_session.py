@@ -673,6 +673,61 @@ def test_an_error_may_be_added_only_at_a_boundary_and_not_after_the_servers_own(
     assert not talk.session.may_add_error
 
 
+def notice(code: bytes) -> bytes:
+    """A WARNING as the server words it, its severity first and as long as a translation may be."""
+    severity = "ПРЕДУПРЕЖДЕНИЕ".encode()
+    return build_fields(b"N", [(b"S", severity), (b"V", b"WARNING"), (b"C", code), (b"M", b"x" * 500)])
+
+
+@pytest.mark.parametrize(
+    ("said", "added"),
+    [
+        ([notice(b"57P01")], False),  # an immediate shutdown
+        ([notice(b"57P02")], False),  # another backend has crashed
+        ([notice(b"01000")], True),
+        ([notice(b"57P01"), notice(b"01000")], True),
+        ([notice(b"57P01"), done(b"SELECT 1"), IDLE], True),
+    ],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_no_error_is_added_to_the_warning_with_which_the_server_ends(talk, said, added, cut):
+    data = b"".join(said)
+    pieces = [bytes([byte]) for byte in data] if cut else [data]
+    assert b"".join(talk.server(piece) for piece in pieces) == data
+    assert talk.session.may_add_error is added
+
+
+def test_an_error_costs_an_idle_client_nothing_and_a_busy_one_its_work(talk):
+    assert talk.session.may_be_ended
+    talk.client(query("SELECT 1"))
+    assert not talk.session.may_be_ended
+    talk.server(done(b"SELECT 1"), IDLE)
+    talk.server(build_message(b"A", bytes(20))[:9])
+    assert not talk.session.may_be_ended, "it would be inside a message"
+
+
+def test_before_its_first_answer_a_client_has_nothing_to_lose(rewriter):
+    session = ClientSession(rewriter)
+    session.from_client(build_message(b"p", b"secret"))
+    assert session.may_be_ended
+    assert not session.started
+
+
+@pytest.mark.parametrize("kind", [b"G", b"H"])
+def test_a_copy_has_an_end_and_a_stream_of_both_sides_has_none(talk, kind):
+    talk.client(query("START_REPLICATION 0/0"))
+    talk.server(build_message(kind, b"\0\0\0"), build_message(b"d", b"wal"))
+    assert not talk.session.may_be_ended
+    talk.server(done(b"COPY 0"), IDLE)
+    talk.client(query("START_REPLICATION 0/0"))
+    talk.server(build_message(b"W", b"\0\0\0"), build_message(b"d", b"wal"))
+    assert talk.session.may_be_ended
+    talk.client(build_message(b"c"))
+    talk.server(build_message(b"c"), done(b"COPY 0"), IDLE)
+    talk.client(query("BASE_BACKUP"))
+    assert not talk.session.may_be_ended
+
+
 kinds = st.sampled_from(list(b"QPBDECHSFdcfXp"))
 plain = st.lists(st.tuples(kinds, st.binary(max_size=12)), max_size=12)
 answers = st.lists(
