@@ -63,7 +63,7 @@ def test_new_connections_take_the_new_route_and_old_ones_stay(launch, reload):
 def test_a_lowered_limit_ends_nobody_and_holds_for_who_comes_next(launch):
     proxy = launch.start()
     with proxy.connect() as first, proxy.connect() as second:
-        launch.write("max_connections = 1\n", port=proxy.port)
+        launch.write("max_connections = 1\nreserved_connections = 0\n", port=proxy.port)
         reload_by_command(proxy)
         with pytest.raises(psycopg.OperationalError, match="too many clients"):
             proxy.connect()

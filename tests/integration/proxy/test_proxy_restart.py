@@ -215,7 +215,7 @@ def successor_of(proxy) -> int:
 
 
 def test_a_successor_that_hangs_is_ended_and_the_next_one_takes_over(launch, hanging):
-    proxy = hanging(takeover_s=1)
+    proxy = hanging(takeover_s=5)  # in which the next one has to come up
     path = proxy.directory / f".s.PGSQL.{proxy.port}"
     with open_transaction(proxy) as busy:
         proxy.signal(signal.SIGUSR2)
