@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from session_talk import Talk
 
 from heliosdb.proxy.rewriting import Rewriter
 
@@ -55,3 +56,8 @@ def rewrite_small(text: str) -> SmallRewrite | None:
 @pytest.fixture(scope="session")
 def rewriter() -> Rewriter:
     return Rewriter(lambda raw: b"FEDERATED" in raw, rewrite_small)
+
+
+@pytest.fixture
+def talk(rewriter) -> Talk:
+    return Talk(rewriter)
