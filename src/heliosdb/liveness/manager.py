@@ -1,8 +1,8 @@
 """What a daemon tells the service manager that started it: readiness, reloading, stopping, being alive.
 
-What always holds: without a manager nothing is sent, and telling it never fails the caller; the watchdog is
-fed by the event loop itself, so that a loop that stands still is seen, and by the process that the manager
-watches and no child of it.
+What always holds: without a manager nothing is sent, and telling it never fails the caller and holds it up
+for a moment at most; the watchdog is fed by the event loop itself, so that a loop that stands still is seen, and
+by the process that the manager watches and no child of it.
 Source: sd_notify(3), sd_watchdog_enabled(3).
 """
 
@@ -15,16 +15,12 @@ import socket
 import time
 from collections.abc import AsyncIterator
 
+_PATIENCE_S = 1.0  # with a manager that does not read
+
 
 def notify(**states: str | int) -> None:
     """Tell the service manager, if there is one; it never fails the caller."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    message = "\n".join(f"{name}={value}" for name, value in states.items()).encode()
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect("\0" + address[1:] if address[0] == "@" else address)
-        sender.sendall(message)
+    _send("\n".join(f"{name}={value}" for name, value in states.items()), _PATIENCE_S)
 
 
 def notify_reloading() -> None:
@@ -54,5 +50,16 @@ async def watched() -> AsyncIterator[None]:
 
 async def _feed(interval: float) -> None:
     while True:
-        notify(WATCHDOG=1)
+        # A manager that does not read must not hold up the loop; the next one says the same.
+        _send("WATCHDOG=1", patience=0)
         await asyncio.sleep(interval)
+
+
+def _send(message: str, patience: float) -> None:
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.settimeout(patience)
+        sender.connect("\0" + address[1:] if address[0] == "@" else address)
+        sender.send(message.encode())

@@ -88,3 +88,20 @@ async def test_it_is_fed_as_long_as_the_loop_turns_and_not_after(
     assert not [
         task for task in asyncio.all_tasks() if task is not asyncio.current_task() and not task.cancelling()
     ]
+
+
+def test_a_manager_that_does_not_read_holds_nobody_up_for_long(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "2000")
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    more_than_fit = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 2
+
+    async def feed() -> None:
+        async with watched():
+            for _ in range(more_than_fit):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(feed())
+    notify(STOPPING=1)
+    assert manager.recv(4096) == b"WATCHDOG=1"
