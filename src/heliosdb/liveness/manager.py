@@ -1,8 +1,8 @@
 """What a daemon tells the service manager that started it: readiness, reloading, stopping, being alive.
 
 What always holds: without a manager nothing is sent, and telling it never fails the caller and holds it up
-for a moment at most; the watchdog is fed by the event loop itself, so that a loop that stands still is seen, and
-by the process that the manager watches and no child of it.
+for a moment at most; the watchdog is fed by the event loop itself, so that a loop that stands still is seen,
+and by the process that the manager watches and no child of it.
 Source: sd_notify(3), sd_watchdog_enabled(3).
 """
 
