@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
@@ -75,3 +77,20 @@ def test_a_node_may_hold_what_its_training_process_may_take() -> None:
 
 def test_a_coordinator_may_wait_for_its_database() -> None:
     assert unit("coordinator")["TimeoutStartSec"] == ["infinity"]
+
+
+def test_systemd_itself_has_nothing_to_say(tmp_path: Path) -> None:
+    checker = shutil.which("systemd-analyze")
+    if checker is None:  # then the tests above are what there is
+        return
+    units = []
+    for kind in KINDS:
+        text = (ROOT / f"packaging/heliosdb-{kind}.service").read_text()
+        units.append(tmp_path / f"heliosdb-{kind}.service")
+        # With a program that exists in place of one that is not installed here.
+        units[-1].write_text(text.replace("/usr/bin/heliosdb", "/bin/true"))
+    result = subprocess.run(
+        [checker, "verify", "--man=no", *map(str, units)], capture_output=True, text=True, check=False
+    )
+    ours = [line for line in result.stderr.splitlines() if "heliosdb" in line]
+    assert (result.returncode, ours) == (0, [])

@@ -21,6 +21,8 @@ from tests.support.ports import free_port
 
 COMMAND = [sys.executable, "-m", "heliosdb.cli.main"]
 DEADLINE = 120.0
+# As a service manager names the process that it watches.
+AS_WATCHED = ["/bin/sh", "-c", 'export WATCHDOG_PID=$$; exec "$@"', "sh"]
 KINDS = ["coordinator", "node", "proxy"]
 
 
@@ -81,7 +83,7 @@ class Site:
             manager.settimeout(DEADLINE)
             log = (self.directory / f"{kind}.log").open("wb")
             process = subprocess.Popen(
-                [*COMMAND, kind, "--config", str(config)],
+                [*AS_WATCHED, *COMMAND, kind, "--config", str(config)],
                 stdout=log,
                 stderr=log,
                 env={
@@ -112,6 +114,13 @@ class Running:
         """Wait until the daemon says this."""
         while word not in self.manager.recv(4096).decode().splitlines():
             pass
+
+    def hear_number(self, name: str) -> int:
+        """Wait until the daemon names a number."""
+        while True:
+            said = dict(line.split("=", 1) for line in self.manager.recv(4096).decode().splitlines())
+            if name in said:
+                return int(said[name])
 
 
 def _toml(value: object) -> str:
@@ -279,3 +288,18 @@ def test_asking_leaves_nothing_in_the_logs(site: Site) -> None:
             assert health(kind, config)[0] == 0
             assert (site.directory / f"{kind}.log").read_bytes() == quiet
     assert (site.server.directory / "log").read_bytes() == before
+
+
+def test_the_process_that_takes_over_feeds_the_watchdog_that_watched_the_one_before(site: Site) -> None:
+    site.write("proxy")
+    with site.running("proxy") as proxy:
+        proxy.process.send_signal(signal.SIGUSR2)
+        successor = proxy.hear_number("MAINPID")
+        try:
+            assert proxy.process.wait(DEADLINE) == 0
+            # More than wait in the socket from the time before.
+            for _ in range(int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text()) + 2):
+                proxy.hear("WATCHDOG=1")
+        finally:
+            os.kill(successor, signal.SIGTERM)
+            proxy.hear("STOPPING=1")
