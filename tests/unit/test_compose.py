@@ -425,3 +425,24 @@ def test_the_daemons_have_the_same_user_number_in_both_images() -> None:
     assert len(set(numbers)) == 1
     for name in DAEMONS:
         assert all(f"uid={numbers[0]}," in entry for entry in SERVICES[name]["tmpfs"])
+
+
+def test_the_pages_name_what_is_there() -> None:
+    pages = {name: (ROOT / f"docs/{name}.md").read_text() for name in ("operations", "proxy", "quick_start")}
+    # After `kill -s` the engine does not start a container again that crashes later.
+    for page in pages.values():
+        for told in re.findall(r"`(docker compose kill[^`]*)`", page):
+            assert f"Not\n  `{told}`" in page or f"why not `{told}`" in page
+    assert all(
+        "docker compose exec proxy sh -c 'kill -HUP 1'" in pages[name] for name in ("operations", "proxy")
+    )
+    for path in re.findall(r"`(docker/config/[a-z.\-/]+)`", "".join(pages.values())):
+        assert (ROOT / path).exists()
+    for text in pages.values():
+        for named in re.findall(r"'(/certificates/\S+?)'", text):
+            assert named in visible_files("coordinator-database")
+    needed = re.search(r"Compose (\d+\.\d+) or newer", HEAD)
+    assert needed is not None
+    assert needed[0] in pages["operations"]
+    for limited in NODES:
+        assert f"{SERVICES[limited]['mem_limit'].rstrip('g')} GiB" in pages["operations"]
