@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,19 +129,51 @@ def node(config: Config) -> None:
     _daemon("heliosdb.node.service")(config)
 
 
+class DaemonKind(StrEnum):
+    """The daemons that can be asked for their health."""
+
+    PROXY = "proxy"
+    COORDINATOR = "coordinator"
+    NODE = "node"
+
+
+@app.command()
+def health(
+    daemon: Annotated[DaemonKind, typer.Argument(help="Which daemon.", show_default=False)],
+    config: Config,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds until no answer counts as a bad one.")
+    ] = 5.0,
+) -> None:
+    """Say in one line whether a daemon on this machine and its databases answer now; 1 if not so."""
+    from heliosdb.cli.health import examine
+
+    well, line = examine(daemon, config, timeout)
+    _print_line(line)
+    if not well:
+        raise typer.Exit(1)
+
+
 @app.command()
 def certificates(
     directory: Annotated[Path, typer.Option("--dir", help="Where to put them.", show_default=False)],
     names: Annotated[
         list[str], typer.Option("--name", help="One identity each; repeat the option.", show_default=False)
     ],
+    apart: Annotated[
+        bool,
+        typer.Option("--apart", help="Each identity in its own directory; all certificates also in public/."),
+    ] = False,
 ) -> None:
     """Make a development certificate authority and identities, or renew those that end within 30 days."""
-    from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity
+    from heliosdb.cli.embedded.pki import ensure_authority, ensure_identity, publish
 
     authority = ensure_authority(directory / "ca")
     for name in names:
-        _say(str(ensure_identity(authority, directory, name).certificate))
+        made = ensure_identity(authority, directory / name if apart else directory, name)
+        _say(str(made.certificate))
+        if apart:
+            publish((made.certificate, authority.bundle), directory / "public")
 
 
 @app.command("verify-spending")

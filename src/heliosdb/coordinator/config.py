@@ -25,6 +25,7 @@ class CoordinatorConfig(BaseModel):
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
     holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds. parts:
     modules that register further parts of rounds; what they hold runs with all rights of this process.
+    health_socket: where the daemon answers `heliosdb health`, a file of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +36,7 @@ class CoordinatorConfig(BaseModel):
     ca_bundle: Path | None = None
     state_directory: Path
     ready_file: Path | None = None
+    health_socket: Path | None = None
     poll_interval: Annotated[float, Field(gt=0, le=0.5)] = 0.5
     heartbeat_interval: Seconds = 10.0
     heartbeat_timeout: Seconds = 5.0

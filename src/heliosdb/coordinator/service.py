@@ -35,6 +35,8 @@ from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import Epoch
+from heliosdb.liveness.answering import State, answering
+from heliosdb.liveness.manager import notify, watched
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -77,6 +79,7 @@ def _announce(config: CoordinatorConfig, ready: Callable[[], None] | None) -> No
         ready()
     if config.ready_file is not None:
         config.ready_file.write_text("ready\n", encoding="ascii")
+    notify(READY=1)
 
 
 async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]) -> None:
@@ -85,8 +88,11 @@ async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]
     assert main is not None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, main.cancel)
+    coordinator = Coordinator(config, keys, ready)
     with suppress(asyncio.CancelledError):
-        await Coordinator(config, keys, ready).run()
+        async with watched(), answering(config.health_socket, coordinator.state):
+            await coordinator.run()
+    notify(STOPPING=1)
     log.info("stopped")
 
 
@@ -99,6 +105,11 @@ class Coordinator:
         self._ready: Callable[[], None] | None = ready
         self._conninfo = config.database.get_secret_value()
         self._said = ""
+        self._in_reach = False
+
+    def state(self) -> State:
+        """Whether its database is in reach, and what it said last."""
+        return State(self._in_reach, self._said or "starting")
 
     async def run(self) -> None:
         """Lead whenever that is possible; ends by cancellation only."""
@@ -108,6 +119,7 @@ class Coordinator:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
             except psycopg.Error as error:
+                self._in_reach = False
                 self._say(f"the catalog is out of reach: {_kind(error)}")
             except FederatedError as error:
                 if error.code is not ErrorCode.FENCED:
@@ -123,6 +135,7 @@ class Coordinator:
     async def _wait_for_leadership(self, session: CatalogSession) -> None:
         while True:
             state = await session.call(lease.read_catalog_state)
+            self._in_reach = True
             if self._ready is not None:
                 self._ready()
                 self._ready = None

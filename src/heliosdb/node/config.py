@@ -24,7 +24,8 @@ class NodeConfig(BaseModel):
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     max_memory_gb: address space of the training process, in GiB; a task that needs more is refused. parts:
     modules that register further parts of rounds; what they hold runs beside the rows, with all rights of
-    this process and of the training process.
+    this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
+    file of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -38,6 +39,7 @@ class NodeConfig(BaseModel):
     coordinator_certificate: Path
     state_directory: Path
     ready_file: Path | None = None
+    health_socket: Path | None = None
     plain_answers: bool = False
     max_memory_gb: Annotated[float, Field(gt=0)] = 8.0
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1

@@ -19,6 +19,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.liveness.answering import State, answering
+from heliosdb.liveness.manager import notify, watched
 from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
@@ -97,7 +99,8 @@ def run(config_path: Path, *, ready: Callable[[int], object] | None = None) -> N
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await serve(config, ready, stopped=stopped)
+        async with watched():
+            await serve(config, ready, stopped=stopped)
 
     # Not uvloop: its pipe to the training process was seen closed at a write, once in many runs.
     asyncio.run(main())
@@ -138,8 +141,10 @@ async def serve_many(
                 config.ready_file.write_text("ready\n", encoding="ascii")
         if ready is not None:
             ready(ports)
+        notify(READY=1)
         await (stopped or asyncio.Event()).wait()
         log.info("stopping")
+        notify(STOPPING=1)
 
 
 @asynccontextmanager
@@ -166,7 +171,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
     try:
-        yield port
+        async with answering(config.health_socket, lambda: State(True, f"listening on port {port}")):
+            yield port
     finally:
         await server.stop(_GRACE_SECONDS)
         await tasks.close()

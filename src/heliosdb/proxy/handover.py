@@ -3,7 +3,7 @@
 What always holds: a handed socket is the same one in both processes, so that no connection attempt in its
 queue is lost; nothing here waits; and the variables that describe inherited sockets are gone from the
 environment once they are read.
-Source: sd_listen_fds(3), sd_notify(3).
+Source: sd_listen_fds(3).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import fcntl
 import os
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +21,9 @@ from federated_sql.errors import invalid_value
 FIRST_FD = 3
 OWNED = "heliosdb-owned"  # the name of a socket whose file the proxies made and remove themselves
 READY_FD = "HELIOSDB_READY_FD"
+# LISTEN_PID must be the new process itself: a shell knows its number, and becomes that process. So must be
+# the one that the service manager's watchdog expects, where there is one.
+_AS_THE_NEW_PROCESS = 'export LISTEN_PID=$$ ${WATCHDOG_PID:+WATCHDOG_PID=$$}; exec "$@"'
 _FREE_FD = 64  # handed sockets are copied to here first, so that none is overwritten on its way to 3, 4, …
 
 
@@ -60,22 +62,6 @@ def _listener(number: int, name: str) -> Listener:
     return Listener(inherited, name == OWNED)
 
 
-def notify(**states: str | int) -> None:
-    """Tell the service manager, if there is one; it never fails the caller."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return
-    message = "\n".join(f"{name}={value}" for name, value in states.items()).encode()
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-        sender.connect("\0" + address[1:] if address[0] == "@" else address)
-        sender.sendall(message)
-
-
-def notify_reloading() -> None:
-    """Tell the service manager that the settings are being read again."""
-    notify(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
-
-
 def has_predecessor() -> bool:
     """Whether a process waits to hear that this one serves."""
     return os.environ.get(READY_FD, "").isdigit()
@@ -111,8 +97,7 @@ def start_successor(command: Sequence[str], sockets: Sequence[tuple[int, str]]) 
     }
     files = [*copies, fcntl.fcntl(writing, fcntl.F_DUPFD_CLOEXEC, _FREE_FD)]
     moves = [(os.POSIX_SPAWN_DUP2, number, FIRST_FD + at) for at, number in enumerate(files)]
-    # LISTEN_PID must be the new process itself: a shell knows it, and becomes that process.
-    shell = ["/bin/sh", "-c", 'export LISTEN_PID=$$; exec "$@"', "sh", *command]
+    shell = ["/bin/sh", "-c", _AS_THE_NEW_PROCESS, "sh", *command]
     try:
         process = os.posix_spawn("/bin/sh", shell, environment, file_actions=moves)
     except BaseException:

@@ -19,12 +19,11 @@ from pathlib import Path
 import uvloop
 
 from federated_sql.errors import FederatedError
+from heliosdb.liveness.manager import notify, notify_reloading, watched
 from heliosdb.proxy.config import load_config
 from heliosdb.proxy.handover import (
     has_predecessor,
     inherited_listeners,
-    notify,
-    notify_reloading,
     own_command,
     report_ready,
     start_successor,
@@ -64,7 +63,8 @@ class Process:
         for number in _ENDING:
             signal.signal(number, lambda *_: self._end(loop))
         with contextlib.suppress(asyncio.CancelledError):
-            await self._work
+            async with watched():
+                await self._work
         # All is over: a signal that comes before the interpreter has ended must not look like a death by it,
         # whichever thread takes it.
         for number in _ENDING:

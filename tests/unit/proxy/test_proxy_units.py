@@ -21,7 +21,17 @@ SERVICE_KEYS = {
     "Unit": {"Description", "After", "Wants"},
     "Install": {"WantedBy"},
     "Service": {
-        *("Type", "NotifyAccess", "User", "Group", "ExecStart", "ExecReload", "Restart", "RestartSec"),
+        *(
+            "Type",
+            "NotifyAccess",
+            "WatchdogSec",
+            "User",
+            "Group",
+            "ExecStart",
+            "ExecReload",
+            "Restart",
+            "RestartSec",
+        ),
         *("TimeoutStopSec", "LimitNOFILE", "RuntimeDirectory", "RuntimeDirectoryMode"),
         *("RuntimeDirectoryPreserve", "UMask", "NoNewPrivileges", "CapabilityBoundingSet"),
         *("AmbientCapabilities", "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices"),

@@ -85,6 +85,13 @@ def ensure_identity(
     return files
 
 
+def publish(certificates: Sequence[Path], directory: Path) -> None:
+    """Put copies of certificates where everybody may read them."""
+    make_directory(directory)
+    for certificate in certificates:
+        write_atomically(directory / certificate.name, certificate.read_bytes())
+
+
 def _is_good(
     files: CertificatePaths, authority: AuthorityFiles, names: Sequence[str], moment: datetime
 ) -> bool:
