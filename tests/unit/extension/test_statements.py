@@ -29,7 +29,7 @@ MODEL = {
     "workspace_owned": True,
     "owned": True,
 }
-NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}'}
+NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}', "datasets": None}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
     "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
@@ -42,6 +42,7 @@ ACCEPTED: dict[str, Answer] = {
     "workspace_has_plain_runs": [{"has_plain_runs": False}],
     "consumed_epsilon": [{"consumed": 0.0}],
     "is_served": [{"is_served": True}],
+    "is_participant": [{"is_participant": False}],
     "insert_workspace": [{}],
     "insert_model": [{}],
     "insert_run": [{}],
@@ -269,7 +270,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
     assert run(plpy, "START FEDERATED TRAINING m WITH (rounds = 3, learning_rate = 1)") is None
 
     assert plpy.names == [
-        "may_act_as", "hold_workspace", "lock_model", "insert_run", "notify_coordinator", "is_served", "list_nodes",
+        "may_act_as", "hold_workspace", "lock_model", "list_nodes", "insert_run", "notify_coordinator", "is_served",
     ]  # fmt: skip
     model, overrides = dict(plpy.called)["insert_run"]
     assert model == 7
