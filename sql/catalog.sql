@@ -227,4 +227,5 @@ CREATE TABLE federated.event (
     details     jsonb NOT NULL DEFAULT '{}',
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX event_by_run ON federated.event (run_id);
 COMMENT ON TABLE federated.event IS 'Append-only history of what the coordinator decided and saw';

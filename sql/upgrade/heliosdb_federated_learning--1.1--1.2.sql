@@ -194,6 +194,8 @@ COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
+CREATE INDEX event_by_run ON federated.event (run_id);
+
 COMMENT ON COLUMN federated.dataset.row_key IS
     'The primary key of the table, by which its rows are known; NULL where it has none: by all shared columns';
 

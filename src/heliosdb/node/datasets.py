@@ -28,6 +28,7 @@ from heliosdb.catalog.dataset_rows import (
     is_number,
     type_name,
 )
+from heliosdb.domain.classes import show_number
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
@@ -41,8 +42,8 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. classes: of the target, () where they are 0 and 1 or it
-    has none. base_tables: what the rows come from. known_by: the
+    run: its id in hexadecimal; a new run reads anew. classes: the two numbers of a target that is
+    to be 0 and 1; () where it is read as it is. base_tables: what the rows come from. known_by: the
     columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
     sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
     min_rows and max_parameter_share are theirs.
@@ -102,10 +103,11 @@ def number_classes(target: Vector, classes: Sequence[float], request: TableReque
     """
     numbered = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, np.nan))
     if request.plain and bool(np.any(np.isnan(numbered) & np.isfinite(target))):
+        expected = " or ".join(map(show_number, classes))
         raise invalid_value(
-            f'the target "{request.target}" of dataset "{request.dataset}" holds values'
-            " that are none of the target_classes",
-            hint="Name the classes that the column has, or share the rows of these two with WHERE.",
+            f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row',
+            hint="The model's option target_classes = ['1', '2'] names the two values that the column holds; "
+            "rows of further classes are left out by the dataset's WHERE.",
         )
     return numbered
 

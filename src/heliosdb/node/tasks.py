@@ -17,6 +17,7 @@ from typing import TypeVar
 from heliosdb import faults
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset, StoredRowSets
+from heliosdb.domain.classes import BINARY
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
@@ -41,6 +42,7 @@ from heliosdb.node.policy import (
 )
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.parts.algorithms import has_classes
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -296,8 +298,13 @@ class NodeTasks:
             plain=asked_mechanism(received.task) is None,
             min_rows=dataset.min_rows,
             max_parameter_share=dataset.max_parameter_share,
-            classes=reading.classes,
+            classes=classes_of(received.task),
         )
+
+
+def classes_of(task: Task) -> tuple[float, ...]:
+    """The numbers of the two classes of a target, of the task or else 0 and 1; () where none are learned."""
+    return task.reading.classes or (BINARY if has_classes(task.work.algorithm) else ())
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
