@@ -40,7 +40,7 @@ def read_classes(labels: Sequence[str]) -> tuple[float, ...]:
     if len(labels) > 2:
         raise not_supported(
             "target_classes with more than two classes is not supported yet",
-            hint="Name two: the first is class 0, the second class 1; rows of other classes are left out.",
+            hint="Name two: the first is class 0, the second class 1.",
         )
     numbers = [_number_of(label) for label in labels]
     if len(set(numbers)) != 2:

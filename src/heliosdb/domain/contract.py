@@ -7,7 +7,7 @@ whole, since its budget would be spent on a model of something else.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from heliosdb.domain.classes import BINARY, class_number, read_classes, show_number
@@ -85,10 +85,16 @@ def check_classes(
     raise FederatedError(
         ErrorCode.WRONG_STATE,
         f'the classes of the target "{options.target}" {wrong}',
-        detail="; ".join(f"{one.node}: {one.reason}" for one in faults) + ".",
+        detail="; ".join(_grouped(faults)) + ".",
         hint=f"Name them, class 0 first: target_classes = [{labels}]. Or let each node's own DBA declare the "
         "column boolean, or with a CHECK that it is 0 or 1.",
     )
+
+
+def _grouped(faults: Sequence[Absence]) -> Iterator[str]:
+    """Say each reason once, with all nodes that it is of."""
+    for reason in dict.fromkeys(one.reason for one in faults):
+        yield f"{', '.join(one.node for one in faults if one.reason == reason)}: {reason}"
 
 
 def _fault(

@@ -106,10 +106,11 @@ def _find_workspace(session: Session, name: str, *, if_exists: bool) -> catalog.
 
 
 def _check_name(name: str) -> None:
-    """Raise 22023 for a name that lists and messages would not show."""
-    if name != name.strip() or not name.isprintable():
-        raise invalid_value(
-            "a node's name must be printable, and neither be blank nor begin or end with a space",
+    """Raise 42602 for a name that lists and messages would not show as it is."""
+    if name != name.strip():
+        raise FederatedError(
+            ErrorCode.INVALID_NAME,
+            "a node's name may not be blank, nor begin or end with a space",
             hint="Choose a name such as 'hospital_a'.",
         )
 

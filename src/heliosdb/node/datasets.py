@@ -105,9 +105,9 @@ def number_classes(target: Vector, classes: Sequence[float], request: TableReque
     if request.plain and bool(np.any(np.isnan(numbered) & np.isfinite(target))):
         expected = " or ".join(map(show_number, classes))
         raise invalid_value(
-            f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row',
-            hint="The model's option target_classes = ['1', '2'] names the two values that the column holds; "
-            "rows of further classes are left out by the dataset's WHERE.",
+            f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row;'
+            " the model's option target_classes names the two values that it holds",
+            hint="Rows of further classes are left out by the dataset's WHERE.",
         )
     return numbered
 

@@ -71,14 +71,14 @@ def test_declared_classes_are_enough_under_a_budget(
 
 
 def test_every_node_that_does_not_declare_is_named_with_the_target_before_anything_is_asked() -> None:
-    found = fault(BOOLEAN, UNKNOWN, ONE_TWO)
+    found = fault(BOOLEAN, UNKNOWN, ONE_TWO, replace(UNKNOWN, node=NodeName("e")))
 
     assert found is not None
     assert found.sqlstate == "55000"
     assert found.message == 'the classes of the target "class" are not known, as a privacy budget needs them'
     assert found.detail == (
         'c: column "class" of dataset "d" is declared to hold 1, 2; '
-        'd: column "class" of dataset "d" is of type double precision, and no CHECK lists its values.'
+        'd, e: column "class" of dataset "d" is of type double precision, and no CHECK lists its values.'
     )
     assert "target_classes = ['0', '1']" in str(found.hint)
 
