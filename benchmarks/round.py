@@ -286,7 +286,9 @@ def _make_template(cluster: Cluster, cases: Sequence[Case]) -> str:
     with cluster.connect(template) as connection:
         for case in cases:
             for name in case.workspaces:
-                connection.execute(f"CREATE TABLE {name} ({columns}, ill integer)".encode())
+                connection.execute(
+                    f"CREATE TABLE {name} ({columns}, ill integer CHECK (ill IN (0, 1)))".encode()
+                )
                 share = f"CREATE FEDERATED DATASET {name} FOR TABLE {name} IN WORKSPACE {name}"
                 _execute(connection, share + case.model.dataset)
     return template

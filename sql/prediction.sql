@@ -308,18 +308,20 @@ COMMENT ON FUNCTION @extschema@.predict(text, record) IS
 
 -- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
 -- made by one of two algorithms.
-CREATE FUNCTION federated._check_binary(reference text) RETURNS void
+CREATE FUNCTION federated._classes(reference text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
                             ELSE regexp_replace(reference, '@[^@]*$', '') END;
     algorithm   text;
     has_classes boolean;
+    declared    jsonb;
 BEGIN
     SELECT r.options ->> 'algorithm',
            CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
-                ELSE v.prediction ->> 'link' = 'logistic' END
-    INTO algorithm, has_classes
+                ELSE v.prediction ->> 'link' = 'logistic' END,
+           v.prediction -> 'classes'
+    INTO algorithm, has_classes, declared
     FROM federated.version AS v JOIN federated.run AS r USING (run_id)
     WHERE v.model_id = federated._model_id(model_name)
       AND CASE WHEN model_name = reference THEN v.is_current
@@ -332,35 +334,36 @@ BEGIN
             DETAIL = format('Its algorithm is %s.', algorithm),
             HINT = 'Use federated_predict.';
     END IF;
+    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1'] ELSE ARRAY[declared ->> 0, declared ->> 1] END;
 END
 $$;
-COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+COMMENT ON FUNCTION federated._classes(text) IS
+    'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
 
 CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    probability double precision;
+    classes     text[] := federated._classes(model);
+    probability double precision := @extschema@.federated_predict(model, features);
 BEGIN
-    PERFORM federated._check_binary(model);
-    probability := @extschema@.federated_predict(model, features);
-    RETURN CASE WHEN probability >= 0.5 THEN '1' WHEN probability < 0.5 THEN '0' END;
+    RETURN CASE WHEN probability >= 0.5 THEN classes[2] WHEN probability < 0.5 THEN classes[1] END;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
-    'The likelier class: ''1'' (the target is true or 1) from a probability of 0.5 on, else ''0''; error 55000 for a regression';
+    'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
 
 CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
-    probability double precision;
+    classes     text[] := federated._classes(model);
+    probability double precision := @extschema@.federated_predict(model, features);
 BEGIN
-    PERFORM federated._check_binary(model);
-    probability := @extschema@.federated_predict(model, features);
-    RETURN CASE WHEN probability IS NOT NULL THEN jsonb_build_object('0', 1 - probability, '1', probability) END;
+    RETURN CASE WHEN probability IS NOT NULL
+                THEN jsonb_build_object(classes[1], 1 - probability, classes[2], probability) END;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
-    'The probability of each class: "1" where the target is true or 1, "0" where it is false or 0; error 55000 for a regression';
+    'The probability of each class by its label: of target_classes, or where none are declared "1" (the target is true or 1) and "0"; error 55000 for a regression';
 
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE FUNCTION federated._describe_columns(query text) RETURNS jsonb

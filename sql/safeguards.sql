@@ -152,6 +152,7 @@ BEGIN
     NEW.certificate := NULL;
     NEW.certificate_expires := NULL;
     NEW.plain_answers := NULL;
+    NEW.datasets := NULL;
     RETURN NEW;
 END
 $$;

@@ -320,6 +320,17 @@ _DEFINITION = (
 )
 
 _TRAINING = (
+    OptionSpec(
+        "target_classes",
+        OptionType.TEXT_ARRAY,
+        None,
+        "the target's two classes as its column holds them, first class 0 and then class 1, the one that is"
+        " predicted: ['1', '2']; needed under a privacy_budget, unless the target is boolean, or every node's"
+        " catalog declares that it is 0 or 1",
+        derived="a boolean target's false and true; else 0 and 1",
+        maximum=1_000,
+        of_parts=True,
+    ),
     OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, of_parts=True),
     OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, of_parts=True),
     OptionSpec("bins", _INT, 64, "bins of a feature's histogram", minimum=2, maximum=65_536, of_parts=True),

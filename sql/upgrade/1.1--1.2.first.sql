@@ -43,7 +43,8 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: comment FUNCTION federated._lock_relation(text)
 
 -- done: table federated.node
-ALTER TABLE federated.node ADD COLUMN plain_answers boolean;
+ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
+    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array');
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -87,3 +88,8 @@ DROP FUNCTION federated._define_prediction(
 DROP FUNCTION federated._publish_function(
     bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
     double precision[], text, double precision, double precision);
+
+-- It answers with the classes now.
+-- done: function federated._check_binary(text)
+-- done: comment FUNCTION federated._check_binary(text)
+DROP FUNCTION federated._check_binary(text);

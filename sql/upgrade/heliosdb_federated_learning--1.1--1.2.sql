@@ -47,7 +47,8 @@ DROP FUNCTION federated._lock_relation(text);
 -- done: comment FUNCTION federated._lock_relation(text)
 
 -- done: table federated.node
-ALTER TABLE federated.node ADD COLUMN plain_answers boolean;
+ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
+    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array');
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -92,6 +93,11 @@ DROP FUNCTION federated._publish_function(
     bigint, integer, uuid, text[], boolean[], double precision, double precision[], double precision[],
     double precision[], text, double precision, double precision);
 
+-- It answers with the classes now.
+-- done: function federated._check_binary(text)
+-- done: comment FUNCTION federated._check_binary(text)
+DROP FUNCTION federated._check_binary(text);
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
@@ -126,6 +132,9 @@ COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, releas
 COMMENT ON COLUMN federated.node.plain_answers IS
     'Whether the node''s own DBA lets answers leave without noise from every dataset that it shares with the workspace; NULL before it was met';
 
+COMMENT ON COLUMN federated.node.datasets IS
+    'What the node said when it was last greeted that it shares: names, columns, types (of a domain what it is made of) and declared values, all from its catalog and never from rows; NULL before it was met';
+
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
@@ -146,7 +155,7 @@ COMMENT ON COLUMN federated.run_parameters.memory IS
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 
 COMMENT ON COLUMN federated.version.prediction IS
-    'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are) and what that kind needs; NULL for a version from before it was kept';
+    'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of target_classes, where the run had them) and what that kind needs; NULL for a version from before it was kept';
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
@@ -184,6 +193,8 @@ COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, 
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
     'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
+
+CREATE INDEX event_by_run ON federated.event (run_id);
 
 COMMENT ON COLUMN federated.dataset.row_key IS
     'The primary key of the table, by which its rows are known; NULL where it has none: by all shared columns';
@@ -576,6 +587,7 @@ BEGIN
     NEW.certificate := NULL;
     NEW.certificate_expires := NULL;
     NEW.plain_answers := NULL;
+    NEW.datasets := NULL;
     RETURN NEW;
 END
 $$;
@@ -691,18 +703,20 @@ COMMENT ON FUNCTION federated._execute(text, name[]) IS
 
 -- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
 -- made by one of two algorithms.
-CREATE OR REPLACE FUNCTION federated._check_binary(reference text) RETURNS void
+CREATE FUNCTION federated._classes(reference text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
                             ELSE regexp_replace(reference, '@[^@]*$', '') END;
     algorithm   text;
     has_classes boolean;
+    declared    jsonb;
 BEGIN
     SELECT r.options ->> 'algorithm',
            CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
-                ELSE v.prediction ->> 'link' = 'logistic' END
-    INTO algorithm, has_classes
+                ELSE v.prediction ->> 'link' = 'logistic' END,
+           v.prediction -> 'classes'
+    INTO algorithm, has_classes, declared
     FROM federated.version AS v JOIN federated.run AS r USING (run_id)
     WHERE v.model_id = federated._model_id(model_name)
       AND CASE WHEN model_name = reference THEN v.is_current
@@ -715,10 +729,39 @@ BEGIN
             DETAIL = format('Its algorithm is %s.', algorithm),
             HINT = 'Use federated_predict.';
     END IF;
+    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1'] ELSE ARRAY[declared ->> 0, declared ->> 1] END;
 END
 $$;
 
-COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+COMMENT ON FUNCTION federated._classes(text) IS
+    'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    classes     text[] := federated._classes(model);
+    probability double precision := @extschema@.federated_predict(model, features);
+BEGIN
+    RETURN CASE WHEN probability >= 0.5 THEN classes[2] WHEN probability < 0.5 THEN classes[1] END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
+    'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    classes     text[] := federated._classes(model);
+    probability double precision := @extschema@.federated_predict(model, features);
+BEGIN
+    RETURN CASE WHEN probability IS NOT NULL
+                THEN jsonb_build_object(classes[1], 1 - probability, classes[2], probability) END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
+    'The probability of each class by its label: of target_classes, or where none are declared "1" (the target is true or 1) and "0"; error 55000 for a regression';
 
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE OR REPLACE FUNCTION federated._describe_columns(query text) RETURNS jsonb
@@ -1488,7 +1531,7 @@ GRANT EXECUTE ON FUNCTION
     federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
 TO federated_analyst;
 
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
+GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._classes(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
@@ -1576,7 +1619,7 @@ GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELE
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 

@@ -380,7 +380,8 @@ def test_a_budget_is_spent_to_its_end_and_then_refuses(
     installation: Access, session: psycopg.Connection
 ) -> None:
     workspace = consortium(session, installation, 3, ", privacy_budget = 4")
-    share(installation, workspace, patients(3), ["age", "bmi", "ill"])
+    types = ["double precision", "double precision", "double precision CHECK (ill IN (0, 1))"]
+    share(installation, workspace, patients(3), ["age", "bmi", "ill"], types=types)
     model = fresh("private")
     session.execute(
         f"CREATE FEDERATED MODEL {model} IN WORKSPACE {workspace} WITH (algorithm = 'logistic_regression',"

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 
 from heliosdb.domain.errors import ErrorCode
-from heliosdb.domain.handshake import OpenedUpdate
 from heliosdb.domain.ids import NodeName, RunId, StepName, WorkspaceName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.task import Summing, Task
 from heliosdb.transport.client import NodeClient

@@ -23,8 +23,9 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.domain.errors import ErrorCode
 from heliosdb.domain.events import Event, NodeLost
-from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction, OpenedUpdate
+from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RunId, WorkspaceName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Spending
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task

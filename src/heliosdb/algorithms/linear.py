@@ -143,8 +143,8 @@ class LinearModel:
         if not self.scales_target and not np.all((table.target == 0) | (table.target == 1)):
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
-                f"The target of {self.name} must be 0 or 1 (or boolean) in every row.",
-                hint="Share a dataset whose target column is boolean or holds 0 and 1 only.",
+                f"The target of {self.name} must be 0 or 1 in every row.",
+                hint="target_classes names what else its two classes are.",
             )
 
     def train(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heliosdb.catalog.connection import Connection, Row, Statements
+from heliosdb.domain.handshake import Introduction, introduction_from_json
 from heliosdb.domain.ids import DatasetName, ModelName, NodeName, WorkspaceName
 
 _SQL = Statements("commands.sql")
@@ -32,11 +33,13 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A registered node of a workspace."""
+    """A registered node of a workspace. introduction: what it last said that it shares; None before it was
+    met."""
 
     name: NodeName
     status: str
     options: Options
+    introduction: Introduction | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +174,12 @@ def workspace_has_plain_runs(connection: Connection, workspace: Workspace) -> bo
 def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
     """Return the nodes of a workspace by name."""
     return [
-        Node(NodeName(row["name"]), row["status"], json.loads(row["options"]))
+        Node(
+            NodeName(row["name"]),
+            row["status"],
+            json.loads(row["options"]),
+            None if row["datasets"] is None else introduction_from_json(json.loads(row["datasets"])),
+        )
         for row in _SQL.query(connection, "list_nodes", workspace.workspace_id)
     ]
 
@@ -368,6 +376,11 @@ def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
 def is_served(connection: Connection) -> bool:
     """Tell whether a coordinator has ever led in this database."""
     return bool(_SQL.query(connection, "is_served")[0]["is_served"])
+
+
+def is_participant(connection: Connection) -> bool:
+    """Tell whether datasets are shared from this database, and no coordinator has ever led in it."""
+    return bool(_SQL.query(connection, "is_participant")[0]["is_participant"])
 
 
 def notify_coordinator(connection: Connection) -> None:

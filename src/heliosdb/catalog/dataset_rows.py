@@ -6,6 +6,7 @@ numbers and as hashes of what rows and subjects are known by.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +53,13 @@ def column_types(raw: psycopg.Connection[Any], query: RowQuery) -> list[int]:
 def is_number(type_oid: int) -> bool:
     """Whether values of this type can be read as numbers."""
     return type_oid == _BOOLEAN or type_oid in NUMERIC_TYPES
+
+
+def as_read(numbers: Sequence[float], type_oid: int) -> list[float]:
+    """Return what is read where a column of this type holds these numbers: of a real, the nearest one."""
+    if type_oid != _REAL:
+        return list(numbers)
+    return [float(struct.unpack("f", struct.pack("f", number))[0]) for number in numbers]
 
 
 def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, types: Sequence[int]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from heliosdb.catalog.connection import Connection, Statements
-from heliosdb.domain.ids import Epoch, RunId
+from heliosdb.domain.ids import Epoch, NodeName, RunId
 
 _SQL = Statements("events.sql")
 
@@ -28,3 +28,10 @@ def record_event(
     """Append to the history of what the coordinator decided and saw."""
     run_id = None if run is None else str(run)
     _SQL.query(connection, "insert_event", epoch, run_id, number, kind, json.dumps(details or {}))
+
+
+def find_left_out(connection: Connection, run: RunId) -> dict[NodeName, str]:
+    """Return which nodes could not answer a run when its round 0 was opened, and why."""
+    rows = _SQL.query(connection, "find_left_out", str(run))
+    found: dict[NodeName, str] = json.loads((rows[0]["left_out"] if rows else None) or "{}")
+    return found

@@ -17,6 +17,7 @@ import psycopg
 from federated_sql.residency import residency_allows
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.handshake import Introduction, introduction_json
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Run
 
@@ -101,9 +102,10 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
     _SQL.query(connection, "demote_node", node.id, node.options, status.value, reason)
 
 
-def record_plain_answers(connection: Connection, node: NodeRecord, allowed: bool) -> None:
-    """Record whether the node's own DBA lets plain answers leave from all that it shares here."""
-    _SQL.query(connection, "record_plain_answers", node.id, node.options, allowed)
+def record_introduction(connection: Connection, node: NodeRecord, said: Introduction) -> None:
+    """Record what the node says that it shares, and whether plain answers may leave from all of it."""
+    datasets = json.dumps(introduction_json(said))
+    _SQL.query(connection, "record_introduction", node.id, node.options, said.plain_answers, datasets)
 
 
 def touch_nodes(connection: Connection, nodes: Sequence[NodeRecord]) -> None:

@@ -122,12 +122,6 @@ def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> li
     return [SharedDataset.from_row(row) for row in _SQL.query(connection, "list_shared_datasets", workspace)]
 
 
-def list_base_types(connection: Connection, dataset: SharedDataset) -> tuple[str, ...]:
-    """Return the types of a dataset's columns, a domain as what it is made of; "" for one that is gone."""
-    found = {row["name"]: row["type"] for row in _SQL.query(connection, "list_base_types", dataset.name)}
-    return tuple(found.get(column, "") for column in dataset.description.columns)
-
-
 @dataclass(frozen=True, slots=True)
 class PlainTerms:
     """What a run's plain answers so far were about.

@@ -91,7 +91,9 @@ def _booleans(run: Run, new: NewVersion) -> tuple[bool, ...]:
 
 def _stored(run: Run, new: NewVersion) -> str:
     """The JSON of which the version's functions are made, now and when it is made current again."""
-    taken = {"kind": new.prediction.kind, "booleans": _booleans(run, new)}
+    taken: dict[str, Any] = {"kind": new.prediction.kind, "booleans": _booleans(run, new)}
+    if run.options.target_classes:
+        taken["classes"] = run.options.target_classes
     if taken.keys() & new.prediction.content.keys():
         raise ValueError("a prediction's content has a key of its own for what the catalog adds")
     return json.dumps(taken | dict(new.prediction.content), allow_nan=False)

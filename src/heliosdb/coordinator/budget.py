@@ -14,8 +14,8 @@ from threading import Lock
 
 from heliosdb.catalog.ledger import Entry, Reservation, SignedSpending, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import OpenedUpdate
 from heliosdb.domain.ids import NodeName, StepName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.privacy.accountant import Accountant
 from heliosdb.transport.update_messages import unpack_signed_header

@@ -16,6 +16,7 @@ from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
 from heliosdb.coordinator.budget import Release
+from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
@@ -183,6 +184,7 @@ class Question:
                 target=run.options.target,
                 validation_split=run.options.validation_split,
                 seed=run.seed,
+                classes=read_classes(run.options.target_classes),
             ),
             work=replace(work, summing=replace(work.summing, note=note)),
             scaling=self.asked.scaling,

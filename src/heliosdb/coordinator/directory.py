@@ -263,15 +263,13 @@ class Directory:
         return await client.greet(greeting, self._config.heartbeat_timeout)
 
     async def _greet(self, peer: _Peer) -> None:
-        """Ask a node that was met what it shares now, and record what its DBA allows."""
+        """Ask a node that was met what it shares now, and record it."""
         assert peer.client is not None
         known, record = peer.introduction, peer.record
-        peer.introduction = await self._introduction(peer.client, record)
-        if known != peer.introduction:
+        peer.introduction = said = await self._introduction(peer.client, record)
+        if known != said:
             self._notify()
-        allowed = peer.introduction.plain_answers
-        if known is None or known.plain_answers != allowed:
-            await self._write(lambda connection: catalog.record_plain_answers(connection, record, allowed))
+            await self._write(lambda connection: catalog.record_introduction(connection, record, said))
 
     def _check_not_taken(self, peer: _Peer, certificate: str) -> None:
         """One participant under two names would count, and could spend, twice."""
@@ -311,7 +309,8 @@ class Directory:
                 catalog.touch_nodes(connection, [record])
             else:
                 catalog.activate_node(connection, record, pem, expires(peer.certificate))
-            catalog.record_plain_answers(connection, record, known is not None and known.plain_answers)
+            if known is not None:
+                catalog.record_introduction(connection, record, known)
 
         await self._write(activate)
         peer.stored = (NodeStatus.ACTIVE, pem)

@@ -24,6 +24,7 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import boolean_features, select_nodes
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.domain.contract import Eligibility, check_classes, explain_nobody
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
@@ -59,6 +60,7 @@ from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
 from heliosdb.domain.usage import Moment
+from heliosdb.parts.algorithms import has_classes
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
@@ -207,13 +209,23 @@ class RunDriver:
             return frozenset(member.name for member in members), (*absent, *gone)
         selection = select_nodes(members, self._run.options)
         self._left_out = {one.node: one.reason for one in selection.left_out}
-        if not selection.able and len(members) >= self._run.policy.min_nodes:
-            names = "no node shares all columns of the model"
-            if selection.missing:
-                names = f"no node shares column {', '.join(selection.missing)}"
-            reasons = "; ".join(describe(one.node, one.reason) for one in selection.left_out)
-            self._report(ProblemFound(f"{names} ({reasons})"))
-        return selection.able, (*selection.left_out, *absent)
+        problem = self._contract_problem(selection, len(members))
+        if problem is not None:
+            self._report(ProblemFound(problem))
+        return frozenset(selection.able), (*selection.left_out, *absent)
+
+    def _contract_problem(self, selection: Eligibility, there: int) -> str | None:
+        """Say what no waiting cures: no node has the columns, or a target's classes are not known."""
+        options, policy = self._run.options, self._run.policy
+        if not selection.able and there >= policy.min_nodes:
+            return explain_nobody(selection)
+        if not has_classes(options.algorithm):
+            return None
+        try:
+            check_classes(selection.able, options, private=policy.budget is not None)
+        except FederatedError as error:
+            return f"{error.message}: {error.detail} {error.hint}"
+        return None
 
     async def _stop_watching(self) -> None:
         watcher, self._watcher = self._watcher, None

@@ -23,8 +23,8 @@ from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.coordinator.room import Place, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import UNREGISTERED, DeadlinePassed, Event, Loss, NodeLost, UpdateArrived
-from heliosdb.domain.handshake import OpenedUpdate
 from heliosdb.domain.ids import NodeName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.run import Outcome
 from heliosdb.domain.state import State
 from heliosdb.domain.update import OversizedUpdateError, Update

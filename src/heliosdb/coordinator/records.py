@@ -20,7 +20,7 @@ from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, 
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import NOBODY, Figures, Names
+from heliosdb.domain.events import NOBODY, Figures, Names, describe
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
@@ -278,7 +278,7 @@ def end_run(
     with writer.transaction(connection):
         if settled is not None:
             _settle(connection, writer, number, settled)
-        message += _reserved(connection, run)
+        message += _left_out(connection, run) + _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
         if version is not None:
             published = publication.publish(connection, run, _with_epsilon(connection, run, version))
@@ -288,6 +288,12 @@ def end_run(
         runs.finish_run(connection, run.id, status, message)
         writer.note(connection, f"run.{status}", message=message)
     return message
+
+
+def _left_out(connection: Connection, run: Run) -> str:
+    """Name the nodes that could not answer the run at all."""
+    found = sorted(events.find_left_out(connection, run.id).items())
+    return "; left out: " + ", ".join(describe(*one) for one in found) if found else ""
 
 
 def fail_run(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None:

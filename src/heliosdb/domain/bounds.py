@@ -62,3 +62,6 @@ UPDATE_NORM = 1e4
 
 ROWS = Bounds(0.0, 1e12)
 """Rows or subjects that a node may state."""
+
+CLASS = Bounds(1.0 - 2.0**53, 2.0**53 - 1.0)
+"""Of a declared class of a target: here no two whole numbers of a column are one double."""

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
-from heliosdb.domain.privacy import Mechanism, Spending
-from heliosdb.domain.task import TaskKey
-from heliosdb.domain.usage import Usage
-from heliosdb.domain.vector import AnyVector
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredValues:
+    """The only values that a column can have beside NULL, as the node's catalog declares them: never from
+    rows.
+    """
+
+    column: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
     """A dataset that a node shares with the workspace: its name, its columns and their PostgreSQL types.
 
-    plain_answers: whether its own DBA lets answers leave without noise, whatever the workspace's
-    compliance_mode.
+    types: where a node introduces itself, of a domain what it is made of. plain_answers: whether its own DBA
+    lets answers leave without noise, whatever the workspace's compliance_mode. declared: of those columns
+    alone whose values a CHECK, a domain or an enum lists.
     """
 
     name: DatasetName
     columns: tuple[str, ...]
     types: tuple[str, ...]
     plain_answers: bool = False
+    declared: tuple[DeclaredValues, ...] = ()
+
+    def type_of(self, column: str) -> str:
+        """Return the type of one of its columns."""
+        return self.types[self.columns.index(column)]
+
+    def values_of(self, column: str) -> tuple[str, ...] | None:
+        """Return the declared values of a column; None where nobody declares any."""
+        return next((one.values for one in self.declared if one.column == column), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +63,22 @@ class Introduction:
         return bool(self.datasets) and all(dataset.plain_answers for dataset in self.datasets)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenedUpdate:
-    """A release that the coordinator has verified and opened: the only form in which its vector is used.
+def introduction_json(introduction: Introduction) -> list[dict[str, Any]]:
+    """What a node shares, for the coordinator's catalog."""
+    return [asdict(dataset) for dataset in introduction.datasets]
 
-    bytes_sent, bytes_received: message bytes of the exchange as the coordinator counts them.
-    spending: what the node's ledger shows after the release; None without a budget. usage: what the node says
-    that the computation took; None where it does not. signed_header: header and signature as the node sent
-    them, for whoever wants to verify them again.
-    """
 
-    key: TaskKey
-    vector: AnyVector
-    weight: float
-    mechanism: Mechanism | None
-    spending: Spending | None
-    bytes_sent: int
-    bytes_received: int
-    usage: Usage | None = None
-    signed_header: bytes = b""
+def introduction_from_json(datasets: Sequence[Mapping[str, Any]]) -> Introduction:
+    """Read what `introduction_json` wrote."""
+    return Introduction(
+        tuple(
+            DatasetDescription(
+                DatasetName(one["name"]),
+                tuple(one["columns"]),
+                tuple(one["types"]),
+                one["plain_answers"],
+                tuple(DeclaredValues(each["column"], tuple(each["values"])) for each in one["declared"]),
+            )
+            for one in datasets
+        )
+    )

@@ -14,8 +14,9 @@ from typing import Any
 class Prediction:
     """How a version predicts: `federated._render_<kind>` makes SQL of `content`, which JSON can hold.
 
-    kind: lower-case letters and underscores. content: finite numbers and what they are called; neither
-    `kind` nor `booleans` is among its keys; link = logistic says that the prediction is a probability.
+    kind: lower-case letters and underscores. content: finite numbers and what they are called; none of
+    `kind`, `booleans` and `classes` is among its keys; link = logistic says that the prediction is a
+    probability.
     """
 
     kind: str

@@ -75,6 +75,11 @@ class TrainingOptions:
         return read_settings(kind, self.given)
 
     @property
+    def target_classes(self) -> tuple[str, ...]:
+        """The labels of the target's classes 0 and 1, () where none are declared."""
+        return tuple(self.given.get("target_classes") or ())
+
+    @property
     def protocol(self) -> str:
         """The sum protocol under which updates are added up; FederatedError INVALID_VALUE for none."""
         if not self.given.get("secure_aggregation"):

@@ -42,7 +42,8 @@ class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
     validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
-    [0, 2**63), of the run; with round and node it decides the order of training.
+    [0, 2**63), of the run; with round and node it decides the order of training. classes: the two numbers of
+    the target's classes 0 and 1, where they are not these themselves; ().
     """
 
     dataset: str | None
@@ -50,6 +51,7 @@ class Reading:
     target: str
     validation_split: float
     seed: int
+    classes: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

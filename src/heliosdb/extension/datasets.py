@@ -43,6 +43,11 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     )
     if catalog.insert_dataset(session.connection, dataset):
         catalog.create_dataset_view(session.connection, dataset, session.schemas)
+        if subject is None:
+            session.notice(
+                "every row counts as a data subject of its own, for privacy and for what is held out;"
+                " WITH (subject = 'column') names the column that says whose a row is"
+            )
         return
     if not command.if_not_exists:
         raise duplicate("dataset", command.name)

@@ -18,6 +18,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
+from heliosdb.extension.contract import check_contract, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.parts.checks import unread_option
 
@@ -33,6 +34,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     _check_name(command.name)
     workspace = _choose_workspace(session, command.workspace)
     require_built(OptionKind.MODEL, command.options, given, session.built)
+    check_target_classes(given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -50,6 +52,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
     merged = {**model.options, **given}
     _check_columns(merged)
     require_built(OptionKind.MODEL, command.options, given, session.built)
+    check_target_classes(merged)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -103,17 +106,24 @@ def start_training(session: Session, command: StartTraining) -> None:
         )
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
+    check_target_classes(chosen)
     _check_read(session, command.options, chosen)
+    nodes = catalog.list_nodes(session.connection, model.workspace)
+    options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+    left_out = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
-    _warn_of_waiting(session, model, policy)
+    _warn_of_waiting(session, model, policy, len(nodes))
+    for one in left_out:
+        session.notice(f'node "{one.node}" would be left out of the run: {one.reason}')
 
 
-def _warn_of_waiting(session: Session, model: catalog.Model, policy: catalog.Options) -> None:
+def _warn_of_waiting(
+    session: Session, model: catalog.Model, policy: catalog.Options, registered: int
+) -> None:
     if not catalog.is_served(session.connection):
         session.warning("no coordinator serves this database yet; the run waits for one")
-    registered = len(catalog.list_nodes(session.connection, model.workspace))
     if registered < policy["min_nodes"]:
         session.warning(
             f'federated workspace "{model.workspace.name}" has {registered} nodes where a'

@@ -28,6 +28,7 @@ def register_node(session: Session, command: RegisterNode) -> None:
             f'node "{command.name}" has no endpoint',
             hint="Add WITH (endpoint = 'https://host:port', certificate = '...').",
         )
+    _check_name(command.name)
     workspace = _lock_workspace(session, command.workspace)
     _check_residency(workspace, command.name, given)
     nodes = catalog.list_nodes(session.connection, workspace)
@@ -102,6 +103,16 @@ def _find_workspace(session: Session, name: str, *, if_exists: bool) -> catalog.
         return None
     session.own_workspace(workspace)
     return workspace
+
+
+def _check_name(name: str) -> None:
+    """Raise 42602 for a name that lists and messages would not show as it is."""
+    if name != name.strip():
+        raise FederatedError(
+            ErrorCode.INVALID_NAME,
+            "a node's name may not be blank, nor begin or end with a space",
+            hint="Choose a name such as 'hospital_a'.",
+        )
 
 
 def _check_certificate(given: catalog.Options) -> None:

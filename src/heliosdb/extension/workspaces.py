@@ -23,6 +23,11 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
     check_workspace(given)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
     if catalog.insert_workspace(session.connection, command.name, given):
+        if catalog.is_participant(session.connection):
+            session.warning(
+                "this database shares datasets and no coordinator has ever served it: it looks like a node's."
+                " Runs of a workspace are driven by the coordinator of the database that holds it"
+            )
         return
     if not command.if_not_exists:
         raise duplicate("workspace", command.name)

@@ -20,10 +20,18 @@ import psycopg
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.table import Codes, Table, held_out
-from heliosdb.catalog.dataset_rows import RowQuery, column_types, copy_rows, is_number, type_name
-from heliosdb.domain.errors import not_supported
+from heliosdb.catalog.dataset_rows import (
+    RowQuery,
+    as_read,
+    column_types,
+    copy_rows,
+    is_number,
+    type_name,
+)
+from heliosdb.domain.classes import show_number
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.ids import DatasetName
-from heliosdb.domain.vector import Matrix
+from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
@@ -34,7 +42,8 @@ _COPY_TRAILER = struct.pack(">h", -1)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. base_tables: what the rows come from. known_by: the
+    run: its id in hexadecimal; a new run reads anew. classes: the two numbers of a target that is
+    to be 0 and 1; () where it is read as it is. base_tables: what the rows come from. known_by: the
     columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
     sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
     min_rows and max_parameter_share are theirs.
@@ -53,6 +62,7 @@ class TableRequest:
     plain: bool
     min_rows: int
     max_parameter_share: float
+    classes: tuple[float, ...] = ()
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -78,7 +88,28 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matr
                 f'column "{column}" of dataset "{request.dataset}" has type {type_name(raw, type_oid)}; '
                 f"{role} must be numeric or boolean"
             )
-    return parse_copy(b"".join(copy_rows(raw, query, types)), len(query.columns), len(query.names))
+    values, codes = parse_copy(b"".join(copy_rows(raw, query, types)), len(query.columns), len(query.names))
+    if request.classes:
+        values[:, -1] = number_classes(values[:, -1], as_read(request.classes, types[-1]), request)
+    return values, codes
+
+
+def number_classes(target: Vector, classes: Sequence[float], request: TableRequest) -> Vector:
+    """Turn a target into 0 for its first class, 1 for its second and NaN for what is neither; each row by
+    itself.
+
+    FederatedError INVALID_VALUE, telling no value, where a plain answer would leave such a row out: whether
+    it is raised tells of a single row.
+    """
+    numbered = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, np.nan))
+    if request.plain and bool(np.any(np.isnan(numbered) & np.isfinite(target))):
+        expected = " or ".join(map(show_number, classes))
+        raise invalid_value(
+            f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row;'
+            " the model's option target_classes names the two values that it holds",
+            hint="Rows of further classes are left out by the dataset's WHERE.",
+        )
+    return numbered
 
 
 def parse_copy(copied: bytes, columns: int, codes: int) -> tuple[Matrix, Codes]:

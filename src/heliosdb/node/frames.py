@@ -68,7 +68,7 @@ class ComputeRequest:
         table = control["table"]
         table["key"] = bytes.fromhex(table["key"])
         table["dataset"] = DatasetName(table["dataset"])
-        for name in ("base_tables", "features", "known_by"):
+        for name in ("base_tables", "features", "classes", "known_by"):
             table[name] = tuple(table[name])
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)

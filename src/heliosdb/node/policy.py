@@ -7,12 +7,13 @@ told of a task without its rows is told here, before anything is charged.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
+from heliosdb.domain.datasets import NUMERIC_TYPES
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Reading, Task
 from heliosdb.node.summing import is_open, stage_of
@@ -20,8 +21,6 @@ from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
 """The largest validation_split: beyond it a model would be measured on more subjects than it learns from."""
-
-NUMERIC_TYPES = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"})
 
 
 def refused(message: str, *, hint: str | None = None) -> FederatedError:
@@ -140,15 +139,14 @@ def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> 
         raise refused("the task is about other rows, columns or scaling than its run was before")
 
 
-def find_no_number(dataset: SharedDataset, types: Sequence[str], reading: Reading) -> FederatedError | None:
-    """The error for a column that is no number, None where all are. types: of the dataset's columns, in
-    order."""
-    by_name = dict(zip(dataset.description.columns, types, strict=True))
+def find_no_number(dataset: DatasetDescription, reading: Reading) -> FederatedError | None:
+    """The error for a column that is no number, None where all are."""
     for column in (*reading.features, reading.target):
-        if by_name[column] not in NUMERIC_TYPES:
+        kind = dataset.type_of(column)
+        if kind not in NUMERIC_TYPES:
             role = "the target" if column == reading.target else "features"
             return not_supported(
-                f'column "{column}" of dataset "{dataset.name}" has type {by_name[column]}; '
+                f'column "{column}" of dataset "{dataset.name}" has type {kind}; '
                 f"{role} must be numeric or boolean"
             )
     return None

@@ -15,16 +15,13 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from heliosdb import faults
-from heliosdb.catalog.participant import (
-    SharedDataset,
-    StoredRowSets,
-    list_base_types,
-    list_shared_datasets,
-)
+from heliosdb.catalog.description import describe_datasets
+from heliosdb.catalog.participant import SharedDataset, StoredRowSets
+from heliosdb.domain.classes import BINARY
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
-from heliosdb.domain.handshake import Greeting, Introduction
+from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.task import Reading, Task, TaskKey
@@ -45,6 +42,7 @@ from heliosdb.node.policy import (
 )
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.parts.algorithms import has_classes
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -85,10 +83,12 @@ class NodeTasks:
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         """Say what is shared with the coordinator's workspace."""
-        datasets = await asyncio.to_thread(
-            self._database.run, lambda connection: list_shared_datasets(connection, greeting.workspace)
+        return Introduction(tuple(await self._describe(greeting.workspace)))
+
+    async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
+        return await asyncio.to_thread(
+            self._database.run, lambda connection: describe_datasets(connection, workspace)
         )
-        return Introduction(tuple(dataset.description for dataset in datasets))
 
     async def alive(self) -> None:
         """FederatedError UNREACHABLE where the node's database does not answer."""
@@ -196,13 +196,12 @@ class NodeTasks:
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
         check_policy(task, dataset, plain_answers=self._plain_answers)
-        if find_no_number(dataset, dataset.description.types, task.reading) is None:
+        if find_no_number(dataset.description, task.reading) is None:
             return
         # It may be a domain over a number: that only the catalog can tell.
-        types = await asyncio.to_thread(
-            self._database.run, lambda connection: list_base_types(connection, dataset)
-        )
-        if (error := find_no_number(dataset, types, task.reading)) is not None:
+        described = await self._describe(task.key.workspace)
+        now = next((one for one in described if one.name == dataset.name), dataset.description)
+        if (error := find_no_number(now, task.reading)) is not None:
             raise error
 
     async def _answer_charged(
@@ -299,7 +298,13 @@ class NodeTasks:
             plain=asked_mechanism(received.task) is None,
             min_rows=dataset.min_rows,
             max_parameter_share=dataset.max_parameter_share,
+            classes=classes_of(received.task),
         )
+
+
+def classes_of(task: Task) -> tuple[float, ...]:
+    """The numbers of the two classes of a target, of the task or else 0 and 1; () where none are learned."""
+    return task.reading.classes or (BINARY if has_classes(task.work.algorithm) else ())
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:

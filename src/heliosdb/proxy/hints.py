@@ -59,7 +59,8 @@ def _about_prediction(code: bytes, message: bytes) -> bytes | None:
     model = found[1]
     literal = b"'" + model.replace(b"'", b"''") + b"'"
     return (
-        b'Is there a model "%s", and does it have these features, numbers or for boolean ones true or false? '
+        b'Is there a model "%s", and does it have these features? One that is boolean at every node takes '
+        b"true or false, any other a number: cast to boolean, or to integer. JSON takes both. "
         b"SELECT federated_predict(%s, '{\"feature\": value}'::jsonb) gives the exact reason."
     ) % (model, literal)
 

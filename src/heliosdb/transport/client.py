@@ -16,8 +16,9 @@ from google.protobuf.message import Message
 
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import Greeting, Introduction, OpenedUpdate
+from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb

@@ -10,6 +10,7 @@ only well-formed, their settings only within the limits of the wire.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import REFUSED
-from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
+from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
@@ -228,6 +229,7 @@ def _reading_to_proto(reading: Reading) -> pb.Reading:
         target=reading.target,
         validation_split=reading.validation_split,
         seed=reading.seed,
+        classes=reading.classes,
     )
 
 
@@ -235,12 +237,15 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
     require(0 < len(reading.features) <= limits.MAX_COLUMNS, "the number of features is out of range")
     require(0.0 <= reading.validation_split < 1.0, "validation_split is not in [0, 1)")
     require(reading.seed < 2**63, "the seed is out of range")
+    classes = tuple(read_within("a class", number, bounds.CLASS) for number in reading.classes)
+    require(len(set(classes)) == len(classes) in (0, 2), "the classes of the target are not two")
     return Reading(
         dataset=read_name(reading.dataset) if reading.HasField("dataset") else None,
         features=tuple(read_name(feature) for feature in reading.features),
         target=read_name(reading.target),
         validation_split=reading.validation_split,
         seed=reading.seed,
+        classes=classes,
     )
 
 
@@ -294,6 +299,9 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
                 columns=dataset.columns,
                 types=dataset.types,
                 plain_answers=dataset.plain_answers,
+                declared=[
+                    pb.DeclaredValues(column=one.column, values=one.values) for one in dataset.declared
+                ],
             )
             for dataset in introduction.datasets
         ]
@@ -310,12 +318,20 @@ def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescriptio
     require(
         len(dataset.columns) == len(dataset.types) <= limits.MAX_COLUMNS, "columns and types do not agree"
     )
+    require(len(dataset.declared) <= len(dataset.columns), "more columns are declared than shared")
     return DatasetDescription(
         DatasetName(read_name(dataset.name)),
         read_names(dataset.columns),
         read_names(dataset.types),
         dataset.plain_answers,
+        tuple(_declared_from_proto(one, dataset.columns) for one in dataset.declared),
     )
+
+
+def _declared_from_proto(declared: pb.DeclaredValues, columns: Sequence[str]) -> DeclaredValues:
+    require(declared.column in columns, "values are declared of a column that is not shared")
+    require(len(declared.values) <= limits.MAX_DECLARED_VALUES, "there are too many declared values")
+    return DeclaredValues(read_name(declared.column), read_names(declared.values))
 
 
 def forget_to_proto(workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> pb.ForgetRequest:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import OpenedUpdate
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Usage

@@ -208,7 +208,7 @@ def fill(cluster: Cluster, database: str, *, rows: int, seed: float, shares: boo
     with cluster.connect(database) as connection:
         connection.execute(
             "CREATE TABLE patient (patient_id integer, age double precision, pressure double precision, "
-            "outcome integer)"
+            "outcome integer CHECK (outcome IN (0, 1)))"
         )
         connection.execute("SELECT setseed(%s)", [seed])
         connection.execute(

@@ -406,6 +406,20 @@ def test_wait_for_convergence_times_out_and_is_cancellable(session: psycopg.Conn
         session.execute("SELECT wait_for_convergence('risk', timeout_seconds => 3600)")
 
 
+def test_a_dataset_without_a_subject_says_what_is_one(session: psycopg.Connection) -> None:
+    said: list[str] = []
+    session.add_notice_handler(lambda one: said.append(f"{one.severity}: {one.message_primary}"))
+    session.execute("CREATE TABLE t (a int, person text)")
+
+    execute(session, "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE w")
+    (notice,) = said
+    assert notice.startswith("NOTICE: every row counts as a data subject of its own")
+    assert "subject = 'column'" in notice
+
+    execute(session, "CREATE FEDERATED DATASET e FOR TABLE t IN WORKSPACE w WITH (subject = 'person')")
+    assert said == [notice]
+
+
 def test_dataset_is_a_view_that_the_reader_may_read_and_nothing_else(
     cluster: Cluster, federated_database: str, session: psycopg.Connection
 ) -> None:

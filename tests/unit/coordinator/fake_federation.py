@@ -28,8 +28,9 @@ from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.handshake import DatasetDescription, Introduction, OpenedUpdate
+from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Run

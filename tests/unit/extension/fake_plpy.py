@@ -21,6 +21,7 @@ READING = frozenset(
         "list_workspace_models",
         "workspace_has_plain_runs",
         "list_nodes",
+        "is_participant",
         "node_in_training",
         "find_relation",
         "find_qualified_relation",

@@ -29,7 +29,7 @@ MODEL = {
     "workspace_owned": True,
     "owned": True,
 }
-NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}'}
+NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}', "datasets": None}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
     "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
@@ -42,6 +42,7 @@ ACCEPTED: dict[str, Answer] = {
     "workspace_has_plain_runs": [{"has_plain_runs": False}],
     "consumed_epsilon": [{"consumed": 0.0}],
     "is_served": [{"is_served": True}],
+    "is_participant": [{"is_participant": False}],
     "insert_workspace": [{}],
     "insert_model": [{}],
     "insert_run": [{}],
@@ -269,7 +270,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
     assert run(plpy, "START FEDERATED TRAINING m WITH (rounds = 3, learning_rate = 1)") is None
 
     assert plpy.names == [
-        "may_act_as", "hold_workspace", "lock_model", "insert_run", "notify_coordinator", "is_served", "list_nodes",
+        "may_act_as", "hold_workspace", "lock_model", "list_nodes", "insert_run", "notify_coordinator", "is_served",
     ]  # fmt: skip
     model, overrides = dict(plpy.called)["insert_run"]
     assert model == 7
@@ -402,3 +403,84 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "most_data(3)"}) == "0A000"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
     assert check("model", {"trees": 8}) == "0A000"
+
+
+@pytest.mark.parametrize(
+    ("options", "sqlstate", "named"),
+    [
+        ("algorithm = 'linear_regression', target_classes = ['0', '1']", "22023", "linear_regression"),
+        ("target_classes = ['1', '1.0']", "22023", "target_classes"),
+        ("target_classes = ['1']", "22023", "target_classes"),
+        ("target_classes = ['1', '2', '3']", "0A000", "target_classes"),
+        ("target_classes = ['ill', 'well']", "0A000", "target_classes"),
+    ],
+)
+def test_target_classes_are_two_numbers_of_what_learns_classes(
+    options: str, sqlstate: str, named: str
+) -> None:
+    for statement in (
+        f"CREATE FEDERATED MODEL m WITH ({options})",
+        f"ALTER FEDERATED MODEL m SET ({options})",
+    ):
+        error = refused(server(), statement)
+        assert error["sqlstate"] == sqlstate
+        assert named in error["message"]
+
+
+def met(kind: str, *values: str) -> dict[str, object]:
+    """A node that said that it shares age and ill."""
+    declared = [{"column": "ill", "values": values}] if values else []
+    said = {"name": "d", "columns": ["age", "ill"], "types": ["integer", kind]}
+    return {**NODE, "datasets": json.dumps([{**said, "plain_answers": False, "declared": declared}])}
+
+
+PRIVATE = {**MODEL, "policy": json.dumps({"privacy_budget": 1.0})}
+
+
+def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_those_that_are() -> None:
+    start = "START FEDERATED TRAINING m"
+    nodes = [met("integer"), {**met("boolean"), "name": "o"}]
+
+    error = refused(server(list_nodes=nodes, lock_model=[PRIVATE]), start)
+    assert error["sqlstate"] == "55000"
+    assert error["message"].startswith(
+        'federated model "m" cannot be trained: the classes of the target "ill"'
+    )
+    assert error["detail"].startswith('n: column "ill" of dataset "d" is of type integer')
+    assert "target_classes = ['0', '1']" in error["hint"]
+
+    assert (
+        run(server(list_nodes=nodes, lock_model=[PRIVATE]), f"{start} WITH (target_classes = ['0', '1'])")
+        is None
+    )
+    declared = [met("integer", "0", "1"), {**met("boolean"), "name": "o"}]
+    assert run(server(list_nodes=declared, lock_model=[PRIVATE]), start) is None
+    assert run(server(list_nodes=nodes), start) is None
+
+
+def test_start_tells_of_nodes_that_would_be_left_out() -> None:
+    plpy = server(list_nodes=[met("boolean"), {**met("text"), "name": "o"}])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    reason = 'column ill of dataset "d" is of type text, no number'
+    assert plpy.said == [("notice", f'node "o" would be left out of the run: {reason}')]
+
+
+@pytest.mark.parametrize("name", [" ", " n", "n\n", "a\tb", "\u200b"])
+def test_a_node_has_a_name_that_one_can_see(name: str) -> None:
+    error = refused(
+        server(), f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE w WITH (endpoint = 'https://n:1')"
+    )
+    assert error["sqlstate"] == "42602"
+    assert "name" in error["message"]
+
+
+def test_a_workspace_at_a_participant_gets_a_warning() -> None:
+    plpy = server(is_participant=[{"is_participant": True}])
+
+    assert run(plpy, "CREATE FEDERATED WORKSPACE w") is None
+
+    ((level, said),) = plpy.said
+    assert level == "warning"
+    assert "looks like a node's" in said

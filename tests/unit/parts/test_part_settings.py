@@ -113,6 +113,8 @@ def sample(spec: OptionSpec) -> Any:
     """A value that an option allows."""
     if spec.default is not None:
         return tuple(spec.default) if isinstance(spec.default, list) else spec.default
+    if spec.type is OptionType.TEXT_ARRAY:
+        return ("one", "another")
     return spec.choices[0] if spec.choices else spec.maximum or (spec.below or 1) / 2
 
 

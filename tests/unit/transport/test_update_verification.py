@@ -12,8 +12,8 @@ import pytest
 
 from heliosdb.aggregation.sums import Shape
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import OpenedUpdate
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.task import Privacy, Reading, Task, TaskKey, Work
 from heliosdb.domain.usage import Usage

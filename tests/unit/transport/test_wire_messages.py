@@ -15,7 +15,7 @@ from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
+from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import ARRAY_TYPES, make_state, state_to_bytes
@@ -107,6 +107,7 @@ def tasks(draw: st.DrawFn) -> Task:
             draw(names),
             draw(st.floats(0, 0.99)),
             draw(st.integers(0, 2**63 - 1)),
+            draw(st.just(()) | st.tuples(st.floats(-1e9, -1), st.floats(0, 1e15))),
         ),
         work=draw(works),
         scaling=draw(st.none() | scaling),
@@ -446,9 +447,44 @@ def test_more_runs_than_can_be_said_are_not_said() -> None:
 
 def test_greetings_and_introductions_survive_the_wire() -> None:
     greeting = Greeting(WorkspaceName("w"), NodeName("n"))
-    introduction = Introduction((DatasetDescription(DatasetName("d"), ("a", "b"), ("integer", "text")),))
+    introduction = Introduction(
+        (
+            DatasetDescription(DatasetName("d"), ("a", "b"), ("integer", "text")),
+            DatasetDescription(
+                DatasetName("e"), ("a",), ("integer",), True, (DeclaredValues("a", ("0", "1")),)
+            ),
+        )
+    )
     assert greeting_from_proto(greeting_to_proto(greeting)) == greeting
     assert introduction_from_proto(introduction_to_proto(introduction)) == introduction
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        [pb.DeclaredValues(column="b", values=["0"])],
+        [pb.DeclaredValues(column="a", values=["0"])] * 2,
+        [pb.DeclaredValues(column="a", values=map(str, range(33)))],
+        [pb.DeclaredValues(column="a", values=["x" * 256])],
+    ],
+    ids=["not shared", "more than columns", "too many", "too long"],
+)
+def test_declared_values_are_bounded(declared: list[pb.DeclaredValues]) -> None:
+    shared = pb.DatasetDescription(name="d", columns=["a"], types=["integer"], declared=declared)
+    with pytest.raises(FederatedError) as caught:
+        introduction_from_proto(pb.Introduction(datasets=[shared]))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize(
+    "classes", [(1.0,), (1.0, 1.0), (0.0, 1.0, 2.0), (0.0, float("nan")), (0.0, 2.0**53)]
+)
+def test_the_classes_of_a_target_are_two_numbers(classes: tuple[float, ...]) -> None:
+    task = a_task()
+    header, _ = encode_task(replace(task, reading=replace(task.reading, classes=classes)), SEALING_KEY)
+    with pytest.raises(FederatedError) as caught:
+        task_from_header(header)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
 def test_a_refusal_carries_code_message_and_hint_in_printable_text() -> None:

@@ -47,7 +47,8 @@ SELECT EXISTS (
 ) AS has_plain_runs
 
 -- name: list_nodes(bigint)
-SELECT name, status::text AS status, options::text AS options FROM federated.node WHERE workspace_id = $1 ORDER BY name
+SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets
+FROM federated.node WHERE workspace_id = $1 ORDER BY name
 
 -- name: insert_node(bigint, text, jsonb)
 INSERT INTO federated.node (workspace_id, name, options) VALUES ($1, $2, $3)
@@ -172,6 +173,9 @@ SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE w
 
 -- name: is_served()
 SELECT EXISTS (SELECT FROM federated.lease) AS is_served
+
+-- name: is_participant()
+SELECT EXISTS (SELECT FROM federated.dataset) AND NOT EXISTS (SELECT FROM federated.lease) AS is_participant
 
 -- name: notify_coordinator()
 SELECT pg_notify('heliosdb_federated', '')

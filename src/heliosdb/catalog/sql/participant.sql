@@ -7,17 +7,6 @@ SELECT 1 AS answer
 SELECT dataset_id, name, relation, columns, types, predicate, row_key, options::text AS options
 FROM federated.dataset WHERE workspace = $1 ORDER BY name
 
--- name: list_base_types(text)
-WITH RECURSIVE made_of (name, type) AS (
-    SELECT a.attname, a.atttypid
-    FROM pg_namespace AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
-    WHERE n.nspname = 'federated_dataset' AND c.relname = $1 AND a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL
-    SELECT m.name, t.typbasetype FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype = 'd'
-)
-SELECT m.name::text AS name, format_type(m.type, NULL) AS type
-FROM made_of AS m JOIN pg_type AS t ON t.oid = m.type WHERE t.typtype <> 'd'
-
 -- name: look_up(text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,

@@ -80,7 +80,7 @@ def _load(dsn: str, table: str, patients: Patients) -> None:
     columns = [sql.SQL("{} double precision").format(sql.Identifier(name)) for name in FEATURES]
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(
-            sql.SQL("CREATE TABLE {} (patient_id integer PRIMARY KEY, {}, {} integer)").format(
+            sql.SQL("CREATE TABLE {} (patient_id integer PRIMARY KEY, {}, {} boolean)").format(
                 sql.Identifier(table), sql.SQL(", ").join(columns), sql.Identifier(TARGET)
             )
         )

@@ -1,0 +1,55 @@
+"""What a model needs of the nodes' columns, as far as the catalog knows them when a statement is typed.
+
+What always holds: nothing is asked of a node here; what the catalog does not know yet, the coordinator
+decides by the same rules before it asks for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from federated_sql.errors import FederatedError, invalid_value
+from heliosdb.catalog import commands as catalog
+from heliosdb.domain.classes import read_classes
+from heliosdb.domain.contract import Offer, check_classes, select
+from heliosdb.domain.events import Absence
+from heliosdb.domain.run import TrainingOptions
+from heliosdb.parts.algorithms import has_classes
+
+
+def check_target_classes(given: catalog.Options) -> None:
+    """Raise 22023 or 0A000 for classes that are not two, and where the algorithm learns none."""
+    labels = given.get("target_classes")
+    if labels is None:
+        return
+    read_classes(labels)
+    algorithm = given.get("algorithm")
+    if algorithm is not None and not has_classes(algorithm):
+        raise invalid_value(
+            f"target_classes has no effect on {algorithm}, which predicts a number",
+            hint="Leave it out, or choose logistic_regression.",
+        )
+
+
+def check_contract(
+    model: str, nodes: Sequence[catalog.Node], options: TrainingOptions, *, private: bool
+) -> Sequence[Absence]:
+    """Raise 55000 where nodes that were met do not say what the target's classes are, and the run needs it.
+
+    Returns the nodes that would be left out, and why. What a node said may be some seconds old.
+    """
+    found = select(
+        [
+            Offer(node.name, node.options.get("dataset"), node.introduction)
+            for node in nodes
+            if node.introduction is not None
+        ],
+        options,
+    )
+    if has_classes(options.algorithm):
+        try:
+            check_classes(found.able, options, private=private)
+        except FederatedError as error:
+            message = f'federated model "{model}" cannot be trained: {error.message}'
+            raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
+    return found.left_out

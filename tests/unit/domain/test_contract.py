@@ -1,0 +1,122 @@
+"""What a run needs of a target's classes, decided from what nodes say of their columns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from heliosdb.catalog.run_options import parse_options
+from heliosdb.domain.contract import Offer, check_classes, explain_nobody, select
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.handshake import (
+    DatasetDescription,
+    DeclaredValues,
+    Introduction,
+    introduction_from_json,
+    introduction_json,
+)
+from heliosdb.domain.ids import DatasetName, NodeName
+
+OPTIONS = parse_options(
+    {
+        "algorithm": "logistic_regression",
+        "features": ["age"],
+        "target": "class",
+        "rounds": 10,
+        "aggregation": "fedavg",
+    }
+)
+
+
+def offer(name: str, kind: str, *values: str) -> Offer:
+    """A node whose target is of a type, with declared values where some are given."""
+    declared = (DeclaredValues("class", values),) if values else ()
+    shared = DatasetDescription(DatasetName("d"), ("age", "class"), ("numeric", kind), False, declared)
+    return Offer(NodeName(name), None, Introduction((shared,)))
+
+
+def fault(*offers: Offer, classes: tuple[str, ...] = (), private: bool = True) -> FederatedError | None:
+    options = replace(OPTIONS, given={"target_classes": list(classes)})
+    try:
+        check_classes(select(offers, options).able, options, private=private)
+    except FederatedError as error:
+        return error
+    return None
+
+
+BOOLEAN, ZERO_ONE, ONE_TWO = (
+    offer("a", "boolean"),
+    offer("b", "integer", "0", "1"),
+    offer("c", "integer", "1", "2"),
+)
+UNKNOWN = offer("d", "double precision")
+
+
+@pytest.mark.parametrize(
+    ("offers", "classes"),
+    [
+        ((BOOLEAN, ZERO_ONE), ()),
+        ((ONE_TWO, UNKNOWN), ("1", "2")),
+        ((ONE_TWO,), ("2", "1")),
+        ((BOOLEAN, ZERO_ONE, UNKNOWN), ("false", "true")),
+        ((offer("e", "numeric", "0", "1.0"),), ()),
+        ((offer("e", "integer", "1", "2", "3", "4"),), ("2", "4")),
+    ],
+)
+def test_declared_classes_are_enough_under_a_budget(
+    offers: tuple[Offer, ...], classes: tuple[str, ...]
+) -> None:
+    assert fault(*offers, classes=classes) is None
+
+
+def test_every_node_that_does_not_declare_is_named_with_the_target_before_anything_is_asked() -> None:
+    found = fault(BOOLEAN, UNKNOWN, ONE_TWO, replace(UNKNOWN, node=NodeName("e")))
+
+    assert found is not None
+    assert found.sqlstate == "55000"
+    assert found.message == 'the classes of the target "class" are not known, as a privacy budget needs them'
+    assert found.detail == (
+        'c: column "class" of dataset "d" is declared to hold 1, 2; '
+        'd, e: column "class" of dataset "d" is of type double precision, and no CHECK lists its values.'
+    )
+    assert "target_classes = ['0', '1']" in str(found.hint)
+
+
+def test_the_hint_names_the_two_values_that_all_declare() -> None:
+    found = fault(ONE_TWO, replace(ONE_TWO, node=NodeName("f")))
+
+    assert found is not None
+    assert "target_classes = ['1', '2']" in str(found.hint)
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_a_class_that_a_node_cannot_have_is_a_mistake_with_and_without_a_budget(private: bool) -> None:
+    found = fault(ONE_TWO, BOOLEAN, classes=("0", "1"), private=private)
+
+    assert found is not None
+    assert found.message == 'the classes of the target "class" are not those of target_classes'
+    assert found.detail == 'c: column "class" of dataset "d" is declared to hold 1, 2, and not 0.'
+
+
+def test_without_a_budget_the_rows_are_asked_instead() -> None:
+    assert fault(UNKNOWN, ONE_TWO, private=False) is None
+
+
+def test_nobody_is_left_for_the_true_reason() -> None:
+    twice = DatasetDescription(DatasetName("other"), ("age", "class"), ("numeric", "boolean"))
+    shared = (*BOOLEAN.introduction.datasets, twice)
+    several = replace(BOOLEAN, introduction=Introduction(shared))
+
+    assert explain_nobody(select([several], OPTIONS)) == (
+        "no node can take part (a: several datasets have all the columns (d, other): the option dataset names one)"
+    )
+    assert explain_nobody(select([BOOLEAN], replace(OPTIONS, features=("bmi",)))) == (
+        'no node shares column bmi (a: dataset "d" has no column bmi)'
+    )
+
+
+def test_what_a_node_said_is_read_from_the_catalog_as_it_was_written() -> None:
+    said = Introduction((*BOOLEAN.introduction.datasets, *ONE_TWO.introduction.datasets))
+
+    assert introduction_from_json(introduction_json(said)) == said

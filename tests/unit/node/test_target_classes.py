@@ -1,0 +1,94 @@
+"""A target with declared classes is read as 0 and 1, each row by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.works import TrainWork
+from heliosdb.catalog.dataset_rows import as_read
+from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.ids import DatasetName
+from heliosdb.domain.task import Scaling
+from heliosdb.domain.vector import Vector
+from heliosdb.node.datasets import TableRequest, make_table, number_classes
+
+REQUEST = TableRequest(
+    run="f00d",
+    dataset_id=1,
+    dataset=DatasetName("d"),
+    base_tables=(1,),
+    features=("a", "b"),
+    target="y",
+    validation_split=0.3,
+    subject=None,
+    known_by=("id",),
+    key=b"k" * 32,
+    plain=False,
+    min_rows=20,
+    max_parameter_share=1 / 3,
+)
+PLAIN = replace(REQUEST, plain=True)
+
+
+def trained(features: np.ndarray, target: Vector, request: TableRequest, seed: int) -> Vector:
+    codes = np.arange(len(target), dtype=np.int64)[:, None]
+    table = make_table(np.column_stack([features, target]), codes, request)
+    work = TrainWork("logistic_regression", Scaling((0.0, 0.0), (1.0, 1.0)), 3, 16, 0.1)
+    vector = LOGISTIC_REGRESSION.train(table, np.zeros(3), work, np.random.default_rng(seed)).vector
+    assert vector.dtype == np.float64
+    return np.asarray(vector, dtype=np.float64)
+
+
+@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("request_", [REQUEST, PLAIN], ids=["private", "plain"])
+def test_declared_classes_train_the_same_model_as_0_and_1_to_the_bit(
+    seed: int, request_: TableRequest
+) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(200, 2))
+    target = (features[:, 0] + rng.normal(size=200) > 0).astype(np.float64)
+    classes = tuple(rng.choice([-1.0, 0.0, 1.0, 2.0, 2.5, 4.0], size=2, replace=False).tolist())
+    coded = np.where(target == 1.0, classes[1], classes[0])
+    coded[::17] = target[::17] = np.nan
+
+    read = number_classes(coded, classes, request_)
+
+    np.testing.assert_array_equal(read, target)
+    expected = trained(features, target, request_, seed)
+    assert trained(features, read, request_, seed).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_under_a_budget_a_row_of_another_class_is_one_without_a_target_whatever_the_others_hold(
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    column = rng.choice([0.0, 1.0, 2.0, 3.0, 1e300, np.nan], size=50)
+
+    read = number_classes(column, (1.0, 2.0), REQUEST)
+
+    np.testing.assert_array_equal(read, [{1.0: 0.0, 2.0: 1.0}.get(value, np.nan) for value in column])
+    alone = np.concatenate([number_classes(column[i : i + 1], (1.0, 2.0), REQUEST) for i in range(50)])
+    np.testing.assert_array_equal(read, alone)
+
+
+def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> None:
+    with pytest.raises(FederatedError) as caught:
+        number_classes(np.array([1.0, 2.0, 3.0]), (1.0, 2.0), PLAIN)
+
+    assert caught.value.sqlstate == "22023"
+    assert caught.value.message == (
+        'the target "y" of dataset "d" must be 1 or 2 in every row;'
+        " the model's option target_classes names the two values that it holds"
+    )
+
+
+def test_a_class_of_a_real_column_is_the_number_that_the_column_holds() -> None:
+    real, double = 700, 701
+
+    assert as_read((0.1, 2.0), real) == [float(np.float32(0.1)), 2.0]
+    assert as_read((0.1, 2.0), double) == [0.1, 2.0]
