@@ -8,26 +8,21 @@ rounding. A fault is said in words that read on from the node's name.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from heliosdb.algorithms.features import private_noise
+from heliosdb.algorithms.exact import read_moments
+from heliosdb.algorithms.features import block_count, private_noise
+from heliosdb.algorithms.layout import COLUMN_DIGITS, DIGIT_BITS
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
-from heliosdb.domain.bounds import LOCATION, ROWS
+from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.vector import Vector
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
 LARGEST_SUM = 1e300
-"""Of one value of a plain answer: the square of the largest location."""
-
-_TOLERANCE = 1e-9
-"""How far rounding may carry a sum over as many rows as there may be, as a part of it."""
-
-_UNDERFLOW = 1e-150
-"""Below this magnitude a value's square may round to nothing."""
+"""Of one value of a plain evaluation."""
 
 _DEVIATIONS = 40.0
 """Noise beyond so many standard deviations is never met."""
@@ -39,11 +34,12 @@ def statistics_fault(
     """Say what is wrong with an answer to round 0, None where nothing is; columns: features, then target.
 
     Stops a statement of rows that no table has, counts that are no counts, and sums that no rows have (by
-    Cauchy and Schwarz: sum² ≤ present x sum of squares), with any of which one node would set the scaling of
-    all.
+    Cauchy and Schwarz: sum² ≤ present x sum of squares, exactly), with any of which one node would set the
+    scaling of all.
     """
     if work.noise_multiplier is not None:
-        return _noised_fault(vector, ROWS.most, private_noise(len(columns) - 1, work, 1))
+        blocks = block_count(len(columns) - 1, work)
+        return _noised_fault(vector, ROWS.most, private_noise(blocks, work, 1))
     rows = float(vector[0])
     if not (ROWS.hold(rows) and rows.is_integer()):
         return f"the {rows:g} rows that it states are no number of rows"
@@ -51,7 +47,7 @@ def statistics_fault(
         return f"its weight {weight:g} is not that of the {rows:g} rows that it states"
     described = columns if supervised(work.algorithm).scales_target else columns[:-1]
     for index, column in enumerate(described):
-        fault = _moments_fault(rows, *map(float, vector[1 + 3 * index : 4 + 3 * index]))
+        fault = _moments_fault(rows, vector[1 + COLUMN_DIGITS * index : 1 + COLUMN_DIGITS * (index + 1)])
         if fault is not None:
             return f"{fault} in column {column}"
     positives = float(vector[-1])
@@ -85,21 +81,17 @@ def _noised_fault(vector: Vector, most: float, deviation: float) -> str | None:
     return None
 
 
-def _moments_fault(rows: float, present: float, values: float, squares: float) -> str | None:
+def _moments_fault(rows: float, block: Vector) -> str | None:
+    present = float(block[0])
     if not _is_count(present, rows):
         return f"its count {present:g} is not of values among {rows:g} rows"
-    if not (abs(values) <= LARGEST_SUM and 0.0 <= squares <= LARGEST_SUM):
-        return f"a sum is larger than {LARGEST_SUM:g}, or no sum of squares"
-    most = math.sqrt(present) * math.sqrt(squares) * (1.0 + _TOLERANCE) + present * _UNDERFLOW
-    if abs(values) > most:
-        return f"no {present:g} values have the sum {values:g} and the sum of squares {squares:g}"
-    if present == 0.0 and squares != 0.0:
-        return "it adds up squares of no values"
+    digits = block[1:]
+    if not bool(np.all((np.abs(digits) < 2.0**DIGIT_BITS) & (digits == np.rint(digits)))):
+        return "a digit of its sums is none"
+    if not read_moments(block).are_possible():
+        return f"no {present:g} values have its sum and its sum of squares"
     return None
 
 
 def _is_count(number: float, most: float) -> bool:
     return 0.0 <= number <= most and number.is_integer()
-
-
-assert LOCATION.most**2 <= LARGEST_SUM * (1.0 + _TOLERANCE)

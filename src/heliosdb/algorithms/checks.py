@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heliosdb.algorithms.features import block_count, check_ranges, sensitivity
+from heliosdb.algorithms.features import block_count, check_columns, sensitivity
 from heliosdb.algorithms.works import EVALUATION_SIZE, PARAMETERS, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
@@ -20,6 +20,13 @@ from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
 
+def check_refinement(n_features: int, envelope: Work) -> None:
+    """Raise FederatedError as `check_statistics` does, and where no windows are asked for."""
+    check_statistics(n_features, envelope)
+    if StatisticsWork.of(envelope).windows is None:
+        raise invalid_value("a refinement counts in windows")
+
+
 def check_statistics(n_features: int, envelope: Work) -> None:
     """Raise FederatedError where no table could answer: 22023, or 54000 for more noise than the lattice
     takes.
@@ -28,7 +35,7 @@ def check_statistics(n_features: int, envelope: Work) -> None:
     _check_shape(envelope, work.size(n_features))
     declared = sensitivity(block_count(n_features, work), work)
     if work.noise_multiplier is not None:
-        check_ranges(n_features, work)
+        check_columns(n_features, work)
         Lattice.of(declared, work.noise_multiplier, work.size(n_features))
 
 

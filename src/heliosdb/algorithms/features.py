@@ -9,11 +9,16 @@ target, and a smaller count would drown in the noise.
 
 Three layouts:
 
-plain          [rows, then per feature: present, sum, sum of squares; target: the same three (regression) or
-               positives (classification)]
-grid           [per feature (and target of a regression) the subjects' mean positions on a fixed grid; count
-               of subjects]. The grid is logarithmic, so that it needs no knowledge of the data: a bin for
-               missing, one for zero, and per sign one for each octave of magnitude from 2^-20 to 2^40.
+plain          [rows, then per feature: present, and the digits of the exact sum and sum of squares
+(exact.py);
+               target: the same (regression) or positives (classification)]
+grid           [per feature (and target of a regression) the subjects' mean positions on a grid; count of
+               subjects]. The logarithmic grid needs no knowledge of the data: a bin for missing, one for
+               zero, and per sign one for each octave of magnitude from 2^-74 to 2^74, beyond which lie the
+               first and the last. A window is laid about a place that earlier counts found: a bin for
+               missing, one for zero, and cells (layout.py). Which bin a value is in depends on the value
+               and the task alone, whatever centre and width the task names; so a subject's shares of either
+               grid sum to 1.
 ranges         [per feature (and target): u, u² - 1/2, missing, as means over the subject's rows, u in [-1, 1]
                being the position in the declared range; count of subjects]
 """
@@ -21,31 +26,37 @@ ranges         [per feature (and target): u, u² - 1/2, missing, as means over t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.exact import exact_moments
 from heliosdb.algorithms.layout import (
+    ABOVE,
+    BELOW,
     BINS,
+    CELLS,
     HIGHEST_OCTAVE,
+    LINEAR,
     LOWEST_OCTAVE,
     MISSING,
     NEGATIVE,
     POSITIVE,
     RANGE_BLOCK,
+    TAIL,
     ZERO,
 )
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.table import Grouping, Table, group_by_subject, starts_of_runs
-from heliosdb.algorithms.works import StatisticsWork
-from heliosdb.domain.bounds import LOCATION, SCALE
+from heliosdb.algorithms.works import StatisticsWork, Window
+from heliosdb.domain.bounds import RANGE_END, RANGE_WIDTH
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.vector import ClippedSum, Contribution, Plain, Vector
 from heliosdb.privacy.mechanisms import Integers, Lattice
 
-_BIN_BITS = 7
+_BIN_BITS = 9
 """A bin's number fits into so many."""
 
 
@@ -53,21 +64,19 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     """Compute a node's answer to round 0; see the module for the layout.
 
     Weight: rows; where private 1, since the count is itself released. Raises FederatedError (22023) where the
-    target is of no use to the algorithm (plain only: a private answer does not tell); as `check_ranges` and
+    target is of no use to the algorithm (plain only: a private answer does not tell); as `check_columns` and
     `Lattice.of` do, whatever the rows are.
     """
     if work.noise_multiplier is None:
         supervised(work.algorithm).check_target(table)
         return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
     n_features = table.features.shape[1]
-    check_ranges(n_features, work)
+    check_columns(n_features, work)
     guard = ClippedSum(sensitivity(block_count(n_features, work), work), Mechanism(work.noise_multiplier))
     lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_features))
     grouping = group_by_subject(table.subjects)
     blocks = [
-        _grid_steps(grid_position(column), grouping, lattice)
-        if work.ranges is None
-        else _range_steps(range_position(column, work.ranges[index]), grouping, lattice)
+        _block_steps(column, index, work, grouping, lattice)
         for index, column in enumerate(_columns(table, work))
     ]
     count = grouping.subjects * lattice.sum_steps(np.ones((1, 1)))
@@ -97,13 +106,21 @@ def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
 
 
 def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
-    sums = [float(table.rows)]
-    for column in _columns(table, work):
-        present = column[np.isfinite(column)]
-        sums += [float(present.size), float(present.sum()), float(present @ present)]
+    blocks = [np.array([float(table.rows)]), *map(exact_moments, _columns(table, work))]
     if not supervised(work.algorithm).scales_target:
-        sums.append(float(table.target.sum()))
-    return np.array(sums)
+        blocks.append(np.array([float(table.target.sum())]))
+    return np.concatenate(blocks)
+
+
+def _block_steps(
+    column: Vector, index: int, work: StatisticsWork, grouping: Grouping, lattice: Lattice
+) -> Integers:
+    """Return what a private answer says of one column."""
+    if work.ranges is not None:
+        return _range_steps(range_position(column, work.ranges[index]), grouping, lattice)
+    if work.windows is not None and work.windows[index][1] > 0.0:
+        return _grid_steps(window_position(column, work.windows[index]), grouping, lattice)
+    return _grid_steps(grid_position(column), grouping, lattice)
 
 
 def _grid_steps(bins: NDArray[np.int64], grouping: Grouping, lattice: Lattice) -> Integers:
@@ -135,29 +152,47 @@ def _range_steps(position: Vector, grouping: Grouping, lattice: Lattice) -> Inte
 
 
 def grid_position(values: Vector) -> NDArray[np.int64]:
-    """Return the bin of each value; magnitudes beyond the grid go to its end, not finite ones to missing."""
+    """Return the bin of each value; magnitudes beyond the grid go to its ends, not finite ones to missing."""
     missing = ~np.isfinite(values)
     magnitude = np.abs(np.where(missing, 0.0, values))
     # frexp: magnitude = mantissa x 2^exponent with mantissa in [1/2, 1), so the octave is exponent - 1.
     octave = np.frexp(magnitude)[1].astype(np.int64) - 1
     place = np.clip(octave, LOWEST_OCTAVE, HIGHEST_OCTAVE - 1) - LOWEST_OCTAVE
     bins = place + np.where(values < 0, NEGATIVE, POSITIVE)
-    bins[(magnitude == 0) | (octave < LOWEST_OCTAVE)] = ZERO
+    bins[magnitude == 0] = ZERO
     bins[missing] = MISSING
     return bins
 
 
-def check_ranges(n_features: int, work: StatisticsWork) -> None:
-    """Raise FederatedError (22023) where the declared ranges are not what a private answer needs."""
-    if work.ranges is None:
+def window_position(values: Vector, window: Window) -> NDArray[np.int64]:
+    """Return the bin of each value in a window; what lies beyond goes to the cell at that end."""
+    centre, width = window
+    missing = ~np.isfinite(values)
+    with np.errstate(over="ignore"):
+        cells = (np.where(missing, centre, values) - centre) / width
+    # What overflowed is as far away as any number.
+    cells = np.clip(cells, -1e300, 1e300)
+    outside = np.frexp(np.abs(cells) * (1.0 / CELLS))[1].astype(np.int64) - 1
+    outside = np.clip(outside, 0, TAIL - 1)
+    inside = np.floor(np.clip(cells, -CELLS, CELLS - 1)).astype(np.int64) + (LINEAR + CELLS)
+    bins = np.where(cells >= CELLS, ABOVE + outside, np.where(cells < -CELLS, BELOW + outside, inside))
+    bins[values == 0] = ZERO
+    bins[missing] = MISSING
+    return bins
+
+
+def check_columns(n_features: int, work: StatisticsWork) -> None:
+    """Raise FederatedError (22023) where ranges or windows are not what a private answer needs."""
+    given = work.ranges if work.ranges is not None else work.windows
+    if given is None:
         return
-    if len(work.ranges) != block_count(n_features, work):
+    if len(given) != block_count(n_features, work):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
-            "There must be one range for every feature, and one for the target of a regression.",
+            "There must be one range or window for every feature, and one for the target of a regression.",
         )
-    for lower, upper in work.ranges:
-        if not (LOCATION.hold(lower) and LOCATION.hold(upper) and SCALE.hold(upper - lower)):
+    for lower, upper in work.ranges or ():
+        if not (RANGE_END.hold(lower) and RANGE_END.hold(upper) and RANGE_WIDTH.hold(upper - lower)):
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
                 f"A range must rise from a finite bound to another, not ({lower}, {upper}).",
@@ -172,14 +207,14 @@ def range_position(column: Vector, bounds: tuple[float, float]) -> Vector:
     return np.where(np.isfinite(column), np.clip(position, -1.0, 1.0), np.nan)
 
 
-def private_noise(n_features: int, work: StatisticsWork, nodes: int) -> float:
+def private_noise(blocks: int, work: StatisticsWork, nodes: int) -> float:
     """Return the standard deviation of the noise in every value of the sum over `nodes` private answers."""
     if work.noise_multiplier is None:
         return 0.0
-    return work.noise_multiplier * sensitivity(block_count(n_features, work), work) * math.sqrt(nodes)
+    return work.noise_multiplier * sensitivity(blocks, work) * math.sqrt(nodes)
 
 
-def split_blocks(total: Vector, columns: Sequence[str], work: StatisticsWork) -> list[Vector]:
+def split_blocks(total: Vector, blocks: int, work: StatisticsWork) -> list[Vector]:
     """Cut the private sum into the columns' blocks, leaving out the count at its end."""
     width = BINS if work.ranges is None else RANGE_BLOCK
-    return [total[start : start + width] for start in range(0, width * len(columns), width)]
+    return [total[start : start + width] for start in range(0, width * blocks, width)]

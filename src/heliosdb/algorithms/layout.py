@@ -1,21 +1,37 @@
-"""How the answer to round 0 is laid out; see features.py for what is in it.
+"""How the answers of round 0 are laid out; see features.py for what is in them.
 
-What always holds: sizes follow from the number of columns and the kind of the answer alone.
+What always holds: sizes follow from the number of columns and the kind of the answer alone. The grids are
+what nodes count on and the coordinator reads, so both have their cells from here.
 """
 
 from __future__ import annotations
 
-LOWEST_OCTAVE, HIGHEST_OCTAVE = -20, 40
-OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE
 MISSING, ZERO = 0, 1
+LOWEST_OCTAVE, HIGHEST_OCTAVE = -74, 74
+OCTAVES = HIGHEST_OCTAVE - LOWEST_OCTAVE
 POSITIVE, NEGATIVE = 2, 2 + OCTAVES
 BINS = 2 + 2 * OCTAVES
+"""Of either grid. The logarithmic one: missing, zero, and per sign the octaves of magnitude."""
+
+CELLS, TAIL = 128, 20
+LINEAR, ABOVE, BELOW = 2, 2 + 2 * CELLS, 2 + 2 * CELLS + TAIL
+"""A window: missing, zero, so many cells of one width on either side of its centre, and per side cells that
+double, of which the last has no end."""
+
+assert BINS == 2 + 2 * CELLS + 2 * TAIL
+
 RANGE_BLOCK = 3
+
+DIGIT_BITS = 32
+SUM_DIGITS = 67
+SQUARE_DIGITS = 133
+COLUMN_DIGITS = 1 + SUM_DIGITS + SQUARE_DIGITS
+"""A plain column: its count, and the digits of its exact sum and sum of squares; see exact.py."""
 
 
 def plain_size(n_features: int, *, scales_target: bool) -> int:
     """Values of a plain answer."""
-    return 1 + 3 * n_features + (3 if scales_target else 1)
+    return 1 + COLUMN_DIGITS * n_features + (COLUMN_DIGITS if scales_target else 1)
 
 
 def private_size(blocks: int, *, ranges: bool) -> int:

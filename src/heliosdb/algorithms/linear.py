@@ -15,6 +15,7 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.private_sgd import descend_privately
+from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
@@ -97,9 +98,11 @@ class LinearModel:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics in round 0; then training and, in some rounds, an evaluation."""
+        """Statistics in round 0, looked at closer under a budget; then training and, in some rounds, an
+        evaluation."""
         return {
             STATISTICS: StatisticsStep(self.name),
+            REFINE: RefineStep(self.name),
             TRAIN: TrainStep(self.name),
             EVALUATE: EvaluateStep(self.name),
         }
@@ -122,7 +125,8 @@ class LinearModel:
         if made is None:
             return []
         if plan.round == 0:
-            return [Cost(STATISTICS, Mechanism(made.statistics_noise))]
+            refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
+            return [Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
         training = private_training(plan, made)
         costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
         if evaluates(plan) and made.evaluation_noise is not None:

@@ -13,11 +13,12 @@ from typing import Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
-from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.features import private_noise, statistics
+from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.steps import Asked, Draws, Taken
-from heliosdb.algorithms.summary import Summary, summarise
+from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import Range, StatisticsWork
 from heliosdb.domain import bounds
@@ -33,9 +34,17 @@ from heliosdb.domain.vector import Contribution
 from heliosdb.parts.algorithms import DescentSettings
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
-from heliosdb.privacy.plan import TrainingPlan, TrainingRequest, plan_sampling, plan_statistics, plan_training
+from heliosdb.privacy.plan import (
+    EXCHANGE_SHARES,
+    TrainingPlan,
+    TrainingRequest,
+    plan_sampling,
+    plan_statistics,
+    plan_training,
+    split_statistics,
+)
 
-STATISTICS = StepName("statistics")
+STATISTICS, REFINE = StepName("statistics"), StepName("refine")
 
 LEAST_REMAINDER = 0.01
 """With less than this part of its budget left a run is not begun: its noise would drown everything."""
@@ -43,7 +52,7 @@ LEAST_REMAINDER = 0.01
 
 @dataclass(frozen=True, slots=True)
 class StatisticsStep:
-    """The one exchange of round 0."""
+    """The exchange with which round 0 begins: the only one, but where private counts are refined."""
 
     algorithm: str
     name: StepName = STATISTICS
@@ -74,15 +83,20 @@ class StatisticsStep:
         train on.
         """
         assert isinstance(gathered, Total)
-        findings = read_statistics(plan, gathered)
-        reason = None if findings.plan is None else findings.plan.reason
-        return Taken(state, findings, notes=() if reason is None else (reason,))
+        work = statistics_work(plan)
+        if work.noise_multiplier is not None and work.ranges is None:
+            located = take_counts(None, gathered, work, len(scaled_columns(plan.run)))
+            return taken_counts(plan, located, gathered.nodes)
+        summary = summarise(gathered.vector, work, plan.run.options.features, gathered.nodes)
+        return _taken(plan, summary, gathered.nodes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
         check_statistics(len(task.reading.features), task.work)
+        if StatisticsWork.of(task.work).windows is not None:
+            raise invalid_value("statistics begin without windows")
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
@@ -93,6 +107,36 @@ class StatisticsStep:
         """Return the node's sums or counts."""
         del memory, draws
         return statistics(table, StatisticsWork.of(task.work))
+
+
+def scaled_columns(run: Run) -> list[str]:
+    """The columns of which round 0 finds the scaling."""
+    target = [run.options.target] if supervised(run.options.algorithm).scales_target else []
+    return [*run.options.features, *target]
+
+
+def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
+    """Look closer where an exchange is left, else turn what was located into scaling and plan."""
+    made, run = plan.findings.plan, plan.run
+    assert made is not None
+    if located.exchanges <= len(made.refinement_noise):
+        noise = made.refinement_noise[located.exchanges - 1]
+        work = StatisticsWork(run.options.algorithm, noise)
+        deviation = private_noise(len(scaled_columns(run)), work, nodes) / nodes
+        return Taken(look_closer(located, deviation).to_state(), following=REFINE)
+    return _taken(plan, summarise_located(located, scaled_columns(run), run.options, nodes), nodes)
+
+
+def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
+    """What round 0 ends with: no state, since the model begins when it is closed."""
+    run, made = plan.run, plan.findings.plan
+    found = replace(plan.findings, scaling=_within_bounds(summary.scaling))
+    notes = list(summary.notes)
+    if made is not None and run.policy.budget is not None:
+        made = _plan_training(run, made, summary, nodes, plan.past)
+        found = replace(found, plan=made)
+        notes += [] if made.reason is None else [made.reason]
+    return Taken(NO_STATE, found, notes=tuple(notes))
 
 
 def prepare(plan: RunPlan) -> Findings:
@@ -106,17 +150,21 @@ def prepare(plan: RunPlan) -> Findings:
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
-    noise = _least_noise(plan_statistics(budget, already).noise_multiplier)
+    shares = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
+    noises = [
+        _least_noise(one.noise_multiplier)
+        for one in split_statistics(plan_statistics(budget, already), shares)
+    ]
     # Beside a sampled release all are reckoned by Rényi: where that leaves nothing to train with, the
     # statistics of one more run are not charged first.
-    together = renyi_epsilon([*already, Mechanism(noise)], budget.delta)
+    together = renyi_epsilon([*already, *map(Mechanism, noises)], budget.delta)
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
-    return replace(plan.findings, plan=PrivacyPlan(noise))
+    return replace(plan.findings, plan=PrivacyPlan(noises[0], tuple(noises[1:])))
 
 
 def statistics_work(plan: RunPlan) -> StatisticsWork:
@@ -124,16 +172,6 @@ def statistics_work(plan: RunPlan) -> StatisticsWork:
     made = plan.findings.plan
     noise = made.statistics_noise if made is not None else None
     return StatisticsWork(plan.run.options.algorithm, noise, None if noise is None else _ranges(plan.run))
-
-
-def read_statistics(plan: RunPlan, total: Total) -> Findings:
-    """Turn the sum of the answers into scaling and plan; see `StatisticsStep.read`."""
-    run, findings = plan.run, plan.findings
-    summary = summarise(total.vector, statistics_work(plan), run.options.features, total.nodes)
-    found = replace(findings, scaling=_within_bounds(summary.scaling))
-    if findings.plan is None or run.policy.budget is None:
-        return found
-    return replace(found, plan=_plan_training(run, findings.plan, summary, total.nodes, plan.past))
 
 
 def _within_bounds(scaling: Scaling) -> Scaling:
@@ -151,9 +189,7 @@ def _ranges(run: Run) -> tuple[Range, ...] | None:
     declared = {name: (low, high) for name, low, high in options.feature_ranges}
     if not declared:
         return None
-    columns = list(options.features)
-    if supervised(options.algorithm).scales_target:
-        columns.append(options.target)
+    columns = scaled_columns(run)
     missing = [column for column in columns if column not in declared]
     if missing:
         raise invalid_value(

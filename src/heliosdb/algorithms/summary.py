@@ -11,10 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import private_noise, split_blocks
-from heliosdb.algorithms.grid import read_grid
+from heliosdb.algorithms.layout import COLUMN_DIGITS
+from heliosdb.algorithms.located import Found, Located, notes_of
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import StatisticsWork
+from heliosdb.domain.bounds import LOCATION, SCALE
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 
@@ -24,12 +28,13 @@ class Summary:
     """What the coordinator knows after round 0.
 
     count: rows over all nodes; where private a noisy count of subjects, at least its own noise deviation.
-    count_per_node: count / nodes. Held-out ones are among them.
+    count_per_node: count / nodes. Held-out ones are among them. notes: what the round's message says.
     """
 
     scaling: Scaling
     count: float
     count_per_node: float
+    notes: tuple[str, ...] = ()
 
     def held_out(self, validation_split: float) -> float:
         """Return about how many are held out, over all nodes."""
@@ -41,7 +46,7 @@ class Summary:
 
 
 def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], nodes: int) -> Summary:
-    """Turn the sum of `nodes` answers into means, scales and a count.
+    """Turn the sum of `nodes` answers, exact or noisy ones in ranges, into means, scales and a count.
 
     features: the names, in the order of the task. Raises FederatedError (22023), naming the feature, where
     one cannot be scaled, and where a class is missing altogether (plain only); UF003 for a sum of the wrong
@@ -50,21 +55,45 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
     if total.shape != (work.size(len(features)),):
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
     scales_target = supervised(work.algorithm).scales_target
-    columns = [f'Feature "{name}"' for name in features] + (["The target"] if scales_target else [])
+    columns = _named(features, scales_target=scales_target)
     if work.noise_multiplier is None:
         count = float(total[0])
         moments = list(_plain_moments(total, columns))
         if not scales_target:
             _check_classes(count, float(total[-1]))
     else:
-        noise = private_noise(len(features), work, nodes)
+        assert work.ranges is not None
+        noise = private_noise(len(columns), work, nodes)
         # A count below its own noise says nothing; the floor keeps what is divided by it sane.
         count = max(float(total[-1]), noise, 1.0)
-        moments = list(_private_moments(total, columns, work, count, noise))
+        blocks = split_blocks(total, len(columns), work)
+        moments = [_from_range(*one, count, noise) for one in zip(columns, blocks, work.ranges, strict=True)]
+    return Summary(_scaling(moments, len(features)), count, count / nodes)
+
+
+def summarise_located(
+    located: Located, names: Sequence[str], options: TrainingOptions, nodes: int
+) -> Summary:
+    """Turn what was located into means, scales and a count; names: of the scaled columns.
+
+    Raises FederatedError (22023) for a column of which nothing stands out.
+    """
+    columns = _named(options.features, scales_target=len(names) > len(options.features))
+    found = [_found(located, *one) for one in enumerate(columns)]
+    scaling = _scaling([(one.mean, one.scale) for one in found], len(options.features))
+    count = located.subjects()
+    return Summary(scaling, nodes * count, count, tuple(notes_of(names, found)))
+
+
+def _named(features: Sequence[str], *, scales_target: bool) -> list[str]:
+    return [f'Feature "{name}"' for name in features] + (["The target"] if scales_target else [])
+
+
+def _scaling(moments: Sequence[tuple[float, float]], features: int) -> Scaling:
+    """Of the features, and of the target where there is one more pair."""
     means, scales = zip(*moments, strict=True) if moments else ((), ())
-    d = len(features)
-    scaling = Scaling(means[:d], scales[:d], *((means[d], scales[d]) if scales_target else (0.0, 1.0)))
-    return Summary(scaling, count, count / nodes)
+    target = (means[features], scales[features]) if len(moments) > features else (0.0, 1.0)
+    return Scaling(means[:features], scales[:features], *target)
 
 
 def _unusable(column: str, detail: str, hint: str) -> FederatedError:
@@ -81,42 +110,31 @@ def _check_classes(count: float, positives: float) -> None:
 
 def _plain_moments(total: Vector, columns: Sequence[str]) -> Iterator[tuple[float, float]]:
     for index, column in enumerate(columns):
-        present, value_sum, square_sum = map(float, total[1 + 3 * index : 4 + 3 * index])
-        if present < 1:
+        found = read_moments(total[1 + COLUMN_DIGITS * index : 1 + COLUMN_DIGITS * (index + 1)])
+        if found.count < 1:
             raise _unusable(
                 column, "It is NULL in every row of every node.", "Leave it out, or share data that has it."
             )
-        mean = value_sum / present
-        variance = square_sum / present - mean * mean
-        # What cancellation leaves of a constant column is not a spread.
-        constant = variance <= 1e-13 * max(mean * mean, 1e-300)
-        scale = 1.0 if constant else math.sqrt(variance)
-        if not (math.isfinite(mean) and math.isfinite(scale)):
-            raise _unusable(column, "Its values are too large to be squared.", "Leave it out, or rescale it.")
-        yield mean, scale
+        mean, scale = found.mean(), found.deviation()
+        if not (LOCATION.hold(mean) and scale <= SCALE.most):
+            raise _unusable(
+                column,
+                f"Its values are larger than {SCALE.most:g}.",
+                "Leave it out, or rescale it in a view.",
+            )
+        yield mean, scale or 1.0
 
 
-def _private_moments(
-    total: Vector, columns: Sequence[str], work: StatisticsWork, count: float, noise: float
-) -> Iterator[tuple[float, float]]:
-    for index, (column, block) in enumerate(zip(columns, split_blocks(total, columns, work), strict=True)):
-        if work.ranges is None:
-            yield _from_grid(column, block, count, noise)
-        else:
-            yield _from_range(column, block, work.ranges[index], count, noise)
-
-
-def _from_grid(column: str, block: Vector, count: float, noise: float) -> tuple[float, float]:
-    """Return mean and scale from one feature's noisy bins."""
-    moments = read_grid(block, noise, count)
-    if moments is None:
+def _found(located: Located, index: int, column: str) -> Found:
+    found = located.find(index)
+    if found is None:
         raise _unusable(
             column,
             "No range of values stands out from the privacy noise: it is NULL nearly everywhere, or the "
             "budget is too small for so few subjects.",
             "Declare feature_ranges, raise privacy_budget, use fewer features, or leave this one out.",
         )
-    return moments
+    return found
 
 
 def _from_range(

@@ -16,7 +16,7 @@ import numpy as np
 
 from heliosdb.algorithms.checks import check_training
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.features import private_noise
+from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.registry import Supervised, algorithm
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.stated import weight_fault
@@ -172,7 +172,9 @@ def largest_norm(plan: RunPlan, size: int) -> float:
         return bounds.UPDATE_NORM
     privacy = private_training(plan, made)
     whole = nodes * privacy.expected_subjects / (1.0 - plan.run.options.validation_split)
-    whole += _TAIL * private_noise(len(plan.run.options.features), statistics_work(plan), max(1, nodes))
+    work = statistics_work(plan)
+    blocks = block_count(len(plan.run.options.features), work)
+    whole += _TAIL * private_noise(blocks, work, max(1, nodes))
     rate = plan.run.options.settings(DescentSettings).learning_rate
     return bounds.UPDATE_NORM + private_reach(privacy, rate, size, whole)
 

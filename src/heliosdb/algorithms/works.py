@@ -24,11 +24,18 @@ EVALUATION_SIZE = 3
 
 Range = tuple[float, float]
 
+Window = tuple[float, float]
+"""Centre, and width of a cell; a width of 0 stands for the logarithmic grid."""
+
+LOGARITHMIC: Window = (0.0, 0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class _RangeSettings:
-    range_lowers: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
-    range_uppers: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
+    range_lowers: tuple[float, ...] | None = within(bounds.RANGE_END, default=None)
+    range_uppers: tuple[float, ...] | None = within(bounds.RANGE_END, default=None)
+    centres: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
+    widths: tuple[float, ...] | None = within(bounds.Bounds(0.0, bounds.SCALE.most), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,30 +43,39 @@ class StatisticsWork:
     """Round 0: what scaling needs. noise_multiplier None: plain sums; else noisy counts on a signed-log grid.
 
     `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded
-    sums.
+    sums; `windows` (centre and width of the cells) by windows, where the width is not 0.
     """
 
     algorithm: str
     noise_multiplier: float | None
     ranges: tuple[Range, ...] | None = None
+    windows: tuple[Window, ...] | None = None
 
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
         """Read the envelope."""
         noise, given = _noise(work), read_settings(_RangeSettings, work.settings, exact=True)
-        lowers, uppers = given.range_lowers, given.range_uppers
-        if lowers is None or uppers is None or len(lowers) != len(uppers):
-            if lowers is not uppers:
-                raise invalid_value("a range has a lower and an upper end")
-            return cls(work.algorithm, noise)
-        if noise is None:
+        ranges = _pairs(given.range_lowers, given.range_uppers, "a range has a lower and an upper end")
+        windows = _pairs(given.centres, given.widths, "a window has a centre and a width")
+        if noise is None and (ranges, windows) != (None, None):
             raise invalid_value("ranges and privacy go together")
-        return cls(work.algorithm, noise, tuple(_range(*ends) for ends in zip(lowers, uppers, strict=True)))
+        if ranges is not None and windows is not None:
+            raise invalid_value("a column has a range or a window")
+        for ends in ranges or ():
+            _range(*ends)
+        for centre, width in windows or ():
+            _window(centre, width)
+        return cls(work.algorithm, noise, ranges, windows)
 
     def to_work(self, n_features: int) -> Work:
         """Write the envelope."""
         lowers, uppers = zip(*self.ranges, strict=True) if self.ranges else ((), ())
-        settings = {} if self.ranges is None else settings_of(_RangeSettings(lowers, uppers))
+        centres, widths = zip(*self.windows, strict=True) if self.windows else ((), ())
+        settings = {}
+        if self.ranges is not None:
+            settings = settings_of(_RangeSettings(lowers, uppers))
+        elif self.windows is not None:
+            settings = settings_of(_RangeSettings(None, None, centres, widths))
         return Work(
             self.algorithm, self.size(n_features), privacy=_privacy(self.noise_multiplier), settings=settings
         )
@@ -223,12 +239,28 @@ def _noise(work: Work) -> float | None:
     return noise
 
 
-def _range(lower: float, upper: float) -> Range:
+def _pairs(
+    first: tuple[float, ...] | None, second: tuple[float, ...] | None, otherwise: str
+) -> tuple[tuple[float, float], ...] | None:
+    if first is None and second is None:
+        return None
+    if first is None or second is None or len(first) != len(second):
+        raise invalid_value(otherwise)
+    return tuple(zip(first, second, strict=True))
+
+
+def _range(lower: float, upper: float) -> None:
     """The ends of a declared range: far enough apart that rounding leaves positions in it."""
-    _hold("a range's width", upper - lower, bounds.SCALE)
+    _hold("a range's width", upper - lower, bounds.RANGE_WIDTH)
     if upper - lower < bounds.RANGE_RESOLUTION * max(abs(lower), abs(upper)):
         raise _lost(lower, upper)
-    return lower, upper
+
+
+def _window(centre: float, width: float) -> None:
+    if width == 0.0 and centre != 0.0:
+        raise invalid_value("the logarithmic grid has no centre")
+    if width != 0.0:
+        _hold("a window's width", width, bounds.SCALE)
 
 
 def _lost(lower: float, upper: float) -> FederatedError:

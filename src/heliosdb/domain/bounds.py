@@ -42,14 +42,17 @@ LEARNING_RATE = Bounds(1e-12, 1e3)
 EPOCHS = Bounds(1, 10_000)
 BATCH_SIZE = Bounds(1, 1_000_000)
 
-SCALE = Bounds(1e-150, 1e150)
-"""Of a feature or a scaled target, and the width of a declared range: its square is a number too."""
+SCALE = Bounds(1e-290, 1e290)
+"""Of a feature or a scaled target, and the width of a window's cells: a parameter over it is a number too."""
+
+LOCATION = Bounds(-1e290, 1e290)
+"""Of a mean, and of a window's centre."""
+
+RANGE_WIDTH, RANGE_END = Bounds(1e-150, 1e150), Bounds(-1e150, 1e150)
+"""Of a declared range."""
 
 RANGE_RESOLUTION = 1e-9
 """A declared range is at least this part of its larger end's magnitude wide."""
-
-LOCATION = Bounds(-1e150, 1e150)
-"""Of a mean, and of the ends of a declared range."""
 
 PARAMETER = Bounds(-1e9, 1e9)
 """Of a model on scaled inputs."""

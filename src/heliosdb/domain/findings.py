@@ -20,11 +20,14 @@ from heliosdb.domain.task import Scaling
 class PrivacyPlan:
     """The noise of a run; what round 0 decides is None before it.
 
+    refinement_noise: of the exchanges of round 0 that follow the first.
+
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training.
     """
 
     statistics_noise: float
+    refinement_noise: tuple[float, ...] = ()
     training_noise: float | None = None
     sampling_rate: float | None = None
     steps: int | None = None
@@ -57,7 +60,7 @@ class Findings:
                 scaling["target_mean"],
                 scaling["target_scale"],
             ),
-            None if plan is None else PrivacyPlan(**plan),
+            None if plan is None else _read_plan(plan),
             () if scaling is None else tuple(scaling.get("booleans", ())),
         )
 
@@ -70,6 +73,11 @@ class Findings:
     def plan_json(self) -> dict[str, Any] | None:
         """Return the plan for run.plan."""
         return None if self.plan is None else asdict(self.plan)
+
+
+def _read_plan(plan: Mapping[str, Any]) -> PrivacyPlan:
+    """A plan of before there were refinements names none."""
+    return PrivacyPlan(**{**plan, "refinement_noise": tuple(plan.get("refinement_noise", ()))})
 
 
 @dataclass(frozen=True, slots=True)

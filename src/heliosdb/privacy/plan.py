@@ -20,6 +20,9 @@ from heliosdb.privacy.accountant import Accountant, calibrate, check_mechanism
 STATISTICS_SHARE = 1.0 / 3.0
 """Of what remains when a run starts, for its round 0."""
 
+EXCHANGE_SHARES = (1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0)
+"""Of round 0's part, for each of its exchanges: see decision 0014."""
+
 EVALUATION_SHARE = 0.1
 """Of what remains after round 0, for all evaluations of a run together."""
 
@@ -89,6 +92,11 @@ def plan_statistics(budget: Budget, already: Sequence[Mechanism] = ()) -> Mechan
     """
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
     return Mechanism(NOISE_MULTIPLIER.clamp(whole / math.sqrt(STATISTICS_SHARE)))
+
+
+def split_statistics(whole: Mechanism, shares: Sequence[float]) -> list[Mechanism]:
+    """Divide the noise of one release into several that together cost the same; shares add up to 1."""
+    return [Mechanism(NOISE_MULTIPLIER.clamp(whole.noise_multiplier / math.sqrt(one))) for one in shares]
 
 
 def plan_training(budget: Budget, already: Sequence[Mechanism], request: TrainingRequest) -> TrainingPlan:

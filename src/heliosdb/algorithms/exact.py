@@ -1,0 +1,128 @@
+"""Exact sums of doubles and of their squares, as digits that are added like any vector.
+
+What always holds: the digits are whole numbers below 2^32 in magnitude, so that sums of them over all nodes
+are exact in doubles; what they stand for is the sum to the last bit, whatever the values, their order and
+their number up to 2^40. So a variance is exact as well: no mean is too large for a spread, and none
+overflows.
+
+A sum is (whole number) x 2^-1074, a sum of squares (whole number) x 2^-2148: every double, and every square
+of one, is such a multiple.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.algorithms.layout import DIGIT_BITS, SQUARE_DIGITS, SUM_DIGITS
+from heliosdb.domain.vector import Vector
+
+_UNIT = 1074
+"""2^-1074 is the least double."""
+
+_LEAST_EXPONENT = -1126
+"""Of the last bit of a mantissa of 53 bits, as frexp gives it for the least double."""
+
+_AT_ONCE = 1 << 14
+"""Values of which doubles add products of pieces of 18 bits exactly: 3 x 2^36 x 2^14 < 2^53."""
+
+_PIECE = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Values that were added up: how many, their sum in units of 2^-1074, that of their squares in
+    2^-2148."""
+
+    count: int
+    values: int
+    squares: int
+
+    def are_possible(self) -> bool:
+        """Whether there are values with these sums: sum² ≤ count x squares, by Cauchy and Schwarz."""
+        if self.count == 0:
+            return self.values == self.squares == 0
+        return self.squares >= 0 and self.values**2 <= self.count * self.squares
+
+    def mean(self) -> float:
+        """The mean, rounded once; infinite where that is no double. There is at least one value."""
+        return _quotient(self.values, self.count << _UNIT)
+
+    def deviation(self) -> float:
+        """The standard deviation; 0.0 exactly where all values are equal, infinite where it is no double."""
+        variance = self.count * self.squares - self.values**2
+        below = self.count**2 << (2 * _UNIT)
+        # An even shift that leaves the root more bits than a double has.
+        shift = 128 + below.bit_length() - variance.bit_length()
+        shift += shift % 2
+        scaled = variance << shift if shift >= 0 else variance >> -shift
+        root = math.isqrt(scaled // below)
+        half = shift // 2
+        return _quotient(root, 1 << half) if half >= 0 else _quotient(root << -half, 1)
+
+
+def exact_moments(values: Vector) -> Vector:
+    """Return the count of finite values, and the digits of their sum and of the sum of their squares."""
+    present = values[np.isfinite(values)]
+    total = squares = 0
+    for start in range(0, present.size, _AT_ONCE):
+        one, two = _sums_of(present[start : start + _AT_ONCE])
+        total, squares = total + one, squares + two
+    return np.array([float(present.size), *_digits(total, SUM_DIGITS), *_digits(squares, SQUARE_DIGITS)])
+
+
+def read_moments(block: Vector) -> Moments:
+    """Read what `exact_moments` wrote, or the sum of several."""
+    values = _number(block[1 : 1 + SUM_DIGITS])
+    return Moments(int(block[0]), values, _number(block[1 + SUM_DIGITS :]))
+
+
+def _quotient(above: int, below: int) -> float:
+    """The double nearest to a quotient, infinite where there is none."""
+    try:
+        return above / below
+    except OverflowError:
+        return math.copysign(math.inf, above)
+
+
+def _sums_of(values: Vector) -> tuple[int, int]:
+    """Sum and sum of squares of a few finite values, in their units."""
+    mantissas, exponents = np.frexp(values)
+    whole = np.ldexp(mantissas, 53).astype(np.int64)
+    places, groups = np.unique(exponents, return_inverse=True)
+    high, rest = whole >> (2 * _PIECE), whole & ((1 << 2 * _PIECE) - 1)
+    a, b, c = (piece.astype(np.float64) for piece in (high, rest >> _PIECE, rest & ((1 << _PIECE) - 1)))
+
+    def grouped(*pieces: Vector) -> Iterator[NDArray[Any]]:
+        # From the lowest piece to the highest, each 2^18 times the one before it.
+        return (np.bincount(groups, piece, places.size) for piece in pieces)
+
+    sums = _weigh(grouped(c, b, a), places, 1) >> -_UNIT - _LEAST_EXPONENT
+    products = _weigh(grouped(c * c, 2 * b * c, 2 * a * c + b * b, 2 * a * b, a * a), places, 2)
+    return sums, products >> 2 * (-_UNIT - _LEAST_EXPONENT)
+
+
+def _weigh(pieces: Iterator[NDArray[Any]], places: NDArray[Any], power: int) -> int:
+    """Put pieces together, of groups whose last bits stand for powers of two."""
+    total = 0
+    shifts = [power * (int(place) - 53 - _LEAST_EXPONENT) for place in places]
+    for number, piece in enumerate(pieces):
+        for value, shift in zip(piece, shifts, strict=True):
+            total += int(value) << (shift + _PIECE * number)
+    return total
+
+
+def _digits(number: int, count: int) -> list[float]:
+    """The digits of a whole number, lowest first, each with its sign."""
+    sign, rest = (-1.0 if number < 0 else 1.0), abs(number)
+    raw = rest.to_bytes(count * DIGIT_BITS // 8, "little")
+    return [sign * digit for digit in np.frombuffer(raw, dtype="<u4").tolist()]
+
+
+def _number(digits: Vector) -> int:
+    return sum(int(digit) << (DIGIT_BITS * place) for place, digit in enumerate(digits))
