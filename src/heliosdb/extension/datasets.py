@@ -9,6 +9,7 @@ from federated_sql.options import OptionKind, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.ids import DatasetName, WorkspaceName
+from heliosdb.extension.probing import warn_of_probe
 from heliosdb.extension.session import Session, duplicate, undefined
 
 
@@ -43,6 +44,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     )
     if catalog.insert_dataset(session.connection, dataset):
         catalog.create_dataset_view(session.connection, dataset, session.schemas)
+        warn_of_probe(session, dataset.name)
         return
     if not command.if_not_exists:
         raise duplicate("dataset", command.name)
