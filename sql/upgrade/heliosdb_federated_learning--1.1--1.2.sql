@@ -516,18 +516,20 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
-    PERFORM set_config('transaction_read_only', 'on', true);
-    EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
-    GET DIAGNOSTICS rows = ROW_COUNT;
-    has_rows := rows > 0;
-    -- What was set and written is undone by an error of its own.
-    RAISE EXCEPTION USING ERRCODE = 'HFL01';
-EXCEPTION
-    WHEN SQLSTATE 'HFL01' THEN
-        RETURN NEXT;
-    WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, place = PG_EXCEPTION_CONTEXT;
-        RETURN NEXT;
+    BEGIN
+        PERFORM set_config('transaction_read_only', 'on', true);
+        EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
+        GET DIAGNOSTICS rows = ROW_COUNT;
+        has_rows := rows > 0;
+        -- What was set and written is undone by an error of its own.
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, place = PG_EXCEPTION_CONTEXT;
+    END;
+    RETURN NEXT;
 END
 $$;
 

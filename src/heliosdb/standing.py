@@ -28,7 +28,7 @@ class Obstacle:
     remedy: str = ""
 
 
-STARTING: Final = Obstacle("starting", "it has not looked yet")
+STARTING: Final = Obstacle("starting", "starting: it has not looked at its database yet")
 
 
 class Standing:
@@ -54,8 +54,8 @@ class Standing:
     def waits(self, obstacle: Obstacle) -> None:
         """Say why it does not."""
         if self._change(obstacle, ""):
-            hint = f" {obstacle.remedy}" if obstacle.remedy else ""
-            self._log.warning("%swaiting: %s.%s", self._whose, obstacle.reason, hint)
+            hint = f"; {obstacle.remedy}" if obstacle.remedy else ""
+            self._log.warning("%s%s%s", self._whose, obstacle.reason, hint)
 
     def _change(self, obstacle: Obstacle | None, note: str) -> bool:
         if self._said == (obstacle, note):

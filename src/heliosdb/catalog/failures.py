@@ -17,6 +17,8 @@ from typing import Any, Final
 import psycopg
 from psycopg import pq
 
+from heliosdb.standing import Obstacle
+
 _OWN: Final = "a condition of the site's own"
 _ENDS_A_SESSION: Final = ("FATAL", "PANIC")
 _SQLSTATE_ONLY: Final = 3
@@ -59,6 +61,12 @@ def is_connection_lost(error: psycopg.Error) -> bool:
 def remedy(sqlstate: str | None) -> str:
     """What an administrator does about a connection that fails so; "" where there is no one thing."""
     return _REMEDIES.get(sqlstate, "")
+
+
+def connection_obstacle(what: str, conninfo: str, error: psycopg.Error) -> Obstacle:
+    """Why a connection cannot be made, after an attempt has failed. what: what is out of reach."""
+    code = error.sqlstate or refusal_of(conninfo)
+    return Obstacle(code or "unreachable", f"{what}: {condition(code)}", remedy(code))
 
 
 def refusal_of(conninfo: str, seconds: float = 5.0) -> str | None:

@@ -118,6 +118,20 @@ def ping(connection: Connection) -> None:
     _SQL.query(connection, "ping")
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderState:
+    """What the connection's role may do. unbounded: more than a reader may; member: what one needs."""
+
+    unbounded: bool
+    member: bool
+
+
+def read_reader_state(connection: Connection) -> ReaderState:
+    """Return what the reader's role may do."""
+    (row,) = _SQL.query(connection, "reader_state")
+    return ReaderState(row["unbounded"], row["member"])
+
+
 def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> list[SharedDataset]:
     """Return the datasets that are shared with `workspace`, by name."""
     return [SharedDataset.from_row(row) for row in _SQL.query(connection, "list_shared_datasets", workspace)]

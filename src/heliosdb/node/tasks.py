@@ -44,6 +44,7 @@ from heliosdb.node.policy import (
     find_no_number,
     refused,
 )
+from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.transport.messages import ReceivedTask
@@ -64,6 +65,7 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
+    site: says whether tasks may be answered.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class NodeTasks:
         reader: str,
         secret: bytes,
         plain_answers: bool,
+        site: Site,
     ) -> None:
         self._database = database
         self._door = door
@@ -82,6 +85,7 @@ class NodeTasks:
         self._reader = reader
         self._key = table_key(secret)
         self._plain_answers = plain_answers
+        self._site = site
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -92,14 +96,20 @@ class NodeTasks:
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         """Say what is shared with the coordinator's workspace."""
+        self._site.demand()
         datasets = await asyncio.to_thread(
             self._database.run, lambda connection: list_shared_datasets(connection, greeting.workspace)
         )
         return Introduction(tuple(dataset.description for dataset in datasets))
 
     async def alive(self) -> None:
-        """FederatedError UNREACHABLE where the node's database does not answer."""
-        await asyncio.to_thread(self._database.check)
+        """FederatedError UNREACHABLE where the node's database does not answer, or is not fit for tasks."""
+        self._site.demand()
+        try:
+            await asyncio.to_thread(self._database.check)
+        except FederatedError:
+            self._site.doubt()
+            raise
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
@@ -108,6 +118,7 @@ class NodeTasks:
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""
+        self._site.demand()
         faults.reach("node.task.received")
         name = (received.task.key, received.sha256)
         if name not in self._under_way:
@@ -147,6 +158,8 @@ class NodeTasks:
                 key.step,
                 error.message,
             )
+            if error.code in {ErrorCode.UNREACHABLE, ErrorCode.WRONG_STATE}:
+                self._site.doubt()
             raise
 
     async def _answer_in_turn(self, received: ReceivedTask) -> SealedUpdate:

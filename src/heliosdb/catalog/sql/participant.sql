@@ -3,6 +3,11 @@
 -- name: ping()
 SELECT 1 AS answer
 
+-- name: reader_state()
+SELECT r.rolsuper OR r.rolbypassrls AS unbounded,
+       EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = 'federated_reader' AND pg_has_role(g.oid, 'USAGE')) AS member
+FROM pg_roles AS r WHERE r.rolname = current_user
+
 -- name: list_shared_datasets(text)
 SELECT dataset_id, name, relation, columns, types, predicate, row_key, options::text AS options
 FROM federated.dataset WHERE workspace = $1 ORDER BY name
