@@ -42,7 +42,7 @@ def condition(sqlstate: str | None) -> str:
     if sqlstate is None:
         return "no answer from the server"
     try:
-        name = psycopg.errors.lookup(sqlstate).__name__
+        name = psycopg.errors.lookup(sqlstate).__name__.rstrip("_")
     except KeyError:
         return _OWN
     return f"{sqlstate} {re.sub(r'(?<!^)(?=[A-Z])', '_', name).lower()}"
