@@ -55,6 +55,7 @@ CREATE TABLE federated.release (
     terms       bytea,
     exchange    integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     is_message  boolean NOT NULL DEFAULT false,
+    rows_read   bytea,
     UNIQUE (run_id, round_number, exchange, step, node_name)
 );
 COMMENT ON TABLE federated.release IS
@@ -65,6 +66,8 @@ COMMENT ON COLUMN federated.release.released_at IS 'When it was let out; while i
 COMMENT ON COLUMN federated.release.terms IS
     'Hash of the rows, columns and scaling that a plain answer was about: the same throughout a run; NULL for one of round 0, from which a scaling is found';
 COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it answers, from 0; 0 also where version 1.1 wrote the row and a dump of it was restored';
+COMMENT ON COLUMN federated.release.rows_read IS
+    'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
 
@@ -344,6 +347,60 @@ END
 $$;
 COMMENT ON FUNCTION federated._create_dataset_view(text, name, name, text[], text, name[]) IS
     'Makes the view through which the node reads a dataset';
+
+-- What is behind a view runs with the rights and settings of whoever reads it. Owned by federated_probe, who has the
+-- reader's: one row is read as the node will read all, and undone. Nobody but the view's owner is told of it.
+CREATE FUNCTION federated._probe_as_reader(dataset text)
+RETURNS TABLE (code text, message text, place text, has_rows boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Inside DEFINER current_user is the owner: the caller is the role that was set, or who logged in.
+    caller name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
+    one    record;
+    rows   bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = 'federated_dataset'::regnamespace
+                   AND c.relname = dataset AND pg_has_role(caller, c.relowner, 'USAGE')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    BEGIN
+        PERFORM set_config('transaction_read_only', 'on', true);
+        EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
+        GET DIAGNOSTICS rows = ROW_COUNT;
+        has_rows := rows > 0;
+        -- What was set and written is undone by an error of its own.
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, place = PG_EXCEPTION_CONTEXT;
+    END;
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION federated._probe_as_reader(text) IS 'Reads one row of the caller''s dataset with the rights of the node''s reader';
+
+CREATE FUNCTION federated._probe_dataset(dataset text, schemas name[])
+RETURNS TABLE (code text, message text, place text, has_rows boolean, has_own_rows boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT p.code, p.message, p.place, p.has_rows INTO code, message, place, has_rows
+    FROM federated._probe_as_reader(dataset) AS p;
+    IF NOT has_rows THEN
+        PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+        BEGIN
+            EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM federated_dataset.%I)', dataset) INTO has_own_rows;
+        EXCEPTION WHEN OTHERS THEN
+            has_own_rows := false;
+        END;
+    END IF;
+    RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION federated._probe_dataset(text, name[]) IS
+    'Whether the node will be able to read a dataset: what failed, or whether it sees rows where the caller does';
 
 CREATE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$

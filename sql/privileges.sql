@@ -11,6 +11,7 @@ ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolea
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
@@ -52,7 +53,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_operator;
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
 GRANT EXECUTE ON FUNCTION
-    federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text)
+    federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text),
+    federated._probe_dataset(text, name[]), federated._probe_as_reader(text)
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION
     federated._describe_arguments(jsonb), federated._drop_model_function(text, text),
@@ -62,7 +64,7 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint), federated._find_relation(text) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;

@@ -27,6 +27,7 @@ ALTER TABLE federated.release
     ADD COLUMN terms bytea,
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
+    ADD COLUMN rows_read bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -98,7 +99,8 @@ DROP FUNCTION federated._publish_function(
 -- done: comment FUNCTION federated._check_binary(text)
 DROP FUNCTION federated._check_binary(text);
 
--- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody.
+-- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
+-- has the rights of federated_reader, and owns what reads as the node will.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
 DECLARE
@@ -106,7 +108,7 @@ DECLARE
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
         'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor',
-        'federated_daemon', 'federated_reader', 'federated_owner'
+        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
@@ -123,6 +125,17 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'role "federated_owner" must not be able to log in, be a superuser, have members or be a member',
             HINT = 'ALTER ROLE federated_owner NOLOGIN NOSUPERUSER, and REVOKE it from every role that it is granted to.';
+    END IF;
+    GRANT federated_reader TO federated_probe;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_probe' AND (
+            r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.roleid OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_probe" must not be able to log in, be a superuser, bypass row security or have members',
+            HINT = 'ALTER ROLE federated_probe NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from its members.';
     END IF;
 END
 $$;
@@ -235,6 +248,9 @@ COMMENT ON COLUMN federated.release.terms IS
     'Hash of the rows, columns and scaling that a plain answer was about: the same throughout a run; NULL for one of round 0, from which a scaling is found';
 
 COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it answers, from 0; 0 also where version 1.1 wrote the row and a dump of it was restored';
+
+COMMENT ON COLUMN federated.release.rows_read IS
+    'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
 
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
@@ -494,6 +510,62 @@ COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a
 -- A row that is restored has its base tables.
 CREATE TRIGGER claim_base_tables AFTER INSERT ON federated.dataset
     FOR EACH ROW WHEN (NEW.base_tables = '{}') EXECUTE FUNCTION federated._claim_at_sharing();
+
+-- What is behind a view runs with the rights and settings of whoever reads it. Owned by federated_probe, who has the
+-- reader's: one row is read as the node will read all, and undone. Nobody but the view's owner is told of it.
+CREATE FUNCTION federated._probe_as_reader(dataset text)
+RETURNS TABLE (code text, message text, place text, has_rows boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- Inside DEFINER current_user is the owner: the caller is the role that was set, or who logged in.
+    caller name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
+    one    record;
+    rows   bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = 'federated_dataset'::regnamespace
+                   AND c.relname = dataset AND pg_has_role(caller, c.relowner, 'USAGE')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    BEGIN
+        PERFORM set_config('transaction_read_only', 'on', true);
+        EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
+        GET DIAGNOSTICS rows = ROW_COUNT;
+        has_rows := rows > 0;
+        -- What was set and written is undone by an error of its own.
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, place = PG_EXCEPTION_CONTEXT;
+    END;
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION federated._probe_as_reader(text) IS 'Reads one row of the caller''s dataset with the rights of the node''s reader';
+
+CREATE FUNCTION federated._probe_dataset(dataset text, schemas name[])
+RETURNS TABLE (code text, message text, place text, has_rows boolean, has_own_rows boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    SELECT p.code, p.message, p.place, p.has_rows INTO code, message, place, has_rows
+    FROM federated._probe_as_reader(dataset) AS p;
+    IF NOT has_rows THEN
+        PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+        BEGIN
+            EXECUTE pg_catalog.format('SELECT EXISTS (SELECT FROM federated_dataset.%I)', dataset) INTO has_own_rows;
+        EXCEPTION WHEN OTHERS THEN
+            has_own_rows := false;
+        END;
+    END IF;
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION federated._probe_dataset(text, name[]) IS
+    'Whether the node will be able to read a dataset: what failed, or whether it sees rows where the caller does';
 
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
@@ -1444,6 +1516,8 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 
@@ -1495,7 +1569,8 @@ TO federated_operator;
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_operator;
 
 GRANT EXECUTE ON FUNCTION
-    federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text)
+    federated._create_dataset_view(text, name, name, text[], text, name[]), federated._drop_dataset_view(text),
+    federated._probe_dataset(text, name[]), federated._probe_as_reader(text)
 TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION
@@ -1507,7 +1582,7 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint), federated._find_relation(text) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;

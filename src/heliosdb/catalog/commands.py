@@ -263,6 +263,31 @@ def create_dataset_view(connection: Connection, dataset: NewDataset, schemas: Se
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How the reader fares with a dataset.
+
+    code: the SQLSTATE of what failed; None: nothing did.
+    message, place: the server's own words, for the dataset's owner alone. is_hidden: the reader sees no row
+    where the owner sees some.
+    """
+
+    code: str | None
+    message: str
+    place: tuple[str, ...]
+    is_hidden: bool
+
+
+def probe_dataset(connection: Connection, name: str, schemas: Sequence[str]) -> Probe:
+    """Read one row of the caller's dataset with the rights and settings of the node's reader."""
+    row = _SQL.query(connection, "probe_dataset", name, list(schemas))[0]
+    # Up to the probe's own statement: what called what in it.
+    place = tuple((row["place"] or "").split("\n"))
+    own = next((i for i, line in enumerate(place) if "federated_dataset." in line), len(place))
+    hidden = row["has_rows"] is False and bool(row["has_own_rows"])
+    return Probe(row["code"], row["message"] or "", place[:own], hidden)
+
+
 def delete_dataset(connection: Connection, name: str) -> bool:
     """Drop a dataset and its view; False where there is none of that name."""
     if not _SQL.query(connection, "delete_dataset", name):

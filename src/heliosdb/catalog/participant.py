@@ -88,12 +88,13 @@ class ReleaseState(StrEnum):
 @dataclass(frozen=True, slots=True)
 class StoredRelease:
     """A release as it was stored: `header` is None before it was let out, `payload` also once its run has
-    moved on."""
+    moved on. rows_read: keyed hash of a plain one's rows."""
 
     state: ReleaseState
     task_sha256: bytes
     header: bytes | None
     payload: bytes | None
+    rows_read: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,20 @@ def ping(connection: Connection) -> None:
     _SQL.query(connection, "ping")
 
 
+@dataclass(frozen=True, slots=True)
+class ReaderState:
+    """What the connection's role may do. unbounded: more than a reader may; member: what one needs."""
+
+    unbounded: bool
+    member: bool
+
+
+def read_reader_state(connection: Connection) -> ReaderState:
+    """Return what the reader's role may do."""
+    (row,) = _SQL.query(connection, "reader_state")
+    return ReaderState(row["unbounded"], row["member"])
+
+
 def list_shared_datasets(connection: Connection, workspace: WorkspaceName) -> list[SharedDataset]:
     """Return the datasets that are shared with `workspace`, by name."""
     return [SharedDataset.from_row(row) for row in _SQL.query(connection, "list_shared_datasets", workspace)]
@@ -127,17 +142,22 @@ class PlainTerms:
     """What a run's plain answers so far were about.
 
     measured: the datasets of which it has had an answer of round 0 that depends on no scaling. terms: of all
-    others.
+    others. rows_read: keyed hashes of the rows that any was computed from.
     Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
     measured: frozenset[str]
     terms: frozenset[bytes]
+    rows_read: frozenset[bytes] = frozenset()
 
     @classmethod
     def from_row(cls, row: Row) -> PlainTerms:
-        """Read their two columns."""
-        return cls(frozenset(row["measured"]), frozenset(map(bytes, row["terms"])))
+        """Read their three columns."""
+        return cls(
+            frozenset(row["measured"]),
+            frozenset(map(bytes, row["terms"])),
+            frozenset(map(bytes, row["rows_read"])),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +182,7 @@ class LookedUp:
 
     charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
     base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of
-    the run.
+    the run. unpopulated: the datasets of materialized views that hold nothing.
     """
 
     release: StoredRelease | None
@@ -172,6 +192,7 @@ class LookedUp:
     base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None = None
+    unpopulated: frozenset[int] = frozenset()
 
 
 def look_up(connection: Connection, key: TaskKey) -> LookedUp:
@@ -186,6 +207,7 @@ def look_up(connection: Connection, key: TaskKey) -> LookedUp:
         {row["dataset_id"]: tuple(row["base_tables"]) for row in there},
         {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
         _memory(rows[0]),
+        frozenset(row["dataset_id"] for row in there if row["is_unpopulated"]),
     )
 
 
@@ -391,6 +413,7 @@ def _insert_free_release(
         len(release.payload),
         terms,
         is_message,
+        release.rows_read,
     )
 
 

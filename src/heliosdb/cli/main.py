@@ -213,10 +213,10 @@ def _daemon(module: str) -> Callable[..., None]:
 
 
 def _write_ready(ready_file: Path | None) -> None:
-    from heliosdb.cli.embedded.files import write_atomically
+    from heliosdb.liveness.standing import write_told
 
     if ready_file is not None:
-        write_atomically(ready_file, b"ready\n")
+        write_told(ready_file, {"state": "ready", "reason": "ready"})
 
 
 def _layout(directory: Path | None) -> Any:

@@ -10,8 +10,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from heliosdb.catalog.psycopg_connection import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.parts.loading import MODULE_NAME
 
@@ -30,7 +31,7 @@ class CoordinatorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: SecretStr
+    database: ConnectionString
     certificate: Path
     private_key: Path
     ca_bundle: Path | None = None

@@ -30,12 +30,20 @@ from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import Epoch, NodeName, WorkspaceName
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, expires
-from heliosdb.transport.messages import reason_of
+from heliosdb.transport.messages import NodeRefusedError, reason_of
 
 log = logging.getLogger(__name__)
 
 PASSING = (ErrorCode.UNREACHABLE, ErrorCode.TIMEOUT)
 """Failures that may be over in a moment: the node or the network is away."""
+
+
+def may_pass(error: FederatedError) -> bool:
+    """Whether asking again may do: node or network are away, or the node says that its own database is."""
+    if isinstance(error, NodeRefusedError):
+        return error.reason is ErrorCode.UNREACHABLE
+    return error.code in PASSING
+
 
 _MISSES = 3
 _FIRST_RETRY = 0.5
@@ -238,7 +246,7 @@ class Directory:
             attempt += 1
 
     def _pause(self, error: FederatedError, attempt: int) -> float:
-        if error.code not in PASSING:
+        if not may_pass(error):
             return _SETTLED_MISTAKE
         pause = min(_FIRST_RETRY * 2.0**attempt, self._config.reconnect_interval)
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads reconnections, decides nothing

@@ -18,7 +18,7 @@ from heliosdb.aggregation.updates import check_update
 from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.course import Question
-from heliosdb.coordinator.directory import PASSING, Directory
+from heliosdb.coordinator.directory import Directory, may_pass
 from heliosdb.coordinator.measuring import ExchangeMeter
 from heliosdb.coordinator.room import Place, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -170,13 +170,13 @@ class Exchange:
                 self._take(node, update, Moment.now().wall - started.wall, place)
                 return
             except FederatedError as error:
-                if error.code not in PASSING:
+                if not may_pass(error):
                     self._lose(node, error)
                     return
                 # Whoever has its task and does not answer is a straggler, not away.
                 self._away.pop(node, None)
                 if error.code is not ErrorCode.TIMEOUT:
-                    self._away[node] = error.message
+                    self._away[node] = reason_of(error)
                 if self._closing:
                     return
             except Exception:  # Whatever one node's bytes cause must not end the others' round.

@@ -25,6 +25,7 @@ from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
@@ -33,10 +34,11 @@ from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
 from heliosdb.liveness.answering import State, answering
 from heliosdb.liveness.manager import notify, watched
+from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import IdentityFiles
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -71,18 +73,10 @@ def run(config_path: Path, *, ready: Callable[[], None] | None = None) -> None:
     give_back_large_blocks()
     load_parts(config.parts)
     keys = Keys.load(config)
-    uvloop.run(serve(config, keys, lambda: _announce(config, ready)))
+    uvloop.run(serve(config, keys, ready))
 
 
-def _announce(config: CoordinatorConfig, ready: Callable[[], None] | None) -> None:
-    if ready is not None:
-        ready()
-    if config.ready_file is not None:
-        config.ready_file.write_text("ready\n", encoding="ascii")
-    notify(READY=1)
-
-
-async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]) -> None:
+async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None] | None) -> None:
     """Serve until a signal asks to stop."""
     loop, main = asyncio.get_running_loop(), asyncio.current_task()
     assert main is not None
@@ -99,17 +93,17 @@ async def serve(config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]
 class Coordinator:
     """Leads, term after term."""
 
-    def __init__(self, config: CoordinatorConfig, keys: Keys, ready: Callable[[], None]) -> None:
+    def __init__(self, config: CoordinatorConfig, keys: Keys, ready: Callable[[], None] | None) -> None:
         self._config = config
         self._keys = keys
-        self._ready: Callable[[], None] | None = ready
+        self._ready = ready
+        self._announced = False
         self._conninfo = config.database.get_secret_value()
-        self._said = ""
-        self._in_reach = False
+        self._standing = Standing(config.ready_file, log)
 
     def state(self) -> State:
-        """Whether its database is in reach, and what it said last."""
-        return State(self._in_reach, self._said or "starting")
+        """Whether it does its work, and what it said last."""
+        return self._standing.state()
 
     async def run(self) -> None:
         """Lead whenever that is possible; ends by cancellation only."""
@@ -119,47 +113,59 @@ class Coordinator:
                     await self._wait_for_leadership(session)
                     await self._lead(session)
             except psycopg.Error as error:
-                self._in_reach = False
-                self._say(f"the catalog is out of reach: {_kind(error)}")
+                self._standing.waits(await self._unreachable(error))
             except FederatedError as error:
                 if error.code is not ErrorCode.FENCED:
-                    log.exception("term ended by an error")
-                self._say(f"stepping down: {error.message}")
-            except (
-                Exception
-            ):  # A daemon outlives what one term could not handle; the next begins from the catalog.
-                log.exception("term ended by an error")
-                self._said = ""
+                    log.error("term ended by an error: %s", place_of(error))
+                self._standing.waits(Obstacle("stepped_down", f"stepping down: {error.message}"))
+            except Exception as error:  # noqa: BLE001 -- a daemon outlives what one term could not handle
+                log.error("term ended by an error: %s", place_of(error))
+                self._standing.waits(Obstacle("failed", f"stepping down: {type(error).__name__}"))
             await asyncio.sleep(_PAUSE)
 
     async def _wait_for_leadership(self, session: CatalogSession) -> None:
         while True:
             state = await session.call(lease.read_catalog_state)
-            self._in_reach = True
-            if self._ready is not None:
-                self._ready()
-                self._ready = None
+            self._announce()
             obstacle = _obstacle(state)
             if obstacle is None:
                 await session.call(lease.become_daemon)
                 if await session.call(lease.try_lead):
                     return
-                stranger = await session.call(lease.strange_leader)
-                obstacle = _standing_by(stranger)
-            self._say(obstacle)
+                self._stand_by(await session.call(lease.strange_leader))
+            else:
+                self._standing.waits(obstacle)
             await asyncio.sleep(self._config.poll_interval)
+
+    def _announce(self) -> None:
+        """Say once that the database answers."""
+        if self._announced:
+            return
+        self._announced = True
+        if self._ready is not None:
+            self._ready()
+        notify(READY=1)
 
     async def _lead(self, session: CatalogSession) -> None:
         epoch = await session.call(_take_lease, f"{socket.gethostname()}:{os.getpid()}")
         await session.call(lease.listen)
-        self._say(f"leading: epoch={epoch}")
+        self._standing.ready(f"leading: epoch={epoch}")
         async with CatalogSession(self._conninfo, "nodes") as node_session:
             await Term(self._config, self._keys, epoch, session, node_session).run()
 
-    def _say(self, message: str) -> None:
-        if message != self._said:
-            self._said = message
-            log.info("%s", message)
+    def _stand_by(self, stranger: str | None) -> None:
+        if stranger is None:
+            self._standing.ready("standing by: another coordinator leads")
+            return
+        reason = (
+            f'standing by: role "{stranger}", which is not a member of federated_daemon, '
+            "holds the leader's lock"
+        )
+        self._standing.waits(Obstacle("lock", reason))
+
+    async def _unreachable(self, error: psycopg.Error) -> Obstacle:
+        what = "the catalog is out of reach"
+        return await asyncio.to_thread(connection_obstacle, what, self._conninfo, error)
 
 
 class Term:
@@ -222,26 +228,15 @@ def _wait_for_hint(connection: PsycopgConnection, seconds: float) -> None:
         pass
 
 
-def _obstacle(state: lease.CatalogState) -> str | None:
+def _obstacle(state: lease.CatalogState) -> Obstacle | None:
     if state.replica:
-        return "waiting: the database is a replica"
+        return Obstacle("replica", "waiting: the database is a replica")
     if not state.installed:
-        return "waiting for CREATE EXTENSION heliosdb_federated_learning"
+        return Obstacle(EXTENSION, "waiting for CREATE EXTENSION heliosdb_federated_learning")
     if not state.member:
-        return "waiting: permission denied, the coordinator's role is not a member of federated_daemon"
+        return Obstacle(
+            "member",
+            "waiting: permission denied, the coordinator's role is not a member of federated_daemon",
+            "GRANT federated_daemon TO it",
+        )
     return None
-
-
-def _standing_by(stranger: str | None) -> str:
-    if stranger is None:
-        return "standing by: another coordinator leads"
-    return (
-        f'standing by: role "{stranger}", which is not a member of federated_daemon, holds the leader\'s lock'
-    )
-
-
-def _kind(error: BaseException) -> str:
-    """Say what happened without a connection string, which may hold a password."""
-    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
-        return f"{type(error).__name__} ({error.sqlstate}, {error.diag.message_primary})"
-    return type(error).__name__

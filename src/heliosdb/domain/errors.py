@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 
-__all__ = ["EDGES", "Edge", "ErrorCode", "FederatedError", "edge", "invalid_value", "not_supported"]
+__all__ = [
+    "EDGES",
+    "Edge",
+    "ErrorCode",
+    "FederatedError",
+    "edge",
+    "invalid_value",
+    "not_supported",
+    "place_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +57,10 @@ EDGES: dict[ErrorCode, Edge] = {
 def edge(code: ErrorCode) -> Edge:
     """Return how `code` looks outside SQL."""
     return EDGES[code]
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and where it was raised, for a log: its own text may quote a row."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = "".join(f"\n  {PurePath(one.filename).name}:{one.lineno} in {one.name}" for one in frames)
+    return f"{type(error).__name__}{where}"

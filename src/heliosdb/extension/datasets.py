@@ -9,6 +9,7 @@ from federated_sql.options import OptionKind, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.ids import DatasetName, WorkspaceName
+from heliosdb.extension.probing import warn_of_probe
 from heliosdb.extension.session import Session, duplicate, undefined
 
 
@@ -48,6 +49,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
                 "every row counts as a data subject of its own, for privacy and for what is held out;"
                 " WITH (subject = 'column') names the column that says whose a row is"
             )
+        warn_of_probe(session, dataset.name)
         return
     if not command.if_not_exists:
         raise duplicate("dataset", command.name)

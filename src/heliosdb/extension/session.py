@@ -26,7 +26,7 @@ class Session:
     connection: Connection
     schemas: tuple[str, ...]
     notice: Callable[[str], object]
-    warning: Callable[[str], object]
+    warning: Callable[..., object]
     built: Built = field(default_factory=built_parts)
 
     def require(self, role: Role, deed: str) -> None:

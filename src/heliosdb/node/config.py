@@ -9,8 +9,9 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from heliosdb.catalog.psycopg_connection import ConnectionString
 from heliosdb.domain.errors import invalid_value
 from heliosdb.parts.loading import MODULE_NAME
 
@@ -30,8 +31,8 @@ class NodeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    database: SecretStr
-    reader: SecretStr
+    database: ConnectionString
+    reader: ConnectionString
     listen_host: Annotated[str, Field(min_length=1)] = "0.0.0.0"  # noqa: S104 - a node is there to be reached
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8443
     certificate: Path

@@ -14,6 +14,7 @@ from typing import TypeVar
 import psycopg
 
 from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.failures import condition, is_connection_lost
 from heliosdb.catalog.participant import ping
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -22,10 +23,32 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def unreachable(error: psycopg.Error) -> FederatedError:
-    """The public error for a database that does not answer; the reason is logged here only."""
-    log.error("database: %s", error)
+def unreachable() -> FederatedError:
+    """The public error for a connection to the node's database that failed."""
     return FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
+
+
+def public_error(error: psycopg.Error) -> FederatedError:
+    """What is said, and logged, of a statement of the daemon that failed: never the server's text."""
+    named = condition(error.sqlstate)
+    log.error("database: %s", named)
+    if is_connection_lost(error):
+        return unreachable()
+    return FederatedError(
+        ErrorCode.WRONG_STATE,
+        f"the node's database does not do what the node asks of it ({named})",
+        hint="The database's own log says why.",
+    )
+
+
+def unreadable(error: psycopg.Error, dataset: str) -> FederatedError:
+    """What is said, and logged, of rows that cannot be read: never the server's text, which may quote one."""
+    named = condition(error.sqlstate)
+    if is_connection_lost(error):
+        log.error("the rows of dataset %s are out of reach: %s", dataset, named)
+        return unreachable()
+    log.error("dataset %s cannot be read: %s", dataset, named)
+    return FederatedError(ErrorCode.WRONG_STATE, f'dataset "{dataset}" cannot be read ({named})')
 
 
 class Database:
@@ -45,15 +68,16 @@ class Database:
             fresh = self._connection is None
             try:
                 return operation(self._connected())
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 self._disconnect()
-                if fresh:
-                    raise unreachable(error) from error
+                passing = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+                if fresh or not passing:
+                    raise public_error(error) from None
             try:
                 return operation(self._connected())
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 self._disconnect()
-                raise unreachable(error) from error
+                raise public_error(error) from None
 
     def check(self) -> None:
         """FederatedError UNREACHABLE where the database does not answer.

@@ -160,6 +160,17 @@ def make_plain_table(
     return plain, chosen
 
 
+def content_hash(table: Table, key: bytes) -> bytes:
+    """A keyed hash of a table's rows, the same however often the same rows are read; 32 bytes."""
+    # Subjects are numbered among all rows that were read, of which a plain table may be a part.
+    subjects = np.unique(table.subjects, return_inverse=True)[1]
+    keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
+    keyed.update(struct.pack("<QQ", *table.features.shape))
+    for array in (table.features, table.target, subjects.astype(np.int64), table.held_out):
+        keyed.update(np.ascontiguousarray(array).data)
+    return keyed.digest()
+
+
 def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table, Hashes, Hashes]:
     """The table of the rows with a target, and the keyed hashes of its rows (none unless plain) and
     subjects."""

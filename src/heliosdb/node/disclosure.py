@@ -35,6 +35,9 @@ MOST_ROW_SETS = 64
 SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
+LARGEST_VALUE = 1e150
+"""Of a column: the square of a larger one is infinite."""
+
 LARGEST_ROOT_MEAN_SQUARE = math.sqrt(bounds.ROWS.most)
 """Of a scaled column about the scaling's mean; see `check_scaling`."""
 
@@ -182,6 +185,21 @@ def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dat
         )
     if task.scaling is not None:
         check_scaling(task.scaling, table, task.reading.features)
+
+
+def check_values(table: Table, features: Sequence[str], target: str, dataset: str) -> None:
+    """FederatedError UPDATE_REJECTED that names the first column whose values are too large to compute with.
+
+    For a plain answer that is not finite: under a budget nothing is said of what a row holds.
+    """
+    for name, column in ((target, table.target), *zip(features, table.features.T, strict=True)):
+        if bool((np.abs(column) > LARGEST_VALUE).any()):
+            raise FederatedError(
+                ErrorCode.UPDATE_REJECTED,
+                f'the computation gave values that are not finite: column "{name}" of dataset "{dataset}" '
+                f"holds values beyond {LARGEST_VALUE:g}",
+                hint="Leave such rows out by the dataset's WHERE, or share the column in another unit.",
+            )
 
 
 def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> None:

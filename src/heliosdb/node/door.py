@@ -51,7 +51,7 @@ from heliosdb.catalog.participant import (
     look_up,
     put_memory,
 )
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.state import freeze
@@ -66,6 +66,7 @@ from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
     check_plain_terms,
+    check_same_rows,
     failure,
     find_step,
     plain_terms,
@@ -88,6 +89,7 @@ class Found:
     update: that answered it. charged_tables: the base tables that pay for it; () where it was not charged.
     shared: with its workspace. terms: of its run's plain answers. By a dataset's id, base_tables: as last
     claimed; never_plain: why it gives no plain answer. memory: of its run, sealed; None: there is none.
+    unpopulated: the datasets of materialized views that hold nothing.
     """
 
     update: SealedUpdate | None
@@ -97,6 +99,7 @@ class Found:
     base_tables: Mapping[int, tuple[int, ...]]
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None
+    unpopulated: frozenset[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,13 @@ class PlainRows:
     """What the rows of a plain answer are.
 
     base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
-    the last one that it was compared with.
+    the last one that it was compared with. rows_read: keyed hash of their content.
     """
 
     base_tables: tuple[int, ...]
     row_set: bytes | None = None
     latest: int = 0
+    rows_read: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +152,7 @@ class Door:
             found.base_tables,
             found.never_plain,
             found.memory,
+            found.unpopulated,
         )
 
     def recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -318,13 +323,15 @@ class Door:
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
+        check_same_rows(rows.rows_read, dataset, state.terms)
         if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
             raise RowSetsMovedError
         if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
         update = self._close(received, passing, None, None)
         _remember(connection, task.key, passing)
-        insert_plain_release(connection, task.key, dataset, plain_terms(task), _stored(received, update))
+        stored = replace(_stored(received, update), rows_read=rows.rows_read)
+        insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         return update
 
     def _release_message(
@@ -359,7 +366,7 @@ class Door:
         except Exception as error:
             # The edge to a codec, which is a part: what it cannot encode may depend on a row, and is not
             # told.
-            log.exception("the codec %s failed", received.task.work.codec)
+            log.error("the codec %s failed: %s", received.task.work.codec, place_of(error))
             public = FederatedError(ErrorCode.INTERNAL, "the answer cannot be encoded")
             raise _CannotLeaveError(public) from error
 

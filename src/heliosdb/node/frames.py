@@ -76,11 +76,14 @@ class ComputeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A contribution that has not passed the release door; row_set: what a plain table that was read anew
-    is about."""
+    """A contribution that has not passed the release door.
+
+    row_set: what a plain table that was read anew is about. rows_read: keyed hash of the table.
+    """
 
     contribution: Contribution
     row_set: bytes | None = None
+    rows_read: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class ComputeAnswer:
             "usage": None if made.usage is None else asdict(made.usage),
             "dtype": made.vector.dtype.name,
             "stays": made.stays is not None,
+            "rows_read": self.outcome.rows_read.hex(),
         }
         stays = [] if made.stays is None else [state_to_bytes(made.stays)]
         rows = [] if row_set is None else [row_set]
@@ -140,7 +144,8 @@ class ComputeAnswer:
             None if usage is None else Usage(**{name: float(value) for name, value in usage.items()}),
             state_from_bytes(row_sets.pop(0)) if control["stays"] else None,
         )
-        return cls(control["number"], Computed(contribution, row_sets[0] if row_sets else None))
+        row_set = row_sets[0] if row_sets else None
+        return cls(control["number"], Computed(contribution, row_set, bytes.fromhex(control["rows_read"])))
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:

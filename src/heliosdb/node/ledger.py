@@ -6,7 +6,7 @@ larger one that a task names later; every base table pays, and what is shown is 
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from heliosdb.catalog.participant import BaseLedger, NodeCharge, SharedDataset
@@ -77,6 +77,8 @@ class Ledger:
 
     def __init__(self, delta: float) -> None:
         self._accountant = Accountant(delta)
+        # What the accountant has counted, in the ledger's order.
+        self._counted: tuple[Mechanism, ...] = ()
 
     def demand(self, spent: Sequence[Mechanism], mechanism: Mechanism, limit: float, whose: str) -> None:
         """FederatedError BUDGET_EXHAUSTED where `mechanism` on top of `spent` passes `limit`."""
@@ -94,15 +96,18 @@ class Ledger:
         """What the ledger shows with `mechanism` on top of `spent`."""
         accountant = self._synchronise(spent)
         accountant.add(mechanism)
+        self._counted = (*self._counted, mechanism)
         return accountant.spending()
 
     def _synchronise(self, spent: Sequence[Mechanism]) -> Accountant:
         """An accountant of exactly what was spent: a transaction may have failed, another may have spent."""
-        known, listed = Counter(self._accountant.releases()), Counter(spent)
-        if known - listed:
-            self._accountant = Accountant(self._accountant.delta, spent)
+        listed = tuple(spent)
+        known = len(self._counted)
+        if listed[:known] == self._counted:
+            self._accountant.add(*listed[known:])
         else:
-            self._accountant.add(*(listed - known).elements())
+            self._accountant = Accountant(self._accountant.delta, listed)
+        self._counted = listed
         return self._accountant
 
 

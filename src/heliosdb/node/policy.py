@@ -139,6 +139,30 @@ def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> 
         raise refused("the task is about other rows, columns or scaling than its run was before")
 
 
+def check_same_rows(rows_read: bytes, dataset: SharedDataset, terms: PlainTerms) -> None:
+    """FederatedError NODE_REFUSED where a plain answer was computed from other rows than its run's before.
+
+    A run's rows are read once and kept; they are read again where that memory was needed, or lost.
+    """
+    if terms.rows_read - {rows_read}:
+        raise refused(
+            f'the rows of dataset "{dataset.name}" have changed since the run first read them, '
+            "and the node no longer holds those",
+            hint="Start a new run. With more max_memory_gb a node holds the rows of more runs at once.",
+        )
+
+
+def check_populated(dataset: SharedDataset, unpopulated: frozenset[int]) -> None:
+    """FederatedError WRONG_STATE for a materialized view that holds nothing, which the catalog says."""
+    if dataset.dataset_id in unpopulated:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f'dataset "{dataset.name}" cannot be read (55000 object_not_in_prerequisite_state): '
+            "its materialized view is not populated",
+            hint="The node's own DBA refreshes it: REFRESH MATERIALIZED VIEW.",
+        )
+
+
 def find_no_number(dataset: DatasetDescription, reading: Reading) -> FederatedError | None:
     """The error for a column that is no number, None where all are."""
     for column in (*reading.features, reading.target):

@@ -1,6 +1,7 @@
 """The node's daemon: endpoints in an event loop, each with its database, sharing a training process.
 
-What always holds: `ready` is called when tasks can be answered and not before; at the end what is at a
+What always holds: `ready` is called when it listens and has looked at its databases, and not before; what is
+in the way there is said in the log and in the ready file, and it goes on looking; at the end what is at a
 release door goes through it, and nothing else is waited for longer than a moment.
 """
 
@@ -11,7 +12,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
@@ -19,12 +20,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.liveness.answering import State, answering
+from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
+from heliosdb.liveness.standing import Standing
 from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
+from heliosdb.node.site import Site
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
 from heliosdb.parts.loading import load_parts
@@ -135,10 +138,14 @@ async def serve_many(
             parts=parts,
         )
         stack.push_async_callback(trainer.close)
-        ports = [await stack.enter_async_context(_endpoint(config, trainer)) for config in configs]
-        for config in configs:
-            if config.ready_file is not None:
-                config.ready_file.write_text("ready\n", encoding="ascii")
+        sites = [_site(config) for config in configs]
+        ports = [
+            await stack.enter_async_context(_endpoint(config, trainer, site))
+            for config, site in zip(configs, sites, strict=True)
+        ]
+        await asyncio.gather(*(site.look() for site in sites))
+        watching = asyncio.gather(*(site.watch() for site in sites))
+        stack.push_async_callback(_end, watching)
         if ready is not None:
             ready(ports)
         notify(READY=1)
@@ -147,8 +154,20 @@ async def serve_many(
         notify(STOPPING=1)
 
 
+async def _end(watching: asyncio.Future[list[None]]) -> None:
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+
+
+def _site(config: NodeConfig) -> Site:
+    whose = f"node on port {config.listen_port}: " if config.listen_port else ""
+    standing = Standing(config.ready_file, log, whose)
+    return Site(config.database.get_secret_value(), config.reader.get_secret_value(), standing)
+
+
 @asynccontextmanager
-async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
+async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIterator[int]:
     identity = NodeIdentityFiles(config)
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
@@ -160,6 +179,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
         reader=config.reader.get_secret_value(),
         secret=secret,
         plain_answers=config.plain_answers,
+        site=site,
     )
     server, port = make_server(
         tasks,
@@ -171,7 +191,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer) -> AsyncIterator[int]:
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
     try:
-        async with answering(config.health_socket, lambda: State(True, f"listening on port {port}")):
+        async with answering(config.health_socket, site.state):
             yield port
     finally:
         await server.stop(_GRACE_SECONDS)

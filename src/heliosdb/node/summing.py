@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from heliosdb.aggregation.sums import Shape, Stage, protocol
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_to_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.vector import AnyVector, Vector
@@ -143,7 +143,7 @@ def _ask(task: Task, vector: Vector | None, before: State) -> Said:
         raise
     except Exception as error:
         # The edge to a part: whatever it does not understand in a note or a vector is not told.
-        log.exception("the sum protocol %s failed in stage %s", asked.name, summing.stage)
+        log.error("the sum protocol %s failed in stage %s: %s", asked.name, summing.stage, place_of(error))
         raise FederatedError(ErrorCode.INTERNAL, "the sum protocol gave no answer") from error
     shape = shape_of(task)
     if answer.shape != (shape.size,) or answer.dtype.name != shape.dtype.value:

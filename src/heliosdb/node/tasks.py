@@ -36,10 +36,12 @@ from heliosdb.node.policy import (
     check_never_plain,
     check_plain_terms,
     check_policy,
+    check_populated,
     failure,
     find_no_number,
     refused,
 )
+from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.parts.algorithms import has_classes
@@ -50,13 +52,18 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
-_MOST_SETTLED = 64
+_MOST_SETTLED = 1024
+_MOST_RUNS = 1024
+
+_PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Seconds between attempts to read what was charged, while the database is away."""
 
 
 class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
+    site: says whether tasks may be answered.
     """
 
     def __init__(
@@ -68,6 +75,7 @@ class NodeTasks:
         reader: str,
         secret: bytes,
         plain_answers: bool,
+        site: Site,
     ) -> None:
         self._database = database
         self._door = door
@@ -75,14 +83,18 @@ class NodeTasks:
         self._reader = reader
         self._key = table_key(secret)
         self._plain_answers = plain_answers
+        self._site = site
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
+        # By the table of a run under a budget, what was read for it last.
+        self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
 
     async def introduce(self, greeting: Greeting) -> Introduction:
         """Say what is shared with the coordinator's workspace."""
+        self._site.demand()
         return Introduction(tuple(await self._describe(greeting.workspace)))
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
@@ -91,8 +103,13 @@ class NodeTasks:
         )
 
     async def alive(self) -> None:
-        """FederatedError UNREACHABLE where the node's database does not answer."""
-        await asyncio.to_thread(self._database.check)
+        """FederatedError UNREACHABLE where the node's database does not answer, or is not fit for tasks."""
+        self._site.demand()
+        try:
+            await asyncio.to_thread(self._database.check)
+        except FederatedError:
+            self._site.doubt()
+            raise
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
@@ -101,6 +118,7 @@ class NodeTasks:
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
         """Answer a task, joining the same task where it is being answered already."""
+        self._site.demand()
         faults.reach("node.task.received")
         name = (received.task.key, received.sha256)
         if name not in self._under_way:
@@ -140,6 +158,8 @@ class NodeTasks:
                 key.step,
                 error.message,
             )
+            if error.code in {ErrorCode.UNREACHABLE, ErrorCode.WRONG_STATE}:
+                self._site.doubt()
             raise
 
     async def _answer_in_turn(self, received: ReceivedTask) -> SealedUpdate:
@@ -160,6 +180,7 @@ class NodeTasks:
             return found.update
         task = received.task
         dataset = choose_dataset(found.shared, task.reading, task.key.workspace)
+        check_populated(dataset, found.unpopulated)
         await self._check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
@@ -210,7 +231,7 @@ class NodeTasks:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
-            computed = await self._compute(received, self._table_request(received, dataset, charged))
+            computed = await self._compute_charged(received, self._table_request(received, dataset, charged))
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
@@ -218,6 +239,35 @@ class NodeTasks:
         return await self._through_the_door(
             lambda: self._door.release(received, dataset, computed.contribution, memory)
         )
+
+    async def _compute_charged(self, received: ReceivedTask, request: TableRequest) -> Computed:
+        """Compute what was charged, once more and again where the database is away for a moment: that it is
+        charged is not undone."""
+        for pause in _PAUSES:
+            try:
+                computed = await self._compute(received, request)
+            except FederatedError as error:
+                if error.code is not ErrorCode.UNREACHABLE:
+                    raise
+                await asyncio.sleep(pause)
+            else:
+                self._note_rows(request, computed.rows_read)
+                return computed
+        return await self._compute(received, request)
+
+    def _note_rows(self, request: TableRequest, rows_read: bytes) -> None:
+        """Log where a run under a budget goes on from other rows: a refusal would tell that they changed."""
+        known = self._rows_read.setdefault(request, rows_read)
+        self._rows_read.move_to_end(request)
+        if len(self._rows_read) > _MOST_RUNS:
+            self._rows_read.popitem(last=False)
+        if known != rows_read:
+            self._rows_read[request] = rows_read
+            log.warning(
+                "dataset %s: run %s goes on from rows that were read again and differ",
+                request.dataset,
+                request.run,
+            )
 
     async def _answer_plainly(
         self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, bases: tuple[int, ...]
@@ -308,9 +358,10 @@ def classes_of(task: Task) -> tuple[float, ...]:
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
+    read = computed.rows_read
     if stored is None or computed.row_set is None or computed.row_set in stored.contents:
-        return PlainRows(request.base_tables)
-    return PlainRows(request.base_tables, computed.row_set, stored.latest)
+        return PlainRows(request.base_tables, rows_read=read)
+    return PlainRows(request.base_tables, computed.row_set, stored.latest, read)
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:

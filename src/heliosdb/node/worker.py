@@ -15,21 +15,23 @@ import signal
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+import numpy as np
 import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
-from heliosdb.node.datasets import TableRequest, make_plain_table, make_table, read_rows
-from heliosdb.node.disclosure import RowSet, check_plain_answer
+from heliosdb.node.database import unreadable
+from heliosdb.node.datasets import TableRequest, content_hash, make_plain_table, make_table, read_rows
+from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
 from heliosdb.node.policy import find_step
 from heliosdb.parts.loading import load_parts
@@ -37,7 +39,9 @@ from heliosdb.transport.messages import task_from_header, with_state
 
 log = logging.getLogger(__name__)
 
-_TABLES_PER_DATABASE = 2
+_KEPT_SHARE = 4
+"""Tables may take one part in so many of the process's memory: reading one and training need the rest."""
+_UNLIMITED = 2 * 2**30
 
 # What rows are known by is hashed as text, which must not change with a role's settings.
 _TEXT_FORM = (
@@ -49,32 +53,70 @@ _OPEN_FILES = 256
 
 @dataclass(frozen=True, slots=True)
 class ReadTable:
-    """A table in memory; row_set: what plain answers from it are about."""
+    """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about."""
 
     table: Table
+    rows_read: bytes
     row_set: bytes | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes."""
+        table = self.table
+        arrays = (table.features, table.target, table.subjects, table.held_out)
+        return sum(array.nbytes for array in arrays) + len(self.row_set or b"")
+
+
+ReadsTables = Callable[[str, TableRequest, Sequence[bytes]], ReadTable]
 
 
 class Tables:
-    """The tables of the runs that are being trained: the last few of each database."""
+    """The tables of the runs that are being trained, those that were asked for last.
 
-    def __init__(self) -> None:
-        self._tables: dict[str, OrderedDict[TableRequest, ReadTable]] = {}
+    most_bytes: of all that are kept; the one that was asked for last is, however large. read: reads one.
+    """
+
+    def __init__(self, most_bytes: int, read: ReadsTables) -> None:
+        self._most = most_bytes
+        self._read = read
+        self._kept: OrderedDict[tuple[str, TableRequest], ReadTable] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        """What is kept takes; runs that read the same rows share them."""
+        return sum({id(one.table): one.nbytes for one in self._kept.values()}.values())
 
     def get(self, reader: str, request: TableRequest, row_sets: Sequence[bytes] | None) -> ReadTable | None:
         """The table for `request`, read through the connection string `reader` unless it is there already.
 
         None for a plain one that is not there where no row sets are given to compare it with.
         """
-        kept = self._tables.setdefault(reader, OrderedDict())
-        if request not in kept or row_sets is not None:
+        name = (reader, request)
+        if name not in self._kept or row_sets is not None:
             if request.plain and row_sets is None:
                 return None
-            kept[request] = _read(reader, request, row_sets or ())
-            if len(kept) > _TABLES_PER_DATABASE:
-                kept.popitem(last=False)
-        kept.move_to_end(request)
-        return kept[request]
+            self._kept.pop(name, None)
+            self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
+            while len(self._kept) > 1 and self.nbytes > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(name)
+        return self._kept[name]
+
+    def _read_with_room(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
+        try:
+            return self._read(reader, request, row_sets)
+        except MemoryError:
+            if not self._kept:
+                raise
+            self._kept.clear()
+        return self._read(reader, request, row_sets)
+
+    def _shared(self, read: ReadTable) -> ReadTable:
+        """The same with the arrays of another run's table where that holds the same rows."""
+        for other in self._kept.values():
+            if other.rows_read == read.rows_read:
+                return replace(read, table=other.table)
+        return read
 
 
 def compute(task: Task, table: Table, request: TableRequest, memory: State) -> Contribution:
@@ -86,6 +128,8 @@ def compute(task: Task, table: Table, request: TableRequest, memory: State) -> C
         # Under a budget whether there is an answer must not depend on one subject's values.
         check_plain_answer(task, table, request.max_parameter_share, request.dataset)
     made = find_step(task).compute(table, task, memory, TaskDraws(task, request.key))
+    if task.budget is None and not np.isfinite(made.vector).all():
+        check_values(table, request.features, request.target, request.dataset)
     if made.vector.ndim != 1 or made.vector.dtype.name not in set(Dtype):
         raise FederatedError(ErrorCode.INTERNAL, "the computation gave no vector")
     return made if made.stays is None else replace(made, stays=freeze(made.stays))
@@ -97,18 +141,13 @@ def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
         return ComputeAnswer(request.number, _answer(request, tables))
     except FederatedError as error:
         return ComputeAnswer(request.number, error)
-    except psycopg.OperationalError:
-        log.exception("the database cannot be reached")
-        public = FederatedError(ErrorCode.UNREACHABLE, "the node's database cannot be reached")
     except psycopg.Error as error:
-        # What the database says may quote a row: only the code is logged.
-        log.error("dataset %s cannot be read: SQLSTATE %s", request.table.dataset, error.sqlstate)
-        public = FederatedError(ErrorCode.WRONG_STATE, f'dataset "{request.table.dataset}" cannot be read')
+        public = unreadable(error, request.table.dataset)
     except MemoryError:
         public = FederatedError(ErrorCode.PROGRAM_LIMIT, "the node's memory limit does not allow the task")
-    except Exception:
+    except Exception as error:  # noqa: BLE001 -- logged without its text, which may quote a row
         # The edge of the process: one task's failure must not take the tables of others with it.
-        log.exception("internal error")
+        log.error("internal error: %s", place_of(error))
         public = FederatedError(ErrorCode.INTERNAL, "internal error")
     return ComputeAnswer(request.number, public)
 
@@ -123,10 +162,11 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     computed = compute(task, read.table, request.table, memory)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if request.row_sets is None else read.row_set
-    return Computed(replace(computed, usage=measure(start)), row_set)
+    return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read)
 
 
-def _read(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
+def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
+    """Read a table through the reader's connection; psycopg's errors, and those of plain answers' rules."""
     with psycopg.connect(
         reader,
         autocommit=True,
@@ -135,9 +175,10 @@ def _read(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> Read
     ) as raw:
         values, codes = read_rows(raw, request)
     if not request.plain:
-        return ReadTable(make_table(values, codes, request))
+        table = make_table(values, codes, request)
+        return ReadTable(table, content_hash(table, request.key))
     table, row_set = make_plain_table(values, codes, request, list(map(RowSet.from_bytes, row_sets)))
-    return ReadTable(table, row_set.to_bytes())
+    return ReadTable(table, content_hash(table, request.key), row_set.to_bytes())
 
 
 def set_limits(memory_bytes: int | None) -> None:
@@ -170,7 +211,7 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     load_parts(parts)
     requests: queue.SimpleQueue[Parts] = queue.SimpleQueue()
     threading.Thread(target=_feed, args=(sys.stdin.buffer, requests), daemon=True).start()
-    tables = Tables()
+    tables = Tables((memory_bytes or _KEPT_SHARE * _UNLIMITED) // _KEPT_SHARE, read_table)
     while True:
         request = ComputeRequest.from_parts(requests.get())
         write_frame(answers, answer(request, tables).to_parts())

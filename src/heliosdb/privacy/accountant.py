@@ -10,7 +10,7 @@ Releases with full participation compose exactly into one Gaussian (the squares 
 closed form (`privacy.gaussian`). As soon as one release is sampled, all are composed by their Rényi
 divergences (`privacy.renyi`): that is the larger of that and the bound by privacy loss distributions (PLD,
 Google's dp-accounting), and the one that is known to hold where later releases depend on earlier ones.
-dp-accounting takes about a second to import, so it is imported when a first cost is asked for.
+dp-accounting takes seconds to import: only what is asked by distributions does that.
 """
 
 from __future__ import annotations
@@ -50,13 +50,19 @@ def check_mechanism(mechanism: Mechanism) -> None:
         )
 
 
-def _grouped(mechanisms: Iterable[Mechanism]) -> tuple[tuple[_Group, int], ...]:
-    """Count the steps of equal (sampling rate, noise multiplier), sorted."""
-    counts: Counter[_Group] = Counter()
+def _grouped(
+    mechanisms: Iterable[Mechanism], known: Counter[_Group] | None = None
+) -> tuple[tuple[_Group, int], ...]:
+    """Count the steps of equal (sampling rate, noise multiplier), sorted. known: counted already."""
+    counts = Counter(known)
     for mechanism in mechanisms:
         check_mechanism(mechanism)
-        counts[(mechanism.sampling_rate, mechanism.noise_multiplier)] += mechanism.steps
+        counts[_group(mechanism)] += mechanism.steps
     return tuple(sorted(counts.items()))
+
+
+def _group(mechanism: Mechanism) -> _Group:
+    return mechanism.sampling_rate, mechanism.noise_multiplier
 
 
 def _merged(groups: Sequence[tuple[_Group, int]]) -> list[tuple[_Group, int]]:
@@ -95,6 +101,7 @@ class Accountant:
         self.delta = delta
         self._discretization = discretization
         self._releases: Counter[Mechanism] = Counter()
+        self._steps: Counter[_Group] = Counter()
         self._distributions: OrderedDict[tuple[float, float, int], Any] = OrderedDict()
         self._epsilons: dict[tuple[tuple[_Group, int], ...], float] = {}
         self.add(*mechanisms)
@@ -104,6 +111,8 @@ class Accountant:
         for mechanism in mechanisms:
             check_mechanism(mechanism)
         self._releases.update(mechanisms)
+        for mechanism in mechanisms:
+            self._steps[_group(mechanism)] += mechanism.steps
 
     def releases(self) -> Iterator[Mechanism]:
         """Yield every release counted so far, in no particular order."""
@@ -111,7 +120,7 @@ class Accountant:
 
     def epsilon(self, *extra: Mechanism) -> float:
         """Return ε of all releases so far, and of `extra` besides (which are not counted as made)."""
-        return self._compose(_grouped([*self._releases.elements(), *extra]))
+        return self._compose(_grouped(extra, self._steps))
 
     def fits(self, budget_epsilon: float, *extra: Mechanism) -> bool:
         """Say whether `extra` may still be released under a total of `budget_epsilon`."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, place_of
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.transport import federation_pb2 as pb
@@ -214,8 +214,8 @@ async def _or_refusal(answer: Callable[[], Awaitable[_T]]) -> _T | pb.Refusal:
     except FederatedError as error:
         log.info("refused: %s", error.message)
         return refusal_to_proto(error)
-    except Exception:  # The edge: whatever went wrong inside is logged and must not leave as text.
-        log.exception("internal error")
+    except Exception as error:  # noqa: BLE001 -- the edge: logged, and must not leave as text
+        log.error("internal error: %s", place_of(error))
         return refusal_to_proto(FederatedError(ErrorCode.INTERNAL, "internal error"))
 
 

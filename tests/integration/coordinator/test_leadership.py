@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from heliosdb.catalog.lease import fenced, take_lease, try_lead
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from tests.integration.coordinator.support import World, create_model, create_workspace, make_world
-from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.cluster import PASSWORD, Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
 
 
@@ -48,6 +49,34 @@ async def test_a_coordinator_waits_for_the_extension_and_outlives_its_removal(
         await start_run(world, rounds=1)
 
         assert (await world.finished())["status"] == "completed"
+
+
+async def test_why_the_catalog_is_out_of_reach_is_said_and_again_when_it_is_another_reason(
+    tmp_path: Path, federated_database: str, cluster: Cluster
+) -> None:
+    with cluster.connect() as connection:
+        connection.execute(f"ALTER ROLE heliosdb_daemon PASSWORD '{PASSWORD}'".encode())
+    own = create_cluster(free_port())
+    try:
+        own.stop()
+        with make_world(cluster, tmp_path, federated_database) as world:
+            right = cluster.dsn(federated_database, user="heliosdb_daemon", tcp=True)
+            wrong = world.start_coordinator(database=right.replace(PASSWORD, "a-wrong-secret"))
+            elsewhere = world.start_coordinator(database=right.replace(federated_database, "not_there"))
+            away = world.start_coordinator(database=own.dsn(user="heliosdb_daemon", tcp=True))
+            await wrong.said("the catalog is out of reach: 28P01 invalid_password; Give the right password")
+            await elsewhere.said("the catalog is out of reach: 3D000 invalid_catalog_name")
+            await away.said("the catalog is out of reach: no answer from the server; Start the server")
+            for one, code in ((wrong, "28P01"), (elsewhere, "3D000"), (away, "unreachable")):
+                told = json.loads(one.ready.read_text())
+                assert (told["state"], told["code"]) == ("waiting", code)
+                assert "secret" not in one.log.read_text() + json.dumps(told)
+
+            own.start()
+            await away.said("the catalog is out of reach: 28P01 invalid_password")
+            assert away.log.read_text().count("no answer from the server") == 1
+    finally:
+        remove_cluster(own)
 
 
 async def test_a_role_without_the_membership_is_told_so(world: World) -> None:

@@ -17,7 +17,9 @@ from heliosdb.cli.embedded.plan import DaemonPlan
 from heliosdb.cli.embedded.processes import ProcessMark, is_alive
 from heliosdb.domain.errors import FederatedError
 
-SERVES = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text('ready'); time.sleep(600)"
+SERVES = (
+    'import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text(\'{"state": "ready"}\'); time.sleep(600)'
+)
 FAILS = "print('the database is not there', flush=True); raise SystemExit(7)"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from uuid import UUID
 
@@ -165,6 +166,27 @@ def test_a_plain_answer_after_spending_or_under_a_ceiling_is_refused() -> None:
             check(base_ledger(), spent)
     with pytest.raises(FederatedError, match="has a max_epsilon"):
         check(base_ledger(max_epsilon=5.0))
+
+
+def test_a_ledger_follows_what_is_listed_whatever_it_counted_itself() -> None:
+    one, other, third = Mechanism(8.0), Mechanism(9.0, 0.1, 5), Mechanism(10.0)
+    ledger = Ledger(1e-5)
+    histories: list[tuple[Mechanism, ...]] = [
+        (),
+        (one,),
+        (one,),  # the charge before was rolled back
+        (one, other),
+        (other, one, third),  # another daemon spent meanwhile
+        (),
+        (third,) * 3,
+    ]
+    for spent in histories:
+        for asked in (one, other):
+            assert ledger.charge(spent, asked) == spending([*spent, asked], 1e-5)
+            limit = spending([*spent, asked], 1e-5).epsilon_tight
+            ledger.demand(spent, asked, limit, "it")
+            with pytest.raises(FederatedError, match="would pass it"):
+                ledger.demand(spent, asked, math.nextafter(limit, 0.0), "it")
 
 
 def test_every_base_table_pays_and_the_most_charged_one_is_shown() -> None:

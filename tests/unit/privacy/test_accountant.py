@@ -8,11 +8,15 @@ import subprocess
 import sys
 
 import mpmath
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.bounds import NOISE_MULTIPLIER
 from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.privacy import accountant, renyi
 from heliosdb.privacy.accountant import Accountant, calibrate, epsilon, pld_epsilon, renyi_epsilon, spending
 from heliosdb.privacy.renyi import ORDERS, curve
 
@@ -229,6 +233,49 @@ def test_refuses_a_mechanism_out_of_range(mechanism: Mechanism) -> None:
     assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
-def test_importing_the_accountant_does_not_import_the_slow_library() -> None:
-    program = "import sys, heliosdb.privacy.plan; sys.exit('dp_accounting' in sys.modules)"
+def test_a_ledger_and_a_plan_do_without_the_slow_library() -> None:
+    program = (
+        "import sys\n"
+        "from heliosdb.domain.privacy import Budget, Mechanism\n"
+        "from heliosdb.privacy.accountant import calibrate, spending\n"
+        "calibrate(lambda s: [Mechanism(s, 0.1, 20)], Budget(1.0, 1e-5))\n"
+        "spending([Mechanism(3.0), Mechanism(2.0, 0.1, 20)], 1e-5)\n"
+        "sys.exit('dp_accounting' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@given(
+    rate=st.floats(1e-6, 1.0, exclude_max=True),
+    sigma=st.floats(0.3, 1e4),
+    steps=st.integers(1, 10_000),
+    delta=st.floats(1e-12, 0.1),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_the_library_says_is_said_without_it_to_the_last_bit(
+    rate: float, sigma: float, steps: int, delta: float
+) -> None:
+    from dp_accounting import dp_event
+    from dp_accounting.rdp import rdp_privacy_accountant
+
+    reference = rdp_privacy_accountant.RdpAccountant(renyi._FRACTIONAL)
+    reference.compose(dp_event.PoissonSampledDpEvent(rate, dp_event.GaussianDpEvent(sigma)))
+    ours = [renyi._fractional(rate, sigma, order) for order in renyi._FRACTIONAL]
+    assert ours == list(reference._rdp)
+
+    composed = steps * curve(rate, sigma)
+    known = np.isfinite(composed)
+    told, _ = rdp_privacy_accountant.compute_epsilon(ORDERS[known], composed[known], delta)
+    assert renyi.epsilon_at(composed, delta) == told
+
+
+def test_one_more_release_costs_the_same_work_however_many_there_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked: list[Mechanism] = []
+    monkeypatch.setattr(accountant, "check_mechanism", checked.append)
+    long = Accountant(1e-5, [Mechanism(100.0, 0.1, 2)] * 5000)
+    checked.clear()
+    long.epsilon(Mechanism(100.0))
+    long.spending()
+    assert len(checked) <= 3

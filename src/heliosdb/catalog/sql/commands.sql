@@ -104,6 +104,9 @@ ON CONFLICT (name) DO NOTHING RETURNING dataset_id
 -- name: create_dataset_view(text, name, name, text[], text, name[])
 SELECT federated._create_dataset_view($1, $2, $3, $4, $5, $6)
 
+-- name: probe_dataset(text, name[])
+SELECT code, message, place, has_rows, has_own_rows FROM federated._probe_dataset($1, $2)
+
 -- name: delete_dataset(text)
 DELETE FROM federated.dataset WHERE name = $1 RETURNING dataset_id
 

@@ -3,6 +3,11 @@
 -- name: ping()
 SELECT 1 AS answer
 
+-- name: reader_state()
+SELECT r.rolsuper OR r.rolbypassrls AS unbounded,
+       EXISTS (SELECT FROM pg_roles AS g WHERE g.rolname = 'federated_reader' AND pg_has_role(g.oid, 'USAGE')) AS member
+FROM pg_roles AS r WHERE r.rolname = current_user
+
 -- name: list_shared_datasets(text)
 SELECT dataset_id, name, relation, columns, types, predicate, row_key, options::text AS options
 FROM federated.dataset WHERE workspace = $1 ORDER BY name
@@ -10,18 +15,21 @@ FROM federated.dataset WHERE workspace = $1 ORDER BY name
 -- name: look_up(text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
-       t.measured, t.terms, d.base_tables, p.base_tables AS charged_tables,
+       t.measured, t.terms, t.rows_read, d.base_tables, p.base_tables AS charged_tables,
        -- It may be large: the first row alone has it.
        CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN m.sealed END AS memory, m.version AS memory_version,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
+       EXISTS (SELECT FROM pg_class AS c
+               WHERE c.oid = federated._find_relation(d.relation) AND NOT c.relispopulated) AS is_unpopulated,
        EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
            OR EXISTS (SELECT FROM federated.agreement AS g WHERE g.base_tables && d.base_tables) AS has_spent
 FROM (
     SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
                WHERE e.terms IS NULL AND NOT e.is_message
                  AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
-           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms
+           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms,
+           coalesce(array_agg(DISTINCT e.rows_read) FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
     FROM federated.release AS e WHERE e.run_id = $2 AND e.node_name = $6 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
@@ -41,12 +49,13 @@ SELECT set_config('synchronous_commit',
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
-       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms
+       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms, t.rows_read
 FROM (
     SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
                WHERE e.terms IS NULL AND NOT e.is_message
                  AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
-           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms
+           coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms,
+           coalesce(array_agg(DISTINCT e.rows_read) FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
     FROM federated.release AS e WHERE e.run_id = $3 AND e.node_name = $7 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
@@ -106,14 +115,14 @@ UPDATE federated.release SET state = 'failed'
 WHERE run_id = $1 AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = $5 AND task_sha256 = $6
   AND state = 'charged'
 
--- name: insert_free_release(text, uuid, integer, integer, text, text, text, bytea, bytea, bytea, bigint, bytea, boolean)
+-- name: insert_free_release(text, uuid, integer, integer, text, text, text, bytea, bytea, bytea, bigint, bytea, boolean, bytea)
 WITH moved_on AS (
     UPDATE federated.release SET payload = NULL
     WHERE run_id = $2 AND node_name = $6 AND round_number < $3 AND payload IS NOT NULL
 )
 INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, header,
-                               payload, payload_bytes, terms, is_message, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 'released')
+                               payload, payload_bytes, terms, is_message, rows_read, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'released')
 
 -- name: put_memory(text, uuid, text, bytea, bigint)
 WITH unused AS (

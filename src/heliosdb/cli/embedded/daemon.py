@@ -15,6 +15,7 @@ from typing import Final
 from heliosdb.cli.embedded.plan import DaemonPlan
 from heliosdb.cli.embedded.processes import ProcessMark, end_group, end_rest_of_group, mark_of
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.liveness.standing import is_up
 
 _READY_SECONDS: Final = 60.0
 _POLL_SECONDS: Final = 0.05
@@ -35,7 +36,7 @@ class Daemon:
         self._mark: ProcessMark | None = None
 
     async def start(self) -> None:
-        """Start the process and return once it has written its ready file."""
+        """Start the process and return once its ready file says that it is up."""
         self.plan.ready_file.unlink(missing_ok=True)
         with self.plan.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
@@ -81,7 +82,7 @@ class Daemon:
 
     async def _wait_until_ready(self, process: Process) -> None:
         deadline = asyncio.get_running_loop().time() + _READY_SECONDS
-        while not self.plan.ready_file.exists():
+        while not is_up(self.plan.ready_file):
             if process.returncode is not None:
                 raise self._failure(
                     f"{self.plan.name} ended with status {process.returncode} before it was ready"

@@ -1,0 +1,145 @@
+"""The training process's tables: bounded by memory, read once a run, shared by runs that read the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.ids import DatasetName
+from heliosdb.node.datasets import TableRequest, content_hash
+from heliosdb.node.worker import ReadTable, Tables
+
+KEY = b"k" * 32
+ROWS = 1000
+
+
+def request(run: str, *, plain: bool = False) -> TableRequest:
+    return TableRequest(
+        run=run,
+        dataset_id=1,
+        dataset=DatasetName("patients"),
+        base_tables=(1,),
+        features=("age",),
+        target="outcome",
+        validation_split=0.0,
+        subject=None,
+        known_by=("age",),
+        key=KEY,
+        plain=plain,
+        min_rows=5,
+        max_parameter_share=0.5,
+    )
+
+
+def table(value: float) -> ReadTable:
+    made = Table(
+        np.full((ROWS, 1), value),
+        np.ones(ROWS),
+        np.arange(ROWS, dtype=np.int64),
+        np.zeros(ROWS, dtype=np.bool_),
+    )
+    return ReadTable(made, content_hash(made, KEY))
+
+
+SIZE = table(0.0).nbytes
+
+
+class Reads:
+    """Reads tables, each of other rows unless `same`, and counts."""
+
+    def __init__(self, *, same: bool = False, room: int | None = None) -> None:
+        self.count = 0
+        self.tables: Tables | None = None
+        self._same = same
+        self._room = room
+
+    def __call__(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
+        del reader, request, row_sets
+        if self._room is not None and self.tables is not None and self.tables.nbytes >= self._room:
+            raise MemoryError
+        self.count += 1
+        return table(1.0 if self._same else float(self.count))
+
+
+def test_the_tables_of_many_runs_are_read_once_each() -> None:
+    reads = Reads()
+    tables = Tables(10 * SIZE, reads)
+    for _ in range(5):
+        for run in range(8):
+            tables.get("one", request(str(run)), None)
+    assert reads.count == 8
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_what_is_kept_never_takes_more_than_it_may_of_whatever_database(readers: int) -> None:
+    tables = Tables(4 * SIZE + SIZE // 2, Reads())
+    for run in range(50):
+        tables.get(f"reader {run % readers}", request(str(run)), None)
+        assert tables.nbytes <= 4 * SIZE + SIZE // 2
+    assert tables.nbytes == 4 * SIZE
+
+
+def test_the_run_that_was_not_asked_for_longest_makes_room() -> None:
+    reads = Reads()
+    tables = Tables(2 * SIZE, reads)
+    for run in ("a", "b", "a", "c", "a", "b"):
+        tables.get("one", request(run), None)
+    assert reads.count == 4
+
+
+def test_a_table_larger_than_what_may_be_kept_is_kept_alone() -> None:
+    reads = Reads()
+    tables = Tables(SIZE // 2, reads)
+    for _ in range(3):
+        tables.get("one", request("a"), None)
+    assert (reads.count, tables.nbytes) == (1, SIZE)
+    tables.get("one", request("b"), None)
+    assert tables.nbytes == SIZE
+
+
+def test_runs_that_read_the_same_rows_share_them() -> None:
+    tables = Tables(2 * SIZE, Reads(same=True))
+    kept = [tables.get("one", request(str(run)), None) for run in range(30)]
+    assert tables.nbytes == SIZE
+    assert len({id(one.table) for one in kept if one is not None}) == 1
+
+
+def test_where_memory_runs_out_the_others_make_room_and_only_then_is_it_refused() -> None:
+    reads = Reads(room=2 * SIZE)
+    tables = reads.tables = Tables(100 * SIZE, reads)
+    for run in ("a", "b", "c"):
+        tables.get("one", request(run), None)
+    assert tables.nbytes == SIZE
+
+    nowhere = Reads(room=0)
+    nowhere.tables = Tables(100 * SIZE, nowhere)
+    with pytest.raises(MemoryError):
+        nowhere.tables.get("one", request("a"), None)
+
+
+def test_a_plain_table_that_is_not_there_wants_row_sets_and_is_then_kept() -> None:
+    reads = Reads()
+    tables = Tables(SIZE, reads)
+    assert tables.get("one", request("a", plain=True), None) is None
+    first = tables.get("one", request("a", plain=True), [])
+    assert tables.get("one", request("a", plain=True), None) is first
+    tables.get("one", request("b", plain=True), [])
+    assert tables.get("one", request("a", plain=True), None) is None
+
+
+def test_the_hash_of_rows_follows_each_part_and_not_how_subjects_are_numbered() -> None:
+    made = table(1.0).table
+    known = content_hash(made, KEY)
+    held = np.ones(ROWS, dtype=np.bool_)
+    others = (
+        Table(made.features + 1, made.target, made.subjects, made.held_out),
+        Table(made.features, made.target + 1, made.subjects, made.held_out),
+        Table(made.features, made.target, made.subjects // 2, made.held_out),
+        Table(made.features, made.target, made.subjects, held),
+    )
+    assert known not in {content_hash(one, KEY) for one in others}
+    assert known != content_hash(made, b"o" * 32)
+    assert known == content_hash(Table(made.features, made.target, 3 * made.subjects + 5, made.held_out), KEY)
