@@ -83,13 +83,29 @@ CREATE TABLE federated.round (
     started_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
     finished_at         timestamptz,
     node_variance       double precision CHECK (node_variance >= 0),
+    global_loss_std_error     double precision CHECK (global_loss_std_error >= 0),
+    global_accuracy_std_error double precision CHECK (global_accuracy_std_error >= 0),
+    base_loss                 double precision CHECK (base_loss > 0),
+    global_precision          double precision,
+    global_recall             double precision,
+    global_f1_score           double precision,
+    global_rmse               double precision,
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.round IS 'One round of a run; round 0 gathers feature statistics';
 COMMENT ON COLUMN federated.round.global_loss IS
-    'Mean loss over all nodes'' held-out rows after the round; NULL where it was not evaluated or the noise left no figure';
+    'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
 COMMENT ON COLUMN federated.round.global_accuracy IS
-    'Share of held-out rows predicted right (R squared for regression); NULL as for global_loss';
+    'Share of held-out rows predicted right (R squared about their mean for regression); NULL as for global_loss';
+COMMENT ON COLUMN federated.round.global_loss_std_error IS
+    'Standard error of global_loss: of the held-out rows as a sample, and of the privacy noise; NULL where global_loss is';
+COMMENT ON COLUMN federated.round.global_accuracy_std_error IS 'Of global_accuracy, as global_loss_std_error';
+COMMENT ON COLUMN federated.round.base_loss IS
+    'The loss of a model that predicts the base rate (for regression the mean) of the held-out rows; under a budget, which is not spent on that, of a coin, or of the mean with the scale of round 0';
+COMMENT ON COLUMN federated.round.global_precision IS 'NULL for regression, under a budget, and where nothing was predicted positive';
+COMMENT ON COLUMN federated.round.global_recall IS 'NULL for regression, under a budget, and where no row is positive';
+COMMENT ON COLUMN federated.round.global_f1_score IS 'NULL for regression, under a budget, and where both others are';
+COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regression';
 
 CREATE TABLE federated.participation (
     run_id           uuid NOT NULL,
@@ -146,11 +162,19 @@ CREATE TABLE federated.version (
     is_current      boolean NOT NULL DEFAULT false,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     prediction      jsonb CHECK (jsonb_typeof(prediction) = 'object'),
+    global_loss_std_error     double precision,
+    global_accuracy_std_error double precision,
+    base_loss                 double precision,
+    global_precision          double precision,
+    global_recall             double precision,
+    global_f1_score           double precision,
+    global_rmse               double precision,
     UNIQUE (model_id, version)
 );
 CREATE UNIQUE INDEX version_one_current ON federated.version (model_id) WHERE is_current;
 COMMENT ON TABLE federated.version IS 'What a run left behind: parameters (sealed), their hash, and how well they did';
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
+COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
 COMMENT ON COLUMN federated.version.prediction IS
     'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of target_classes, where the run had them) and what that kind needs; NULL for a version from before it was kept';
 

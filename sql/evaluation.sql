@@ -26,13 +26,29 @@ COMMENT ON FUNCTION federated._project(jsonb, text[], text[], text) IS
 
 CREATE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
-               global_recall double precision, global_f1_score double precision, per_node_metrics jsonb)
+               global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
+               global_loss_std_error double precision, global_accuracy_std_error double precision,
+               base_loss double precision, global_rmse double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_run   uuid;
+    current_round integer;
+    reason        text;
 BEGIN
-    SELECT v.global_loss, v.global_accuracy INTO global_loss, global_accuracy
+    SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
+           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse
+    INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
+         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse
     FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
     IF NOT FOUND THEN
         PERFORM federated._predict_untrained(model);
+    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
+        reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
+                   FROM federated.round AS d
+                   WHERE d.run_id = current_run AND d.round_number IN (0, current_round) AND d.message <> '');
+        IF reason IS NOT NULL THEN
+            RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
+        END IF;
     END IF;
     RETURN NEXT;
 END
@@ -47,17 +63,20 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL (VALUES
         (1, 'global_loss', e.global_loss), (2, 'global_accuracy', e.global_accuracy),
         (3, 'global_precision', e.global_precision), (4, 'global_recall', e.global_recall),
-        (5, 'global_f1_score', e.global_f1_score)) AS m (place, metric, value)
+        (5, 'global_f1_score', e.global_f1_score), (6, 'global_loss_std_error', e.global_loss_std_error),
+        (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
+        (9, 'global_rmse', e.global_rmse)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss and global_accuracy (R squared for regression) are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure, which federated_training_status then says; global_precision, global_recall and global_f1_score are always NULL: nodes count only right answers, not of which class';
+    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT federated._project(
         (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
-        ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics'],
+        ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
+              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse'],
         'federated_evaluate')
 $$;
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS

@@ -49,7 +49,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM latest JOIN federated.round AS d USING (run_id)
     )
     SELECT coalesce(d.round_number, 0),
-           CASE WHEN coalesce(d.is_last, true) THEN r.status::text ELSE 'completed' END,
+           CASE WHEN coalesce(d.is_last, true) THEN r.status::text
+                -- After the round that was published, rounds that left the useful models are a part of how it diverged.
+                WHEN r.status::text = 'diverged' AND d.global_loss > d.base_loss AND d.round_number > coalesce(
+                    (SELECT v.round_number FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
+                ELSE 'completed' END,
            d.global_loss, d.global_accuracy,
            (SELECT count(*)::integer FROM federated.part_taken AS p
             WHERE p.run_id = d.run_id AND p.round_number = d.round_number),
@@ -61,14 +65,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
-    'The latest run of a model, one row a round (round 0 gathers feature statistics); the last row carries the run''s status';
+    'The latest run of a model, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
 
 CREATE FUNCTION @extschema@.federated_training_metrics(
     model text,
     OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
     OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
     OUT round_duration_seconds double precision, OUT communication_mb double precision,
-    OUT privacy_consumed_epsilon double precision
+    OUT privacy_consumed_epsilon double precision,
+    OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
@@ -84,7 +89,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            (SELECT count(*)::integer FROM federated.part_taken AS t
             WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
-           max(c.epsilon) OVER (ORDER BY d.round_number)
+           max(c.epsilon) OVER (ORDER BY d.round_number), d.global_loss_std_error, d.global_accuracy_std_error
     FROM latest JOIN federated.round AS d USING (run_id)
     LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
@@ -97,7 +102,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
-    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -136,6 +141,9 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'undefined_object',
                 MESSAGE = format('federated model "%s" was dropped while waiting', model);
         ELSIF current.status NOT IN ('queued', 'running') THEN
+            IF current.status NOT IN ('converged', 'completed') AND current.message <> '' THEN
+                RAISE NOTICE 'training of federated model "%" ended %: %', model, current.status, current.message;
+            END IF;
             RETURN current.status;
         ELSIF clock_timestamp() >= deadline THEN
             RAISE EXCEPTION USING ERRCODE = 'query_canceled',
@@ -151,7 +159,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
-    'Waits for the latest run of a model to end and says how: converged, completed, stopped, failed or budget_exhausted';
+    'Waits for the latest run of a model to end and says how: converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
 CREATE FUNCTION @extschema@.federated_privacy_budget(
     workspace text,

@@ -103,7 +103,8 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
     federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text)
+    federated._version_metrics(federated.version), federated._read_version(text, text),
+    federated._incomparable(federated.version, federated.version), federated._joint_error(double precision, double precision)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
@@ -148,7 +149,8 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
     federated.participation, federated.ledger, federated.node_spending, federated.lease, federated.event, federated.dataset, federated.spending
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
-    global_accuracy, epsilon, is_current, created_at) ON federated.version
+    global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
+    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.audit TO federated_auditor;
 

@@ -9,7 +9,7 @@ COMMENT ON SCHEMA federated_dataset IS 'One view per dataset that this database 
 
 CREATE TYPE federated.node_status AS ENUM ('pending', 'active', 'slow', 'failed');
 CREATE TYPE federated.run_status AS ENUM
-    ('queued', 'running', 'converged', 'completed', 'stopped', 'failed', 'budget_exhausted');
+    ('queued', 'running', 'converged', 'completed', 'stopped', 'failed', 'budget_exhausted', 'diverged');
 CREATE TYPE federated.round_status AS ENUM ('open', 'closed', 'failed');
 CREATE TYPE federated.participation_outcome AS ENUM ('pending', 'received', 'dropped', 'refused', 'rejected');
 CREATE TYPE federated.ledger_state AS ENUM ('reserved', 'charged');

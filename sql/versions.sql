@@ -298,18 +298,19 @@ CREATE FUNCTION @extschema@.federated_model_versions(
     model text,
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
-    OUT parameters_sha256 text
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
-           v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex')
+           v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
+           v.global_loss_std_error, v.global_accuracy_std_error
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
 
 CREATE FUNCTION @extschema@.federated_checkpoints(
     model text,
@@ -338,7 +339,9 @@ COMMENT ON FUNCTION federated._distance(federated.version, federated.version) IS
 CREATE FUNCTION federated._version_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
     SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
-        'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon)
+        'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon,
+        'global_loss_std_error', subject.global_loss_std_error,
+        'global_accuracy_std_error', subject.global_accuracy_std_error)
 $$;
 COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a version did, as JSON';
 
@@ -346,33 +349,77 @@ COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a
 CREATE FUNCTION federated._read_version(model text, label text) RETURNS federated.version
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
-               v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction)::federated.version
+               v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
+               v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
+               v.global_f1_score, v.global_rmse)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
 COMMENT ON FUNCTION federated._read_version(text, text) IS 'A version without its sealed parameters, or error 42704';
 
+-- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
+CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH one AS (
+        SELECT v.place, v.global_loss IS NULL AS is_unknown, r.options,
+               r.policy ->> 'privacy_budget' IS NOT NULL AS is_private,
+               (SELECT array_agg(p.node_id ORDER BY p.node_id)
+                FROM federated.participation AS p
+                WHERE p.run_id = v.run_id AND p.round_number = v.round_number AND p.outcome = 'received'
+                  AND p.exchange = (SELECT max(q.exchange) FROM federated.participation AS q
+                                    WHERE q.run_id = v.run_id AND q.round_number = v.round_number)) AS nodes
+        FROM (VALUES (1, (a).run_id, (a).round_number, (a).global_loss),
+                     (2, (b).run_id, (b).round_number, (b).global_loss)) AS v (place, run_id, round_number, global_loss)
+        JOIN federated.run AS r USING (run_id)
+    )
+    SELECT nullif(concat_ws('; ',
+        CASE WHEN x.is_unknown OR y.is_unknown THEN 'a loss is not known' END,
+        (SELECT string_agg(format('%s differs', o.name), '; ' ORDER BY o.place)
+         FROM unnest(ARRAY['algorithm', 'target', 'dataset', 'validation_split']) WITH ORDINALITY AS o (name, place)
+         WHERE x.options -> o.name IS DISTINCT FROM y.options -> o.name),
+        CASE WHEN x.is_private <> y.is_private THEN 'only one was measured under a privacy_budget' END,
+        CASE WHEN x.nodes IS DISTINCT FROM y.nodes THEN 'other nodes evaluated them' END), '')
+    FROM one AS x CROSS JOIN one AS y WHERE x.place = 1 AND y.place = 2
+$$;
+COMMENT ON FUNCTION federated._incomparable(federated.version, federated.version) IS
+    'Why the figures of two versions are not of the same held-out rows, or not of one kind; NULL where they are';
+
+CREATE FUNCTION federated._joint_error(one double precision, other double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    -- The larger first, so that no square overflows.
+    SELECT CASE WHEN num_nulls(one, other) > 0 THEN NULL WHEN greatest(one, other) = 0 THEN 0
+                ELSE greatest(one, other) * sqrt(1 + power(least(one, other) / greatest(one, other), 2)) END
+$$;
+COMMENT ON FUNCTION federated._joint_error(double precision, double precision) IS
+    'Standard error of the difference of two figures that have nothing in common; NULL where one is not known';
+
 CREATE FUNCTION @extschema@.compare_federated_models(model text, version_a text, version_b text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
-    a federated.version;
-    b federated.version;
+    a      federated.version;
+    b      federated.version;
+    reason text;
 BEGIN
     IF num_nulls(version_a, version_b) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the versions to compare must not be null';
     END IF;
     a := federated._read_version(model, version_a);
     b := federated._read_version(model, version_b);
+    reason := federated._incomparable(a, b);
     RETURN jsonb_build_object(
         'version_a', federated._version_metrics(a), 'version_b', federated._version_metrics(b),
+        'comparable', reason IS NULL, 'reason', reason,
         'difference', jsonb_build_object(
             'global_loss', b.global_loss - a.global_loss, 'global_accuracy', b.global_accuracy - a.global_accuracy,
-            'epsilon', b.epsilon - a.epsilon, 'round_number', b.round_number - a.round_number),
+            'epsilon', b.epsilon - a.epsilon, 'round_number', b.round_number - a.round_number,
+            'global_loss_std_error', federated._joint_error(a.global_loss_std_error, b.global_loss_std_error),
+            'global_accuracy_std_error',
+            federated._joint_error(a.global_accuracy_std_error, b.global_accuracy_std_error)),
         'parameter_distance', federated._distance(a, b));
 END
 $$;
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
-    'Two versions of a model, each named by tag or number: their metrics, b minus a, and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.tag', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.checkpoint', '');

@@ -94,3 +94,30 @@ DROP FUNCTION federated._publish_function(
 -- done: function federated._check_binary(text)
 -- done: comment FUNCTION federated._check_binary(text)
 DROP FUNCTION federated._check_binary(text);
+-- done: type federated.run_status
+ALTER TYPE federated.run_status ADD VALUE 'diverged';
+
+-- done: table federated.round
+ALTER TABLE federated.round
+    ADD COLUMN global_loss_std_error double precision CHECK (global_loss_std_error >= 0),
+    ADD COLUMN global_accuracy_std_error double precision CHECK (global_accuracy_std_error >= 0),
+    ADD COLUMN base_loss double precision CHECK (base_loss > 0),
+    ADD COLUMN global_precision double precision,
+    ADD COLUMN global_recall double precision,
+    ADD COLUMN global_f1_score double precision,
+    ADD COLUMN global_rmse double precision;
+
+-- done: table federated.version
+ALTER TABLE federated.version
+    ADD COLUMN global_loss_std_error double precision,
+    ADD COLUMN global_accuracy_std_error double precision,
+    ADD COLUMN base_loss double precision,
+    ADD COLUMN global_precision double precision,
+    ADD COLUMN global_recall double precision,
+    ADD COLUMN global_f1_score double precision,
+    ADD COLUMN global_rmse double precision;
+
+-- Figures have a standard error now, which makes more columns.
+DROP FUNCTION @extschema@.federated_training_metrics(text);
+DROP FUNCTION @extschema@.federated_model_versions(text);
+DROP FUNCTION federated._evaluation(text);

@@ -98,6 +98,33 @@ DROP FUNCTION federated._publish_function(
 -- done: function federated._check_binary(text)
 -- done: comment FUNCTION federated._check_binary(text)
 DROP FUNCTION federated._check_binary(text);
+-- done: type federated.run_status
+ALTER TYPE federated.run_status ADD VALUE 'diverged';
+
+-- done: table federated.round
+ALTER TABLE federated.round
+    ADD COLUMN global_loss_std_error double precision CHECK (global_loss_std_error >= 0),
+    ADD COLUMN global_accuracy_std_error double precision CHECK (global_accuracy_std_error >= 0),
+    ADD COLUMN base_loss double precision CHECK (base_loss > 0),
+    ADD COLUMN global_precision double precision,
+    ADD COLUMN global_recall double precision,
+    ADD COLUMN global_f1_score double precision,
+    ADD COLUMN global_rmse double precision;
+
+-- done: table federated.version
+ALTER TABLE federated.version
+    ADD COLUMN global_loss_std_error double precision,
+    ADD COLUMN global_accuracy_std_error double precision,
+    ADD COLUMN base_loss double precision,
+    ADD COLUMN global_precision double precision,
+    ADD COLUMN global_recall double precision,
+    ADD COLUMN global_f1_score double precision,
+    ADD COLUMN global_rmse double precision;
+
+-- Figures have a standard error now, which makes more columns.
+DROP FUNCTION @extschema@.federated_training_metrics(text);
+DROP FUNCTION @extschema@.federated_model_versions(text);
+DROP FUNCTION federated._evaluation(text);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will.
@@ -148,6 +175,28 @@ COMMENT ON COLUMN federated.node.plain_answers IS
 COMMENT ON COLUMN federated.node.datasets IS
     'What the node said when it was last greeted that it shares: names, columns, types (of a domain what it is made of) and declared values, all from its catalog and never from rows; NULL before it was met';
 
+COMMENT ON COLUMN federated.round.global_loss IS
+    'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
+
+COMMENT ON COLUMN federated.round.global_accuracy IS
+    'Share of held-out rows predicted right (R squared about their mean for regression); NULL as for global_loss';
+
+COMMENT ON COLUMN federated.round.global_loss_std_error IS
+    'Standard error of global_loss: of the held-out rows as a sample, and of the privacy noise; NULL where global_loss is';
+
+COMMENT ON COLUMN federated.round.global_accuracy_std_error IS 'Of global_accuracy, as global_loss_std_error';
+
+COMMENT ON COLUMN federated.round.base_loss IS
+    'The loss of a model that predicts the base rate (for regression the mean) of the held-out rows; under a budget, which is not spent on that, of a coin, or of the mean with the scale of round 0';
+
+COMMENT ON COLUMN federated.round.global_precision IS 'NULL for regression, under a budget, and where nothing was predicted positive';
+
+COMMENT ON COLUMN federated.round.global_recall IS 'NULL for regression, under a budget, and where no row is positive';
+
+COMMENT ON COLUMN federated.round.global_f1_score IS 'NULL for regression, under a budget, and where both others are';
+
+COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regression';
+
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
@@ -166,6 +215,8 @@ COMMENT ON COLUMN federated.run_parameters.memory IS
     'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';
 
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
+
+COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
 
 COMMENT ON COLUMN federated.version.prediction IS
     'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of target_classes, where the run had them) and what that kind needs; NULL for a version from before it was kept';
@@ -1051,6 +1102,115 @@ $$;
 COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
     'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
 
+CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
+    model text,
+    OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
+    OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
+                            WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
+           v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
+           v.global_loss_std_error, v.global_accuracy_std_error
+    FROM federated.version AS v
+    WHERE v.model_id = federated._model_id(federated_model_versions.model)
+    ORDER BY v.version
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+
+CREATE OR REPLACE FUNCTION federated._version_metrics(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
+        'global_loss', subject.global_loss, 'global_accuracy', subject.global_accuracy, 'epsilon', subject.epsilon,
+        'global_loss_std_error', subject.global_loss_std_error,
+        'global_accuracy_std_error', subject.global_accuracy_std_error)
+$$;
+
+COMMENT ON FUNCTION federated._version_metrics(federated.version) IS 'How well a version did, as JSON';
+
+-- Reads the columns of a version that nobody but the coordinator may (its sealed parameters) as NULL.
+CREATE OR REPLACE FUNCTION federated._read_version(model text, label text) RETURNS federated.version
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
+               v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
+               v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
+               v.global_f1_score, v.global_rmse)::federated.version
+    FROM federated.version AS v
+    WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
+$$;
+
+COMMENT ON FUNCTION federated._read_version(text, text) IS 'A version without its sealed parameters, or error 42704';
+
+-- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
+CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH one AS (
+        SELECT v.place, v.global_loss IS NULL AS is_unknown, r.options,
+               r.policy ->> 'privacy_budget' IS NOT NULL AS is_private,
+               (SELECT array_agg(p.node_id ORDER BY p.node_id)
+                FROM federated.participation AS p
+                WHERE p.run_id = v.run_id AND p.round_number = v.round_number AND p.outcome = 'received'
+                  AND p.exchange = (SELECT max(q.exchange) FROM federated.participation AS q
+                                    WHERE q.run_id = v.run_id AND q.round_number = v.round_number)) AS nodes
+        FROM (VALUES (1, (a).run_id, (a).round_number, (a).global_loss),
+                     (2, (b).run_id, (b).round_number, (b).global_loss)) AS v (place, run_id, round_number, global_loss)
+        JOIN federated.run AS r USING (run_id)
+    )
+    SELECT nullif(concat_ws('; ',
+        CASE WHEN x.is_unknown OR y.is_unknown THEN 'a loss is not known' END,
+        (SELECT string_agg(format('%s differs', o.name), '; ' ORDER BY o.place)
+         FROM unnest(ARRAY['algorithm', 'target', 'dataset', 'validation_split']) WITH ORDINALITY AS o (name, place)
+         WHERE x.options -> o.name IS DISTINCT FROM y.options -> o.name),
+        CASE WHEN x.is_private <> y.is_private THEN 'only one was measured under a privacy_budget' END,
+        CASE WHEN x.nodes IS DISTINCT FROM y.nodes THEN 'other nodes evaluated them' END), '')
+    FROM one AS x CROSS JOIN one AS y WHERE x.place = 1 AND y.place = 2
+$$;
+
+COMMENT ON FUNCTION federated._incomparable(federated.version, federated.version) IS
+    'Why the figures of two versions are not of the same held-out rows, or not of one kind; NULL where they are';
+
+CREATE FUNCTION federated._joint_error(one double precision, other double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    -- The larger first, so that no square overflows.
+    SELECT CASE WHEN num_nulls(one, other) > 0 THEN NULL WHEN greatest(one, other) = 0 THEN 0
+                ELSE greatest(one, other) * sqrt(1 + power(least(one, other) / greatest(one, other), 2)) END
+$$;
+
+COMMENT ON FUNCTION federated._joint_error(double precision, double precision) IS
+    'Standard error of the difference of two figures that have nothing in common; NULL where one is not known';
+
+CREATE OR REPLACE FUNCTION @extschema@.compare_federated_models(model text, version_a text, version_b text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    a      federated.version;
+    b      federated.version;
+    reason text;
+BEGIN
+    IF num_nulls(version_a, version_b) > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the versions to compare must not be null';
+    END IF;
+    a := federated._read_version(model, version_a);
+    b := federated._read_version(model, version_b);
+    reason := federated._incomparable(a, b);
+    RETURN jsonb_build_object(
+        'version_a', federated._version_metrics(a), 'version_b', federated._version_metrics(b),
+        'comparable', reason IS NULL, 'reason', reason,
+        'difference', jsonb_build_object(
+            'global_loss', b.global_loss - a.global_loss, 'global_accuracy', b.global_accuracy - a.global_accuracy,
+            'epsilon', b.epsilon - a.epsilon, 'round_number', b.round_number - a.round_number,
+            'global_loss_std_error', federated._joint_error(a.global_loss_std_error, b.global_loss_std_error),
+            'global_accuracy_std_error',
+            federated._joint_error(a.global_accuracy_std_error, b.global_accuracy_std_error)),
+        'parameter_distance', federated._distance(a, b));
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
+    'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
 
@@ -1132,7 +1292,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM latest JOIN federated.round AS d USING (run_id)
     )
     SELECT coalesce(d.round_number, 0),
-           CASE WHEN coalesce(d.is_last, true) THEN r.status::text ELSE 'completed' END,
+           CASE WHEN coalesce(d.is_last, true) THEN r.status::text
+                -- After the round that was published, rounds that left the useful models are a part of how it diverged.
+                WHEN r.status::text = 'diverged' AND d.global_loss > d.base_loss AND d.round_number > coalesce(
+                    (SELECT v.round_number FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
+                ELSE 'completed' END,
            d.global_loss, d.global_accuracy,
            (SELECT count(*)::integer FROM federated.part_taken AS p
             WHERE p.run_id = d.run_id AND p.round_number = d.round_number),
@@ -1145,14 +1309,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
-    'The latest run of a model, one row a round (round 0 gathers feature statistics); the last row carries the run''s status';
+    'The latest run of a model, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
     model text,
     OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
     OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
     OUT round_duration_seconds double precision, OUT communication_mb double precision,
-    OUT privacy_consumed_epsilon double precision
+    OUT privacy_consumed_epsilon double precision,
+    OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
@@ -1168,7 +1333,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            (SELECT count(*)::integer FROM federated.part_taken AS t
             WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
-           max(c.epsilon) OVER (ORDER BY d.round_number)
+           max(c.epsilon) OVER (ORDER BY d.round_number), d.global_loss_std_error, d.global_accuracy_std_error
     FROM latest JOIN federated.round AS d USING (run_id)
     LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
@@ -1182,7 +1347,65 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
-    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget';
+    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+
+CREATE OR REPLACE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    awaited_model bigint := federated._model_id(model);
+    deadline      timestamptz;
+    awaited_run   uuid;
+    current       federated.run;
+BEGIN
+    -- NaN is greater than every other number.
+    IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'timeout_seconds must be a finite number, 0 or more';
+    ELSIF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'active_sql_transaction',
+            MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
+            DETAIL = 'Under a higher level this transaction would never see the run end.';
+    END IF;
+    awaited_run := (SELECT r.run_id FROM federated.run AS r WHERE r.model_id = awaited_model ORDER BY r.created_at DESC LIMIT 1);
+    IF awaited_run IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('federated model "%s" has never been in training', model),
+            HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
+    END IF;
+    IF current_setting('federated.started_run', true) = awaited_run::text THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the training of federated model "%s" was started in this transaction', model),
+            DETAIL = 'No coordinator sees it before COMMIT.',
+            HINT = 'COMMIT first, then wait.';
+    END IF;
+    deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
+    LOOP
+        -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
+        SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+                MESSAGE = format('federated model "%s" was dropped while waiting', model);
+        ELSIF current.status NOT IN ('queued', 'running') THEN
+            IF current.status NOT IN ('converged', 'completed') AND current.message <> '' THEN
+                RAISE NOTICE 'training of federated model "%" ended %: %', model, current.status, current.message;
+            END IF;
+            RETURN current.status;
+        ELSIF clock_timestamp() >= deadline THEN
+            RAISE EXCEPTION USING ERRCODE = 'query_canceled',
+                MESSAGE = format('timed out waiting for federated model "%s" after %s seconds', model, timeout_seconds),
+                DETAIL = CASE
+                    WHEN current.status = 'queued' AND NOT EXISTS (SELECT FROM federated.lease)
+                    THEN 'The run is queued: no coordinator serves this database yet; it waits for one.'
+                    ELSE format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''))
+                END;
+        END IF;
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
+    'Waits for the latest run of a model to end and says how: converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
 COMMENT ON TABLE federated.phase IS
     'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
@@ -1244,6 +1467,67 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
     'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
+
+CREATE OR REPLACE FUNCTION federated._evaluation(model text)
+RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
+               global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
+               global_loss_std_error double precision, global_accuracy_std_error double precision,
+               base_loss double precision, global_rmse double precision)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_run   uuid;
+    current_round integer;
+    reason        text;
+BEGIN
+    SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
+           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse
+    INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
+         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse
+    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(model);
+    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
+        reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
+                   FROM federated.round AS d
+                   WHERE d.run_id = current_run AND d.round_number IN (0, current_round) AND d.message <> '');
+        IF reason IS NOT NULL THEN
+            RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
+        END IF;
+    END IF;
+    RETURN NEXT;
+END
+$$;
+
+COMMENT ON FUNCTION federated._evaluation(text) IS
+    'What is known of how a model''s current version does: one row; what nodes do not count is NULL';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_evaluate(model text, OUT metric text, OUT value double precision) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.metric, m.value
+    FROM federated._evaluation(federated_evaluate.model) AS e
+    CROSS JOIN LATERAL (VALUES
+        (1, 'global_loss', e.global_loss), (2, 'global_accuracy', e.global_accuracy),
+        (3, 'global_precision', e.global_precision), (4, 'global_recall', e.global_recall),
+        (5, 'global_f1_score', e.global_f1_score), (6, 'global_loss_std_error', e.global_loss_std_error),
+        (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
+        (9, 'global_rmse', e.global_rmse)) AS m (place, metric, value)
+    ORDER BY m.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
+    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together';
+
+CREATE OR REPLACE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._project(
+        (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
+        ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
+              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse'],
+        'federated_evaluate')
+$$;
+
+COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
+    'federated_evaluate with a column list: an array of one object; per_node_metrics is null, since the coordinator keeps sums over nodes only';
 
 CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1626,7 +1910,8 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
     federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text)
+    federated._version_metrics(federated.version), federated._read_version(text, text),
+    federated._incomparable(federated.version, federated.version), federated._joint_error(double precision, double precision)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
@@ -1676,7 +1961,8 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
-    global_accuracy, epsilon, is_current, created_at) ON federated.version
+    global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
+    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit TO federated_auditor;

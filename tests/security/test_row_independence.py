@@ -34,7 +34,7 @@ from heliosdb.domain.task import Reading, Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
 from heliosdb.privacy.clipping import column_norms, fold
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
-from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
+from heliosdb.privacy.plan import CLASSIFICATION_NOISE
 
 MODELS = (LOGISTIC_REGRESSION, LINEAR_REGRESSION)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -195,7 +195,8 @@ def test_a_row_s_values_are_the_same_bits_among_any_others(n: int) -> None:
             targets = model._private_targets(table, given.scaling)
             # Also at scores of which no function is saturated.
             for score in (per_row[1], np.remainder(fold(columns.copy()), 9.0) - 4.5):
-                per_row += [f(score, targets) for f in (model.residual, model.loss, model.quality)]
+                losses = model.loss(score, targets)
+                per_row += [model.residual(score, targets), *model.measure.row_values(losses, score, targets)]
         return np.stack([*columns, *per_row])
 
     whole = values(given.table)
@@ -207,7 +208,8 @@ def test_a_row_s_values_are_the_same_bits_among_any_others(n: int) -> None:
 def old_evaluation(inputs: np.ndarray, parameters: Vector) -> Vector:
     """The sums of a private evaluation as they were once computed: scores from a matrix product."""
     values, targets = inputs @ parameters, np.ones(len(inputs))
-    loss, quality = LOGISTIC_REGRESSION.loss(values, targets), LOGISTIC_REGRESSION.quality(values, targets)
+    loss = LOGISTIC_REGRESSION.loss(values, targets)
+    quality = LOGISTIC_REGRESSION.measure.row_values(loss, values, targets)[1]
     sums = [np.sum(np.clip(loss, 0.0, 4.0) / 4.0 - 0.5), np.sum(quality - 0.5), 0.5 * len(inputs)]
     return np.array(sums)
 
@@ -238,7 +240,7 @@ def test_parameters_that_cancel_moved_others_by_the_remainder_rows_of_a_matrix_p
         assert (
             len({score for column in columns for score in fold(column * parameters[:, None]).tolist()}) == 1
         )
-    assert evaluation > 3 * EVALUATION_SENSITIVITY
+    assert evaluation > 3 * CLASSIFICATION_NOISE.sensitivity
     assert gradient > 3 * 1.0
 
 

@@ -19,10 +19,6 @@ from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.vector import Vector
-from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
-
-LARGEST_SUM = 1e300
-"""Of one value of a plain evaluation."""
 
 _DEVIATIONS = 40.0
 """Noise beyond so many standard deviations is never met."""
@@ -57,20 +53,16 @@ def statistics_fault(
 
 
 def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str | None:
-    """Say what is wrong with an evaluation (loss, quality, count), None where nothing is."""
+    """Say what is wrong with an evaluation, None where nothing is."""
     if work.noise_multiplier is not None:
-        return _noised_fault(vector, 0.5 * ROWS.most, work.noise_multiplier * EVALUATION_SENSITIVITY)
-    loss, quality, count = map(float, vector)
+        deviation = work.noise_multiplier * work.measure.boxes.sensitivity
+        return _noised_fault(vector, 0.5 * ROWS.most, deviation)
+    count = float(vector[0])
     if weight != max(1.0, count) or not _is_count(count, ROWS.most):
         return f"its weight {weight:g} is not that of the {count:g} rows that it counts"
-    if not 0.0 <= loss <= LARGEST_SUM:
-        return f"its loss {loss:g} is no sum of losses"
-    most = LARGEST_SUM if supervised(work.algorithm).scales_target else count
-    if not 0.0 <= quality <= most:
-        return f"its quality {quality:g} is not that of {count:g} rows"
-    if count == 0.0 and (loss, quality) != (0.0, 0.0):
+    if count == 0.0 and np.any(vector):
         return "it measures a loss over no rows"
-    return None
+    return work.measure.plain_fault(vector)
 
 
 def _noised_fault(vector: Vector, most: float, deviation: float) -> str | None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
-from heliosdb.algorithms.works import EVALUATION_SIZE, PARAMETERS, EvaluateWork, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import outside
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.mechanisms import Lattice
-from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
 
 
 def check_refinement(n_features: int, envelope: Work) -> None:
@@ -54,9 +53,9 @@ def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
     _check_parameters(task)
-    _check_shape(task.work, EVALUATION_SIZE)
+    _check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
-        Lattice.of(EVALUATION_SENSITIVITY, work.noise_multiplier, EVALUATION_SIZE)
+        Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
 
 
 def _check_shape(work: Work, size: int) -> None:

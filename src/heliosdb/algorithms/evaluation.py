@@ -1,24 +1,23 @@
 """Loss and accuracy over the held-out subjects of all nodes.
 
 What always holds: a round stands without its evaluation; figures that noise or absence leave undefined are
-None.
+None, and of those that noise has left no use for the round's message says so.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
+from heliosdb.algorithms.measures import Evaluation
 from heliosdb.algorithms.registry import Supervised, algorithm
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation
-from heliosdb.domain.events import Figures
+from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State
@@ -36,8 +35,8 @@ class Evaluable(Supervised, Protocol):
         """Measure the parameters on the held-out rows, as sums."""
         ...
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
-        """Read the sum of all nodes' evaluations."""
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
+        """Read the sum of so many nodes' evaluations."""
         ...
 
 
@@ -73,8 +72,8 @@ class EvaluateStep:
         if gathered.nodes == 0:
             return Taken(state)
         method = cast(Evaluable, algorithm(self.algorithm))
-        found = method.read_evaluation(gathered.vector, evaluate_work(plan))
-        return Taken(state, figures=Figures(_finite(found.loss), _finite(found.accuracy)))
+        found = method.read_evaluation(gathered.vector, evaluate_work(plan), gathered.nodes)
+        return Taken(state, figures=found.figures, notes=found.notes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
@@ -99,7 +98,3 @@ def evaluate_work(plan: RunPlan) -> EvaluateWork:
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
     return EvaluateWork(plan.run.options.algorithm, scaling, None if made is None else made.evaluation_noise)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -6,6 +6,7 @@ being the mean (0 after scaling), exactly as the generated SQL treats NULL.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ import numpy as np
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.schedule import evaluates
@@ -23,7 +25,7 @@ from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, Evaluation, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.prediction import Prediction
@@ -32,10 +34,6 @@ from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
-from heliosdb.privacy.plan import EVALUATION_SENSITIVITY
-
-LOSS_CAP = 4.0
-"""A subject's mean loss counts up to this in a private evaluation."""
 
 _ROW_CAP = 1024.0
 """A row's loss counts up to this in the mean of its subject."""
@@ -62,15 +60,6 @@ def half_squared_error(scores: Vector, targets: Vector) -> Vector:
     return losses
 
 
-def _classified(scores: Vector, targets: Vector) -> Vector:
-    right: Vector = ((scores > 0) == (targets > 0.5)).astype(np.float64)
-    return right
-
-
-def _half_square_of_target(scores: Vector, targets: Vector) -> Vector:
-    return 0.5 * np.square(targets)
-
-
 def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
     """Scale features, fill what is missing (or not finite) with 0, the mean, and append a column of ones."""
     inputs = np.ones((features.shape[0], features.shape[1] + 1))
@@ -85,15 +74,13 @@ def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
 class LinearModel:
     """One score a row, linear in the scaled inputs, under a loss.
 
-    residual: the loss's derivative by the score. quality: what is summed beside the loss to give the
-    accuracy.
+    residual: the loss's derivative by the score.
     """
 
     name: str
     scales_target: bool
     residual: RowValues
     loss: RowValues
-    quality: RowValues
     link: Link
 
     @property
@@ -199,13 +186,15 @@ class LinearModel:
         guard = AlreadyPrivate(privacy.mechanism)
         return Contribution(new - parameters, privacy.expected_subjects, guard)
 
-    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
-        """Measure on the held-out rows: (loss, quality, count) as sums, to be read by `read_evaluation`.
+    @property
+    def measure(self) -> Measure:
+        """How its predictions are measured."""
+        return measure(scales_target=self.scales_target)
 
-        Plain: the sums over rows. Quality is 1 for a row classified right; for regression half the square
-        of the scaled target, so that R² = 1 - loss / quality (about the mean that scaling uses). Private:
-        over subjects, each with the means over its rows cut to [0, cap] and mapped to [-1/2, 1/2], and a
-        half for the count: L2 sensitivity sqrt(3) / 2; in whole steps of the lattice of its noise.
+    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
+        """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`.
+
+        Where private in whole steps of the lattice of their noise.
         """
         rows = table.validation()
         if work.noise_multiplier is not None:
@@ -213,48 +202,33 @@ class LinearModel:
         with np.errstate(over="ignore", invalid="ignore"):
             values = scale_inputs(rows.features, work.scaling) @ parameters
             targets = self._targets(rows, work.scaling)
-            loss, quality = self.loss(values, targets), self.quality(values, targets)
-        sums = np.array([loss.sum(), quality.sum(), float(rows.rows)])
+            losses = np.fmin(self.loss(values, targets), LARGEST_LOSS)
+            sums = self.measure.plain_sums(losses, values, targets)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
 
     def _evaluate_privately(
         self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
     ) -> Contribution:
-        values = scores(rows.features, scaling, clamp_parameters(parameters))
+        values, boxes = scores(rows.features, scaling, clamp_parameters(parameters)), self.measure.boxes
         targets = self._private_targets(rows, scaling)
-        measured = np.stack([self.loss(values, targets), self.quality(values, targets)])
+        measured = self.measure.row_values(self.loss(values, targets), values, targets)
         means = group_by_subject(rows.subjects).means(measured, _ROW_CAP)
-        caps = np.array([[LOSS_CAP], [self._quality_cap()]])
-        subjects = np.full((3, means.shape[1]), 0.5)
-        np.subtract(np.minimum(np.maximum(means, 0.0), caps) / caps, 0.5, out=subjects[:2])
-        lattice = Lattice.of(EVALUATION_SENSITIVITY, noise_multiplier, 3)
-        guard = ClippedSum(EVALUATION_SENSITIVITY, Mechanism(noise_multiplier))
-        return Contribution(lattice.total(lattice.sum_steps(subjects)), 1.0, guard)
+        lattice = Lattice.of(boxes.sensitivity, noise_multiplier, boxes.size)
+        guard = ClippedSum(boxes.sensitivity, Mechanism(noise_multiplier))
+        return Contribution(lattice.total(lattice.sum_steps(boxes.coordinates(means))), 1.0, guard)
 
-    def read_evaluation(self, total: Vector, work: EvaluateWork) -> Evaluation:
-        """Read the sum of all nodes' answers to `evaluate`; noise that leaves no count gives no figures."""
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
+        """Read the sum of so many nodes' answers to `evaluate`."""
+        scale = work.scaling.target_scale
         if work.noise_multiplier is None:
-            count = float(total[2])
-            loss_sum, quality_sum = float(total[0]), float(total[1])
-        else:
-            count = 2.0 * float(total[2])
-            loss_sum = LOSS_CAP * (float(total[0]) + 0.5 * count)
-            quality_sum = self._quality_cap() * (float(total[1]) + 0.5 * count)
-        if count < 1.0:
-            return Evaluation(None, None, max(0.0, count))
-        return Evaluation(max(0.0, loss_sum / count), self._accuracy(loss_sum, quality_sum, count), count)
+            return self.measure.read_plain(total, scale)
+        boxes = self.measure.boxes
+        noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
+        return self.measure.read_private(total, noise, scale)
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
         return linear_prediction(self.link, scaling, parameters)
-
-    def _accuracy(self, loss_sum: float, quality_sum: float, count: float) -> float | None:
-        if not self.scales_target:
-            return min(1.0, max(0.0, quality_sum / count))
-        return min(1.0, 1.0 - loss_sum / quality_sum) if quality_sum > 0 else None
-
-    def _quality_cap(self) -> float:
-        return LOSS_CAP if self.scales_target else 1.0
 
     def _targets(self, rows: Table, scaling: Scaling) -> Vector:
         if not self.scales_target:
@@ -274,7 +248,6 @@ LOGISTIC_REGRESSION = LinearModel(
     scales_target=False,
     residual=lambda scores, targets: sigmoid(scores) - targets,
     loss=log_loss,
-    quality=_classified,
     link="logistic",
 )
 
@@ -283,6 +256,5 @@ LINEAR_REGRESSION = LinearModel(
     scales_target=True,
     residual=lambda scores, targets: scores - targets,
     loss=half_squared_error,
-    quality=_half_square_of_target,
     link="identity",
 )

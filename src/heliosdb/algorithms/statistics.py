@@ -15,6 +15,7 @@ from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
+from heliosdb.algorithms.measures import measure
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -231,6 +232,7 @@ def _plan_training(
         evaluations=count_evaluations(options),
         held_out=summary.held_out(options.validation_split) * chosen / nodes,
         nodes=chosen,
+        accuracy=measure(scales_target=supervised(options.algorithm).scales_target).noise,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )

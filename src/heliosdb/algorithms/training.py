@@ -25,12 +25,12 @@ from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, PrivateTraining, TrainWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
-from heliosdb.domain.update import Moved, Total, Update, check_norm
+from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
 from heliosdb.domain.vector import Contribution, Vector
 from heliosdb.parts.algorithms import DescentSettings
 from heliosdb.privacy.mechanisms import Secret
@@ -85,7 +85,7 @@ class TrainStep:
         return None
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
-        """Take the new parameters; FederatedError INVALID_VALUE where no task may carry them."""
+        """Take the new parameters; DivergedError where no task may carry them."""
         assert isinstance(gathered, Moved)
         check_combined(plan.round, gathered)
         following = EVALUATE if evaluates(plan) else None
@@ -148,7 +148,7 @@ def private_training(plan: RunPlan, made: PrivacyPlan) -> PrivateTraining:
 
 
 def check_combined(number: int, moved: Moved) -> None:
-    """Raise FederatedError INVALID_VALUE, naming the largest update, where no task may carry the result."""
+    """Raise DivergedError, naming the largest update, where no task may carry the result."""
     within = bounds.PARAMETER
     if np.all((moved.parameters >= within.least) & (moved.parameters <= within.most)):
         return
@@ -156,7 +156,7 @@ def check_combined(number: int, moved: Moved) -> None:
     if moved.largest is not None:
         node, norm = moved.largest
         message += f": the largest update is node {node}'s (norm {norm:.3g})"
-    raise invalid_value(message)
+    raise DivergedError(message)
 
 
 def largest_norm(plan: RunPlan, size: int) -> float:

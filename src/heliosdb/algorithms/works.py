@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from heliosdb.algorithms.layout import plain_size, private_size
+from heliosdb.algorithms.measures import Measure, measure
 from heliosdb.algorithms.registry import supervised
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
@@ -18,9 +19,6 @@ from heliosdb.domain.task import Privacy, Scaling, Task, Work
 
 PARAMETERS = "parameters"
 """The one array of a model that is trained by descent."""
-
-EVALUATION_SIZE = 3
-"""Loss, quality and count."""
 
 Range = tuple[float, float]
 
@@ -178,20 +176,17 @@ class EvaluateWork:
 
     def to_work(self) -> Work:
         """Write the envelope."""
-        return Work(self.algorithm, EVALUATION_SIZE, privacy=_privacy(self.noise_multiplier))
+        return Work(self.algorithm, self.size, privacy=_privacy(self.noise_multiplier))
 
+    @property
+    def measure(self) -> Measure:
+        """How the algorithm's predictions are measured."""
+        return measure(scales_target=supervised(self.algorithm).scales_target)
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Loss and accuracy on held-out data, over all nodes; None where there was nothing to measure them by.
-
-    loss: mean per row (per subject where private), in the units of training. accuracy: share of rows
-    classified right; for regression R². count: rows, or where private a noisy count of subjects.
-    """
-
-    loss: float | None
-    accuracy: float | None
-    count: float
+    @property
+    def size(self) -> int:
+        """How many values an answer holds."""
+        return self.measure.plain_size if self.noise_multiplier is None else self.measure.boxes.size
 
 
 def _scaling(task: Task) -> Scaling:

@@ -7,8 +7,9 @@ whatever the number of nodes; a task is named by round, exchange, step and node.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from heliosdb.catalog import ledger
 from heliosdb.catalog.connection import Connection, Statements
@@ -18,6 +19,19 @@ from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.run import Outcome, Run
 
 _SQL = Statements("rounds.sql")
+
+_COLUMNS = {
+    "loss": "global_loss",
+    "accuracy": "global_accuracy",
+    "loss_error": "global_loss_std_error",
+    "accuracy_error": "global_accuracy_std_error",
+    "base_loss": "base_loss",
+    "precision": "global_precision",
+    "recall": "global_recall",
+    "f1_score": "global_f1_score",
+    "rmse": "global_rmse",
+}
+"""Where a round's row has its figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +90,14 @@ def list_rounds(connection: Connection, run: RunId) -> list[RoundRecord]:
         RoundRecord(
             RoundNumber(row["round_number"]),
             row["status"],
-            Figures(row["global_loss"], row["global_accuracy"]),
+            _figures(row),
         )
         for row in _SQL.query(connection, "list_rounds", str(run))
     ]
+
+
+def _figures(row: Mapping[str, Any]) -> Figures:
+    return Figures(**{name: row[column] for name, column in _COLUMNS.items()})
 
 
 def list_participation(connection: Connection, run: RunId, number: int) -> list[Participation]:
@@ -166,17 +184,18 @@ def put_state(connection: Connection, run: RunId, number: int, state: StoredStat
     _SQL.query(connection, "put_state", str(run), number, state.sealed, state.sha256, state.memory)
 
 
-def delete_states_before(connection: Connection, run: RunId, number: int) -> None:
-    """Forget the states of earlier rounds."""
-    _SQL.query(connection, "delete_states_before", str(run), number)
+def delete_other_states(connection: Connection, run: RunId, kept: Iterable[int]) -> None:
+    """Forget the states of all rounds but these."""
+    _SQL.query(connection, "delete_other_states", str(run), sorted(set(kept)))
 
 
 def close_round(
     connection: Connection, run: RunId, number: int, figures: Figures | None, message: str | None
 ) -> bool:
     """Close an open round; False where it is not open."""
-    found = figures or Figures(None, None)
-    return bool(_SQL.query(connection, "close_round", str(run), number, found.loss, found.accuracy, message))
+    found = asdict(figures or Figures(None, None))
+    columns = json.dumps({column: found[name] for name, column in _COLUMNS.items()}, allow_nan=False)
+    return bool(_SQL.query(connection, "close_round", str(run), number, columns, message))
 
 
 def fail_open_round(connection: Connection, run: RunId, reason: str) -> None:

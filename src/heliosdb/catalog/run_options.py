@@ -32,6 +32,7 @@ def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
         validation_split=float(options.get("validation_split") or 0.0),
         validation_frequency=options.get("validation_frequency") or 1,
         max_update_norm=_number(options.get("max_update_norm")),
+        keep_best=bool(options.get("keep_best")),
         given=MappingProxyType(dict(options)),
     )
 

@@ -50,6 +50,7 @@ from heliosdb.domain.events import (
     RunEnded,
     SendTasks,
     StopRequested,
+    TrainingDiverged,
     UpdateArrived,
     Wait,
     WaitedTooLong,
@@ -59,6 +60,7 @@ from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
+from heliosdb.domain.update import DivergedError
 from heliosdb.domain.usage import Moment
 from heliosdb.parts.algorithms import has_classes
 from heliosdb.transport.sealing import AtRestKey
@@ -151,7 +153,7 @@ class RunDriver:
         if self._state.phase is not Phase.ENDING:
             self._report(event)
         elif isinstance(action, PublishVersion):
-            await self._end(RunStatus.FAILED, f"no version can be published: {error.message}", publish=False)
+            await self._end(RunStatus.FAILED, f"no version can be published: {error.message}")
         else:
             raise error
 
@@ -162,6 +164,8 @@ class RunDriver:
         reason = error.message if error.detail is None else f"{error.message} {error.detail}"
         if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
             return BudgetWouldBeExceeded(self._state.round, reason)
+        if isinstance(error, DivergedError):
+            return TrainingDiverged(self._state.round, reason)
         return ProblemFound(reason)
 
     async def _perform(self, action: Action) -> None:
@@ -177,10 +181,12 @@ class RunDriver:
                 await self._combine(action)
             case CloseRound():
                 await self._close_round(action)
-            case PublishVersion(_, status, message) | FinishRun(status, message):
-                await self._end(status, message, publish=isinstance(action, PublishVersion))
+            case PublishVersion(number, status, message):
+                await self._end(status, message, publish=number)
+            case FinishRun(status, message):
+                await self._end(status, message)
             case FailRun(reason):
-                await self._end(RunStatus.FAILED, reason, publish=False)
+                await self._end(RunStatus.FAILED, reason)
 
     # Waiting for nodes.
 
@@ -358,6 +364,7 @@ class RunDriver:
             sizes=opened.sizes,
             figures=action.figures,
             kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
+            keep=action.keep,
             message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
             measure=self._meter.finish,
         )
@@ -376,14 +383,14 @@ class RunDriver:
         lost = sorted((*self._round.lost, *self._state.lost), key=lambda loss: loss.node)
         return "; ".join([*notes, *(f"without {_which(loss)}" for loss in lost)]) or None
 
-    async def _end(self, status: RunStatus, message: str, *, publish: bool) -> None:
+    async def _end(self, status: RunStatus, message: str, *, publish: RoundNumber | None = None) -> None:
         private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
         await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
-        if publish:
-            assert self._model is not None
-            number = RoundNumber(self._state.closed)
-            version = records.new_version(self._course, self._findings, number, self._model)
+        if publish is not None:
+            key = self._setting.at_rest
+            model = await self._session.call(records.find_model, self._run.id, publish, key)
+            version = records.new_version(self._course, self._findings, publish, model)
         message = await self._session.call(
             records.end_run,
             self._writer,
@@ -394,7 +401,7 @@ class RunDriver:
             version=version,
         )
         log.info("run ended: run=%s status=%s %s", self._run.id, status, message)
-        if publish:
+        if publish is not None:
             faults.reach("coordinator.version.committed")
         self._report(RunEnded())
 

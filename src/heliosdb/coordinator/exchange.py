@@ -259,7 +259,10 @@ class Exchange:
             ErrorCode.INTERNAL: Outcome.DROPPED,
         }.get(error.code, Outcome.REFUSED)
         over_budget = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.BUDGET_EXHAUSTED
-        loss = Loss(node, outcome, reason_of(error), over_budget, isinstance(error, OversizedUpdateError))
+        # A node refuses so what it has computed itself and is not finite.
+        not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
+        diverging = not_finite or isinstance(error, OversizedUpdateError)
+        loss = Loss(node, outcome, reason_of(error), over_budget, diverging)
         self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
 
     def _stragglers_due(self) -> None:

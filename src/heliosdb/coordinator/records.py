@@ -19,6 +19,7 @@ from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept
+from heliosdb.domain.convergence import measured
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import NOBODY, Figures, Names, describe
 from heliosdb.domain.findings import Findings, RunPlan
@@ -130,7 +131,11 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
         progress = Progress(
             closed=last,
             members=_counted(course, first) if closed else None,
-            losses=tuple(one.figures.loss for one in closed if one.figures.loss is not None),
+            trace=tuple(
+                one
+                for each in closed
+                for one in measured(each.number, each.figures, noised=record.run.policy.budget is not None)
+            ),
             figures=closed[-1].figures if closed else None,
             opened=None if opened is None else _opened(course, opened, tasks),
             stop_requested=record.stop_requested,
@@ -185,7 +190,8 @@ def open_round(
         rounds.open_round(connection, run, number, step, cohort)
         if number == 0:
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
-        runs.set_message(connection, run.id, f"round {number} of {run.options.rounds}")
+        message = f"round {number} of {run.options.rounds}" if number else "preparing"
+        runs.set_message(connection, run.id, message)
         writer.note(connection, "round.opened", number, cohort=list(cohort), left_out=dict(left_out))
 
 
@@ -244,11 +250,12 @@ def close_round(
     sizes: Mapping[NodeName, int],
     figures: Figures | None,
     kept: rounds.StoredState | None,
+    keep: RoundNumber,
     message: str | None,
     measure: Measure,
 ) -> None:
     """Commit a round. findings: where it has found any; sizes: of datasets; kept: None where it is
-    already.
+    already; keep: the round whose state may be published beside this one's.
     """
     run = writer.run
     with writer.transaction(connection):
@@ -259,7 +266,7 @@ def close_round(
             node_rows.set_dataset_sizes(connection, run, sizes)
         if kept is not None:
             rounds.put_state(connection, run.id, number, kept)
-        rounds.delete_states_before(connection, run.id, number)
+        rounds.delete_other_states(connection, run.id, (keep, number))
         _close(connection, writer, number, figures=figures, message=message, measure=measure)
 
 
@@ -306,6 +313,11 @@ def _fail(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None
     rounds.fail_open_round(connection, run, reason)
     if runs.finish_run(connection, run, RunStatus.FAILED, reason):
         events.record_event(connection, epoch, "run.failed", run=run, details={"message": reason})
+
+
+def find_model(connection: Connection, run: RunId, number: RoundNumber, key: AtRestKey) -> ModelState:
+    """Return the model after a closed round that was kept; FederatedError INTERNAL where it was not."""
+    return _there(_find_kept(connection, run, number, key), number).model
 
 
 def new_version(

@@ -6,21 +6,22 @@ What always holds: they follow from the run's row alone, so they are the same in
 from __future__ import annotations
 
 from heliosdb.coordinator.selections import make_selection
-from heliosdb.domain.round import Convergence, Rules
+from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
 
 
 def make_rules(run: Run) -> Rules:
     """Return the rules of a run; FederatedError where its selection is not one."""
     options, policy = run.options, run.policy
-    convergence = None
-    if options.convergence_threshold is not None and options.early_stopping_rounds is not None:
-        convergence = Convergence(options.convergence_threshold, options.early_stopping_rounds)
     return Rules(
         rounds=options.rounds,
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
         choice=make_selection(policy, run.id),
         target_accuracy=options.target_accuracy,
-        convergence=convergence,
+        threshold=None if options.early_stopping_rounds is None else options.convergence_threshold,
+        patience=options.early_stopping_rounds or PATIENCE,
+        keep_best=options.keep_best,
+        noised=policy.budget is not None,
+        learning_rate=options.given.get("learning_rate"),
     )

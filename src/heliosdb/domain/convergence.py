@@ -1,49 +1,156 @@
-"""When a run has converged.
+"""What the losses of a run say: whether it has converged, has risen again or diverged, and which round is the
+best.
 
-The rule, over the last 2P evaluations (P = early_stopping_rounds), the first P of them called before and
-the last P after:
+Losses are in parts of the loss of the base rate (see `Figures.base_loss`), so that no unit and no rare class
+changes what a threshold means. With P = early_stopping_rounds, the last 2P evaluations, the first P of them
+called before and the last P after:
 
     improvement = mean(before) - mean(after)
     error       = sqrt(var(before) / P + var(after) / P)
-    converged   iff  improvement + 2 error < convergence_threshold
+    flat        iff  improvement + 2 error < convergence_threshold
+    risen       iff  mean(after) > best + convergence_threshold + 2 sqrt(var(after) + noise of the best ^ 2)
+    converged   iff  flat and not risen
 
 Comparing two consecutive losses stops a run at the first slow or unlucky round, and comparing with the best
 one so far never stops a noisy one that has long been flat. Here one odd round is one of 2P; and a run is
 stopped only where the improvement is below the threshold even at the optimistic end of its 95 % interval,
 so a loss too noisy to tell does not stop a run. A steady slope within the window counts as spread too,
-which again errs towards going on. A rising loss has a negative improvement and stops.
+which again errs towards going on. A single best loss is lucky by about the spread of the window, which is
+why a window is held to have risen above it only beyond that.
 
-What always holds: the answer is a pure function of the losses, and losses that are not finite stop no run.
+    diverged    iff  the last loss is not finite, or each of the last P is larger than that of the base rate
+                     and than the best, both by more than two errors
+
+What always holds: every answer is a pure function of the losses, and nothing in it overflows.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean, variance
 
-_LARGE = 1e100
+from heliosdb.domain.events import Figures
+from heliosdb.domain.ids import RoundNumber
 
 
-def converged(losses: Sequence[float | None], threshold: float, patience: int) -> bool:
-    """Say whether the run may stop: see the module's rule.
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The loss of an evaluated round, in parts of the base rate's.
 
-    losses: one a round, oldest first; None where a round was not evaluated (it is passed over). threshold:
-    ≥ 0, in the loss's units. patience: P ≥ 1; with 1 there is no spread to see, so two losses are compared
-    as they are. A loss that is not finite never counts as converged.
+    error: its standard error. noise: the part of that by which rounds of one run differ: none without a
+    budget, since all are measured on the same rows. has_base False: its algorithm knows no base rate, the
+    loss is as it is, and says only which round is better than another.
     """
+
+    round: RoundNumber
+    loss: float
+    error: float = 0.0
+    noise: float = 0.0
+    has_base: bool = True
+
+    @property
+    def is_useful(self) -> bool:
+        """Whether it is better than the base rate beyond its noise, as far as that is known."""
+        return not self.has_base or self.loss + _errors(self.noise) < 1.0
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether it is worse than the base rate beyond its error, as far as that is known."""
+        return self.has_base and self.loss - _errors(self.error) > 1.0
+
+
+Trace = tuple[Measured, ...]
+"""The evaluated rounds of a run, oldest first."""
+
+
+def measured(number: RoundNumber, figures: Figures | None, *, noised: bool) -> Trace:
+    """Return what a round adds to the trace: nothing where it has no loss. noised: whether it has noise."""
+    if figures is None or figures.loss is None:
+        return ()
+    base = figures.base_loss or 1.0
+    error = (figures.loss_error or 0.0) / base
+    noise = error if noised else 0.0
+    return (Measured(number, figures.loss / base, error, noise, has_base=figures.base_loss is not None),)
+
+
+def best_round(trace: Sequence[Measured]) -> Measured | None:
+    """Return the latest round whose loss is the smallest, or above it by no more than two errors of noise.
+
+    It is the last round, or else what it was before: so of all rounds the best and the last are enough to go
+    on from.
+    """
+    finite = [one for one in trace if math.isfinite(one.loss)]
+    if not finite:
+        return None
+    least = min(finite, key=lambda one: one.loss)
+    near = (one for one in reversed(finite) if one.loss - least.loss <= _errors(one.noise, least.noise))
+    return next(near)
+
+
+def converged(trace: Sequence[Measured], threshold: float, patience: int) -> bool:
+    """Say whether the loss is flat, and near its best. threshold: ≥ 0; patience: P ≥ 1."""
+    return _is_flat(trace, threshold, patience) and not _is_above(trace, threshold, patience)
+
+
+def risen(trace: Sequence[Measured], threshold: float, patience: int) -> bool:
+    """Say whether the loss improves no more, and lies above its best."""
+    return _is_flat(trace, threshold, patience) and _is_above(trace, threshold, patience)
+
+
+def diverged(trace: Sequence[Measured], patience: int) -> bool:
+    """Say whether training has gone away from every useful model: see the module's rule."""
+    if not trace:
+        return False
+    if not math.isfinite(trace[-1].loss):
+        return True
+    least = min((one for one in trace if math.isfinite(one.loss)), key=lambda one: one.loss)
+    return len(trace) >= patience and all(
+        one.is_useless and one.loss - least.loss > _errors(one.noise, least.noise)
+        for one in trace[-patience:]
+    )
+
+
+def ended_diverged(trace: Sequence[Measured], patience: int) -> bool:
+    """Say the same at a run's end: of a short one its second half is enough."""
+    return diverged(trace, max(1, min(patience, (len(trace) + 1) // 2)))
+
+
+def _errors(*errors: float) -> float:
+    return 2.0 * math.hypot(*errors)
+
+
+def _is_flat(trace: Sequence[Measured], threshold: float, patience: int) -> bool:
     if patience < 1:
         raise ValueError("patience must be at least 1")
-    known = [loss for loss in losses if loss is not None]
-    window = known[-2 * patience :]
+    window = [one.loss for one in trace[-2 * patience :]]
     if len(window) < 2 * patience or not all(map(math.isfinite, window)):
         return False
-    # Squares and sums of numbers near the largest double would overflow: then the units are changed.
-    largest = max(map(abs, window))
-    unit = largest if largest > _LARGE else 1.0
-    window = [loss / unit for loss in window]
-    before, after = window[:patience], window[patience:]
-    error = 0.0
-    if patience > 1:
-        error = math.sqrt((variance(before) + variance(after)) / patience)
+    unit = _unit(window)
+    before, after = _in_units(window[:patience], unit), _in_units(window[patience:], unit)
+    error = math.sqrt((_variance(before) + _variance(after)) / patience)
     return fmean(before) - fmean(after) + 2.0 * error < threshold / unit
+
+
+def _is_above(trace: Sequence[Measured], threshold: float, patience: int) -> bool:
+    window = [one.loss for one in trace[-patience:]]
+    best = min((one for one in trace if math.isfinite(one.loss)), key=lambda one: one.loss)
+    unit = _unit(window)
+    after = _in_units(window, unit)
+    spread = math.hypot(math.sqrt(_variance(after)), best.noise / unit)
+    return fmean(after) - best.loss / unit > threshold / unit + 2.0 * spread
+
+
+def _unit(losses: Sequence[float]) -> float:
+    """The unit in which losses are at most 1, so that no square of them and no sum overflows."""
+    return max(1.0, *map(abs, losses))
+
+
+def _in_units(losses: Sequence[float], unit: float) -> list[float]:
+    return [loss / unit for loss in losses]
+
+
+def _variance(losses: Sequence[float]) -> float:
+    """With one loss there is no spread to see."""
+    return variance(losses) if len(losses) > 1 else 0.0

@@ -32,14 +32,14 @@ def describe(node: NodeName, reason: str) -> str:
 class Loss:
     """A node that an exchange goes on without, and why.
 
-    over_budget: its own ledger refused. oversized: its update is larger than max_update_norm.
+    over_budget: its own ledger refused. diverging: its update is larger than max_update_norm, or not finite.
     """
 
     node: NodeName
     outcome: Outcome
     reason: str
     over_budget: bool = False
-    oversized: bool = False
+    diverging: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,23 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What an evaluation found over all nodes; None: too few answered, or the noise left no figure."""
+    """What an evaluation found over all nodes; None: too few answered, it is not defined for the algorithm or
+    these rows, or the noise left no figure.
+
+    loss: in the units that the user sees; base_loss: in the same, what the model has that predicts the base
+    rate, or the mean, for every row. The errors are standard errors: of the held-out rows as a sample, and of
+    the noise.
+    """
 
     loss: float | None
     accuracy: float | None
+    loss_error: float | None = None
+    accuracy_error: float | None = None
+    base_loss: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1_score: float | None = None
+    rmse: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +162,14 @@ class RoundClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingDiverged:
+    """The combination of the updates is not a model that any task may carry."""
+
+    round: RoundNumber
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """Someone typed STOP FEDERATED TRAINING."""
 
@@ -175,6 +196,7 @@ Event = (
     | DeadlinePassed
     | Combined
     | RoundClosed
+    | TrainingDiverged
     | StopRequested
     | ProblemFound
     | RunEnded
@@ -221,15 +243,17 @@ class Combine:
 
 @dataclass(frozen=True, slots=True)
 class CloseRound:
-    """Commit the round in one transaction. Answer: RoundClosed."""
+    """Commit the round in one transaction. keep: the earlier round whose state is still needed, or this one.
+    Answer: RoundClosed."""
 
     round: RoundNumber
     figures: Figures | None
+    keep: RoundNumber
 
 
 @dataclass(frozen=True, slots=True)
 class PublishVersion:
-    """Commit the version of the last closed round and the run's end, in one transaction. Answer: RunEnded."""
+    """Commit the version of a closed round and the run's end, in one transaction. Answer: RunEnded."""
 
     round: RoundNumber
     status: RunStatus

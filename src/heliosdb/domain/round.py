@@ -25,7 +25,15 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Protocol
 
-from heliosdb.domain.convergence import converged
+from heliosdb.domain.convergence import (
+    Trace,
+    best_round,
+    converged,
+    diverged,
+    ended_diverged,
+    measured,
+    risen,
+)
 from heliosdb.domain.events import (
     NOBODY,
     TIMED_OUT,
@@ -54,6 +62,7 @@ from heliosdb.domain.events import (
     RunEnded,
     SendTasks,
     StopRequested,
+    TrainingDiverged,
     UpdateArrived,
     Wait,
     WaitedTooLong,
@@ -84,24 +93,28 @@ class Choice(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Convergence:
-    """When the losses say that a run may end; see domain/convergence.py."""
-
-    threshold: float
-    patience: int
+PATIENCE = 10
+"""Evaluations that decide where early_stopping_rounds is not given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a run was started with; min_nodes is for the start of the run."""
+    """What a run was started with; min_nodes is for the start of the run.
+
+    threshold (None: the losses end no run that goes well) and patience: see domain/convergence.py.
+    noised: whether figures have privacy noise in them. learning_rate: None where the algorithm has none.
+    """
 
     rounds: int
     min_nodes: int
     min_nodes_per_round: int
     choice: Choice
     target_accuracy: float | None = None
-    convergence: Convergence | None = None
+    threshold: float | None = None
+    patience: int = PATIENCE
+    keep_best: bool = True
+    noised: bool = False
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +137,7 @@ class RunState:
     counted: Names = NOBODY
     lost: tuple[Loss, ...] = ()
     members: Names | None = None
-    losses: tuple[float, ...] = ()
+    trace: Trace = ()
     figures: Figures | None = None
     stragglers_dropped: bool = False
     stop_requested: bool = False
@@ -156,7 +169,7 @@ class Progress:
 
     closed: int = -1
     members: Names | None = None
-    losses: tuple[float, ...] = ()
+    trace: Trace = ()
     figures: Figures | None = None
     opened: OpenedRound | None = None
     stop_requested: bool = False
@@ -172,7 +185,7 @@ def resume(rules: Rules, progress: Progress) -> Decision:
     state = replace(
         begin(rules),
         members=progress.members,
-        losses=progress.losses,
+        trace=progress.trace,
         stop_requested=progress.stop_requested,
         closed=progress.closed,
         round=RoundNumber(max(progress.closed, 0)),
@@ -203,6 +216,8 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _send(state, 0, first, state.cohort)
         case BudgetWouldBeExceeded(round, reason) if round == state.round and state.phase in _SPENDING:
             decision = _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
+        case TrainingDiverged(round, reason) if round == state.round and state.phase is Phase.COMBINING:
+            decision = _end_diverged(state, reason)
         case UpdateArrived() | NodeLost() | DeadlinePassed() if state.phase is Phase.EXCHANGE:
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
@@ -286,8 +301,8 @@ def _judge(state: RunState) -> Decision:
 def _give_up(state: RunState, needed: int) -> Decision:
     arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
     reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
-    if not state.answered and all(loss.oversized for loss in state.lost):
-        reason = f"{reason}; where all updates are that large, lower learning_rate or raise max_update_norm"
+    if state.round > 0 and not state.answered and all(loss.diverging for loss in state.lost):
+        return _end_diverged(state, reason)
     if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
         return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
     return _end(state, FailRun(reason))
@@ -301,41 +316,61 @@ def _combined(state: RunState, event: Combined) -> Decision:
             return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
         return _send(state, state.exchange + 1, event.following, state.answered)
     enough = len(state.answered) >= state.rules.min_nodes_per_round
-    figures = event.figures if enough else None
-    action = CloseRound(state.round, figures)
-    return replace(state, phase=Phase.CLOSING, figures=figures), (action,)
+    state = replace(state, phase=Phase.CLOSING, figures=event.figures if enough else None)
+    return state, (CloseRound(state.round, state.figures, _chosen(state, _traced(state))),)
+
+
+def _traced(state: RunState) -> Trace:
+    return (*state.trace, *measured(state.round, state.figures, noised=state.rules.noised))
 
 
 def _closed(state: RunState) -> Decision:
-    losses = state.losses
-    if state.figures is not None and state.figures.loss is not None:
-        losses = (*losses, state.figures.loss)
     members = state.counted if state.round == 0 else state.members
-    return _go_on(replace(state, closed=state.round, members=members, losses=losses))
+    return _go_on(replace(state, closed=state.round, members=members, trace=_traced(state)))
 
 
 def _go_on(state: RunState) -> Decision:
     """After a closed round: end the run, or wait for the nodes of the next."""
-    rules, accuracy = state.rules, state.figures.accuracy if state.figures else None
+    rules = state.rules
     if state.stop_requested:
         return _end_stopped(state)
-    if rules.target_accuracy is not None and accuracy is not None and accuracy >= rules.target_accuracy:
-        return _end_well(
-            state,
-            RunStatus.CONVERGED,
-            f"accuracy {accuracy:.4g} reached target_accuracy {rules.target_accuracy:g} "
-            f"after round {state.closed}",
-        )
-    rule = rules.convergence
-    if rule is not None and converged(state.losses, rule.threshold, rule.patience):
-        return _end_well(
-            state, RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
-        )
-    if state.closed >= rules.rounds:
+    is_last = state.closed >= rules.rounds
+    if (ended_diverged if is_last else diverged)(state.trace, rules.patience):
+        return _end_diverged(state, f"training diverged in round {state.closed}: {_losses(state)}")
+    ended = _reached(state)
+    if ended is not None:
+        return _end_well(state, *ended)
+    if is_last:
         return _end_well(state, RunStatus.COMPLETED, f"all {rules.rounds} rounds done")
     following = RoundNumber(state.closed + 1)
     waiting = RunState(rules, Phase.WAITING, following, closed=state.closed, members=state.members)
-    return replace(waiting, losses=state.losses), ()
+    return replace(waiting, trace=state.trace), ()
+
+
+def _reached(state: RunState) -> tuple[RunStatus, str] | None:
+    """Say how the figures end a run that has gone well, None where they do not."""
+    rules, found = state.rules, state.figures
+    if rules.target_accuracy is not None and found is not None and found.accuracy is not None:
+        # Of the same rows without noise the accuracy is known; with noise it is not to be a lucky draw.
+        least = found.accuracy - (2.0 * (found.accuracy_error or 0.0) if rules.noised else 0.0)
+        if least >= rules.target_accuracy:
+            said = f"accuracy {found.accuracy:.4g} reached target_accuracy {rules.target_accuracy:g}"
+            return RunStatus.CONVERGED, f"{said} after round {state.closed}"
+    if rules.threshold is None:
+        return None
+    if converged(state.trace, rules.threshold, rules.patience):
+        return RunStatus.CONVERGED, f"the loss no longer improves after round {state.closed}"
+    if risen(state.trace, rules.threshold, rules.patience):
+        return RunStatus.COMPLETED, f"the loss has risen again by round {state.closed}: {_losses(state)}"
+    return None
+
+
+def _losses(state: RunState) -> str:
+    """Say the last loss and the best one, as parts of the base rate's."""
+    best, last = best_round(state.trace), state.trace[-1]
+    times, of_base = ("times ", "that of the base rate") if last.has_base else ("", "")
+    said = f"its loss is {last.loss:.3g} {times}{of_base}".rstrip()
+    return said if best is None else f"{said}, after {best.loss:.3g} {times}in round {best.round}"
 
 
 def _stop(state: RunState) -> Decision:
@@ -354,7 +389,31 @@ def _end_well(state: RunState, status: RunStatus, message: str) -> Decision:
         return _end(
             state, FinishRun(status, f"{message}; no training round was closed, so there is no new version")
         )
-    return _end(state, PublishVersion(RoundNumber(state.closed), status, message))
+    return _publish(state, status, message)
+
+
+def _end_diverged(state: RunState, reason: str) -> Decision:
+    """End a run that has gone away, with its best round where that is of use."""
+    rate, best = state.rules.learning_rate, best_round(state.trace)
+    if rate is not None:
+        reason += f"; learning_rate is {rate:g}, and a tenth of it is worth trying"
+    if state.rules.keep_best and best is not None and best.is_useful:
+        return _publish(state, RunStatus.DIVERGED, reason)
+    kept = "no round is better than the base rate" if state.rules.keep_best else "keep_best is false"
+    return _end(state, FinishRun(RunStatus.DIVERGED, f"{reason}; {kept}, so there is no new version"))
+
+
+def _publish(state: RunState, status: RunStatus, message: str) -> Decision:
+    chosen = _chosen(replace(state, round=RoundNumber(state.closed)), state.trace)
+    if chosen != state.closed:
+        message += f"; published round {chosen} of {state.closed}"
+    return _end(state, PublishVersion(chosen, status, message))
+
+
+def _chosen(state: RunState, trace: Trace) -> RoundNumber:
+    """Return the round that would be published: the best, or the state's own."""
+    best = best_round(trace) if state.rules.keep_best else None
+    return state.round if best is None else best.round
 
 
 def _end(state: RunState, action: PublishVersion | FinishRun | FailRun) -> Decision:

@@ -30,6 +30,7 @@ class RunStatus(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     BUDGET_EXHAUSTED = "budget_exhausted"
+    DIVERGED = "diverged"
 
 
 class Outcome(StrEnum):
@@ -48,7 +49,8 @@ class TrainingOptions:
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
-    max_update_norm: largest L2 norm of an update, None for the derived one. given: every option by name,
+    max_update_norm: largest L2 norm of an update, None for the derived one. keep_best: whether the best
+    evaluated round is published, not the last. given: every option by name,
     from which the parts read their settings.
     """
 
@@ -66,6 +68,7 @@ class TrainingOptions:
     validation_split: float
     validation_frequency: int
     max_update_norm: float | None = None
+    keep_best: bool = True
     given: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, kind: type[S]) -> S:

@@ -63,6 +63,13 @@ class OversizedUpdateError(FederatedError):
         )
 
 
+class DivergedError(FederatedError):
+    """Training has led to parameters that no task may carry; code INVALID_VALUE."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(ErrorCode.INVALID_VALUE, message)
+
+
 def norm(vector: AnyVector) -> float:
     """Return the L2 norm of a finite vector; infinity only where that is no double, whatever its squares.
 

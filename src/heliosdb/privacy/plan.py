@@ -26,14 +26,44 @@ EXCHANGE_SHARES = (1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0)
 EVALUATION_SHARE = 0.1
 """Of what remains after round 0, for all evaluations of a run together."""
 
-LARGEST_ACCURACY_ERROR = 0.1
-"""Evaluations whose accuracy would have a larger standard error are left out."""
-
 SMALLEST_ACCURACY_ERROR = 0.005
 """No budget is spent on noise in the accuracy below this."""
 
-EVALUATION_SENSITIVITY = math.sqrt(3.0) / 2.0
-"""L2 norm of what one subject adds to an evaluation: three coordinates in [-1/2, 1/2]."""
+
+@dataclass(frozen=True, slots=True)
+class AccuracyNoise:
+    """How noise bears on the accuracy of a private evaluation.
+
+    sensitivity: the L2 norm of what one subject adds. per_noise: the accuracy's standard deviation where that
+    of every coordinate of the sum is 1 and one subject is held out, at worst. sampling: its standard error
+    without noise for one held-out subject, at worst. largest: the standard error beyond which it is of no
+    use: evaluations are left out, and a figure is withheld.
+    """
+
+    sensitivity: float
+    per_noise: float
+    sampling: float
+    largest: float
+
+    def of_noise(self, noise_multiplier: float, held_out: float, nodes: int) -> float:
+        """Return the part of the error that the noise of so many nodes has."""
+        return math.sqrt(nodes) * noise_multiplier * self.sensitivity * self.per_noise / held_out
+
+    def error(self, noise_multiplier: float, held_out: float, nodes: int) -> float:
+        """Return the standard error over `held_out` subjects of `nodes` nodes, at worst."""
+        if held_out <= 0:
+            return math.inf
+        noise = self.of_noise(noise_multiplier, held_out, nodes)
+        return math.hypot(noise, self.sampling / math.sqrt(held_out))
+
+
+CLASSIFICATION_NOISE = AccuracyNoise(math.sqrt(3.0) / 2.0, math.sqrt(2.0), 0.5, largest=0.1)
+"""At an accuracy of 0 or 1, the count's noise weighs as much as the right answers'."""
+
+REGRESSION_NOISE = AccuracyNoise(math.sqrt(13.0) / 4.0, 8.0 * math.sqrt(2.0), 0.77, largest=0.25)
+"""R² = 1 - L / B, where the scaling is right: B is 1/2, an eighth of the cap to which the noise is
+proportional. At R² of 0 or 1 two coordinates bear on it whole. By sampling 2 (1 - R²) R at most, at
+R² = 1/3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +79,9 @@ class TrainingRequest:
     """What a run asks of its remaining budget.
 
     evaluations: how many are wished for. held_out: the released (noisy) count of held-out subjects over all
-    nodes. nodes: how many nodes' noise adds up in a sum. privacy_per_round and noise_multiplier: the
-    workspace's options of these names, None where they are not given.
+    nodes. nodes: how many nodes' noise adds up in a sum. accuracy: how it is measured.
+    privacy_per_round and noise_multiplier: the workspace's options of these names, None where they are not
+    given.
     """
 
     rounds: int
@@ -58,6 +89,7 @@ class TrainingRequest:
     evaluations: int
     held_out: float
     nodes: int
+    accuracy: AccuracyNoise = CLASSIFICATION_NOISE
     privacy_per_round: float | None = None
     noise_multiplier: float | None = None
 
@@ -148,19 +180,6 @@ def _noise_for_one_round(budget: Budget, request: TrainingRequest) -> float:
     )
 
 
-def accuracy_error(noise_multiplier: float, held_out: float, nodes: int) -> float:
-    """Return the standard error of a private accuracy figure over `held_out` subjects of `nodes` nodes, at
-    worst.
-
-    Two coordinates bear on it, each with noise of standard deviation σ · sensitivity from every node; to that
-    comes the sampling error of an accuracy of one half.
-    """
-    if held_out <= 0:
-        return math.inf
-    noise = math.sqrt(2.0 * nodes) * noise_multiplier * EVALUATION_SENSITIVITY / held_out
-    return math.hypot(noise, 0.5 / math.sqrt(held_out))
-
-
 def _plan_evaluations(
     budget: Budget, already: Sequence[Mechanism], request: TrainingRequest
 ) -> tuple[Mechanism | None, str | None]:
@@ -171,14 +190,12 @@ def _plan_evaluations(
         return None, "Loss and accuracy are not measured: no subject is held out."
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
     sigma = whole * math.sqrt(request.evaluations / EVALUATION_SHARE)
-    error = accuracy_error(sigma, request.held_out, request.nodes)
-    if error > LARGEST_ACCURACY_ERROR:
+    error = request.accuracy.error(sigma, request.held_out, request.nodes)
+    if error > request.accuracy.largest:
         return None, (
             f"Loss and accuracy are not measured: with about {request.held_out:.0f} held-out subjects and "
             f"{request.evaluations} evaluations, privacy noise would give the accuracy a standard error of "
             f"{error:.2g}; their budget goes to training."
         )
-    enough = (
-        SMALLEST_ACCURACY_ERROR * request.held_out / (math.sqrt(2.0 * request.nodes) * EVALUATION_SENSITIVITY)
-    )
+    enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(1.0, request.held_out, request.nodes)
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None

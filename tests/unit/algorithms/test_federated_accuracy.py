@@ -98,13 +98,13 @@ def test_federated_accuracy_is_that_of_the_same_model_on_pooled_rows() -> None:
     tables, apart = tables_of(features, target, 3, 0)
     scaling, parameters = federate(LOGISTIC_REGRESSION, tables, rounds=20, epochs=2, learning_rate=0.05)
     model, work = LOGISTIC_REGRESSION, EvaluateWork("logistic_regression", scaling, None)
-    measured = gathered(SumGathering(3), [model.evaluate(t, parameters, work) for t in tables])
-    read = model.read_evaluation(measured.vector, work)
+    measured = gathered(SumGathering(work.size), [model.evaluate(t, parameters, work) for t in tables])
+    read = model.read_evaluation(measured.vector, work, 3)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]
-    assert read.accuracy == pytest.approx(((scores > 0) == (target[apart] > 0.5)).mean())
+    assert read.figures.accuracy == pytest.approx(((scores > 0) == (target[apart] > 0.5)).mean())
     assert read.count == apart.sum()
-    assert read.loss is not None
-    assert read.loss < np.log(2)
+    assert read.figures.loss is not None
+    assert read.figures.loss < np.log(2)
 
 
 def test_federated_regression_reaches_the_pooled_r_squared() -> None:

@@ -16,12 +16,12 @@ from heliosdb.algorithms import algorithm, derive_rng
 from heliosdb.algorithms.linear import (
     LINEAR_REGRESSION,
     LOGISTIC_REGRESSION,
-    LOSS_CAP,
     LinearModel,
     log_loss,
     scale_inputs,
     sigmoid,
 )
+from heliosdb.algorithms.measures import LOSS_CAP
 from heliosdb.algorithms.sgd import _batches
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
@@ -148,38 +148,44 @@ def test_evaluation_sums_are_of_the_held_out_rows() -> None:
     scores = scale_inputs(data.features[:25], UNIT) @ parameters
     probabilities, target = 1 / (1 + np.exp(-scores)), data.target[:25]
     losses = -(target * np.log(probabilities) + (1 - target) * np.log(1 - probabilities))
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work)
-    assert read.loss == pytest.approx(losses.mean())
-    assert read.accuracy == pytest.approx(((probabilities > 0.5) == target).mean())
+    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    assert read.figures.loss == pytest.approx(losses.mean())
+    assert read.figures.accuracy == pytest.approx(((probabilities > 0.5) == target).mean())
     assert read.count == answer.weight == 25.0
 
 
-def test_r_squared_of_a_regression_is_about_the_scaling_mean() -> None:
+def test_r_squared_of_a_regression_is_about_the_mean_of_the_held_out_rows() -> None:
     rng = np.random.default_rng(3)
     features = rng.normal(size=(500, 2))
     target = 100 + 20 * (features @ [1.0, 2.0]) + rng.normal(size=500) * 20
     data = Table.from_rows(features, target, np.arange(500), np.ones(500, dtype=bool))
-    scaling = Scaling((0.0, 0.0), (1.0, 1.0), float(target.mean()), float(target.std()))
-    work = EvaluateWork("linear_regression", scaling, None)
-    parameters = np.array([20.0, 40.0, 0.0]) / target.std()
-    read = LINEAR_REGRESSION.read_evaluation(LINEAR_REGRESSION.evaluate(data, parameters, work).vector, work)
-    residual = target - target.mean() - 20 * (features @ [1.0, 2.0])
-    assert read.accuracy == pytest.approx(1 - (residual**2).sum() / ((target - target.mean()) ** 2).sum())
+    residual = target - 100.0 - 20 * (features @ [1.0, 2.0])
+    for mean, scale in ((float(target.mean()), float(target.std())), (-500.0, 700.0)):
+        work = EvaluateWork("linear_regression", Scaling((0.0, 0.0), (1.0, 1.0), mean, scale), None)
+        parameters = np.array([20.0, 40.0, 100.0 - mean]) / scale
+        answer = LINEAR_REGRESSION.evaluate(data, parameters, work)
+        found = LINEAR_REGRESSION.read_evaluation(answer.vector, work, 1).figures
+        assert found.accuracy == pytest.approx(
+            1 - (residual**2).sum() / ((target - target.mean()) ** 2).sum()
+        )
+        assert found.loss == pytest.approx((residual**2).mean())
+        assert found.rmse == pytest.approx(math.sqrt((residual**2).mean()))
+        assert found.base_loss == pytest.approx(target.var())
 
 
 @pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
 def test_private_sums_read_back_to_the_subjects_means(model: LinearModel) -> None:
-    data, parameters = table(60, held_out=10, per_subject=3), np.array([0.4, -0.2, 0.0])
-    private = EvaluateWork(model.name, UNIT, 5.0)
+    data, parameters = table(900, held_out=200, per_subject=3), np.array([0.4, -0.2, 0.0])
+    private = EvaluateWork(model.name, UNIT, 0.01)
     answer = model.evaluate(data, parameters, private)
-    read = model.read_evaluation(answer.vector, private)
+    read = model.read_evaluation(answer.vector, private, 1)
     plain = EvaluateWork(model.name, UNIT, None)
-    expected = model.read_evaluation(model.evaluate(data, parameters, plain).vector, plain)
+    expected = model.read_evaluation(model.evaluate(data, parameters, plain).vector, plain, 1)
     # Every subject has three rows and no loss reaches the cap, so both ways of counting agree, up to a
     # rounding to the lattice.
-    assert read.loss == pytest.approx(expected.loss, rel=1e-5)
-    assert read.accuracy == pytest.approx(expected.accuracy, abs=1e-5)
-    assert read.count == pytest.approx(10.0)
+    assert read.figures.loss == pytest.approx(expected.figures.loss, rel=1e-5)
+    assert read.figures.accuracy == pytest.approx(expected.figures.accuracy, abs=1e-5)
+    assert read.count == pytest.approx(200.0)
     assert isinstance(answer.guard, ClippedSum)
     assert answer.weight == 1.0
 
@@ -198,30 +204,30 @@ def test_one_subject_moves_a_private_evaluation_by_no_more_than_declared(
         without = Table(data.features[keep], data.target[keep], data.subjects[keep], data.held_out[keep])
         moved = whole.vector - model.evaluate(without, np.array(parameters), work).vector
         # What the noise covers: the sensitivity and the slack for rounding.
-        assert np.linalg.norm(moved) <= Lattice.of(whole.guard.sensitivity, 5.0, 3).std / 5.0
+        assert np.linalg.norm(moved) <= Lattice.of(whole.guard.sensitivity, 5.0, work.size).std / 5.0
 
 
 def test_the_loss_of_one_subject_is_capped() -> None:
     data = Table.from_rows(np.array([[1.0, 0.0]] * 2), np.zeros(2), np.arange(2), np.ones(2, dtype=bool))
-    work = EvaluateWork("logistic_regression", UNIT, 5.0)
+    work = EvaluateWork("logistic_regression", UNIT, 0.01)
     answer = LOGISTIC_REGRESSION.evaluate(data, np.array([1e6, 0.0, 0.0]), work)
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work)
-    assert read.loss == pytest.approx(LOSS_CAP, abs=1e-5)
+    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    assert read.figures.loss == pytest.approx(LOSS_CAP, abs=1e-5)
 
 
 @pytest.mark.parametrize("noise", [None, 5.0])
 def test_an_evaluation_of_nobody_has_no_figures(noise: float | None) -> None:
     work = EvaluateWork("logistic_regression", UNIT, noise)
     answer = LOGISTIC_REGRESSION.evaluate(table(), np.zeros(3), work)
-    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work)
-    assert (read.loss, read.accuracy, read.count) == (None, None, 0.0)
+    read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
+    assert (read.figures.loss, read.figures.accuracy, read.count) == (None, None, 0.0)
     assert answer.weight == 1.0
 
 
 def test_noise_cannot_push_an_accuracy_out_of_its_range() -> None:
-    work = EvaluateWork("logistic_regression", UNIT, 5.0)
-    read = LOGISTIC_REGRESSION.read_evaluation(np.array([-90.0, 90.0, 40.0]), work)
-    assert (read.loss, read.accuracy) == (0.0, 1.0)
+    work = EvaluateWork("logistic_regression", UNIT, 0.01)
+    read = LOGISTIC_REGRESSION.read_evaluation(np.array([-90.0, 90.0, 40.0]), work, 1)
+    assert (read.figures.loss, read.figures.accuracy) == (0.0, 1.0)
 
 
 def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:

@@ -16,7 +16,6 @@ from heliosdb.algorithms.steps import Step
 from heliosdb.algorithms.training import TRAIN
 from heliosdb.coordinator.course import Course, ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.privacy import Mechanism
@@ -194,9 +193,12 @@ def test_ranges_under_a_budget_are_for_every_column_or_none() -> None:
 def test_an_evaluation_is_read_over_all_nodes() -> None:
     plan = RunPlan(RUN, Findings(SCALING), RoundNumber(3))
 
-    taken = step(EVALUATE).read(plan, MODEL.state, Total(np.array([2.0, 4.0, 10.0]), 10.0, 2))
+    taken = step(EVALUATE).read(plan, MODEL.state, Total(np.array([10.0, 2.0, 1.0, 2.0, 6.0, 4.0]), 10.0, 2))
 
-    assert taken.figures == Figures(0.2, 0.4)
+    figures = taken.figures
+    assert figures is not None
+    assert (figures.loss, figures.accuracy) == (0.2, 0.4)
+    assert (figures.precision, figures.recall, figures.f1_score) == (1 / 3, 0.5, 0.4)
     assert taken.state is MODEL.state
     assert taken.following is None
 

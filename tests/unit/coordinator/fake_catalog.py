@@ -20,6 +20,19 @@ from tests.support.runs import POLICY
 Key = tuple[int, int, str, str]
 """Round, exchange, step, node."""
 
+FIGURES = (
+    "global_loss",
+    "global_accuracy",
+    "global_loss_std_error",
+    "global_accuracy_std_error",
+    "base_loss",
+    "global_precision",
+    "global_recall",
+    "global_f1_score",
+    "global_rmse",
+)
+"""The columns of a round's row that hold its figures."""
+
 
 @dataclass
 class Rows:
@@ -157,8 +170,7 @@ class FakeCatalog:
         assert not self.opened()
         self.rows.rounds[number] = {
             "status": "open",
-            "global_loss": None,
-            "global_accuracy": None,
+            **dict.fromkeys(FIGURES),
             "message": None,
         }
 
@@ -197,16 +209,14 @@ class FakeCatalog:
     def _put_state(self, _run: str, number: int, sealed: bytes, sha256: bytes, memory: bytes | None) -> None:
         self.rows.states[number] = {"sealed": sealed, "sha256": sha256, "memory": memory}
 
-    def _delete_states_before(self, _run: str, number: int) -> None:
-        self.rows.states = {of: state for of, state in self.rows.states.items() if of >= number}
+    def _delete_other_states(self, _run: str, kept: list[int]) -> None:
+        self.rows.states = {of: state for of, state in self.rows.states.items() if of in kept}
 
-    def _close_round(
-        self, _run: str, number: int, loss: float | None, accuracy: float | None, message: str | None
-    ) -> Sequence[Row]:
+    def _close_round(self, _run: str, number: int, figures: str, message: str | None) -> Sequence[Row]:
         row = self.rows.rounds[number]
         if row["status"] != "open":
             return []
-        row.update(status="closed", global_loss=loss, global_accuracy=accuracy, message=message)
+        row.update(json.loads(figures), status="closed", message=message)
         return [{"round_number": number}]
 
     def _fail_open_round(self, _run: str, reason: str) -> None:

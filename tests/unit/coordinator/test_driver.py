@@ -79,7 +79,7 @@ def test_every_exchange_is_committed_before_it_is_asked_and_what_it_led_to_befor
     rows = world.live_on()
 
     assert outcome(rows) == ("completed", "all 2 rounds done")
-    commits = [name for name in world.calls if name not in ("past_of", "list_ended_runs")]
+    commits = [name for name in world.calls if name not in ("past_of", "list_ended_runs", "find_model")]
     of_round = {0: ["open_round", "keep_exchange", "close_round"]}
     later = ["open_round", *["keep_exchange"] * 3, "close_round"]
     assert commits == [*of_round[0], *later, *later, "end_run"]
@@ -106,6 +106,18 @@ def test_a_round_of_one_exchange_is_kept_with_its_close(made: Any) -> None:
     assert "keep_exchange" not in world.calls
     assert rows.states.keys() == {2}
     assert [version["round"] for version in rows.versions] == [2]
+
+
+def test_the_best_round_is_published_as_it_was_and_only_it_and_the_last_are_kept(made: Any) -> None:
+    """What the toy measures rises with every round."""
+    best = made(USUAL, toy_run(rounds=3, keep_best=True)).live_on()
+    first = made(USUAL, toy_run(rounds=1)).live_on()
+    losses = [best.rounds[number]["global_loss"] for number in (1, 2, 3)]
+    assert losses == sorted(set(losses))
+
+    assert outcome(best) == ("completed", "all 3 rounds done; published round 1 of 3")
+    assert best.states.keys() == {1, 3}
+    assert best.versions == first.versions
 
 
 def test_figures_are_of_the_exchange_that_measured_them(made: Any) -> None:
@@ -529,10 +541,11 @@ KILLED = [
     (LONG, toy_run(rounds=1, budget=BUDGET)),
     (LONGEST, toy_run(rounds=1, budget=BUDGET)),
     (LONG, toy_run(rounds=2, aggregation="toy_momentum", decay=0.5)),
+    (USUAL, toy_run(rounds=3, keep_best=True)),
 ]
 
 
-@pytest.mark.parametrize(("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory"])
+@pytest.mark.parametrize(("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory", "best"])
 def test_a_kill_anywhere_changes_nothing_in_what_a_run_leaves(made: Any, toy: Toy, run: Run) -> None:
     whole = made(toy, run)
     expected = left(whole.live_on())

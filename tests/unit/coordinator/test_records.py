@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from heliosdb.catalog.performance import Measured
+from heliosdb.catalog import performance
 from heliosdb.catalog.rounds import Settlement
 from heliosdb.coordinator import records
 from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.keeping import Kept, seal_kept
+from heliosdb.domain.convergence import Measured
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures, Next
 from heliosdb.domain.findings import Findings
@@ -24,7 +25,7 @@ from heliosdb.domain.run import Outcome, RunStatus
 from heliosdb.domain.state import make_state
 from heliosdb.domain.task import Scaling
 from heliosdb.transport.sealing import AtRestKey
-from tests.unit.coordinator.fake_catalog import FakeCatalog
+from tests.unit.coordinator.fake_catalog import FIGURES, FakeCatalog
 from tests.unit.coordinator.fake_federation import KEY, NOISE, Toy, registered, steps, toy_run
 
 A, B, C = (NodeName(name) for name in "abc")
@@ -51,8 +52,7 @@ def add(made: FakeCatalog, number: int, *exchanges: tuple[StepName, dict[NodeNam
     """A round with its tasks; an outcome is told by its name."""
     made.rows.rounds[number] = {
         "status": "open",
-        "global_loss": None,
-        "global_accuracy": None,
+        **dict.fromkeys(FIGURES),
         "message": None,
     }
     for exchange, (step, outcomes) in enumerate(exchanges):
@@ -203,7 +203,11 @@ def test_losses_and_figures_are_those_of_the_closed_rounds() -> None:
 
     progress = load(made).progress
 
-    assert (progress.closed, progress.losses) == (3, (0.5, 0.25))
+    assert progress.closed == 3
+    assert progress.trace == (
+        Measured(RoundNumber(1), 0.5, has_base=False),
+        Measured(RoundNumber(3), 0.25, has_base=False),
+    )
     assert progress.figures == Figures(0.25, 0.25)
 
 
@@ -278,7 +282,7 @@ def keep_first(made: FakeCatalog, writer: records.Writer, settled: records.Settl
         findings=Findings(SCALES),
         sizes={A: 10, B: 20},
         kept=seal_kept(Kept(MODEL), RUN.id, 0, KEY),
-        measured=Measured([]),
+        measured=performance.Measured([]),
     )
 
 
@@ -407,8 +411,9 @@ def test_a_round_is_closed_once() -> None:
             sizes={},
             figures=None,
             kept=seal_kept(Kept(MODEL), RUN.id, 0, KEY),
+            keep=RoundNumber(0),
             message=None,
-            measure=lambda: Measured([]),
+            measure=lambda: performance.Measured([]),
         )
 
     shut()

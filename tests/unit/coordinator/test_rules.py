@@ -9,8 +9,7 @@ import pytest
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber
-from heliosdb.domain.round import Convergence
-from tests.support.runs import RUN, with_options, with_policy
+from tests.support.runs import PRIVATE, RUN, with_options, with_policy
 
 ALL = frozenset(NodeName(name) for name in "abcd")
 
@@ -20,14 +19,16 @@ def test_rules_are_what_the_run_was_started_with() -> None:
 
     assert (rules.rounds, rules.min_nodes, rules.min_nodes_per_round) == (10, 2, 2)
     assert rules.target_accuracy == 0.9
-    assert rules.convergence == Convergence(threshold=0.001, patience=10)
+    assert (rules.threshold, rules.patience, rules.keep_best) == (0.001, 10, True)
+    assert (rules.noised, rules.learning_rate) == (False, 0.1)
+    assert make_rules(PRIVATE).noised
 
 
 @pytest.mark.parametrize("option", ["convergence_threshold", "early_stopping_rounds"])
 def test_a_run_without_either_option_does_not_end_by_its_losses(option: str) -> None:
     changes: dict[str, Any] = {option: None}
 
-    assert make_rules(with_options(RUN, **changes)).convergence is None
+    assert make_rules(with_options(RUN, **changes)).threshold is None
 
 
 def test_rules_made_again_choose_the_same_nodes() -> None:

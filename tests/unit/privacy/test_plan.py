@@ -9,11 +9,11 @@ from heliosdb.domain.bounds import NOISE_MULTIPLIER, SAMPLING_RATE
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, epsilon
 from heliosdb.privacy.plan import (
-    LARGEST_ACCURACY_ERROR,
+    CLASSIFICATION_NOISE,
+    REGRESSION_NOISE,
     SamplingPlan,
     TrainingPlan,
     TrainingRequest,
-    accuracy_error,
     plan_sampling,
     plan_statistics,
     plan_training,
@@ -99,8 +99,21 @@ def test_evaluations_of_many_subjects_are_planned_and_mean_something() -> None:
     plan = plan_training(BUDGET, already, asked)
     assert plan.reason is None
     assert plan.evaluation_noise_multiplier is not None
-    assert accuracy_error(plan.evaluation_noise_multiplier, 50_000.0, 3) <= LARGEST_ACCURACY_ERROR
+    error = CLASSIFICATION_NOISE.error(plan.evaluation_noise_multiplier, 50_000.0, 3)
+    assert error <= CLASSIFICATION_NOISE.largest
     assert epsilon(everything(plan, asked, already), BUDGET.delta) <= 0.5
+
+
+def test_a_regression_has_to_hold_out_more_subjects_for_a_figure_to_be_of_use() -> None:
+    already = [plan_statistics(BUDGET)]
+    plans = [
+        plan_training(
+            BUDGET, already, request(rounds=10, evaluations=10, held_out=3_000.0, accuracy=accuracy)
+        )
+        for accuracy in (CLASSIFICATION_NOISE, REGRESSION_NOISE)
+    ]
+    assert [plan.evaluation_noise_multiplier is None for plan in plans] == [False, True]
+    assert "standard error" in str(plans[1].reason)
 
 
 def test_nothing_held_out_is_said_so() -> None:

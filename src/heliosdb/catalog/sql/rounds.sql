@@ -1,5 +1,6 @@
 -- name: list_rounds(uuid)
-SELECT round_number, status::text AS status, global_loss, global_accuracy
+SELECT round_number, status::text AS status, global_loss, global_accuracy, global_loss_std_error,
+       global_accuracy_std_error, base_loss, global_precision, global_recall, global_f1_score, global_rmse
 FROM federated.round WHERE run_id = $1::uuid ORDER BY round_number
 
 -- name: list_participation(uuid, integer)
@@ -33,13 +34,20 @@ INSERT INTO federated.run_parameters (run_id, round_number, sealed, sha256, memo
 ON CONFLICT (run_id, round_number) DO UPDATE
 SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory
 
--- name: delete_states_before(uuid, integer)
-DELETE FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number < $2
+-- name: delete_other_states(uuid, integer[])
+DELETE FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number <> ALL ($2::integer[])
 
--- name: close_round(uuid, integer, double precision, double precision, text)
-UPDATE federated.round
-SET status = 'closed', global_loss = $3, global_accuracy = $4, message = $5, finished_at = clock_timestamp()
-WHERE run_id = $1::uuid AND round_number = $2 AND status = 'open' RETURNING round_number
+-- name: close_round(uuid, integer, jsonb, text)
+UPDATE federated.round AS d
+SET status = 'closed', global_loss = f.global_loss, global_accuracy = f.global_accuracy,
+    global_loss_std_error = f.global_loss_std_error, global_accuracy_std_error = f.global_accuracy_std_error,
+    base_loss = f.base_loss, global_precision = f.global_precision, global_recall = f.global_recall,
+    global_f1_score = f.global_f1_score, global_rmse = f.global_rmse, message = $4, finished_at = clock_timestamp()
+FROM jsonb_to_record($3::jsonb) AS f (
+    global_loss double precision, global_accuracy double precision, global_loss_std_error double precision,
+    global_accuracy_std_error double precision, base_loss double precision, global_precision double precision,
+    global_recall double precision, global_f1_score double precision, global_rmse double precision)
+WHERE d.run_id = $1::uuid AND d.round_number = $2 AND d.status = 'open' RETURNING d.round_number
 
 -- name: fail_open_round(uuid, text)
 UPDATE federated.round SET status = 'failed', message = $2, finished_at = clock_timestamp()
