@@ -52,7 +52,7 @@ def test_a_manager_that_is_not_there_fails_nobody(
     ("allowed", "watched_pid", "interval"),
     [
         ("3000000", None, 1.5),
-        ("3000000", str(os.getpid()), 1.5),
+        ("3000000", "own", 1.5),
         ("3000000", "1", None),
         ("0", None, None),
         ("soon", None, None),
@@ -65,7 +65,7 @@ def test_the_watchdog_is_fed_twice_in_its_time_by_the_process_that_it_watches(
     for name, value in (("WATCHDOG_USEC", allowed), ("WATCHDOG_PID", watched_pid)):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
-            monkeypatch.setenv(name, value)
+            monkeypatch.setenv(name, str(os.getpid()) if value == "own" else value)
     assert watchdog_interval() == interval
 
 
