@@ -8,7 +8,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proxy_harness import DATABASE, DEADLINE_S, Cluster, RunningProxy, binary, eventually, free_port, query
+from proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    Cluster,
+    RunningProxy,
+    binary,
+    eventually,
+    free_port,
+    query,
+    wait_until_asleep,
+)
 
 from heliosdb.proxy.config import Upstream
 from heliosdb.proxy.wire import parse_fields
@@ -117,6 +127,7 @@ def test_after_the_servers_last_word_the_proxy_adds_none(proxy, cluster, dial):
     for wire in busy:
         wire.send(query("DO $$ BEGIN RAISE NOTICE 'busy'; PERFORM pg_sleep(600); END $$"))
         wire.until(b"N")
+    wait_until_asleep(cluster, sessions=2)
     for wire in (*idle, *busy):
         wire.got.clear()
     cluster.immediate_restart()
