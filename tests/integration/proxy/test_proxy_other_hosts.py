@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 from proxy_harness import (
     DATABASE,
     DEADLINE_S,
@@ -74,6 +75,17 @@ def test_a_proxy_whose_server_cannot_be_reached_rejects_and_another_is_tried(mak
     proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=free_port()))
     assert is_ready("-p", proxy.port) == REJECTS
     goes_on(first_or_second(proxy, cluster), cluster)
+
+
+async def test_asyncpg_tries_another_too(make_proxy, cluster):
+    proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=free_port()))
+    ports = [proxy.port, cluster.port]
+    where = {"host": ["127.0.0.1"] * 2, "port": ports, "user": "postgres", "database": DATABASE}
+    connection = await asyncpg.connect(**where, ssl=False, timeout=DEADLINE_S)
+    try:
+        assert await connection.fetchval("SHOW port") == str(cluster.port)
+    finally:
+        await connection.close()
 
 
 def test_a_proxy_whose_server_hangs_up_at_once_rejects_and_another_is_tried(make_proxy, cluster):
