@@ -1,9 +1,9 @@
 """The sockets of one client and its server: transports in, transports out, and nothing decided about SQL.
 
 What always holds: no side is read faster than the other side takes it; when one side ends, the other gets
-what was already said and then ends too, by force after `close_timeout_s`; a client that resets
-its connection, or is lost, is lost to its server too, at once, whether or not it was being read; and a relay
-is forgotten by its host exactly once, when both connections are closed.
+what was already said and then ends too, by force after `close_timeout_s`; a client that resets its
+connection, or is lost, is lost to its server at once, whether or not it was being read; and a relay is
+forgotten by its host exactly once, when both connections are closed.
 """
 
 from __future__ import annotations
@@ -204,6 +204,10 @@ class Relay(End):
             where = "".join(traceback.format_tb(error.__traceback__))
             log.error("a connection ends by an internal error: %s\n%s", type(error).__name__, where)
             self.abort()
+        if task.cancelled() and self._server is not None:
+            # An event loop need not tell of a connection that was made just as its maker was cancelled.
+            self._server.reset()
+            self._server.closed()
         self.settle()
 
     @property

@@ -268,10 +268,10 @@ class OneAnswerServer(threading.Thread):
                     self.cancels.append(other.recv(10_000))
 
 
-def wait_until_asleep(cluster: Cluster) -> None:
+def wait_until_asleep(cluster: Cluster, sessions: int = 1) -> None:
     with cluster.admin() as admin:
         text = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
-        eventually(lambda: admin.execute(text).fetchone() == (1,), "the query runs")
+        eventually(lambda: admin.execute(text).fetchone() == (sessions,), "the query runs")
 
 
 def cancel_when_running(cluster: Cluster, connection: psycopg.Connection) -> None:

@@ -8,7 +8,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from proxy_harness import DATABASE, DEADLINE_S, Cluster, RunningProxy, binary, eventually, free_port, query
+import asyncpg
+from proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    Cluster,
+    RunningProxy,
+    binary,
+    eventually,
+    free_port,
+    query,
+    wait_until_asleep,
+)
 
 from heliosdb.proxy.config import Upstream
 from heliosdb.proxy.wire import parse_fields
@@ -66,6 +77,17 @@ def test_a_proxy_whose_server_cannot_be_reached_rejects_and_another_is_tried(mak
     goes_on(first_or_second(proxy, cluster), cluster)
 
 
+async def test_asyncpg_tries_another_too(make_proxy, cluster):
+    proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=free_port()))
+    ports = [proxy.port, cluster.port]
+    where = {"host": ["127.0.0.1"] * 2, "port": ports, "user": "postgres", "database": DATABASE}
+    connection = await asyncpg.connect(**where, ssl=False, timeout=DEADLINE_S)
+    try:
+        assert await connection.fetchval("SHOW port") == str(cluster.port)
+    finally:
+        await connection.close()
+
+
 def test_a_proxy_whose_server_hangs_up_at_once_rejects_and_another_is_tried(make_proxy, cluster):
     with server_that_hangs_up() as port:
         proxy = make_proxy(default_upstream=Upstream(host="127.0.0.1", port=port))
@@ -117,6 +139,7 @@ def test_after_the_servers_last_word_the_proxy_adds_none(proxy, cluster, dial):
     for wire in busy:
         wire.send(query("DO $$ BEGIN RAISE NOTICE 'busy'; PERFORM pg_sleep(600); END $$"))
         wire.until(b"N")
+    wait_until_asleep(cluster, sessions=2)
     for wire in (*idle, *busy):
         wire.got.clear()
     cluster.immediate_restart()
