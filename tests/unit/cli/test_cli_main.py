@@ -26,7 +26,7 @@ def heliosdb(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_names_every_command_and_hides_what_is_for_tests() -> None:
     shown = heliosdb("--help").stdout
-    for command in ("up", "down", "proxy", "coordinator", "node", "certificates", "demo"):
+    for command in ("up", "down", "proxy", "coordinator", "node", "health", "certificates", "demo"):
         assert f" {command} " in shown
     assert "clusters-only" not in heliosdb("up", "--help").stdout
 

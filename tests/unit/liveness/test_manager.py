@@ -62,7 +62,10 @@ def test_a_manager_that_is_not_there_fails_nobody(
 def test_the_watchdog_is_fed_twice_in_its_time_by_the_process_that_it_watches(
     monkeypatch: pytest.MonkeyPatch, allowed: str | None, watched_pid: str | None, interval: float | None
 ) -> None:
-    for name, value in (("WATCHDOG_USEC", allowed), ("WATCHDOG_PID", watched_pid)):
+    for name, value in (
+        ("WATCHDOG_USEC", allowed),
+        ("WATCHDOG_PID", str(os.getpid()) if watched_pid == "own" else watched_pid),
+    ):
         monkeypatch.delenv(name, raising=False)
         if value is not None:
             monkeypatch.setenv(name, str(os.getpid()) if value == "own" else value)
