@@ -112,6 +112,9 @@ class FakeCatalog:
     def _insert_event(self, _epoch: int, _run: str, number: int | None, kind: str, _details: str) -> None:
         self.rows.events.append((kind, number))
 
+    def _find_left_out(self, _run: str) -> Sequence[Row]:
+        return []
+
     def _find_run(self, _run: str) -> Sequence[Row]:
         if self.rows.status != "running":
             return []
