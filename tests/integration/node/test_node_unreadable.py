@@ -16,7 +16,7 @@ from tests.support.cluster import Cluster
 from tests.support.federation import Federation, create_patients, running_node, share, statistics_task
 from tests.support.ports import free_port
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 CANARY = "Ottokar-0815"
 COLUMNS = "age, pressure, outcome"
 
