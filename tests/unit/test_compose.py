@@ -111,12 +111,18 @@ def test_every_path_in_a_configuration_file_is_mounted_and_every_certificate_is_
 
 
 @pytest.mark.parametrize("service", [*NODES, "coordinator", "proxy"])
-def test_a_daemon_is_healthy_when_it_has_written_its_ready_file(service: str) -> None:
+def test_a_daemon_is_healthy_when_its_ready_file_says_that_it_is_up(service: str) -> None:
     command = SERVICES[service]["command"]
     ready = (
         command[command.index("--ready-file") + 1] if service == "proxy" else settings(service)["ready_file"]
     )
-    assert SERVICES[service]["healthcheck"]["test"] == ["CMD", "test", "-f", ready]
+    assert SERVICES[service]["healthcheck"]["test"] == [
+        "CMD",
+        "grep",
+        "-Eq",
+        '"state": "ready"|"code": "extension"',
+        ready,
+    ]
 
 
 @pytest.mark.parametrize("service", [*NODES, "coordinator"])
