@@ -365,7 +365,10 @@ BEGIN
             MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
     BEGIN
-        PERFORM set_config('transaction_read_only', 'on', true);
+        -- What the caller's session has set, the node's has not.
+        RESET ALL;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('transaction_read_only', 'on', true);
         EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
         GET DIAGNOSTICS rows = ROW_COUNT;
         has_rows := rows > 0;

@@ -64,7 +64,7 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint), federated._find_relation(text) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;

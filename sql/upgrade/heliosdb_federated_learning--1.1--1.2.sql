@@ -579,7 +579,10 @@ BEGIN
             MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
     BEGIN
-        PERFORM set_config('transaction_read_only', 'on', true);
+        -- What the caller's session has set, the node's has not.
+        RESET ALL;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+            pg_catalog.set_config('transaction_read_only', 'on', true);
         EXECUTE format('SELECT v FROM federated_dataset.%I AS v LIMIT 1', dataset) INTO one;
         GET DIAGNOSTICS rows = ROW_COUNT;
         has_rows := rows > 0;
@@ -1866,7 +1869,7 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
-GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint), federated._find_relation(text) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;

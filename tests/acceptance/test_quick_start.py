@@ -87,7 +87,7 @@ def test_the_quick_start_is_accepted_literally(installation: Access, session: ps
     assert "55000" in predicted.stderr
     assert "has no trained version" in predicted.stderr
     session.execute("STOP FEDERATED TRAINING disease_classifier")
-    assert session.execute("SELECT wait_for_convergence('disease_classifier', 30)").fetchall() == [
+    assert session.execute("SELECT wait_for_convergence('disease_classifier', 180)").fetchall() == [
         ("stopped",)
     ]
 

@@ -40,7 +40,7 @@ from tests.support.federation import (
     train_task,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(10.0, 1e-5)
 
 KEY_FIELDS = {"key.workspace", "key.run", "key.round", "key.exchange", "key.step", "key.node"}

@@ -34,7 +34,7 @@ from tests.support.federation import (
     train_task,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(8.0, 1e-5)
 LARGE = Budget(1e6, 1e-5)
 

@@ -34,7 +34,7 @@ from tests.support.federation import (
     train_task,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 PEOPLE = """
 CREATE TABLE person (person_id integer PRIMARY KEY, age double precision, pressure double precision,
                      outcome double precision, other double precision);

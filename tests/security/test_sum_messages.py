@@ -37,7 +37,7 @@ from tests.support.federation import (
 )
 from tests.support.sums import Leaking, Masked, registered, unmasked
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 PLACES = {"draw": 0, "mask": 1, "tell": 2}
 COUNT = "SELECT count(*) FROM federated."

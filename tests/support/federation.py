@@ -35,7 +35,7 @@ FEATURES = ("age", "pressure")
 TARGET = "outcome"
 STATISTICS, TRAIN, EVALUATE = (StepName(name) for name in ("statistics", "train", "evaluate"))
 SCALING = Scaling(means=(50.0, 120.0), scales=(10.0, 15.0))
-_DEADLINE = 120.0
+_DEADLINE = 300.0
 
 
 def create_patients(

@@ -23,7 +23,6 @@ from tests.support.federation import Federation, NodeProcess, until
 WORKSPACE = "consortium"
 MODEL = "risk"
 FEATURES = ("age", "pressure")
-DEADLINE = 60.0
 
 
 @dataclass

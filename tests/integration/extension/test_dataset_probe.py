@@ -110,17 +110,23 @@ def test_it_does_not_take_a_superuser(dba: psycopg.Connection[Any]) -> None:
     assert "42501" in warning.detail
 
 
-def test_rows_that_only_the_owner_sees_are_missed(dba: psycopg.Connection[Any]) -> None:
+@pytest.mark.parametrize(
+    "rule", ["current_user = 'an_admin'", "tenant = current_setting('app.tenant', true)"]
+)
+def test_rows_that_only_the_owners_session_sees_are_missed(dba: psycopg.Connection[Any], rule: str) -> None:
     dba.execute("GRANT USAGE ON SCHEMA h TO an_admin")
     dba.execute("ALTER TABLE t OWNER TO an_admin")
     dba.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
     dba.execute("ALTER TABLE t FORCE ROW LEVEL SECURITY")
-    dba.execute("CREATE POLICY p ON t USING (current_user = 'an_admin')")
+    dba.execute(f"CREATE POLICY p ON t USING ({rule})".encode())
     dba.execute("SET ROLE an_admin")
+    dba.execute("SET app.tenant = 'a'")
 
     (warning,) = shared(dba, "h.t")
 
     assert warning.message == 'in dataset "d" a node sees none of the rows that you see'
+    assert dba.execute("SHOW app.tenant").fetchone() == ("a",)
+    assert dba.execute("SHOW search_path").fetchone() == ("h, public",)
 
 
 def test_nobody_probes_a_dataset_of_another(dba: psycopg.Connection[Any]) -> None:

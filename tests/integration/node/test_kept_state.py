@@ -26,7 +26,7 @@ from tests.support.federation import (
     statistics_task,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(1e6, 1e-5)
 PART = "tests.support.visiting"
 

@@ -31,7 +31,7 @@ from tests.support.federation import (
     train_task,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 
 

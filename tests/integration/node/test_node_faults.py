@@ -29,7 +29,7 @@ from tests.support.federation import (
 )
 from tests.support.ports import free_port
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 
 

@@ -28,7 +28,7 @@ from tests.support.federation import (
 )
 from tests.support.ports import free_port
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 WRONG = "a-wrong-secret"
 
 

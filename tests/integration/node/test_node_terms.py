@@ -31,7 +31,7 @@ from tests.support.federation import (
     until,
 )
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 BUDGET = Budget(1.0, 1e-5)
 COLUMNS = "patient (age, pressure, smoker, city, outcome)"
 

@@ -16,7 +16,7 @@ from tests.support.cluster import Cluster
 from tests.support.federation import Federation, create_patients, running_node, share, statistics_task
 from tests.support.ports import free_port
 
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 CANARY = "Ottokar-0815"
 COLUMNS = "age, pressure, outcome"
 
@@ -37,8 +37,10 @@ def dba(cluster: Cluster, federated_database: str) -> psycopg.Connection[Any]:
 
 
 def materialized(dba: psycopg.Connection[Any]) -> str:
-    dba.execute(f"CREATE MATERIALIZED VIEW ward AS SELECT {COLUMNS} FROM patient WITH NO DATA")
-    share(dba, "patients", "ward")
+    # In a schema of its own, in which neither the daemon nor the reader may look up a name.
+    dba.execute("CREATE SCHEMA own")
+    dba.execute(f"CREATE MATERIALIZED VIEW own.ward AS SELECT {COLUMNS} FROM patient WITH NO DATA")
+    share(dba, "patients", "own.ward")
     return "55000 object_not_in_prerequisite_state"
 
 
@@ -46,7 +48,7 @@ def behind_a_view(dba: psycopg.Connection[Any]) -> str:
     materialized_condition = materialized(dba)
     dba.execute("SELECT federated._drop_dataset_view('patients')")
     dba.execute("DELETE FROM federated.dataset")
-    dba.execute("CREATE VIEW over_ward AS SELECT * FROM ward")
+    dba.execute("CREATE VIEW over_ward AS SELECT * FROM own.ward")
     share(dba, "patients", "over_ward")
     return materialized_condition
 
@@ -148,7 +150,7 @@ async def test_under_a_budget_what_the_catalog_tells_is_said_before_the_charge(
             await client.perform(task, federation.sealing, TIMEOUT)
         assert dba.execute("SELECT count(*) FROM federated.spending").fetchone() == (0,)
 
-        dba.execute("REFRESH MATERIALIZED VIEW ward")
+        dba.execute("REFRESH MATERIALIZED VIEW own.ward")
         update = await client.perform(task, federation.sealing, TIMEOUT)
         await client.close()
 

@@ -27,7 +27,7 @@ from tests.support.federation import (
     until,
 )
 
-TIMEOUT = 120.0
+TIMEOUT = 180.0
 MORE = (
     "INSERT INTO patient SELECT 1000 + i, 30 + i % 40, 100 + i % 50, i % 2 = 0, 'Rome', i % 3 = 0, 'x' "
     "FROM generate_series(1, 300) AS i"

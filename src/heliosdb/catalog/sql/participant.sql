@@ -20,8 +20,19 @@ SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN m.sealed END AS memory, m.version AS memory_version,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
-       EXISTS (SELECT FROM pg_class AS c
-               WHERE c.oid = federated._find_relation(d.relation) AND NOT c.relispopulated) AS is_unpopulated,
+       EXISTS (
+           WITH RECURSIVE behind (relation) AS (
+               SELECT v.oid FROM pg_class AS v
+               WHERE v.relnamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = 'federated_dataset')
+                 AND v.relname = d.name
+               UNION
+               SELECT w.refobjid FROM behind AS b
+               JOIN pg_rewrite AS r ON r.ev_class = b.relation AND r.ev_type = '1'
+               JOIN pg_depend AS w ON w.classid = 'pg_rewrite'::regclass AND w.objid = r.oid
+                   AND w.refclassid = 'pg_class'::regclass
+           )
+           SELECT FROM behind AS b JOIN pg_class AS c ON c.oid = b.relation WHERE NOT c.relispopulated
+       ) AS is_unpopulated,
        EXISTS (SELECT FROM federated.spending AS s WHERE s.base_tables && d.base_tables)
            OR EXISTS (SELECT FROM federated.agreement AS g WHERE g.base_tables && d.base_tables) AS has_spent
 FROM (
