@@ -37,7 +37,7 @@ SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
 LEAST_CELL = 2.0**-30
-"""Of a column's range: values closer to each other than this are one, beside a value that is that far away."""
+"""Of a column's range: values closer to each other than this are one, beside a value so far away."""
 
 LARGEST_ROOT_MEAN_SQUARE = math.sqrt(bounds.ROWS.most)
 """Of a scaled column about the scaling's mean; see `check_scaling`."""
@@ -169,8 +169,8 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
-                    "An answer without noise would be about these few. Leave the column out, leave their rows "
-                    "out by a view or predicate, or use a privacy_budget.",
+                    "An answer without noise would be about these few. Leave the column out, or their rows by "
+                    "a view or predicate, or use a privacy_budget.",
                 )
 
 
