@@ -169,8 +169,8 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
-                    "An answer without noise would be about these few. Leave the column out, or their rows by "
-                    "a view or predicate, or use a privacy_budget.",
+                    "An answer without noise would be about these few. Leave the column out, or their rows "
+                    "by a view or predicate, or use a privacy_budget.",
                 )
 
 
