@@ -26,7 +26,7 @@ from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, L
 from heliosdb.algorithms.private_sgd import SubjectRows
 from heliosdb.algorithms.table import group_by_subject
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
-from heliosdb.domain.bounds import NOISE_MULTIPLIER, PARAMETER, SCALE
+from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, RANGE_WIDTH, SCALE
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE, State, make_state
@@ -44,7 +44,7 @@ VALUES = [
 ]  # fmt: skip
 TARGETS = [0.0, 1.0, 0.5, -3.0, 1e300, -1e300, 5e-324]
 SCALES = [SCALE.least, 1e-3, 1.0, 1.0, 3.0, SCALE.most]
-MEANS = [-1e150, 0.0, 0.0, 1.0, 1e150]
+MEANS = [LOCATION.least, 0.0, 0.0, 1.0, LOCATION.most]
 PARAMETERS = [PARAMETER.least, PARAMETER.most, 1e-9, 1e-300, 0.0, 1.0, -1 / 3]
 
 
@@ -71,7 +71,7 @@ def case(seed: int, *, rows: int | None = None, features: int | None = None) -> 
     values = np.where(rng.random((n, d)) < 0.5, rng.normal(size=(n, d)), rng.choice(VALUES, size=(n, d)))
     subjects = np.arange(n) if rng.random() < 0.5 else rng.integers(0, 1 + n // 4, size=n)
     table = Table.from_rows(values, rng.choice(TARGETS, size=n), subjects, np.zeros(n, dtype=bool))
-    width = float(rng.choice([SCALE.least, 1.0, SCALE.most]))
+    width = float(rng.choice([RANGE_WIDTH.least, 1.0, RANGE_WIDTH.most]))
     return Case(
         table,
         Scaling(
@@ -107,6 +107,14 @@ def grid_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     return of(statistics(table, work), given.noise_multiplier)
 
 
+def window_steps(given: Case, model: LinearModel, table: Table) -> Integers:
+    columns = given.ranges_for(model)
+    means, scales = (*given.scaling.means, given.scaling.target_mean), (*given.scaling.scales, 1.0)
+    windows = tuple(zip(means, scales, strict=True))[: len(columns)]
+    work = StatisticsWork(model.name, given.noise_multiplier, windows=windows)
+    return of(statistics(table, work), given.noise_multiplier)
+
+
 def range_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     work = StatisticsWork(model.name, given.noise_multiplier, given.ranges_for(model))
     return of(statistics(table, work), given.noise_multiplier)
@@ -126,7 +134,7 @@ def gradient_steps(given: Case, model: LinearModel, table: Table) -> Integers:
 
 
 Steps = Callable[[Case, LinearModel, Table], Integers]
-ANSWERS = [grid_steps, range_steps, evaluation_steps, gradient_steps]
+ANSWERS = [grid_steps, window_steps, range_steps, evaluation_steps, gradient_steps]
 
 
 def check_every_subject(given: Case, model: LinearModel, steps: Steps) -> None:

@@ -38,6 +38,10 @@ from heliosdb.domain.vector import Matrix, Vector
 STANDS_OUT = 3.5
 """A template, or zero, is believed from this many noise deviations on."""
 
+BESIDE_ZEROS = 4.5
+"""A template is, where zeros are seen already: then there need be nothing else, and a bell that is none would
+be the scale of an indicator."""
+
 BELIEVED = 5.0
 """A cell that departs from the fitted shape is believed from this many on: noise alone, once in 10,000."""
 
@@ -54,16 +58,12 @@ _STEPS = 24
 
 @dataclass(frozen=True, slots=True)
 class Hump:
-    """Values other than zero: mean, scale and about how many; zeros: how many subjects have a zero there.
-
-    fitted: the scale of the bell that fits them best, for where to look closer.
-    """
+    """Values other than zero: mean, scale and about how many; zeros: how many subjects have a zero there."""
 
     mean: float
     scale: float
     amount: float
     zeros: float
-    fitted: float
 
     def moments(self) -> tuple[float, float]:
         """Mean and scale of all values, zeros among them."""
@@ -170,22 +170,23 @@ def read_grid(made: Callable[[], Grid], counts: Vector, noise: float, subjects: 
         # Where the mean is large beside the spread a few zeros that are none would be most of the variance.
         zeros = 0.0
     elsewhere = subjects - max(0.0, float(counts[layout.MISSING])) - zeros
-    fit = _fit(made, counts, noise, max(elsewhere, noise))
+    needed = BESIDE_ZEROS if zeros else STANDS_OUT
+    fit = _fit(made, counts, noise, max(elsewhere, noise), needed)
     if fit is None:
-        return Hump(0.0, 1.0, 1.0, 0.0, 1.0) if zeros else None
+        return Hump(0.0, 1.0, 1.0, 0.0) if zeros else None
     mean, scale, expected = fit
     kept = _kept(counts, expected, noise)
     if kept is None:
-        return Hump(mean, scale, float(expected.sum()), zeros, scale)
+        return Hump(mean, scale, float(expected.sum()), zeros)
     centres, variances = _moments_within(made(), mean, scale)
     amount = float(kept.sum())
     middle = float(kept @ centres) / amount
     square = float(kept @ (variances + np.square(centres - middle))) / amount
-    return Hump(middle, math.sqrt(square), amount, zeros, scale)
+    return Hump(middle, math.sqrt(square), amount, zeros)
 
 
 def _fit(
-    made: Callable[[], Grid], counts: Vector, noise: float, amplitude: float
+    made: Callable[[], Grid], counts: Vector, noise: float, amplitude: float, needed: float
 ) -> tuple[float, float, Vector] | None:
     """Return mean, scale and expected counts of the average template, None where even the best is lost in
     noise.
@@ -195,13 +196,13 @@ def _fit(
     grid, (shares, powers) = made(), _templates(made)
     match, evidence, amplitudes = _weigh(shares, powers, counts, noise, amplitude)
     best = int(np.argmax(evidence))
-    if match[best] < STANDS_OUT * noise * math.sqrt(powers[best]):
+    if match[best] < needed * noise * math.sqrt(powers[best]):
         return None
     if grid.polishes:
         closer = _polish(grid, best, counts, noise, amplitude)
         if closer is not None:
             return closer
-    near = (evidence > evidence[best] - 6.0) & grid.near(grid, best)
+    near = (evidence >= evidence[best] - 6.0) & grid.near(grid, best)
     weights = np.exp(evidence[near] - evidence[best])
     weights /= weights.sum()
     mean = float(weights @ grid.means[near])

@@ -166,10 +166,14 @@ def _together(one: Vector, variance: float, other: Vector, its: float) -> tuple[
 def _next_window(grid: Window, hump: Hump, noise: float) -> Window:
     """The window in which to count next, or the same grid again."""
     width = max(_NEEDED * (noise / hump.amount) ** 2, _SHARPEST)
-    resolved = grid[1] > 0.0 and hump.fitted >= _WELL_RESOLVED * grid[1]
+    if grid[1] == 0.0:
+        # Octaves show long tails and several humps better than a window does.
+        resolved = abs(hump.mean) <= _FLAT * hump.scale
+    else:
+        resolved = hump.scale >= _WELL_RESOLVED * grid[1]
     if width > _COARSEST or resolved:
         return grid
-    scale = max(hump.fitted, 0.5 * grid[1])
+    scale = max(hump.scale, 0.5 * grid[1])
     return bounds.LOCATION.clamp(hump.mean), bounds.SCALE.clamp(scale * width)
 
 
@@ -184,7 +188,7 @@ def _read(grid: Window, counts: Vector, noise: float, subjects: float) -> Found 
     hump = read_grid(window, counts, noise, subjects)
     if hump is None:
         return None
-    hump = Hump(centre + width * hump.mean, width * hump.scale, hump.amount, hump.zeros, width * hump.fitted)
+    hump = Hump(centre + width * hump.mean, width * hump.scale, hump.amount, hump.zeros)
     mean, scale = hump.moments()
     return Found(mean, scale, hump, scale >= _RESOLVED * width, beyond=False)
 

@@ -25,6 +25,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import size_of
 from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.vector import Vector
 
 Hashes = NDArray[np.uint64]
 Flags = NDArray[np.bool_]
@@ -37,6 +38,8 @@ SMALLEST_CELL = 5
 
 LARGEST_VALUE = 1e150
 """Of a column: the square of a larger one is infinite."""
+LEAST_CELL = 2.0**-30
+"""Of a column's range: values closer to each other than this are one, beside a value so far away."""
 
 LARGEST_ROOT_MEAN_SQUARE = math.sqrt(bounds.ROWS.most)
 """Of a scaled column about the scaling's mean; see `check_scaling`."""
@@ -155,11 +158,12 @@ def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]]
 
 def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
     """FederatedError NODE_REFUSED for a feature in which only a few subjects differ from all others: its sums
-    and slopes would be about those few. A missing value is a value here."""
+    and slopes would be about those few. A missing value is a value here; values count as equal where they are
+    next to nothing apart beside the range of the column."""
     # Of held-out rows no sum leaves that is of one feature.
     for rows in (table, table.training()):
         for name, column in zip(features, rows.features.T, strict=True):
-            values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
+            values, place, counts = np.unique(_cells(column), return_inverse=True, return_counts=True)
             if values.size < 2:
                 continue
             others = int(np.unique(rows.subjects[place != int(np.argmax(counts))]).size)
@@ -167,9 +171,22 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
-                    "An answer without noise would be about these few. Leave the column out, or use a "
-                    "privacy_budget.",
+                    "An answer without noise would be about these few. Leave the column out, or their rows "
+                    "by a view or predicate, or use a privacy_budget.",
                 )
+
+
+def _cells(column: Vector) -> Vector:
+    """The values to `LEAST_CELL` of the column's range, from its median on: what lies closer is one value."""
+    there = column[np.isfinite(column)]
+    if not there.size:
+        return column
+    # Huge values are halved, so that no difference of two of them overflows.
+    factor = 0.25 if np.abs(there).max() > 1e307 else 1.0
+    apart = column * factor - float(np.median(there * factor))
+    width = LEAST_CELL * float(np.abs(apart[np.isfinite(column)]).max())
+    cells: Vector = np.rint(apart / width) if width > 0.0 else apart
+    return cells
 
 
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
@@ -211,11 +228,10 @@ def check_scaling(scaling: Scaling, table: Table, features: Sequence[str]) -> No
     scaled = zip(features, scaling.means, scaling.scales, table.features.T, strict=True)
     for name, mean, scale, column in scaled:
         there = column[np.isfinite(column)]
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             spread = math.sqrt(float(np.mean(np.square((there - mean) / scale)))) if there.size else 0.0
         if spread > LARGEST_ROOT_MEAN_SQUARE:
             raise _refused(
                 f'the scaling of column "{name}" is not that of data of which the node\'s rows are a part',
-                "Where a column's spread is tiny beside its mean, it was lost in rounding: share it less an "
-                "offset.",
+                "The scaling comes from the coordinator: ask who operates it.",
             )

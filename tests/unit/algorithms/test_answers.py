@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.answers import evaluation_fault, statistics_fault
 from heliosdb.algorithms.features import statistics
+from heliosdb.algorithms.layout import DIGIT_BITS, SQUARE_DIGITS, SUM_DIGITS
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.task import Scaling
@@ -18,7 +19,9 @@ from heliosdb.node.guards import make_private
 
 COLUMNS = ("age", "pressure", "outcome")
 
-magnitudes = st.sampled_from([0.0, 5e-324, 1e-300, 1e-160, 1e-150, 1e-20, 1.0, 3.7, 1e20, 1e140, 1e148])
+magnitudes = st.sampled_from(
+    [0.0, 5e-324, 1e-300, 1e-160, 1e-150, 1e-20, 1.0, 3.7, 1e20, 1e140, 1e160, 1e307]
+)
 values = st.builds(
     lambda magnitude, factor, sign: sign * magnitude * factor,
     magnitudes,
@@ -74,8 +77,29 @@ def test_a_sum_whose_squares_lost_their_last_digits_has_no_fault() -> None:
 
 @pytest.mark.parametrize("name", ["logistic_regression", "linear_regression"])
 def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name: str) -> None:
-    largest: Vector = np.array(
-        [1e12, *[1e12, 1e156, 1e300] * 2, *([1e12, 1e156, 1e300] if name.startswith("lin") else [5e11])]
-    )
+    digit = 2.0**DIGIT_BITS - 1.0
+    column = [1e12, *[0.0] * SUM_DIGITS, *[digit] * SQUARE_DIGITS]
+    largest: Vector = np.array([1e12, *column * 2, *(column if name.startswith("lin") else [5e11])])
     assert statistics_fault(largest, 1e12, StatisticsWork(name, None), COLUMNS) is None
-    assert np.all(np.isfinite(largest * 10_000.0))
+    # Whole numbers are exact up to there.
+    assert np.all(largest[np.arange(largest.size) % (len(column)) > 1] * 10_000.0 < 2.0**53)
+
+
+@pytest.mark.parametrize(
+    ("place", "number", "fault"),
+    [
+        (1, 5.0, "its count 5 is not of values among 4 rows"),
+        (2, 0.5, "a digit of its sums is none"),
+        (2, 2.0**DIGIT_BITS, "a digit of its sums is none"),
+        (1 + SUM_DIGITS, 1.0, "no 4 values have its sum and its sum of squares"),
+        (2 + SUM_DIGITS, -1.0, "no 4 values have its sum and its sum of squares"),
+    ],
+)
+def test_sums_that_no_rows_have_are_a_fault(place: int, number: float, fault: str) -> None:
+    table = Table.from_rows(
+        np.array([[0.0, 1.0]] * 4), np.array([0.0, 1.0] * 2), np.arange(4), np.zeros(4, dtype=bool)
+    )
+    work = StatisticsWork("logistic_regression", None)
+    made = statistics(table, work)
+    made.vector[place] = number
+    assert statistics_fault(made.vector, made.weight, work, COLUMNS) == f"{fault} in column age"

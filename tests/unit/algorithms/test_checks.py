@@ -30,6 +30,8 @@ TRAINING = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, PRIVATE)
 EVALUATION = EvaluateWork("linear_regression", SCALING, 3.0)
 STATISTICS = StatisticsWork("linear_regression", 3.0, ((0.0, 1.0),) * 3)
 
+WINDOWS = StatisticsWork("linear_regression", 3.0, windows=((36.9, 0.1), (-1e9, 2.0), (0.0, 0.0)))
+
 View = StatisticsWork | TrainWork | EvaluateWork
 NAN, INF, SMALLEST = math.nan, math.inf, 5e-324
 
@@ -43,7 +45,7 @@ def task(view: View, parameters: object = (0.5, 0.0, -1.0)) -> Task:
 def _envelope(view: View, parameters: np.ndarray) -> tuple[str, Work, Scaling | None, State]:
     match view:
         case StatisticsWork():
-            return "statistics", view.to_work(2), None, NO_STATE
+            return "statistics" if view.windows is None else "refine", view.to_work(2), None, NO_STATE
         case TrainWork():
             return "train", view.to_work(parameters.size), view.scaling, _state(parameters)
         case EvaluateWork():
@@ -95,6 +97,7 @@ PLAIN_STATISTICS = StatisticsWork("logistic_regression", None)
 EVERY: list[View] = [
     STATISTICS,
     replace(STATISTICS, ranges=None),
+    WINDOWS,
     PLAIN_STATISTICS,
     TRAINING,
     PLAIN_TRAINING,
@@ -136,7 +139,7 @@ def _real(its: Bounds) -> tuple[list[float], list[float]]:
     return [its.least, its.most], [below, beyond, -its.most, 0.0, SMALLEST, 1e300, NAN, INF, -INF]
 
 
-NOISY: list[View] = [replace(STATISTICS, ranges=None), STATISTICS, TRAINING, EVALUATION]
+NOISY: list[View] = [replace(STATISTICS, ranges=None), STATISTICS, WINDOWS, TRAINING, EVALUATION]
 NUMBERS: list[tuple[str, Callable[[Any], Task], tuple[list[Any], list[Any]]]] = [
     ("learning_rate", lambda x: with_settings(TRAINING, learning_rate=x), _real(bounds.LEARNING_RATE)),
     ("learning_rate", lambda x: with_settings(PLAIN_TRAINING, learning_rate=x), _real(bounds.LEARNING_RATE)),
@@ -191,9 +194,9 @@ def test_noise_outside_its_bounds_is_refused(view: View) -> None:
 
 @pytest.mark.parametrize("name", ["means", "target_mean"])
 def test_a_mean_outside_its_bounds_is_refused(name: str) -> None:
-    for number in (1e150, -1e150, 0.0):
+    for number in (bounds.LOCATION.most, bounds.LOCATION.least, 0.0):
         check(with_scaling(TRAINING, **{name: number if name == "target_mean" else (number, 0.0)}))
-    for number in (math.nextafter(1e150, INF), -1e200, NAN, INF, -INF):
+    for number in (math.nextafter(bounds.LOCATION.most, INF), -1e300, NAN, INF, -INF):
         for view in (TRAINING, EVALUATION, PLAIN_TRAINING, PLAIN_EVALUATION):
             made = with_scaling(view, **{name: number if name == "target_mean" else (number, 0.0)})
             assert refusal(made).code is ErrorCode.INVALID_VALUE
@@ -227,6 +230,32 @@ def test_ranges_need_both_ends_one_for_each_column_and_a_budget() -> None:
         with_settings(STATISTICS, range_uppers=()),
         task(replace(STATISTICS, ranges=((0.0, 1.0),) * 2)),
         with_settings(PLAIN_STATISTICS, **ends),
+    ):
+        assert refusal(asked).code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize(
+    "one",
+    [(NAN, 1.0), (INF, 1.0), (0.0, INF), (0.0, NAN), (0.0, -1.0), (0.0, SMALLEST), (1e300, 1.0), (1.0, 0.0)],
+)
+def test_a_window_that_is_none_is_refused(one: tuple[float, float]) -> None:
+    asked = task(replace(WINDOWS, windows=((0.0, 1.0), one, (0.0, 1.0))))
+    assert refusal(asked).code is ErrorCode.INVALID_VALUE
+
+
+def test_windows_have_both_numbers_one_for_each_column_and_a_budget_and_belong_to_a_refinement() -> None:
+    for asked in (
+        with_settings(WINDOWS, centres=None),
+        with_settings(WINDOWS, widths=None),
+        with_settings(WINDOWS, widths=(1.0,) * 4),
+        with_settings(WINDOWS, widths=(), centres=()),
+        with_settings(WINDOWS, range_lowers=(0.0,) * 3, range_uppers=(1.0,) * 3),
+        task(replace(WINDOWS, windows=((0.0, 1.0),) * 2)),
+        with_settings(PLAIN_STATISTICS, centres=(0.0,) * 3, widths=(1.0,) * 3),
+        with_work(WINDOWS, settings={}),
+        replace(task(STATISTICS), work=task(WINDOWS).work),
+        replace(task(WINDOWS), work=task(STATISTICS).work),
+        replace(task(WINDOWS), work=task(PLAIN_STATISTICS).work),
     ):
         assert refusal(asked).code is ErrorCode.INVALID_VALUE
 
@@ -268,7 +297,7 @@ def test_privacy_and_a_clipping_norm_go_together() -> None:
         )
 
 
-@pytest.mark.parametrize("view", [STATISTICS, replace(STATISTICS, ranges=None), EVALUATION])
+@pytest.mark.parametrize("view", [STATISTICS, replace(STATISTICS, ranges=None), WINDOWS, EVALUATION])
 @pytest.mark.parametrize(
     "change", [{"sampling_rate": 0.5}, {"steps": 2}, {"steps": 0}, {"weight": 2.0}, {"weight": NAN}]
 )
@@ -335,7 +364,7 @@ def test_a_scaling_that_is_missing_or_of_other_features_is_refused(view: View) -
         assert refusal(replace(task(view), scaling=scaling)).code is ErrorCode.INVALID_VALUE
 
 
-@pytest.mark.parametrize("view", [STATISTICS, PLAIN_STATISTICS])
+@pytest.mark.parametrize("view", [STATISTICS, PLAIN_STATISTICS, WINDOWS])
 def test_statistics_that_depend_on_a_model_are_refused(view: View) -> None:
     assert refusal(replace(task(view), scaling=SCALING)).code is ErrorCode.INVALID_VALUE
     state = make_state(parameters=np.zeros(3))
@@ -344,7 +373,7 @@ def test_statistics_that_depend_on_a_model_are_refused(view: View) -> None:
 
 @pytest.mark.parametrize("view", NOISY)
 def test_more_noise_than_the_lattice_takes_is_refused(view: View) -> None:
-    check(with_mechanism(view, noise_multiplier=1e5))
+    check(with_mechanism(view, noise_multiplier=5e4))
     big = with_mechanism(view, noise_multiplier=1e6)
     if isinstance(view, StatisticsWork):
         assert refusal(big).code is ErrorCode.PROGRAM_LIMIT

@@ -4,21 +4,53 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.algorithms.features import grid_position, sensitivity, statistics
-from heliosdb.algorithms.layout import BINS, HIGHEST_OCTAVE, MISSING, NEGATIVE, OCTAVES, POSITIVE, ZERO
-from heliosdb.algorithms.summary import Summary, summarise
+from heliosdb.algorithms.checks import check_refinement
+from heliosdb.algorithms.features import (
+    block_count,
+    grid_position,
+    private_noise,
+    sensitivity,
+    statistics,
+    window_position,
+)
+from heliosdb.algorithms.layout import (
+    ABOVE,
+    BELOW,
+    BINS,
+    CELLS,
+    LINEAR,
+    LOWEST_OCTAVE,
+    MISSING,
+    NEGATIVE,
+    OCTAVES,
+    POSITIVE,
+    TAIL,
+    ZERO,
+)
+from heliosdb.algorithms.located import Located, look_closer, take_counts
+from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import StatisticsWork
+from heliosdb.domain.bounds import LOCATION, SCALE
+from heliosdb.domain.privacy import Budget, Mechanism
+from heliosdb.domain.state import state_from_bytes, state_to_bytes
+from heliosdb.domain.update import Total
 from heliosdb.domain.vector import ClippedSum, Plain
 from heliosdb.privacy.mechanisms import Lattice, add_noise
+from heliosdb.privacy.plan import EXCHANGE_SHARES, plan_statistics, split_statistics
+from tests.support.runs import RUN, with_options
 
 NAMES = ("age", "blood_pressure", "cholesterol", "bmi")
 RANGES = ((0.0, 120.0), (40.0, 200.0), (50.0, 400.0), (10.0, 60.0))
@@ -41,16 +73,32 @@ def column(values: list[float], target: list[float] | None = None) -> Table:
 
 
 def summarise_split(features: np.ndarray, target: np.ndarray, work: StatisticsWork, seed: int = 0) -> Summary:
-    total = np.zeros(work.size(features.shape[1]))
-    entropy = random.Random(seed).randbytes
-    for part, part_target in zip(np.array_split(features, 3), np.array_split(target, 3), strict=True):
-        answer = statistics(table(part, part_target), work)
-        if isinstance(answer.guard, ClippedSum):
-            mechanism = answer.guard.mechanism
-            total += add_noise(answer.vector, answer.guard.sensitivity, mechanism.noise_multiplier, entropy)
-        else:
-            total += answer.vector
-    return summarise(total, work, NAMES[: features.shape[1]], 3)
+    entropy, names = random.Random(seed).randbytes, NAMES[: features.shape[1]]
+
+    def ask(asked: StatisticsWork) -> Total:
+        total = np.zeros(asked.size(features.shape[1]))
+        for part, part_target in zip(np.array_split(features, 3), np.array_split(target, 3), strict=True):
+            answer = statistics(table(part, part_target), asked)
+            if isinstance(answer.guard, ClippedSum):
+                noise = answer.guard.mechanism.noise_multiplier
+                total += add_noise(answer.vector, answer.guard.sensitivity, noise, entropy)
+            else:
+                total += answer.vector
+        return Total(total, 1.0, 3)
+
+    if work.noise_multiplier is None or work.ranges is not None:
+        return summarise(ask(work).vector, work, names, 3)
+    columns = block_count(features.shape[1], work)
+    located: Located | None = None
+    for one in split_statistics(Mechanism(work.noise_multiplier), EXCHANGE_SHARES):
+        asked = replace(work, noise_multiplier=one.noise_multiplier)
+        if located is not None:
+            located = look_closer(located, private_noise(columns, asked, 3) / 3)
+            asked = replace(asked, windows=located.windows())
+        located = take_counts(located, ask(asked), asked, columns)
+    assert located is not None
+    target_name = ("target",) if columns > features.shape[1] else ()
+    return summarise_located(located, (*names, *target_name), with_options(RUN, features=names).options, 3)
 
 
 def test_plain_sums_give_the_pooled_mean_and_deviation() -> None:
@@ -115,19 +163,41 @@ def test_a_sum_of_another_length_is_refused() -> None:
 
 
 def test_values_fall_into_their_octave() -> None:
+    least = 2.0**LOWEST_OCTAVE
     values = np.array(
-        [math.nan, math.inf, 0.0, -0.0, 2.0**-21, 2.0**-20, 1.0, 1.999, 2.0, -1.5, 1e300, -1e300]
+        [math.nan, math.inf, 0.0, -0.0, 5e-324, least, 1.0, 1.999, 2.0, -1.5, 1e300, -1e300, -1e-310]
     )
-    one, two, top = POSITIVE + 20, POSITIVE + 21, HIGHEST_OCTAVE - 1 + 20
-    expected = [MISSING, MISSING, ZERO, ZERO, ZERO, POSITIVE, one, one, two, NEGATIVE + 20]
-    assert grid_position(values).tolist() == [*expected, POSITIVE + top, NEGATIVE + top]
+    one, two, top = POSITIVE - LOWEST_OCTAVE, POSITIVE - LOWEST_OCTAVE + 1, OCTAVES - 1
+    expected = [MISSING, MISSING, ZERO, ZERO, POSITIVE, POSITIVE, one, one, two, NEGATIVE - LOWEST_OCTAVE]
+    assert grid_position(values).tolist() == [*expected, POSITIVE + top, NEGATIVE + top, NEGATIVE]
     assert BINS == 2 + 2 * OCTAVES
+
+
+def test_values_fall_into_the_cells_of_a_window() -> None:
+    far = CELLS * 2.0**TAIL
+    cells = np.array([0.0, 0.99, -0.01, CELLS - 1.0, -CELLS, CELLS, -CELLS - 0.5, far, -far, 1e300, -1e300])
+    middle = LINEAR + CELLS
+    expected = [middle, middle, middle - 1, ABOVE - 1, LINEAR, ABOVE, BELOW, BELOW - 1, BINS - 1]
+    expected += [BELOW - 1, BINS - 1]
+    assert window_position(10.0 + 0.25 * cells, (10.0, 0.25)).tolist() == expected
+    others = np.array([math.nan, math.inf, 0.0, -0.0])
+    assert window_position(others, (10.0, 0.25)).tolist() == [MISSING, MISSING, ZERO, ZERO]
+
+
+@pytest.mark.parametrize("centre", [0.0, LOCATION.least, LOCATION.most, 1.0])
+@pytest.mark.parametrize("width", [SCALE.least, 1.0, SCALE.most])
+def test_any_window_has_a_cell_for_any_value(centre: float, width: float) -> None:
+    values = np.array([0.0, 1.7e308, -1.7e308, 5e-324, math.nan, math.inf, -math.inf, 1.0, LOCATION.most])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bins = window_position(values, (centre, width))
+    assert np.all((bins >= 0) & (bins < BINS))
 
 
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["logistic_regression", "linear_regression"]),
-    st.sampled_from([None, (*RANGES[:2], (-3.0, 3.0))]),
+    st.sampled_from([None, (*RANGES[:2], (-3.0, 3.0)), ((5.0, 1e-290), (-1e290, 1e290), (0.0, 0.0))]),
 )
 def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared(
     seed: int, name: str, ranges: tuple[tuple[float, float], ...] | None
@@ -137,7 +207,8 @@ def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared
     features = rng.choice([0.0, 1.0, -5.0, 120.0, 200.0, 1e9, -1e30, math.nan], size=(19, 2))
     target = (rng.random(19) < 0.5).astype(float)
     declared = ranges if ranges is None or name == "linear_regression" else ranges[:2]
-    work = StatisticsWork(name, 10.0, declared)
+    is_window = declared is not None and declared[0][0] == 5.0
+    work = StatisticsWork(name, 10.0, *((None, declared) if is_window else (declared,)))
     whole = statistics(table(features, target, subjects), work)
     assert isinstance(whole.guard, ClippedSum)
     assert whole.weight == 1.0
@@ -245,5 +316,138 @@ def test_a_subject_s_share_in_a_bin_is_rounded_once_however_many_rows_it_has() -
     lattice = Lattice.of(sensitivity(1, work), 300.0, answer.vector.size)
     steps = answer.vector / lattice.step
     expected = np.rint(0.333 / lattice.step), np.rint(0.667 / lattice.step) + np.rint(1.0 / lattice.step)
-    assert np.rint(steps[[POSITIVE + 20, POSITIVE + 21]]).tolist() == list(expected)
+    one = POSITIVE - LOWEST_OCTAVE
+    assert np.rint(steps[[one, one + 1]]).tolist() == list(expected)
     assert steps[-1] == pytest.approx(2.0 * np.rint(1.0 / lattice.step))
+
+
+SEEDS = range(20)
+"""Of the data and of the noise."""
+
+
+def rows_of(columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.column_stack(columns), np.tile([0.0, 1.0], columns[0].size)[: columns[0].size]
+
+
+def without_warnings(
+    features: np.ndarray, target: np.ndarray, work: StatisticsWork, seed: int = 0
+) -> Summary:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        return summarise_split(features, target, work, seed)
+
+
+def exact_deviation(values: np.ndarray) -> float:
+    """In rational numbers; rounded once or twice."""
+    exact = [Fraction(float(value)) for value in values]
+    mean = sum(exact) / len(exact)
+    largest = max(abs(value - mean) for value in exact)
+    return float(largest) * math.sqrt(sum(((value - mean) / largest) ** 2 for value in exact) / len(exact))
+
+
+LARGE_MEANS = {
+    "epoch seconds of a day": lambda z: 1.7e9 + 2.5e4 * z,
+    "epoch milliseconds of ten minutes": lambda z: 1.7e12 + 1.7e5 * z,
+    "epoch microseconds of ten minutes": lambda z: 1.7e15 + 1.7e8 * z,
+    "bigserial": lambda z: np.round(4e9 + 300 * z),
+    "national id": lambda z: np.round(1e10 + 3000 * z),
+    "a millionth of the mean": lambda z: 1.0 + 1e-6 * z,
+    "a few last bits": lambda z: 1.0 + 1e-15 * z,
+    "1e15 times the spread": lambda z: 1e15 + z,
+    "tiny": lambda z: 1e-200 * z,
+    "huge": lambda z: 1e160 * z,
+    "huge and far": lambda z: 1e280 + 1e270 * z,
+}
+
+
+@pytest.mark.parametrize("make", LARGE_MEANS.values(), ids=LARGE_MEANS)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_plain_scale_is_the_deviation_however_large_the_mean(
+    make: Callable[[np.ndarray], np.ndarray], seed: int
+) -> None:
+    values = make(np.random.default_rng(seed).normal(size=300))
+    scaling = without_warnings(*rows_of([values]), LOGISTIC).scaling
+    assert scaling.scales[0] == pytest.approx(exact_deviation(values), rel=1e-12, abs=0.0)
+    assert scaling.means[0] == float(sum(map(Fraction, values.tolist())) / 300)
+
+
+def test_one_last_bit_more_in_one_row_is_a_spread_and_none_is_none() -> None:
+    values = np.full(300, 1e10)
+    assert without_warnings(*rows_of([values]), LOGISTIC).scaling.scales == (1.0,)
+    values[7] = np.nextafter(1e10, np.inf)
+    assert without_warnings(*rows_of([values]), LOGISTIC).scaling.scales == pytest.approx(
+        (np.spacing(1e10) * math.sqrt(299.0) / 300.0,), rel=1e-12
+    )
+
+
+def test_values_whose_mean_no_task_may_carry_are_an_error_that_names_the_column() -> None:
+    with pytest.raises(FederatedError, match='"age"') as caught:
+        without_warnings(*rows_of([np.full(9, 1e300)]), LOGISTIC)
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert "view" in str(caught.value.hint)
+
+
+def vitals(rows: int, seed: int) -> np.ndarray:
+    """Temperature, sodium, oxygen saturation and year of birth."""
+    spread = np.random.default_rng(seed).normal(size=(rows, 4))
+    return np.array([36.9, 140.0, 96.0, 1960.0]) + np.array([0.6, 4.0, 2.0, 15.0]) * spread
+
+
+@pytest.mark.parametrize(("epsilon", "rows"), [(8.0, 6000), (8.0, 1000), (1.0, 6000)])
+def test_a_private_scale_is_told_where_the_mean_is_large_beside_it(epsilon: float, rows: int) -> None:
+    noise = plan_statistics(Budget(epsilon, 1e-5)).noise_multiplier
+    for seed in SEEDS:
+        features = vitals(rows, seed)
+        summary = without_warnings(
+            features, np.zeros(rows), StatisticsWork("logistic_regression", noise), seed
+        )
+        assert np.allclose(np.array(summary.scaling.scales) / features.std(axis=0), 1.0, atol=0.2)
+        assert np.all(np.abs(summary.scaling.means - features.mean(axis=0)) < 0.25 * features.std(axis=0))
+        assert summary.notes == ()
+
+
+def test_a_spread_that_noise_hides_is_named() -> None:
+    noise = plan_statistics(Budget(0.5, 1e-5)).noise_multiplier
+    named = [
+        summarise_split(
+            vitals(1000, seed), np.zeros(1000), StatisticsWork("logistic_regression", noise), seed
+        ).notes
+        for seed in SEEDS
+    ]
+    untold = f"the spread of {', '.join(NAMES)} could not be told from the mean: declare feature_ranges"
+    assert set(named) == {(untold,)}
+
+
+def test_what_no_window_resolves_and_what_lies_beyond_the_grid_is_named() -> None:
+    noise = plan_statistics(Budget(8.0, 1e-5)).noise_multiplier
+    rng = np.random.default_rng(3)
+    columns = [1e10 + 300 * rng.normal(size=6000), np.full(6000, 7.0), 1e120 * rng.normal(size=6000)]
+    columns.append(np.where(np.arange(6000) == 4, 1e300, rng.normal(size=6000)))
+    summary = without_warnings(*rows_of(columns), StatisticsWork("logistic_regression", noise))
+    assert summary.notes == (
+        f"values of {NAMES[2]} lie outside of 2^-74 to 2^74: declare feature_ranges",
+        f"the spread of {NAMES[0]}, {NAMES[1]} could not be told from the mean: declare feature_ranges",
+    )
+    # One value that is far from all others does not hide them.
+    assert summary.scaling.scales[3] == pytest.approx(1.0, rel=0.2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.01, 300.0))
+def test_no_released_counts_make_the_reading_fail_or_choose_what_no_task_may_name(
+    seed: int, noise: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    work, located = StatisticsWork("logistic_regression", noise), None
+    for _ in range(3):
+        vector = rng.normal(0.0, 100.0, work.size(2)) * rng.choice([0.0, 1.0, 1e3, 1e12])
+        vector[rng.integers(vector.size, size=3)] = rng.choice([0.0, 1e3, 1e12, -1e12])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            located = look_closer(
+                take_counts(located, Total(vector, 1.0, 3), work, 2), private_noise(2, work, 3) / 3
+            )
+            again = Located.from_state(state_from_bytes(state_to_bytes(located.to_state())))
+            assert again.windows() == located.windows()
+            work = replace(work, windows=located.windows())
+            check_refinement(2, work.to_work(2))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.exact import exact_moments
+from heliosdb.algorithms.layout import SUM_DIGITS
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.training import TRAIN
 from heliosdb.coordinator.course import Course, ModelState, Question
@@ -175,8 +177,9 @@ def test_private_training_may_be_moved_by_its_noise_beyond_what_plain_training_m
 
 def test_sums_that_no_rows_have_are_rejected_by_name_of_the_column() -> None:
     asked = question(RUN, STATISTICS, Findings())
-    honest = [4.0, 4.0, 8.0, 20.0, 4.0, 8.0, 20.0, 2.0]
-    lying = [4.0, 4.0, 80.0, 20.0, 4.0, 8.0, 20.0, 2.0]
+    column = exact_moments(np.array([1.0, 3.0, 3.0, 1.0])).tolist()
+    honest = [4.0, *column, *column, 2.0]
+    lying = [4.0, 4.0, *exact_moments(np.array([80.0]))[1 : 1 + SUM_DIGITS], *honest[2 + SUM_DIGITS :]]
 
     assert fault_of(asked, honest, 4.0) is None
     assert "in column age" in (fault_of(asked, lying, 4.0) or "")

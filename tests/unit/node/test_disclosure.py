@@ -153,6 +153,13 @@ NAN = float("nan")
         ([NAN] + [0.0] * 39, True),
         ([1.0] * 5 + [0.0] * 35, False),
         ([float(i) for i in range(40)], False),
+        ([1e300] + [float(i) for i in range(39)], True),
+        ([1e6] + [float(i) for i in range(39)], False),
+        ([-1.7e308] * 5 + [1.7e308] * 35, False),
+        ([-1.7e308] * 4 + [1.7e308] * 36, True),
+        ([1e10 + i for i in range(40)], False),
+        ([5e-324] * 4 + [0.0] * 36, True),
+        ([1e300, NAN, NAN, NAN, NAN] + [float(i) for i in range(35)], False),
     ],
 )
 def test_a_feature_in_which_only_a_few_differ_is_refused(column: list[float], refused: bool) -> None:

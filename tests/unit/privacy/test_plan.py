@@ -10,6 +10,7 @@ from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.privacy.accountant import Accountant, epsilon
 from heliosdb.privacy.plan import (
     CLASSIFICATION_NOISE,
+    EXCHANGE_SHARES,
     REGRESSION_NOISE,
     SamplingPlan,
     TrainingPlan,
@@ -17,6 +18,7 @@ from heliosdb.privacy.plan import (
     plan_sampling,
     plan_statistics,
     plan_training,
+    split_statistics,
 )
 
 BUDGET = Budget(0.5, 1e-5)
@@ -49,6 +51,13 @@ def test_statistics_take_a_third_of_the_squared_noise() -> None:
     three_of_them = epsilon([statistics] * 3, BUDGET.delta)
     assert 0.49 < three_of_them <= 0.5
     assert statistics.noise_multiplier == pytest.approx(12.19, abs=0.05)
+
+
+def test_the_exchanges_of_round_zero_cost_together_what_one_would() -> None:
+    whole = plan_statistics(BUDGET)
+    parts = split_statistics(whole, EXCHANGE_SHARES)
+    assert epsilon(parts, BUDGET.delta) == pytest.approx(epsilon([whole], BUDGET.delta), rel=1e-6)
+    assert sum(EXCHANGE_SHARES) == pytest.approx(1.0)
 
 
 def test_statistics_are_content_with_a_third_of_what_earlier_runs_left() -> None:
