@@ -19,8 +19,8 @@ which again errs towards going on. A single best loss is lucky by about the spre
 why a window is held to have risen above it only beyond that.
 
     diverged    iff  the last loss is not finite; or it is not the least of the last P, and each of these is
-                     larger than that of the base rate, and than the best so far or that of the model with
-                     which training began, by more than two errors
+                     larger than that of the base rate (or twice that), and than the best so far or that
+                     of the model with which training began, by more than two errors
 
 What always holds: every answer is a pure function of the losses, and nothing in it overflows.
 """
@@ -60,8 +60,12 @@ class Measured:
 
     @property
     def is_useless(self) -> bool:
-        """Whether it is worse than the base rate beyond its error, as far as that is known."""
-        return self.has_base and self.loss - _errors(self.error) > 1.0
+        """Whether it is worse than the base rate beyond its error, as far as that is known.
+
+        Of a loss of twice the base rate's no more is asked than that it is not noise: where a few rows carry
+        a loss, its error as a sample is as large.
+        """
+        return self.has_base and self.loss - 1.0 > min(_errors(self.error), 1.0 + _errors(self.noise))
 
 
 Trace = tuple[Measured, ...]

@@ -420,7 +420,7 @@ def test_two_versions_are_compared(
             "comparable": True, "reason": None,
             "difference": {"global_loss": 1 / 3 - 1, "global_accuracy": 0, "epsilon": 0, "round_number": 0,
                            "global_loss_std_error": pytest.approx(0.1),
-                           "global_accuracy_std_error": pytest.approx(0.08**2 * 1.25) ** 0.5},
+                           "global_accuracy_std_error": pytest.approx((0.08**2 * 1.25) ** 0.5)},
             "parameter_distance": 5.0,
         }  # fmt: skip
         assert compare(analyst, "1", "4")["parameter_distance"] == 0
@@ -457,6 +457,10 @@ def test_versions_that_other_nodes_evaluated_or_that_have_no_figures_are_not_com
 ) -> None:
     trained.execute(
         "INSERT INTO federated.node (workspace_id, name) SELECT workspace_id, 'late' FROM federated.workspace LIMIT 1"
+    )
+    trained.execute(
+        "INSERT INTO federated.round (run_id, round_number) SELECT run_id, round_number FROM federated.version"
+        " WHERE version = 2"
     )
     trained.execute(
         "INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, outcome)"

@@ -241,7 +241,11 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
 def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog: psycopg.Connection) -> None:
     make_version(catalog)
     catalog.execute("UPDATE federated.version SET global_accuracy = NULL")
-    catalog.execute("UPDATE federated.round SET message = 'the accuracy is withheld: its error would be 0.4'")
+    catalog.execute(
+        "INSERT INTO federated.round (run_id, round_number, status, message)"
+        " SELECT run_id, round_number, 'closed', 'the accuracy is withheld: its error would be 0.4'"
+        " FROM federated.version"
+    )
     told: list[tuple[str | None, str | None]] = []
     catalog.add_notice_handler(lambda one: told.append((one.message_primary, one.message_detail)))
 
@@ -318,7 +322,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 5
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 9
         session.execute("SELECT federated._evaluate_columns('risk', '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):

@@ -167,6 +167,9 @@ def test_a_run_that_ends_before_the_patience_is_judged_by_its_second_half() -> N
     assert not diverged(traced([9.0, 3.0, 2.0]), 3)
     assert ended_diverged(traced([9.0, 3.0, 2.0]), 10)
     assert not ended_diverged((), 10)
+    # A few rows that are wrong by far: the loss is many times the base rate's, and as a sample says little.
+    assert ended_diverged(traced([6.0, 9.0, 7.0], error=4.0), 10)
+    assert not ended_diverged(traced([6.0, 9.0, 7.0], error=4.0, noise=4.0), 10)
     assert not ended_diverged((Measured(RoundNumber(1), 9.0, start=12.0),), 10)
 
 
