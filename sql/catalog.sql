@@ -90,6 +90,7 @@ CREATE TABLE federated.round (
     global_recall             double precision,
     global_f1_score           double precision,
     global_rmse               double precision,
+    start_loss                double precision,
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.round IS 'One round of a run; round 0 gathers feature statistics';
@@ -106,6 +107,8 @@ COMMENT ON COLUMN federated.round.global_precision IS 'NULL for regression, unde
 COMMENT ON COLUMN federated.round.global_recall IS 'NULL for regression, under a budget, and where no row is positive';
 COMMENT ON COLUMN federated.round.global_f1_score IS 'NULL for regression, under a budget, and where both others are';
 COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regression';
+COMMENT ON COLUMN federated.round.start_loss IS
+    'The loss of the model with which training begins, where it is not that of the base rate';
 
 CREATE TABLE federated.participation (
     run_id           uuid NOT NULL,

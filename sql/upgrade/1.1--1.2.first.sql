@@ -105,7 +105,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_precision double precision,
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
-    ADD COLUMN global_rmse double precision;
+    ADD COLUMN global_rmse double precision,
+    ADD COLUMN start_loss double precision;
 
 -- done: table federated.version
 ALTER TABLE federated.version

@@ -109,7 +109,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_precision double precision,
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
-    ADD COLUMN global_rmse double precision;
+    ADD COLUMN global_rmse double precision,
+    ADD COLUMN start_loss double precision;
 
 -- done: table federated.version
 ALTER TABLE federated.version
@@ -196,6 +197,9 @@ COMMENT ON COLUMN federated.round.global_recall IS 'NULL for regression, under a
 COMMENT ON COLUMN federated.round.global_f1_score IS 'NULL for regression, under a budget, and where both others are';
 
 COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regression';
+
+COMMENT ON COLUMN federated.round.start_loss IS
+    'The loss of the model with which training begins, where it is not that of the base rate';
 
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS

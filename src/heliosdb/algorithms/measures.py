@@ -222,6 +222,7 @@ class Classification:
             _standard_error(squares / rows - (loss / rows) ** 2, rows),
             share_error(right, rows),
             base_loss=-rate * math.log(rate) - (1.0 - rate) * math.log1p(-rate),
+            start_loss=math.log(2.0),
             precision=hits / predicted if predicted else None,
             recall=hits / positives if positives else None,
             f1_score=2.0 * hits / (predicted + positives) if predicted + positives else None,

@@ -30,6 +30,7 @@ _COLUMNS = {
     "recall": "global_recall",
     "f1_score": "global_f1_score",
     "rmse": "global_rmse",
+    "start_loss": "start_loss",
 }
 """Where a round's row has its figures."""
 

@@ -18,8 +18,9 @@ so a loss too noisy to tell does not stop a run. A steady slope within the windo
 which again errs towards going on. A single best loss is lucky by about the spread of the window, which is
 why a window is held to have risen above it only beyond that.
 
-    diverged    iff  the last loss is not finite, or each of the last P is larger than that of the base rate
-                     and than the best, both by more than two errors
+    diverged    iff  the last loss is not finite; or it is not the least of the last P, and each of these is
+                     larger than that of the base rate (or twice that), and than the best so far or that
+                     of the model with which training began, by more than two errors
 
 What always holds: every answer is a pure function of the losses, and nothing in it overflows.
 """
@@ -40,7 +41,8 @@ class Measured:
     """The loss of an evaluated round, in parts of the base rate's.
 
     error: its standard error. noise: the part of that by which rounds of one run differ: none without a
-    budget, since all are measured on the same rows. has_base False: its algorithm knows no base rate, the
+    budget, since all are measured on the same rows. start: the loss of the model with which training began.
+    has_base False: its algorithm knows no base rate, the
     loss is as it is, and says only which round is better than another.
     """
 
@@ -48,6 +50,7 @@ class Measured:
     loss: float
     error: float = 0.0
     noise: float = 0.0
+    start: float = 1.0
     has_base: bool = True
 
     @property
@@ -57,8 +60,12 @@ class Measured:
 
     @property
     def is_useless(self) -> bool:
-        """Whether it is worse than the base rate beyond its error, as far as that is known."""
-        return self.has_base and self.loss - _errors(self.error) > 1.0
+        """Whether it is worse than the base rate beyond its error, as far as that is known.
+
+        Of a loss of twice the base rate's no more is asked than that it is not noise: where a few rows carry
+        a loss, its error as a sample is as large.
+        """
+        return self.has_base and self.loss - 1.0 > min(_errors(self.error), 1.0 + _errors(self.noise))
 
 
 Trace = tuple[Measured, ...]
@@ -71,8 +78,16 @@ def measured(number: RoundNumber, figures: Figures | None, *, noised: bool) -> T
         return ()
     base = figures.base_loss or 1.0
     error = (figures.loss_error or 0.0) / base
-    noise = error if noised else 0.0
-    return (Measured(number, figures.loss / base, error, noise, has_base=figures.base_loss is not None),)
+    return (
+        Measured(
+            number,
+            figures.loss / base,
+            error,
+            error if noised else 0.0,
+            (figures.start_loss or base) / base,
+            has_base=figures.base_loss is not None,
+        ),
+    )
 
 
 def best_round(trace: Sequence[Measured]) -> Measured | None:
@@ -101,20 +116,26 @@ def risen(trace: Sequence[Measured], threshold: float, patience: int) -> bool:
 
 def diverged(trace: Sequence[Measured], patience: int) -> bool:
     """Say whether training has gone away from every useful model: see the module's rule."""
-    if not trace:
-        return False
-    if not math.isfinite(trace[-1].loss):
+    window = trace[-patience:]
+    if window and not math.isfinite(window[-1].loss):
         return True
-    least = min((one for one in trace if math.isfinite(one.loss)), key=lambda one: one.loss)
-    return len(trace) >= patience and all(
-        one.is_useless and one.loss - least.loss > _errors(one.noise, least.noise)
-        for one in trace[-patience:]
-    )
+    recovers = len(window) > 1 and window[-1].loss == min(one.loss for one in window)
+    return len(window) == patience and not recovers and _is_gone(trace, window)
 
 
 def ended_diverged(trace: Sequence[Measured], patience: int) -> bool:
-    """Say the same at a run's end: of a short one its second half is enough."""
-    return diverged(trace, max(1, min(patience, (len(trace) + 1) // 2)))
+    """Say the same at a run's end: a short one's second half is enough, and nothing recovers any more."""
+    return bool(trace) and _is_gone(trace, trace[-min(patience, (len(trace) + 1) // 2) :])
+
+
+def _is_gone(trace: Sequence[Measured], window: Sequence[Measured]) -> bool:
+    if not all(math.isfinite(one.loss) for one in window):
+        return not math.isfinite(window[-1].loss)
+    least = min((one for one in trace if math.isfinite(one.loss)), key=lambda one: one.loss)
+    return all(
+        one.is_useless and one.loss - min(least.loss, one.start) > _errors(one.noise, least.noise)
+        for one in window
+    )
 
 
 def _errors(*errors: float) -> float:

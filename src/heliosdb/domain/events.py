@@ -56,8 +56,8 @@ class Figures:
     these rows, or the noise left no figure.
 
     loss: in the units that the user sees; base_loss: in the same, what the model has that predicts the base
-    rate, or the mean, for every row. The errors are standard errors: of the held-out rows as a sample, and of
-    the noise.
+    rate, or the mean, for every row; start_loss: what the model has with which training begins, None where
+    that is the same. The errors are standard errors: of the held-out rows as a sample, and of the noise.
     """
 
     loss: float | None
@@ -69,6 +69,7 @@ class Figures:
     recall: float | None = None
     f1_score: float | None = None
     rmse: float | None = None
+    start_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -301,7 +301,8 @@ def _judge(state: RunState) -> Decision:
 def _give_up(state: RunState, needed: int) -> Decision:
     arrived = f"round {state.round}: {len(state.answered)} of {needed} updates needed arrived"
     reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
-    if state.round > 0 and not state.answered and all(loss.diverging for loss in state.lost):
+    gone = not state.answered or (state.trace and state.trace[-1].is_useless)
+    if state.round > 0 and gone and all(loss.diverging for loss in state.lost):
         return _end_diverged(state, reason)
     if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
         return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)

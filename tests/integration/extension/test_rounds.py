@@ -180,7 +180,7 @@ def test_an_open_rounds_state_is_kept_again_at_each_exchange(daemon: PsycopgConn
     rounds.put_state(daemon, run.id, 1, later)
     assert rounds.find_state(daemon, run.id, 0) == rounds.StoredState(b"first", b"h", None)
     assert rounds.find_state(daemon, run.id, 1) == later
-    rounds.delete_states_before(daemon, run.id, 1)
+    rounds.delete_other_states(daemon, run.id, [1])
     assert rounds.find_state(daemon, run.id, 0) is None
     rounds.put_state(daemon, run.id, 1, rounds.StoredState(b"third", b"j"))
     assert rounds.find_state(daemon, run.id, 1) == rounds.StoredState(b"third", b"j", None)

@@ -16,11 +16,12 @@ COLUMNS = {
     "federated_training_status(text)": "round_number status global_loss global_accuracy participating_nodes"
     " round_duration_seconds started_at finished_at message",
     "federated_training_metrics(text)": "round_number timestamp global_loss global_accuracy participating_nodes"
-    " dropped_nodes round_duration_seconds communication_mb privacy_consumed_epsilon",
+    " dropped_nodes round_duration_seconds communication_mb privacy_consumed_epsilon"
+    " global_loss_std_error global_accuracy_std_error",
     "federated_convergence_diagnostics(text)": "round_number global_loss loss_delta node_variance learning_rate",
     "federated_checkpoints(text)": "path round_number created_at size_bytes sha256",
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
-    " epsilon parameters_sha256",
+    " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error",
     "federated_evaluate(text)": "metric value",
     "federated_data_quality_check(text)": "node_name feature_statistics missing_values outliers",
     "federated_privacy_budget(text)": "total_epsilon consumed_epsilon remaining_epsilon",
@@ -228,12 +229,33 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
     make_version(catalog)
     assert catalog.execute("SELECT metric, value FROM federated_evaluate('risk')").fetchall() == [
         ("global_loss", 0.25), ("global_accuracy", 0.875), ("global_precision", None), ("global_recall", None),
-        ("global_f1_score", None),
+        ("global_f1_score", None), ("global_loss_std_error", None), ("global_accuracy_std_error", None),
+        ("base_loss", None), ("global_rmse", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
     assert catalog.execute("SELECT federated._evaluate_columns('risk', %s)", [columns]).fetchall() == [
         ([{"global_accuracy": 0.875, "global_precision": None, "per_node_metrics": None}],)
     ]
+
+
+def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog: psycopg.Connection) -> None:
+    make_version(catalog)
+    catalog.execute("UPDATE federated.version SET global_accuracy = NULL")
+    catalog.execute(
+        "INSERT INTO federated.round (run_id, round_number, status, message)"
+        " SELECT run_id, round_number, 'closed', 'the accuracy is withheld: its error would be 0.4'"
+        " FROM federated.version"
+    )
+    told: list[tuple[str | None, str | None]] = []
+    catalog.add_notice_handler(lambda one: told.append((one.message_primary, one.message_detail)))
+
+    found = dict(catalog.execute("SELECT metric, value FROM federated_evaluate('risk')").fetchall())
+
+    assert (found["global_loss"], found["global_accuracy"]) == (0.25, None)
+    ((message, detail),) = told
+    assert message == 'not every figure of federated model "risk" is known'
+    assert detail is not None
+    assert detail.endswith(": the accuracy is withheld: its error would be 0.4")
 
 
 def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.Connection) -> None:
@@ -290,7 +312,7 @@ def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psyco
         catalog.execute("SELECT federated._evaluate_columns('risk', '{global_loss,auc}')")
     assert caught.value.diag.message_hint == (
         "Its columns are global_loss, global_accuracy, global_precision, global_recall, global_f1_score,"
-        " per_node_metrics."
+        " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse."
     )
 
 
@@ -300,7 +322,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 5
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 9
         session.execute("SELECT federated._evaluate_columns('risk', '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):

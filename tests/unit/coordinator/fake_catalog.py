@@ -30,6 +30,7 @@ FIGURES = (
     "global_recall",
     "global_f1_score",
     "global_rmse",
+    "start_loss",
 )
 """The columns of a round's row that hold its figures."""
 

@@ -402,7 +402,7 @@ def _register(patch: pytest.MonkeyPatch, registry: Registry, entry: RegisteredPa
 def toy_run(*, masked: bool = False, budget: float | None = None, **options: Any) -> Run:
     """A run of the toy algorithm with three nodes, of which two are enough."""
     given = {"algorithm": "toy", "rounds": 2, "convergence_threshold": None, "early_stopping_rounds": None}
-    # What the toy measures rises with the rounds.
+    # What the toy measures says nothing of how good it is.
     given["keep_best"] = False
     if masked:
         given |= {"secure_aggregation": True, "aggregation_protocol": "toy_masks"}

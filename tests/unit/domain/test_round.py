@@ -240,6 +240,9 @@ def test_updates_that_all_are_too_large_mean_that_training_diverged() -> None:
     assert actions == (FinishRun(RunStatus.DIVERGED, said + hint + end),)
     _, actions = play(training(), *arrive(A), diverging(B), diverging(C))
     assert actions == (FailRun(said.replace("0 of 2", "1 of 2")),)
+    _, actions = play(replace(training(), trace=traced(9.0)), *arrive(A), diverging(B), diverging(C))
+    assert isinstance(actions[0], FinishRun)
+    assert actions[0].status is RunStatus.DIVERGED
 
 
 def test_values_that_are_not_finite_before_training_are_no_divergence() -> None:

@@ -1,6 +1,7 @@
 -- name: list_rounds(uuid)
 SELECT round_number, status::text AS status, global_loss, global_accuracy, global_loss_std_error,
-       global_accuracy_std_error, base_loss, global_precision, global_recall, global_f1_score, global_rmse
+       global_accuracy_std_error, base_loss, global_precision, global_recall, global_f1_score, global_rmse,
+       start_loss
 FROM federated.round WHERE run_id = $1::uuid ORDER BY round_number
 
 -- name: list_participation(uuid, integer)
@@ -42,11 +43,13 @@ UPDATE federated.round AS d
 SET status = 'closed', global_loss = f.global_loss, global_accuracy = f.global_accuracy,
     global_loss_std_error = f.global_loss_std_error, global_accuracy_std_error = f.global_accuracy_std_error,
     base_loss = f.base_loss, global_precision = f.global_precision, global_recall = f.global_recall,
-    global_f1_score = f.global_f1_score, global_rmse = f.global_rmse, message = $4, finished_at = clock_timestamp()
+    global_f1_score = f.global_f1_score, global_rmse = f.global_rmse, start_loss = f.start_loss,
+    message = $4, finished_at = clock_timestamp()
 FROM jsonb_to_record($3::jsonb) AS f (
     global_loss double precision, global_accuracy double precision, global_loss_std_error double precision,
     global_accuracy_std_error double precision, base_loss double precision, global_precision double precision,
-    global_recall double precision, global_f1_score double precision, global_rmse double precision)
+    global_recall double precision, global_f1_score double precision, global_rmse double precision,
+    start_loss double precision)
 WHERE d.run_id = $1::uuid AND d.round_number = $2 AND d.status = 'open' RETURNING d.round_number
 
 -- name: fail_open_round(uuid, text)
