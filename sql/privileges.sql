@@ -155,7 +155,8 @@ GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federate
 GRANT INSERT (model_id, overrides), UPDATE (stop_requested) ON federated.run TO federated_operator;
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
-GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELETE ON federated.dataset TO federated_admin;
+GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
+ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers) ON federated.node TO federated_daemon;

@@ -478,11 +478,14 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new dataset to its max_epsilon, also when it is dropped again';
+COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new or altered dataset to its max_epsilon, also when it is dropped again';
 
 -- A row that is restored has its base tables.
 CREATE TRIGGER claim_base_tables AFTER INSERT ON federated.dataset
     FOR EACH ROW WHEN (NEW.base_tables = '{}') EXECUTE FUNCTION federated._claim_at_sharing();
+
+CREATE TRIGGER claim_again AFTER UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._claim_at_sharing();
 
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
@@ -512,6 +515,48 @@ $$;
 
 COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
     'Checks options as statements do; returns NULL, or the error for federated._raise';
+
+CREATE OR REPLACE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('dataset', 'options');
+
+-- Without a budget nodes would be asked for answers without noise from the rows that it was spent on.
+CREATE FUNCTION federated._keep_budget() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    consumed double precision := (
+        SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = OLD.name);
+BEGIN
+    IF consumed > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the privacy_budget of federated workspace "%s" cannot be reset', OLD.name),
+            DETAIL = format('Epsilon %s of it is consumed.', round(consumed::numeric, 6)),
+            HINT = 'SET (privacy_budget = ...) changes it; for training without a budget make another workspace.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_budget() IS 'Lets no workspace be without a budget that has spent from one';
+
+CREATE TRIGGER keep_budget BEFORE UPDATE OF options ON federated.workspace
+    FOR EACH ROW WHEN (OLD.options ? 'privacy_budget' AND NOT NEW.options ? 'privacy_budget')
+    EXECUTE FUNCTION federated._keep_budget();
+
+-- The subject says which columns are shared and what was charged by whom.
+CREATE FUNCTION federated._keep_subject() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the subject of federated dataset "%s" cannot be altered', OLD.name),
+        HINT = 'DROP FEDERATED DATASET, then CREATE FEDERATED DATASET: what its tables have spent stays spent.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_subject() IS 'Keeps a dataset''s subject';
+
+CREATE TRIGGER keep_subject BEFORE UPDATE OF options ON federated.dataset
+    FOR EACH ROW WHEN (NEW.options -> 'subject' IS DISTINCT FROM OLD.options -> 'subject')
+    EXECUTE FUNCTION federated._keep_subject();
 
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
@@ -640,6 +685,30 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
+-- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
+CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dataset federated.dataset := CASE TG_OP WHEN 'INSERT' THEN NEW ELSE OLD END;
+    owner   name := CASE TG_OP WHEN 'INSERT' THEN (
+        SELECT c.relowner::regrole::name FROM pg_class AS c
+        WHERE c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = dataset.name) ELSE OLD.owner END;
+BEGIN
+    IF owner IS NOT NULL AND NOT federated._has_role(owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset.name),
+            DETAIL = format('Its owner is %s.', owner);
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for members of its owner role';
+
+-- The node writes other columns: it is not asked who owns the dataset.
+CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
 
 CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1572,7 +1641,8 @@ GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO
 
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
 
-GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELETE ON federated.dataset TO federated_admin;
+GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
+ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 

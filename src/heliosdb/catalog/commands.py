@@ -52,6 +52,16 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as ALTER sees it; `owned` as for a workspace."""
+
+    dataset_id: int
+    name: DatasetName
+    options: Options
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A table, view or the like that a dataset may be made of."""
 
@@ -261,6 +271,26 @@ def delete_dataset(connection: Connection, name: str) -> bool:
         return False
     _SQL.query(connection, "drop_dataset_view", name)
     return True
+
+
+def lock_dataset(connection: Connection, name: str) -> Dataset | None:
+    """Return the dataset of that name, locked against answers from it and against other changes."""
+    rows = _SQL.query(connection, "lock_dataset", name)
+    if not rows:
+        return None
+    row = rows[0]
+    return Dataset(row["dataset_id"], DatasetName(row["name"]), json.loads(row["options"]), row["owned"])
+
+
+def update_dataset(connection: Connection, dataset: Dataset, options: Options) -> None:
+    """Replace the options of a dataset; triggers keep its subject and hold its tables to its max_epsilon."""
+    _SQL.query(connection, "update_dataset", dataset.dataset_id, json.dumps(options))
+
+
+def dataset_ceiling(connection: Connection, dataset: Dataset) -> float | None:
+    """Return the smallest max_epsilon that the tables behind a dataset were ever held to."""
+    ceiling: float | None = _SQL.query(connection, "dataset_ceiling", dataset.dataset_id)[0]["ceiling"]
+    return ceiling
 
 
 def insert_model(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
-from federated_sql.options import OptionKind, check_model, defaults, read_options, require_built
+from federated_sql.options import (
+    OptionKind,
+    check_model,
+    defaults,
+    drop_options,
+    read_options,
+    require_built,
+)
 from federated_sql.statements import (
     AlterModel,
     ChangeModelOwner,
@@ -13,6 +20,7 @@ from federated_sql.statements import (
     DropModel,
     Option,
     RenameModel,
+    ResetModel,
     StartTraining,
     StopTraining,
 )
@@ -51,6 +59,18 @@ def alter_model(session: Session, command: AlterModel) -> None:
     _check_columns(merged)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     catalog.update_model(session.connection, model, merged)
+
+
+def reset_model(session: Session, command: ResetModel) -> None:
+    """ALTER FEDERATED MODEL … RESET: defaults hold again, or what has none is not set."""
+    session.require("federated_operator", "alter a federated model")
+    drop_options(OptionKind.MODEL, command.options, {})
+    model = _lock(session, command.name, if_exists=command.if_exists)
+    if model is None:
+        return
+    left = drop_options(OptionKind.MODEL, command.options, model.options)
+    _check_columns(left)
+    catalog.update_model(session.connection, model, left)
 
 
 def rename_model(session: Session, command: RenameModel) -> None:

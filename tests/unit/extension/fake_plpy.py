@@ -27,6 +27,8 @@ READING = frozenset(
         "list_columns",
         "list_primary_key",
         "lock_model",
+        "lock_dataset",
+        "dataset_ceiling",
         "hold_workspace",
         "current_version",
         "version_number",

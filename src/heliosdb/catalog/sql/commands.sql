@@ -109,6 +109,18 @@ DELETE FROM federated.dataset WHERE name = $1 RETURNING dataset_id
 -- name: drop_dataset_view(text)
 SELECT federated._drop_dataset_view($1)
 
+-- name: lock_dataset(text)
+SELECT dataset_id, name, options::text AS options, federated._has_role(owner) AS owned
+FROM federated.dataset WHERE name = $1 FOR NO KEY UPDATE
+
+-- name: update_dataset(bigint, jsonb)
+UPDATE federated.dataset SET options = $2 WHERE dataset_id = $1
+
+-- name: dataset_ceiling(bigint)
+SELECT min(b.max_epsilon) AS ceiling
+FROM federated.dataset AS d JOIN federated.base_table AS b ON b.base_table_id = ANY (d.base_tables)
+WHERE d.dataset_id = $1
+
 -- name: insert_model(bigint, text, jsonb)
 INSERT INTO federated.model (workspace_id, name, options) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO NOTHING RETURNING model_id
