@@ -31,8 +31,8 @@ REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_
     federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
-GRANT USAGE ON SCHEMA federated_model TO federated_analyst;
-GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_owner;
+GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
+GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
@@ -85,13 +85,17 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst;
 GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._check_binary(text)
 TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._write_row_functions(text) TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
 GRANT EXECUTE ON FUNCTION
     federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb), federated._nudged(double precision, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
