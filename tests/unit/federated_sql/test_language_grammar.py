@@ -187,6 +187,8 @@ def test_an_unfinished_statement_ends_too_early(text: str) -> None:
         ("CREATE FEDERATED NODE 'n'", "NODE", "REGISTER FEDERATED NODE"),
         ("ALTER FEDERATED DATASET d RENAME TO e", "RENAME", "SET (option = value, …) | RESET (option, …)"),
         ("ALTER FEDERATED MODEL m RESET (rounds = 3)", "=", "RESET takes the names of options"),
+        ("ALTER FEDERATED MODEL m SET (features = $1)", "$1", "A federated statement has no parameters"),
+        ("START FEDERATED TRAINING $2", "$2", "A federated statement has no parameters"),
         ("ALTER FEDERATED MODEL m RESET ()", ")", "RESET (option, …)"),
         (
             "ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (contact sla_tier)",
