@@ -351,7 +351,7 @@ COMMENT ON FUNCTION federated._create_dataset_view(text, name, name, text[], tex
 CREATE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
-    -- DROP TABLE … CASCADE may have taken the view along.
+    -- DROP TABLE ... CASCADE may have taken the view along.
     EXECUTE format('DROP VIEW IF EXISTS federated_dataset.%I', dataset);
 END
 $$;

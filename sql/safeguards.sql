@@ -238,7 +238,7 @@ CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federa
     EXECUTE FUNCTION federated._keep_sums();
 
 -- After the whole statement, so that lines that are written together are compared as they came out. What the composed
--- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+-- epsilon would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
 CREATE FUNCTION federated._check_sums() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

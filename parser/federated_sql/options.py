@@ -118,7 +118,7 @@ def _unknown(kind: OptionKind, option: Option | OptionName) -> FederatedError:
         return _refused(
             option,
             f'option "{option.name}" belongs to the model and cannot be changed for one run',
-            "Use ALTER FEDERATED MODEL … SET.",
+            "Use ALTER FEDERATED MODEL ... SET.",
         )
     meant = _SYNONYMS.get(option.name)
     near = (

@@ -154,7 +154,11 @@ COMMENT ON COLUMN federated.version.prediction IS
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
-COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
+COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
+
+COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
+
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'Epsilon of all the node''s releases up to this one composed at the workspace''s delta: exactly where all have full participation, by Renyi divergences where one is sampled';
 
 CREATE TABLE federated.node_spending (
     workspace        text NOT NULL,
@@ -187,7 +191,7 @@ COMMENT ON COLUMN federated.node_spending.signature IS
 COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
-    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
+    'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
 COMMENT ON COLUMN federated.dataset.row_key IS
     'The primary key of the table, by which its rows are known; NULL where it has none: by all shared columns';
@@ -491,6 +495,16 @@ CREATE TRIGGER claim_base_tables AFTER INSERT ON federated.dataset
 CREATE TRIGGER claim_again AFTER UPDATE OF options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._claim_at_sharing();
 
+CREATE OR REPLACE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    -- DROP TABLE ... CASCADE may have taken the view along.
+    EXECUTE format('DROP VIEW IF EXISTS federated_dataset.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_dataset_view(text) IS 'Drops the view of a dataset; dependents refuse';
+
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -659,7 +673,7 @@ CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federa
     EXECUTE FUNCTION federated._keep_sums();
 
 -- After the whole statement, so that lines that are written together are compared as they came out. What the composed
--- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+-- epsilon would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
 CREATE FUNCTION federated._check_sums() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

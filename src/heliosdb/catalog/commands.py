@@ -96,6 +96,11 @@ class NewDataset:
     options: Options
 
 
+def _json(options: Options) -> str:
+    """Return the options as JSON without escapes, which not every server encoding can take."""
+    return json.dumps(options, ensure_ascii=False)
+
+
 def _workspace(row: Row) -> Workspace:
     return Workspace(
         row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]), row["owned"]
@@ -107,6 +112,11 @@ def may_act_as(connection: Connection, role: str) -> bool:
     return bool(_SQL.query(connection, "may_act_as", role)[0]["allowed"])
 
 
+def database_encoding(connection: Connection) -> str:
+    """Return the name of the encoding in which the server keeps text."""
+    return str(_SQL.query(connection, "database_encoding")[0]["encoding"])
+
+
 def role_names(connection: Connection) -> tuple[str, str]:
     """Return the names of the current and of the session's role."""
     row = _SQL.query(connection, "role_names")[0]
@@ -115,7 +125,7 @@ def role_names(connection: Connection) -> tuple[str, str]:
 
 def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
     """Make a workspace; False where the name is taken."""
-    return bool(_SQL.query(connection, "insert_workspace", name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_workspace", name, _json(options)))
 
 
 def find_workspace(connection: Connection, name: str) -> Workspace | None:
@@ -143,7 +153,7 @@ def session_workspace(connection: Connection) -> str | None:
 
 def update_workspace(connection: Connection, workspace: Workspace, options: Options) -> None:
     """Replace the options of a workspace."""
-    _SQL.query(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
+    _SQL.query(connection, "update_workspace", workspace.workspace_id, _json(options))
 
 
 def rename_workspace(connection: Connection, workspace: Workspace, new_name: str) -> None:
@@ -188,12 +198,12 @@ def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
 
 def insert_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Register a node as pending; False where the workspace has one of that name."""
-    return bool(_SQL.query(connection, "insert_node", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_node", workspace.workspace_id, name, _json(options)))
 
 
 def update_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> None:
     """Replace a node's options; a trigger makes it pending again, and its certificate is pinned anew."""
-    _SQL.query(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
+    _SQL.query(connection, "update_node", workspace.workspace_id, name, _json(options))
 
 
 def find_model_using_node(connection: Connection, workspace: Workspace, name: str) -> str | None:
@@ -245,7 +255,7 @@ def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
         [column.name for column in dataset.columns],
         [column.type for column in dataset.columns],
         dataset.predicate,
-        json.dumps(dataset.options),
+        _json(dataset.options),
         list(dataset.row_key) or None,
     )
     return bool(rows)
@@ -284,7 +294,7 @@ def lock_dataset(connection: Connection, name: str) -> Dataset | None:
 
 def update_dataset(connection: Connection, dataset: Dataset, options: Options) -> None:
     """Replace the options of a dataset; triggers keep its subject and hold its tables to its max_epsilon."""
-    _SQL.query(connection, "update_dataset", dataset.dataset_id, json.dumps(options))
+    _SQL.query(connection, "update_dataset", dataset.dataset_id, _json(options))
 
 
 def dataset_ceiling(connection: Connection, dataset: Dataset) -> float | None:
@@ -295,7 +305,7 @@ def dataset_ceiling(connection: Connection, dataset: Dataset) -> float | None:
 
 def insert_model(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Make a model; False where the name is taken."""
-    return bool(_SQL.query(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_model", workspace.workspace_id, name, _json(options)))
 
 
 def lock_model(connection: Connection, name: str) -> Model | None:
@@ -362,7 +372,7 @@ def make_current(connection: Connection, model: Model, version: int) -> None:
 
 def update_model(connection: Connection, model: Model, options: Options) -> None:
     """Replace the options of a model."""
-    _SQL.query(connection, "update_model", model.model_id, json.dumps(options))
+    _SQL.query(connection, "update_model", model.model_id, _json(options))
 
 
 def is_in_training(connection: Connection, model: Model) -> bool:
@@ -382,7 +392,7 @@ def insert_run(connection: Connection, model: Model, overrides: Options) -> bool
 
     The catalog itself takes the options and the policy from the rows of model and workspace.
     """
-    return bool(_SQL.query(connection, "insert_run", model.model_id, json.dumps(overrides)))
+    return bool(_SQL.query(connection, "insert_run", model.model_id, _json(overrides)))
 
 
 def request_stop(connection: Connection, model: Model) -> bool:

@@ -13,6 +13,7 @@ READING = frozenset(
     [
         "may_act_as",
         "role_names",
+        "database_encoding",
         "find_workspace",
         "lock_workspace",
         "list_workspace_names",

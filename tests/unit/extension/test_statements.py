@@ -33,6 +33,7 @@ NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}
 DATASET = {"dataset_id": 3, "name": "d", "options": "{}", "owned": True}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
+    "database_encoding": [{"encoding": "UTF8"}],
     "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
     "find_workspace": [WORKSPACE],
     "lock_workspace": [WORKSPACE],
@@ -191,7 +192,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("START FEDERATED TRAINING m WITH (optimizer = 'adam')", "0A000",
          "option \"optimizer\" = 'adam' is not supported yet", "Supported: 'sgd'."),
         ("START FEDERATED TRAINING m WITH (features = ['a'])", "22023",
-         'option "features" belongs to the model and cannot be changed for one run', "Use ALTER FEDERATED MODEL … SET."),
+         'option "features" belongs to the model and cannot be changed for one run', "Use ALTER FEDERATED MODEL ... SET."),
         ("START FEDERATED TRAINING m WITH (feature_ranges = '{\"age\": [0, 1]}')", "22023",
          "feature_ranges has no effect without a privacy_budget", None),
         ("START FEDERATED TRAINING", "42601", None, None),

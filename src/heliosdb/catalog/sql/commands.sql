@@ -1,6 +1,9 @@
 -- name: may_act_as(text)
 SELECT pg_has_role(current_user, $1::name, 'USAGE') AS allowed
 
+-- name: database_encoding()
+SELECT getdatabaseencoding()::text AS encoding
+
 -- name: role_names()
 SELECT current_user::text AS current_role_name, session_user::text AS session_role_name
 
