@@ -405,6 +405,12 @@ def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
     return float(_SQL.query(connection, "consumed_epsilon", workspace.name)[0]["consumed"])
 
 
+def list_private_nodes(connection: Connection, workspace: Workspace) -> list[str]:
+    """Return the nodes of a workspace that have answered under a budget, in any workspace known here."""
+    rows = _SQL.query(connection, "list_private_nodes", workspace.workspace_id, workspace.name)
+    return [row["name"] for row in rows]
+
+
 def is_served(connection: Connection) -> bool:
     """Tell whether a coordinator has ever led in this database."""
     return bool(_SQL.query(connection, "is_served")[0]["is_served"])

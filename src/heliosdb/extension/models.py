@@ -27,6 +27,7 @@ from federated_sql.statements import (
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
@@ -128,6 +129,7 @@ def start_training(session: Session, command: StartTraining) -> None:
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
     _warn_of_waiting(session, model, policy)
+    warn_of_budgets(session, model, policy)
 
 
 def _warn_of_waiting(session: Session, model: catalog.Model, policy: catalog.Options) -> None:

@@ -110,6 +110,32 @@ def test_a_budget_that_nothing_was_spent_from_goes(catalog: Session, admin: Sess
     assert options(catalog, "workspace") == {"min_nodes": 3}
 
 
+def test_start_tells_of_budgets_that_stand_in_the_way(
+    catalog: Session, admin: Session, operator: Session, daemon: Session
+) -> None:
+    """The same node, by its endpoint, has answered in another workspace; and here nearly all is spent."""
+    execute(admin, NODE, "CREATE FEDERATED WORKSPACE plain",
+            "REGISTER FEDERATED NODE 'same' IN WORKSPACE plain WITH (endpoint = 'https://a:1')",
+            "REGISTER FEDERATED NODE 'other' IN WORKSPACE plain WITH (endpoint = 'https://b:1')",
+            "CREATE FEDERATED MODEL open IN WORKSPACE plain WITH (algorithm = 'logistic_regression',"
+            " features = ['age'], target = 'ill')")  # fmt: skip
+    run = uuid4()
+    daemon.execute(SPEND, [run])
+    daemon.execute("UPDATE federated.ledger SET state = 'charged' WHERE run_id = %s", [run])
+    for session, statement, told in (
+        (admin, "START FEDERATED TRAINING open", "have answered under one: same; a table that has spent"),
+        (operator, "START FEDERATED TRAINING risk", None),
+        (operator, "STOP FEDERATED TRAINING risk", None),
+        (admin, "ALTER FEDERATED WORKSPACE clinics SET (privacy_budget = 0.201)", None),
+        (operator, "START FEDERATED TRAINING risk", "epsilon 0.2 of the 0.201 of federated workspace"),
+    ):
+        heard = notices_of(session)
+        execute(session, statement)
+        about = [line for line in heard if "epsilon" in line or "without noise" in line]
+        assert len(about) == (told is not None), (statement, heard)
+        assert told is None or told in about[0]
+
+
 SHARE = (
     "CREATE FEDERATED DATASET elders FOR TABLE patients (age, ill) WHERE (age > 60) IN WORKSPACE clinics"
     " WITH (subject = patient, min_rows = 50)"

@@ -38,6 +38,7 @@ READING = frozenset(
         "active_run",
         "consumed_epsilon",
         "is_served",
+        "list_private_nodes",
     ]
 )
 """The statements that change nothing; hold and lock only keep others away."""

@@ -293,6 +293,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
 
     assert plpy.names == [
         "may_act_as", "hold_workspace", "lock_model", "insert_run", "notify_coordinator", "is_served", "list_nodes",
+        "list_private_nodes",
     ]  # fmt: skip
     model, overrides = dict(plpy.called)["insert_run"]
     assert model == 7
@@ -374,6 +375,34 @@ def test_a_run_that_will_wait_is_said_to_wait() -> None:
     assert [kind for kind, _ in plpy.said] == ["warning", "warning"]
     assert "no coordinator serves this database yet" in plpy.said[0][1]
     assert "has 1 nodes where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
+
+
+def test_a_budget_of_which_hardly_anything_is_left_is_said() -> None:
+    for consumed, expected in ((1.97, ["warning"]), (1.95, []), (0.0, [])):
+        plpy = server(
+            lock_model=[{**MODEL, "policy": '{"privacy_budget": 2.0}'}],
+            consumed_epsilon=[{"consumed": consumed}],
+        )
+        assert run(plpy, "START FEDERATED TRAINING m") is None
+        assert [kind for kind, _ in plpy.said] == expected
+    assert run(server(lock_model=[MODEL]), "START FEDERATED TRAINING m") is None
+
+
+def test_tables_that_have_spent_from_a_budget_are_named_before_a_run_without_one() -> None:
+    plpy = server(list_private_nodes=[{"name": "n"}, {"name": "o"}])
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+    assert plpy.said == [
+        (
+            "warning",
+            'this run has no privacy budget, and of federated workspace "w" these nodes have answered under one: n, o;'
+            " a table that has spent from a budget gives no answer without noise",
+        )
+    ]
+    private = {**MODEL, "policy": '{"privacy_budget": 2.0}'}
+    assert (
+        run(server(lock_model=[private], list_private_nodes=[{"name": "n"}]), "START FEDERATED TRAINING m")
+        is None
+    )
 
 
 def test_stop_asks_the_run_to_stop_and_wakes_the_coordinator() -> None:

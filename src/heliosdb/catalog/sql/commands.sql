@@ -185,6 +185,16 @@ RETURNING run_id::text AS run_id
 -- name: consumed_epsilon(text)
 SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace = $1
 
+-- name: list_private_nodes(bigint, text)
+SELECT n.name FROM federated.node AS n
+WHERE n.workspace_id = $1 AND EXISTS (
+    SELECT FROM federated.ledger AS l
+    LEFT JOIN federated.workspace AS w ON w.name = l.workspace
+    LEFT JOIN federated.node AS o ON o.workspace_id = w.workspace_id AND o.name = l.node_name
+    WHERE l.state = 'charged'
+      AND (l.workspace = $2 AND l.node_name = n.name OR o.options ->> 'endpoint' = n.options ->> 'endpoint'))
+ORDER BY n.name
+
 -- name: is_served()
 SELECT EXISTS (SELECT FROM federated.lease) AS is_served
 
