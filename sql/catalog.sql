@@ -206,9 +206,9 @@ COMMENT ON TABLE federated.ledger IS
     'What each node of a workspace has spent, as the coordinator knows it; reserved before a task is sent, taken back only where certainly nothing was released';
 COMMENT ON COLUMN federated.ledger.workspace IS 'By name and without reference: dropping a workspace and making it again refunds nothing';
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
-COMMENT ON COLUMN federated.ledger.epsilon IS 'ε of this release alone, at the workspace''s δ';
-COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the ε of the node''s releases up to this one';
-COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
+COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
+COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'Epsilon of all the node''s releases up to this one composed at the workspace''s delta: exactly where all have full participation, by Renyi divergences where one is sampled';
 
 CREATE TABLE federated.node_spending (
     workspace        text NOT NULL,
@@ -235,7 +235,7 @@ COMMENT ON COLUMN federated.node_spending.signature IS
     'Over the header, with the key of the node''s certificate; heliosdb verify-spending checks it';
 COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
-    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
+    'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
 CREATE TABLE federated.lease (
     only_one    boolean PRIMARY KEY DEFAULT true CHECK (only_one),

@@ -323,11 +323,14 @@ BEGIN
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new dataset to its max_epsilon, also when it is dropped again';
+COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new or altered dataset to its max_epsilon, also when it is dropped again';
 
 -- A row that is restored has its base tables.
 CREATE TRIGGER claim_base_tables AFTER INSERT ON federated.dataset
     FOR EACH ROW WHEN (NEW.base_tables = '{}') EXECUTE FUNCTION federated._claim_at_sharing();
+
+CREATE TRIGGER claim_again AFTER UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._claim_at_sharing();
 
 -- The caller's own rights decide what the view may read; its names are looked up as the caller would have typed them.
 CREATE FUNCTION federated._create_dataset_view(
@@ -408,7 +411,7 @@ COMMENT ON FUNCTION federated._probe_dataset(text, name[]) IS
 CREATE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
 BEGIN
-    -- DROP TABLE … CASCADE may have taken the view along.
+    -- DROP TABLE ... CASCADE may have taken the view along.
     EXECUTE format('DROP VIEW IF EXISTS federated_dataset.%I', dataset);
 END
 $$;

@@ -166,12 +166,13 @@ BEGIN
             MESSAGE = format('must be owner of federated dataset "%s"', dataset.name),
             DETAIL = format('Its owner is %s.', owner);
     END IF;
-    RETURN dataset;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
 END
 $$;
 COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for members of its owner role';
 
-CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.dataset
+-- The node writes other columns: it is not asked who owns the dataset.
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
 
 -- A run copies its workspace's name and policy. Whoever queues it may not lock the workspace's row, hence DEFINER.

@@ -14,14 +14,14 @@ DECLARE
 BEGIN
     FOR model_function IN
         SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
     LOOP
         EXECUTE format('DROP FUNCTION %s %s', model_function,
                        CASE drop_behavior WHEN 'cascade' THEN 'CASCADE' ELSE 'RESTRICT' END);
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function; without cascade, dependents refuse';
+COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function in all its forms; without cascade, dependents refuse';
 
 CREATE FUNCTION federated._predict_untrained(model text) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -36,16 +36,19 @@ COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s funct
 CREATE FUNCTION federated._finish_model_function(model_name text, comment text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model_function regprocedure := (
-        SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model_name);
+    model_function regprocedure;
 BEGIN
-    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', model_function);
-    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_analyst', model_function);
-    EXECUTE format('COMMENT ON FUNCTION %s IS %L', model_function, comment);
+    FOR model_function IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', model_function);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_analyst', model_function);
+        EXECUTE format('COMMENT ON FUNCTION %s IS %L', model_function, comment);
+    END LOOP;
 END
 $$;
-COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function its grants and its comment';
+COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function, in all its forms, its grants and its comment';
 
 CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -78,13 +81,13 @@ COMMENT ON FUNCTION federated._create_untrained_function(text, jsonb) IS
 CREATE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.oid::regprocedure FROM pg_proc AS p
-    WHERE p.pronamespace = 'federated_model'::regnamespace
+    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace)
       AND (p.proname::text = model_name
            OR starts_with(p.proname::text, model_name || '@')
               AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
     ORDER BY p.proname
 $$;
-COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model: its own, and one for each version and tag';
+COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model in all their forms: its own, and one for each version and tag';
 
 -- Runs as federated_owner, which owns the functions; it fires only where the caller may change the model's row.
 CREATE FUNCTION federated._keep_model_function() RETURNS trigger
@@ -215,7 +218,10 @@ $$;
 COMMENT ON FUNCTION federated._describe_call(text, text) IS
     'The query that calls a function in federated_model; argument: a format of each argument''s value from name (1) and place (2)';
 
-CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+-- The functions of federated_row resolve a model and its features when they are made: calling one takes a few
+-- microseconds, where these two, which find everything anew, take a hundred. They are for what has none of those: a version
+-- that a dump of an earlier release brought, and a name like model@007; and they say what is wrong with a call.
+CREATE FUNCTION federated._predict_json(model text, features jsonb, of_row boolean) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     callee  text;
@@ -230,9 +236,13 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('features must be a JSON object, not a JSON %s', jsonb_typeof(features)),
             HINT = 'Name each feature: {"feature": value, ...}.';
+    ELSIF of_row AND NOT features ?| known THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
     END IF;
     unknown := (SELECT min(k) FROM jsonb_object_keys(features) AS k WHERE k <> ALL (known));
-    IF unknown IS NOT NULL THEN
+    IF unknown IS NOT NULL AND NOT of_row THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_column',
             MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
             HINT = format('Its features are %s.', array_to_string(known, ', '));
@@ -241,18 +251,10 @@ BEGIN
     RETURN result;
 END
 $$;
-COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
-    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+COMMENT ON FUNCTION federated._predict_json(text, jsonb, boolean) IS
+    'Prediction for features given as JSON, or as a row made JSON, in which what is no feature is ignored: finds everything anew';
 
-CREATE FUNCTION @extschema@.predict(model text, features jsonb) RETURNS double precision
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN @extschema@.federated_predict(model, features);
-END
-$$;
-COMMENT ON FUNCTION @extschema@.predict(text, jsonb) IS 'The same as federated_predict(model, features)';
-
-CREATE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
+CREATE FUNCTION federated._predict_array(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     callee  text;
@@ -276,6 +278,95 @@ BEGIN
     RETURN result;
 END
 $$;
+COMMENT ON FUNCTION federated._predict_array(text, double precision[]) IS
+    'Prediction for features in order: finds everything anew';
+
+-- In PL/pgSQL, whose plans a session keeps: a function in SQL would be planned anew at each call. Every name in the bodies
+-- is qualified, so that none needs a search_path of its own, which would be set at each call.
+CREATE FUNCTION federated._write_row_functions(function_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known     text[];
+    of_json   text;
+    of_array  text;
+    signature text;
+    body      text;
+BEGIN
+    -- What begins as a number does is one, in JSON as in a string of it; all else, what is wrong too, takes the dearer way.
+    SELECT p.proargnames,
+           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
+                   E'%1$I => CASE WHEN %2$s OPERATOR(pg_catalog.=) ''true'' THEN true'
+                   ' WHEN %2$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%3$s)) END'
+               ELSE E'%1$I => CASE WHEN pg_catalog.ascii(%2$s) OPERATOR(pg_catalog.<) 58 THEN (%2$s)::pg_catalog.float8'
+                   ' WHEN %2$s IS NOT NULL THEN federated._json_number(%3$s) END' END,
+               a.feature, format('($1 OPERATOR(pg_catalog.->>) %L)', a.feature), format('($1 OPERATOR(pg_catalog.->) %L)', a.feature)),
+               E',\n            ' ORDER BY a.place),
+           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
+                   E'%1$I => CASE WHEN $1[%2$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
+                   ' WHEN $1[%2$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%2$s]) END'
+               ELSE '%1$I => $1[%2$s]' END, a.feature, a.place), E',\n            ' ORDER BY a.place)
+    INTO STRICT known, of_json, of_array
+    FROM pg_proc AS p, unnest(p.proargnames, p.proargtypes::oid[]) WITH ORDINALITY AS a (feature, type, place)
+    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+    GROUP BY p.oid;
+    FOR signature, body IN VALUES
+        ('jsonb, boolean', format(
+            E'BEGIN\n    RETURN CASE WHEN CASE WHEN pg_catalog.jsonb_typeof($1) OPERATOR(pg_catalog.=) ''object'' THEN\n'
+            '            CASE WHEN $2 THEN $1 OPERATOR(pg_catalog.?|) %1$L::pg_catalog.text[]\n'
+            '                 ELSE ($1 OPERATOR(pg_catalog.-) %1$L::pg_catalog.text[]) OPERATOR(pg_catalog.=) ''{}'' END END\n'
+            '        THEN federated_model.%2$I(%3$s)\n'
+            '        ELSE federated._predict_json(%2$L, $1, $2) END;\nEND', known, function_name, of_json)),
+        ('double precision[]', format(
+            E'BEGIN\n    RETURN CASE WHEN pg_catalog.array_ndims($1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.array_lower($1, 1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.cardinality($1) OPERATOR(pg_catalog.=) %1$s\n'
+            '        THEN federated_model.%2$I(%3$s)\n'
+            '        ELSE federated._predict_array(%2$L, $1) END;\nEND', cardinality(known), function_name, of_array))
+    LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(%s) RETURNS double precision'
+                       ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, signature, body);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION federated._write_row_functions(text) IS
+    'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
+
+-- A name of more than 63 bytes would be cut, and could be another model's then.
+CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result double precision;
+BEGIN
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1, false)', model) INTO result USING features;
+        RETURN result;
+    END IF;
+    RETURN federated._predict_json(model, features, false);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+
+CREATE FUNCTION @extschema@.predict(model text, features jsonb) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN @extschema@.federated_predict(model, features);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.predict(text, jsonb) IS 'The same as federated_predict(model, features)';
+
+CREATE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result double precision;
+BEGIN
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(double precision[])') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1)', model) INTO result USING features;
+        RETURN result;
+    END IF;
+    RETURN federated._predict_array(model, features);
+END
+$$;
 COMMENT ON FUNCTION @extschema@.predict(text, double precision[]) IS
     'Prediction for features in order by a model''s current version, or by the one that model@tag or model@number names';
 
@@ -283,24 +374,13 @@ COMMENT ON FUNCTION @extschema@.predict(text, double precision[]) IS
 CREATE FUNCTION @extschema@.predict(model text, features record) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
-    callee text;
-    known  text[];
-    given  jsonb := to_jsonb(features);
-    chosen jsonb;
     result double precision;
 BEGIN
-    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
-    IF given IS NULL THEN
-        RETURN NULL;
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1, true)', model) INTO result USING to_jsonb(features);
+        RETURN result;
     END IF;
-    chosen := (SELECT jsonb_object_agg(c.key, c.value) FROM jsonb_each(given) AS c WHERE c.key = ANY (known));
-    IF chosen IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
-            MESSAGE = format('the row has no feature of federated model "%s"', model),
-            HINT = format('Its features are %s.', array_to_string(known, ', '));
-    END IF;
-    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING chosen;
-    RETURN result;
+    RETURN federated._predict_json(model, to_jsonb(features), true);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS

@@ -1,7 +1,7 @@
 -- What the ledger says, workspace by workspace and round by round.
 
--- The ε that the last training rounds of the most charged node added. A round's cost is the sum of what its releases
--- added to the composed ε; rounds whose releases added nothing that can be seen leave no mean to divide by.
+-- The epsilon that the last training rounds of the most charged node added. A round's cost is the sum of what its releases
+-- added to the composed epsilon; rounds whose releases added nothing that can be seen leave no mean to divide by.
 CREATE FUNCTION federated._recent_round_cost(workspace text) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH most_charged AS (

@@ -32,8 +32,8 @@ REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_
     federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
-GRANT USAGE ON SCHEMA federated_model TO federated_analyst;
-GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_owner;
+GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
+GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
@@ -87,13 +87,17 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst;
 GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._classes(text)
 TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._write_row_functions(text) TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
 GRANT EXECUTE ON FUNCTION
     federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb), federated._nudged(double precision, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._refuse_stored_predictions(text) TO federated_owner;
@@ -159,7 +163,8 @@ GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federate
 GRANT INSERT (model_id, overrides), UPDATE (stop_requested) ON federated.run TO federated_operator;
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
-GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELETE ON federated.dataset TO federated_admin;
+GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
+ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;

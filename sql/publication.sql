@@ -1,8 +1,26 @@
 -- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
 
+-- PostgreSQL raises an error where a product of floats is too small or too large to be one. What is taken from a feature is
+-- therefore never 0: a nudge of no consequence to the prediction (1e-290 in it), from which even the smallest value differs by
+-- more than would vanish when it is multiplied.
+CREATE FUNCTION federated._nudged(shift double precision, slope double precision, scale double precision) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    nudge double precision := 0;
+BEGIN
+    IF slope <> 0 AND scale <> 0 AND abs(slope) < 1e10 AND least(abs(slope), abs(scale)) < 1 THEN
+        nudge := 1e-290 / abs(slope) / greatest(least(1, abs(scale)), 1e-100);
+    END IF;
+    RETURN CASE WHEN abs(shift) >= nudge THEN shift ELSE nudge END;
+END
+$$;
+COMMENT ON FUNCTION federated._nudged(double precision, double precision, double precision) IS
+    'What to take from a feature instead of shift, so that neither its product with slope nor that with scale can vanish';
+
 -- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
--- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
--- for large arguments of either sign.
+-- referenced once, so that inlining evaluates no argument twice. The logistic of a score is 1/2 + 1/2 tanh(score / 2), since
+-- exp fails for large arguments of either sign; steep slopes are divided by a power of two, by which what is then surely large
+-- enough is multiplied once it is clamped (greatest, and not least, which would make a number of NaN).
 CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
@@ -13,6 +31,7 @@ DECLARE
     link         text := prediction ->> 'link';
     target_mean  double precision := prediction ->> 'target_mean';
     target_scale double precision := prediction ->> 'target_scale';
+    divisor      double precision := 1;
 BEGIN
     IF num_nulls(slopes, fills, shifts, link) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
@@ -26,18 +45,32 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a prediction consists of finite numbers only';
     END IF;
+    IF link = 'logistic' THEN
+        -- A slope below 1e-260, which could not be halved, is of no feature whose square is a number.
+        target_scale := 1;
+        divisor := 2 * power(2, ceil(log(greatest(1, (cardinality(features) + 1) * (
+            SELECT max(least(abs(slope), 1e30)) FILTER (WHERE NOT flag) / 2
+            FROM unnest(slopes, booleans) AS t (slope, flag)))) / log(2::float8)));
+        intercept := CASE WHEN abs(intercept) < 1e-260 THEN 0 ELSE intercept / divisor END;
+        slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-260 THEN 0 ELSE slope / divisor END
+                        FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
+    END IF;
     RETURN (
         SELECT format(
-            CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
-                      ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
-            0.5::float8, 1::float8, intercept,
+            CASE WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+                 WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
+                 ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
+                      ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
+            intercept,
             string_agg(format(
                 CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
                      ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
                 slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-            target_mean, target_scale)
-        FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
-             AS t (feature, flag, slope, fill, shift, place));
+            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor)
+        FROM (
+            SELECT feature, flag, slope, fill, CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END AS shift, place
+            FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY AS t (feature, flag, slope, fill, shift, place)
+        ) AS s);
 END
 $$;
 COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
@@ -134,11 +167,12 @@ BEGIN
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
         function_name, arguments, federated._render(features, booleans, prediction));
+    PERFORM federated._write_row_functions(function_name);
     PERFORM federated._finish_model_function(function_name, description);
 END
 $$;
 COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb) IS
-    'Makes, or remakes, a function in federated_model that computes a prediction';
+    'Makes, or remakes, a function in federated_model that computes a prediction, and its forms in federated_row';
 
 -- Whatever changes which version is current takes this lock first.
 CREATE FUNCTION federated._lock_publication(model_id bigint) RETURNS void

@@ -46,10 +46,47 @@ CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.nod
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('node', 'options');
 CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.model
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('model', 'options');
-CREATE TRIGGER check_options BEFORE INSERT ON federated.dataset
+CREATE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('dataset', 'options');
 CREATE TRIGGER check_options BEFORE INSERT ON federated.run
     FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('training', 'overrides');
+
+-- Without a budget nodes would be asked for answers without noise from the rows that it was spent on.
+CREATE FUNCTION federated._keep_budget() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    consumed double precision := (
+        SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = OLD.name);
+BEGIN
+    IF consumed > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the privacy_budget of federated workspace "%s" cannot be reset', OLD.name),
+            DETAIL = format('Epsilon %s of it is consumed.', round(consumed::numeric, 6)),
+            HINT = 'SET (privacy_budget = ...) changes it; for training without a budget make another workspace.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._keep_budget() IS 'Lets no workspace be without a budget that has spent from one';
+
+CREATE TRIGGER keep_budget BEFORE UPDATE OF options ON federated.workspace
+    FOR EACH ROW WHEN (OLD.options ? 'privacy_budget' AND NOT NEW.options ? 'privacy_budget')
+    EXECUTE FUNCTION federated._keep_budget();
+
+-- The subject says which columns are shared and what was charged by whom.
+CREATE FUNCTION federated._keep_subject() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the subject of federated dataset "%s" cannot be altered', OLD.name),
+        HINT = 'DROP FEDERATED DATASET, then CREATE FEDERATED DATASET: what its tables have spent stays spent.';
+END
+$$;
+COMMENT ON FUNCTION federated._keep_subject() IS 'Keeps a dataset''s subject';
+
+CREATE TRIGGER keep_subject BEFORE UPDATE OF options ON federated.dataset
+    FOR EACH ROW WHEN (NEW.options -> 'subject' IS DISTINCT FROM OLD.options -> 'subject')
+    EXECUTE FUNCTION federated._keep_subject();
 
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE FUNCTION federated._snapshot_run() RETURNS trigger
@@ -202,7 +239,7 @@ CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federa
     EXECUTE FUNCTION federated._keep_sums();
 
 -- After the whole statement, so that lines that are written together are compared as they came out. What the composed
--- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+-- epsilon would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
 CREATE FUNCTION federated._check_sums() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

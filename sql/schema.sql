@@ -4,6 +4,9 @@ COMMENT ON SCHEMA federated IS 'Catalog of federated learning: workspaces, nodes
 CREATE SCHEMA federated_model;
 COMMENT ON SCHEMA federated_model IS 'One SQL function per federated model: the current version, ready for the planner to inline';
 
+CREATE SCHEMA federated_row;
+COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, with the features in one value: what predict calls';
+
 CREATE SCHEMA federated_dataset;
 COMMENT ON SCHEMA federated_dataset IS 'One view per dataset that this database shares: all that federated_reader can read';
 

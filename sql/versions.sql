@@ -130,6 +130,11 @@ BEGIN
             EXECUTE format('ALTER FUNCTION %s RENAME TO %I', model_function, renamed);
         END IF;
     END LOOP;
+    -- What stands in federated_row calls by name what it is a form of.
+    PERFORM federated._write_row_functions(f.name) FROM (
+        SELECT DISTINCT p.proname::text AS name
+        FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
+        WHERE p.pronamespace = 'federated_row'::regnamespace) AS f;
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN

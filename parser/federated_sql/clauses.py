@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError, invalid_value
-from federated_sql.statements import Command, Option, RoleKeyword, RoleSpec
-from federated_sql.values import parse_options
+from federated_sql.statements import Command, Option, OptionName, RoleKeyword, RoleSpec
+from federated_sql.values import parse_names, parse_options
 
 MAX_TEXT_BYTES = 1_024
 """Longest free text of a clause: a data subject, a purpose, a tag, an address."""
@@ -46,6 +46,11 @@ def set_options(cursor: Cursor) -> tuple[Option, ...]:
     """Consume `SET (…)`."""
     cursor.expect_words("set")
     return parse_options(cursor)
+
+
+def reset_options(cursor: Cursor) -> tuple[OptionName, ...]:
+    """Consume `RESET (…)` if it comes next; it names something, so that () says that it does not."""
+    return parse_names(cursor) if cursor.accept_words("reset") else ()
 
 
 def in_workspace(cursor: Cursor) -> str:

@@ -7,12 +7,15 @@ PostgreSQL's words; nothing recurses.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from federated_sql.errors import FederatedError, syntax_error
 from federated_sql.lexer import Kind, Token, checked_name, string_value
 
 _SHOWN = 60
+_PARAMETER = re.compile(r"\$[0-9]+")
+_NO_PARAMETERS = "A federated statement has no parameters: write the value itself into it, as a literal."
 _CLAUSES = ("with", "in", "set", "where", "cascade", "from")
 
 
@@ -33,6 +36,8 @@ class Cursor:
     def error(self, hint: str | None = None, *, at: Token | None = None) -> FederatedError:
         """Make the syntax error for the token at hand (or `at`)."""
         token = at or self.current
+        if token is not None and _PARAMETER.fullmatch(token.text):
+            hint = _NO_PARAMETERS
         hint = hint or (f"The statement is: {self.shape}" if self.shape else None)
         if token is None:
             return syntax_error("syntax error at end of input", position=len(self.text) + 1, hint=hint)

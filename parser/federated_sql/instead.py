@@ -25,9 +25,6 @@ _STOP = "STOP FEDERATED TRAINING model ends a run; START FEDERATED TRAINING begi
 _INSTEAD: dict[tuple[str, ...], str] = {
     ("drop", "federated", "node"): "UNREGISTER FEDERATED NODE 'name' FROM WORKSPACE name",
     ("create", "federated", "node"): "REGISTER FEDERATED NODE 'name' IN WORKSPACE name WITH (…)",
-    ("alter", "federated", "dataset"): (
-        "A dataset is not altered: DROP FEDERATED DATASET name, then CREATE FEDERATED DATASET."
-    ),
     ("create", "or", "replace", "federated"): (
         "Only an AGGREGATION FUNCTION is replaced; ALTER FEDERATED … SET changes other objects."
     ),

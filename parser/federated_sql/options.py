@@ -23,7 +23,7 @@ from federated_sql.option_values import (
     canonical,
     read_policy,
 )
-from federated_sql.statements import Option, OptionValue, Scalar
+from federated_sql.statements import Option, OptionName, OptionValue, Scalar
 
 __all__ = [
     "NO_PARTS",
@@ -33,10 +33,12 @@ __all__ = [
     "OptionKind",
     "OptionSpec",
     "OptionType",
+    "check_dataset",
     "check_model",
     "check_stored",
     "check_workspace",
     "defaults",
+    "drop_options",
     "read_options",
     "require_built",
     "specs",
@@ -74,6 +76,20 @@ def read_options(kind: OptionKind, options: Sequence[Option], built: Built) -> d
     return values
 
 
+def drop_options(
+    kind: OptionKind, options: Sequence[OptionName], values: Mapping[str, OptionJson]
+) -> dict[str, OptionJson]:
+    """Return `values` without the named options, so that these have their defaults again.
+
+    Raises FederatedError (22023) for an unknown option; one that was not set is none.
+    """
+    for option in options:
+        if option.name not in OPTIONS[kind]:
+            raise _unknown(kind, option)
+    named = {option.name for option in options}
+    return {name: value for name, value in values.items() if name not in named}
+
+
 def require_built(
     kind: OptionKind, options: Sequence[Option], values: Mapping[str, OptionJson], built: Built
 ) -> None:
@@ -93,16 +109,16 @@ _SYNONYMS = {
 """Names that people try, and the options that they mean."""
 
 
-def _refused(option: Option, message: str, hint: str | None = None) -> FederatedError:
+def _refused(option: Option | OptionName, message: str, hint: str | None = None) -> FederatedError:
     return FederatedError(ErrorCode.INVALID_VALUE, message, hint=hint, position=option.position or None)
 
 
-def _unknown(kind: OptionKind, option: Option) -> FederatedError:
+def _unknown(kind: OptionKind, option: Option | OptionName) -> FederatedError:
     if kind is OptionKind.TRAINING and option.name in OPTIONS[OptionKind.MODEL]:
         return _refused(
             option,
             f'option "{option.name}" belongs to the model and cannot be changed for one run',
-            "Use ALTER FEDERATED MODEL … SET.",
+            "Use ALTER FEDERATED MODEL ... SET.",
         )
     meant = _SYNONYMS.get(option.name)
     near = (
@@ -191,6 +207,8 @@ def check_stored(kind: OptionKind, values: Mapping[str, OptionJson], built: Buil
         check_workspace(values)
     elif kind is OptionKind.MODEL:
         check_model(values)
+    elif kind is OptionKind.DATASET:
+        check_dataset(values)
 
 
 def _as_typed(value: OptionJson) -> OptionValue:
@@ -198,6 +216,15 @@ def _as_typed(value: OptionJson) -> OptionValue:
     if isinstance(value, list):
         return tuple(element if isinstance(element, Scalar) else str(element) for element in value)
     return json.dumps(value) if isinstance(value, dict) else value
+
+
+def check_dataset(options: Mapping[str, OptionJson]) -> None:
+    """Raise 22023 where a dataset's canonical options do not fit together."""
+    if options.get("plain_answers") and "max_epsilon" in options:
+        raise _conflict(
+            "plain_answers and max_epsilon exclude each other",
+            "A table that ever had a max_epsilon gives no answer without noise.",
+        )
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

@@ -10,6 +10,7 @@ from federated_sql.lexer import Kind, scan
 from federated_sql.statements import (
     COMMAND_TAGS,
     AlertCondition,
+    AlterDataset,
     AlterModel,
     AlterNode,
     AlterWorkspace,
@@ -31,10 +32,15 @@ from federated_sql.statements import (
     ExportSubject,
     GrantConsent,
     Option,
+    OptionName,
     OptionValue,
     RegisterNode,
     RenameModel,
     RenameWorkspace,
+    ResetDataset,
+    ResetModel,
+    ResetNode,
+    ResetWorkspace,
     ResumeTraining,
     RevokeConsent,
     RoleKeyword,
@@ -79,8 +85,18 @@ def _membership_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 
     match command:
         case CreateWorkspace(name, options, if_not_exists):
             return [*_unless(if_not_exists), quote_name(name), *_with(options)]
-        case AlterWorkspace(name, options, if_exists) | AlterModel(name, options, if_exists):
-            return [*_where(if_exists), quote_name(name), "SET", _list(options)]
+        case (
+            AlterWorkspace(name, set_, where)
+            | AlterModel(name, set_, where)
+            | AlterDataset(name, set_, where)
+        ):
+            return [*_where(where), quote_name(name), "SET", _list(set_)]
+        case (
+            ResetWorkspace(name, reset, where)
+            | ResetModel(name, reset, where)
+            | ResetDataset(name, reset, where)
+        ):
+            return [*_where(where), quote_name(name), "RESET", _names(reset)]
         case RenameWorkspace(name, new_name, if_exists) | RenameModel(name, new_name, if_exists):
             return [*_where(if_exists), quote_name(name), "RENAME TO", quote_name(new_name)]
         case ChangeWorkspaceOwner(name, owner, if_exists) | ChangeModelOwner(name, owner, if_exists):
@@ -91,6 +107,8 @@ def _membership_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 
             return [*_unless(if_not_exists), quote_string(name), *_in(workspace), *_with(options)]
         case AlterNode(name, workspace, options, if_exists):
             return [*_where(if_exists), quote_string(name), *_in(workspace), "SET", _list(options)]
+        case ResetNode(name, workspace, reset, where):
+            return [*_where(where), quote_string(name), *_in(workspace), "RESET", _names(reset)]
         case UnregisterNode(name, workspace, if_exists):
             return [*_where(if_exists), quote_string(name), *_from(workspace)]
         case CreateDataset():
@@ -230,6 +248,10 @@ def _with(options: Sequence[Option]) -> list[str]:
 
 def _list(options: Sequence[Option]) -> str:
     return f"({', '.join(f'{quote_name(option.name)} = {_value(option.value)}' for option in options)})"
+
+
+def _names(options: Sequence[OptionName]) -> str:
+    return f"({', '.join(quote_name(option.name) for option in options)})"
 
 
 def _value(value: OptionValue) -> str:

@@ -14,19 +14,22 @@ from dataclasses import dataclass
 
 from federated_sql.edits import Edit, apply_edits
 from federated_sql.errors import FederatedError
+from federated_sql.gate import may_be_ours, may_concern
 from federated_sql.grammar import leading_tag
 from federated_sql.lexer import Token, tokens_of
 from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
 from federated_sql.splitting import Part, split
 from federated_sql.syntax import known_syntax
-from federated_sql.user_sql import NAMES, Candidate, candidate, may_change
+from federated_sql.user_sql import Candidate, candidate, may_change
+
+__all__ = ["Rewrite", "may_be_ours", "may_concern", "rewrite"]
 
 _DOLLAR_NUMBER = re.compile(r"\$federated(\d*)")
-_MARK = b"federated"
 _WORD = re.compile(r"(?i)federated(?![\w$])")
-_OURS = re.compile(rf"(?i)federated(?:{'|'.join(NAMES)}|(?![\w$]))")
 # More tokens than these at its beginning do not tell what statement it is.
 _HEAD = 32
+# More parameters than two digits can number are left to the server.
+_DIGITS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +70,9 @@ class Rewrite:
         return self.starts[index] + position
 
 
-def may_concern(raw: bytes) -> bool:
-    """Whether `raw` is worth a `rewrite`: the cheap gate for every query."""
-    return _MARK in raw or _MARK in raw.lower()
-
-
 def rewrite(text: str) -> Rewrite | None:
     """Return the changed query, None where nothing is ours or anything is in doubt."""
-    if _OURS.search(text) is None:
+    if not may_be_ours(text):
         return None
     try:
         raw = scan_raw(text)
@@ -88,7 +86,7 @@ def rewrite(text: str) -> Rewrite | None:
     edits: list[Edit] = []
     for statement in statements:
         if statement.tag is not None:
-            edits.append(call.edit(statement.start, statement.end))
+            edits.append(call.edit(statement.start, statement.end, statement.parameters()))
         elif statement in searched:
             edits.extend(searched[statement].edits())
     if not edits:
@@ -113,6 +111,12 @@ class _Statement:
 
     def tokens(self) -> list[Token]:
         return tokens_of(self._text, self._raw, self._part.first, self._part.last)
+
+    def parameters(self) -> int:
+        """Return the highest number of a parameter in the statement, 0 where there is none."""
+        part = self._raw[self._part.first : self._part.last]
+        spelled = (self._text[one.start + 1 : one.end + 1] for one in part if one.name == "PARAM")
+        return max((int(number) for number in spelled if len(number) <= _DIGITS), default=0)
 
     def is_whole(self) -> bool:
         """Whether a routine with a SQL body was cut where PostgreSQL's grammar would cut it too."""
@@ -146,6 +150,15 @@ class _Quoter:
         number = next(number for number in ("", *map(str, range(len(used) + 1))) if number not in used)
         self._quote = f"$federated{number}$"
 
-    def edit(self, start: int, end: int) -> Edit:
+    def edit(self, start: int, end: int, parameters: int) -> Edit:
+        """Return the edit of one statement.
+
+        Its parameters have no place in it, and the statement itself says so: that it comes to this the
+        server must know their types, and no value may change the text.
+        """
         quoted = f"{self._quote}{self._text[start:end]}{self._quote}"
+        if parameters:
+            numbers = range(1, parameters + 1)
+            empty = ", ".join(f'pg_catalog."left"(${number}::pg_catalog.text, 0)' for number in numbers)
+            quoted = f"pg_catalog.concat({quoted}, {empty})"
         return Edit(start, end, f"CALL federated.execute({quoted})")

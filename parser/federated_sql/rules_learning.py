@@ -9,6 +9,7 @@ from federated_sql.clauses import (
     if_not_exists,
     in_workspace,
     path,
+    reset_options,
     role,
     set_options,
     text,
@@ -27,6 +28,7 @@ from federated_sql.statements import (
     DropAggregationFunction,
     DropModel,
     RenameModel,
+    ResetModel,
     ResumeTraining,
     RollbackModel,
     StartTraining,
@@ -54,6 +56,8 @@ def _alter_model(cursor: Cursor) -> Command:
         return RenameModel(name, cursor.name("model"), where)
     if cursor.accept_words("owner", "to"):
         return ChangeModelOwner(name, role(cursor), where)
+    if reset := reset_options(cursor):
+        return ResetModel(name, reset, where)
     return AlterModel(name, set_options(cursor), where)
 
 
@@ -177,7 +181,8 @@ RULES = (
     ),
     Rule(
         "ALTER FEDERATED MODEL",
-        "ALTER FEDERATED MODEL [IF EXISTS] name SET (option = value, …) | RENAME TO name | OWNER TO role",
+        "ALTER FEDERATED MODEL [IF EXISTS] name SET (option = value, …) | RESET (option, …) | RENAME TO name "
+        "| OWNER TO role",
         _alter_model,
     ),
     Rule("DROP FEDERATED MODEL", "DROP FEDERATED MODEL [IF EXISTS] name [CASCADE]", _drop_model),

@@ -9,6 +9,7 @@ from federated_sql.clauses import (
     if_exists,
     if_not_exists,
     in_workspace,
+    reset_options,
     role,
     set_options,
     with_options,
@@ -16,6 +17,7 @@ from federated_sql.clauses import (
 from federated_sql.cursor import Cursor
 from federated_sql.predicate import parse_predicate
 from federated_sql.statements import (
+    AlterDataset,
     AlterNode,
     AlterWorkspace,
     ChangeWorkspaceOwner,
@@ -26,6 +28,9 @@ from federated_sql.statements import (
     DropWorkspace,
     RegisterNode,
     RenameWorkspace,
+    ResetDataset,
+    ResetNode,
+    ResetWorkspace,
     UnregisterNode,
 )
 
@@ -43,6 +48,8 @@ def _alter_workspace(cursor: Cursor) -> Command:
         return RenameWorkspace(name, cursor.name("workspace"), where)
     if cursor.accept_words("owner", "to"):
         return ChangeWorkspaceOwner(name, role(cursor), where)
+    if reset := reset_options(cursor):
+        return ResetWorkspace(name, reset, where)
     return AlterWorkspace(name, set_options(cursor), where)
 
 
@@ -62,6 +69,8 @@ def _alter_node(cursor: Cursor) -> Command:
     where = if_exists(cursor)
     name = cursor.string_name("node")
     workspace = in_workspace(cursor)
+    if reset := reset_options(cursor):
+        return ResetNode(name, workspace, reset, where)
     return AlterNode(name, workspace, set_options(cursor), where)
 
 
@@ -100,6 +109,14 @@ def _columns(cursor: Cursor) -> tuple[str, ...]:
     return tuple(columns)
 
 
+def _alter_dataset(cursor: Cursor) -> Command:
+    where = if_exists(cursor)
+    name = cursor.name("dataset")
+    if reset := reset_options(cursor):
+        return ResetDataset(name, reset, where)
+    return AlterDataset(name, set_options(cursor), where)
+
+
 def _drop_dataset(cursor: Cursor) -> Command:
     where = if_exists(cursor)
     return DropDataset(cursor.name("dataset"), where)
@@ -113,7 +130,8 @@ RULES = (
     ),
     Rule(
         "ALTER FEDERATED WORKSPACE",
-        "ALTER FEDERATED WORKSPACE [IF EXISTS] name SET (option = value, …) | RENAME TO name | OWNER TO role",
+        "ALTER FEDERATED WORKSPACE [IF EXISTS] name SET (option = value, …) | RESET (option, …) "
+        "| RENAME TO name | OWNER TO role",
         _alter_workspace,
     ),
     Rule("DROP FEDERATED WORKSPACE", "DROP FEDERATED WORKSPACE [IF EXISTS] name [CASCADE]", _drop_workspace),
@@ -124,7 +142,8 @@ RULES = (
     ),
     Rule(
         "ALTER FEDERATED NODE",
-        "ALTER FEDERATED NODE [IF EXISTS] 'name' IN WORKSPACE name SET (option = value, …)",
+        "ALTER FEDERATED NODE [IF EXISTS] 'name' IN WORKSPACE name SET (option = value, …) "
+        "| RESET (option, …)",
         _alter_node,
     ),
     Rule(
@@ -137,6 +156,11 @@ RULES = (
         "CREATE FEDERATED DATASET [IF NOT EXISTS] name FOR TABLE table [(column, …)] [WHERE (predicate)] "
         "IN WORKSPACE name [WITH (option = value, …)]",
         _create_dataset,
+    ),
+    Rule(
+        "ALTER FEDERATED DATASET",
+        "ALTER FEDERATED DATASET [IF EXISTS] name SET (option = value, …) | RESET (option, …)",
+        _alter_dataset,
     ),
     Rule("DROP FEDERATED DATASET", "DROP FEDERATED DATASET [IF EXISTS] name", _drop_dataset),
 )

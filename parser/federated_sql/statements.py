@@ -22,6 +22,14 @@ class Option:
     position: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class OptionName:
+    """An option that is named without a value; `position` as in `Option`."""
+
+    name: str
+    position: int = field(default=0, compare=False)
+
+
 class RoleKeyword(Enum):
     """A role that is not named but meant: unquoted, these words are no names in PostgreSQL."""
 
@@ -48,6 +56,15 @@ class AlterWorkspace:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetWorkspace:
+    """ALTER FEDERATED WORKSPACE … RESET."""
+
+    name: str
+    options: tuple[OptionName, ...]
     if_exists: bool = False
 
 
@@ -99,6 +116,16 @@ class AlterNode:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetNode:
+    """ALTER FEDERATED NODE … RESET."""
+
+    name: str
+    workspace: str
+    options: tuple[OptionName, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class UnregisterNode:
     """UNREGISTER FEDERATED NODE."""
 
@@ -121,6 +148,24 @@ class CreateDataset:
     predicate: str | None = None
     options: tuple[Option, ...] = ()
     if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlterDataset:
+    """ALTER FEDERATED DATASET … SET, typed on a node's own database."""
+
+    name: str
+    options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetDataset:
+    """ALTER FEDERATED DATASET … RESET, typed on a node's own database."""
+
+    name: str
+    options: tuple[OptionName, ...]
+    if_exists: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +192,15 @@ class AlterModel:
 
     name: str
     options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetModel:
+    """ALTER FEDERATED MODEL … RESET."""
+
+    name: str
+    options: tuple[OptionName, ...]
     if_exists: bool = False
 
 
@@ -312,16 +366,21 @@ class DropAlert:
 Command = (
     CreateWorkspace
     | AlterWorkspace
+    | ResetWorkspace
     | RenameWorkspace
     | ChangeWorkspaceOwner
     | DropWorkspace
     | RegisterNode
     | AlterNode
+    | ResetNode
     | UnregisterNode
     | CreateDataset
+    | AlterDataset
+    | ResetDataset
     | DropDataset
     | CreateModel
     | AlterModel
+    | ResetModel
     | RenameModel
     | ChangeModelOwner
     | DropModel
@@ -344,16 +403,21 @@ Command = (
 COMMAND_TAGS: dict[type[Command], str] = {
     CreateWorkspace: "CREATE FEDERATED WORKSPACE",
     AlterWorkspace: "ALTER FEDERATED WORKSPACE",
+    ResetWorkspace: "ALTER FEDERATED WORKSPACE",
     RenameWorkspace: "ALTER FEDERATED WORKSPACE",
     ChangeWorkspaceOwner: "ALTER FEDERATED WORKSPACE",
     DropWorkspace: "DROP FEDERATED WORKSPACE",
     RegisterNode: "REGISTER FEDERATED NODE",
     AlterNode: "ALTER FEDERATED NODE",
+    ResetNode: "ALTER FEDERATED NODE",
     UnregisterNode: "UNREGISTER FEDERATED NODE",
     CreateDataset: "CREATE FEDERATED DATASET",
+    AlterDataset: "ALTER FEDERATED DATASET",
+    ResetDataset: "ALTER FEDERATED DATASET",
     DropDataset: "DROP FEDERATED DATASET",
     CreateModel: "CREATE FEDERATED MODEL",
     AlterModel: "ALTER FEDERATED MODEL",
+    ResetModel: "ALTER FEDERATED MODEL",
     RenameModel: "ALTER FEDERATED MODEL",
     ChangeModelOwner: "ALTER FEDERATED MODEL",
     DropModel: "DROP FEDERATED MODEL",

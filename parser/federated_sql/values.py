@@ -8,7 +8,7 @@ import re
 from federated_sql.cursor import Cursor
 from federated_sql.errors import ErrorCode, FederatedError, syntax_error
 from federated_sql.lexer import Kind, Token, string_value
-from federated_sql.statements import Option, OptionValue, Scalar
+from federated_sql.statements import Option, OptionName, OptionValue, Scalar
 
 _LONGEST_NUMBER = 100
 _INTEGER = re.compile(r"\d(_?\d)*")
@@ -31,6 +31,21 @@ def parse_options(cursor: Cursor) -> tuple[Option, ...]:
         options.append(option)
     cursor.expect_symbol(")", "Options are separated by commas. " + _LITERAL_HINT)
     return tuple(options)
+
+
+def parse_names(cursor: Cursor) -> tuple[OptionName, ...]:
+    """Consume `(name, …)`; as in PostgreSQL a name may be given twice."""
+    cursor.expect_symbol("(")
+    names = [_parse_name(cursor)]
+    while cursor.accept_symbol(","):
+        names.append(_parse_name(cursor))
+    cursor.expect_symbol(")", "RESET takes the names of options, separated by commas, without values.")
+    return tuple(names)
+
+
+def _parse_name(cursor: Cursor) -> OptionName:
+    token = cursor.current
+    return OptionName(cursor.label("option"), token.position if token else 0)
 
 
 def _parse_option(cursor: Cursor) -> Option:

@@ -168,6 +168,10 @@ BEGIN
 END
 $$;
 
+CREATE SCHEMA federated_row;
+
+COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, with the features in one value: what predict calls';
+
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
 COMMENT ON COLUMN federated.node.plain_answers IS
@@ -227,7 +231,11 @@ COMMENT ON COLUMN federated.version.prediction IS
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
-COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'ε of all the node''s releases up to this one composed at the workspace''s δ: exactly where all have full participation, by Rényi divergences where one is sampled';
+COMMENT ON COLUMN federated.ledger.epsilon IS 'Epsilon of this release alone, at the workspace''s delta';
+
+COMMENT ON COLUMN federated.ledger.epsilon_basic IS 'Sum of the epsilon of the node''s releases up to this one';
+
+COMMENT ON COLUMN federated.ledger.epsilon_tight IS 'Epsilon of all the node''s releases up to this one composed at the workspace''s delta: exactly where all have full participation, by Renyi divergences where one is sampled';
 
 CREATE TABLE federated.node_spending (
     workspace        text NOT NULL,
@@ -260,7 +268,7 @@ COMMENT ON COLUMN federated.node_spending.signature IS
 COMMENT ON COLUMN federated.node_spending.noise_multiplier IS 'Of this release, as sampling_rate and steps';
 
 COMMENT ON COLUMN federated.node_spending.epsilon_tight IS
-    'ε of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
+    'Epsilon of all that the node has released for the workspace up to this one composed, by its own ledger; epsilon_basic: their sum';
 
 CREATE INDEX event_by_run ON federated.event (run_id);
 
@@ -560,11 +568,14 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new dataset to its max_epsilon, also when it is dropped again';
+COMMENT ON FUNCTION federated._claim_at_sharing() IS 'Holds the base tables of a new or altered dataset to its max_epsilon, also when it is dropped again';
 
 -- A row that is restored has its base tables.
 CREATE TRIGGER claim_base_tables AFTER INSERT ON federated.dataset
     FOR EACH ROW WHEN (NEW.base_tables = '{}') EXECUTE FUNCTION federated._claim_at_sharing();
+
+CREATE TRIGGER claim_again AFTER UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._claim_at_sharing();
 
 -- What is behind a view runs with the rights and settings of whoever reads it. Owned by federated_probe, who has the
 -- reader's: one row is read as the node will read all, and undone. Nobody but the view's owner is told of it.
@@ -625,6 +636,16 @@ $$;
 COMMENT ON FUNCTION federated._probe_dataset(text, name[]) IS
     'Whether the node will be able to read a dataset: what failed, or whether it sees rows where the caller does';
 
+CREATE OR REPLACE FUNCTION federated._drop_dataset_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    -- DROP TABLE ... CASCADE may have taken the view along.
+    EXECUTE format('DROP VIEW IF EXISTS federated_dataset.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_dataset_view(text) IS 'Drops the view of a dataset; dependents refuse';
+
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -653,6 +674,48 @@ $$;
 
 COMMENT ON FUNCTION federated._check_options(text, jsonb) IS
     'Checks options as statements do; returns NULL, or the error for federated._raise';
+
+CREATE OR REPLACE TRIGGER check_options BEFORE INSERT OR UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_options('dataset', 'options');
+
+-- Without a budget nodes would be asked for answers without noise from the rows that it was spent on.
+CREATE FUNCTION federated._keep_budget() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    consumed double precision := (
+        SELECT max(l.epsilon_tight) FROM federated.ledger AS l WHERE l.workspace = OLD.name);
+BEGIN
+    IF consumed > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the privacy_budget of federated workspace "%s" cannot be reset', OLD.name),
+            DETAIL = format('Epsilon %s of it is consumed.', round(consumed::numeric, 6)),
+            HINT = 'SET (privacy_budget = ...) changes it; for training without a budget make another workspace.';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_budget() IS 'Lets no workspace be without a budget that has spent from one';
+
+CREATE TRIGGER keep_budget BEFORE UPDATE OF options ON federated.workspace
+    FOR EACH ROW WHEN (OLD.options ? 'privacy_budget' AND NOT NEW.options ? 'privacy_budget')
+    EXECUTE FUNCTION federated._keep_budget();
+
+-- The subject says which columns are shared and what was charged by whom.
+CREATE FUNCTION federated._keep_subject() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('the subject of federated dataset "%s" cannot be altered', OLD.name),
+        HINT = 'DROP FEDERATED DATASET, then CREATE FEDERATED DATASET: what its tables have spent stays spent.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_subject() IS 'Keeps a dataset''s subject';
+
+CREATE TRIGGER keep_subject BEFORE UPDATE OF options ON federated.dataset
+    FOR EACH ROW WHEN (NEW.options -> 'subject' IS DISTINCT FROM OLD.options -> 'subject')
+    EXECUTE FUNCTION federated._keep_subject();
 
 -- Only the table's owner may name policy or options (restoring a dump does); for all others they are NULL here.
 CREATE OR REPLACE FUNCTION federated._snapshot_run() RETURNS trigger
@@ -752,7 +815,7 @@ CREATE TRIGGER keep_sums BEFORE UPDATE OF epsilon_basic, epsilon_tight ON federa
     EXECUTE FUNCTION federated._keep_sums();
 
 -- After the whole statement, so that lines that are written together are compared as they came out. What the composed
--- ε would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
+-- epsilon would have to be is not for SQL to tell: the nodes sign theirs (federated.node_spending).
 CREATE FUNCTION federated._check_sums() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -782,6 +845,30 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
+-- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
+CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    dataset federated.dataset := CASE TG_OP WHEN 'INSERT' THEN NEW ELSE OLD END;
+    owner   name := CASE TG_OP WHEN 'INSERT' THEN (
+        SELECT c.relowner::regrole::name FROM pg_class AS c
+        WHERE c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = dataset.name) ELSE OLD.owner END;
+BEGIN
+    IF owner IS NOT NULL AND NOT federated._has_role(owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset.name),
+            DETAIL = format('Its owner is %s.', owner);
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for members of its owner role';
+
+-- The node writes other columns: it is not asked who owns the dataset.
+CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF options ON federated.dataset
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
 
 CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -830,6 +917,220 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+CREATE OR REPLACE FUNCTION federated._drop_model_function(model_name text, drop_behavior text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    FOR model_function IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+    LOOP
+        EXECUTE format('DROP FUNCTION %s %s', model_function,
+                       CASE drop_behavior WHEN 'cascade' THEN 'CASCADE' ELSE 'RESTRICT' END);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function in all its forms; without cascade, dependents refuse';
+
+CREATE OR REPLACE FUNCTION federated._finish_model_function(model_name text, comment text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    FOR model_function IN
+        SELECT p.oid FROM pg_proc AS p
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', model_function);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_analyst', model_function);
+        EXECUTE format('COMMENT ON FUNCTION %s IS %L', model_function, comment);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function, in all its forms, its grants and its comment';
+
+-- A model made before names were checked may have an @ in its own: its function is no version of another model.
+CREATE OR REPLACE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid::regprocedure FROM pg_proc AS p
+    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace)
+      AND (p.proname::text = model_name
+           OR starts_with(p.proname::text, model_name || '@')
+              AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
+    ORDER BY p.proname
+$$;
+
+COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model in all their forms: its own, and one for each version and tag';
+
+-- The functions of federated_row resolve a model and its features when they are made: calling one takes a few
+-- microseconds, where these two, which find everything anew, take a hundred. They are for what has none of those: a version
+-- that a dump of an earlier release brought, and a name like model@007; and they say what is wrong with a call.
+CREATE FUNCTION federated._predict_json(model text, features jsonb, of_row boolean) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee  text;
+    known   text[];
+    unknown text;
+    result  double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF features IS NULL THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(features) <> 'object' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('features must be a JSON object, not a JSON %s', jsonb_typeof(features)),
+            HINT = 'Name each feature: {"feature": value, ...}.';
+    ELSIF of_row AND NOT features ?| known THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the row has no feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    unknown := (SELECT min(k) FROM jsonb_object_keys(features) AS k WHERE k <> ALL (known));
+    IF unknown IS NOT NULL AND NOT of_row THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
+            HINT = format('Its features are %s.', array_to_string(known, ', '));
+    END IF;
+    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING features;
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION federated._predict_json(text, jsonb, boolean) IS
+    'Prediction for features given as JSON, or as a row made JSON, in which what is no feature is ignored: finds everything anew';
+
+CREATE FUNCTION federated._predict_array(model text, features double precision[]) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee  text;
+    known   text[];
+    result  double precision;
+BEGIN
+    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    IF features IS NULL THEN
+        RETURN NULL;
+    ELSIF array_ndims(features) > 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = format('predict takes an array of one dimension, not of %s', array_ndims(features)),
+            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(known, ', '));
+    ELSIF cardinality(features) <> cardinality(known) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = format('federated model "%s" takes %s features, not %s', model, cardinality(known), cardinality(features)),
+            HINT = format('In this order: %s.', array_to_string(known, ', '));
+    END IF;
+    -- A slice renumbers from 1, whatever the array's own lower bound is.
+    EXECUTE federated._describe_call(callee, '$1[%2$s]') INTO result USING features[:];
+    RETURN result;
+END
+$$;
+
+COMMENT ON FUNCTION federated._predict_array(text, double precision[]) IS
+    'Prediction for features in order: finds everything anew';
+
+-- In PL/pgSQL, whose plans a session keeps: a function in SQL would be planned anew at each call. Every name in the bodies
+-- is qualified, so that none needs a search_path of its own, which would be set at each call.
+CREATE FUNCTION federated._write_row_functions(function_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known     text[];
+    of_json   text;
+    of_array  text;
+    signature text;
+    body      text;
+BEGIN
+    -- What begins as a number does is one, in JSON as in a string of it; all else, what is wrong too, takes the dearer way.
+    SELECT p.proargnames,
+           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
+                   E'%1$I => CASE WHEN %2$s OPERATOR(pg_catalog.=) ''true'' THEN true'
+                   ' WHEN %2$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%3$s)) END'
+               ELSE E'%1$I => CASE WHEN pg_catalog.ascii(%2$s) OPERATOR(pg_catalog.<) 58 THEN (%2$s)::pg_catalog.float8'
+                   ' WHEN %2$s IS NOT NULL THEN federated._json_number(%3$s) END' END,
+               a.feature, format('($1 OPERATOR(pg_catalog.->>) %L)', a.feature), format('($1 OPERATOR(pg_catalog.->) %L)', a.feature)),
+               E',\n            ' ORDER BY a.place),
+           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
+                   E'%1$I => CASE WHEN $1[%2$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
+                   ' WHEN $1[%2$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%2$s]) END'
+               ELSE '%1$I => $1[%2$s]' END, a.feature, a.place), E',\n            ' ORDER BY a.place)
+    INTO STRICT known, of_json, of_array
+    FROM pg_proc AS p, unnest(p.proargnames, p.proargtypes::oid[]) WITH ORDINALITY AS a (feature, type, place)
+    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+    GROUP BY p.oid;
+    FOR signature, body IN VALUES
+        ('jsonb, boolean', format(
+            E'BEGIN\n    RETURN CASE WHEN CASE WHEN pg_catalog.jsonb_typeof($1) OPERATOR(pg_catalog.=) ''object'' THEN\n'
+            '            CASE WHEN $2 THEN $1 OPERATOR(pg_catalog.?|) %1$L::pg_catalog.text[]\n'
+            '                 ELSE ($1 OPERATOR(pg_catalog.-) %1$L::pg_catalog.text[]) OPERATOR(pg_catalog.=) ''{}'' END END\n'
+            '        THEN federated_model.%2$I(%3$s)\n'
+            '        ELSE federated._predict_json(%2$L, $1, $2) END;\nEND', known, function_name, of_json)),
+        ('double precision[]', format(
+            E'BEGIN\n    RETURN CASE WHEN pg_catalog.array_ndims($1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.array_lower($1, 1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.cardinality($1) OPERATOR(pg_catalog.=) %1$s\n'
+            '        THEN federated_model.%2$I(%3$s)\n'
+            '        ELSE federated._predict_array(%2$L, $1) END;\nEND', cardinality(known), function_name, of_array))
+    LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(%s) RETURNS double precision'
+                       ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, signature, body);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_row_functions(text) IS
+    'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
+
+-- A name of more than 63 bytes would be cut, and could be another model's then.
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result double precision;
+BEGIN
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1, false)', model) INTO result USING features;
+        RETURN result;
+    END IF;
+    RETURN federated._predict_json(model, features, false);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+
+CREATE OR REPLACE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    result double precision;
+BEGIN
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(double precision[])') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1)', model) INTO result USING features;
+        RETURN result;
+    END IF;
+    RETURN federated._predict_array(model, features);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.predict(text, double precision[]) IS
+    'Prediction for features in order by a model''s current version, or by the one that model@tag or model@number names';
+
+-- extra_float_digits 1: to_jsonb writes a float8 with the digits that read back to the same bits.
+CREATE OR REPLACE FUNCTION @extschema@.predict(model text, features record) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    result double precision;
+BEGIN
+    IF octet_length(model) < 64 AND to_regprocedure('federated_row.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL THEN
+        EXECUTE format('SELECT federated_row.%I($1, true)', model) INTO result USING to_jsonb(features);
+        RETURN result;
+    END IF;
+    RETURN federated._predict_json(model, to_jsonb(features), true);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.predict(text, record) IS
+    'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
 -- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
 -- made by one of two algorithms.
@@ -909,9 +1210,28 @@ COMMENT ON FUNCTION federated._describe_columns(text) IS
 
 -- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
 
+-- PostgreSQL raises an error where a product of floats is too small or too large to be one. What is taken from a feature is
+-- therefore never 0: a nudge of no consequence to the prediction (1e-290 in it), from which even the smallest value differs by
+-- more than would vanish when it is multiplied.
+CREATE FUNCTION federated._nudged(shift double precision, slope double precision, scale double precision) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    nudge double precision := 0;
+BEGIN
+    IF slope <> 0 AND scale <> 0 AND abs(slope) < 1e10 AND least(abs(slope), abs(scale)) < 1 THEN
+        nudge := 1e-290 / abs(slope) / greatest(least(1, abs(scale)), 1e-100);
+    END IF;
+    RETURN CASE WHEN abs(shift) >= nudge THEN shift ELSE nudge END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._nudged(double precision, double precision, double precision) IS
+    'What to take from a feature instead of shift, so that neither its product with slope nor that with scale can vanish';
+
 -- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
--- referenced once, so that inlining evaluates no argument twice. The logistic goes through tanh, since exp fails
--- for large arguments of either sign.
+-- referenced once, so that inlining evaluates no argument twice. The logistic of a score is 1/2 + 1/2 tanh(score / 2), since
+-- exp fails for large arguments of either sign; steep slopes are divided by a power of two, by which what is then surely large
+-- enough is multiplied once it is clamped (greatest, and not least, which would make a number of NaN).
 CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
@@ -922,6 +1242,7 @@ DECLARE
     link         text := prediction ->> 'link';
     target_mean  double precision := prediction ->> 'target_mean';
     target_scale double precision := prediction ->> 'target_scale';
+    divisor      double precision := 1;
 BEGIN
     IF num_nulls(slopes, fills, shifts, link) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
@@ -935,18 +1256,32 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'a prediction consists of finite numbers only';
     END IF;
+    IF link = 'logistic' THEN
+        -- A slope below 1e-260, which could not be halved, is of no feature whose square is a number.
+        target_scale := 1;
+        divisor := 2 * power(2, ceil(log(greatest(1, (cardinality(features) + 1) * (
+            SELECT max(least(abs(slope), 1e30)) FILTER (WHERE NOT flag) / 2
+            FROM unnest(slopes, booleans) AS t (slope, flag)))) / log(2::float8)));
+        intercept := CASE WHEN abs(intercept) < 1e-260 THEN 0 ELSE intercept / divisor END;
+        slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-260 THEN 0 ELSE slope / divisor END
+                        FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
+    END IF;
     RETURN (
         SELECT format(
-            CASE link WHEN 'logistic' THEN '%1$L::float8 * (%2$L::float8 + tanh(%1$L::float8 * (%3$L::float8%4$s)))'
-                      ELSE '%5$L::float8 + %6$L::float8 * (%3$L::float8%4$s)' END,
-            0.5::float8, 1::float8, intercept,
+            CASE WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+                 WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
+                 ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
+                      ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
+            intercept,
             string_agg(format(
                 CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
                      ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
                 slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-            target_mean, target_scale)
-        FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY
-             AS t (feature, flag, slope, fill, shift, place));
+            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor)
+        FROM (
+            SELECT feature, flag, slope, fill, CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END AS shift, place
+            FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY AS t (feature, flag, slope, fill, shift, place)
+        ) AS s);
 END
 $$;
 
@@ -1020,12 +1355,13 @@ BEGIN
     EXECUTE format(
         'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
         function_name, arguments, federated._render(features, booleans, prediction));
+    PERFORM federated._write_row_functions(function_name);
     PERFORM federated._finish_model_function(function_name, description);
 END
 $$;
 
 COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb) IS
-    'Makes, or remakes, a function in federated_model that computes a prediction';
+    'Makes, or remakes, a function in federated_model that computes a prediction, and its forms in federated_row';
 
 -- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
 -- and names; all else is decided here.
@@ -1108,6 +1444,43 @@ $$;
 
 COMMENT ON FUNCTION federated._label_functions(bigint, integer) IS
     'Makes what functions are missing for a version (NULL: all) and its tags, and describes those that are there; a version whose function''s name would be longer than 63 bytes has none';
+
+CREATE OR REPLACE FUNCTION federated._rename_functions(model_id bigint, old_name text, new_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+    renamed        text;
+    current        record;
+BEGIN
+    FOR model_function, renamed IN
+        SELECT f.oid, new_name || substr(p.proname::text, length(old_name) + 1)
+        FROM federated._list_functions(old_name) AS f (oid) JOIN pg_proc AS p ON p.oid = f.oid
+    LOOP
+        IF octet_length(renamed) > 63 THEN
+            EXECUTE format('DROP FUNCTION %s', model_function);
+        ELSE
+            EXECUTE format('ALTER FUNCTION %s RENAME TO %I', model_function, renamed);
+        END IF;
+    END LOOP;
+    -- What stands in federated_row calls by name what it is a form of.
+    PERFORM federated._write_row_functions(f.name) FROM (
+        SELECT DISTINCT p.proname::text AS name
+        FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
+        WHERE p.pronamespace = 'federated_row'::regnamespace) AS f;
+    SELECT v.version, v.run_id INTO current FROM federated.version AS v
+    WHERE v.model_id = _rename_functions.model_id AND v.is_current;
+    IF FOUND THEN
+        PERFORM federated._finish_model_function(
+            new_name, federated._describe_version(new_name, current.version, current.run_id));
+    ELSIF NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = _rename_functions.model_id) THEN
+        PERFORM federated._write_untrained_function(new_name, features);
+    END IF;
+    PERFORM federated._label_functions(model_id, NULL);
+END
+$$;
+
+COMMENT ON FUNCTION federated._rename_functions(bigint, text, text, jsonb) IS
+    'Renames the functions of a model; what depends on them follows, and a version''s whose name would be too long is dropped';
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
@@ -1536,6 +1909,44 @@ $$;
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
     'federated_evaluate with a column list: an array of one object; per_node_metrics is null, since the coordinator keeps sums over nodes only';
 
+CREATE OR REPLACE FUNCTION federated._check_rights(OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH members AS (
+        SELECT d.objid FROM pg_depend AS d
+        JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'heliosdb_federated_learning'
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    ), objects AS (
+        SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_dataset')
+        UNION ALL
+        SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        UNION ALL
+        SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
+        FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        UNION ALL
+        SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
+        FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+        WHERE t.typtype = 'e' AND n.nspname = 'federated'
+        UNION ALL
+        SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row') OR p.oid IN (SELECT objid FROM members)
+    ), open_to_all AS (
+        SELECT o.name FROM objects AS o WHERE EXISTS (SELECT FROM aclexplode(o.acl) AS a WHERE a.grantee = 0)
+    )
+    SELECT CASE count(o.name) WHEN 0 THEN 'PASS' ELSE 'FAIL' END,
+           CASE count(o.name) WHEN 0 THEN 'Only granted roles reach the catalog, its functions, the models and the shared data.'
+                ELSE 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.' END,
+           format('%s of %s objects are granted to PUBLIC', count(o.name), (SELECT count(*) FROM objects))
+               || coalesce(': ' || string_agg(o.name, ', ' ORDER BY o.name), '')
+    FROM open_to_all AS o
+$$;
+
+COMMENT ON FUNCTION federated._check_rights() IS 'Whether anything of the extension is granted to PUBLIC';
+
 CREATE OR REPLACE FUNCTION federated._check_audit(workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1832,9 +2243,9 @@ REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
-GRANT USAGE ON SCHEMA federated_model TO federated_analyst;
+GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
 
-GRANT USAGE, CREATE ON SCHEMA federated_model TO federated_owner;
+GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
 
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
@@ -1900,13 +2311,19 @@ TO federated_analyst;
 GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._classes(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 
+GRANT EXECUTE ON FUNCTION
+    federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._write_row_functions(text) TO federated_owner;
+
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
 GRANT EXECUTE ON FUNCTION
     federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
-    federated._render_linear(text[], boolean[], jsonb),
+    federated._render_linear(text[], boolean[], jsonb), federated._nudged(double precision, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
 
@@ -1983,7 +2400,8 @@ GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO
 
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
 
-GRANT INSERT (name, workspace, relation, columns, types, options, row_key), DELETE ON federated.dataset TO federated_admin;
+GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
+ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
@@ -2099,3 +2517,28 @@ ALTER TABLE federated.agreement
     ALTER COLUMN base_tables SET NOT NULL,
     ADD CHECK (cardinality(base_tables) > 0),
     ADD PRIMARY KEY (workspace, relation, base_tables);
+-- What computes a version is had in its other forms too; a model without a version has none of these. They are models, and
+-- no part of the extension, though its script makes them.
+DO $$
+DECLARE
+    made     record;
+    row_form regprocedure;
+BEGIN
+    FOR made IN
+        SELECT p.proname::text AS name, obj_description(p.oid, 'pg_proc') AS description FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace
+          AND EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                      WHERE m.name = p.proname::text OR starts_with(p.proname::text, m.name || '@'))
+    LOOP
+        PERFORM federated._write_row_functions(made.name);
+        FOR row_form IN
+            SELECT p.oid FROM pg_proc AS p
+            WHERE p.pronamespace = 'federated_row'::regnamespace AND p.proname::text = made.name
+        LOOP
+            EXECUTE format('ALTER EXTENSION heliosdb_federated_learning DROP FUNCTION %s', row_form);
+            EXECUTE format('ALTER FUNCTION %s OWNER TO federated_owner', row_form);
+        END LOOP;
+        PERFORM federated._finish_model_function(made.name, made.description);
+    END LOOP;
+END
+$$;

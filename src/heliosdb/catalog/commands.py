@@ -55,6 +55,16 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset as ALTER sees it; `owned` as for a workspace."""
+
+    dataset_id: int
+    name: DatasetName
+    options: Options
+    owned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """A table, view or the like that a dataset may be made of."""
 
@@ -89,6 +99,11 @@ class NewDataset:
     options: Options
 
 
+def _json(options: Options) -> str:
+    """Return the options as JSON without escapes, which not every server encoding can take."""
+    return json.dumps(options, ensure_ascii=False)
+
+
 def _workspace(row: Row) -> Workspace:
     return Workspace(
         row["workspace_id"], WorkspaceName(row["name"]), json.loads(row["options"]), row["owned"]
@@ -100,6 +115,11 @@ def may_act_as(connection: Connection, role: str) -> bool:
     return bool(_SQL.query(connection, "may_act_as", role)[0]["allowed"])
 
 
+def database_encoding(connection: Connection) -> str:
+    """Return the name of the encoding in which the server keeps text."""
+    return str(_SQL.query(connection, "database_encoding")[0]["encoding"])
+
+
 def role_names(connection: Connection) -> tuple[str, str]:
     """Return the names of the current and of the session's role."""
     row = _SQL.query(connection, "role_names")[0]
@@ -108,7 +128,7 @@ def role_names(connection: Connection) -> tuple[str, str]:
 
 def insert_workspace(connection: Connection, name: str, options: Options) -> bool:
     """Make a workspace; False where the name is taken."""
-    return bool(_SQL.query(connection, "insert_workspace", name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_workspace", name, _json(options)))
 
 
 def find_workspace(connection: Connection, name: str) -> Workspace | None:
@@ -136,7 +156,7 @@ def session_workspace(connection: Connection) -> str | None:
 
 def update_workspace(connection: Connection, workspace: Workspace, options: Options) -> None:
     """Replace the options of a workspace."""
-    _SQL.query(connection, "update_workspace", workspace.workspace_id, json.dumps(options))
+    _SQL.query(connection, "update_workspace", workspace.workspace_id, _json(options))
 
 
 def rename_workspace(connection: Connection, workspace: Workspace, new_name: str) -> None:
@@ -186,12 +206,12 @@ def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
 
 def insert_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Register a node as pending; False where the workspace has one of that name."""
-    return bool(_SQL.query(connection, "insert_node", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_node", workspace.workspace_id, name, _json(options)))
 
 
 def update_node(connection: Connection, workspace: Workspace, name: str, options: Options) -> None:
     """Replace a node's options; a trigger makes it pending again, and its certificate is pinned anew."""
-    _SQL.query(connection, "update_node", workspace.workspace_id, name, json.dumps(options))
+    _SQL.query(connection, "update_node", workspace.workspace_id, name, _json(options))
 
 
 def find_model_using_node(connection: Connection, workspace: Workspace, name: str) -> str | None:
@@ -243,7 +263,7 @@ def insert_dataset(connection: Connection, dataset: NewDataset) -> bool:
         [column.name for column in dataset.columns],
         [column.type for column in dataset.columns],
         dataset.predicate,
-        json.dumps(dataset.options),
+        _json(dataset.options),
         list(dataset.row_key) or None,
     )
     return bool(rows)
@@ -296,9 +316,29 @@ def delete_dataset(connection: Connection, name: str) -> bool:
     return True
 
 
+def lock_dataset(connection: Connection, name: str) -> Dataset | None:
+    """Return the dataset of that name, locked against answers from it and against other changes."""
+    rows = _SQL.query(connection, "lock_dataset", name)
+    if not rows:
+        return None
+    row = rows[0]
+    return Dataset(row["dataset_id"], DatasetName(row["name"]), json.loads(row["options"]), row["owned"])
+
+
+def update_dataset(connection: Connection, dataset: Dataset, options: Options) -> None:
+    """Replace the options of a dataset; triggers keep its subject and hold its tables to its max_epsilon."""
+    _SQL.query(connection, "update_dataset", dataset.dataset_id, _json(options))
+
+
+def dataset_ceiling(connection: Connection, dataset: Dataset) -> float | None:
+    """Return the smallest max_epsilon that the tables behind a dataset were ever held to."""
+    ceiling: float | None = _SQL.query(connection, "dataset_ceiling", dataset.dataset_id)[0]["ceiling"]
+    return ceiling
+
+
 def insert_model(connection: Connection, workspace: Workspace, name: str, options: Options) -> bool:
     """Make a model; False where the name is taken."""
-    return bool(_SQL.query(connection, "insert_model", workspace.workspace_id, name, json.dumps(options)))
+    return bool(_SQL.query(connection, "insert_model", workspace.workspace_id, name, _json(options)))
 
 
 def lock_model(connection: Connection, name: str) -> Model | None:
@@ -365,7 +405,7 @@ def make_current(connection: Connection, model: Model, version: int) -> None:
 
 def update_model(connection: Connection, model: Model, options: Options) -> None:
     """Replace the options of a model."""
-    _SQL.query(connection, "update_model", model.model_id, json.dumps(options))
+    _SQL.query(connection, "update_model", model.model_id, _json(options))
 
 
 def is_in_training(connection: Connection, model: Model) -> bool:
@@ -385,7 +425,7 @@ def insert_run(connection: Connection, model: Model, overrides: Options) -> bool
 
     The catalog itself takes the options and the policy from the rows of model and workspace.
     """
-    return bool(_SQL.query(connection, "insert_run", model.model_id, json.dumps(overrides)))
+    return bool(_SQL.query(connection, "insert_run", model.model_id, _json(overrides)))
 
 
 def request_stop(connection: Connection, model: Model) -> bool:
@@ -396,6 +436,12 @@ def request_stop(connection: Connection, model: Model) -> bool:
 def consumed_epsilon(connection: Connection, workspace: Workspace) -> float:
     """Return the ε (tight) that the workspace's most charged node has spent."""
     return float(_SQL.query(connection, "consumed_epsilon", workspace.name)[0]["consumed"])
+
+
+def list_private_nodes(connection: Connection, workspace: Workspace) -> list[str]:
+    """Return the nodes of a workspace that have answered under a budget, in any workspace known here."""
+    rows = _SQL.query(connection, "list_private_nodes", workspace.workspace_id, workspace.name)
+    return [row["name"] for row in rows]
 
 
 def is_served(connection: Connection) -> bool:

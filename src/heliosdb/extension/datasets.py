@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from federated_sql.options import OptionKind, read_options, require_built
+from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.options import OptionKind, check_dataset, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.ids import DatasetName, WorkspaceName
@@ -17,11 +17,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     """CREATE FEDERATED DATASET: a row, and the view that is all a node worker can read."""
     session.require("federated_admin", "create a federated dataset")
     given = read_options(OptionKind.DATASET, command.options, session.built)
-    if given.get("plain_answers") and "max_epsilon" in given:
-        raise invalid_value(
-            "plain_answers and max_epsilon exclude each other",
-            hint="A table that ever had a max_epsilon gives no answer without noise.",
-        )
+    check_dataset(given)
     relation = _find_table(session, command.table)
     known = catalog.list_columns(session.connection, relation)
     columns = _choose(known, command.columns) if command.columns else tuple(known)

@@ -15,7 +15,9 @@ from federated_sql import parse
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
+from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.extension.encodings import in_encoding
 from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
 from heliosdb.extension.statements import apply
@@ -38,6 +40,15 @@ def execute(plpy: Any, command: str | None, schemas: Sequence[str], version: str
 
     version: that of the catalog whose function calls.
     """
+    failure = _attempt(plpy, command, schemas, version)
+    return None if failure is None else in_encoding(failure, lambda: _encoding(plpy))
+
+
+def _encoding(plpy: Any) -> str:
+    return catalog.database_encoding(PlpyConnection(plpy))
+
+
+def _attempt(plpy: Any, command: str | None, schemas: Sequence[str], version: str) -> str | None:
     try:
         serves(version)
         if command is None:
@@ -113,5 +124,6 @@ def _describe(
             "detail": detail,
             "hint": hint,
             "position": None if position is None else str(position),
-        }
+        },
+        ensure_ascii=False,
     )

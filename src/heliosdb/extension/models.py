@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
-from federated_sql.options import OptionKind, check_model, defaults, read_options, require_built
+from federated_sql.options import (
+    OptionKind,
+    check_model,
+    defaults,
+    drop_options,
+    read_options,
+    require_built,
+)
 from federated_sql.statements import (
     AlterModel,
     ChangeModelOwner,
@@ -13,6 +20,7 @@ from federated_sql.statements import (
     DropModel,
     Option,
     RenameModel,
+    ResetModel,
     StartTraining,
     StopTraining,
 )
@@ -20,6 +28,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.contract import check_contract, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
+from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
@@ -54,6 +63,19 @@ def alter_model(session: Session, command: AlterModel) -> None:
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(merged)
     catalog.update_model(session.connection, model, merged)
+
+
+def reset_model(session: Session, command: ResetModel) -> None:
+    """ALTER FEDERATED MODEL … RESET: defaults hold again, or what has none is not set."""
+    session.require("federated_operator", "alter a federated model")
+    drop_options(OptionKind.MODEL, command.options, {})
+    model = _lock(session, command.name, if_exists=command.if_exists)
+    if model is None:
+        return
+    left = drop_options(OptionKind.MODEL, command.options, model.options)
+    _check_columns(left)
+    check_target_classes(left)
+    catalog.update_model(session.connection, model, left)
 
 
 def rename_model(session: Session, command: RenameModel) -> None:
@@ -117,6 +139,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     _warn_of_waiting(session, model, policy, len(nodes))
     for one in left_out:
         session.notice(f'node "{one.node}" would be left out of the run: {one.reason}')
+    warn_of_budgets(session, model, policy)
 
 
 def _warn_of_waiting(

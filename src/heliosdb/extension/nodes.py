@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from federated_sql.options import OptionKind, defaults, read_options, require_built
+from federated_sql.options import OptionKind, defaults, drop_options, read_options, require_built
 from federated_sql.residency import residency_allows
-from federated_sql.statements import AlterNode, RegisterNode, UnregisterNode
+from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate
 
@@ -23,12 +23,8 @@ def register_node(session: Session, command: RegisterNode) -> None:
     """REGISTER FEDERATED NODE: a pending row; active or failed is the coordinator's word."""
     session.require("federated_admin", "register a federated node")
     given = read_options(OptionKind.NODE, command.options, session.built)
-    if "endpoint" not in given:
-        raise invalid_value(
-            f'node "{command.name}" has no endpoint',
-            hint="Add WITH (endpoint = 'https://host:port', certificate = '...').",
-        )
     _check_name(command.name)
+    _require_endpoint(command.name, given, "Add WITH (endpoint = 'https://host:port', certificate = '...').")
     workspace = _lock_workspace(session, command.workspace)
     _check_residency(workspace, command.name, given)
     nodes = catalog.list_nodes(session.connection, workspace)
@@ -55,20 +51,31 @@ def alter_node(session: Session, command: AlterNode) -> None:
     """ALTER FEDERATED NODE … SET: the node is pending until the coordinator has met it again."""
     session.require("federated_admin", "alter a federated node")
     given = read_options(OptionKind.NODE, command.options, session.built)
-    workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
-    if workspace is None:
+    found = _find_node(session, command)
+    if found is None:
         return
-    nodes = catalog.list_nodes(session.connection, workspace)
-    node = next((n for n in nodes if n.name == command.name), None)
-    if node is None:
-        session.skips("node", command.name, if_exists=command.if_exists)
-        return
+    workspace, node, others = found
     merged = {**node.options, **given}
     _check_certificate(given)
-    _check_endpoint(workspace, [n for n in nodes if n is not node], merged)
+    _check_endpoint(workspace, others, merged)
     _check_residency(workspace, command.name, merged)
     require_built(OptionKind.NODE, command.options, given, session.built)
     catalog.update_node(session.connection, workspace, command.name, merged)
+    catalog.notify_coordinator(session.connection)
+
+
+def reset_node(session: Session, command: ResetNode) -> None:
+    """ALTER FEDERATED NODE … RESET: all but the endpoint, without which nobody finds the node."""
+    session.require("federated_admin", "alter a federated node")
+    drop_options(OptionKind.NODE, command.options, {})
+    found = _find_node(session, command)
+    if found is None:
+        return
+    workspace, node, _ = found
+    left = drop_options(OptionKind.NODE, command.options, node.options)
+    _require_endpoint(command.name, left, "SET (endpoint = 'https://host:port') moves the node.")
+    _check_residency(workspace, command.name, left)
+    catalog.update_node(session.connection, workspace, command.name, left)
     catalog.notify_coordinator(session.connection)
 
 
@@ -113,6 +120,26 @@ def _check_name(name: str) -> None:
             "a node's name may not be blank, nor begin or end with a space",
             hint="Choose a name such as 'hospital_a'.",
         )
+
+
+def _find_node(
+    session: Session, command: AlterNode | ResetNode
+) -> tuple[catalog.Workspace, catalog.Node, list[catalog.Node]] | None:
+    """Return the node, its workspace, locked, and the other nodes; None where it may be missing and is."""
+    workspace = _find_workspace(session, command.workspace, if_exists=command.if_exists)
+    if workspace is None:
+        return None
+    nodes = catalog.list_nodes(session.connection, workspace)
+    node = next((n for n in nodes if n.name == command.name), None)
+    if node is None:
+        session.skips("node", command.name, if_exists=command.if_exists)
+        return None
+    return workspace, node, [n for n in nodes if n is not node]
+
+
+def _require_endpoint(node: str, options: catalog.Options, hint: str) -> None:
+    if "endpoint" not in options:
+        raise invalid_value(f'node "{node}" has no endpoint', hint=hint)
 
 
 def _check_certificate(given: catalog.Options) -> None:

@@ -48,6 +48,11 @@ class Session:
         if not model.owned:
             raise _not_owner("model", model.name)
 
+    def own_dataset(self, dataset: catalog.Dataset) -> None:
+        """Raise 42501 unless the caller is a member of the dataset's owner role."""
+        if not dataset.owned:
+            raise _not_owner("dataset", dataset.name)
+
     def role_name(self, role: RoleSpec) -> str:
         """Return the name of the role that is named or, by a keyword, meant."""
         if isinstance(role, str):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from federated_sql.statements import (
+    AlterDataset,
     AlterModel,
     AlterNode,
     AlterWorkspace,
@@ -29,6 +30,10 @@ from federated_sql.statements import (
     RegisterNode,
     RenameModel,
     RenameWorkspace,
+    ResetDataset,
+    ResetModel,
+    ResetNode,
+    ResetWorkspace,
     ResumeTraining,
     RevokeConsent,
     RollbackModel,
@@ -37,21 +42,26 @@ from federated_sql.statements import (
     TagModel,
     UnregisterNode,
 )
-from heliosdb.extension import datasets, models, nodes, unbuilt, versions, workspaces
+from heliosdb.extension import dataset_options, datasets, models, nodes, unbuilt, versions, workspaces
 from heliosdb.extension.session import Session
 
 # Each function takes the command type of its key, which a dict's value type cannot say.
 _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     CreateWorkspace: workspaces.create_workspace,
     AlterWorkspace: workspaces.alter_workspace,
+    ResetWorkspace: workspaces.reset_workspace,
     DropWorkspace: workspaces.drop_workspace,
     RegisterNode: nodes.register_node,
     AlterNode: nodes.alter_node,
+    ResetNode: nodes.reset_node,
     UnregisterNode: nodes.unregister_node,
     CreateDataset: datasets.create_dataset,
+    AlterDataset: dataset_options.alter_dataset,
+    ResetDataset: dataset_options.reset_dataset,
     DropDataset: datasets.drop_dataset,
     CreateModel: models.create_model,
     AlterModel: models.alter_model,
+    ResetModel: models.reset_model,
     DropModel: models.drop_model,
     StartTraining: models.start_training,
     StopTraining: models.stop_training,

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.options import OptionKind, check_workspace, defaults, read_options, require_built
+from federated_sql.options import (
+    OptionKind,
+    check_workspace,
+    defaults,
+    drop_options,
+    read_options,
+    require_built,
+)
 from federated_sql.residency import residency_allows
 from federated_sql.statements import (
     AlterWorkspace,
@@ -11,6 +18,7 @@ from federated_sql.statements import (
     CreateWorkspace,
     DropWorkspace,
     RenameWorkspace,
+    ResetWorkspace,
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension.session import Session, duplicate
@@ -42,8 +50,7 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     if workspace is None:
         return
     merged = {**workspace.options, **given}
-    check_workspace(merged)
-    _check_members(session, workspace, merged)
+    _check(session, workspace, merged)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
@@ -55,6 +62,18 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
             "nodes keep to the budget that they first answered under: each DBA has to accept a higher one"
         )
     catalog.update_workspace(session.connection, workspace, merged)
+
+
+def reset_workspace(session: Session, command: ResetWorkspace) -> None:
+    """ALTER FEDERATED WORKSPACE … RESET: a trigger keeps a budget that was spent from."""
+    session.require("federated_admin", "alter a federated workspace")
+    drop_options(OptionKind.WORKSPACE, command.options, {})
+    workspace = _lock(session, command.name, if_exists=command.if_exists)
+    if workspace is None:
+        return
+    left = drop_options(OptionKind.WORKSPACE, command.options, workspace.options)
+    _check(session, workspace, left)
+    catalog.update_workspace(session.connection, workspace, left)
 
 
 def rename_workspace(session: Session, command: RenameWorkspace) -> None:
@@ -93,6 +112,11 @@ def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Workspace 
 def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:
     former, new = before.get("privacy_budget"), after.get("privacy_budget")
     return former is not None and new is not None and new > former
+
+
+def _check(session: Session, workspace: catalog.Workspace, options: catalog.Options) -> None:
+    check_workspace(options)
+    _check_members(session, workspace, options)
 
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:

@@ -54,7 +54,8 @@ class Rewriter:
     """The language's gate and rewrite with a cache of outcomes, least recently used goes first.
 
     `may_concern` must hold for every text that contains one for which it holds: the proxy asks it about
-    several messages at once. `dear` says whether the grammar must look at a text. `hits` and `misses` count
+    several messages at once. `may_be_ours` says of one text, more closely and in a few milliseconds at most,
+    whether `rewrite` might change it; `dear`, whether the grammar must look at it. `hits` and `misses` count
     the look-ups in the cache, `rewrites` the texts that went to the server changed.
     """
 
@@ -63,8 +64,10 @@ class Rewriter:
         may_concern: Callable[[bytes], bool],
         rewrite: Callable[[str], Rewrite | None],
         dear: Callable[[str], bool] = lambda _text: False,
+        may_be_ours: Callable[[str], bool] = lambda _text: True,
     ) -> None:
         self.may_concern = may_concern
+        self._may_be_ours = may_be_ours
         self.long_texts = LongTexts(self.begin)
         self._dear = dear
         self._size = 0
@@ -84,7 +87,8 @@ class Rewriter:
 
     def takes_long(self, text: str) -> bool:
         """Whether a text that is not in the cache is to be worked out beside the loop."""
-        return len(text) > DEAR_TEXT and (len(text) > LONG_TEXT or self._dear(text))
+        long = len(text) > DEAR_TEXT and (len(text) > LONG_TEXT or self._dear(text))
+        return long and self._may_be_ours(text)
 
     def rewrite(self, text: str) -> Rewrite | None:
         """Return what `text` becomes, or None where it goes through as it is."""
@@ -143,7 +147,7 @@ def _size(text: str, outcome: Rewrite | None) -> int:
 
 def federated_rewriter() -> Rewriter:
     """Make the rewriter for the language of `federated_sql`."""
-    from federated_sql.rewrite import may_concern, rewrite
+    from federated_sql.rewrite import may_be_ours, may_concern, rewrite
     from federated_sql.user_sql import may_change
 
-    return Rewriter(may_concern, rewrite, lambda text: may_change(text, 0, len(text)))
+    return Rewriter(may_concern, rewrite, lambda text: may_change(text, 0, len(text)), may_be_ours)

@@ -277,7 +277,7 @@ class ClientSession:
 
     def _rewrite(self, raw: bytes) -> Rewrite | None:
         """Rewrite a statement's text; None on any doubt."""
-        if not self._rewriting or self._encoding != b"UTF8" or self._conforming != b"on":
+        if not self._rewriting or not self._reads(raw) or self._conforming != b"on":
             return None
         if self._doubt is not None or (b"\\" in raw and (self._queue or self._spoken)):
             # What is being answered may change what a backslash means, and with it where strings end.
@@ -288,6 +288,10 @@ class ClientSession:
             return self._outcome(raw.decode())
         except UnicodeDecodeError:
             return None
+
+    def _reads(self, raw: bytes) -> bool:
+        """Whether the bytes are the text that UTF-8 makes of them: ASCII is, in every client encoding."""
+        return self._encoding == b"UTF8" or (self._encoding != b"" and raw.isascii())
 
     def _outcome(self, text: str) -> Rewrite | None:
         """Return what a text becomes, from the thread that works on long ones where that is needed."""

@@ -48,7 +48,7 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
         " SELECT 'clinics', run_id, 'risk', 1, 'train', 'a', 1, 1, 1, 0.4, 0.4, 0.4 FROM federated.run"
     )
     # What the run was started under is history: later changes of the workspace must not be read back into it.
-    catalog.execute("UPDATE federated.workspace SET options = '{\"min_nodes\": 1}'")
+    catalog.execute("UPDATE federated.workspace SET options = options || '{\"min_nodes\": 1}'")
     restored = cluster.create_database("template1")
 
     dump = run_program("pg_dump", "--format=custom", cluster.dsn(federated_database, user="an_admin"))

@@ -166,3 +166,142 @@ def test_who_may_not_predict_learns_nothing(
                 nobody.execute(f"SELECT {call}")  # type: ignore[arg-type]
             assert "risk" not in str(caught.value)
             assert "nothing" not in str(caught.value)
+
+
+ROW_FUNCTIONS = (
+    "SELECT proname::text || '(' || pg_get_function_arguments(oid) || ')' FROM pg_proc"
+    " WHERE pronamespace = 'federated_row'::regnamespace ORDER BY 1"
+)
+
+
+def row_functions(session: psycopg.Connection, *names: str) -> bool:
+    """Whether these names, and no others, have their forms for JSON and for arrays."""
+    found = [signature for (signature,) in session.execute(ROW_FUNCTIONS).fetchall()]
+    return found == sorted(
+        f"{name}({form})" for name in names for form in ("double precision[]", "jsonb, boolean")
+    )
+
+
+@pytest.mark.parametrize(
+    "call", ["predict('risk', p)", "predict('risk@old', p)", "predict('risk', ARRAY[id, 1]::float8[])",
+             "federated_predict('risk', jsonb_build_object('age', id, 'smoker', true))"]
+)  # fmt: skip
+def test_a_model_and_its_features_are_not_looked_up_for_each_row(
+    trained: psycopg.Connection, call: str
+) -> None:
+    trained.execute("INSERT INTO patients SELECT i, i, true FROM generate_series(4, 200) AS i")
+    scans = (
+        "coalesce(sum(seq_scan + idx_scan), 0)::int FROM pg_stat_xact_all_tables"
+        " WHERE schemaname = 'federated' AND relname IN ('model', 'version')"
+    )
+    with trained.transaction():
+        before = value(trained, scans)
+        assert value(trained, f"count({call}) FROM patients AS p") == 200
+        assert value(trained, scans) - before < 10
+
+
+def test_rows_of_any_type_are_predicted_in_one_session(
+    trained: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    trained.execute(
+        "CREATE TABLE others (smoker integer, age text, age2 numeric); INSERT INTO others VALUES (1, ' 10', 3)"
+    )
+    for query, expected in (
+        ("predict('risk', p) FROM patients AS p WHERE id = 1", 8.25),
+        ("predict('risk', o) FROM others AS o", 8.25),
+        ("predict('risk', s) FROM (SELECT true AS age, 'f' AS smoker) AS s", 1.75),
+        (
+            "predict('risk', s) FROM (SELECT 10::smallint AS age, 't'::text AS smoker, NULL AS note) AS s",
+            8.25,
+        ),
+        ("predict('risk', s) FROM (SELECT NULL::float8 AS age, 0.0 AS smoker) AS s", 21.25),
+        ("predict('risk', s) FROM (SELECT '-Infinity'::float8 AS age) AS s", -math.inf),
+        ("predict('risk', s) FROM (SELECT -1e-5 AS age, false AS smoker) AS s", 1.25 - 5e-6),
+        ("predict('risk', s) FROM (SELECT .1::float8 AS age, false AS smoker) AS s", 1.25 + 0.5 * 0.1),
+        ("predict('risk', ROW(NULL, NULL, NULL, NULL)::patients)", 22.25),
+    ):
+        assert value(trained, query) == pytest.approx(expected, rel=1e-15), query
+    trained.execute("SET extra_float_digits = -15")
+    row = "FROM (SELECT 1.2345678901234567::float8 AS age, false AS smoker) AS s"
+    assert value(trained, f"predict('risk', s) = federated_model.risk(age => age, smoker => smoker) {row}")
+    trained.execute("RESET extra_float_digits")
+    assert math.isnan(value(trained, "predict('risk', s) FROM (SELECT 'NaN'::float8 AS age) AS s"))
+    trained.execute("ALTER TABLE patients ALTER age TYPE text, DROP smoker")
+    assert value(trained, "predict('risk', p) FROM patients AS p WHERE id = 1") == 7.25
+    for given, sqlstate in (("'x'", "22P02"), ("ARRAY[1]", "22023"), ("1e400", "22003")):
+        with pytest.raises(psycopg.Error) as caught:
+            value(trained, f"predict('risk', s) FROM (SELECT {given} AS age) AS s")
+        assert caught.value.sqlstate == sqlstate, given
+
+
+def test_another_version_is_seen_in_the_transaction_that_makes_it_current(
+    trained: psycopg.Connection,
+) -> None:
+    query = "predict('risk', p) FROM patients AS p WHERE id = 1"
+    with trained.transaction(force_rollback=True):
+        assert value(trained, query) == 8.25
+        execute(trained, "ROLLBACK FEDERATED MODEL risk TO VERSION 'old'")
+        assert value(trained, query) == pytest.approx(OLD, rel=1e-15)
+    assert value(trained, query) == 8.25
+
+
+def test_forms_for_rows_follow_their_model(trained: psycopg.Connection, analyst: psycopg.Connection) -> None:
+    assert row_functions(trained, "risk", "risk@1", "risk@2", "risk@old")
+    execute(trained, "ALTER FEDERATED MODEL risk RENAME TO hazard")
+    assert row_functions(trained, "hazard", "hazard@1", "hazard@2", "hazard@old")
+    assert value(analyst, "predict('hazard@old', p) FROM patients AS p WHERE id = 1") == pytest.approx(OLD)
+    assert value(analyst, "federated_predict('hazard', '{\"age\": 10, \"smoker\": true}')") == 8.25
+    trained.execute("DELETE FROM federated.tag")
+    assert row_functions(trained, "hazard", "hazard@1", "hazard@2")
+    execute(trained, "DROP FEDERATED MODEL hazard")
+    assert row_functions(trained)
+
+
+def test_what_has_no_form_for_rows_is_predicted_all_the_same(
+    trained: psycopg.Connection, analyst: psycopg.Connection
+) -> None:
+    """A dump of an earlier release brings models without them."""
+    trained.execute(
+        "DROP FUNCTION federated_row.risk(jsonb, boolean), federated_row.risk(float8[]),"
+        ' federated_row."risk@old"(jsonb, boolean), federated_row."risk@old"(float8[])'
+    )
+    assert value(analyst, "predict('risk', p) FROM patients AS p WHERE id = 1") == 8.25
+    assert value(analyst, "predict('risk@old', ARRAY[10, 1])") == pytest.approx(OLD)
+    assert value(analyst, "predict('risk', s) FROM (SELECT 10 AS age, 'ignored' AS other) AS s") == 7.25
+    with pytest.raises(errors.UndefinedColumn, match="the row has no feature"):
+        analyst.execute("SELECT predict('risk', s) FROM (SELECT 1 AS other) AS s")
+
+
+def test_a_name_that_would_be_cut_is_no_other_models(
+    trained: psycopg.Connection, daemon: psycopg.Connection
+) -> None:
+    name = "n" * 63
+    execute(trained, f"CREATE FEDERATED MODEL {name} IN WORKSPACE clinics WITH"
+                     " (algorithm = 'linear_regression', features = ['age', 'smoker'], target = 'y')")  # fmt: skip
+    finish_run(trained, daemon, name)
+    assert value(trained, f"predict('{name}', ARRAY[10, 1])") == 7.25
+    with pytest.raises(errors.UndefinedObject, match="does not exist"):
+        trained.execute(f"SELECT predict('{name}n', ARRAY[10, 1])")  # type: ignore[arg-type]
+
+
+def test_nobody_without_the_role_calls_a_form_for_rows(
+    cluster: Cluster, federated_database: str, trained: psycopg.Connection
+) -> None:
+    trained.execute("GRANT SELECT ON patients TO PUBLIC")
+    with cluster.connect(federated_database, user="a_nobody") as nobody:
+        for call in ("predict('risk', p)", "federated_row.risk(to_jsonb(p), true)"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                nobody.execute(f"SELECT {call} FROM patients AS p")  # type: ignore[arg-type]
+
+
+def test_names_in_the_callers_search_path_do_not_take_part_in_a_prediction(
+    trained: psycopg.Connection,
+) -> None:
+    trained.execute(
+        "CREATE SCHEMA mine; CREATE FUNCTION mine.other(jsonb, text) RETURNS text LANGUAGE sql RETURN '99';"
+        "CREATE OPERATOR mine.->> (LEFTARG = jsonb, RIGHTARG = text, FUNCTION = mine.other);"
+        "CREATE FUNCTION mine.float8(text) RETURNS float8 LANGUAGE sql RETURN 99;"
+        "SET search_path = mine, public, pg_catalog"
+    )
+    assert value(trained, "predict('risk', p) FROM patients AS p WHERE id = 1") == 8.25
+    assert value(trained, 'federated_row.risk(\'{"age": 10, "smoker": true}\', false)') == 8.25

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import struct
+from fractions import Fraction
 from typing import Any
 
 import psycopg
@@ -62,6 +63,8 @@ def test_every_number_reads_back_to_the_same_bits(
         parts = {"features": ["x"], "booleans": [False], "fills": [number], "shifts": [0.0]}
         publish(daemon, **parts, intercept=0.0, slopes=[1.0])
         assert value(catalog, "federated_model.risk()") == number
+        publish(daemon, **parts, intercept=0.0, slopes=[0.5])
+        assert value(catalog, "federated_model.risk()") == pytest.approx(number / 2, rel=1e-15, abs=1e-289)
         publish(daemon, **parts, intercept=number, slopes=[0.0])
         assert value(catalog, "federated_model.risk(x => 1)") == number
 
@@ -206,6 +209,53 @@ def test_the_probability_is_defined_for_every_argument(
     assert value(catalog, "federated_model.risk(age => 0, smoker => true)") == pytest.approx(
         expected, rel=1e-15
     )
+
+
+EXTREMES = [0.0, 5e-324, 2.2250738585072014e-308, 1e-290, 1e-200, 1.5, 1e200, 1e300, 1.7976931348623157e308]
+
+
+@pytest.mark.parametrize("slopes", [[0.04, 1e-6], [3.5, -250.0], [1e-17, 0.0], [1e-200, 7.0], [5e-324, 1e12]])
+@pytest.mark.parametrize("shifts", [[0.0, 0.0], [30.0, -1e-5]])
+def test_no_value_is_too_small_or_too_large_for_a_probability(
+    catalog: psycopg.Connection, daemon: psycopg.Connection, slopes: list[float], shifts: list[float]
+) -> None:
+    publish(daemon, booleans=[False, False], link="logistic", slopes=slopes, shifts=shifts, intercept=0.0)
+    values = [sign * number for number in EXTREMES for sign in (1, -1)]
+    for x, y, found in catalog.execute(
+        "SELECT x, y, federated_model.risk(age => x, smoker => y) FROM unnest(%(v)s::float8[]) AS x,"
+        " unnest(%(v)s::float8[]) AS y",
+        {"v": values},
+    ).fetchall():
+        parts = [
+            Fraction(s) * (Fraction(v) - Fraction(h)) for s, v, h in zip(slopes, (x, y), shifts, strict=True)
+        ]
+        score = float(max(min(sum(parts), Fraction(1000)), Fraction(-1000)))
+        if sum(abs(part) for part in parts) > abs(sum(parts)) * 10**10:
+            continue  # what is left of two numbers is beyond what floats tell
+        assert found == pytest.approx(0.5 * (1 + math.tanh(score / 2)), rel=1e-9, abs=1e-12), (x, y)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-60, 1e40])
+@pytest.mark.parametrize("slope", [0.04, 1e-6, 3.5, 1e-200, 5e-324, 0.0])
+def test_no_value_is_too_small_for_a_number(
+    catalog: psycopg.Connection, daemon: psycopg.Connection, slope: float, scale: float
+) -> None:
+    publish(daemon, features=["age"], booleans=[False], slopes=[slope], fills=[5e-324], shifts=[0.0], intercept=0.0,
+            target_scale=scale)  # fmt: skip
+    values = [sign * number for number in EXTREMES[:-2] for sign in (1, -1)]
+    for x, found in catalog.execute(
+        "SELECT x, federated_model.risk(age => x) FROM unnest(%s::float8[]) AS x", [[*values, None]]
+    ).fetchall():
+        expected = float(Fraction(scale) * Fraction(slope) * Fraction(x or 0.0))
+        assert found == pytest.approx(expected, rel=1e-9, abs=1e-240), x
+
+
+def test_nan_and_infinity_are_computed_with(catalog: psycopg.Connection, daemon: psycopg.Connection) -> None:
+    for slopes in ([0.04, 2.0], [3.5, 2.0]):
+        publish(daemon, link="logistic", slopes=slopes)
+        for given, expected in (("Infinity", 1.0), ("-Infinity", 0.0), ("NaN", math.nan)):
+            found = value(catalog, f"federated_model.risk(age => '{given}')")
+            assert found == pytest.approx(expected, nan_ok=True), given
 
 
 def test_a_shift_and_the_targets_scale_are_applied(

@@ -50,7 +50,8 @@ def test_each_version_and_each_tag_is_a_function_that_the_planner_inlines(
         )
     ]
     [(comment,)] = trained.execute(
-        "SELECT obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname = 'risk@v1.0_production'"
+        "SELECT obj_description(oid, 'pg_proc') FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace"
+        " AND proname = 'risk@v1.0_production'"
     ).fetchall()
     assert comment.startswith("Version 1 of federated model risk, from run ")
     assert comment.endswith(", tagged v1.0_production")
@@ -123,9 +124,12 @@ def test_a_version_made_again_has_the_bits_it_had(
         "fills": [0.1, 2.2250738585072014e-308],
     }
     finish_run(catalog, daemon, **awkward, target_scale=1e-300, target_mean=0.1 + 0.2)
-    body = "pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'risk'"
+    body = "pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace AND proname = 'risk'"
     published = value(catalog, body)
-    own = value(catalog, "pg_get_functiondef(oid) FROM pg_proc WHERE proname = 'risk@1'")
+    own = value(
+        catalog,
+        "pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace AND proname = 'risk@1'",
+    )
     assert own == published.replace("federated_model.risk(", 'federated_model."risk@1"(')
     finish_run(catalog, daemon)
     catalog.execute("SET extra_float_digits = -15")

@@ -177,14 +177,29 @@ def test_a_statement_inside_something_else_is_not_touched(proxy, given, text):
     assert given() == []
 
 
-@pytest.mark.parametrize("setting", ["standard_conforming_strings TO off", "client_encoding TO 'LATIN1'"])
-def test_under_settings_that_leave_doubt_the_server_sees_the_statement_itself(proxy, given, setting):
+@pytest.mark.parametrize(
+    ("setting", "doubtful"),
+    [
+        ("standard_conforming_strings TO off", STATEMENT),
+        ("client_encoding TO 'LATIN1'", f"{STATEMENT} -- \xe4"),
+    ],
+)
+def test_under_settings_that_leave_doubt_the_server_sees_the_statement_itself(
+    proxy, given, setting, doubtful
+):
     with proxy.connect() as connection:
         connection.execute(f"SET {setting}")
         with pytest.raises(psycopg.errors.SyntaxError):
-            connection.execute(STATEMENT)
+            connection.execute(doubtful)
         connection.execute("RESET ALL")
         connection.execute(STATEMENT)
+    assert given() == [STATEMENT]
+
+
+def test_a_client_of_another_encoding_is_understood_where_it_writes_ascii(proxy, given):
+    with proxy.connect(client_encoding="LATIN1") as connection:
+        connection.execute(STATEMENT)
+        assert connection.execute("SELECT 'Z\xfcrich', chr(252)").fetchall() == [("Z\xfcrich", "\xfc")]
     assert given() == [STATEMENT]
 
 

@@ -13,6 +13,7 @@ READING = frozenset(
     [
         "may_act_as",
         "role_names",
+        "database_encoding",
         "find_workspace",
         "lock_workspace",
         "list_workspace_names",
@@ -28,6 +29,8 @@ READING = frozenset(
         "list_columns",
         "list_primary_key",
         "lock_model",
+        "lock_dataset",
+        "dataset_ceiling",
         "hold_workspace",
         "current_version",
         "version_number",
@@ -36,6 +39,7 @@ READING = frozenset(
         "active_run",
         "consumed_epsilon",
         "is_served",
+        "list_private_nodes",
     ]
 )
 """The statements that change nothing; hold and lock only keep others away."""

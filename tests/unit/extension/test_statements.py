@@ -30,12 +30,16 @@ MODEL = {
     "owned": True,
 }
 NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}', "datasets": None}
+DATASET = {"dataset_id": 3, "name": "d", "options": "{}", "owned": True}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
+    "database_encoding": [{"encoding": "UTF8"}],
     "role_names": [{"current_role_name": "ann", "session_role_name": "bob"}],
     "find_workspace": [WORKSPACE],
     "lock_workspace": [WORKSPACE],
     "lock_model": [MODEL],
+    "lock_dataset": [DATASET],
+    "dataset_ceiling": [{"ceiling": None}],
     "list_workspace_names": [{"name": "w"}],
     "session_workspace": [{"name": None}],
     "list_nodes": [NODE, {**NODE, "name": "o"}],
@@ -54,16 +58,21 @@ ADMIN, OPERATOR = "federated_admin", "federated_operator"
 STATEMENTS = {
     "CREATE FEDERATED WORKSPACE w WITH (nonsense = 1)": ADMIN,
     "ALTER FEDERATED WORKSPACE w SET (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED WORKSPACE w RESET (nonsense)": ADMIN,
     "ALTER FEDERATED WORKSPACE w RENAME TO v": ADMIN,
     "ALTER FEDERATED WORKSPACE w OWNER TO bob": ADMIN,
     "DROP FEDERATED WORKSPACE w": ADMIN,
     "REGISTER FEDERATED NODE 'n' IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
     "ALTER FEDERATED NODE 'n' IN WORKSPACE w SET (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (nonsense)": ADMIN,
     "UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE w": ADMIN,
     "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED DATASET d SET (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED DATASET d RESET (nonsense)": ADMIN,
     "DROP FEDERATED DATASET d": ADMIN,
     "CREATE FEDERATED MODEL m IN WORKSPACE w WITH (nonsense = 1)": OPERATOR,
     "ALTER FEDERATED MODEL m SET (nonsense = 1)": OPERATOR,
+    "ALTER FEDERATED MODEL m RESET (nonsense)": OPERATOR,
     "ALTER FEDERATED MODEL m RENAME TO k": OPERATOR,
     "ALTER FEDERATED MODEL m OWNER TO bob": OPERATOR,
     "DROP FEDERATED MODEL m": OPERATOR,
@@ -128,6 +137,11 @@ def test_the_role_is_asked_for_before_anything_else(statement: str, role: str) -
     "statement",
     [
         "ALTER FEDERATED WORKSPACE w SET (min_nodes = 3)",
+        "ALTER FEDERATED WORKSPACE w RESET (min_nodes)",
+        "ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (contact)",
+        "ALTER FEDERATED DATASET d SET (min_rows = 30)",
+        "ALTER FEDERATED DATASET d RESET (min_rows)",
+        "ALTER FEDERATED MODEL m RESET (rounds)",
         "DROP FEDERATED WORKSPACE w",
         "REGISTER FEDERATED NODE 'n' IN WORKSPACE w WITH (endpoint = 'https://n:1')",
         "UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE w",
@@ -142,6 +156,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
     plpy = server(
         lock_workspace=[{**WORKSPACE, "owned": False}],
         lock_model=[{**MODEL, "owned": False}],
+        lock_dataset=[{**DATASET, "owned": False}],
     )
 
     assert refused(plpy, statement)["sqlstate"] == "42501"
@@ -178,7 +193,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("START FEDERATED TRAINING m WITH (optimizer = 'adam')", "0A000",
          "option \"optimizer\" = 'adam' is not supported yet", "Supported: 'sgd'."),
         ("START FEDERATED TRAINING m WITH (features = ['a'])", "22023",
-         'option "features" belongs to the model and cannot be changed for one run', "Use ALTER FEDERATED MODEL … SET."),
+         'option "features" belongs to the model and cannot be changed for one run', "Use ALTER FEDERATED MODEL ... SET."),
         ("START FEDERATED TRAINING m WITH (feature_ranges = '{\"age\": [0, 1]}')", "22023",
          "feature_ranges has no effect without a privacy_budget", None),
         ("START FEDERATED TRAINING", "42601", None, None),
@@ -235,8 +250,16 @@ def test_what_is_altered_keeps_the_options_that_are_not_named() -> None:
 
 
 def test_what_is_not_there_is_an_error_unless_it_may_be_missing() -> None:
-    plpy = server(lock_workspace=[], lock_model=[])
+    plpy = server(lock_workspace=[], lock_model=[], lock_dataset=[])
     for statement, told in (
+        ("ALTER FEDERATED WORKSPACE{} w RESET (min_nodes)", 'federated workspace "w" does not exist'),
+        (
+            "ALTER FEDERATED NODE{} 'n' IN WORKSPACE w RESET (contact)",
+            'federated workspace "w" does not exist',
+        ),
+        ("ALTER FEDERATED DATASET{} d SET (min_rows = 30)", 'federated dataset "d" does not exist'),
+        ("ALTER FEDERATED DATASET{} d RESET (min_rows)", 'federated dataset "d" does not exist'),
+        ("ALTER FEDERATED MODEL{} m RESET (rounds)", 'federated model "m" does not exist'),
         ("ALTER FEDERATED WORKSPACE{} w SET (min_nodes = 3)", 'federated workspace "w" does not exist'),
         ("ALTER FEDERATED MODEL{} m SET (rounds = 3)", 'federated model "m" does not exist'),
     ):
@@ -271,6 +294,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
 
     assert plpy.names == [
         "may_act_as", "hold_workspace", "lock_model", "list_nodes", "insert_run", "notify_coordinator", "is_served",
+        "list_private_nodes",
     ]  # fmt: skip
     model, overrides = dict(plpy.called)["insert_run"]
     assert model == 7
@@ -352,6 +376,34 @@ def test_a_run_that_will_wait_is_said_to_wait() -> None:
     assert [kind for kind, _ in plpy.said] == ["warning", "warning"]
     assert "no coordinator serves this database yet" in plpy.said[0][1]
     assert "has 1 nodes where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
+
+
+def test_a_budget_of_which_hardly_anything_is_left_is_said() -> None:
+    for consumed, expected in ((1.97, ["warning"]), (1.95, []), (0.0, [])):
+        plpy = server(
+            lock_model=[{**MODEL, "policy": '{"privacy_budget": 2.0}'}],
+            consumed_epsilon=[{"consumed": consumed}],
+        )
+        assert run(plpy, "START FEDERATED TRAINING m") is None
+        assert [kind for kind, _ in plpy.said] == expected
+    assert run(server(lock_model=[MODEL]), "START FEDERATED TRAINING m") is None
+
+
+def test_tables_that_have_spent_from_a_budget_are_named_before_a_run_without_one() -> None:
+    plpy = server(list_private_nodes=[{"name": "n"}, {"name": "o"}])
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+    assert plpy.said == [
+        (
+            "warning",
+            'this run has no privacy budget, and of federated workspace "w" these nodes have answered under one: n, o;'
+            " a table that has spent from a budget gives no answer without noise",
+        )
+    ]
+    private = {**MODEL, "policy": '{"privacy_budget": 2.0}'}
+    assert (
+        run(server(lock_model=[private], list_private_nodes=[{"name": "n"}]), "START FEDERATED TRAINING m")
+        is None
+    )
 
 
 def test_stop_asks_the_run_to_stop_and_wakes_the_coordinator() -> None:
@@ -484,3 +536,83 @@ def test_a_workspace_at_a_participant_gets_a_warning() -> None:
     ((level, said),) = plpy.said
     assert level == "warning"
     assert "looks like a node's" in said
+
+
+def test_what_is_reset_is_not_stored_any_more_and_what_was_not_set_is_no_error() -> None:
+    plpy = server(
+        lock_workspace=[{**WORKSPACE, "options": '{"max_nodes": 9, "min_nodes": 2}'}],
+        list_nodes=[{**NODE, "options": '{"endpoint": "https://n:1", "contact": "c"}'}],
+        lock_dataset=[{**DATASET, "options": '{"min_rows": 50, "subject": "s"}'}],
+    )
+
+    for statement in (
+        "ALTER FEDERATED WORKSPACE w RESET (max_nodes, round_timeout, max_nodes)",
+        "ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (contact)",
+        "ALTER FEDERATED MODEL m RESET (features, trees)",
+        "ALTER FEDERATED DATASET d RESET (min_rows)",
+        "ALTER FEDERATED DATASET d SET (plain_answers = false)",
+    ):
+        assert run(plpy, statement) is None, statement
+
+    assert [(name, json.loads(str(values[-1]))) for name, values in plpy.written if name != "notify_coordinator"] == [
+        ("update_workspace", {"min_nodes": 2}),
+        ("update_node", {"endpoint": "https://n:1"}),
+        ("update_model", {"algorithm": "logistic_regression", "target": "ill"}),
+        ("update_dataset", {"subject": "s"}),
+        ("update_dataset", {"min_rows": 50, "subject": "s", "plain_answers": False}),
+    ]  # fmt: skip
+    assert "notify_coordinator" in plpy.names
+    assert plpy.said == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "told", "hint"),
+    [
+        ("ALTER FEDERATED MODEL m RESET (round)", 'unrecognized parameter "round"', 'Did you mean "rounds"?'),
+        ("ALTER FEDERATED MODEL IF EXISTS m RESET (min_nodes)", 'unrecognized parameter "min_nodes"',
+         '"min_nodes" is an option of a workspace.'),
+        ("ALTER FEDERATED DATASET d RESET (subjct)", 'unrecognized parameter "subjct"', 'Did you mean "subject"?'),
+        ("ALTER FEDERATED NODE 'n' IN WORKSPACE w RESET (endpoint)", 'node "n" has no endpoint',
+         "SET (endpoint = 'https://host:port') moves the node."),
+        ("ALTER FEDERATED WORKSPACE w RESET (privacy_budget)", "delta has no effect without a privacy_budget",
+         "Set privacy_budget too."),
+        ("ALTER FEDERATED WORKSPACE w RESET (max_nodes)", "min_nodes (200) may not be greater than max_nodes (100)",
+         "max_nodes is 100 unless set."),
+        ("ALTER FEDERATED DATASET d SET (plain_answers = true)", "plain_answers and max_epsilon exclude each other",
+         "A table that ever had a max_epsilon gives no answer without noise."),
+    ],
+)  # fmt: skip
+def test_a_reset_that_would_not_do_is_refused(statement: str, told: str, hint: str) -> None:
+    error = refused(
+        server(
+            lock_workspace=[
+                {
+                    **WORKSPACE,
+                    "options": '{"min_nodes": 200, "max_nodes": 300, "delta": 1e-6, "privacy_budget": 1.0}'
+                    if "max_nodes" in statement
+                    else '{"delta": 1e-6, "privacy_budget": 1.0}',
+                }
+            ],
+            lock_dataset=[{**DATASET, "options": '{"max_epsilon": 1.0}'}],
+        ),
+        statement,
+    )
+
+    assert (error["sqlstate"], error["message"], error["hint"]) == ("22023", told, hint)
+    if "unrecognized" in told:
+        assert error["position"] == str(statement.index("(") + 2)
+
+
+def test_a_ceiling_that_was_ever_set_is_said_to_stay() -> None:
+    for statement, left in (("RESET (max_epsilon)", None), ("SET (max_epsilon = 2)", 2.0)):
+        plpy = server(
+            lock_dataset=[{**DATASET, "options": '{"max_epsilon": 0.5}'}], dataset_ceiling=[{"ceiling": 0.5}]
+        )
+        assert run(plpy, f"ALTER FEDERATED DATASET d {statement}") is None
+        assert json.loads(str(plpy.written[0][1][1])) == ({} if left is None else {"max_epsilon": left})
+        assert plpy.said == [
+            (
+                "warning",
+                "the table keeps its max_epsilon of 0.5: a ceiling that was ever set is not raised again",
+            )
+        ]

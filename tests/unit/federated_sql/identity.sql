@@ -6,6 +6,8 @@ CREATE FEDERATED WORKSPACE "select" WITH ("Quoted" = 'x')
 CREATE FEDERATED WORKSPACE "größe" WITH (data_residency = 'Côte d''Azur')
 ALTER FEDERATED WORKSPACE clinics SET (privacy_budget = 2.0, keepalive_interval = 30)
 ALTER FEDERATED WORKSPACE IF EXISTS clinics SET (privacy_budget = 2.0)
+ALTER FEDERATED WORKSPACE clinics RESET (round_timeout)
+ALTER FEDERATED WORKSPACE IF EXISTS clinics RESET (round_timeout, "Odd", delta)
 ALTER FEDERATED WORKSPACE clinics RENAME TO hospitals
 ALTER FEDERATED WORKSPACE IF EXISTS clinics RENAME TO "Hospitals"
 ALTER FEDERATED WORKSPACE clinics OWNER TO alice
@@ -17,12 +19,18 @@ REGISTER FEDERATED NODE 'north' IN WORKSPACE clinics
 REGISTER FEDERATED NODE 'north-1.example' IN WORKSPACE clinics WITH (endpoint = 'https://north.example.com:8443', dataset_size = 1000000)
 ALTER FEDERATED NODE 'north' IN WORKSPACE clinics SET (contact = 'dba@example.com')
 ALTER FEDERATED NODE IF EXISTS 'north' IN WORKSPACE clinics SET (contact = 'dba@example.com')
+ALTER FEDERATED NODE 'north' IN WORKSPACE clinics RESET (contact, max_memory_gb)
+ALTER FEDERATED NODE IF EXISTS 'north' IN WORKSPACE clinics RESET (contact)
 REGISTER FEDERATED NODE IF NOT EXISTS 'north' IN WORKSPACE clinics
 UNREGISTER FEDERATED NODE 'north' FROM WORKSPACE clinics
 UNREGISTER FEDERATED NODE IF EXISTS 'it''s' FROM WORKSPACE clinics
 CREATE FEDERATED DATASET patients FOR TABLE patient IN WORKSPACE clinics
 CREATE FEDERATED DATASET IF NOT EXISTS patients FOR TABLE ward.patient (age, "Bmi") WHERE (age >= 18 AND note <> ');') IN WORKSPACE clinics WITH (subject = 'patient_id', min_rows = 50)
 CREATE FEDERATED DATASET patients FOR TABLE patient WHERE (id IN (SELECT id FROM agreed) /* all ) of them */ OR id = ANY (ARRAY[1, 2])) IN WORKSPACE clinics
+ALTER FEDERATED DATASET patients SET (min_rows = 50, plain_answers = true)
+ALTER FEDERATED DATASET IF EXISTS patients SET (min_rows = 50)
+ALTER FEDERATED DATASET patients RESET (min_rows, plain_answers)
+ALTER FEDERATED DATASET IF EXISTS patients RESET (min_rows)
 DROP FEDERATED DATASET patients
 DROP FEDERATED DATASET IF EXISTS patients
 CREATE FEDERATED MODEL risk
@@ -30,6 +38,8 @@ CREATE FEDERATED MODEL IF NOT EXISTS risk IN WORKSPACE clinics WITH (algorithm =
 CREATE FEDERATED MODEL risk WITH (layers = [64, 32, 1], seed = 0, learning_rate = 0.01, validation_split = -0.5)
 ALTER FEDERATED MODEL risk SET (gradient_sparsification = 0.0, aggregation = 'weighted_median', features = [])
 ALTER FEDERATED MODEL IF EXISTS risk SET (rounds = 3)
+ALTER FEDERATED MODEL risk RESET (rounds, features)
+ALTER FEDERATED MODEL IF EXISTS risk RESET (rounds)
 ALTER FEDERATED MODEL risk RENAME TO "Risk 2"
 ALTER FEDERATED MODEL IF EXISTS risk OWNER TO CURRENT_ROLE
 ALTER FEDERATED MODEL risk OWNER TO CURRENT_USER

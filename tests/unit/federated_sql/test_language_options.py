@@ -231,7 +231,7 @@ def test_an_unknown_option_is_an_error_with_the_nearest_known_one(
 def test_a_models_definition_cannot_be_changed_for_one_run() -> None:
     error = refused(OptionKind.TRAINING, "features", ("a",))
     assert error.sqlstate == "22023"
-    assert error.hint == "Use ALTER FEDERATED MODEL … SET."
+    assert error.hint == "Use ALTER FEDERATED MODEL ... SET."
 
 
 @pytest.mark.parametrize(

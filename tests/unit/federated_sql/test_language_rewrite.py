@@ -26,6 +26,25 @@ def test_a_statement_becomes_a_call_in_its_place() -> None:
     assert rewritten.tags == ("STOP FEDERATED TRAINING",)
 
 
+@pytest.mark.parametrize(
+    ("statement", "numbers"),
+    [("SET (features = $1)", [1]), ("SET (rounds = $3 + $1)", [1, 2, 3]), ("SET (x = '$1')", [])],
+)
+def test_the_server_learns_of_parameters_and_their_values_change_nothing(
+    statement: str, numbers: list[int]
+) -> None:
+    text = f"ALTER FEDERATED MODEL m {statement}"
+    changed = rewrite(text)
+    assert changed is not None
+    given = "".join(f', pg_catalog."left"(${number}::pg_catalog.text, 0)' for number in numbers)
+    quoted = f"$federated${text}$federated$"
+    assert (
+        changed.text
+        == f"CALL federated.execute({f'pg_catalog.concat({quoted}{given})' if numbers else quoted})"
+    )
+    assert changed.statement_position(0, 5) == 5
+
+
 def test_statements_keep_their_number_and_order() -> None:
     text = "BEGIN; ; CREATE FEDERATED MODEL m; INSERT INTO t VALUES (';');/* x */; DROP FEDERATED MODEL m; COMMIT"
     rewritten = changed(text)

@@ -62,19 +62,29 @@ def test_a_tag_that_is_not_call_is_never_replaced(talk):
     assert talk.server(done(b"DO"), IDLE) == done(b"DO") + IDLE
 
 
-@pytest.mark.parametrize(
-    ("encoding", "conforming"), [(b"LATIN1", b"on"), (b"SQL_ASCII", b"on"), (b"UTF8", b"off")]
-)
-def test_settings_that_leave_doubt_leave_the_text_alone(rewriter, encoding, conforming):
-    talk = Talk(rewriter, encoding, conforming)
+def test_settings_that_leave_doubt_leave_the_text_alone(rewriter):
+    talk = Talk(rewriter, conforming=b"off")
     assert talk.client(query(STATEMENT)) == query(STATEMENT)
     assert talk.client(parse(b"", STATEMENT)) == parse(b"", STATEMENT)
 
 
+@pytest.mark.parametrize("encoding", [b"LATIN1", b"SQL_ASCII", b"SJIS", b"BIG5", b"JOHAB", b"WIN1252"])
+def test_ascii_is_the_same_text_in_every_encoding_and_nothing_else_is(rewriter, encoding):
+    talk = Talk(rewriter, encoding)
+    assert talk.client(query(STATEMENT)) == query(CALLED)
+    assert talk.server(done(b"CALL"), IDLE) == done(TAG) + IDLE
+    for other in (STATEMENT.encode() + b" -- \xe4", STATEMENT.encode() + " -- \xe4".encode()):
+        assert talk.client(query(other)) == query(other)
+        assert talk.client(parse(b"", other)) == parse(b"", other)
+
+
 def test_a_changed_setting_is_followed(talk):
+    text = f"{STATEMENT} -- \xe4"
+    assert talk.client(query(text)) != query(text)
+    talk.server(done(b"CALL"), IDLE)
     talk.client(query("SET client_encoding TO latin1"))
     talk.server(status(b"client_encoding", b"LATIN1"), done(b"SET"), IDLE)
-    assert talk.client(query(STATEMENT)) == query(STATEMENT)
+    assert talk.client(query(text)) == query(text)
 
 
 @pytest.mark.parametrize("text", [STATEMENT.encode() + b" \xff", STATEMENT.encode() + b"\0 x", b""])

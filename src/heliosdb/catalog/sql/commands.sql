@@ -1,6 +1,9 @@
 -- name: may_act_as(text)
 SELECT pg_has_role(current_user, $1::name, 'USAGE') AS allowed
 
+-- name: database_encoding()
+SELECT getdatabaseencoding()::text AS encoding
+
 -- name: role_names()
 SELECT current_user::text AS current_role_name, session_user::text AS session_role_name
 
@@ -113,6 +116,18 @@ DELETE FROM federated.dataset WHERE name = $1 RETURNING dataset_id
 -- name: drop_dataset_view(text)
 SELECT federated._drop_dataset_view($1)
 
+-- name: lock_dataset(text)
+SELECT dataset_id, name, options::text AS options, federated._has_role(owner) AS owned
+FROM federated.dataset WHERE name = $1 FOR NO KEY UPDATE
+
+-- name: update_dataset(bigint, jsonb)
+UPDATE federated.dataset SET options = $2 WHERE dataset_id = $1
+
+-- name: dataset_ceiling(bigint)
+SELECT min(b.max_epsilon) AS ceiling
+FROM federated.dataset AS d JOIN federated.base_table AS b ON b.base_table_id = ANY (d.base_tables)
+WHERE d.dataset_id = $1
+
 -- name: insert_model(bigint, text, jsonb)
 INSERT INTO federated.model (workspace_id, name, options) VALUES ($1, $2, $3)
 ON CONFLICT (name) DO NOTHING RETURNING model_id
@@ -173,6 +188,16 @@ RETURNING run_id::text AS run_id
 
 -- name: consumed_epsilon(text)
 SELECT coalesce(max(epsilon_tight), 0) AS consumed FROM federated.ledger WHERE workspace = $1
+
+-- name: list_private_nodes(bigint, text)
+SELECT n.name FROM federated.node AS n
+WHERE n.workspace_id = $1 AND EXISTS (
+    SELECT FROM federated.ledger AS l
+    LEFT JOIN federated.workspace AS w ON w.name = l.workspace
+    LEFT JOIN federated.node AS o ON o.workspace_id = w.workspace_id AND o.name = l.node_name
+    WHERE l.state = 'charged'
+      AND (l.workspace = $2 AND l.node_name = n.name OR o.options ->> 'endpoint' = n.options ->> 'endpoint'))
+ORDER BY n.name
 
 -- name: is_served()
 SELECT EXISTS (SELECT FROM federated.lease) AS is_served

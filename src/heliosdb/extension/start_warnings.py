@@ -1,0 +1,40 @@
+"""What START can tell beforehand of budgets that stand in a run's way.
+
+What always holds: nothing is refused here: a warning says what the catalog shows now, and the run finds out.
+"""
+
+from __future__ import annotations
+
+from heliosdb.catalog import commands as catalog
+from heliosdb.extension.session import Session
+
+LITTLE = 0.02
+"""The part of a budget below which what is left is hardly enough for a model: runs spend all that is left, to
+within a thousandth."""
+
+
+def warn_of_budgets(session: Session, model: catalog.Model, policy: catalog.Options) -> None:
+    """Warn of a budget that is nearly spent, and of tables that have spent from one in a run without."""
+    if policy.get("privacy_budget") is None:
+        _warn_of_spent_tables(session, model)
+    else:
+        _warn_of_a_spent_budget(session, model, policy["privacy_budget"])
+
+
+def _warn_of_a_spent_budget(session: Session, model: catalog.Model, total: float) -> None:
+    consumed = catalog.consumed_epsilon(session.connection, model.workspace)
+    if total - consumed < LITTLE * total:
+        session.warning(
+            f"epsilon {consumed:.6g} of the {total:g} of federated workspace"
+            f' "{model.workspace.name}" is consumed: what is left is hardly enough for a model'
+        )
+
+
+def _warn_of_spent_tables(session: Session, model: catalog.Model) -> None:
+    nodes = catalog.list_private_nodes(session.connection, model.workspace)
+    if nodes:
+        session.warning(
+            "this run has no privacy budget, and of federated workspace"
+            f' "{model.workspace.name}" these nodes have answered under one: {", ".join(nodes)};'
+            " a table that has spent from a budget gives no answer without noise"
+        )
