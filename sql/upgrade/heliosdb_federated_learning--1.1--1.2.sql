@@ -941,7 +941,7 @@ COMMENT ON FUNCTION federated._write_row_functions(text) IS
     'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
 
 -- A name of more than 63 bytes would be cut, and could be another model's then.
-CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb DEFAULT '{}') RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result double precision;
@@ -955,7 +955,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
-    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL, and counts as the mean of training: without features it is the prediction for one of whom nothing is known';
 
 CREATE OR REPLACE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -1020,6 +1020,34 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._check_binary(text) IS 'Raises 55000 unless a model, or the version that model@tag names, has classes';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_class(model text, features jsonb DEFAULT '{}') RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability >= 0.5 THEN '1' WHEN probability < 0.5 THEN '0' END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
+    'The likelier class: ''1'' (the target is true or 1) from a probability of 0.5 on, else ''0''; error 55000 for a regression';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    probability double precision;
+BEGIN
+    PERFORM federated._check_binary(model);
+    probability := @extschema@.federated_predict(model, features);
+    RETURN CASE WHEN probability IS NOT NULL THEN jsonb_build_object('0', 1 - probability, '1', probability) END;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
+    'The probability of each class: "1" where the target is true or 1, "0" where it is false or 0; error 55000 for a regression';
 
 -- Carries no SET clause, like all that looks up the names in a user's query: they are the caller's.
 CREATE OR REPLACE FUNCTION federated._describe_columns(query text) RETURNS jsonb
