@@ -26,6 +26,13 @@ FEATURES = ("age", "blood_pressure", "cholesterol", "bmi")
 CALL = ", ".join(f"{name} => {name}" for name in FEATURES)
 BARE = "SELECT sum(age + bmi) FROM patients"
 PREDICT = f"SELECT sum(federated_model.risk({CALL})) FROM patients"
+FORMS = {
+    "named arguments": f"federated_model.risk({CALL})",
+    "an array": f"predict('risk', ARRAY[{', '.join(FEATURES)}])",
+    "a row": "predict('risk', p)",
+    "JSON": "federated_predict('risk', to_jsonb(p) - '{patient_id,ill}'::text[])",
+}
+FORM_ROWS = 100_000
 
 
 def main() -> None:
@@ -37,7 +44,7 @@ def main() -> None:
             model = _train(connection)
             _publish_model(connection, model)
             _check(connection, model)
-            publish("predict", _measure(connection, model))
+            publish("predict", [*_measure(connection, model), *_measure_forms(connection)])
     finally:
         remove_cluster(cluster)
 
@@ -111,6 +118,16 @@ def _measure(connection: psycopg.Connection, model: LogisticRegression) -> list[
                 Figure("COPY out and scikit-learn", peer, "s"),
                 Figure(f"predict{label} / COPY out and scikit-learn", predict / peer, "ratio", "<= 0.2"),
             ]
+    return figures
+
+
+def _measure_forms(connection: psycopg.Connection) -> list[Figure]:
+    """What a call in each form takes, the scan included, without parallel workers."""
+    figures = []
+    rows = f"(SELECT * FROM patients LIMIT {FORM_ROWS}) AS p"
+    for form, call in FORMS.items():
+        seconds = median_seconds(lambda call=call: connection.execute(f"SELECT sum({call}) FROM {rows}"), 3)  # type: ignore[misc, arg-type]
+        figures.append(Figure(f"a prediction with {form}", seconds / FORM_ROWS * 1e6, "us"))
     return figures
 
 

@@ -332,7 +332,7 @@ COMMENT ON FUNCTION federated._write_row_functions(text) IS
     'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
 
 -- A name of more than 63 bytes would be cut, and could be another model's then.
-CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb DEFAULT '{}') RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result double precision;
@@ -345,7 +345,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
-    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL, and counts as the mean of training: without features it is the prediction for one of whom nothing is known';
 
 CREATE FUNCTION @extschema@.predict(model text, features jsonb) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -420,7 +420,7 @@ $$;
 COMMENT ON FUNCTION federated._classes(text) IS
     'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
 
-CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
+CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     classes     text[] := federated._classes(model);
@@ -432,7 +432,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
     'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
 
-CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
+CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
     classes     text[] := federated._classes(model);

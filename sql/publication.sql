@@ -32,6 +32,7 @@ DECLARE
     target_mean  double precision := prediction ->> 'target_mean';
     target_scale double precision := prediction ->> 'target_scale';
     divisor      double precision := 1;
+    taken        double precision[];
 BEGIN
     IF num_nulls(slopes, fills, shifts, link) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
@@ -55,9 +56,14 @@ BEGIN
         slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-260 THEN 0 ELSE slope / divisor END
                         FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
     END IF;
+    taken := ARRAY(SELECT CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END
+                   FROM unnest(booleans, slopes, shifts) WITH ORDINALITY AS t (flag, slope, shift, place) ORDER BY place);
     RETURN (
         SELECT format(
-            CASE WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+            -- Where nothing else is added, what nudges leave of 0 is: it vanishes beside 1e-270.
+            CASE WHEN link = 'identity' AND target_mean = 0 AND taken <> shifts
+                 THEN '%4$L::float8 * (%1$L::float8%2$s) + %8$L::float8 - %8$L::float8'
+                 WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
                  WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
                  ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
                       ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
@@ -66,11 +72,9 @@ BEGIN
                 CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
                      ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
                 slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor)
-        FROM (
-            SELECT feature, flag, slope, fill, CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END AS shift, place
-            FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY AS t (feature, flag, slope, fill, shift, place)
-        ) AS s);
+            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor, 1e-270::float8)
+        FROM unnest(features, booleans, slopes, fills, taken) WITH ORDINALITY
+             AS t (feature, flag, slope, fill, shift, place));
 END
 $$;
 COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS

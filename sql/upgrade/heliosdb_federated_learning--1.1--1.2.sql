@@ -1083,7 +1083,7 @@ COMMENT ON FUNCTION federated._write_row_functions(text) IS
     'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
 
 -- A name of more than 63 bytes would be cut, and could be another model's then.
-CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb) RETURNS double precision
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb DEFAULT '{}') RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     result double precision;
@@ -1097,7 +1097,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_predict(text, jsonb) IS
-    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL';
+    'Prediction for features given as JSON by a model''s current version, or by the one that model@tag or model@number names; a missing feature is NULL, and counts as the mean of training: without features it is the prediction for one of whom nothing is known';
 
 CREATE OR REPLACE FUNCTION @extschema@.predict(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -1167,7 +1167,7 @@ $$;
 COMMENT ON FUNCTION federated._classes(text) IS
     'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_predict_class(model text, features jsonb) RETURNS text
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_class(model text, features jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     classes     text[] := federated._classes(model);
@@ -1180,7 +1180,7 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
     'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
     classes     text[] := federated._classes(model);
@@ -1243,6 +1243,7 @@ DECLARE
     target_mean  double precision := prediction ->> 'target_mean';
     target_scale double precision := prediction ->> 'target_scale';
     divisor      double precision := 1;
+    taken        double precision[];
 BEGIN
     IF num_nulls(slopes, fills, shifts, link) > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
@@ -1266,9 +1267,14 @@ BEGIN
         slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-260 THEN 0 ELSE slope / divisor END
                         FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
     END IF;
+    taken := ARRAY(SELECT CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END
+                   FROM unnest(booleans, slopes, shifts) WITH ORDINALITY AS t (flag, slope, shift, place) ORDER BY place);
     RETURN (
         SELECT format(
-            CASE WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+            -- Where nothing else is added, what nudges leave of 0 is: it vanishes beside 1e-270.
+            CASE WHEN link = 'identity' AND target_mean = 0 AND taken <> shifts
+                 THEN '%4$L::float8 * (%1$L::float8%2$s) + %8$L::float8 - %8$L::float8'
+                 WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
                  WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
                  ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
                       ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
@@ -1277,11 +1283,9 @@ BEGIN
                 CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
                      ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
                 slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor)
-        FROM (
-            SELECT feature, flag, slope, fill, CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END AS shift, place
-            FROM unnest(features, booleans, slopes, fills, shifts) WITH ORDINALITY AS t (feature, flag, slope, fill, shift, place)
-        ) AS s);
+            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor, 1e-270::float8)
+        FROM unnest(features, booleans, slopes, fills, taken) WITH ORDINALITY
+             AS t (feature, flag, slope, fill, shift, place));
 END
 $$;
 

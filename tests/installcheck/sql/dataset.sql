@@ -22,6 +22,14 @@ SELECT * FROM patient;
 SELECT * FROM federated.dataset;
 \echo :LAST_ERROR_SQLSTATE
 RESET ROLE;
+-- What is said of it besides may be altered
+CALL federated.execute('ALTER FEDERATED DATASET elders SET (min_rows = 30)');
+CALL federated.execute('ALTER FEDERATED DATASET elders RESET (subject)');
+\echo :LAST_ERROR_SQLSTATE
+SELECT options FROM federated.dataset;
+CALL federated.execute('ALTER FEDERATED DATASET elders RESET (min_rows)');
+CALL federated.execute('ALTER FEDERATED DATASET nothing RESET (min_rows)');
+\echo :LAST_ERROR_SQLSTATE
 CALL federated.execute('DROP FEDERATED DATASET elders');
 CALL federated.execute('DROP FEDERATED DATASET elders');
 \echo :LAST_ERROR_SQLSTATE

@@ -23,6 +23,9 @@ SELECT federated_predict('risk', '{"age": 55}');
 \echo :LAST_ERROR_SQLSTATE
 CALL federated.execute($$ALTER FEDERATED MODEL risk SET (features = ['age', 'bmi', 'smoker'])$$);
 \df federated_model.risk
+CALL federated.execute('ALTER FEDERATED MODEL risk RESET (rounds)');
+SELECT options FROM federated.model WHERE name = 'risk';
+CALL federated.execute('ALTER FEDERATED MODEL risk SET (rounds = 5)');
 CALL federated.execute($$ALTER FEDERATED MODEL nothing SET (rounds = 1)$$);
 \echo :LAST_ERROR_SQLSTATE
 CALL federated.execute('DROP FEDERATED MODEL "half done"');

@@ -15,6 +15,10 @@ SELECT workspace, node_name, connection_status, failure_reason, endpoint_in_use 
 UPDATE federated.node SET status = 'active', certificate = 'pinned' WHERE name = 'south';
 CALL federated.execute($$ALTER FEDERATED NODE 'south' IN WORKSPACE clinics SET (contact = 'somebody else')$$);
 SELECT name, status, certificate, options FROM federated.node ORDER BY 1;
+CALL federated.execute($$ALTER FEDERATED NODE 'south' IN WORKSPACE clinics RESET (contact)$$);
+CALL federated.execute($$ALTER FEDERATED NODE 'south' IN WORKSPACE clinics RESET (endpoint)$$);
+\echo :LAST_ERROR_SQLSTATE
+SELECT options FROM federated.node WHERE name = 'south';
 CALL federated.execute($$ALTER FEDERATED NODE 'east' IN WORKSPACE clinics SET (contact = 'x')$$);
 \echo :LAST_ERROR_SQLSTATE
 CALL federated.execute($$UNREGISTER FEDERATED NODE 'east' FROM WORKSPACE clinics$$);

@@ -8,6 +8,7 @@ SELECT model_id, 1, run_id, 1, '{age,smoker}', '{}', '', '', true FROM federated
 SELECT federated_model.risk(age => 10, smoker => true), federated_model.risk(age => 10), federated_model.risk();
 SELECT federated_predict('risk', '{"age": 10, "smoker": true}'), predict('risk', '{"age": 10}'::jsonb),
        predict('risk', ARRAY[10, 0]::float8[]), predict('risk', NULL::float8[]);
+SELECT predict('risk', p), federated_predict('risk') FROM (SELECT 10 AS age, false AS smoker, 'other' AS note) AS p;
 SELECT age, federated_model.risk(age, age > 1) AS prediction FROM generate_series(0, 3) AS age ORDER BY prediction DESC;
 EXPLAIN (VERBOSE, COSTS OFF) SELECT federated_model.risk(age => a) FROM generate_series(1, 2) AS a;
 -- Errors

@@ -18,6 +18,14 @@ CALL federated.execute('ALTER FEDERATED WORKSPACE clinics SET (round_timeuot = 1
 \echo :LAST_ERROR_SQLSTATE
 CALL federated.execute('ALTER FEDERATED WORKSPACE nowhere SET (round_timeout = 1)');
 \echo :LAST_ERROR_SQLSTATE
+-- RESET gives defaults again; what is not set is no error
+CALL federated.execute('ALTER FEDERATED WORKSPACE clinics SET (max_nodes = 9)');
+CALL federated.execute('ALTER FEDERATED WORKSPACE clinics RESET (max_nodes, stragglers_timeout)');
+CALL federated.execute('ALTER FEDERATED WORKSPACE clinics RESET (max_node)');
+\echo :LAST_ERROR_SQLSTATE
+CALL federated.execute('ALTER FEDERATED WORKSPACE clinics RESET (max_nodes = 9)');
+\echo :LAST_ERROR_SQLSTATE
+CALL federated.execute('ALTER FEDERATED WORKSPACE IF EXISTS nowhere RESET (max_nodes)');
 SELECT options FROM federated.workspace WHERE name = 'clinics';
 SELECT * FROM federated_privacy_budget('clinics');
 SELECT * FROM federated_privacy_budget('nowhere');

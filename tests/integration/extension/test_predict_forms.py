@@ -109,6 +109,20 @@ def test_bad_arguments_get_one_clear_error(
     assert value(analyst, "count(*) FROM patients") == 3
 
 
+def test_without_features_all_of_them_are_missing(analyst: psycopg.Connection) -> None:
+    means = 1.25 + 0.5 * 40 + 2 * 0.5
+    for call, expected in (
+        ("federated_predict('risk')", means),
+        ("federated_predict('risk', '{}')", means),
+        ("federated_model.risk()", means),
+        ("federated_predict_class('risk@old')", "1"),
+    ):
+        assert value(analyst, call) == expected, call
+    assert value(analyst, "federated_predict_proba('risk@old')")["1"] > 0.99
+    with pytest.raises(errors.UndefinedObject, match='federated model "nothing" does not exist'):
+        analyst.execute("SELECT federated_predict('nothing')")
+
+
 def test_a_regression_has_no_classes(
     trained: psycopg.Connection, analyst: psycopg.Connection, daemon: psycopg.Connection
 ) -> None:

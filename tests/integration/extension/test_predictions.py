@@ -250,6 +250,21 @@ def test_no_value_is_too_small_for_a_number(
         assert found == pytest.approx(expected, rel=1e-9, abs=1e-240), x
 
 
+def test_zero_is_zero(catalog: psycopg.Connection, daemon: psycopg.Connection) -> None:
+    for scale in (1.0, 250.0, 1e-9):
+        publish(
+            daemon,
+            booleans=[False, False],
+            slopes=[0.04, -1e-6],
+            fills=[0.0, 0.0],
+            intercept=0.0,
+            target_scale=scale,
+        )
+        assert value(catalog, "federated_model.risk()") == 0.0
+        assert value(catalog, "federated_model.risk(age => 0, smoker => 0)") == 0.0
+        assert value(catalog, "federated_model.risk(age => 1e-9)") == pytest.approx(4e-11 * scale, rel=1e-12)
+
+
 def test_nan_and_infinity_are_computed_with(catalog: psycopg.Connection, daemon: psycopg.Connection) -> None:
     for slopes in ([0.04, 2.0], [3.5, 2.0]):
         publish(daemon, link="logistic", slopes=slopes)
