@@ -136,6 +136,17 @@ async def test_a_kill_changes_nothing_in_what_a_run_leaves(
     assert read_result(world) == expected
 
 
+async def lead(world: World, faults: str | None = None) -> Result:
+    """Run it under one coordinator, or under two of which the first is killed."""
+    start_run(world)
+    if faults is not None:
+        await world.start_coordinator(faults=faults).died()
+    coordinator = world.start_coordinator()
+    await world.finished()
+    coordinator.kill()
+    return read_result(world)
+
+
 @pytest.mark.parametrize("point", ["round.closed:3", "round.opened:4", "aggregated:7", "round.closed:6"])
 async def test_the_best_round_is_published_whoever_leads_in_the_end(world: World, point: str) -> None:
     """At this rate the loss rises after its best round; a kill after that must not lose it."""
@@ -143,21 +154,19 @@ async def test_the_best_round_is_published_whoever_leads_in_the_end(world: World
     for number, name in enumerate(("east", "west")):
         world.register(await world.add_site(name, seed=0.1 * (number + 1)))
     create_model(world, rounds=6, learning_rate=30.0, early_stopping_rounds=50)
-    results = []
-    for faults in (None, f"coordinator.{point}=kill"):
-        start_run(world)
-        if faults is not None:
-            await world.start_coordinator(faults=faults).died()
-        coordinator = world.start_coordinator()
-        await world.finished()
-        coordinator.kill()
-        results.append(read_result(world))
-
-    assert results[0] == results[1]
-    losses = {one["round_number"]: one["global_loss"] for one in results[0].rounds if one["global_loss"]}
-    best = min(losses, key=lambda number: (losses[number], -number))
+    # Nodes hold out rows by secrets of their own: of these orders of the rows one has not its best round last.
+    for seed in range(12):
+        world.execute(f"ALTER FEDERATED MODEL {MODEL} SET (seed = {seed})")
+        expected = await lead(world)
+        losses = {one["round_number"]: one["global_loss"] for one in expected.rounds if one["global_loss"]}
+        best = min(losses, key=lambda number: (losses[number], -number))
+        if best < 6:
+            break
     assert best < 6
-    assert [one["round_number"] for one in results[0].versions] == [best]
+
+    assert await lead(world, f"coordinator.{point}=kill") == expected
+
+    assert [one["round_number"] for one in expected.versions] == [best]
     message = world.runs()[-1]["message"]
     assert message.endswith(f"published round {best} of 6"), message
     kept = world.query("SELECT round_number FROM federated.run_parameters ORDER BY 1")

@@ -303,7 +303,9 @@ def _give_up(state: RunState, needed: int) -> Decision:
     reason = _join(arrived, sorted(state.lost, key=lambda loss: loss.node))
     gone = not state.answered or (state.trace and state.trace[-1].is_useless)
     if state.round > 0 and gone and all(loss.diverging for loss in state.lost):
-        return _end_diverged(state, reason)
+        return _end_diverged(
+            state, f"{reason}; where updates are meant to be that large, raise max_update_norm"
+        )
     if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
         return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
     return _end(state, FailRun(reason))

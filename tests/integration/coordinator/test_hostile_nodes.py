@@ -67,7 +67,7 @@ async def test_rows_stated_in_round_zero_bound_a_weight_in_every_life_of_the_coo
     assert said["message"] == f"without b: {reason}"
 
 
-async def test_updates_that_all_pass_max_update_norm_fail_the_run_with_each_nodes_reason(
+async def test_updates_that_all_pass_max_update_norm_end_the_run_as_diverged_with_each_nodes_reason(
     world: World,
 ) -> None:
     create_workspace(world, min_nodes=2)
@@ -77,9 +77,9 @@ async def test_updates_that_all_pass_max_update_norm_fail_the_run_with_each_node
         world.start_coordinator()
         run = await world.finished()
 
-    assert run["status"] == "failed", run
+    assert run["status"] == "diverged", run
     assert run["message"].count("is larger than max_update_norm 1e-06") >= 2
-    assert "lower learning_rate or raise max_update_norm" in run["message"]
+    assert "raise max_update_norm; learning_rate is 0.1" in run["message"]
 
 
 async def test_a_run_whose_parameters_leave_their_bounds_names_the_largest_update(world: World) -> None:
@@ -93,8 +93,9 @@ async def test_a_run_whose_parameters_leave_their_bounds_names_the_largest_updat
         world.start_coordinator()
         run = await world.finished()
 
-    assert run["status"] == "failed", run
+    assert run["status"] == "diverged", run
     assert ": the largest update is node b's (norm 8.66e+08)" in run["message"]
+    assert "learning_rate is 0.1, and a tenth of it is worth trying" in run["message"]
     assert run["message"].startswith("training diverged in round ")
 
 

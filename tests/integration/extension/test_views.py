@@ -258,6 +258,30 @@ def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog:
     assert detail.endswith(": the accuracy is withheld: its error would be 0.4")
 
 
+def test_rounds_that_left_the_useful_models_are_shown_diverged_and_not_completed(
+    catalog: psycopg.Connection,
+) -> None:
+    make_version(catalog)
+    catalog.execute("UPDATE federated.run SET status = 'diverged'")
+    catalog.execute("UPDATE federated.version SET round_number = 2")
+    catalog.execute(
+        "INSERT INTO federated.round (run_id, round_number, status, global_loss, base_loss)"
+        " SELECT r.run_id, d.number, 'closed', d.loss, 1.0 FROM federated.run AS r,"
+        " (VALUES (0, NULL), (1, 4.0), (2, 0.5), (3, 0.75), (4, 9.0), (5, 9.0)) AS d (number, loss)"
+    )
+
+    found = catalog.execute("SELECT round_number, status FROM federated_training_status('risk')").fetchall()
+
+    assert found == [
+        (0, "completed"), (1, "completed"), (2, "completed"), (3, "completed"), (4, "diverged"), (5, "diverged"),
+    ]  # fmt: skip
+    told: list[str | None] = []
+    catalog.add_notice_handler(lambda one: told.append(one.message_primary))
+    catalog.execute("UPDATE federated.run SET message = 'why'")
+    assert catalog.execute("SELECT wait_for_convergence('risk')").fetchall() == [("diverged",)]
+    assert told == ['training of federated model "risk" ended diverged: why']
+
+
 def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.Connection) -> None:
     make_version(catalog)
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no feature statistics") as caught:

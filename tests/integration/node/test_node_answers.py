@@ -98,8 +98,20 @@ async def test_training_moves_the_parameters_and_evaluation_counts_held_out_rows
     trained = await client.perform(train_task(run=run), federation.sealing, TIMEOUT)
     evaluated = await client.perform(evaluate_task(run=run), federation.sealing, TIMEOUT)
     assert np.abs(trained.vector).max() > 0
-    assert trained.weight + evaluated.vector[2] == 200.0
-    assert 0 < evaluated.vector[2] < 100
+    assert trained.weight + evaluated.vector[0] == 200.0
+    assert 0 < evaluated.vector[0] < 100
+
+
+async def test_two_runs_of_other_seeds_are_measured_on_the_same_rows(
+    federation: Federation, client: NodeClient
+) -> None:
+    measures = []
+    for seed in (1, 2):
+        task = evaluate_task(run=new_run())
+        await measured(client, federation, train_task(run=task.key.run))
+        task = replace(task, reading=replace(task.reading, seed=seed))
+        measures.append((await client.perform(task, federation.sealing, TIMEOUT)).vector.tobytes())
+    assert measures[0] == measures[1]
 
 
 async def test_a_private_answer_is_charged_on_the_nodes_own_ledger(

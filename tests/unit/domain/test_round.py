@@ -235,7 +235,8 @@ def test_updates_that_all_are_too_large_mean_that_training_diverged() -> None:
         "round 1: 0 of 2 updates needed arrived (b: its norm 3.1e+07 is larger than max_update_norm 10000; "
     )
     said += "c: its norm 3.1e+07 is larger than max_update_norm 10000)"
-    hint = "; learning_rate is 0.5, and a tenth of it is worth trying"
+    hint = "; where updates are meant to be that large, raise max_update_norm"
+    hint += "; learning_rate is 0.5, and a tenth of it is worth trying"
     end = "; no round is better than the base rate, so there is no new version"
     assert actions == (FinishRun(RunStatus.DIVERGED, said + hint + end),)
     _, actions = play(training(), *arrive(A), diverging(B), diverging(C))
