@@ -17,7 +17,7 @@ from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.layout import COLUMN_DIGITS, DIGIT_BITS
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
-from heliosdb.domain.bounds import ROWS
+from heliosdb.domain.bounds import LOCATION, ROWS
 from heliosdb.domain.vector import Vector
 
 _DEVIATIONS = 40.0
@@ -80,8 +80,11 @@ def _moments_fault(rows: float, block: Vector) -> str | None:
     digits = block[1:]
     if not bool(np.all((np.abs(digits) < 2.0**DIGIT_BITS) & (digits == np.rint(digits)))):
         return "a digit of its sums is none"
-    if not read_moments(block).are_possible():
+    found = read_moments(block)
+    if not found.are_possible():
         return f"no {present:g} values have its sum and its sum of squares"
+    if found.count > 0 and found.root_mean_square() > LOCATION.most:
+        return f"its values are larger than {LOCATION.most:g}"
     return None
 
 

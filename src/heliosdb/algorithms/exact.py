@@ -55,15 +55,11 @@ class Moments:
 
     def deviation(self) -> float:
         """The standard deviation; 0.0 exactly where all values are equal, infinite where it is no double."""
-        variance = self.count * self.squares - self.values**2
-        below = self.count**2 << (2 * _UNIT)
-        # An even shift that leaves the root more bits than a double has.
-        shift = 128 + below.bit_length() - variance.bit_length()
-        shift += shift % 2
-        scaled = variance << shift if shift >= 0 else variance >> -shift
-        root = math.isqrt(scaled // below)
-        half = shift // 2
-        return _quotient(root, 1 << half) if half >= 0 else _quotient(root << -half, 1)
+        return _root(self.count * self.squares - self.values**2, self.count**2 << (2 * _UNIT))
+
+    def root_mean_square(self) -> float:
+        """The root of the mean square; infinite where it is no double."""
+        return _root(self.squares, self.count << (2 * _UNIT))
 
 
 def exact_moments(values: Vector) -> Vector:
@@ -87,7 +83,17 @@ def _quotient(above: int, below: int) -> float:
     try:
         return above / below
     except OverflowError:
-        return math.copysign(math.inf, above)
+        return math.inf if above > 0 else -math.inf
+
+
+def _root(above: int, below: int) -> float:
+    """The root of a quotient, to the last bit or so; infinite where it is no double."""
+    # An even shift that leaves the root more bits than a double has.
+    shift = 128 + below.bit_length() - above.bit_length()
+    shift += shift % 2
+    scaled = above << shift if shift >= 0 else above >> -shift
+    root, half = math.isqrt(scaled // below), shift // 2
+    return _quotient(root, 1 << half) if half >= 0 else _quotient(root << -half, 1)
 
 
 def _sums_of(values: Vector) -> tuple[int, int]:

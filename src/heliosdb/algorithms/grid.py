@@ -9,17 +9,15 @@ laid about a place that an earlier reading found, in units of its cells: see lay
 The reading, for counts h with noise of standard deviation s in each cell:
 
 1. Zero is a case of its own (indicators, amounts that are mostly nil), believed where it stands out.
-2. The other values are compared with templates: what a logistic distribution of mean m and scale σ puts
-   into each
-   cell. On the logarithmic grid they are of half-octave steps of σ over the whole grid and |m| / σ up to 6 (a
-   narrower hump looks the same, being within one or two octaves); on a window of means all over it and of
-   scales from a part of a cell on, and the best one is moved and stretched until it fits best. Each is
-   weighed by the evidence for it: Gaussian noise, and an amplitude that the count of subjects bounds
-   beforehand. If the best one does not stand out, the column's range is unknown.
+2. The other values are compared with templates: what a distribution of mean m and scale σ puts into each
+   cell. On the logarithmic grid these are logistic, of half-octave steps of σ over the whole grid and |m| / σ
+   up to 6 (a narrower hump looks the same, being within one or two octaves). On a window they are normal, of
+   means all over it and of scales from a part of a cell on, and the best one is moved and stretched until it
+   fits best. Each is weighed by the evidence for it: Gaussian noise, and an amplitude that the count of
+   subjects bounds beforehand. If the best one does not stand out, the column's range is unknown.
 3. The templates near the best one are averaged, so that the scale covers what is left undecided.
 4. A cell that departs from that average by more than five s is believed (heavy tails, several humps); mean
-   and
-   variance are then taken over the cells, each with the moments that the fitted shape has within it.
+   and variance are then taken over the cells, each with the moments that the fitted shape has within it.
 """
 
 from __future__ import annotations

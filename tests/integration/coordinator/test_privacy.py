@@ -33,7 +33,8 @@ async def test_a_private_run_charges_what_it_releases_and_stays_within_its_budge
     assert run["status"] == "completed", run
     charges = ledger(world, "north")
     assert {one["state"] for one in charges} == {"charged"}
-    assert [one["step"] for one in charges if one["step"] != "evaluate"] == ["statistics"] + ["train"] * 4
+    steps = [one["step"] for one in charges if one["step"] != "evaluate"]
+    assert steps == ["statistics", "refine", "refine"] + ["train"] * 4
     made = [Mechanism(c["noise_multiplier"], c["sampling_rate"], c["steps"]) for c in charges]  # type: ignore[arg-type]
     accountant = Accountant(1e-5)
     for count, charge in enumerate(charges, 1):

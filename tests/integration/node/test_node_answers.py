@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.exact import read_moments
+from heliosdb.algorithms.layout import COLUMN_DIGITS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting
 from heliosdb.domain.ids import NodeName, WorkspaceName
@@ -84,7 +87,11 @@ async def test_plain_statistics_are_the_sums_that_the_database_computes(
             "sum(pressure * pressure), sum(outcome::integer) FROM patient"
         ).fetchone()
     assert expected is not None
-    np.testing.assert_allclose(update.vector, [float(value) for value in expected], rtol=1e-12)
+    found = [read_moments(update.vector[start : start + COLUMN_DIGITS]) for start in (1, 1 + COLUMN_DIGITS)]
+    told: list[Any] = [update.vector[0]]
+    for one in found:
+        told += [one.count, one.values / 2**1074, one.squares / 2**2148]
+    np.testing.assert_allclose([*told, update.vector[-1]], [float(value) for value in expected], rtol=1e-12)
     assert update.weight == 200.0
     assert update.mechanism is None
     assert update.spending is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.answers import evaluation_fault, statistics_fault
 from heliosdb.algorithms.features import statistics
-from heliosdb.algorithms.layout import DIGIT_BITS, SQUARE_DIGITS, SUM_DIGITS
+from heliosdb.algorithms.layout import COLUMN_DIGITS, DIGIT_BITS, SQUARE_DIGITS, SUM_DIGITS
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.task import Scaling
@@ -20,7 +20,7 @@ from heliosdb.node.guards import make_private
 COLUMNS = ("age", "pressure", "outcome")
 
 magnitudes = st.sampled_from(
-    [0.0, 5e-324, 1e-300, 1e-160, 1e-150, 1e-20, 1.0, 3.7, 1e20, 1e140, 1e160, 1e307]
+    [0.0, 5e-324, 1e-300, 1e-160, 1e-150, 1e-20, 1.0, 3.7, 1e20, 1e140, 1e160, 1e280]
 )
 values = st.builds(
     lambda magnitude, factor, sign: sign * magnitude * factor,
@@ -78,7 +78,8 @@ def test_a_sum_whose_squares_lost_their_last_digits_has_no_fault() -> None:
 @pytest.mark.parametrize("name", ["logistic_regression", "linear_regression"])
 def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name: str) -> None:
     digit = 2.0**DIGIT_BITS - 1.0
-    column = [1e12, *[0.0] * SUM_DIGITS, *[digit] * SQUARE_DIGITS]
+    # The last five digits are of values that no scaling may have.
+    column = [1e12, *[0.0] * SUM_DIGITS, *[digit] * (SQUARE_DIGITS - 5), *[0.0] * 5]
     largest: Vector = np.array([1e12, *column * 2, *(column if name.startswith("lin") else [5e11])])
     assert statistics_fault(largest, 1e12, StatisticsWork(name, None), COLUMNS) is None
     # Whole numbers are exact up to there.
@@ -93,6 +94,7 @@ def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name
         (2, 2.0**DIGIT_BITS, "a digit of its sums is none"),
         (1 + SUM_DIGITS, 1.0, "no 4 values have its sum and its sum of squares"),
         (2 + SUM_DIGITS, -1.0, "no 4 values have its sum and its sum of squares"),
+        (COLUMN_DIGITS, 1.0, "its values are larger than 1e+290"),
     ],
 )
 def test_sums_that_no_rows_have_are_a_fault(place: int, number: float, fault: str) -> None:
