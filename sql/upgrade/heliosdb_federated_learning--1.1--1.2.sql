@@ -578,7 +578,9 @@ CREATE TRIGGER claim_again AFTER UPDATE OF options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._claim_at_sharing();
 
 -- What is behind a view runs with the rights and settings of whoever reads it. Owned by federated_probe, who has the
--- reader's: one row is read as the node will read all, and undone. Nobody but the view's owner is told of it.
+-- reader's: one row is read as the node will read all, and undone. Nobody but the view's owner is told of it. A function of
+-- the caller's could tell him what the reader may read: so nothing is tried for a caller who may not read all of that
+-- himself, and all of the answer is NULL.
 CREATE FUNCTION federated._probe_as_reader(dataset text)
 RETURNS TABLE (code text, message text, place text, has_rows boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -592,6 +594,12 @@ BEGIN
                    AND c.relname = dataset AND pg_has_role(caller, c.relowner, 'USAGE')) THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    IF EXISTS (SELECT FROM pg_class AS c
+               WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_any_column_privilege('federated_reader', c.oid, 'SELECT')
+                 AND NOT has_any_column_privilege(caller, c.oid, 'SELECT')) THEN
+        RETURN NEXT;
+        RETURN;
     END IF;
     BEGIN
         -- What the caller's session has set, the node's has not.

@@ -289,13 +289,14 @@ class Probe:
 
     code: the SQLSTATE of what failed; None: nothing did.
     message, place: the server's own words, for the dataset's owner alone. is_hidden: the reader sees no row
-    where the owner sees some.
+    where the owner sees some. was_tried: False where the reader may read what the owner may not.
     """
 
     code: str | None
     message: str
     place: tuple[str, ...]
     is_hidden: bool
+    was_tried: bool
 
 
 def probe_dataset(connection: Connection, name: str, schemas: Sequence[str]) -> Probe:
@@ -305,7 +306,8 @@ def probe_dataset(connection: Connection, name: str, schemas: Sequence[str]) -> 
     place = tuple((row["place"] or "").split("\n"))
     own = next((i for i, line in enumerate(place) if "federated_dataset." in line), len(place))
     hidden = row["has_rows"] is False and bool(row["has_own_rows"])
-    return Probe(row["code"], row["message"] or "", place[:own], hidden)
+    tried = row["code"] is not None or row["has_rows"] is not None
+    return Probe(row["code"], row["message"] or "", place[:own], hidden, tried)
 
 
 def delete_dataset(connection: Connection, name: str) -> bool:

@@ -25,6 +25,11 @@ def warn_of_probe(session: Session, name: DatasetName) -> None:
             detail=f"SQLSTATE {probe.code}: {probe.message}{where}.",
             hint=_hint(probe.code),
         )
+    elif not probe.was_tried:
+        session.notice(
+            f'whether a node can read dataset "{name}" was not tried: federated_reader may read relations'
+            " that you may not, and what stands behind a view could tell you of them"
+        )
     elif probe.is_hidden:
         session.warning(
             f'in dataset "{name}" a node sees none of the rows that you see',

@@ -111,6 +111,37 @@ def test_it_does_not_take_a_superuser(dba: psycopg.Connection[Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "grant",
+    ["GRANT SELECT ON h.lookup TO federated_reader", "GRANT SELECT (v) ON h.lookup TO federated_reader", ""],
+)
+def test_a_function_behind_a_view_tells_nobody_what_the_reader_alone_may_read(
+    dba: psycopg.Connection[Any], grant: str
+) -> None:
+    if grant:
+        dba.execute(grant.encode())
+    else:
+        dba.execute(
+            "CALL federated.execute('CREATE FEDERATED DATASET other FOR TABLE h.lookup IN WORKSPACE w')"
+        )
+    dba.execute("GRANT USAGE, CREATE ON SCHEMA h TO an_admin")
+    dba.execute("GRANT SELECT ON h.t TO an_admin")
+    dba.execute("SET ROLE an_admin")
+    for statement in (
+        "CREATE FUNCTION h.tells(k integer) RETURNS float8 LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''%'', (SELECT max(v) FROM h.lookup); END'",
+        "CREATE VIEW h.trap AS SELECT id, h.tells(id) AS x, y FROM h.t",
+    ):
+        dba.execute(statement.encode())
+
+    assert shared(dba, "h.trap") == []
+    assert dba.execute("SELECT code, message, has_rows FROM federated._probe_as_reader('d')").fetchone() == (
+        None,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
     "rule", ["current_user = 'an_admin'", "tenant = current_setting('app.tenant', true)"]
 )
 def test_rows_that_only_the_owners_session_sees_are_missed(dba: psycopg.Connection[Any], rule: str) -> None:
