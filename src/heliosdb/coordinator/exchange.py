@@ -262,7 +262,7 @@ class Exchange:
         # A node refuses so what it has computed itself and is not finite.
         not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
         diverging = not_finite or isinstance(error, OversizedUpdateError)
-        loss = Loss(node, outcome, reason_of(error), over_budget, diverging)
+        loss = Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint)
         self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
 
     def _stragglers_due(self) -> None:

@@ -33,6 +33,7 @@ class Loss:
     """A node that an exchange goes on without, and why.
 
     over_budget: its own ledger refused. diverging: its update is larger than max_update_norm, or not finite.
+    hint: what mends it, in a sentence of the node's.
     """
 
     node: NodeName
@@ -40,6 +41,7 @@ class Loss:
     reason: str
     over_budget: bool = False
     diverging: bool = False
+    hint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

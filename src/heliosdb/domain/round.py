@@ -308,7 +308,9 @@ def _give_up(state: RunState, needed: int) -> Decision:
         )
     if len(state.cohort) - sum(loss.over_budget for loss in state.lost) < needed:
         return _end_well(state, RunStatus.BUDGET_EXHAUSTED, reason)
-    return _end(state, FailRun(reason))
+    # Said once, however many nodes say it.
+    hints = sorted({loss.hint for loss in state.lost if loss.hint is not None})
+    return _end(state, FailRun(". ".join([reason, " ".join(hints)]) if hints else reason))
 
 
 def _combined(state: RunState, event: Combined) -> Decision:

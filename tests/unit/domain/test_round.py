@@ -221,6 +221,17 @@ def test_a_round_that_cannot_succeed_any_more_fails_before_its_deadline() -> Non
     assert actions == (FailRun("round 1: 0 of 2 updates needed arrived (b: refused; c: refused)"),)
 
 
+def test_what_mends_it_is_said_once_however_many_nodes_say_it() -> None:
+    hint = "Leave the column out."
+    lost = [ev.NodeLost(n(1), 0, Loss(node, Outcome.REFUSED, "refused", hint=hint)) for node in (B, C)]
+
+    _, actions = play(training(), *lost)
+
+    assert actions == (
+        FailRun("round 1: 0 of 2 updates needed arrived (b: refused; c: refused). Leave the column out."),
+    )
+
+
 def diverging(node: NodeName, number: int = 1) -> Event:
     reason = "its norm 3.1e+07 is larger than max_update_norm 10000"
     return ev.NodeLost(n(number), 0, Loss(node, Outcome.REJECTED, reason, diverging=True))
