@@ -19,8 +19,9 @@ which again errs towards going on. A single best loss is lucky by about the spre
 why a window is held to have risen above it only beyond that.
 
     diverged    iff  the last loss is not finite; or it is not the least of the last P, and each of these is
-                     larger than that of the base rate (or twice that), and than the best so far or that
-                     of the model with which training began, by more than two errors
+                     larger than that of the base rate, by a tenth of it and by more than two errors (or
+                     twice that), and than the best so far or that of the model with which training began,
+                     by more than two errors of noise
 
 What always holds: every answer is a pure function of the losses, and nothing in it overflows.
 """
@@ -34,6 +35,10 @@ from statistics import fmean, variance
 
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import RoundNumber
+
+
+_BY_FAR = 0.1
+"""Of the base rate's loss: a model that is no worse than by this has learned nothing, and is not gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +65,15 @@ class Measured:
 
     @property
     def is_useless(self) -> bool:
-        """Whether it is worse than the base rate beyond its error, as far as that is known.
+        """Whether it is worse than the base rate by far and beyond its error, as far as that is known.
 
+        By far: where all losses are nearly those of a coin, their spread says nothing of how far a model
+        without signal lies above the base rate of the held-out rows, which no model knows.
         Of a loss of twice the base rate's no more is asked than that it is not noise: where a few rows carry
         a loss, its error as a sample is as large.
         """
-        return self.has_base and self.loss - 1.0 > min(_errors(self.error), 1.0 + _errors(self.noise))
+        beyond = min(_errors(self.error), 1.0 + _errors(self.noise))
+        return self.has_base and self.loss - 1.0 > max(beyond, _BY_FAR)
 
 
 Trace = tuple[Measured, ...]

@@ -158,6 +158,13 @@ def test_a_run_that_finds_nothing_or_learns_slowly_has_not_diverged(seed: int) -
     assert not ended_diverged(rare, 10)
 
 
+def test_a_model_without_signal_whose_rows_all_have_nearly_a_coins_loss_is_not_gone() -> None:
+    # The rows' losses hardly differ, so the standard error is next to nothing.
+    crept = traced([1.001, 1.003], error=1e-5)
+    assert not ended_diverged(crept, 10)
+    assert not diverged(crept * 5, 10)
+
+
 def test_a_run_that_ends_before_the_patience_is_judged_by_its_second_half() -> None:
     gone = traced([0.5, 0.6, 3.0, 9.0])
     assert not diverged(gone, 10)
