@@ -36,7 +36,6 @@ from statistics import fmean, variance
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import RoundNumber
 
-
 _BY_FAR = 0.1
 """Of the base rate's loss: a model that is no worse than by this has learned nothing, and is not gone."""
 
