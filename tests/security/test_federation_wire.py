@@ -259,7 +259,7 @@ def _not_finite() -> Task:
 @pytest.mark.parametrize(
     ("task", "said"),
     [
-        (_with_scale(1e-200), "a scale 1e-200 is outside 1e-150 … 1e+150"),
+        (_with_scale(1e-300), "a scale 1e-300 is outside 1e-290 … 1e+290"),
         (_with_scale(5e-324), "a scale 4.94066e-324 is outside"),
         (_with_scale(float("nan")), "a scale nan is outside"),
         (train_task(noise_multiplier=1e-300, budget=BUDGET), "noise_multiplier 1e-300 is outside 0.01 … 1e+06"),

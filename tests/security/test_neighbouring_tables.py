@@ -18,7 +18,7 @@ import pytest
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.bounds import CLIPPING_NORM, LEARNING_RATE, NOISE_MULTIPLIER, PARAMETER, SCALE
 from heliosdb.domain.errors import FederatedError
-from heliosdb.domain.ids import RunId
+from heliosdb.domain.ids import RunId, StepName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.transport.client import NodeClient
@@ -93,6 +93,12 @@ def train(privacy: PrivateTraining, *, run: RunId, budget: Budget, **changes: ob
     return replace(task, work=work.to_work(task.work.size), scaling=scaling, state=state)
 
 
+def refinement(windows: tuple[tuple[float, float], ...]) -> Task:
+    task = statistics_task(run=new_run(), budget=LARGE)
+    work = StatisticsWork("logistic_regression", NOISE_MULTIPLIER.least, windows=windows)
+    return replace(task, key=replace(task.key, step=StepName("refine")), work=work.to_work(2))
+
+
 def tasks(run: RunId) -> list[Task]:
     """What the attacker asks, in order. The silencing scaling leaves one known person's row alone."""
     silencing = Scaling((50.0, 120.0), (SCALE.least, SCALE.least))
@@ -106,6 +112,8 @@ def tasks(run: RunId) -> list[Task]:
                 2
             ),
         ),
+        refinement(((50.0, SCALE.least), (-1e9, SCALE.most))),
+        refinement(((0.0, 0.0), (120.0, 1e-9))),
         train(private_training(), run=run, budget=LARGE),
         train(
             private_training(noise_multiplier=least, clipping_norm=CLIPPING_NORM.most),
@@ -131,7 +139,7 @@ def tasks(run: RunId) -> list[Task]:
     ]
     refused = [
         train(private_training(noise_multiplier=1e-300), run=new_run(), budget=LARGE),
-        train(private_training(), run=new_run(), budget=LARGE, scaling=Scaling((0.0, 0.0), (1e-200, 1e-200))),
+        train(private_training(), run=new_run(), budget=LARGE, scaling=Scaling((0.0, 0.0), (1e-300, 1e-300))),
         train(private_training(), run=new_run(), budget=LARGE, state=parameters_state(np.zeros(7))),
         train(private_training(), run=new_run(), budget=Budget(2e6, 1e-5)),
         train(private_training(), run=run, budget=Budget(1.0, 1e-5), learning_rate=0.5),

@@ -316,7 +316,7 @@ def test_nobody_and_one_value_only_are_answered_too(value: float, rows: int, one
     check_answers(replace(case(rows, rows=0, features=3), table=table))
 
 
-@pytest.mark.parametrize("scale", [SCALE.least, SCALE.most, 1e-200, 5e-324])
+@pytest.mark.parametrize("scale", [SCALE.least, SCALE.most, 1e-300, 5e-324])
 def test_scaling_and_noise_cannot_be_chosen_so_that_one_row_silences_a_node(scale: float) -> None:
     # The least noise has the finest lattice; beside it a scaled value of 1e150 and parameters of 1e9 are the
     # largest sums that a task can bring about.

@@ -119,7 +119,7 @@ async def test_a_coordinator_that_dies_between_the_exchanges_goes_on_with_the_sa
     await add_sites(world, 600, [("temperature", "36.9 + 0.6 * z")], "vitals")
     create_model(world, features=["temperature"], rounds=1)
     world.execute("START FEDERATED TRAINING risk")
-    coordinator = world.start_coordinator(faults="coordinator.aggregated:2")
+    coordinator = world.start_coordinator(faults="coordinator.aggregated:2=kill")
     await coordinator.died()
     world.start_coordinator()
 
