@@ -68,9 +68,11 @@ async def restart_in_a_round(world: World, hospital: Cluster) -> None:
     """Take the server away until the coordinator has noticed: so a task was answered by its absence."""
     await world.reached("EXISTS (SELECT FROM federated.round WHERE round_number = 3)")
     hospital.stop("fast")
-    await world.reached("EXISTS (SELECT FROM federated.node WHERE name = 'away' AND status <> 'active')")
-    assert [one["status"] for one in world.runs()] == ["running"]
-    hospital.start()
+    try:
+        await world.reached("EXISTS (SELECT FROM federated.node WHERE name = 'away' AND status <> 'active')")
+        assert [one["status"] for one in world.runs()] == ["running"]
+    finally:
+        hospital.start()
 
 
 def parameters(world: World) -> Any:

@@ -70,7 +70,7 @@ async def has_opened(world: World, number: int) -> None:
 async def test_a_node_killed_in_a_round_is_done_without_and_takes_part_again_when_it_is_back(
     world: World,
 ) -> None:
-    site = await start_when_all_are_there(world, model=ENDLESS, mortal="c", min_nodes=2, round_timeout=5)
+    site = await start_when_all_are_there(world, model=ENDLESS, mortal="c", min_nodes=2, round_timeout=20)
     await has_opened(world, 3)
 
     assert {name: outcome for name, (outcome, _) in outcomes(world, 2).items()} == {
@@ -117,7 +117,7 @@ async def test_a_node_that_is_back_within_the_round_still_counts(world: World) -
 
 
 async def test_too_few_updates_at_the_deadline_fail_the_run_and_name_the_nodes(world: World) -> None:
-    await start_when_all_are_there(world, model=ENDLESS, mortal="a", min_nodes=3, round_timeout=5)
+    await start_when_all_are_there(world, model=ENDLESS, mortal="a", min_nodes=3, round_timeout=20)
 
     run = await world.finished()
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Annotated, Any
+from typing import Any
 
 import psycopg
 from psycopg import RawCursor
 from psycopg.pq import PipelineStatus
 from psycopg.rows import dict_row
-from pydantic import AfterValidator, SecretStr
 
 from heliosdb.catalog.connection import Row, Statement
 
@@ -44,18 +43,6 @@ class PsycopgConnection:
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
-
-
-def check_conninfo(secret: SecretStr) -> SecretStr:
-    """Return a connection string as it is; ValueError, which does not quote it, for what is none."""
-    try:
-        psycopg.conninfo.conninfo_to_dict(secret.get_secret_value())
-    except psycopg.Error:
-        raise ValueError("it is no connection string") from None
-    return secret
-
-
-ConnectionString = Annotated[SecretStr, AfterValidator(check_conninfo)]
 
 
 def connect(conninfo: str, *, application_name: str) -> PsycopgConnection:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from heliosdb.catalog.psycopg_connection import ConnectionString
+from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import invalid_value
 from heliosdb.parts.loading import MODULE_NAME
 

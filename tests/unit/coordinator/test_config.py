@@ -62,3 +62,10 @@ def test_a_wrong_file_is_refused_by_the_name_of_the_key(tmp_path: Path, text: st
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FederatedError, match="nowhere"):
         load_config(tmp_path / "nowhere.toml")
+
+
+def test_what_is_no_connection_string_is_refused_without_being_quoted(tmp_path: Path) -> None:
+    with pytest.raises(FederatedError, match="not valid") as caught:
+        load_config(write(tmp_path, WHOLE.replace("host=/tmp", "hunter3 host=/tmp")))
+    assert "database: Value error, it is no connection string" in (caught.value.detail or "")
+    assert "hunter" not in f"{caught.value} {caught.value.detail}"

@@ -31,3 +31,12 @@ def test_modules_of_further_parts_are_named_as_they_are_imported(tmp_path: Path)
     with pytest.raises(FederatedError, match=r'"parts\.0"') as caught:
         load_config(write(tmp_path, WHOLE + 'parts = ["a b"]'))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["database", "reader"])
+def test_what_is_no_connection_string_is_refused_without_being_quoted(tmp_path: Path, key: str) -> None:
+    lines = [line for line in WHOLE.splitlines() if not line.startswith(f"{key} ")]
+    text = "\n".join([*lines, f'{key} = "host=/tmp password=hunter2 hunter3"'])
+    with pytest.raises(FederatedError, match=f'"{key}".*it is no connection string') as caught:
+        load_config(write(tmp_path, text))
+    assert "hunter" not in str(caught.value)
