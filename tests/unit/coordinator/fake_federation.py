@@ -29,7 +29,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.handshake import DatasetDescription, Introduction
-from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -124,8 +124,8 @@ class Toy:
         assert plan.findings.scaling is not None
         return make_state(weights=np.array([float(len(plan.findings.scaling.means)), 0.0]))
 
-    def first(self, number: RoundNumber) -> StepName:
-        return (self.later if number else self.first_round)[0].name
+    def first(self, plan: RunPlan) -> StepName:
+        return (self.later if plan.round else self.first_round)[0].name
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         if plan.run.policy.budget is None:
