@@ -117,9 +117,8 @@ def read_counts(counts: Vector, noise: float, target: str) -> tuple[str, ...]:
     if neither > max(stands_out, FEW * total):
         raise invalid_value(
             f'the target "{target}" is neither 0 nor 1 for about {neither:.0f} of about'
-            f" {max(neither, total):.0f} subjects",
-            detail="Its classes are declared nowhere, and were counted with the noise of the privacy budget;"
-            " target_classes names two others, class 0 first.",
+            f" {max(neither, total):.0f} subjects, as counted under the privacy budget:"
+            " target_classes names its two classes, class 0 first"
         )
     if total <= math.sqrt(CLASS_COUNTS) * stands_out:
         return (

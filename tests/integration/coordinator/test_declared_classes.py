@@ -163,7 +163,7 @@ async def test_under_a_budget_undeclared_integers_of_1_and_2_cost_one_exchange_a
 
     assert run["status"] == "failed", run
     assert 'the target "outcome" is neither 0 nor 1 for about ' in run["message"]
-    assert "target_classes names two others" in run["message"]
+    assert "target_classes names its two classes" in run["message"]
     assert ledgers(world) == [(node, "classes", "charged") for node in NODES]
     assert spent(world) == [2, 1, 1]
     (line,) = world.query("SELECT DISTINCT noise_multiplier, epsilon_tight FROM federated.ledger")
