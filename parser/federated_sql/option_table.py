@@ -326,7 +326,7 @@ _TRAINING = (
         None,
         "the target's two classes as its column holds them, first class 0 and then class 1, the one that is"
         " predicted: ['1', '2']; needed under a privacy_budget, unless the target is boolean, or every node's"
-        " catalog declares that it is 0 or 1",
+        " catalog declares that it is 0 or 1, or it is an undeclared integer, whose classes are then counted",
         derived="a boolean target's false and true; else 0 and 1",
         maximum=1_000,
         of_parts=True,

@@ -26,7 +26,7 @@ from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, has_classes
 from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -103,22 +103,23 @@ def make_rows(seed: int, rows: int = 80) -> Table:
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 
 
-def modes(name: str) -> list[tuple[bool, bool]]:
-    """(private, ranges) of the runs that the algorithm can be held to; a budget it may refuse as a whole."""
+def modes(name: str) -> list[dict[str, bool]]:
+    """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
-        return [(False, False)]
-    return [(False, False), (True, False), (True, True)]
+        return [{}]
+    undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name) else []
+    return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared]
 
 
 @cache
-def travel(name: str, *, private: bool = False, ranges: bool = False) -> Journey:
-    """Hold the run."""
+def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared: bool = False) -> Journey:
+    """Hold the run. undeclared: no node's catalog declares the target's classes."""
     course = Course.of(make_run(name, private=private, ranges=ranges))
-    model, findings = ModelState(NO_STATE), Findings()
+    model, findings = ModelState(NO_STATE), Findings(undeclared_target=undeclared)
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
     stops: list[Stop] = []
@@ -127,7 +128,7 @@ def travel(name: str, *, private: bool = False, ranges: bool = False) -> Journey
         if number == 0:
             plan = replace(plan, findings=course.algorithm.prepare(plan))
             plan = replace(plan, past=[cost.mechanism for cost in course.algorithm.releases(plan)])
-        name_of: StepName | None = course.algorithm.first(RoundNumber(number))
+        name_of: StepName | None = course.algorithm.first(plan)
         exchange = 0
         while name_of is not None:
             question = course.ask(plan, exchange, name_of, model, len(NODES))

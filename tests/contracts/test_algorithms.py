@@ -21,7 +21,7 @@ from heliosdb.algorithms.steps import Taken
 from heliosdb.coordinator.course import ModelState
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Figures
-from heliosdb.domain.findings import Findings
+from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State, flatten, state_from_bytes, state_to_bytes
@@ -32,12 +32,12 @@ from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import Lattice
 from heliosdb.transport.messages import encode_task, received_task, task_from_header
-from tests.contracts.journeys import NODES, ROUNDS, TABLES, Journey, Stop, compute, modes, travel
+from tests.contracts.journeys import NODES, ROUNDS, TABLES, Journey, Stop, compute, make_run, modes, travel
 
 NAMES = [entry.name for entry in ALGORITHMS.entries() if isinstance(entry.part, str)]
 """All but those that other tests may have registered in this process, as objects."""
 
-TRIPS = [(name, {"private": private, "ranges": ranges}) for name in NAMES for private, ranges in modes(name)]
+TRIPS = [(name, how) for name in NAMES for how in modes(name)]
 LABELS = [name + "".join(f" {mode}" for mode, on in how.items() if on) for name, how in TRIPS]
 SQL = Path(__file__).parents[2] / "sql"
 SEALING_KEY = b"k" * 32
@@ -57,7 +57,7 @@ def journey(request: pytest.FixtureRequest) -> Journey:
 
 def private_stops() -> Iterator[Any]:
     for (name, how), label in zip(TRIPS, LABELS, strict=True):
-        if how["private"]:
+        if how.get("private"):
             for stop in travel(name, **how).stops:
                 yield pytest.param(stop, id=f"{label}, {stop.label}")
 
@@ -83,7 +83,8 @@ def test_it_is_known_by_its_name_and_its_steps_by_theirs(name: str) -> None:
         assert step.gathers in ("sum", "rule")
         check_step(name, key)
     for number in (0, 1, 2, 1000):
-        assert found.steps[found.first(RoundNumber(number))].required
+        plan = RunPlan(make_run(name), Findings(), RoundNumber(number))
+        assert found.steps[found.first(plan)].required
     with pytest.raises(FederatedError) as caught:
         check_step(name, StepName("exfiltrate"))
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
@@ -211,12 +212,14 @@ def ugly_table(seed: int) -> Table:
     features = np.where(rng.random((rows, 3)) < 0.5, normal, rng.choice(VALUES, size=(rows, 3)))
     subjects = np.arange(rows) if rng.random() < 0.3 else rng.integers(0, 1 + rows // 4, size=rows)
     held_out = rng.random(rows + 1)[subjects] < 0.4
-    return Table.from_rows(features, rng.choice(TARGETS, size=rows), subjects, held_out)
+    others = rng.integers(0, 2 * rows, size=int(rng.integers(0, 30)))
+    return Table.from_rows(features, rng.choice(TARGETS, size=rows), subjects, held_out, others)
 
 
 def without(table: Table, subject: int) -> Table:
     keep = table.subjects != subject
-    return Table(table.features[keep], table.target[keep], table.subjects[keep], table.held_out[keep])
+    rest = Table(table.features[keep], table.target[keep], table.subjects[keep], table.held_out[keep])
+    return replace(rest, others=table.others[table.others != subject])
 
 
 @pytest.mark.parametrize("stop", PRIVATE_STOPS)
@@ -457,7 +460,7 @@ def _ask_on(stop: Stop, model: ModelState, taken: Taken) -> None:
     exchange, name = stop.question.exchange + 1, taken.following
     if name is None:
         plan = replace(plan, round=RoundNumber(plan.round + 1))
-        exchange, name = 0, course.algorithm.first(plan.round)
+        exchange, name = 0, course.algorithm.first(plan)
     if not model.state:
         model = course.initial_model(plan)
     question = course.ask(plan, exchange, name, model, len(NODES))

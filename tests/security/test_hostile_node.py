@@ -118,7 +118,7 @@ class _Game:
             plan = replace(plan, findings=course.algorithm.prepare(plan))
         opened, name, exchange = (
             RoundUnderWay.begin(outcome.model, plan.findings),
-            course.first(number).step,
+            course.first(plan).step,
             0,
         )
         while True:

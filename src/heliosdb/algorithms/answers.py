@@ -14,7 +14,7 @@ import numpy as np
 
 from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import block_count, private_noise
-from heliosdb.algorithms.layout import COLUMN_DIGITS, DIGIT_BITS
+from heliosdb.algorithms.layout import CLASSES_SENSITIVITY, COLUMN_DIGITS, DIGIT_BITS
 from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import LOCATION, ROWS
@@ -50,6 +50,11 @@ def statistics_fault(
     if not supervised(work.algorithm).scales_target and not _is_count(positives, rows):
         return f"the {positives:g} rows of class 1 that it states are not among {rows:g}"
     return None
+
+
+def classes_fault(vector: Vector, noise_multiplier: float) -> str | None:
+    """Say what is wrong with counts of a target's classes, None where nothing is."""
+    return _noised_fault(vector, ROWS.most, noise_multiplier * CLASSES_SENSITIVITY)
 
 
 def evaluation_fault(vector: Vector, weight: float, work: EvaluateWork) -> str | None:

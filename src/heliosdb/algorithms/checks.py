@@ -10,10 +10,12 @@ from __future__ import annotations
 import numpy as np
 
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, StatisticsWork, TrainWork
+from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
+from heliosdb.algorithms.works import PARAMETERS, ClassesWork, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import outside
+from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.mechanisms import Lattice
@@ -36,6 +38,17 @@ def check_statistics(n_features: int, envelope: Work) -> None:
     if work.noise_multiplier is not None:
         check_columns(n_features, work)
         Lattice.of(declared, work.noise_multiplier, work.size(n_features))
+
+
+def check_classes(task: Task) -> None:
+    """Raise FederatedError as `check_statistics` does, and where the task holds what counting has no use
+    for.
+    """
+    if task.state != NO_STATE or task.scaling is not None:
+        raise invalid_value("counts of classes depend on no state and no scaling")
+    work = ClassesWork.of(task.work)
+    _check_shape(task.work, CLASS_COUNTS)
+    Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS)
 
 
 def check_training(task: Task) -> None:

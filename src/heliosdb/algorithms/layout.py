@@ -22,6 +22,12 @@ assert BINS == 2 + 2 * CELLS + 2 * TAIL
 
 RANGE_BLOCK = 3
 
+CLASS_COUNTS = 3
+"""Of a target's classes: the subjects of class 0, of class 1 and of neither."""
+
+CLASSES_SENSITIVITY = 1.0
+"""The L2 norm of the most that one subject adds to them; see classes.py."""
+
 DIGIT_BITS = 32
 SUM_DIGITS = 67
 SQUARE_DIGITS = 133

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
@@ -27,7 +28,7 @@ from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import State, make_state
@@ -85,9 +86,10 @@ class LinearModel:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics in round 0, looked at closer under a budget; then training and, in some rounds, an
-        evaluation."""
+        """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
+        training and, in some rounds, an evaluation."""
         return {
+            CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
             TRAIN: TrainStep(self.name),
@@ -102,9 +104,12 @@ class LinearModel:
         """Return zeros; (features + 1,), weights then bias."""
         return make_state(**{PARAMETERS: np.zeros(len(plan.run.options.features) + 1)})
 
-    def first(self, number: RoundNumber) -> StepName:
-        """Return statistics for round 0, else training."""
-        return STATISTICS if number == 0 else TRAIN
+    def first(self, plan: RunPlan) -> StepName:
+        """Return statistics for round 0, before which undeclared classes are counted, else training."""
+        if plan.round > 0:
+            return TRAIN
+        made = plan.findings.plan
+        return STATISTICS if made is None or made.classes_noise is None else CLASSES
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
@@ -112,8 +117,9 @@ class LinearModel:
         if made is None:
             return []
         if plan.round == 0:
+            classes = [] if made.classes_noise is None else [Cost(CLASSES, Mechanism(made.classes_noise))]
             refinements = [Cost(REFINE, Mechanism(noise)) for noise in made.refinement_noise]
-            return [Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
+            return [*classes, Cost(STATISTICS, Mechanism(made.statistics_noise)), *refinements]
         training = private_training(plan, made)
         costs = [Cost(TRAIN, training.mechanism, training.clipping_norm)]
         if evaluates(plan) and made.evaluation_noise is not None:

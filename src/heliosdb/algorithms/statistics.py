@@ -36,6 +36,7 @@ from heliosdb.parts.algorithms import DescentSettings
 from heliosdb.parts.selections import count_chosen
 from heliosdb.privacy.accountant import Accountant, renyi_epsilon
 from heliosdb.privacy.plan import (
+    CLASSES_SHARE,
     EXCHANGE_SHARES,
     TrainingPlan,
     TrainingRequest,
@@ -53,7 +54,7 @@ LEAST_REMAINDER = 0.01
 
 @dataclass(frozen=True, slots=True)
 class StatisticsStep:
-    """The exchange with which round 0 begins: the only one, but where private counts are refined."""
+    """The exchange of round 0 in which scaling is found; where counts are private others refine them."""
 
     algorithm: str
     name: StepName = STATISTICS
@@ -141,7 +142,7 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
 
 
 def prepare(plan: RunPlan) -> Findings:
-    """Choose the noise of the feature statistics; UF001 where the budget is spent, or all but."""
+    """Choose the noise of round 0's exchanges; UF001 where the budget is spent, or all but."""
     budget, already = plan.run.policy.budget, plan.past
     if budget is None:
         return plan.findings
@@ -151,7 +152,9 @@ def prepare(plan: RunPlan) -> Findings:
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
-    shares = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
+    classes = CLASSES_SHARE if plan.findings.undeclared_target else 0.0
+    exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
+    shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
     noises = [
         _least_noise(one.noise_multiplier)
         for one in split_statistics(plan_statistics(budget, already), shares)
@@ -165,7 +168,9 @@ def prepare(plan: RunPlan) -> Findings:
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
-    return replace(plan.findings, plan=PrivacyPlan(noises[0], tuple(noises[1:])))
+    counting = noises.pop(0) if classes else None
+    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting)
+    return replace(plan.findings, plan=made)
 
 
 def statistics_work(plan: RunPlan) -> StatisticsWork:

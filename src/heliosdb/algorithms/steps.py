@@ -19,7 +19,7 @@ import numpy as np
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import NO_STATE, State
@@ -168,8 +168,8 @@ class Algorithm(Protocol):
         """The state with which round 1 begins, once round 0 is closed."""
         ...
 
-    def first(self, number: RoundNumber) -> StepName:
-        """The step with which a round begins."""
+    def first(self, plan: RunPlan) -> StepName:
+        """The step with which the plan's round begins; of round 0 after `prepare`."""
         ...
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:

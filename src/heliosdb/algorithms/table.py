@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,25 +20,35 @@ Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
+def _no_codes() -> Codes:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """n rows of d features. Make one with `from_rows`, which leaves out the rows without a target.
 
     features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal
     for the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
+    others: (m,) the subjects of further rows, one code a row, which have a target that is neither of its two
+    classes; nothing else is known of them, and no part of the table has them.
     """
 
     features: Matrix
     target: Vector
     subjects: Codes
     held_out: Mask
+    others: Codes = field(default_factory=_no_codes)
 
     @classmethod
-    def from_rows(cls, features: Matrix, target: Vector, subjects: Codes, held_out: Mask) -> Table:
+    def from_rows(
+        cls, features: Matrix, target: Vector, subjects: Codes, held_out: Mask, others: Codes | None = None
+    ) -> Table:
         """Make a table of the rows whose target is there."""
         there = np.isfinite(target)
         table = cls(features, target, subjects, held_out)
-        return table if bool(there.all()) else table._where(there)
+        table = table if bool(there.all()) else table._where(there)
+        return table if others is None else replace(table, others=others)
 
     @property
     def rows(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heliosdb.algorithms.layout import plain_size, private_size
+from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
 from heliosdb.algorithms.measures import Measure, measure
 from heliosdb.algorithms.registry import supervised
 from heliosdb.domain import bounds
@@ -84,6 +84,27 @@ class StatisticsWork:
         if self.noise_multiplier is None:
             return plain_size(n_features, scales_target=scales_target)
         return private_size(n_features + scales_target, ranges=self.ranges is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassesWork:
+    """Before the statistics of a private run: how many subjects the target's classes have, noised."""
+
+    algorithm: str
+    noise_multiplier: float
+
+    @classmethod
+    def of(cls, work: Work) -> ClassesWork:
+        """Read the envelope."""
+        noise = _noise(work)
+        if noise is None:
+            raise invalid_value("classes are counted under a privacy budget alone")
+        _demand_no_settings(work)
+        return cls(work.algorithm, noise)
+
+    def to_work(self) -> Work:
+        """Write the envelope."""
+        return Work(self.algorithm, CLASS_COUNTS, privacy=_privacy(self.noise_multiplier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +191,7 @@ class EvaluateWork:
     @classmethod
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
-        if task.work.settings:
-            raise invalid_value(f"{min(task.work.settings)} is no setting here")
+        _demand_no_settings(task.work)
         return cls(task.work.algorithm, _scaling(task), _noise(task.work))
 
     def to_work(self) -> Work:
@@ -187,6 +207,11 @@ class EvaluateWork:
     def size(self) -> int:
         """How many values an answer holds."""
         return self.measure.plain_size if self.noise_multiplier is None else self.measure.boxes.size
+
+
+def _demand_no_settings(work: Work) -> None:
+    if work.settings:
+        raise invalid_value(f"{min(work.settings)} is no setting here")
 
 
 def _scaling(task: Task) -> Scaling:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 
+from heliosdb.domain.datasets import INTEGER_TYPES
+
 MOST_VALUES = 32
 """A longer list is no vocabulary of classes."""
 
@@ -28,7 +30,6 @@ _VALUE = rf"(?:{_CAST}|\({_CAST}\){_TYPE})"
 _LIST = rf"ARRAY\[({_VALUE}(?:, {_VALUE})*)\]"
 _LITERAL = re.compile(_BARE)
 _ONE = re.compile(_VALUE)
-_INTEGERS = frozenset({"smallint", "integer", "bigint"})
 
 
 def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] | None:
@@ -52,7 +53,7 @@ def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] 
     between = re.fullmatch(
         rf"CHECK \(\(\({subject} >= ({_VALUE})\) AND \({subject} <= ({_VALUE})\)\)\)", definition
     )
-    return None if between is None or kind not in _INTEGERS else _between(between[1], between[2])
+    return None if between is None or kind not in INTEGER_TYPES else _between(between[1], between[2])
 
 
 def _values(printed: list[str]) -> tuple[str, ...] | None:

@@ -20,7 +20,7 @@ from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import Next
 from heliosdb.domain.findings import RunPlan
-from heliosdb.domain.ids import NodeName, RoundNumber, StepName
+from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State, flatten
@@ -86,9 +86,9 @@ class Course:
         """Return what the round machine is to know of a step."""
         return Next(name, self.step(name).required)
 
-    def first(self, number: RoundNumber) -> Next:
-        """Return with what a round begins."""
-        return self.next(self.algorithm.first(number))
+    def first(self, plan: RunPlan) -> Next:
+        """Return with what the plan's round begins."""
+        return self.next(self.algorithm.first(plan))
 
     def states_rows(self, exchange: int) -> bool:
         """Return whether the weights of a round's first answers are in an exchange."""

@@ -22,7 +22,7 @@ from heliosdb.coordinator.keeping import Kept, seal_kept
 from heliosdb.coordinator.measuring import RoundMeter
 from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
-from heliosdb.coordinator.selection import boolean_features, select_nodes
+from heliosdb.coordinator.selection import find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.contract import Eligibility, check_classes, explain_nobody
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -56,7 +56,7 @@ from heliosdb.domain.events import (
     WaitedTooLong,
     describe,
 )
-from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber
 from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
@@ -248,13 +248,12 @@ class RunDriver:
 
     async def _open_round(self, action: OpenRound) -> None:
         run, cohort = self._run, sorted(action.cohort)
-        plan, first = self._plan(action.round), self._course.first(action.round)
         if action.round == 0:
             past = await self._session.call(records.past_of, run, cohort)
-            known = replace(self._findings, booleans=self._boolean_features(cohort))
-            plan = replace(plan, findings=known, past=past)
+            plan = replace(self._plan(action.round), findings=self._find_columns(cohort), past=past)
             self._findings = await asyncio.to_thread(self._course.algorithm.prepare, plan)
-            plan = self._plan(action.round)
+        plan = self._plan(action.round)
+        first = self._course.first(plan)
         await self._session.call(
             records.open_round,
             self._writer,
@@ -276,13 +275,9 @@ class RunDriver:
     def _plan(self, number: RoundNumber) -> RunPlan:
         return RunPlan(self._run, self._findings, number, self._stated)
 
-    def _boolean_features(self, cohort: Sequence[NodeName]) -> tuple[bool, ...]:
+    def _find_columns(self, cohort: Sequence[NodeName]) -> Findings:
         workspace, find = self._run.policy.workspace, self._setting.wire.directory.find
-        members = [find(workspace, node) for node in cohort]
-        there = [member for member in members if member is not None]
-        if len(there) < len(members):
-            return (False,) * len(self._run.options.features)
-        return boolean_features(there, self._run.options)
+        return find_columns([find(workspace, node) for node in cohort], self._run)
 
     async def _send_tasks(self, action: SendTasks) -> None:
         await self._close_exchange()

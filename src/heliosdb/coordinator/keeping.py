@@ -28,25 +28,33 @@ from heliosdb.domain.vector import vector_from_bytes
 from heliosdb.transport import limits
 from heliosdb.transport.sealing import AtRestKey, UnopenedError
 
-_STRATEGY, _HEARD, _SUM = "strategy", "heard", "sum"
+_STRATEGY, _HEARD, _SUM, _NOTES = "strategy", "heard", "sum", "notes"
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
     """Of a closed round its model; of an open one also what the sum protocol has heard since its step
-    began, and of how many nodes the sum will be (0 before that is known).
+    began, of how many nodes the sum will be (0 before that is known), and what its message will say.
     """
 
     model: ModelState
     heard: State = field(default_factory=lambda: NO_STATE)
     summed: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def seal_kept(kept: Kept, run: RunId, number: int, key: AtRestKey) -> StoredState:
     """Seal it for the catalog; only for this run and round does it open again."""
     state = state_to_bytes(kept.model.state)
     summed = make_state(nodes=np.array([kept.summed], dtype=np.int64)) if kept.summed else NO_STATE
-    memory = join_parts(**{_STRATEGY: kept.model.memory, _HEARD: kept.heard, _SUM: summed})
+    memory = join_parts(
+        **{
+            _STRATEGY: kept.model.memory,
+            _HEARD: kept.heard,
+            _SUM: summed,
+            _NOTES: _notes_to_state(kept.notes),
+        }
+    )
     told = state_to_bytes(memory)
     if max(len(state), len(told)) > limits.MAX_VECTOR_BYTES:
         raise FederatedError(
@@ -69,7 +77,18 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
         memory = state_from_bytes(_open(stored.memory, _about(b"memory", run, number), number, key))
     summed = part_of(memory, _SUM)
     nodes = int(summed["nodes"][0]) if summed else 0
-    return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes)
+    notes = _notes_from_state(part_of(memory, _NOTES))
+    return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes, notes)
+
+
+def _notes_to_state(notes: tuple[str, ...]) -> State:
+    """The notes by their place; nothing where there are none."""
+    texts = (np.frombuffer(note.encode(), dtype=np.uint8) for note in notes)
+    return make_state(**{f"{place:06d}": text for place, text in enumerate(texts)})
+
+
+def _notes_from_state(state: State) -> tuple[str, ...]:
+    return tuple(state[place].tobytes().decode() for place in sorted(state))
 
 
 def _open(sealed: bytes, about: bytes, number: int, key: AtRestKey) -> bytes:

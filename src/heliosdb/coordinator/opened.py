@@ -75,6 +75,7 @@ class RoundUnderWay:
             kept.heard,
             kept.summed,
             is_kept=True,
+            notes=list(kept.notes),
             stated=stated,
             asked=loaded.asked,
         )
@@ -145,7 +146,7 @@ class RoundUnderWay:
 
     def kept(self) -> Kept:
         """Return what the next exchange depends on."""
-        return Kept(self.model, self.heard, self.summed)
+        return Kept(self.model, self.heard, self.summed, tuple(self.notes))
 
     def note(self, exchange: Exchange, nodes: Iterable[NodeName]) -> None:
         """Take in what the answers of an exchange say of their nodes' rows."""

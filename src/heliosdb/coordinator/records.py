@@ -128,6 +128,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
         last = closed[-1].number if closed else -1
         first = rounds.list_participation(connection, run_id, 0) if closed else []
         tasks = [] if opened is None else rounds.list_participation(connection, run_id, opened)
+        findings, stated = Findings.from_json(record.scaling, record.plan), _stated(course, first)
         progress = Progress(
             closed=last,
             members=_counted(course, first) if closed else None,
@@ -137,10 +138,9 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
                 for one in measured(each.number, each.figures, noised=record.run.policy.budget is not None)
             ),
             figures=closed[-1].figures if closed else None,
-            opened=None if opened is None else _opened(course, opened, tasks),
+            opened=None if opened is None else _opened(course, RunPlan(record.run, findings, opened), tasks),
             stop_requested=record.stop_requested,
         )
-        findings, stated = Findings.from_json(record.scaling, record.plan), _stated(course, first)
         return Loaded(
             course,
             findings,
@@ -434,7 +434,8 @@ def _counted(course: Course, tasks: Sequence[rounds.Participation], before: int 
     return frozenset(one.node for one in received)
 
 
-def _opened(course: Course, number: RoundNumber, tasks: Sequence[rounds.Participation]) -> OpenedRound:
+def _opened(course: Course, plan: RunPlan, tasks: Sequence[rounds.Participation]) -> OpenedRound:
+    number = plan.round
     exchange = max((one.exchange for one in tasks), default=0)
     asked = [one for one in tasks if one.exchange == exchange]
     if len({one.step for one in asked}) > 1:
@@ -449,6 +450,6 @@ def _opened(course: Course, number: RoundNumber, tasks: Sequence[rounds.Particip
         raise FederatedError(
             ErrorCode.WRONG_STATE, f"the nodes with which round {number} went on were all unregistered"
         )
-    step = asked[0].step if asked else course.algorithm.first(number)
+    step = asked[0].step if asked else course.algorithm.first(plan)
     cohort = frozenset(one.node for one in asked)
     return OpenedRound(number, exchange, course.next(step), cohort, _counted(course, tasks, exchange))

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
-from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.findings import Findings
+from heliosdb.domain.run import Run, TrainingOptions
+from heliosdb.parts.algorithms import has_classes
 
 
 def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
@@ -16,6 +18,16 @@ def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibi
     return contract.select(offers, options)
 
 
-def boolean_features(members: Sequence[Member], options: TrainingOptions) -> tuple[bool, ...]:
-    """Return for each feature whether it is boolean at every one of these nodes, which are able to train."""
-    return contract.boolean_features(list(select_nodes(members, options).able.values()), options)
+def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
+    """Return what is known of the columns at these nodes, which are able to train; None: gone meanwhile.
+
+    Of one that is gone nothing is known, so that no feature is boolean and no classes are declared.
+    """
+    options, private = run.options, run.policy.budget is not None
+    there = [member for member in members if member is not None]
+    able = select_nodes(there, options).able
+    are_all = len(there) == len(members)
+    datasets = list(able.values()) if are_all else []
+    needed = private and has_classes(options.algorithm) and not options.target_classes
+    undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
+    return Findings(booleans=contract.boolean_features(datasets, options), undeclared_target=undeclared)

@@ -2,7 +2,7 @@
 
 What always holds: nothing here comes from a row; START and the coordinator decide by it alike. A node that
 cannot answer the run is left out and told of; where a target's classes are not known the run is refused
-whole, since its budget would be spent on a model of something else.
+whole, since its budget would be spent on a model of something else. An integer's alone can be counted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from heliosdb.domain.classes import BINARY, class_number, read_classes, show_number
-from heliosdb.domain.datasets import NUMERIC_TYPES, choose_dataset, lacking
+from heliosdb.domain.datasets import INTEGER_TYPES, NUMERIC_TYPES, choose_dataset, lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
@@ -62,13 +62,27 @@ def boolean_features(datasets: Sequence[DatasetDescription], options: TrainingOp
     )
 
 
+def undeclared_targets(able: dict[NodeName, DatasetDescription], options: TrainingOptions) -> list[NodeName]:
+    """Return the nodes whose target is an integer that no catalog and no option says the classes of.
+
+    Under a budget these are counted before anything else; for algorithms that learn classes.
+    """
+    if options.target_classes:
+        return []
+    return [node for node, dataset in sorted(able.items()) if _is_countable(dataset, options.target)]
+
+
+def _is_countable(dataset: DatasetDescription, column: str) -> bool:
+    return dataset.type_of(column) in INTEGER_TYPES and _declared(dataset, column) is None
+
+
 def check_classes(
     able: dict[NodeName, DatasetDescription], options: TrainingOptions, *, private: bool
 ) -> None:
     """Raise FederatedError WRONG_STATE, naming target and nodes, where a target's classes are not known.
 
-    For algorithms that learn classes. private: whether there is a budget, under which rows cannot be asked;
-    without one a node checks them itself.
+    For algorithms that learn classes. private: whether there is a budget, under which no row can be asked and
+    only an integer's values can be counted; without one a node checks its rows itself.
     """
     named = read_classes(options.target_classes)
     faults = [
@@ -103,6 +117,8 @@ def _fault(
     column = f'column "{options.target}" of dataset "{dataset.name}"'
     declared = _declared(dataset, options.target)
     if declared is None:
+        if _is_countable(dataset, options.target):
+            return None
         undeclared = f"{column} is of type {dataset.type_of(options.target)}, and no CHECK lists its values"
         return undeclared if private and not named else None
     shown = ", ".join(map(show_number, declared)) or "no value"

@@ -10,6 +10,8 @@ from heliosdb.domain.handshake import DatasetDescription
 NUMERIC_TYPES = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"})
 """What a run can read as numbers; true and false are 1 and 0."""
 
+INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
+
 
 @dataclass(frozen=True, slots=True)
 class DatasetChoice:

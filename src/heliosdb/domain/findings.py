@@ -20,7 +20,8 @@ from heliosdb.domain.task import Scaling
 class PrivacyPlan:
     """The noise of a run; what round 0 decides is None before it.
 
-    refinement_noise: of the exchanges of round 0 that follow the first.
+    refinement_noise: of the exchanges of round 0 that follow the statistics. classes_noise: of the one before
+    them, in which a target's classes are counted; None where that is not asked.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
     fixed denominator of each node's training.
@@ -35,6 +36,7 @@ class PrivacyPlan:
     evaluation_noise: float | None = None
     reason: str | None = None
     epsilon: float | None = None
+    classes_noise: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,13 @@ class Findings:
     """What is known of a run beyond its options; scaling None before round 0, plan None without a budget.
 
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
+    undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     """
 
     scaling: Scaling | None = None
     plan: PrivacyPlan | None = None
     booleans: tuple[bool, ...] = ()
+    undeclared_target: bool = False
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -62,13 +66,17 @@ class Findings:
             ),
             None if plan is None else _read_plan(plan),
             () if scaling is None else tuple(scaling.get("booleans", ())),
+            scaling is not None and scaling.get("undeclared_target", False),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
-        """Return the scaling, and which features are boolean, for run.scaling."""
-        if self.scaling is None and not self.booleans:
+        """Return the scaling, and what is known of the columns, for run.scaling."""
+        if self.scaling is None and not self.booleans and not self.undeclared_target:
             return None
-        return {"booleans": list(self.booleans)} | ({} if self.scaling is None else asdict(self.scaling))
+        columns: dict[str, Any] = {"booleans": list(self.booleans)}
+        if self.undeclared_target:
+            columns["undeclared_target"] = True
+        return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:
         """Return the plan for run.plan."""

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.classes import read_classes
-from heliosdb.domain.contract import Offer, check_classes, select
-from heliosdb.domain.events import Absence
+from heliosdb.domain.contract import Offer, check_classes, select, undeclared_targets
+from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.algorithms import has_classes
 
@@ -33,10 +33,11 @@ def check_target_classes(given: catalog.Options) -> None:
 
 def check_contract(
     model: str, nodes: Sequence[catalog.Node], options: TrainingOptions, *, private: bool
-) -> Sequence[Absence]:
+) -> list[str]:
     """Raise 55000 where nodes that were met do not say what the target's classes are, and the run needs it.
 
-    Returns the nodes that would be left out, and why. What a node said may be some seconds old.
+    Returns what START says: which nodes would be left out and why, and at which ones classes would be
+    counted. What a node said may be some seconds old.
     """
     found = select(
         [
@@ -46,10 +47,21 @@ def check_contract(
         ],
         options,
     )
+    said = [f'node "{one.node}" would be left out of the run: {one.reason}' for one in found.left_out]
     if has_classes(options.algorithm):
         try:
             check_classes(found.able, options, private=private)
         except FederatedError as error:
             message = f'federated model "{model}" cannot be trained: {error.message}'
             raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
-    return found.left_out
+        undeclared = undeclared_targets(found.able, options) if private else []
+        said += [_counted(options.target, undeclared)] if undeclared else []
+    return said
+
+
+def _counted(target: str, nodes: Sequence[NodeName]) -> str:
+    return (
+        f'the classes of the target "{target}" are not declared at {", ".join(nodes)}: a small part of the'
+        " privacy budget goes to counting whether it is 0 or 1, and none where target_classes, or a CHECK at"
+        " each of these nodes, says so"
+    )

@@ -132,13 +132,13 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
-    left_out = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
+    said = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
     _warn_of_waiting(session, model, policy, len(nodes))
-    for one in left_out:
-        session.notice(f'node "{one.node}" would be left out of the run: {one.reason}')
+    for one in said:
+        session.notice(one)
     warn_of_budgets(session, model, policy)
 
 

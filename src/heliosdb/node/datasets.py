@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
+
+NEITHER = math.inf
+"""Stands for a target that is neither of its two classes: no row of a table has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,15 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matr
 
 
 def number_classes(target: Vector, classes: Sequence[float], request: TableRequest) -> Vector:
-    """Turn a target into 0 for its first class, 1 for its second and NaN for what is neither; each row by
-    itself.
+    """Turn a target into 0 for its first class, 1 for its second, `NEITHER` for another number and NaN for
+    none; each row by itself.
 
     FederatedError INVALID_VALUE, telling no value, where a plain answer would leave such a row out: whether
     it is raised tells of a single row.
     """
-    numbered = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, np.nan))
-    if request.plain and bool(np.any(np.isnan(numbered) & np.isfinite(target))):
+    otherwise = np.where(np.isfinite(target), NEITHER, np.nan)
+    numbered = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, otherwise))
+    if request.plain and bool(np.any(numbered == NEITHER)):
         expected = " or ".join(map(show_number, classes))
         raise invalid_value(
             f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row;'
@@ -163,10 +168,12 @@ def make_plain_table(
 def content_hash(table: Table, key: bytes) -> bytes:
     """A keyed hash of a table's rows, the same however often the same rows are read; 32 bytes."""
     # Subjects are numbered among all rows that were read, of which a plain table may be a part.
-    subjects = np.unique(table.subjects, return_inverse=True)[1]
+    both = np.concatenate([table.subjects, table.others])
+    subjects = np.unique(both, return_inverse=True)[1].astype(np.int64)
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
-    for array in (table.features, table.target, subjects.astype(np.int64), table.held_out):
+    rows, others = subjects[: table.rows], subjects[table.rows :]
+    for array in (table.features, table.target, rows, table.held_out, others):
         keyed.update(np.ascontiguousarray(array).data)
     return keyed.digest()
 
@@ -177,18 +184,24 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
     bits = values.view(np.int64)
     keys = [bits[:, i] for i in range(bits.shape[1])] + [codes[:, i] for i in range(codes.shape[1])]
     order = np.lexsort(keys) if len(values) else np.empty(0, dtype=np.intp)
-    order = order[np.isfinite(values[order, -1])]
+    target = values[order, -1]
+    # What is read as it is has no classes, so that none of its rows is of neither.
+    others = order[target == NEITHER] if request.classes else order[:0]
+    order = order[np.isfinite(target)]
+    of_others = codes[others, -1]
     values, codes = np.ascontiguousarray(values[order]), codes[order]
     row_names = _numbered(codes[:, 0]) if request.plain or request.subject is None else None
     if request.subject is None:
         # A row is a subject: known by what names it, since its number would change with other rows.
         assert row_names is not None
-        names, subjects = row_names, np.arange(len(values), dtype=np.int64)
+        names, numbers = row_names, np.arange(len(values) + of_others.size, dtype=np.int64)
     else:
-        distinct, subjects = np.unique(codes[:, -1], return_inverse=True)
+        both = np.concatenate([codes[:, -1], of_others])
+        distinct, numbers = np.unique(both, return_inverse=True)
         names = [code.tobytes() for code in distinct]
+    subjects, others = np.split(numbers.astype(np.int64), [len(values)])
     chosen = held_out(names, request.validation_split, request.key)[subjects]
-    table = Table.from_rows(values[:, :-1], values[:, -1], subjects.astype(np.int64), chosen)
+    table = Table.from_rows(values[:, :-1], values[:, -1], subjects, chosen, others)
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     assert row_names is not None

@@ -63,7 +63,7 @@ class ReadTable:
     def nbytes(self) -> int:
         """What it takes."""
         table = self.table
-        arrays = (table.features, table.target, table.subjects, table.held_out)
+        arrays = (table.features, table.target, table.subjects, table.held_out, table.others)
         return sum(array.nbytes for array in arrays) + len(self.row_set or b"")
 
 

@@ -23,6 +23,11 @@ STATISTICS_SHARE = 1.0 / 3.0
 EXCHANGE_SHARES = (1.0 / 3.0, 1.0 / 3.0, 1.0 / 3.0)
 """Of round 0's part, for each of its exchanges: see decision 0014."""
 
+CLASSES_SHARE = 0.1
+"""Of round 0's part, for counting the classes of a target where no catalog declares them; the rest is divided
+as above. With ε = 1 and three nodes 1,000 subjects are enough to see that a third is of neither class; what
+is not enough is said."""
+
 EVALUATION_SHARE = 0.1
 """Of what remains after round 0, for all evaluations of a run together."""
 

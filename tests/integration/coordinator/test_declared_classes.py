@@ -1,4 +1,5 @@
-"""A target's classes over a whole federation: declared they train the right model, undeclared they cost nothing."""
+"""A target's classes over a whole federation: declared they train the right model, undeclared integers are counted,
+and what else is undeclared costs nothing."""
 
 from __future__ import annotations
 
@@ -7,12 +8,14 @@ from typing import Any
 import psycopg
 import pytest
 
+from heliosdb.domain.privacy import Mechanism
+from heliosdb.privacy.accountant import Accountant
 from tests.integration.coordinator.support import MODEL, WORKSPACE, World, create_model, create_workspace
 
 pytestmark = pytest.mark.xdist_group("coordinator_privacy")
 
 NODES = ("north", "south")
-UNKNOWN = "is of type integer, and no CHECK lists its values"
+UNKNOWN = "is of type numeric, and no CHECK lists its values"
 
 
 async def two_sites(world: World, *columns: str) -> None:
@@ -79,7 +82,7 @@ def predicted(world: World) -> dict[str, Any]:
 
 async def test_under_a_budget_undeclared_classes_end_the_run_before_anything_is_charged(world: World) -> None:
     create_workspace(world, min_nodes=2, privacy_budget=4)
-    await two_sites(world, "integer AS ill + 1", "integer CHECK (outcome IN (1, 2)) AS ill + 1")
+    await two_sites(world, "numeric AS ill + 1", "integer CHECK (outcome IN (1, 2)) AS ill + 1")
     create_model(world)
     world.execute("START FEDERATED TRAINING risk")
     world.start_coordinator()
@@ -96,7 +99,7 @@ async def test_under_a_budget_undeclared_classes_end_the_run_before_anything_is_
 
 async def test_start_itself_says_so_once_the_nodes_were_met(world: World) -> None:
     create_workspace(world, min_nodes=2, privacy_budget=4)
-    await two_sites(world, "integer AS ill + 1", "boolean AS ill = 1")
+    await two_sites(world, "numeric AS ill + 1", "boolean AS ill = 1")
     create_model(world)
     world.start_coordinator()
     await met(world)
@@ -113,6 +116,60 @@ async def test_start_itself_says_so_once_the_nodes_were_met(world: World) -> Non
     assert "target_classes = ['0', '1']" in str(error.diag.message_hint)
     assert world.runs() == []
     assert spent(world) == [0, 0, 0]
+
+
+def ledgers(world: World) -> list[tuple[str, str, str]]:
+    """Node, step and state of every line of the coordinator's ledger, by node in the order of the lines."""
+    lines = world.query(
+        "SELECT node_name, step, state::text AS state FROM federated.ledger ORDER BY node_name, ledger_id"
+    )
+    return [(one["node_name"], one["step"], one["state"]) for one in lines]
+
+
+async def test_under_a_budget_an_undeclared_integer_of_0_and_1_is_counted_first_and_trains(
+    world: World,
+) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=50)
+    await two_sites(world, "integer AS ill", "boolean AS ill = 1")
+    create_model(world, rounds=8, learning_rate=0.5)
+    world.start_coordinator()
+    await met(world)
+
+    error, said = start(world)
+
+    assert error is None
+    assert len(said) == 1
+    assert said[0].startswith('the classes of the target "outcome" are not declared at north: a small part')
+    run = await world.finished()
+    assert run["status"] in ("completed", "converged"), run
+    found = predicted(world)
+    assert (found["high"], found["low"], set(found["proba"])) == ("1", "0", {"0", "1"})
+    for node in NODES:
+        steps = [step for name, step, state in ledgers(world) if name == node and state == "charged"]
+        assert steps[:3] == ["classes", "statistics", "refine"]
+    assert world.query("SELECT message FROM federated.round WHERE round_number = 0") == [{"message": None}]
+
+
+async def test_under_a_budget_undeclared_integers_of_1_and_2_cost_one_exchange_and_end_the_run(
+    world: World,
+) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=10)
+    await two_sites(world, "integer AS ill + 1", "bigint AS ill + 1")
+    create_model(world, rounds=8)
+    world.start_coordinator()
+    world.execute("START FEDERATED TRAINING risk")
+
+    run = await world.finished()
+
+    assert run["status"] == "failed", run
+    assert 'the target "outcome" is neither 0 nor 1 for about ' in run["message"]
+    assert "target_classes names its two classes" in run["message"]
+    assert ledgers(world) == [(node, "classes", "charged") for node in NODES]
+    assert spent(world) == [2, 1, 1]
+    (line,) = world.query("SELECT DISTINCT noise_multiplier, epsilon_tight FROM federated.ledger")
+    alone = Accountant(1e-5).epsilon(Mechanism(line["noise_multiplier"]))
+    assert line["epsilon_tight"] == pytest.approx(alone)
+    assert alone < 0.15 * 10
 
 
 async def test_under_a_budget_declared_classes_learn_which_is_which(world: World) -> None:

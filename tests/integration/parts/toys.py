@@ -20,7 +20,7 @@ from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.events import Figures
 from heliosdb.domain.findings import Findings, RunPlan
-from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
@@ -186,9 +186,9 @@ class ToyBins:
         """Round 0 has made the state."""
         raise AssertionError("round 0 makes the state")
 
-    def first(self, number: RoundNumber) -> StepName:
+    def first(self, plan: RunPlan) -> StepName:
         """Span, then counts."""
-        return SPAN if number == 0 else COUNT
+        return SPAN if plan.round == 0 else COUNT
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Nothing: a toy knows no privacy."""
@@ -255,9 +255,9 @@ class ToyPersonal:
         """Slopes of zero."""
         return make_state(slopes=np.zeros(len(plan.run.options.features)))
 
-    def first(self, number: RoundNumber) -> StepName:
+    def first(self, plan: RunPlan) -> StepName:
         """Hello, then moves."""
-        return HELLO if number == 0 else MOVE
+        return HELLO if plan.round == 0 else MOVE
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Nothing: a toy knows no privacy."""

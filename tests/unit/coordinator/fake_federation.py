@@ -29,16 +29,17 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence, Figures
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.handshake import DatasetDescription, Introduction
-from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import DatasetName, Epoch, NodeName, RunId, StepName, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism, Spending
 from heliosdb.domain.run import Run
+from heliosdb.domain.settings import NoSettings
 from heliosdb.domain.state import NO_STATE, State, make_state, state_to_bytes, with_vector
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import AnyVector, Vector
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, ClassifierSettings
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.strategies import STRATEGIES
@@ -67,6 +68,7 @@ class ToyStep:
     finds: bool = False
     measures: bool = False
     refuses: Mapping[str, FederatedError] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def moving(self) -> Sequence[str]:
@@ -98,7 +100,7 @@ class ToyStep:
         elif not self.measures:
             state = make_state(**{**state, "tally": np.array([gathered.vector[0], gathered.weight])})
         figures = Figures(float(gathered.vector[1]), 0.5) if self.measures else None
-        return Taken(state, findings, figures, self.then)
+        return Taken(state, findings, figures, self.then, self.notes)
 
     def _may(self, act: str) -> None:
         if act in self.refuses:
@@ -107,11 +109,13 @@ class ToyStep:
 
 @dataclass
 class Toy:
-    """An algorithm of the steps that a test wants, in the order of the exchanges."""
+    """An algorithm of the steps that a test wants, in the order of the exchanges. counts: it learns classes,
+    and its first step is asked only where the target's are undeclared."""
 
     first_round: Sequence[ToyStep]
     later: Sequence[ToyStep]
     name: str = "toy"
+    counts: bool = False
 
     @property
     def steps(self) -> Mapping[StepName, ToyStep]:
@@ -124,14 +128,18 @@ class Toy:
         assert plan.findings.scaling is not None
         return make_state(weights=np.array([float(len(plan.findings.scaling.means)), 0.0]))
 
-    def first(self, number: RoundNumber) -> StepName:
-        return (self.later if number else self.first_round)[0].name
+    def first(self, plan: RunPlan) -> StepName:
+        return self._asked(plan)[0].name
+
+    def _asked(self, plan: RunPlan) -> Sequence[ToyStep]:
+        if plan.round:
+            return self.later
+        return self.first_round[int(self.counts and not plan.findings.undeclared_target) :]
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         if plan.run.policy.budget is None:
             return ()
-        steps = self.later if plan.round else self.first_round
-        return [Cost(step.name, NOISE) for step in steps]
+        return [Cost(step.name, NOISE) for step in self._asked(plan)]
 
     def predict(self, state: State, scaling: Scaling | None) -> Prediction:
         del scaling
@@ -388,7 +396,8 @@ def registered(patch: pytest.MonkeyPatch, toy: Toy) -> Iterator[None]:
     """The toys, while a test runs."""
     with patch.context() as context:
         context.setattr(asyncio, "to_thread", at_once)
-        _register(context, ALGORITHMS, RegisteredPart("toy", toy))
+        settings = ClassifierSettings if toy.counts else NoSettings
+        _register(context, ALGORITHMS, RegisteredPart("toy", toy, settings))
         _register(context, STRATEGIES, RegisteredPart("toy_momentum", TOY_MOMENTUM, ToyMomentumSettings))
         _register(context, PROTOCOLS, RegisteredPart("toy_masks", TOY_MASKS))
         yield

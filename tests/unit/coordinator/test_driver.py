@@ -556,6 +556,49 @@ def test_a_kill_anywhere_changes_nothing_in_what_a_run_leaves(made: Any, toy: To
         assert left(world.live_on()) == expected, moment
 
 
+def test_what_an_earlier_exchange_has_to_say_survives_a_kill(made: Any) -> None:
+    toy = Toy(steps("find", "find2", find={"notes": ("first",)}, find2={"notes": ("second",)}), steps("move"))
+    whole = made(toy)
+    assert whole.live_on().rounds[0]["message"] == "first; second"
+
+    for moment in range(1, whole.ticks + 1):
+        world = made(toy)
+        world.kill_at = moment
+
+        assert world.live_on().rounds[0]["message"] == "first; second", moment
+
+
+COUNTED = Toy(steps("find", "find2"), steps("move"), counts=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "budget", "asked"),
+    [
+        ({}, BUDGET, ["find", "find2"]),
+        ({}, None, ["find2"]),
+        ({"target_classes": ["0", "1"]}, BUDGET, ["find2"]),
+    ],
+    ids=["undeclared", "no budget", "declared"],
+)
+def test_what_nodes_say_of_the_target_decides_how_round_zero_begins_whoever_asks(
+    made: Any, options: dict[str, Any], budget: float | None, asked: list[str]
+) -> None:
+    run = toy_run(rounds=1, budget=budget, **options)
+    whole = made(COUNTED, run)
+    rows = whole.live_on()
+    expected = left(rows)
+
+    assert expected[0] == "completed"
+    assert [key[2] for key in sorted(rows.tasks) if key[0] == 0 and key[3] == "a"] == asked
+    reserved = [key[2] for key in sorted(rows.reservations()) if key[0] == 0 and key[3] == "a"]
+    assert reserved == (asked if budget else [])
+    for moment in range(1, whole.ticks + 1):
+        world = made(COUNTED, run)
+        world.kill_at = moment
+
+        assert left(world.live_on()) == expected, moment
+
+
 def test_a_kill_of_a_masked_sum_changes_nothing_but_what_nodes_draw(made: Any) -> None:
     run = toy_run(masked=True, rounds=1)
     whole = made(USUAL, run)

@@ -25,18 +25,21 @@ MEMORY = make_state(velocity=np.array([1.0, 2.0, 3.0]))
 HEARD = make_state(seeds=np.array([[1, 2], [3, 2**64 - 1]], dtype=np.uint64))
 
 
-def as_bytes(kept: Kept) -> tuple[bytes, bytes, bytes, int]:
+def as_bytes(kept: Kept) -> tuple[bytes, bytes, bytes, int, tuple[str, ...]]:
     states: tuple[State, ...] = (kept.model.state, kept.model.memory, kept.heard)
     one, two, three = (state_to_bytes(state) for state in states)
-    return one, two, three, kept.summed
+    return one, two, three, kept.summed, kept.notes
 
 
 @pytest.mark.parametrize("state", [NO_STATE, STATE])
 @pytest.mark.parametrize("memory", [NO_STATE, MEMORY])
 @pytest.mark.parametrize("heard", [NO_STATE, HEARD])
 @pytest.mark.parametrize("summed", [0, 3])
-def test_what_was_sealed_opens_to_the_bit(state: State, memory: State, heard: State, summed: int) -> None:
-    kept = Kept(ModelState(state, memory), heard, summed)
+@pytest.mark.parametrize("notes", [(), ("b: ünsaid", "", "a")])
+def test_what_was_sealed_opens_to_the_bit(
+    state: State, memory: State, heard: State, summed: int, notes: tuple[str, ...]
+) -> None:
+    kept = Kept(ModelState(state, memory), heard, summed, notes)
 
     opened = open_kept(seal_kept(kept, RUN, 2, KEY), RUN, 2, KEY)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
+import pytest
+
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.coordinator.directory import Member
-from heliosdb.coordinator.selection import Eligibility, boolean_features, select_nodes
+from heliosdb.coordinator.selection import Eligibility, find_columns, select_nodes
 from heliosdb.domain.events import Absence
-from heliosdb.domain.handshake import DatasetDescription, Introduction
+from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.run import Run
 from heliosdb.transport.client import NodeClient
+from tests.support.runs import PRIVATE, RUN, with_options
 
 OPTIONS = parse_options(
     {
@@ -80,9 +84,10 @@ def test_columns_that_nobody_shares_are_named() -> None:
     assert selection.missing == ("pressure",)
 
 
-def typed(name: str, *types: str) -> Member:
+def typed(name: str, *types: str, values: tuple[str, ...] = ()) -> Member:
     made = member(name, patients=WHOLE)
-    shared = DatasetDescription(DatasetName("patients"), WHOLE, types)
+    declared = (DeclaredValues("outcome", values),) if values else ()
+    shared = DatasetDescription(DatasetName("patients"), WHOLE, types, declared=declared)
     return replace(made, introduction=Introduction((shared,)))
 
 
@@ -107,6 +112,29 @@ def test_a_column_that_is_no_number_leaves_a_node_out() -> None:
 def test_a_feature_is_boolean_where_it_is_at_every_node() -> None:
     both, one = typed("a", "boolean", "boolean", "integer"), typed("b", "boolean", "integer", "integer")
 
-    assert boolean_features([both], OPTIONS) == (True, True)
-    assert boolean_features([both, one], OPTIONS) == (True, False)
-    assert boolean_features([], OPTIONS) == (False, False)
+    assert find_columns([both], RUN).booleans == (True, True)
+    assert find_columns([both, one], RUN).booleans == (True, False)
+    assert find_columns([], RUN).booleans == (False, False)
+    assert find_columns([both, None], RUN).booleans == (False, False)
+
+
+@pytest.mark.parametrize("kind", ["smallint", "integer", "bigint"])
+def test_an_undeclared_integer_at_one_node_has_its_classes_counted_under_a_budget(kind: str) -> None:
+    boolean, declared, undeclared = (
+        typed("a", "real", "real", "boolean"),
+        typed("b", "real", "real", kind, values=("0", "1")),
+        typed("c", "real", "real", kind),
+    )
+    named = with_options(PRIVATE, target_classes=["1", "2"])
+    regression = with_options(PRIVATE, algorithm="linear_regression")
+
+    def counted(run: Run, *nodes: Member | None) -> bool:
+        return find_columns(nodes, run).undeclared_target
+
+    assert counted(PRIVATE, boolean, declared, undeclared)
+    assert not counted(PRIVATE, boolean, declared)
+    # Of a node that is gone nothing is known.
+    assert counted(PRIVATE, boolean, None)
+    assert not counted(named, boolean, None)
+    for run in (RUN, named, regression):
+        assert not counted(run, boolean, declared, undeclared)

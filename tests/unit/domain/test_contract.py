@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.domain.contract import Offer, check_classes, explain_nobody, select
+from heliosdb.domain.contract import Offer, check_classes, explain_nobody, select, undeclared_targets
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import (
     DatasetDescription,
@@ -61,13 +61,32 @@ UNKNOWN = offer("d", "double precision")
         ((ONE_TWO,), ("2", "1")),
         ((BOOLEAN, ZERO_ONE, UNKNOWN), ("false", "true")),
         ((offer("e", "numeric", "0", "1.0"),), ()),
+        ((BOOLEAN, offer("e", "smallint"), offer("f", "integer"), offer("g", "bigint")), ()),
         ((offer("e", "integer", "1", "2", "3", "4"),), ("2", "4")),
     ],
 )
-def test_declared_classes_are_enough_under_a_budget(
+def test_classes_that_are_declared_or_can_be_counted_are_enough_under_a_budget(
     offers: tuple[Offer, ...], classes: tuple[str, ...]
 ) -> None:
     assert fault(*offers, classes=classes) is None
+
+
+@pytest.mark.parametrize("kind", ["numeric", "real", "double precision"])
+def test_undeclared_numbers_that_are_no_integers_are_refused_under_a_budget(kind: str) -> None:
+    found = fault(BOOLEAN, offer("e", kind), offer("f", "integer"))
+
+    assert found is not None
+    assert found.detail == (
+        f'e: column "class" of dataset "d" is of type {kind}, and no CHECK lists its values.'
+    )
+
+
+def test_where_an_integer_is_undeclared_its_classes_are_counted() -> None:
+    nodes = [BOOLEAN, ZERO_ONE, ONE_TWO, UNKNOWN, offer("f", "smallint"), offer("e", "bigint")]
+    able = select(nodes, OPTIONS).able
+
+    assert undeclared_targets(able, OPTIONS) == ["e", "f"]
+    assert undeclared_targets(able, replace(OPTIONS, given={"target_classes": ["1", "2"]})) == []
 
 
 def test_every_node_that_does_not_declare_is_named_with_the_target_before_anything_is_asked() -> None:

@@ -28,6 +28,17 @@ def test_which_features_are_boolean_is_known_again_before_and_after_round_zero_c
         assert Findings.from_json(text, None) == findings
 
 
+def test_whether_classes_are_counted_is_known_again_and_a_run_of_before_asks_for_none() -> None:
+    plan = PrivacyPlan(2.0, classes_noise=9.0)
+    for findings in (Findings(undeclared_target=True), Findings(SCALING, plan, (True,), True)):
+        texts = (json.loads(json.dumps(one)) for one in (findings.scaling_json(), findings.plan_json()))
+
+        assert Findings.from_json(*texts) == findings
+
+    old = Findings.from_json({"booleans": [True]}, {"statistics_noise": 2.0, "refinement_noise": [3.0]})
+    assert old == Findings(None, PrivacyPlan(2.0, (3.0,)), (True,))
+
+
 def test_a_policy_laxer_than_the_workspaces_is_told_apart() -> None:
     strict = replace(POLICY, privacy_budget=4.0)
 

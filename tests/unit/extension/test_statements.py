@@ -491,14 +491,14 @@ PRIVATE = {**MODEL, "policy": json.dumps({"privacy_budget": 1.0})}
 
 def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_those_that_are() -> None:
     start = "START FEDERATED TRAINING m"
-    nodes = [met("integer"), {**met("boolean"), "name": "o"}]
+    nodes = [met("numeric"), {**met("boolean"), "name": "o"}]
 
     error = refused(server(list_nodes=nodes, lock_model=[PRIVATE]), start)
     assert error["sqlstate"] == "55000"
     assert error["message"].startswith(
         'federated model "m" cannot be trained: the classes of the target "ill"'
     )
-    assert error["detail"].startswith('n: column "ill" of dataset "d" is of type integer')
+    assert error["detail"].startswith('n: column "ill" of dataset "d" is of type numeric')
     assert "target_classes = ['0', '1']" in error["hint"]
 
     assert (
@@ -508,6 +508,29 @@ def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_thos
     declared = [met("integer", "0", "1"), {**met("boolean"), "name": "o"}]
     assert run(server(list_nodes=declared, lock_model=[PRIVATE]), start) is None
     assert run(server(list_nodes=nodes), start) is None
+
+
+def test_start_says_where_the_classes_of_an_integer_are_counted_under_a_budget_and_how_not_to() -> None:
+    start = "START FEDERATED TRAINING m"
+    nodes = [met("integer"), {**met("boolean"), "name": "o"}]
+
+    plpy = server(list_nodes=nodes, lock_model=[PRIVATE])
+    assert run(plpy, start) is None
+    assert plpy.said == [
+        (
+            "notice",
+            'the classes of the target "ill" are not declared at n: a small part of the privacy budget goes to'
+            " counting whether it is 0 or 1, and none where target_classes, or a CHECK at each of these nodes,"
+            " says so",
+        )
+    ]
+
+    for silent, statement in (
+        (server(list_nodes=nodes, lock_model=[PRIVATE]), f"{start} WITH (target_classes = ['0', '1'])"),
+        (server(list_nodes=nodes), start),
+    ):
+        assert run(silent, statement) is None
+        assert silent.said == []
 
 
 def test_start_tells_of_nodes_that_would_be_left_out() -> None:

@@ -14,7 +14,7 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
-from heliosdb.node.datasets import TableRequest, make_table, number_classes
+from heliosdb.node.datasets import NEITHER, TableRequest, content_hash, make_table, number_classes
 
 REQUEST = TableRequest(
     run="f00d",
@@ -71,9 +71,66 @@ def test_under_a_budget_a_row_of_another_class_is_one_without_a_target_whatever_
 
     read = number_classes(column, (1.0, 2.0), REQUEST)
 
-    np.testing.assert_array_equal(read, [{1.0: 0.0, 2.0: 1.0}.get(value, np.nan) for value in column])
+    expected = {1.0: 0.0, 2.0: 1.0}
+    otherwise = np.where(np.isnan(column), np.nan, NEITHER)
+    np.testing.assert_array_equal(
+        read, [expected.get(value, none) for value, none in zip(column, otherwise, strict=True)]
+    )
     alone = np.concatenate([number_classes(column[i : i + 1], (1.0, 2.0), REQUEST) for i in range(50)])
     np.testing.assert_array_equal(read, alone)
+
+
+SUBJECTS = replace(REQUEST, subject="person", classes=(0.0, 1.0))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(
+    "request_", [replace(REQUEST, classes=(0.0, 1.0)), SUBJECTS], ids=["rows", "subjects"]
+)
+def test_a_table_has_no_row_of_another_class_but_knows_whose_it_was(
+    seed: int, request_: TableRequest
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.column_stack(
+        [
+            rng.normal(size=(60, 2)),
+            number_classes(rng.choice([0.0, 1.0, 2.0, np.nan], size=60), (0, 1), request_),
+        ]
+    )
+    codes = rng.permutation(60)[:, None].astype(np.int64)
+    if request_.subject is not None:
+        codes = np.column_stack([codes, rng.integers(-5, 5, size=60)])
+    shuffled = rng.permutation(60)
+
+    table, again = (
+        make_table(values, codes, request_),
+        make_table(values[shuffled], codes[shuffled], request_),
+    )
+    without = values[:, -1] != NEITHER
+    bare = make_table(values[without], codes[without], request_)
+
+    neither = np.sort(codes[values[:, -1] == NEITHER, -1])
+    assert table.others.size == neither.size > 0
+    for name in ("features", "target", "held_out"):
+        np.testing.assert_array_equal(getattr(table, name), getattr(bare, name))
+    every = np.concatenate([table.subjects, table.others])
+    if request_.subject is None:
+        assert np.unique(every).size == every.size
+    else:
+        there = codes[~np.isnan(values[:, -1]), -1]
+        np.testing.assert_array_equal(np.sort(np.unique(there)[every]), np.sort(there))
+        np.testing.assert_array_equal(np.sort(np.unique(there)[table.others]), neither)
+    key = request_.key
+    assert content_hash(table, key) == content_hash(again, key) != content_hash(bare, key)
+    assert content_hash(bare, key) == content_hash(replace(bare, subjects=7 * bare.subjects + 1), key)
+
+
+def test_a_target_that_is_read_as_it_is_has_no_other_classes() -> None:
+    values = np.array([[1.0, 2.0, np.inf], [1.0, 2.0, 3.0]])
+
+    table = make_table(values, np.array([[1], [2]], dtype=np.int64), REQUEST)
+
+    assert (table.rows, table.others.size) == (1, 0)
 
 
 def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> None:
