@@ -310,7 +310,7 @@ async def test_a_message_beyond_the_limit_is_cut_off_by_the_transport(
     assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_an_inner_error_is_told_as_internal_and_no_more(
+async def test_an_inner_error_is_told_by_its_condition_and_no_more(
     cluster: Cluster, federated_database: str, federation: Federation
 ) -> None:
     create_patients(cluster, federated_database)
@@ -322,7 +322,10 @@ async def test_an_inner_error_is_told_as_internal_and_no_more(
         chunk = pb.TaskMessage(chunk=body).SerializeToString()
         refusal = await _raw_perform(federation, port, [_head(header, federation.coordinator), chunk])
     assert refusal.code == ErrorCode.INTERNAL.name
-    assert (refusal.message, refusal.detail, refusal.hint) == ("internal error", "", "")
+    assert (
+        refusal.message == "the node's database does not do what the node asks of it (42P01 undefined_table)"
+    )
+    assert (refusal.detail, refusal.hint) == ("", "The database's own log says why.")
 
 
 def test_the_reader_can_select_datasets_and_nothing_else(cluster: Cluster, federated_database: str) -> None:

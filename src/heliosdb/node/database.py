@@ -29,13 +29,16 @@ def unreachable() -> FederatedError:
 
 
 def public_error(error: psycopg.Error) -> FederatedError:
-    """What is said, and logged, of a statement of the daemon that failed: never the server's text."""
+    """What is said, and logged, of a statement of the daemon that failed: never the server's text.
+
+    INTERNAL: it may have failed after a charge, so it proves nothing of what was released.
+    """
     named = condition(error.sqlstate)
     log.error("database: %s", named)
     if is_connection_lost(error):
         return unreachable()
     return FederatedError(
-        ErrorCode.WRONG_STATE,
+        ErrorCode.INTERNAL,
         f"the node's database does not do what the node asks of it ({named})",
         hint="The database's own log says why.",
     )

@@ -158,7 +158,7 @@ class NodeTasks:
                 key.step,
                 error.message,
             )
-            if error.code in {ErrorCode.UNREACHABLE, ErrorCode.WRONG_STATE}:
+            if error.code in {ErrorCode.UNREACHABLE, ErrorCode.INTERNAL}:
                 self._site.doubt()
             raise
 
