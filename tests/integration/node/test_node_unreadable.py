@@ -182,5 +182,5 @@ async def test_a_statement_of_the_daemons_own_that_fails_is_no_lost_connection(
             await client.perform(statistics_task(), federation.sealing, TIMEOUT)
         await client.close()
 
-    assert raised.value.reason is ErrorCode.WRONG_STATE
+    assert raised.value.reason is ErrorCode.INTERNAL
     assert "42501 insufficient_privilege" in raised.value.said

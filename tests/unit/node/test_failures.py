@@ -38,7 +38,10 @@ def test_nothing_that_the_server_wrote_is_said_or_logged(caplog: pytest.LogCaptu
     said = [
         make(error) for error in (lost, failed) for make in (public_error, lambda one: unreadable(one, "d"))
     ]
-    assert [one.code for one in said] == [ErrorCode.UNREACHABLE] * 2 + [ErrorCode.INTERNAL, ErrorCode.WRONG_STATE]
+    assert [one.code for one in said] == [ErrorCode.UNREACHABLE] * 2 + [
+        ErrorCode.INTERNAL,
+        ErrorCode.WRONG_STATE,
+    ]
     assert said[3].message == 'dataset "d" cannot be read (55P03 lock_not_available)'
     assert "Ottokar" not in caplog.text + "".join(one.message for one in said)
 
