@@ -161,7 +161,7 @@ class RunDriver:
         """What an error means to the run; one that means the term is over is raised again."""
         if error.code is ErrorCode.FENCED:
             raise error
-        reason = error.message if error.detail is None else f"{error.message} {error.detail}"
+        reason = error.message if error.detail is None else f"{error.message.rstrip('.')}. {error.detail}"
         if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
             return BudgetWouldBeExceeded(self._state.round, reason)
         if isinstance(error, DivergedError):
