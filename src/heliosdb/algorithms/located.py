@@ -192,11 +192,12 @@ def _read(grid: Window, counts: Vector, noise: float, subjects: float) -> Found 
     if hump is None or hump.amount == 0.0:
         return None
     hump = Hump(centre + width * hump.mean, width * hump.scale, hump.amount, hump.zeros)
-    told = hump.scale >= _RESOLVED * width
+    mean, scale = hump.moments()
+    if scale >= _RESOLVED * width:
+        return Found(mean, scale, hump, told=True, beyond=False)
     # A place narrower than a cell may be one value that most have; others, which the noise hides, may lie
     # as far from it as it is large.
-    counted = hump if told else replace(hump, scale=max(hump.scale, abs(hump.mean) / FLAT))
-    return Found(*counted.moments(), hump, told, beyond=False)
+    return Found(mean, max(scale, abs(mean) / FLAT), hump, told=False, beyond=False)
 
 
 def _is_beyond(counts: Vector, noise: float) -> bool:

@@ -453,6 +453,16 @@ def test_a_private_scale_is_never_that_of_one_value_that_most_have(epsilon: floa
         assert np.all((ratios > 0.2) & (ratios < 5.0))
 
 
+def test_an_indicator_that_is_mostly_true_is_told_where_its_zeros_are_seen() -> None:
+    noise = plan_statistics(Budget(3.0, 1e-5)).noise_multiplier
+    for seed in SEEDS[:8]:
+        features = (np.random.default_rng(seed).random((1000, 1)) < 0.8).astype(float)
+        work = StatisticsWork("logistic_regression", noise)
+        summary = without_warnings(features, np.zeros(1000), work, seed)
+        assert summary.scaling.scales[0] == pytest.approx(features.std(), rel=0.2)
+        assert summary.notes == ()
+
+
 def test_a_column_of_which_only_zeros_can_be_seen_is_named() -> None:
     noise = plan_statistics(Budget(1.0, 1e-5)).noise_multiplier
     for seed in SEEDS:
