@@ -47,13 +47,13 @@ BEGIN
             MESSAGE = 'a prediction consists of finite numbers only';
     END IF;
     IF link = 'logistic' THEN
-        -- A slope below 1e-260, which could not be halved, is of no feature whose square is a number.
+        -- A feature may be as large as 1e290, and its slope as small. What keeps fewer than nine digits when it is divided is 0.
         target_scale := 1;
         divisor := 2 * power(2, ceil(log(greatest(1, (cardinality(features) + 1) * (
             SELECT max(least(abs(slope), 1e30)) FILTER (WHERE NOT flag) / 2
             FROM unnest(slopes, booleans) AS t (slope, flag)))) / log(2::float8)));
         intercept := CASE WHEN abs(intercept) < 1e-260 THEN 0 ELSE intercept / divisor END;
-        slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-260 THEN 0 ELSE slope / divisor END
+        slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-314 * divisor THEN 0 ELSE slope / divisor END
                         FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
     END IF;
     taken := ARRAY(SELECT CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END

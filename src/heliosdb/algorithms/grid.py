@@ -64,7 +64,7 @@ class Hump:
     zeros: float
 
     def moments(self) -> tuple[float, float]:
-        """Mean and scale of all values, zeros among them."""
+        """Mean and scale of all values; those of an indicator where there are only zeros."""
         share = self.amount / (self.amount + self.zeros)
         variance = share * (self.scale**2 + self.mean**2) - (share * self.mean) ** 2
         return share * self.mean, math.sqrt(variance) if variance > 0 else 1.0
@@ -160,8 +160,8 @@ def _templates(grid: Callable[[], Grid]) -> tuple[Matrix, Vector]:
 def read_grid(made: Callable[[], Grid], counts: Vector, noise: float, subjects: float) -> Hump | None:
     """Return the hump behind noisy `counts`, or None where nothing stands out.
 
-    counts: missing, zero, cells; noise: their standard deviation, > 0; subjects: about how many there are. A
-    column of which nothing but zeros can be seen is taken for an indicator: mean 0, scale 1.
+    counts: missing, zero, cells; noise: their standard deviation, > 0; subjects: about how many there are.
+    Where nothing but zeros can be seen, the amount is 0.
     """
     zeros = float(counts[layout.ZERO])
     if zeros < STANDS_OUT * noise:
@@ -171,7 +171,7 @@ def read_grid(made: Callable[[], Grid], counts: Vector, noise: float, subjects: 
     needed = BESIDE_ZEROS if zeros else STANDS_OUT
     fit = _fit(made, counts, noise, max(elsewhere, noise), needed)
     if fit is None:
-        return Hump(0.0, 1.0, 1.0, 0.0) if zeros else None
+        return Hump(0.0, 1.0, 0.0, zeros) if zeros else None
     mean, scale, expected = fit
     kept = _kept(counts, expected, noise)
     if kept is None:

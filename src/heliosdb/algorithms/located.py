@@ -21,7 +21,7 @@ import numpy as np
 
 from heliosdb.algorithms import layout
 from heliosdb.algorithms.features import private_noise, split_blocks
-from heliosdb.algorithms.grid import BELIEVED, NARROWEST, Hump, logarithmic, read_grid, window
+from heliosdb.algorithms.grid import BELIEVED, FLAT, NARROWEST, Hump, logarithmic, read_grid, window
 from heliosdb.algorithms.works import LOGARITHMIC, StatisticsWork, Window
 from heliosdb.domain import bounds
 from heliosdb.domain.state import State, make_state
@@ -165,6 +165,8 @@ def _together(one: Vector, variance: float, other: Vector, its: float) -> tuple[
 
 def _next_window(grid: Window, hump: Hump, noise: float) -> Window:
     """The window in which to count next, or the same grid again."""
+    if hump.amount == 0.0:
+        return grid
     width = max(_NEEDED * (noise / hump.amount) ** 2, _SHARPEST)
     if grid[1] == 0.0:
         # Octaves show long tails and several humps better than a window does.
@@ -184,13 +186,18 @@ def _read(grid: Window, counts: Vector, noise: float, subjects: float) -> Found 
         if hump is None:
             return None
         mean, scale = hump.moments()
-        return Found(mean, scale, hump, abs(mean) <= _FLAT * scale, _is_beyond(counts, noise))
+        told = hump.amount > 0.0 and abs(mean) <= _FLAT * scale
+        return Found(mean, scale, hump, told, _is_beyond(counts, noise))
     hump = read_grid(window, counts, noise, subjects)
-    if hump is None:
+    if hump is None or hump.amount == 0.0:
         return None
     hump = Hump(centre + width * hump.mean, width * hump.scale, hump.amount, hump.zeros)
     mean, scale = hump.moments()
-    return Found(mean, scale, hump, scale >= _RESOLVED * width, beyond=False)
+    if scale >= _RESOLVED * width:
+        return Found(mean, scale, hump, told=True, beyond=False)
+    # A place narrower than a cell may be one value that most have; others, which the noise hides, may lie
+    # as far from it as it is large.
+    return Found(mean, max(scale, abs(mean) / FLAT), hump, told=False, beyond=False)
 
 
 def _is_beyond(counts: Vector, noise: float) -> bool:
@@ -202,18 +209,17 @@ def _is_beyond(counts: Vector, noise: float) -> bool:
 def notes_of(columns: Sequence[str], found: Sequence[Found]) -> list[str]:
     """What round 0's message says of columns whose spread could not be told."""
     beyond = [name for name, one in zip(columns, found, strict=True) if one.beyond]
-    untold = [name for name, one in zip(columns, found, strict=True) if not (one.told or one.beyond)]
+    hidden = [one for one in zip(columns, found, strict=True) if not (one[1].told or one[1].beyond)]
+    nil = [name for name, one in hidden if one.hump.amount == 0.0]
+    untold = [name for name, one in hidden if one.hump.amount > 0.0]
     least, most = f"2^{layout.LOWEST_OCTAVE}", f"2^{layout.HIGHEST_OCTAVE}"
-    return [
-        *(
-            [f"values of {', '.join(beyond)} lie outside of {least} to {most}: declare feature_ranges"]
-            * bool(beyond)
-        ),
-        *(
-            [f"the spread of {', '.join(untold)} could not be told from the mean: declare feature_ranges"]
-            * bool(untold)
-        ),
-    ]
+    said = {
+        f"values of {', '.join(beyond)} lie outside of {least} to {most}: declare feature_ranges": beyond,
+        f"the spread of {', '.join(untold)} could not be told from the mean: declare feature_ranges": untold,
+        f"of {', '.join(nil)} only zeros can be seen, it is scaled as an indicator of 0 and 1:"
+        " declare feature_ranges where it is an amount": nil,
+    }
+    return [note for note, named in said.items() if named]
 
 
 assert NARROWEST < _RESOLVED

@@ -375,7 +375,9 @@ def _losses(state: RunState) -> str:
     best, last = best_round(state.trace), state.trace[-1]
     times, of_base = ("times ", "that of the base rate") if last.has_base else ("", "")
     said = f"its loss is {last.loss:.3g} {times}{of_base}".rstrip()
-    return said if best is None else f"{said}, after {best.loss:.3g} {times}in round {best.round}"
+    if best is None or best.round == last.round:
+        return said
+    return f"{said}, after {best.loss:.3g} {times}in round {best.round}"
 
 
 def _stop(state: RunState) -> Decision:

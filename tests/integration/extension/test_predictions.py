@@ -214,7 +214,19 @@ def test_the_probability_is_defined_for_every_argument(
 EXTREMES = [0.0, 5e-324, 2.2250738585072014e-308, 1e-290, 1e-200, 1.5, 1e200, 1e300, 1.7976931348623157e308]
 
 
-@pytest.mark.parametrize("slopes", [[0.04, 1e-6], [3.5, -250.0], [1e-17, 0.0], [1e-200, 7.0], [5e-324, 1e12]])
+@pytest.mark.parametrize(
+    "slopes",
+    [
+        [0.04, 1e-6],
+        [3.5, -250.0],
+        [1e-17, 0.0],
+        [1e-200, 7.0],
+        [1e-281, 3.5],
+        [-1e-299, 1e-300],
+        [7e-281, 1e30],
+        [5e-324, 1e12],
+    ],
+)
 @pytest.mark.parametrize("shifts", [[0.0, 0.0], [30.0, -1e-5]])
 def test_no_value_is_too_small_or_too_large_for_a_probability(
     catalog: psycopg.Connection, daemon: psycopg.Connection, slopes: list[float], shifts: list[float]

@@ -432,6 +432,53 @@ def test_what_no_window_resolves_and_what_lies_beyond_the_grid_is_named() -> Non
     assert summary.scaling.scales[3] == pytest.approx(1.0, rel=0.2)
 
 
+@pytest.mark.parametrize("epsilon", [1.0, 3.0, 8.0])
+def test_a_private_scale_is_never_that_of_one_value_that_most_have(epsilon: float) -> None:
+    noise = plan_statistics(Budget(epsilon, 1e-5)).noise_multiplier
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        usual, hours = rng.random((4, 1000)), 40 + 12 * rng.normal(size=1000)
+        features = np.stack(
+            [
+                usual[0] < 0.95,
+                usual[1] < 0.98,
+                np.where(usual[2] < 0.7, 40.0, hours.round()),
+                np.where(usual[3] < 0.05, 2.0, 1.0),
+            ],
+            axis=1,
+        )
+        work = StatisticsWork("logistic_regression", noise)
+        summary = without_warnings(features, np.zeros(1000), work, seed)
+        ratios = np.array(summary.scaling.scales) / features.std(axis=0)
+        assert np.all((ratios > 0.2) & (ratios < 5.0))
+
+
+def test_an_indicator_that_is_mostly_true_is_told_where_its_zeros_are_seen() -> None:
+    noise = plan_statistics(Budget(3.0, 1e-5)).noise_multiplier
+    for seed in SEEDS[:8]:
+        features = (np.random.default_rng(seed).random((1000, 1)) < 0.8).astype(float)
+        work = StatisticsWork("logistic_regression", noise)
+        summary = without_warnings(features, np.zeros(1000), work, seed)
+        assert summary.scaling.scales[0] == pytest.approx(features.std(), rel=0.2)
+        assert summary.notes == ()
+
+
+def test_a_column_of_which_only_zeros_can_be_seen_is_named() -> None:
+    noise = plan_statistics(Budget(1.0, 1e-5)).noise_multiplier
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        gain = np.where(rng.random(1000) < 0.92, 0.0, np.exp(8.5 + rng.normal(size=1000)))
+        features = np.stack([gain, 5 * rng.normal(size=1000)], axis=1)
+        summary = without_warnings(
+            features, np.zeros(1000), StatisticsWork("logistic_regression", noise), seed
+        )
+        assert summary.scaling.scales[0] == 1.0
+        assert summary.notes == (
+            f"of {NAMES[0]} only zeros can be seen, it is scaled as an indicator of 0 and 1:"
+            " declare feature_ranges where it is an amount",
+        )
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10_000), st.floats(0.01, 300.0))
 def test_no_released_counts_make_the_reading_fail_or_choose_what_no_task_may_name(

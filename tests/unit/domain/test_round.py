@@ -310,6 +310,13 @@ def test_a_short_run_that_ends_far_from_its_best_has_diverged_too() -> None:
     assert (actions[0].round, actions[0].status) == (1, RunStatus.DIVERGED)
 
 
+def test_a_run_of_one_round_that_has_diverged_names_its_loss_once() -> None:
+    _, actions = resume(replace(RULES, rounds=1), Progress(closed=1, members=ALL, trace=traced(21.0)))
+
+    assert isinstance(actions[0], FinishRun)
+    assert "in round 1: its loss is 21 times that of the base rate;" in actions[0].message
+
+
 def test_a_loss_that_rises_again_completes_the_run_with_the_best_round() -> None:
     rules = replace(RULES, rounds=9, patience=2, threshold=0.001)
 
