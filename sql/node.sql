@@ -369,9 +369,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
             MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
-    IF EXISTS (SELECT FROM pg_class AS c
-               WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND has_any_column_privilege('federated_reader', c.oid, 'SELECT')
-                 AND NOT has_any_column_privilege(caller, c.oid, 'SELECT')) THEN
+    IF EXISTS (SELECT FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
+               WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT a.attisdropped
+                 AND has_column_privilege('federated_reader', c.oid, a.attnum, 'SELECT')
+                 AND NOT has_column_privilege(caller, c.oid, a.attnum, 'SELECT')) THEN
         RETURN NEXT;
         RETURN;
     END IF;

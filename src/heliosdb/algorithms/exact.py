@@ -5,6 +5,9 @@ are exact in doubles; what they stand for is the sum to the last bit, whatever t
 their number up to 2^40. So a variance is exact as well: no mean is too large for a spread, and none
 overflows.
 
+Values are first rounded to the last bit of the largest one (`resolved`): what is finer than that is of no use
+beside it, and in an exact sum would stand by itself, a single row's value to be read off.
+
 A sum is (whole number) x 2^-1074, a sum of squares (whole number) x 2^-2148: every double, and every square
 of one, is such a multiple.
 """
@@ -32,6 +35,10 @@ _AT_ONCE = 1 << 14
 """Values of which doubles add products of pieces of 18 bits exactly: 3 x 2^36 x 2^14 < 2^53."""
 
 _PIECE = 18
+
+_RESOLUTION = 54
+"""Bits from the largest value's first one on: one more than it has, since below a power of two doubles lie
+half as far apart as above."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +71,22 @@ class Moments:
 
 def exact_moments(values: Vector) -> Vector:
     """Return the count of finite values, and the digits of their sum and of the sum of their squares."""
-    present = values[np.isfinite(values)]
+    present = resolved(values[np.isfinite(values)])
     total = squares = 0
     for start in range(0, present.size, _AT_ONCE):
         one, two = _sums_of(present[start : start + _AT_ONCE])
         total, squares = total + one, squares + two
     return np.array([float(present.size), *_digits(total, SUM_DIGITS), *_digits(squares, SQUARE_DIGITS)])
+
+
+def resolved(values: Vector) -> Vector:
+    """Round finite values to half of the last bit of the largest; equal ones stay equal, others different
+    from the largest one."""
+    if not values.size:
+        return values
+    places = _RESOLUTION - int(np.frexp(np.abs(values).max())[1])
+    rounded: Vector = np.ldexp(np.rint(np.ldexp(values, places)), -places)
+    return rounded
 
 
 def read_moments(block: Vector) -> Moments:

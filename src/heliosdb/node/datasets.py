@@ -37,9 +37,11 @@ from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
+_OTHER = 2.0
+"""Stands for a target that is neither of its two classes in a plain table, whose rows are chosen first."""
 
 NEITHER = math.inf
-"""Stands for a target that is neither of its two classes: no row of a table has it."""
+"""Stands for it under a budget: no row of a table has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,19 +104,26 @@ def number_classes(target: Vector, classes: Sequence[float], request: TableReque
     """Turn a target into 0 for its first class, 1 for its second, `NEITHER` for another number and NaN for
     none; each row by itself.
 
-    FederatedError INVALID_VALUE, telling no value, where a plain answer would leave such a row out: whether
-    it is raised tells of a single row.
+    For a plain answer a value that is neither becomes `_OTHER`: see `_check_classes`.
     """
-    otherwise = np.where(np.isfinite(target), NEITHER, np.nan)
-    numbered = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, otherwise))
-    if request.plain and bool(np.any(numbered == NEITHER)):
-        expected = " or ".join(map(show_number, classes))
+    otherwise = np.where(np.isfinite(target), _OTHER if request.plain else NEITHER, np.nan)
+    numbered: Vector = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, otherwise))
+    return numbered
+
+
+def _check_classes(target: Vector, request: TableRequest) -> None:
+    """FederatedError INVALID_VALUE, telling no value, where a plain answer would leave rows of another class
+    out.
+
+    Only of rows that an answer may be about: that it is raised tells of a single one.
+    """
+    if request.classes and bool((target == _OTHER).any()):
+        expected = " or ".join(map(show_number, request.classes))
         raise invalid_value(
             f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row;'
             " the model's option target_classes names the two values that it holds",
             hint="Rows of further classes are left out by the dataset's WHERE.",
         )
-    return numbered
 
 
 def parse_copy(copied: bytes, columns: int, codes: int) -> tuple[Matrix, Codes]:
@@ -162,6 +171,7 @@ def make_plain_table(
     held = chosen.held_out[place[kept]]
     plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held)
     check_cells(plain, request.features, request.dataset)
+    _check_classes(plain.target, request)
     return plain, chosen
 
 

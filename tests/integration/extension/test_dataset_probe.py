@@ -125,6 +125,8 @@ def test_a_function_behind_a_view_tells_nobody_what_the_reader_alone_may_read(
         )
     dba.execute("GRANT USAGE, CREATE ON SCHEMA h TO an_admin")
     dba.execute("GRANT SELECT ON h.t TO an_admin")
+    # One column of a table is not all of it.
+    dba.execute("GRANT SELECT (k) ON h.lookup TO an_admin")
     dba.execute("SET ROLE an_admin")
     for statement in (
         "CREATE FUNCTION h.tells(k integer) RETURNS float8 LANGUAGE plpgsql AS "

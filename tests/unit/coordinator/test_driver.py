@@ -292,7 +292,9 @@ def test_a_run_whose_transaction_is_refused_ends_and_says_why(
 
     assert rows.status == status
     assert rows.message is not None
-    assert rows.message.startswith("it does not go on. For a reason." if error is PROBLEM else "the budget is")
+    assert rows.message.startswith(
+        "it does not go on. For a reason." if error is PROBLEM else "the budget is"
+    )
     assert not world.catalog.opened()
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import TrainWork
 from heliosdb.catalog.dataset_rows import as_read
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
-from heliosdb.node.datasets import NEITHER, TableRequest, content_hash, make_table, number_classes
+from heliosdb.node.datasets import (
+    NEITHER,
+    TableRequest,
+    content_hash,
+    make_plain_table,
+    make_table,
+    number_classes,
+)
+from heliosdb.node.disclosure import RowSet
 
 REQUEST = TableRequest(
     run="f00d",
@@ -133,15 +143,42 @@ def test_a_target_that_is_read_as_it_is_has_no_other_classes() -> None:
     assert (table.rows, table.others.size) == (1, 0)
 
 
+def plain_table(coded: Vector, earlier: Sequence[RowSet] = ()) -> tuple[Table, RowSet]:
+    rng = np.random.default_rng(3)
+    classes = (1.0, 2.0)
+    request = replace(PLAIN, classes=classes, validation_split=0.0)
+    values = np.column_stack([rng.normal(size=(len(coded), 2)), number_classes(coded, classes, request)])
+    return make_plain_table(values, np.arange(len(coded), dtype=np.int64)[:, None], request, earlier)
+
+
 def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> None:
     with pytest.raises(FederatedError) as caught:
-        number_classes(np.array([1.0, 2.0, 3.0]), (1.0, 2.0), PLAIN)
+        plain_table(np.array([1.0, 2.0, 3.0] * 20))
 
     assert caught.value.sqlstate == "22023"
     assert caught.value.message == (
         'the target "y" of dataset "d" must be 1 or 2 in every row;'
         " the model's option target_classes names the two values that it holds"
     )
+
+
+def test_of_fewer_than_min_rows_it_is_not_told_whether_any_has_another_class() -> None:
+    refusals = set()
+    for coded in ([1.0], [3.0], [1.0, 2.0, 7.0] * 6, [1.0, 2.0, 1.0] * 6):
+        with pytest.raises(FederatedError) as caught:
+            plain_table(np.array(coded))
+        refusals.add((caught.value.sqlstate, caught.value.message))
+
+    assert refusals == {("UF002", 'dataset "d" has fewer than min_rows = 20 rows with a target')}
+
+
+def test_a_new_row_that_no_answer_is_about_may_have_any_class() -> None:
+    table, rows = plain_table(np.array([1.0, 2.0] * 20))
+
+    again, same = plain_table(np.array([1.0, 2.0] * 20 + [3.0]), [rows])
+
+    assert same.equals(rows)
+    np.testing.assert_array_equal(np.sort(again.target), np.sort(table.target))
 
 
 def test_a_class_of_a_real_column_is_the_number_that_the_column_holds() -> None:
