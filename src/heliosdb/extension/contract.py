@@ -31,6 +31,18 @@ def check_target_classes(given: catalog.Options) -> None:
         )
 
 
+def check_ranges(options: TrainingOptions) -> None:
+    """Raise 22023 where feature_ranges names some of the columns that round 0 scales, and not all."""
+    named = {name for name, _, _ in options.feature_ranges}
+    target = () if has_classes(options.algorithm) else (options.target,)
+    missing = [column for column in (*options.features, *target) if column not in named]
+    if named and missing:
+        raise invalid_value(
+            f"feature_ranges does not name {', '.join(missing)}",
+            hint="Give the range of every column, a boolean one's is [0, 1], or of none.",
+        )
+
+
 def check_contract(
     model: str, nodes: Sequence[catalog.Node], options: TrainingOptions, *, private: bool
 ) -> Sequence[Absence]:

@@ -26,7 +26,8 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.extension.contract import check_contract, check_target_classes
+from heliosdb.domain.events import Absence
+from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import unread_option
@@ -132,14 +133,27 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+    check_ranges(options)
     left_out = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)
     _warn_of_waiting(session, model, policy, len(nodes))
-    for one in left_out:
-        session.notice(f'node "{one.node}" would be left out of the run: {one.reason}')
+    for reason, names in _by_reason(left_out).items():
+        session.notice(f"{_listed(names)} would be left out of the run: {reason}")
     warn_of_budgets(session, model, policy)
+
+
+def _by_reason(left_out: Sequence[Absence]) -> dict[str, list[str]]:
+    """Group the nodes by what keeps them out: often it is one mistake that all of them show."""
+    found: dict[str, list[str]] = {}
+    for one in left_out:
+        found.setdefault(one.reason, []).append(f'"{one.node}"')
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def _warn_of_waiting(
