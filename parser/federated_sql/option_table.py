@@ -47,8 +47,8 @@ _WORKSPACE = (
         "privacy_per_round",
         _NUM,
         None,
-        "ε that one round may spend at most",
-        derived="privacy_budget ÷ rounds",
+        "ε that the training of one round may spend at most by itself, round 0 and evaluations apart",
+        derived="no bound: all rounds together spend what is left of privacy_budget",
         above=0,
     ),
     OptionSpec(
@@ -198,7 +198,13 @@ _WORKSPACE = (
 _NODE = (
     OptionSpec("endpoint", OptionType.URL, None, "where the node answers: https://host:port"),
     OptionSpec("backup_endpoint", OptionType.URL, None, "where else it answers", built=False),
-    OptionSpec("certificate", _TEXT, None, "the node's certificate: path or PEM text"),
+    OptionSpec(
+        "certificate",
+        _TEXT,
+        None,
+        "the certificate that the node is pinned to: path on the coordinator's machine, or PEM text",
+        derived="the first that the node shows, if the coordinator's ca_bundle vouches for it",
+    ),
     OptionSpec("private_key", _TEXT, None, "path on the node", built=False),
     OptionSpec("ca_bundle", _TEXT, None, "path on the node or PEM text", built=False),
     OptionSpec("data_residency", _TEXT, None, "where the node's data lie"),
@@ -507,7 +513,8 @@ _TRAINING = (
         OptionType.RANGES,
         None,
         """lower and upper bound of columns, as '{"age": [0, 120]}': in round 0 values outside count """
-        "as the bound, and the private statistics are bounded sums; needs a privacy_budget",
+        "as the bound, and the private statistics are bounded sums; of every feature, and of a regression's "
+        "target; needs a privacy_budget",
         maximum=1_601,
         identifier=True,
         range_limits=RangeLimits(ends=1e150, least_width=1e-150, most_width=1e150, resolution=1e-9),

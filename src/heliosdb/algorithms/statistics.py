@@ -260,6 +260,6 @@ def _measurable(made: TrainingPlan) -> TrainingPlan:
     if noise is None:
         return made
     if noise > within.most:
-        reason = f"Loss and accuracy are not measured: that would take a noise_multiplier of {noise:.3g}."
+        reason = f"loss and accuracy are not measured: that would take a noise_multiplier of {noise:.3g}"
         return replace(made, evaluation_noise_multiplier=None, reason=reason)
     return replace(made, evaluation_noise_multiplier=within.clamp(noise))

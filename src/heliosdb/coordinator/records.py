@@ -285,7 +285,7 @@ def end_run(
     with writer.transaction(connection):
         if settled is not None:
             _settle(connection, writer, number, settled)
-        message += _left_out(connection, run) + _reserved(connection, run)
+        message = _with_left_out(connection, run, message) + _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
         if version is not None:
             published = publication.publish(connection, run, _with_epsilon(connection, run, version))
@@ -297,10 +297,13 @@ def end_run(
     return message
 
 
-def _left_out(connection: Connection, run: Run) -> str:
-    """Name the nodes that could not answer the run at all."""
+def _with_left_out(connection: Connection, run: Run, message: str) -> str:
+    """Name behind the message the nodes that could not answer the run at all."""
     found = sorted(events.find_left_out(connection, run.id).items())
-    return "; left out: " + ", ".join(describe(*one) for one in found) if found else ""
+    if not found:
+        return message
+    # What mends a refusal ends the message, as a sentence.
+    return f"{message.removesuffix('.')}; left out: {', '.join(describe(*one) for one in found)}"
 
 
 def fail_run(connection: Connection, epoch: Epoch, run: RunId, reason: str) -> None:

@@ -12,6 +12,7 @@ from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.contract import Offer, check_classes, select, undeclared_targets
+from heliosdb.domain.events import Absence
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.parts.algorithms import has_classes
@@ -31,6 +32,18 @@ def check_target_classes(given: catalog.Options) -> None:
         )
 
 
+def check_ranges(options: TrainingOptions) -> None:
+    """Raise 22023 where feature_ranges names some of the columns that round 0 scales, and not all."""
+    named = {name for name, _, _ in options.feature_ranges}
+    target = () if has_classes(options.algorithm) else (options.target,)
+    missing = [column for column in (*options.features, *target) if column not in named]
+    if named and missing:
+        raise invalid_value(
+            f"feature_ranges does not name {', '.join(missing)}",
+            hint="Give the range of every column, a boolean one's is [0, 1], or of none.",
+        )
+
+
 def check_contract(
     model: str, nodes: Sequence[catalog.Node], options: TrainingOptions, *, private: bool
 ) -> list[str]:
@@ -47,7 +60,10 @@ def check_contract(
         ],
         options,
     )
-    said = [f'node "{one.node}" would be left out of the run: {one.reason}' for one in found.left_out]
+    said = [
+        f"{_listed(names)} would be left out of the run: {reason}"
+        for reason, names in _by_reason(found.left_out).items()
+    ]
     if has_classes(options.algorithm):
         try:
             check_classes(found.able, options, private=private)
@@ -65,3 +81,15 @@ def _counted(target: str, nodes: Sequence[NodeName]) -> str:
         " privacy budget goes to counting whether it is 0 or 1, and none where target_classes, or a CHECK at"
         " each of these nodes, says so"
     )
+
+
+def _by_reason(left_out: Sequence[Absence]) -> dict[str, list[str]]:
+    """Group the nodes by what keeps them out: often it is one mistake that all of them show."""
+    found: dict[str, list[str]] = {}
+    for one in left_out:
+        found.setdefault(one.reason, []).append(f'"{one.node}"')
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"node{'s' if len(names) > 1 else ''} {', '.join(names)}"

@@ -103,7 +103,7 @@ class TrainingRequest:
 class TrainingPlan:
     """Noise for every round, and for every evaluation where there are any.
 
-    evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why, in a sentence.
+    evaluation_noise_multiplier: None where evaluations are left out; `reason` then says why.
     epsilon: the tight total at the end of the run, everything before it included.
     """
 
@@ -190,17 +190,17 @@ def _plan_evaluations(
 ) -> tuple[Mechanism | None, str | None]:
     """Choose the noise of an evaluation, or say why none is made."""
     if request.evaluations == 0:
-        return None, "No evaluation was asked for."
+        return None, "no evaluation was asked for"
     if request.held_out <= 0:
-        return None, "Loss and accuracy are not measured: no subject is held out."
+        return None, "loss and accuracy are not measured: no subject is held out"
     whole = calibrate(lambda sigma: [Mechanism(sigma)], budget, already)
     sigma = whole * math.sqrt(request.evaluations / EVALUATION_SHARE)
     error = request.accuracy.error(sigma, request.held_out, request.nodes)
     if error > request.accuracy.largest:
         return None, (
-            f"Loss and accuracy are not measured: with about {request.held_out:.0f} held-out subjects and "
+            f"loss and accuracy are not measured: with about {request.held_out:.0f} held-out subjects and "
             f"{request.evaluations} evaluations, privacy noise would give the accuracy a standard error of "
-            f"{error:.2g}; their budget goes to training."
+            f"{error:.2g}; their budget goes to training"
         )
     enough = SMALLEST_ACCURACY_ERROR / request.accuracy.of_noise(1.0, request.held_out, request.nodes)
     return Mechanism(NOISE_MULTIPLIER.clamp(max(sigma, enough))), None

@@ -270,6 +270,9 @@ def test_everything_runs_and_a_statement_typed_at_the_proxy_reaches_the_catalog(
         connection.execute(register.encode())
         status = b"SELECT status FROM federated_node_status WHERE node_name = 'n'"
         wait_until(lambda: connection.execute(status).fetchone() == ("active",))
+    for kind, name in (("proxy", "proxy"), ("coordinator", "coordinator"), ("node", "node_1")):
+        asked = run("health", kind, "--config", str(directory / "config" / f"{name}.toml"))
+        assert (asked.returncode, asked.stderr) == (0, ""), asked.stdout
     assert running.stop() == 0
     assert daemons_of(directory) == {}
 

@@ -254,6 +254,20 @@ async def test_a_node_that_differs_is_left_out_and_named_by_start_and_by_the_run
     assert f"left out: south: {reason}" in run["message"]
 
 
+async def test_who_was_left_out_is_said_behind_what_mends_a_refusal(world: World) -> None:
+    create_workspace(world, min_nodes=1)
+    await two_sites(world, "integer AS ill + 1", "text AS ill::text")
+    create_model(world)
+    world.start_coordinator()
+    await met(world)
+    world.execute("START FEDERATED TRAINING risk")
+
+    run = await world.finished()
+
+    assert run["status"] == "failed", run
+    assert "by the dataset's WHERE; left out: south: " in run["message"]
+
+
 async def test_a_feature_that_is_boolean_at_one_node_only_is_a_number_and_a_domain_is_what_it_is_over(
     world: World,
 ) -> None:

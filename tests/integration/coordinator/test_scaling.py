@@ -88,7 +88,7 @@ async def test_under_a_budget_vital_signs_are_scaled_and_what_is_not_told_is_nam
     ]
     create_workspace(world, min_nodes=2, privacy_budget=8)
     await add_sites(world, 3000, columns, "vitals")
-    create_model(world, features=[name for name, _ in columns], rounds=2)
+    create_model(world, features=[name for name, _ in columns], rounds=2, target_classes=["0", "1"])
     world.execute("START FEDERATED TRAINING risk")
     world.start_coordinator()
 
@@ -117,7 +117,7 @@ async def test_a_coordinator_that_dies_between_the_exchanges_goes_on_with_the_sa
 ) -> None:
     create_workspace(world, min_nodes=2, privacy_budget=8)
     await add_sites(world, 600, [("temperature", "36.9 + 0.6 * z")], "vitals")
-    create_model(world, features=["temperature"], rounds=1)
+    create_model(world, features=["temperature"], rounds=1, target_classes=["0", "1"])
     world.execute("START FEDERATED TRAINING risk")
     coordinator = world.start_coordinator(faults="coordinator.aggregated:2=kill")
     await coordinator.died()

@@ -542,6 +542,24 @@ def test_start_tells_of_nodes_that_would_be_left_out() -> None:
     assert plpy.said == [("notice", f'node "o" would be left out of the run: {reason}')]
 
 
+def test_nodes_that_the_same_keeps_out_are_told_of_once() -> None:
+    plpy = server(list_nodes=[{**met("text"), "name": name} for name in ("n", "o")])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    reason = 'column ill of dataset "d" is of type text, no number'
+    assert plpy.said == [("notice", f'nodes "n", "o" would be left out of the run: {reason}')]
+
+
+def test_start_refuses_ranges_of_some_columns_only() -> None:
+    private = server(lock_model=[PRIVATE])
+
+    error = refused(private, """START FEDERATED TRAINING m WITH (feature_ranges = '{"ill": [0, 1]}')""")
+
+    assert (error["sqlstate"], error["message"]) == ("22023", "feature_ranges does not name age")
+    assert error["hint"] == "Give the range of every column, a boolean one's is [0, 1], or of none."
+
+
 @pytest.mark.parametrize("name", [" ", " n", "n\n", "a\tb", "\u200b"])
 def test_a_node_has_a_name_that_one_can_see(name: str) -> None:
     error = refused(

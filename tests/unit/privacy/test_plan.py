@@ -128,7 +128,7 @@ def test_a_regression_has_to_hold_out_more_subjects_for_a_figure_to_be_of_use() 
 def test_nothing_held_out_is_said_so() -> None:
     plan = plan_training(BUDGET, [], request(evaluations=5, held_out=0.0))
     assert plan.evaluation_noise_multiplier is None
-    assert plan.reason == "Loss and accuracy are not measured: no subject is held out."
+    assert plan.reason == "loss and accuracy are not measured: no subject is held out"
 
 
 def test_a_limit_per_round_makes_each_round_cheaper() -> None:

@@ -102,6 +102,10 @@ class Layout:
         """What a daemon keeps for itself: key files, spools."""
         return self.root / "daemons" / name
 
+    def health_socket(self, name: str) -> Path:
+        """Where a daemon answers `heliosdb health`."""
+        return self.socket_directory / f"health.{name}"
+
     @property
     def socket_directory(self) -> Path:
         """Where the clusters put their Unix sockets: short enough for the kernel, whatever the root is."""

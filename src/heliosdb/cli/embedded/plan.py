@@ -112,6 +112,7 @@ def _coordinator_settings(layout: Layout, cluster: Cluster, certificates: Certif
         "ca_bundle": str(certificates.bundle),
         "state_directory": str(_state_directory(layout, COORDINATOR)),
         "ready_file": str(layout.ready_file(COORDINATOR)),
+        "health_socket": str(layout.health_socket(COORDINATOR)),
     }
 
 
@@ -129,6 +130,7 @@ def _node_settings(layout: Layout, state: State, cluster: Cluster, certificates:
         "coordinator_certificate": str(certificates.identities[COORDINATOR].certificate),
         "state_directory": str(_state_directory(layout, cluster.name)),
         "ready_file": str(layout.ready_file(cluster.name)),
+        "health_socket": str(layout.health_socket(cluster.name)),
     }
 
 
