@@ -414,6 +414,12 @@ def _publish(state: RunState, status: RunStatus, message: str) -> Decision:
     chosen = _chosen(replace(state, round=RoundNumber(state.closed)), state.trace)
     if chosen != state.closed:
         message += f"; published round {chosen} of {state.closed}"
+    useless = next((one for one in state.trace if one.round == chosen and one.is_useless), None)
+    if useless is not None and status is not RunStatus.DIVERGED:
+        message += (
+            f"; its loss is {useless.loss:.3g} times that of the base rate,"
+            " which more rounds or another learning_rate may mend"
+        )
     return _end(state, PublishVersion(chosen, status, message))
 
 

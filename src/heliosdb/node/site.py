@@ -17,7 +17,7 @@ from heliosdb.catalog.participant import read_reader_state
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.liveness.answering import State
-from heliosdb.liveness.standing import EXTENSION, STARTING, Obstacle, Standing
+from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
 
 _EAGER, _EASY = 1.0, 60.0
 """Seconds between two looks: while something is in the way, and while nothing is."""
@@ -43,8 +43,6 @@ _NO_READER = Obstacle(
     "GRANT federated_reader TO it",
 )
 _REPLICA = Obstacle("replica", "not ready: the database is a replica", "name the primary")
-
-_NOT_TO_ANSWER = (STARTING, _UNBOUNDED)
 
 
 def find_obstacle(database: str, reader: str) -> Obstacle | None:
@@ -91,10 +89,9 @@ class Site:
         self._doubted = asyncio.Event()
 
     def demand(self) -> None:
-        """FederatedError UNREACHABLE where no task may be answered; where one cannot be, that shows."""
-        obstacle = self._standing.obstacle
-        if obstacle in _NOT_TO_ANSWER:
-            assert obstacle is not None
+        """FederatedError UNREACHABLE where no task may be answered, or none can be: so the coordinator counts
+        it among the nodes that are away, and asks again."""
+        if self._standing.obstacle is not None:
             raise FederatedError(
                 ErrorCode.UNREACHABLE,
                 "the node is not ready",

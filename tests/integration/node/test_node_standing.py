@@ -96,8 +96,11 @@ async def test_why_there_is_no_connection_is_said_in_the_log_and_in_the_ready_fi
         words = words.replace("the database is out of reach", "the reader cannot connect")
     config = federation.node_config(cluster, federated_database, ready_file=ready)
     config = config.model_copy(update={whose: SecretStr(given)})
-    async with running_node(config):
+    async with running_node(config) as port:
         found = told(ready)
+        # So the coordinator counts it among the nodes that are away.
+        with pytest.raises(FederatedError, match="the node is not ready"):
+            await introduced(federation, port)
     assert (found["state"], found["code"]) == ("waiting", code)
     assert words in found["reason"]
     assert found["remedy"]

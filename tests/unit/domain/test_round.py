@@ -317,6 +317,20 @@ def test_a_run_of_one_round_that_has_diverged_names_its_loss_once() -> None:
     assert "in round 1: its loss is 21 times that of the base rate;" in actions[0].message
 
 
+def test_a_run_that_ends_worse_than_the_base_rate_says_so() -> None:
+    rules = replace(RULES, rounds=3)
+
+    # A rare class: it falls from a coin's loss, and has not got there.
+    falling = tuple(replace(one, start=20.0) for one in traced(18.0, 15.0, 12.0))
+    _, actions = resume(rules, Progress(closed=3, members=ALL, trace=falling))
+
+    message = (
+        "all 3 rounds done; its loss is 12 times that of the base rate, "
+        "which more rounds or another learning_rate may mend"
+    )
+    assert actions == (PublishVersion(n(3), RunStatus.COMPLETED, message),)
+
+
 def test_a_loss_that_rises_again_completes_the_run_with_the_best_round() -> None:
     rules = replace(RULES, rounds=9, patience=2, threshold=0.001)
 
