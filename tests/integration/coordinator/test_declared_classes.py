@@ -222,7 +222,8 @@ async def test_a_feature_that_is_boolean_at_one_node_only_is_a_number_and_a_doma
     assert run["status"] in ("completed", "converged"), run
 
     assert world.query(
-        "SELECT proargtypes::regtype[]::text AS types FROM pg_proc WHERE proname = 'risk'"
+        "SELECT proargtypes::regtype[]::text AS types FROM pg_proc"
+        " WHERE proname = 'risk' AND pronamespace = 'federated_model'::regnamespace"
     ) == [{"types": '[0:1]={"double precision",boolean}'}]
     forms = world.query(
         "SELECT federated_model.risk(smoker => 1, old => false) AS named,"
