@@ -30,6 +30,8 @@ _VALUE = rf"(?:{_CAST}|\({_CAST}\){_TYPE})"
 _LIST = rf"ARRAY\[({_VALUE}(?:, {_VALUE})*)\]"
 _LITERAL = re.compile(_BARE)
 _ONE = re.compile(_VALUE)
+# Casts of the column under which different values stay different: 0.4 cast to an integer is 0.
+_LOSSLESS = ("text", "character varying", "numeric", "double precision")
 
 
 def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] | None:
@@ -39,7 +41,8 @@ def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] 
     kind: its type; a domain is what it is made of.
     """
     name = re.escape(column)
-    subject = rf"(?:{name}|\({name}\){_TYPE})"
+    casts = "|".join([*_LOSSLESS, *(sorted(_INTEGERS) if kind in _INTEGERS else ())])
+    subject = rf"(?:{name}|\({name}\)::(?:{casts}))"
     listed = re.fullmatch(
         rf"CHECK \(\({subject} = ANY \((?:{_LIST}|\({_LIST}\){_TYPE}\[\])\)\)\)", definition
     )
@@ -57,8 +60,13 @@ def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] 
 
 
 def _values(printed: list[str]) -> tuple[str, ...] | None:
-    values = tuple(dict.fromkeys(map(_unquoted, printed)))
-    fits = len(values) <= MOST_VALUES and all(0 < len(value) <= MOST_CHARACTERS for value in values)
+    return fitting(tuple(dict.fromkeys(map(_unquoted, printed))))
+
+
+def fitting(values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the values where they are a vocabulary that can be told: not too many, none empty or too
+    long."""
+    fits = 0 < len(values) <= MOST_VALUES and all(0 < len(value) <= MOST_CHARACTERS for value in values)
     return values if fits else None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from heliosdb.catalog.connection import Connection, Row, Statements
-from heliosdb.catalog.declared import MOST_VALUES, declared_values
+from heliosdb.catalog.declared import declared_values, fitting
 from heliosdb.catalog.participant import SharedDataset, list_shared_datasets
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues
 from heliosdb.domain.ids import WorkspaceName
@@ -43,8 +43,7 @@ def _declared(row: Row) -> tuple[str, ...] | None:
         declared_values(definition, subject, row["type"])
         for subject, definition in zip(row["subjects"], row["definitions"], strict=True)
     ]
-    labels = tuple(row["labels"])
-    given = [one for one in (labels if 0 < len(labels) <= MOST_VALUES else None, *lists) if one is not None]
+    given = [one for one in (fitting(tuple(row["labels"])), *lists) if one is not None]
     if not given:
         return None
     return tuple(value for value in given[0] if all(value in other for other in given[1:]))

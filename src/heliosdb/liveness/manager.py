@@ -31,7 +31,11 @@ def notify_reloading() -> None:
 def watchdog_interval() -> float | None:
     """How often to say that the process is alive, in seconds: twice in the time allowed; None: never."""
     allowed, watched = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
-    if not allowed.isdigit() or int(allowed) == 0 or watched not in ("", str(os.getpid())):
+    if (
+        not (allowed.isascii() and allowed.isdigit())
+        or int(allowed) == 0
+        or watched not in ("", str(os.getpid()))
+    ):
         return None
     return int(allowed) / 2_000_000
 

@@ -61,6 +61,8 @@ def site(cluster: Cluster, federated_database: str) -> Iterator[Site]:
         ("text CHECK (c IN ('ill', 'it''s'))", ("ill", "it's")),
         ("varchar(10) CHECK (c IN ('a', 'b'))", ("a", "b")),
         ("mood", ("sad", "ok")),
+        ("blank", None),
+        ("numeric CHECK (c::integer IN (0, 1))", None),
         ("zero_one", ("0", "1")),
         ("stricter", ("1",)),
         ("integer CHECK (c IN (0, 1) OR d > 3)", None),
@@ -74,7 +76,7 @@ def test_the_values_that_a_column_s_catalog_lists(
     site: Site, column: str, values: tuple[str, ...] | None
 ) -> None:
     found = site.share(
-        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE DOMAIN zero_one AS integer CHECK (VALUE IN (0, 1));"
+        "CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE blank AS ENUM ('', 'ok'); CREATE DOMAIN zero_one AS integer CHECK (VALUE IN (0, 1));"
         f"CREATE DOMAIN stricter AS zero_one CHECK (VALUE IN (1, 2)); CREATE TABLE t (c {column}, d integer)",
     )
 

@@ -21,6 +21,10 @@ from heliosdb.catalog.declared import declared_values
         ("CHECK (((c >= 0) AND (c <= 1)))", "c", "bigint", ("0", "1")),
         ("CHECK (((c = 0) OR (c = 1)))", "c", "integer", ("0", "1")),
         ("CHECK ((c = 1))", "c", "integer", ("1",)),
+        ("CHECK (((c)::numeric = ANY (ARRAY[0.0, 1.0])))", "c", "smallint", ("0.0", "1.0")),
+        ("CHECK (((c)::bigint = ANY (ARRAY[(0)::bigint, (1)::bigint])))", "c", "integer", ("0", "1")),
+        ("CHECK (((c)::double precision = ANY (ARRAY[(0)::double precision, (1)::double precision])))",
+         "c", "real", ("0", "1")),
     ],
 )  # fmt: skip
 def test_lists_are_read_as_they_are_printed(
@@ -42,6 +46,12 @@ def test_lists_are_read_as_they_are_printed(
         ("CHECK ((c = ANY (ARRAY[0, 1]))) NOT VALID", "integer"),
         ("CHECK (((c = 0) AND (c = 1)))", "integer"),
         ("CHECK ((c > 0))", "integer"),
+        ("CHECK (((c)::integer = ANY (ARRAY[0, 1])))", "double precision"),
+        ("CHECK ((((c)::integer = 0) OR ((c)::integer = 1)))", "numeric"),
+        ("CHECK (((c)::real = ANY (ARRAY[(0)::real, (1)::real])))", "double precision"),
+        ("CHECK (((c)::numeric(2,0) = ANY (ARRAY[(0)::numeric, (1)::numeric])))", "numeric"),
+        ("CHECK (((c)::character(1) = ANY (ARRAY['a'::bpchar, 'b'::bpchar])))", "text"),
+        ("CHECK ((c = ANY (ARRAY[''::text, 'a'::text])))", "text"),
         (f"CHECK ((c = ANY (ARRAY[{', '.join(map(str, range(33)))}])))", "integer"),
     ],
 )
