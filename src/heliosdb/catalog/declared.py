@@ -41,7 +41,7 @@ def declared_values(definition: str, column: str, kind: str) -> tuple[str, ...] 
     kind: its type; a domain is what it is made of.
     """
     name = re.escape(column)
-    casts = "|".join([*_LOSSLESS, *(sorted(_INTEGERS) if kind in _INTEGERS else ())])
+    casts = "|".join([*_LOSSLESS, *(sorted(INTEGER_TYPES) if kind in INTEGER_TYPES else ())])
     subject = rf"(?:{name}|\({name}\)::(?:{casts}))"
     listed = re.fullmatch(
         rf"CHECK \(\({subject} = ANY \((?:{_LIST}|\({_LIST}\){_TYPE}\[\])\)\)\)", definition
