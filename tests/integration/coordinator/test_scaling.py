@@ -25,7 +25,7 @@ async def add_sites(world: World, rows: int, columns: Sequence[tuple[str, str]],
             chosen = ", ".join(f"({expression})::float8 AS {column}" for column, expression in columns)
             # The sum of twelve uniform numbers, less six, is near enough to normal.
             connection.execute(
-                f"CREATE TABLE {name} AS SELECT {chosen}, (z + random() - 0.5 > 0)::integer AS outcome "
+                f"CREATE TABLE {name} AS SELECT {chosen}, z + random() - 0.5 > 0 AS outcome "
                 "FROM (SELECT sum(random()) - 6 AS z FROM generate_series(1, %s) AS i, generate_series(1, 12) "
                 "GROUP BY i) AS drawn".encode(),
                 [rows],
