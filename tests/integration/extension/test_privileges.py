@@ -219,9 +219,8 @@ def test_a_dropped_workspace_is_not_refunded(catalog: psycopg.Connection) -> Non
     with pytest.raises(psycopg.Error, match="privacy budget") as caught:
         catalog.execute("CALL federated.execute('START FEDERATED TRAINING risk')")
     assert caught.value.sqlstate == "UF001"
-    catalog.execute("UPDATE federated.workspace SET options = '{}'")
-    assert catalog.execute("SELECT * FROM federated_privacy_budget('clinics')").fetchall() == [
-        (None, 0.4, None)
-    ]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="cannot be reset"):
+        catalog.execute("UPDATE federated.workspace SET options = '{}'")
     catalog.execute("DELETE FROM federated.ledger")
+    catalog.execute("UPDATE federated.workspace SET options = '{}'")
     assert catalog.execute("SELECT * FROM federated_privacy_budget('clinics')").fetchall() == [(None,) * 3]
