@@ -1,0 +1,226 @@
+"""What START and STOP FEDERATED TRAINING check, queue, refuse and warn of: with a server that runs nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from federated_sql import OptionKind, defaults
+from heliosdb.extension import door
+from heliosdb.extension.version import CATALOG_VERSION
+from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.built import built_parts
+from tests.unit.extension.accepting_server import MODEL, MODEL_OPTIONS, NODE, refused, run, server
+from tests.unit.extension.fake_plpy import Answer
+
+
+def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
+    plpy = server()
+
+    assert run(plpy, "START FEDERATED TRAINING m WITH (rounds = 3, learning_rate = 1)") is None
+
+    assert plpy.names == [
+        "may_act_as", "hold_workspace", "lock_model", "list_nodes", "insert_run", "notify_coordinator", "is_served",
+        "list_private_nodes",
+    ]  # fmt: skip
+    model, overrides = dict(plpy.called)["insert_run"]
+    assert model == 7
+    assert json.loads(str(overrides)) == {"rounds": 3, "learning_rate": 1.0}
+    assert plpy.said == []
+
+
+def test_start_takes_no_option_that_no_part_of_the_run_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Forest:
+        trees: int = 100
+
+    Forest.__annotations__["trees"] = int
+    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
+    ALGORITHMS.register("random_forest", object(), settings=Forest)
+
+    statement = "START FEDERATED TRAINING m WITH (rounds = 3, trees = 5)"
+    error = refused(server(), statement)
+    assert (error["sqlstate"], error["message"]) == ("22023", 'option "trees" has no effect on this run')
+    assert error["position"] == str(statement.index("trees") + 1)
+
+    # What the model has may be for another algorithm, or for what a run chooses.
+    forest = {
+        **MODEL,
+        "options": json.dumps({**MODEL_OPTIONS, "algorithm": "random_forest", "batch_size": 8}),
+    }
+    assert run(server(lock_model=[forest]), statement) is None
+
+
+def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
+    """The catalog's own trigger joins them with the rows of model and workspace and with what START gives."""
+    described = json.loads(door.describe_options(CATALOG_VERSION))
+
+    assert described["workspace"] == defaults(OptionKind.WORKSPACE, built_parts())
+    assert described["model"] == defaults(OptionKind.MODEL, built_parts())
+    assert described["model"].items() >= {
+        "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
+        "secure_aggregation": False,
+    }.items()  # fmt: skip
+    assert described["workspace"]["node_selection"] == "all"
+    assert not {"trees", "layers", "aggregation_protocol"} & described["model"].keys()
+    assert {"rounds", "learning_rate"} <= set(described["training"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sqlstate", "told"),
+    [
+        ({"lock_model": []}, "42704", 'federated model "m" does not exist'),
+        ({"lock_model": [{**MODEL, "options": "{}"}]}, "55000",
+         'federated model "m" is incomplete: algorithm, features, target not set'),
+        ({"lock_model": [{**MODEL, "policy": '{"privacy_budget": 2.0}'}], "consumed_epsilon": [{"consumed": 2.0}]},
+         "UF001", 'the privacy budget of federated workspace "w" is spent'),
+    ],
+)  # fmt: skip
+def test_start_is_refused(changed: dict[str, Answer], sqlstate: str, told: str) -> None:
+    error = refused(server(**changed), "START FEDERATED TRAINING m")
+
+    assert (error["sqlstate"], error["message"]) == (sqlstate, told)
+    assert sqlstate == "42704" or error["hint"]
+
+
+def test_a_model_that_is_in_training_is_not_started_twice_nor_dropped() -> None:
+    plpy = server(insert_run=[])
+    error = run(plpy, "START FEDERATED TRAINING m")
+    assert error is not None
+    assert error["sqlstate"] == "55006"
+    assert "notify_coordinator" not in plpy.names
+
+    plpy = server(active_run=[{}])
+    assert refused(plpy, "DROP FEDERATED MODEL m")["sqlstate"] == "55006"
+    assert refused(plpy, "ALTER FEDERATED MODEL m RENAME TO k")["sqlstate"] == "55006"
+
+
+def test_a_run_that_will_wait_is_said_to_wait() -> None:
+    plpy = server(is_served=[{"is_served": False}], list_nodes=[NODE])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    assert [kind for kind, _ in plpy.said] == ["warning", "warning"]
+    assert "no coordinator serves this database yet" in plpy.said[0][1]
+    assert "has 1 nodes where a run needs 2; it waits 300 seconds" in plpy.said[1][1]
+
+
+def test_a_budget_of_which_hardly_anything_is_left_is_said() -> None:
+    for consumed, expected in ((1.97, ["warning"]), (1.95, []), (0.0, [])):
+        plpy = server(
+            lock_model=[{**MODEL, "policy": '{"privacy_budget": 2.0}'}],
+            consumed_epsilon=[{"consumed": consumed}],
+        )
+        assert run(plpy, "START FEDERATED TRAINING m") is None
+        assert [kind for kind, _ in plpy.said] == expected
+    assert run(server(lock_model=[MODEL]), "START FEDERATED TRAINING m") is None
+
+
+def test_tables_that_have_spent_from_a_budget_are_named_before_a_run_without_one() -> None:
+    plpy = server(list_private_nodes=[{"name": "n"}, {"name": "o"}])
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+    assert plpy.said == [
+        (
+            "warning",
+            'this run has no privacy budget, and of federated workspace "w" these nodes have answered under one: n, o;'
+            " a table that has spent from a budget gives no answer without noise",
+        )
+    ]
+    private = {**MODEL, "policy": '{"privacy_budget": 2.0}'}
+    assert (
+        run(server(lock_model=[private], list_private_nodes=[{"name": "n"}]), "START FEDERATED TRAINING m")
+        is None
+    )
+
+
+def test_stop_asks_the_run_to_stop_and_wakes_the_coordinator() -> None:
+    plpy = server()
+    assert run(plpy, "STOP FEDERATED TRAINING m") is None
+    assert plpy.names == ["may_act_as", "lock_model", "request_stop", "notify_coordinator"]
+
+    error = run(server(request_stop=[]), "STOP FEDERATED TRAINING m")
+    assert error is not None
+    assert (error["sqlstate"], error["message"]) == ("55000", 'federated model "m" is not in training')
+
+
+def met(kind: str, *values: str) -> dict[str, object]:
+    """A node that said that it shares age and ill."""
+    declared = [{"column": "ill", "values": values}] if values else []
+    said = {"name": "d", "columns": ["age", "ill"], "types": ["integer", kind]}
+    return {**NODE, "datasets": json.dumps([{**said, "plain_answers": False, "declared": declared}])}
+
+
+PRIVATE = {**MODEL, "policy": json.dumps({"privacy_budget": 1.0})}
+
+
+def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_those_that_are() -> None:
+    start = "START FEDERATED TRAINING m"
+    nodes = [met("numeric"), {**met("boolean"), "name": "o"}]
+
+    error = refused(server(list_nodes=nodes, lock_model=[PRIVATE]), start)
+    assert error["sqlstate"] == "55000"
+    assert error["message"].startswith(
+        'federated model "m" cannot be trained: the classes of the target "ill"'
+    )
+    assert error["detail"].startswith('n: column "ill" of dataset "d" is of type numeric')
+    assert "target_classes = ['0', '1']" in error["hint"]
+
+    assert (
+        run(server(list_nodes=nodes, lock_model=[PRIVATE]), f"{start} WITH (target_classes = ['0', '1'])")
+        is None
+    )
+    declared = [met("integer", "0", "1"), {**met("boolean"), "name": "o"}]
+    assert run(server(list_nodes=declared, lock_model=[PRIVATE]), start) is None
+    assert run(server(list_nodes=nodes), start) is None
+
+
+def test_start_says_where_the_classes_of_an_integer_are_counted_under_a_budget_and_how_not_to() -> None:
+    start = "START FEDERATED TRAINING m"
+    nodes = [met("integer"), {**met("boolean"), "name": "o"}]
+
+    plpy = server(list_nodes=nodes, lock_model=[PRIVATE])
+    assert run(plpy, start) is None
+    assert plpy.said == [
+        (
+            "notice",
+            'the classes of the target "ill" are not declared at n: a small part of the privacy budget goes to'
+            " counting whether it is 0 or 1, and none where target_classes, or a CHECK at each of these nodes,"
+            " says so",
+        )
+    ]
+
+    for silent, statement in (
+        (server(list_nodes=nodes, lock_model=[PRIVATE]), f"{start} WITH (target_classes = ['0', '1'])"),
+        (server(list_nodes=nodes), start),
+    ):
+        assert run(silent, statement) is None
+        assert silent.said == []
+
+
+def test_start_tells_of_nodes_that_would_be_left_out() -> None:
+    plpy = server(list_nodes=[met("boolean"), {**met("text"), "name": "o"}])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    reason = 'column ill of dataset "d" is of type text, no number'
+    assert plpy.said == [("notice", f'node "o" would be left out of the run: {reason}')]
+
+
+def test_nodes_that_the_same_keeps_out_are_told_of_once() -> None:
+    plpy = server(list_nodes=[{**met("text"), "name": name} for name in ("n", "o")])
+
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+
+    reason = 'column ill of dataset "d" is of type text, no number'
+    assert plpy.said == [("notice", f'nodes "n", "o" would be left out of the run: {reason}')]
+
+
+def test_start_refuses_ranges_of_some_columns_only() -> None:
+    private = server(lock_model=[PRIVATE])
+
+    error = refused(private, """START FEDERATED TRAINING m WITH (feature_ranges = '{"ill": [0, 1]}')""")
+
+    assert (error["sqlstate"], error["message"]) == ("22023", "feature_ranges does not name age")
+    assert error["hint"] == "Give the range of every column, a boolean one's is [0, 1], or of none."
