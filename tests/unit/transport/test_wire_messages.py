@@ -1,4 +1,4 @@
-"""Domain objects survive the wire exactly; what is malformed, unknown or out of range is refused."""
+"""Tasks survive the wire exactly; what is malformed, unknown or out of range in one is refused."""
 
 from __future__ import annotations
 
@@ -15,29 +15,14 @@ from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
-from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import ARRAY_TYPES, make_state, state_to_bytes
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskKey, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
-from heliosdb.transport.messages import (
-    encode_task,
-    forget_from_proto,
-    forget_to_proto,
-    greeting_from_proto,
-    greeting_to_proto,
-    introduction_from_proto,
-    introduction_to_proto,
-    received_task,
-    refusal_from_proto,
-    refusal_to_proto,
-    task_from_header,
-    task_sha256,
-    with_state,
-)
+from heliosdb.transport.messages import encode_task, received_task, task_from_header, task_sha256, with_state
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40)
 short_names = st.from_regex(r"[a-z0-9_]{1,64}", fullmatch=True)
@@ -412,70 +397,6 @@ def test_a_field_of_another_version_deep_inside_is_refused_too() -> None:
     assert raised.value.code is ErrorCode.NOT_SUPPORTED
 
 
-def test_what_may_be_forgotten_survives_the_wire_in_one_form() -> None:
-    runs = [RunId(UUID(int=number)) for number in (3, 1, 2)]
-    one, other = (
-        forget_to_proto(WorkspaceName("w"), NodeName("n"), frozenset(order)).SerializeToString()
-        for order in (runs, runs[::-1])
-    )
-    assert one == other
-    assert forget_from_proto(pb.ForgetRequest.FromString(one)) == ("w", "n", frozenset(runs))
-
-
-@pytest.mark.parametrize(
-    ("request_", "message"),
-    [
-        (pb.ForgetRequest(workspace="w", node="n", ended_runs=[b"short"]), "run id"),
-        (pb.ForgetRequest(workspace="w", node="n", ended_runs=[bytes(16)] * 10_001), "too many runs"),
-        (pb.ForgetRequest(workspace="w"), "empty or too long"),
-        (pb.ForgetRequest(node="n"), "empty or too long"),
-    ],
-)
-def test_a_malformed_word_of_what_may_be_forgotten_is_refused(
-    request_: pb.ForgetRequest, message: str
-) -> None:
-    with pytest.raises(FederatedError, match=message):
-        forget_from_proto(request_)
-
-
-def test_more_runs_than_can_be_said_are_not_said() -> None:
-    ended = frozenset(RunId(UUID(int=number)) for number in range(limits.MAX_ENDED_RUNS + 1))
-    with pytest.raises(FederatedError) as raised:
-        forget_to_proto(WorkspaceName("w"), NodeName("n"), ended)
-    assert raised.value.code is ErrorCode.PROGRAM_LIMIT
-
-
-def test_greetings_and_introductions_survive_the_wire() -> None:
-    greeting = Greeting(WorkspaceName("w"), NodeName("n"))
-    introduction = Introduction(
-        (
-            DatasetDescription(DatasetName("d"), ("a", "b"), ("integer", "text")),
-            DatasetDescription(
-                DatasetName("e"), ("a",), ("integer",), True, (DeclaredValues("a", ("0", "1")),)
-            ),
-        )
-    )
-    assert greeting_from_proto(greeting_to_proto(greeting)) == greeting
-    assert introduction_from_proto(introduction_to_proto(introduction)) == introduction
-
-
-@pytest.mark.parametrize(
-    "declared",
-    [
-        [pb.DeclaredValues(column="b", values=["0"])],
-        [pb.DeclaredValues(column="a", values=["0"])] * 2,
-        [pb.DeclaredValues(column="a", values=map(str, range(33)))],
-        [pb.DeclaredValues(column="a", values=["x" * 256])],
-    ],
-    ids=["not shared", "more than columns", "too many", "too long"],
-)
-def test_declared_values_are_bounded(declared: list[pb.DeclaredValues]) -> None:
-    shared = pb.DatasetDescription(name="d", columns=["a"], types=["integer"], declared=declared)
-    with pytest.raises(FederatedError) as caught:
-        introduction_from_proto(pb.Introduction(datasets=[shared]))
-    assert caught.value.code is ErrorCode.INVALID_VALUE
-
-
 @pytest.mark.parametrize(
     "classes", [(1.0,), (1.0, 1.0), (0.0, 1.0, 2.0), (0.0, float("nan")), (0.0, 2.0**53)]
 )
@@ -485,17 +406,3 @@ def test_the_classes_of_a_target_are_two_numbers(classes: tuple[float, ...]) -> 
     with pytest.raises(FederatedError) as caught:
         task_from_header(header)
     assert caught.value.code is ErrorCode.INVALID_VALUE
-
-
-def test_a_refusal_carries_code_message_and_hint_in_printable_text() -> None:
-    error = FederatedError(ErrorCode.BUDGET_EXHAUSTED, "no more\x1b[31m", hint="wait")
-    received = refusal_from_proto(refusal_to_proto(error), "n")
-    assert received.code is ErrorCode.NODE_REFUSED
-    assert received.reason is ErrorCode.BUDGET_EXHAUSTED
-    assert received.message == 'node "n" refused: no more [31m'
-    assert received.said == "no more [31m"
-    assert received.hint == "wait"
-
-
-def test_a_refusal_of_a_code_unknown_here_is_internal() -> None:
-    assert refusal_from_proto(pb.Refusal(code="NEWER", message="m"), "n").reason is ErrorCode.INTERNAL
