@@ -1,4 +1,4 @@
-"""A catalog with a workspace and a model, and how statements are executed in it."""
+"""Connections to a catalog: to one with a workspace and a model, and to one with versions too."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
+from tests.integration.extension.versions_support import finish_run
 from tests.support.cluster import Cluster
 
 WORKSPACE = "CREATE FEDERATED WORKSPACE clinics WITH (privacy_budget = 0.5, min_nodes = 3)"
@@ -46,3 +47,11 @@ def operator(
     """A connection of a login role in federated_operator, beside `catalog`."""
     with cluster.connect(federated_database, user="an_operator") as connection:
         yield connection
+
+
+@pytest.fixture
+def trained(catalog: psycopg.Connection, daemon: psycopg.Connection) -> psycopg.Connection:
+    """The catalog with two versions: the first adds 0.25, the second, which is current, 1.25."""
+    finish_run(catalog, daemon)
+    finish_run(catalog, daemon, intercept=1.25)
+    return catalog
