@@ -1,4 +1,4 @@
-"""Connections to a catalog: to one with a workspace and a model, and to one with versions too."""
+"""Connections to a catalog: to an empty one, to one with a workspace and a model, and to one with versions too."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ MODEL = (
     "CREATE FEDERATED MODEL risk IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
     " features = ['age', 'bmi'], target = 'outcome', rounds = 5)"
 )
+
+
+@pytest.fixture
+def session(cluster: Cluster, federated_database: str) -> Iterator[psycopg.Connection]:
+    """The superuser's connection to a catalog with nothing in it."""
+    with cluster.connect(federated_database) as connection:
+        yield connection
 
 
 @pytest.fixture
