@@ -50,6 +50,7 @@ from heliosdb.proxy.kinds import (
     WALK,
 )
 from heliosdb.proxy.names import Names, as_compared
+from heliosdb.proxy.parameters import Parameters
 from heliosdb.proxy.rewriting import Rewrite, Rewriter
 from heliosdb.proxy.wire import (
     HEAD,
@@ -90,8 +91,7 @@ class ClientSession:
         self._spoken = False  # something was answered since the last ReadyForQuery
         self._doubt: Awaited | None = None  # until this is gone, nothing is rewritten
         self._astray = False  # what is said in doubt may be executed, or skipped with all up to a Sync
-        self._encoding = b""
-        self._conforming = b""
+        self._parameters = Parameters()
         self._client = MessageStream(CLIENT_WATCHED, self._watch_client, self._see_client, self._skim_client)
         self._server = MessageStream(SERVER_WATCHED, self._watch_server, self._see_server, self._skim_server)
         self.from_client = self._client.feed  # takes bytes of the client, returns the bytes for the server
@@ -277,7 +277,7 @@ class ClientSession:
 
     def _rewrite(self, raw: bytes) -> Rewrite | None:
         """Rewrite a statement's text; None on any doubt."""
-        if not self._rewriting or not self._reads(raw) or self._conforming != b"on":
+        if not self._rewriting or not self._parameters.read_as_utf8(raw):
             return None
         if self._doubt is not None or (b"\\" in raw and (self._queue or self._spoken)):
             # What is being answered may change what a backslash means, and with it where strings end.
@@ -288,10 +288,6 @@ class ClientSession:
             return self._outcome(raw.decode())
         except UnicodeDecodeError:
             return None
-
-    def _reads(self, raw: bytes) -> bool:
-        """Whether the bytes are the text that UTF-8 makes of them: ASCII is, in every client encoding."""
-        return self._encoding == b"UTF8" or (self._encoding != b"" and raw.isascii())
 
     def _outcome(self, text: str) -> Rewrite | None:
         """Return what a text becomes, from the thread that works on long ones where that is needed."""
@@ -479,10 +475,8 @@ class ClientSession:
 
     def _parameter_status(self, head: bytes) -> None:
         names = read_names(head[HEADER:], 2)
-        if names and names[0] == b"client_encoding":
-            self._encoding = names[1]
-        elif names and names[0] == b"standard_conforming_strings":
-            self._conforming = names[1]
+        if names:
+            self._parameters.note(names[0], names[1])
 
     # Turning answers back
 
