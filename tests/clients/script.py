@@ -117,6 +117,8 @@ def statements_of_the_language(w: str) -> list[Step]:
         tag(
             f"CREATE FEDERATED DATASET {w}_d FOR TABLE patient (age, bmi) IN WORKSPACE {w}",
             "CREATE FEDERATED DATASET",
+            "NOTICE: every row counts as a data subject of its own, for privacy and for what is held out;"
+            " WITH (subject = 'column') names the column that says whose a row is",
         ),
         tag(f"DROP FEDERATED DATASET {w}_d", "DROP FEDERATED DATASET"),
         error("CHECKPOINT FEDERATED TRAINING risk TO '/tmp/x.bin'", "0A000"),

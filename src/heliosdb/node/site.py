@@ -17,7 +17,7 @@ from heliosdb.catalog.participant import read_reader_state
 from heliosdb.catalog.psycopg_connection import connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.liveness.answering import State
-from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
+from heliosdb.liveness.standing import EXTENSION, STARTING, Obstacle, Standing
 
 _EAGER, _EASY = 1.0, 60.0
 """Seconds between two looks: while something is in the way, and while nothing is."""
@@ -80,6 +80,15 @@ def _hurried(conninfo: str) -> str:
     return psycopg.conninfo.make_conninfo(conninfo, connect_timeout=5)
 
 
+_NOT_TO_ANSWER = (STARTING, _UNBOUNDED)
+
+
+def _not_ready() -> FederatedError:
+    return FederatedError(
+        ErrorCode.UNREACHABLE, "the node is not ready", hint="The node's own log and ready file say why."
+    )
+
+
 class Site:
     """Keeps looking, and says what it finds."""
 
@@ -89,14 +98,17 @@ class Site:
         self._doubted = asyncio.Event()
 
     def demand(self) -> None:
-        """FederatedError UNREACHABLE where no task may be answered, or none can be: so the coordinator counts
-        it among the nodes that are away, and asks again."""
+        """FederatedError UNREACHABLE where no task may be answered; where one cannot be, that shows."""
+        if self._standing.obstacle in _NOT_TO_ANSWER:
+            raise _not_ready()
+
+    async def demand_ready(self) -> None:
+        """FederatedError UNREACHABLE while anything is in the way: the coordinator counts it as away."""
         if self._standing.obstacle is not None:
-            raise FederatedError(
-                ErrorCode.UNREACHABLE,
-                "the node is not ready",
-                hint="The node's own log and ready file say why.",
-            )
+            # What was in the way may be gone.
+            await self.look()
+        if self._standing.obstacle is not None:
+            raise _not_ready()
 
     def state(self) -> State:
         """What is answered to whoever asks how the node is."""

@@ -95,7 +95,9 @@ class NodeTasks:
     async def introduce(self, greeting: Greeting) -> Introduction:
         """Say what is shared with the coordinator's workspace."""
         self._site.demand()
-        return Introduction(tuple(await self._describe(greeting.workspace)))
+        described = await self._describe(greeting.workspace)
+        await self._site.demand_ready()
+        return Introduction(tuple(described))
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -110,6 +112,7 @@ class NodeTasks:
         except FederatedError:
             self._site.doubt()
             raise
+        await self._site.demand_ready()
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""

@@ -189,6 +189,7 @@ def test_stats_count_what_happens(local_proxy, dial):
                 connection.execute("CREATE FEDERATED WORKSPACE w")
             during = one(admin, "SHOW STATS")
         dial(local_proxy.port).send(struct.pack("!IIII", 16, 80877102, 1, 1))
+        eventually(lambda: one(admin, "SHOW STATS")["cancels"] > before["cancels"], "the other one came")
         eventually(lambda: one(admin, "SHOW STATS")["clients"] == 0, "both are gone")
         after = one(admin, "SHOW STATS")
     assert (during["clients"], during["sessions"]) == (1, 1)
