@@ -8,6 +8,7 @@ rounding. A fault is said in words that read on from the node's name.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,6 @@ import numpy as np
 from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.layout import CLASSES_SENSITIVITY, COLUMN_DIGITS, DIGIT_BITS
-from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import EvaluateWork, StatisticsWork
 from heliosdb.domain.bounds import LOCATION, ROWS
 from heliosdb.domain.vector import Vector
@@ -41,15 +41,12 @@ def statistics_fault(
         return f"the {rows:g} rows that it states are no number of rows"
     if weight != max(1.0, rows):
         return f"its weight {weight:g} is not that of the {rows:g} rows that it states"
-    described = columns if supervised(work.algorithm).scales_target else columns[:-1]
+    described = columns if work.scales_target else columns[:-1]
     for index, column in enumerate(described):
         fault = _moments_fault(rows, vector[1 + COLUMN_DIGITS * index : 1 + COLUMN_DIGITS * (index + 1)])
         if fault is not None:
             return f"{fault} in column {column}"
-    positives = float(vector[-1])
-    if not supervised(work.algorithm).scales_target and not _is_count(positives, rows):
-        return f"the {positives:g} rows of class 1 that it states are not among {rows:g}"
-    return None
+    return None if work.scales_target else _counts_fault(rows, vector[1 - work.classes :])
 
 
 def classes_fault(vector: Vector, noise_multiplier: float) -> str | None:
@@ -90,6 +87,16 @@ def _moments_fault(rows: float, block: Vector) -> str | None:
         return f"no {present:g} values have its sum and its sum of squares"
     if found.count > 0 and found.root_mean_square() > LOCATION.most:
         return f"its values are larger than {LOCATION.most:g}"
+    return None
+
+
+def _counts_fault(rows: float, counts: Vector) -> str | None:
+    """Of every class but the first."""
+    for number, count in enumerate(counts, 1):
+        if not _is_count(float(count), rows):
+            return f"the {count:g} rows of class {number} that it states are not among {rows:g}"
+    if math.fsum(counts) > rows:
+        return f"the rows of its classes are more than the {rows:g} that it states"
     return None
 
 

@@ -21,23 +21,23 @@ from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.mechanisms import Lattice
 
 
-def check_refinement(n_features: int, envelope: Work) -> None:
+def check_refinement(n_inputs: int, envelope: Work) -> None:
     """Raise FederatedError as `check_statistics` does, and where no windows are asked for."""
-    check_statistics(n_features, envelope)
+    check_statistics(n_inputs, envelope)
     if StatisticsWork.of(envelope).windows is None:
         raise invalid_value("a refinement counts in windows")
 
 
-def check_statistics(n_features: int, envelope: Work) -> None:
+def check_statistics(n_inputs: int, envelope: Work) -> None:
     """Raise FederatedError where no table could answer: 22023, or 54000 for more noise than the lattice
     takes.
     """
     work = StatisticsWork.of(envelope)
-    _check_shape(envelope, work.size(n_features))
-    declared = sensitivity(block_count(n_features, work), work)
+    _check_shape(envelope, work.size(n_inputs))
+    declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
-        check_columns(n_features, work)
-        Lattice.of(declared, work.noise_multiplier, work.size(n_features))
+        check_columns(n_inputs, work)
+        Lattice.of(declared, work.noise_multiplier, work.size(n_inputs))
 
 
 def check_classes(task: Task) -> None:
@@ -77,11 +77,11 @@ def _check_shape(work: Work, size: int) -> None:
 
 
 def _check_parameters(task: Task) -> None:
-    """A model of this kind is one array of a weight for each feature and a bias, each within its bounds."""
+    """A model of this kind is one array of a weight for each input and a bias, each within its bounds."""
     parameters = task.state.get(PARAMETERS)
     if len(task.state) != 1 or parameters is None or parameters.dtype != np.float64:
         raise _invalid("The task's parameters do not fit its algorithm and features.")
-    if parameters.shape != (len(task.reading.features) + 1,):
+    if parameters.shape != (task.n_inputs + 1,):
         raise _invalid("The task's parameters do not fit its algorithm and features.")
     within = bounds.PARAMETER
     inside = (parameters >= within.least) & (parameters <= within.most)

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, cast
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
 from heliosdb.algorithms.measures import Evaluation
-from heliosdb.algorithms.registry import Supervised, algorithm
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
@@ -89,7 +89,7 @@ class EvaluateStep:
         del memory, draws
         work, method = EvaluateWork.of(task), cast(Evaluable, algorithm(self.algorithm))
         if work.noise_multiplier is None:
-            method.check_target(table)
+            method.check_target(table, work.classes)
         return method.evaluate(table, task.state[PARAMETERS], work)
 
 
@@ -97,4 +97,5 @@ def evaluate_work(plan: RunPlan) -> EvaluateWork:
     """Return the work of an evaluation."""
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
-    return EvaluateWork(plan.run.options.algorithm, scaling, None if made is None else made.evaluation_noise)
+    noise = None if made is None else made.evaluation_noise
+    return EvaluateWork(plan.run.options.algorithm, scaling, noise, len(classes_of(plan)))

@@ -11,7 +11,7 @@ Three layouts:
 
 plain          [rows, then per feature: present, and the digits of the exact sum and sum of squares
 (exact.py);
-               target: the same (regression) or positives (classification)]
+               target: the same (regression) or the rows of every class but the first]
 grid           [per feature (and target of a regression) the subjects' mean positions on a grid; count of
                subjects]. The logarithmic grid needs no knowledge of the data: a bin for missing, one for
                zero, and per sign one for each octave of magnitude from 2^-74 to 2^74, beyond which lie the
@@ -68,12 +68,12 @@ def statistics(table: Table, work: StatisticsWork) -> Contribution:
     `Lattice.of` do, whatever the rows are.
     """
     if work.noise_multiplier is None:
-        supervised(work.algorithm).check_target(table)
+        supervised(work.algorithm).check_target(table, work.classes)
         return Contribution(_plain_sums(table, work), max(1.0, float(table.rows)), Plain())
-    n_features = table.features.shape[1]
-    check_columns(n_features, work)
-    guard = ClippedSum(sensitivity(block_count(n_features, work), work), Mechanism(work.noise_multiplier))
-    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_features))
+    n_inputs = table.features.shape[1]
+    check_columns(n_inputs, work)
+    guard = ClippedSum(sensitivity(block_count(n_inputs, work), work), Mechanism(work.noise_multiplier))
+    lattice = Lattice.of(guard.sensitivity, work.noise_multiplier, work.size(n_inputs))
     grouping = group_by_subject(table.subjects)
     blocks = [
         _block_steps(column, index, work, grouping, lattice)
@@ -88,9 +88,9 @@ def sensitivity(blocks: int, work: StatisticsWork) -> float:
     return math.sqrt(blocks * _block_norm(work) ** 2 + 1.0)
 
 
-def block_count(n_features: int, work: StatisticsWork) -> int:
-    """Return how many columns a private answer describes: the features, and the target where it is scaled."""
-    return n_features + (1 if supervised(work.algorithm).scales_target else 0)
+def block_count(n_inputs: int, work: StatisticsWork) -> int:
+    """Return how many columns a private answer describes: the inputs, and the target where it is scaled."""
+    return n_inputs + (1 if work.scales_target else 0)
 
 
 def _block_norm(work: StatisticsWork) -> float:
@@ -101,14 +101,15 @@ def _block_norm(work: StatisticsWork) -> float:
 def _columns(table: Table, work: StatisticsWork) -> Iterator[Vector]:
     """Yield the columns to describe."""
     yield from table.features.T
-    if supervised(work.algorithm).scales_target:
+    if work.scales_target:
         yield table.target
 
 
 def _plain_sums(table: Table, work: StatisticsWork) -> Vector:
     blocks = [np.array([float(table.rows)]), *map(exact_moments, _columns(table, work))]
-    if not supervised(work.algorithm).scales_target:
-        blocks.append(np.array([float(table.target.sum())]))
+    if not work.scales_target:
+        counts = np.bincount(table.target.astype(np.int64), minlength=work.classes)
+        blocks.append(counts[1:].astype(np.float64))
     return np.concatenate(blocks)
 
 
@@ -181,12 +182,12 @@ def window_position(values: Vector, window: Window) -> NDArray[np.int64]:
     return bins
 
 
-def check_columns(n_features: int, work: StatisticsWork) -> None:
+def check_columns(n_inputs: int, work: StatisticsWork) -> None:
     """Raise FederatedError (22023) where ranges or windows are not what a private answer needs."""
     given = work.ranges if work.ranges is not None else work.windows
     if given is None:
         return
-    if len(given) != block_count(n_features, work):
+    if len(given) != block_count(n_inputs, work):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             "There must be one range or window for every feature, and one for the target of a regression.",

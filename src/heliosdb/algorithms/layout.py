@@ -35,9 +35,9 @@ COLUMN_DIGITS = 1 + SUM_DIGITS + SQUARE_DIGITS
 """A plain column: its count, and the digits of its exact sum and sum of squares; see exact.py."""
 
 
-def plain_size(n_features: int, *, scales_target: bool) -> int:
-    """Values of a plain answer."""
-    return 1 + COLUMN_DIGITS * n_features + (COLUMN_DIGITS if scales_target else 1)
+def plain_size(n_inputs: int, classes: int) -> int:
+    """Values of a plain answer; classes: of the target, 0 where it is a number."""
+    return 1 + COLUMN_DIGITS * n_inputs + (classes - 1 if classes else COLUMN_DIGITS)
 
 
 def private_size(blocks: int, *, ranges: bool) -> int:

@@ -102,7 +102,7 @@ class LinearModel:
 
     def begin(self, plan: RunPlan) -> State:
         """Return zeros; (features + 1,), weights then bias."""
-        return make_state(**{PARAMETERS: np.zeros(len(plan.run.options.features) + 1)})
+        return make_state(**{PARAMETERS: np.zeros(len(plan.inputs) + 1)})
 
     def first(self, plan: RunPlan) -> StepName:
         """Return statistics for round 0, before which undeclared classes are counted, else training."""
@@ -126,12 +126,12 @@ class LinearModel:
             costs.append(Cost(EVALUATE, Mechanism(made.evaluation_noise)))
         return costs
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
-        """Return slopes of raw features, and a link."""
-        assert scaling is not None
-        return self.make_prediction(scaling, state[PARAMETERS]).to_prediction()
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        """Return slopes of raw inputs, and a link."""
+        assert findings.scaling is not None
+        return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
 
-    def check_target(self, table: Table) -> None:
+    def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1.
 
         For plain answers only: whether it is raised tells something of a single row. A private answer counts
@@ -195,7 +195,7 @@ class LinearModel:
     @property
     def measure(self) -> Measure:
         """How its predictions are measured."""
-        return measure(scales_target=self.scales_target)
+        return measure(0 if self.scales_target else 2)
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`.

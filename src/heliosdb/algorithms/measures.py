@@ -323,9 +323,9 @@ class Regression:
 CLASSIFICATION, REGRESSION = Classification(), Regression()
 
 
-def measure(*, scales_target: bool) -> Measure:
-    """Return how predictions of a class (two of them), or of a number, are measured."""
-    return REGRESSION if scales_target else CLASSIFICATION
+def measure(classes: int) -> Measure:
+    """Return how predictions of so many classes (two of them), or of a number (0), are measured."""
+    return CLASSIFICATION if classes else REGRESSION
 
 
 def share_error(chosen: float, of: float) -> float:

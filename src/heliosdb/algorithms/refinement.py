@@ -14,6 +14,7 @@ from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_refinement
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.located import Located, take_counts
+from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.statistics import REFINE, scaled_columns, taken_counts
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
@@ -42,11 +43,11 @@ class RefineStep:
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for counts in the windows that were chosen."""
-        return Asked(_work(plan, state).to_work(len(plan.run.options.features)))
+        return Asked(_work(plan, state).to_work(len(plan.inputs)))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
-        columns = (*plan.run.options.features, plan.run.options.target)
+        columns = (*plan.inputs, plan.run.options.target)
         return statistics_fault(update.vector, update.weight, StatisticsWork.of(work), columns)
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -58,7 +59,7 @@ class RefineStep:
         """Take in the counts; look closer or turn them into scaling and plan; as
         `StatisticsStep.read`."""
         assert isinstance(gathered, Total)
-        columns = len(scaled_columns(plan.run))
+        columns = len(scaled_columns(plan))
         located = take_counts(Located.from_state(state), gathered, _work(plan, state), columns)
         return taken_counts(plan, located, gathered.nodes)
 
@@ -66,7 +67,7 @@ class RefineStep:
         """Refuse what no table could answer."""
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
-        check_refinement(len(task.reading.features), task.work)
+        check_refinement(task.n_inputs, task.work)
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
@@ -83,4 +84,5 @@ def _work(plan: RunPlan, state: State) -> StatisticsWork:
     located, made = Located.from_state(state), plan.findings.plan
     assert made is not None
     noise = made.refinement_noise[located.exchanges - 1]
-    return StatisticsWork(plan.run.options.algorithm, noise, windows=located.windows())
+    algorithm, classes = plan.run.options.algorithm, len(classes_of(plan))
+    return StatisticsWork(algorithm, noise, classes, windows=located.windows())

@@ -10,20 +10,21 @@ from typing import Protocol, cast
 from heliosdb.algorithms.steps import Algorithm
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import not_supported
+from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, has_classes
+
+BINARY_LABELS = ("0", "1")
+"""Of a target whose classes nobody names."""
 
 
 class Supervised(Algorithm, Protocol):
     """An algorithm that learns a target, for which round 0 counts features and target."""
 
-    @property
-    def scales_target(self) -> bool:
-        """Whether the target is scaled like a feature (regression)."""
-        ...
-
-    def check_target(self, table: Table) -> None:
+    def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), naming no value, where the target is of no use to this algorithm.
+
+        classes: how many the target has; 0 where it is a number.
 
         Only for plain answers: under a privacy budget an error must not depend on a single subject.
         """
@@ -33,6 +34,14 @@ class Supervised(Algorithm, Protocol):
 def algorithm(name: str) -> Algorithm:
     """Return the algorithm of that name, whatever its case; 0A000 where it is not built."""
     return cast(Algorithm, ALGORITHMS.get(name))
+
+
+def classes_of(plan: RunPlan) -> tuple[str, ...]:
+    """Return the labels of the target, in the order of their classes; () where it is a number."""
+    encoding, options = plan.findings.encoding, plan.run.options
+    if encoding is not None:
+        return encoding.classes
+    return (options.target_classes or BINARY_LABELS) if has_classes(options.algorithm) else ()
 
 
 def supervised(name: str) -> Supervised:

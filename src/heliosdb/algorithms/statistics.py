@@ -16,7 +16,7 @@ from heliosdb.algorithms.checks import check_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
-from heliosdb.algorithms.registry import supervised
+from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.summary import Summary, summarise, summarise_located
@@ -27,7 +27,6 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -66,11 +65,11 @@ class StatisticsStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums, or noisy counts, of every column."""
         del state
-        return Asked(statistics_work(plan).to_work(len(plan.run.options.features)))
+        return Asked(statistics_work(plan).to_work(len(plan.inputs)))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
-        columns = (*plan.run.options.features, plan.run.options.target)
+        columns = (*plan.inputs, plan.run.options.target)
         return statistics_fault(update.vector, update.weight, StatisticsWork.of(work), columns)
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -87,16 +86,16 @@ class StatisticsStep:
         assert isinstance(gathered, Total)
         work = statistics_work(plan)
         if work.noise_multiplier is not None and work.ranges is None:
-            located = take_counts(None, gathered, work, len(scaled_columns(plan.run)))
+            located = take_counts(None, gathered, work, len(scaled_columns(plan)))
             return taken_counts(plan, located, gathered.nodes)
-        summary = summarise(gathered.vector, work, plan.run.options.features, gathered.nodes)
+        summary = summarise(gathered.vector, work, plan.inputs, gathered.nodes)
         return _taken(plan, summary, gathered.nodes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
-        check_statistics(len(task.reading.features), task.work)
+        check_statistics(task.n_inputs, task.work)
         if StatisticsWork.of(task.work).windows is not None:
             raise invalid_value("statistics begin without windows")
 
@@ -111,22 +110,25 @@ class StatisticsStep:
         return statistics(table, StatisticsWork.of(task.work))
 
 
-def scaled_columns(run: Run) -> list[str]:
-    """The columns of which round 0 finds the scaling."""
-    target = [run.options.target] if supervised(run.options.algorithm).scales_target else []
-    return [*run.options.features, *target]
+def scaled_columns(plan: RunPlan) -> list[str]:
+    """The inputs, and a target that is a number: of these round 0 finds the scaling."""
+    return [*plan.inputs, *_scaled_target(plan)]
+
+
+def _scaled_target(plan: RunPlan) -> list[str]:
+    return [] if classes_of(plan) else [plan.run.options.target]
 
 
 def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
     """Look closer where an exchange is left, else turn what was located into scaling and plan."""
-    made, run = plan.findings.plan, plan.run
+    made, columns = plan.findings.plan, scaled_columns(plan)
     assert made is not None
     if located.exchanges <= len(made.refinement_noise):
         noise = made.refinement_noise[located.exchanges - 1]
-        work = StatisticsWork(run.options.algorithm, noise)
-        deviation = private_noise(len(scaled_columns(run)), work, nodes) / nodes
+        work = StatisticsWork(plan.run.options.algorithm, noise, len(classes_of(plan)))
+        deviation = private_noise(len(columns), work, nodes) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
-    return _taken(plan, summarise_located(located, scaled_columns(run), run.options, nodes), nodes)
+    return _taken(plan, summarise_located(located, plan.inputs, _scaled_target(plan), nodes), nodes)
 
 
 def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
@@ -135,7 +137,7 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     found = replace(plan.findings, scaling=_within_bounds(summary.scaling))
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
-        made = _plan_training(run, made, summary, nodes, plan.past)
+        made = _plan_training(plan, made, summary, nodes)
         found = replace(found, plan=made)
         notes += [] if made.reason is None else [made.reason]
     return Taken(NO_STATE, found, notes=tuple(notes))
@@ -177,7 +179,8 @@ def statistics_work(plan: RunPlan) -> StatisticsWork:
     """Return the work of round 0; declared ranges replace the grid where there is a budget."""
     made = plan.findings.plan
     noise = made.statistics_noise if made is not None else None
-    return StatisticsWork(plan.run.options.algorithm, noise, None if noise is None else _ranges(plan.run))
+    ranges = None if noise is None else _ranges(plan)
+    return StatisticsWork(plan.run.options.algorithm, noise, len(classes_of(plan)), ranges)
 
 
 def _within_bounds(scaling: Scaling) -> Scaling:
@@ -190,12 +193,11 @@ def _within_bounds(scaling: Scaling) -> Scaling:
     )
 
 
-def _ranges(run: Run) -> tuple[Range, ...] | None:
-    options = run.options
-    declared = {name: (low, high) for name, low, high in options.feature_ranges}
+def _ranges(plan: RunPlan) -> tuple[Range, ...] | None:
+    declared = {name: (low, high) for name, low, high in plan.run.options.feature_ranges}
     if not declared:
         return None
-    columns = scaled_columns(run)
+    columns = scaled_columns(plan)
     missing = [column for column in columns if column not in declared]
     if missing:
         raise invalid_value(
@@ -217,10 +219,9 @@ def _least_noise(noise_multiplier: float) -> float:
     return within.clamp(noise_multiplier)
 
 
-def _plan_training(
-    run: Run, plan: PrivacyPlan, summary: Summary, nodes: int, already: Sequence[Mechanism]
-) -> PrivacyPlan:
-    options, policy, descent = run.options, run.policy, run.options.settings(DescentSettings)
+def _plan_training(plan: RunPlan, before: PrivacyPlan, summary: Summary, nodes: int) -> PrivacyPlan:
+    options, policy = plan.run.options, plan.run.policy
+    descent = options.settings(DescentSettings)
     assert policy.budget is not None
     expected = bounds.EXPECTED_SUBJECTS.clamp(summary.training_per_node(options.validation_split))
     sampling = plan_sampling(expected, descent.batch_size, descent.local_epochs)
@@ -237,13 +238,13 @@ def _plan_training(
         evaluations=count_evaluations(options),
         held_out=summary.held_out(options.validation_split) * chosen / nodes,
         nodes=chosen,
-        accuracy=measure(scales_target=supervised(options.algorithm).scales_target).noise,
+        accuracy=measure(len(classes_of(plan))).noise,
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )
-    made = _measurable(plan_training(policy.budget, already, request))
+    made = _measurable(plan_training(policy.budget, plan.past, request))
     return replace(
-        plan,
+        before,
         training_noise=_least_noise(made.noise_multiplier),
         sampling_rate=sampling.sampling_rate,
         steps=sampling.steps,

@@ -177,6 +177,6 @@ class Algorithm(Protocol):
         opens. () without a budget."""
         ...
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
-        """How the model predicts from raw features."""
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        """How the model predicts from raw features; findings: of the run, once round 0 is closed."""
         ...

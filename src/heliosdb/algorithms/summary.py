@@ -15,10 +15,8 @@ from heliosdb.algorithms.exact import read_moments
 from heliosdb.algorithms.features import private_noise, split_blocks
 from heliosdb.algorithms.layout import COLUMN_DIGITS
 from heliosdb.algorithms.located import Found, Located, notes_of
-from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import StatisticsWork
 from heliosdb.domain.bounds import LOCATION, SCALE
-from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
 
@@ -54,13 +52,13 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
     """
     if total.shape != (work.size(len(features)),):
         raise FederatedError(ErrorCode.UPDATE_REJECTED, "The feature statistics have the wrong length.")
-    scales_target = supervised(work.algorithm).scales_target
+    scales_target = work.scales_target
     columns = _named(features, scales_target=scales_target)
     if work.noise_multiplier is None:
         count = float(total[0])
         moments = list(_plain_moments(total, columns))
         if not scales_target:
-            _check_classes(count, float(total[-1]))
+            _check_classes(count, total[1 - work.classes :])
     else:
         assert work.ranges is not None
         noise = private_noise(len(columns), work, nodes)
@@ -71,18 +69,16 @@ def summarise(total: Vector, work: StatisticsWork, features: Sequence[str], node
     return Summary(_scaling(moments, len(features)), count, count / nodes)
 
 
-def summarise_located(
-    located: Located, names: Sequence[str], options: TrainingOptions, nodes: int
-) -> Summary:
-    """Turn what was located into means, scales and a count; names: of the scaled columns.
+def summarise_located(located: Located, inputs: Sequence[str], target: Sequence[str], nodes: int) -> Summary:
+    """Turn what was located into means, scales and a count; target: its name where it is scaled, else ().
 
     Raises FederatedError (22023) for a column of which nothing stands out.
     """
-    columns = _named(options.features, scales_target=len(names) > len(options.features))
+    columns = _named(inputs, scales_target=bool(target))
     found = [_found(located, *one) for one in enumerate(columns)]
-    scaling = _scaling([(one.mean, one.scale) for one in found], len(options.features))
+    scaling = _scaling([(one.mean, one.scale) for one in found], len(inputs))
     count = located.subjects()
-    return Summary(scaling, nodes * count, count, tuple(notes_of(names, found)))
+    return Summary(scaling, nodes * count, count, tuple(notes_of([*inputs, *target], found)))
 
 
 def _named(features: Sequence[str], *, scales_target: bool) -> list[str]:
@@ -100,8 +96,9 @@ def _unusable(column: str, detail: str, hint: str) -> FederatedError:
     return FederatedError(ErrorCode.INVALID_VALUE, f"{column} cannot be scaled.", detail=detail, hint=hint)
 
 
-def _check_classes(count: float, positives: float) -> None:
-    if positives in (0.0, count):
+def _check_classes(count: float, others: Vector) -> None:
+    """others: the rows of every class but the first."""
+    if count in (count - float(others.sum()), *others):
         raise FederatedError(
             ErrorCode.INVALID_VALUE,
             "The target has the same value in every row of every node: there is nothing to learn.",

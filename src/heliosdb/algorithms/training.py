@@ -17,7 +17,7 @@ import numpy as np
 from heliosdb.algorithms.checks import check_training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
-from heliosdb.algorithms.registry import Supervised, algorithm
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import statistics_work
@@ -105,7 +105,7 @@ class TrainStep:
         work, method = TrainWork.of(task), cast(Trainable, algorithm(self.algorithm))
         if work.privacy is None:
             _check_steps(work, table.training().rows)
-            method.check_target(table)
+            method.check_target(table, work.classes)
         return method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
 
 
@@ -125,6 +125,7 @@ def train_work(plan: RunPlan) -> TrainWork:
     return TrainWork(
         algorithm=plan.run.options.algorithm,
         scaling=scaling,
+        classes=len(classes_of(plan)),
         local_epochs=descent.local_epochs,
         batch_size=descent.batch_size,
         learning_rate=descent.learning_rate,
@@ -173,7 +174,7 @@ def largest_norm(plan: RunPlan, size: int) -> float:
     privacy = private_training(plan, made)
     whole = nodes * privacy.expected_subjects / (1.0 - plan.run.options.validation_split)
     work = statistics_work(plan)
-    blocks = block_count(len(plan.run.options.features), work)
+    blocks = block_count(len(plan.inputs), work)
     whole += _TAIL * private_noise(blocks, work, max(1, nodes))
     rate = plan.run.options.settings(DescentSettings).learning_rate
     return bounds.UPDATE_NORM + private_reach(privacy, rate, size, whole)

@@ -6,11 +6,11 @@ INVALID_VALUE; nothing else may be among the settings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
 from heliosdb.algorithms.measures import Measure, measure
-from heliosdb.algorithms.registry import supervised
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.privacy import Mechanism
@@ -29,7 +29,8 @@ LOGARITHMIC: Window = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class _RangeSettings:
+class _StatisticsSettings:
+    classes: int = within(bounds.CLASSES)
     range_lowers: tuple[float, ...] | None = within(bounds.RANGE_END, default=None)
     range_uppers: tuple[float, ...] | None = within(bounds.RANGE_END, default=None)
     centres: tuple[float, ...] | None = within(bounds.LOCATION, default=None)
@@ -40,19 +41,21 @@ class _RangeSettings:
 class StatisticsWork:
     """Round 0: what scaling needs. noise_multiplier None: plain sums; else noisy counts on a signed-log grid.
 
+    classes: of the target; 0: it is a number, and scaled.
     `ranges` (lower, upper per feature, then for the target where it is scaled) replaces the grid by bounded
     sums; `windows` (centre and width of the cells) by windows, where the width is not 0.
     """
 
     algorithm: str
     noise_multiplier: float | None
+    classes: int
     ranges: tuple[Range, ...] | None = None
     windows: tuple[Window, ...] | None = None
 
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
         """Read the envelope."""
-        noise, given = _noise(work), read_settings(_RangeSettings, work.settings, exact=True)
+        noise, given = _noise(work), read_settings(_StatisticsSettings, work.settings, exact=True)
         ranges = _pairs(given.range_lowers, given.range_uppers, "a range has a lower and an upper end")
         windows = _pairs(given.centres, given.widths, "a window has a centre and a width")
         if noise is None and (ranges, windows) != (None, None):
@@ -63,27 +66,27 @@ class StatisticsWork:
             _range(*ends)
         for centre, width in windows or ():
             _window(centre, width)
-        return cls(work.algorithm, noise, ranges, windows)
+        return cls(work.algorithm, noise, given.classes, ranges, windows)
 
-    def to_work(self, n_features: int) -> Work:
+    def to_work(self, n_inputs: int) -> Work:
         """Write the envelope."""
-        lowers, uppers = zip(*self.ranges, strict=True) if self.ranges else ((), ())
-        centres, widths = zip(*self.windows, strict=True) if self.windows else ((), ())
-        settings = {}
-        if self.ranges is not None:
-            settings = settings_of(_RangeSettings(lowers, uppers))
-        elif self.windows is not None:
-            settings = settings_of(_RangeSettings(None, None, centres, widths))
+        lowers, uppers = _ends(self.ranges)
+        centres, widths = _ends(self.windows)
+        settings = settings_of(_StatisticsSettings(self.classes, lowers, uppers, centres, widths))
         return Work(
-            self.algorithm, self.size(n_features), privacy=_privacy(self.noise_multiplier), settings=settings
+            self.algorithm, self.size(n_inputs), privacy=_privacy(self.noise_multiplier), settings=settings
         )
 
-    def size(self, n_features: int) -> int:
+    @property
+    def scales_target(self) -> bool:
+        """Whether the target is a number, and scaled like an input."""
+        return self.classes == 0
+
+    def size(self, n_inputs: int) -> int:
         """Return how many values an answer holds."""
-        scales_target = supervised(self.algorithm).scales_target
         if self.noise_multiplier is None:
-            return plain_size(n_features, scales_target=scales_target)
-        return private_size(n_features + scales_target, ranges=self.ranges is not None)
+            return plain_size(n_inputs, self.classes)
+        return private_size(n_inputs + self.scales_target, ranges=self.ranges is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,7 @@ class PrivateTraining:
 
 @dataclass(frozen=True, slots=True)
 class _TrainSettings:
+    classes: int = within(bounds.CLASSES)
     local_epochs: int = within(bounds.EPOCHS)
     batch_size: int = within(bounds.BATCH_SIZE)
     learning_rate: float = within(bounds.LEARNING_RATE)
@@ -137,11 +141,12 @@ class _TrainSettings:
 @dataclass(frozen=True, slots=True)
 class TrainWork:
     """Local epochs of mini-batch SGD from the task's parameters; the answer is how far the parameters
-    moved.
+    moved. classes: of the target, 0 where it is a number.
     """
 
     algorithm: str
     scaling: Scaling
+    classes: int
     local_epochs: int
     batch_size: int
     learning_rate: float
@@ -159,6 +164,7 @@ class TrainWork:
         return cls(
             work.algorithm,
             _scaling(task),
+            given.classes,
             given.local_epochs,
             given.batch_size,
             given.learning_rate,
@@ -169,7 +175,9 @@ class TrainWork:
         """Write the envelope; size: of the parameters."""
         private = self.privacy
         clipping_norm = None if private is None else private.clipping_norm
-        given = _TrainSettings(self.local_epochs, self.batch_size, self.learning_rate, clipping_norm)
+        given = _TrainSettings(
+            self.classes, self.local_epochs, self.batch_size, self.learning_rate, clipping_norm
+        )
         return Work(
             self.algorithm,
             size,
@@ -179,29 +187,36 @@ class TrainWork:
 
 
 @dataclass(frozen=True, slots=True)
+class _EvaluateSettings:
+    classes: int = within(bounds.CLASSES)
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateWork:
     """Loss and accuracy of the task's parameters on the held-out subjects, as sums. None: plain; else
-    noised.
+    noised. classes: of the target, 0 where it is a number.
     """
 
     algorithm: str
     scaling: Scaling
     noise_multiplier: float | None
+    classes: int
 
     @classmethod
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
-        _demand_no_settings(task.work)
-        return cls(task.work.algorithm, _scaling(task), _noise(task.work))
+        given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
+        return cls(task.work.algorithm, _scaling(task), _noise(task.work), given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""
-        return Work(self.algorithm, self.size, privacy=_privacy(self.noise_multiplier))
+        settings = settings_of(_EvaluateSettings(self.classes))
+        return Work(self.algorithm, self.size, privacy=_privacy(self.noise_multiplier), settings=settings)
 
     @property
     def measure(self) -> Measure:
         """How the algorithm's predictions are measured."""
-        return measure(scales_target=supervised(self.algorithm).scales_target)
+        return measure(self.classes)
 
     @property
     def size(self) -> int:
@@ -218,8 +233,8 @@ def _scaling(task: Task) -> Scaling:
     scaling = task.scaling
     if scaling is None:
         raise invalid_value("the task holds no scaling")
-    if not len(scaling.means) == len(scaling.scales) == len(task.reading.features):
-        raise invalid_value("scaling and features differ in length")
+    if not len(scaling.means) == len(scaling.scales) == task.n_inputs:
+        raise invalid_value("scaling and inputs differ in length")
     for mean in scaling.means:
         _hold("a mean", mean, bounds.LOCATION)
     for scale in scaling.scales:
@@ -267,6 +282,15 @@ def _pairs(
     if first is None or second is None or len(first) != len(second):
         raise invalid_value(otherwise)
     return tuple(zip(first, second, strict=True))
+
+
+def _ends(
+    pairs: Sequence[tuple[float, float]] | None,
+) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """The inverse of `_pairs`."""
+    if pairs is None:
+        return None, None
+    return tuple(first for first, _ in pairs), tuple(second for _, second in pairs)
 
 
 def _range(lower: float, upper: float) -> None:

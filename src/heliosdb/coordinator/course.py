@@ -191,6 +191,7 @@ class Question:
             state=self.asked.state,
             budget=run.policy.budget,
             compliance_mode=run.policy.compliance_mode,
+            encoding=self.plan.findings.encoding,
         )
 
     def check(self, update: Update) -> None:

@@ -331,7 +331,7 @@ def new_version(
         round=number,
         scaling=findings.scaling_json() or {},
         epsilon=None,
-        prediction=course.algorithm.predict(model.state, findings.scaling),
+        prediction=course.algorithm.predict(model.state, findings),
         booleans=findings.booleans,
     )
 

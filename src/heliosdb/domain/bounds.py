@@ -63,6 +63,9 @@ INPUT = Bounds(-1e6, 1e6)
 UPDATE_NORM = 1e4
 """L2 norm of an update where the model's option max_update_norm is not given."""
 
+CLASSES = Bounds(0, 1_000)
+"""How many a target has; 0 where it is a number."""
+
 ROWS = Bounds(0.0, 1e12)
 """Rows or subjects that a node may state."""
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -45,12 +46,14 @@ class Findings:
 
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
+    encoding: how columns become inputs, None where every feature is one.
     """
 
     scaling: Scaling | None = None
     plan: PrivacyPlan | None = None
     booleans: tuple[bool, ...] = ()
     undeclared_target: bool = False
+    encoding: Encoding | None = None
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -67,15 +70,23 @@ class Findings:
             None if plan is None else _read_plan(plan),
             () if scaling is None else tuple(scaling.get("booleans", ())),
             scaling is not None and scaling.get("undeclared_target", False),
+            None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
         """Return the scaling, and what is known of the columns, for run.scaling."""
-        if self.scaling is None and not self.booleans and not self.undeclared_target:
+        if (
+            self.scaling is None
+            and not self.booleans
+            and not self.undeclared_target
+            and self.encoding is None
+        ):
             return None
         columns: dict[str, Any] = {"booleans": list(self.booleans)}
         if self.undeclared_target:
             columns["undeclared_target"] = True
+        if self.encoding is not None:
+            columns["encoding"] = self.encoding.to_json()
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:
@@ -101,3 +112,9 @@ class RunPlan:
     round: RoundNumber
     stated: Mapping[NodeName, float] = field(default_factory=dict)
     past: Sequence[Mechanism] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that the columns become."""
+        encoding = self.findings.encoding
+        return self.run.options.features if encoding is None else encoding.inputs

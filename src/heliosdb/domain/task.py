@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.settings import Setting
@@ -56,10 +57,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """How raw columns become model inputs: missing → mean, then (x - mean) / scale; scales > 0.
+    """How inputs are scaled: missing → mean, then (x - mean) / scale; scales > 0.
 
-    Arrays are of length features, in the order of `Reading.features`. For regression the target is scaled
-    too; for classification target_mean is 0 and target_scale is 1.
+    Arrays are of length inputs, in their order. A target that is a number is scaled too; for one that has
+    classes target_mean is 0 and target_scale is 1.
     """
 
     means: tuple[float, ...]
@@ -117,7 +118,8 @@ class Work:
 class Task:
     """One task: what to read, what to compute, from which state, under which workspace budget.
 
-    scaling: None before round 0 has found one. state: the model's, empty where there is none yet. budget
+    encoding: how columns become inputs; None where every feature is one. scaling: None before round 0 has
+    found one. state: the model's, empty where there is none yet. budget
     None: the
     workspace has no privacy budget. compliance_mode: the workspace's, "none" where there is none; a node
     gives plain answers under none unless its DBA allows it.
@@ -130,3 +132,14 @@ class Task:
     state: State = field(default_factory=lambda: NO_STATE)
     budget: Budget | None = None
     compliance_mode: str = "none"
+    encoding: Encoding | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that its columns become."""
+        return self.reading.features if self.encoding is None else self.encoding.inputs
+
+    @property
+    def n_inputs(self) -> int:
+        """How many inputs there are."""
+        return len(self.inputs)

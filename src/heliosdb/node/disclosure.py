@@ -192,7 +192,7 @@ def _cells(column: Vector) -> Vector:
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
     """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
     rows = table.training().rows
-    parameters = max(len(task.reading.features) + 1, size_of(task.state))
+    parameters = max(task.n_inputs + 1, size_of(task.state))
     if parameters > max_parameter_share * rows:
         raise _refused(
             f"the model's {parameters} parameters are more than {max_parameter_share:.3g} of the rows of "
@@ -201,7 +201,7 @@ def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dat
             "max_parameter_share.",
         )
     if task.scaling is not None:
-        check_scaling(task.scaling, table, task.reading.features)
+        check_scaling(task.scaling, table, task.inputs)
 
 
 def check_values(table: Table, features: Sequence[str], target: str, dataset: str) -> None:

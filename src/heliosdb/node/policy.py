@@ -118,7 +118,7 @@ def plain_terms(task: Task) -> bytes | None:
     if task.scaling is None and task.key.round == 0:
         return None
     # The text of frozen dataclasses of numbers and names is exact: floats are written to the last bit.
-    about = repr((task.reading, task.work.algorithm, task.scaling))
+    about = repr((task.reading, task.work.algorithm, task.encoding, task.scaling))
     return hashlib.sha256(about.encode()).digest()
 
 

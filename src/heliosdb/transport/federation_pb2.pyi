@@ -167,6 +167,38 @@ class Scaling(_message.Message):
     target_scale: float
     def __init__(self, means: _Optional[_Iterable[float]] = ..., scales: _Optional[_Iterable[float]] = ..., target_mean: _Optional[float] = ..., target_scale: _Optional[float] = ...) -> None: ...
 
+class ColumnEncoding(_message.Message):
+    __slots__ = ("column", "kind", "form", "levels", "null_level", "other_level", "edges", "elements", "missing_indicator", "scaled")
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    LEVELS_FIELD_NUMBER: _ClassVar[int]
+    NULL_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    OTHER_LEVEL_FIELD_NUMBER: _ClassVar[int]
+    EDGES_FIELD_NUMBER: _ClassVar[int]
+    ELEMENTS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_INDICATOR_FIELD_NUMBER: _ClassVar[int]
+    SCALED_FIELD_NUMBER: _ClassVar[int]
+    column: str
+    kind: str
+    form: str
+    levels: _containers.RepeatedScalarFieldContainer[str]
+    null_level: bool
+    other_level: bool
+    edges: _containers.RepeatedScalarFieldContainer[float]
+    elements: int
+    missing_indicator: bool
+    scaled: bool
+    def __init__(self, column: _Optional[str] = ..., kind: _Optional[str] = ..., form: _Optional[str] = ..., levels: _Optional[_Iterable[str]] = ..., null_level: _Optional[bool] = ..., other_level: _Optional[bool] = ..., edges: _Optional[_Iterable[float]] = ..., elements: _Optional[int] = ..., missing_indicator: _Optional[bool] = ..., scaled: _Optional[bool] = ...) -> None: ...
+
+class Encoding(_message.Message):
+    __slots__ = ("columns", "classes")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[ColumnEncoding]
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, columns: _Optional[_Iterable[_Union[ColumnEncoding, _Mapping]]] = ..., classes: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class Mechanism(_message.Message):
     __slots__ = ("noise_multiplier", "sampling_rate", "steps")
     NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
@@ -278,7 +310,7 @@ class Body(_message.Message):
     def __init__(self, note_bytes: _Optional[int] = ..., state_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class TaskHeader(_message.Message):
-    __slots__ = ("key", "reading", "scaling", "work", "body", "budget", "sealing_key", "compliance_mode")
+    __slots__ = ("key", "reading", "scaling", "work", "body", "budget", "sealing_key", "compliance_mode", "encoding")
     KEY_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
@@ -287,6 +319,7 @@ class TaskHeader(_message.Message):
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
     COMPLIANCE_MODE_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     reading: Reading
     scaling: Scaling
@@ -295,7 +328,8 @@ class TaskHeader(_message.Message):
     budget: Budget
     sealing_key: bytes
     compliance_mode: str
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ...) -> None: ...
+    encoding: Encoding
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ..., encoding: _Optional[_Union[Encoding, _Mapping]] = ...) -> None: ...
 
 class Spending(_message.Message):
     __slots__ = ("epsilon_basic", "epsilon_tight")

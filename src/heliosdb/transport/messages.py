@@ -35,6 +35,7 @@ from heliosdb.transport.checks import (
     read_within,
     require,
 )
+from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
 from heliosdb.transport.work_messages import work_from_proto, work_to_proto
 
 _COMPLIANCE_MODES = OPTIONS[OptionKind.WORKSPACE]["compliance_mode"].choices
@@ -124,6 +125,7 @@ def encode_header(task: Task, sealing_key: bytes, encoded: EncodedState) -> byte
         else pb.Budget(epsilon=task.budget.epsilon, delta=task.budget.delta),
         sealing_key=sealing_key,
         compliance_mode=task.compliance_mode,
+        encoding=None if task.encoding is None else encoding_to_proto(task.encoding),
     )
     raw = header.SerializeToString(deterministic=True)
     fits = len(note) <= limits.MAX_NOTE_BYTES and len(state) <= limits.MAX_VECTOR_BYTES
@@ -146,13 +148,15 @@ def task_from_header(raw: bytes) -> TaskHeader:
         raise invalid_value("the task's header is too large")
     header = parse(pb.TaskHeader, raw)
     reading = _reading_from_proto(header.reading)
+    encoding = None
+    if header.HasField("encoding"):
+        encoding = encoding_from_proto(header.encoding, reading.features)
+    inputs = reading.features if encoding is None else encoding.inputs
     scaling = None
     if header.HasField("scaling"):
         scaling = _scaling_from_proto(header.scaling)
-        inputs = len(scaling.means)
         require(
-            inputs == len(scaling.scales) == len(reading.features),
-            "scaling and features differ in length",
+            len(scaling.means) == len(scaling.scales) == len(inputs), "scaling and inputs differ in length"
         )
     require(header.body.note_bytes <= limits.MAX_NOTE_BYTES, "the note is too large")
     require(header.body.state_bytes <= limits.MAX_VECTOR_BYTES, "the state is too large")
@@ -163,6 +167,7 @@ def task_from_header(raw: bytes) -> TaskHeader:
         scaling=scaling,
         budget=_budget_from_proto(header.budget) if header.HasField("budget") else None,
         compliance_mode=_compliance_mode(header.compliance_mode),
+        encoding=encoding,
     )
     return TaskHeader(
         task,
@@ -259,7 +264,7 @@ def _scaling_to_proto(scaling: Scaling) -> pb.Scaling:
 
 
 def _scaling_from_proto(scaling: pb.Scaling) -> Scaling:
-    require(len(scaling.means) <= limits.MAX_COLUMNS, "the scaling is too long")
+    require(len(scaling.means) <= limits.MAX_INPUTS, "the scaling is too long")
     return Scaling(
         means=tuple(read_within("a mean", mean, bounds.LOCATION) for mean in scaling.means),
         scales=tuple(read_within("a scale", scale, bounds.SCALE) for scale in scaling.scales),

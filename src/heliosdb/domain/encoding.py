@@ -1,0 +1,116 @@
+"""How a dataset's columns become the inputs of a model, and which classes its target has.
+
+What always holds: an encoding is made of catalogs and of what was released, never of a row that was not; by
+it a row's inputs are a function of that row alone, at a node, in Python and in SQL alike. An input that has
+no value for a row is missing there (NaN, NULL).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+
+class ColumnKind(StrEnum):
+    """How the values of a column are read."""
+
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+    TIME = "time"
+    """Days since 1970-01-01, in UTC where a zone is known."""
+
+    INTERVAL = "interval"
+    """Days."""
+
+    CATEGORY = "category"
+    ARRAY = "array"
+
+
+Form = Literal["value", "log1p", "bins", "indicators", "index"]
+"""What is made of the values: themselves; their log1p; an indicator for each bin but the first; an indicator
+for each level but the first; the level's index (for trees)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnEncoding:
+    """How one column becomes inputs.
+
+    levels: of a category, in the order of their bytes. null_level: whether NULL is one more of them, behind
+    these; other_level: whether all further values are one, the last. A value without a level is missing.
+    edges: of bins, ascending; an input for each says whether the value is above it. elements: of an array.
+    missing_indicator: whether one more input, the last, says that the value is missing. scaled: whether
+    values are scaled like others.
+    """
+
+    column: str
+    kind: ColumnKind = ColumnKind.NUMBER
+    form: Form = "value"
+    levels: tuple[str, ...] = ()
+    null_level: bool = False
+    other_level: bool = False
+    edges: tuple[float, ...] = ()
+    elements: int = 1
+    missing_indicator: bool = False
+    scaled: bool = True
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """All levels as they are shown: those of values, NULL, and what is left."""
+        return (
+            *self.levels,
+            *(("NULL",) if self.null_level else ()),
+            *(("other",) if self.other_level else ()),
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of its inputs, as reports show them."""
+        missing = (f"{self.column} is missing",) if self.missing_indicator else ()
+        return (*self._values(), *missing)
+
+    def _values(self) -> tuple[str, ...]:
+        match self.form:
+            case "log1p":
+                return (f"log1p({self.column})",)
+            case "bins":
+                return tuple(f"{self.column} > {edge:g}" for edge in self.edges)
+            case "indicators":
+                return tuple(f"{self.column}={name}" for name in self.level_names[1:])
+            case _ if self.kind is ColumnKind.ARRAY:
+                return tuple(f"{self.column}[{place}]" for place in range(1, self.elements + 1))
+            case _:
+                return (self.column,)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One entry of `columns` for each feature, in their order.
+
+    classes: the labels of the target, in the order of their classes' indices; () where it is a number.
+    """
+
+    columns: tuple[ColumnEncoding, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of all inputs, in order."""
+        return tuple(name for column in self.columns for name in column.inputs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for the catalog."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, encoding: Mapping[str, Any]) -> Encoding:
+        """Read what `to_json` wrote."""
+        return cls(tuple(map(_column_from_json, encoding["columns"])), tuple(encoding["classes"]))
+
+
+def _column_from_json(column: Mapping[str, Any]) -> ColumnEncoding:
+    given = dict(column)
+    given["kind"] = ColumnKind(given["kind"])
+    given["levels"], given["edges"] = tuple(given["levels"]), tuple(given["edges"])
+    return ColumnEncoding(**given)

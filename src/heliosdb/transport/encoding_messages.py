@@ -1,0 +1,82 @@
+"""An encoding on the wire: how a task's columns become inputs.
+
+What always holds: what is read back is equal to what was written; levels ascend, edges ascend, names and
+numbers are within the limits of transport/limits.py, and there is one entry for each feature, in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import cast, get_args
+
+from heliosdb.domain.bounds import LOCATION
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding, Form
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport import limits
+from heliosdb.transport.checks import read_within, require
+
+
+def encoding_to_proto(encoding: Encoding) -> pb.Encoding:
+    """An encoding for the wire."""
+    return pb.Encoding(columns=map(_column_to_proto, encoding.columns), classes=encoding.classes)
+
+
+def encoding_from_proto(encoding: pb.Encoding, features: Sequence[str]) -> Encoding:
+    """An encoding from the wire; FederatedError INVALID_VALUE for one that is none of these features."""
+    columns = tuple(map(_column_from_proto, encoding.columns))
+    require(tuple(one.column for one in columns) == tuple(features), "encoding and features differ")
+    classes = tuple(encoding.classes)
+    fits = len(classes) != 1 and len(classes) <= limits.MAX_CLASSES
+    require(fits and len(set(classes)) == len(classes), "the classes of the encoding are none")
+    require(all(map(_is_level, classes)), "the name of a class is too long, or holds a NUL")
+    found = Encoding(columns, classes)
+    require(0 < len(found.inputs) <= limits.MAX_INPUTS, "the number of inputs is out of range")
+    return found
+
+
+def _column_to_proto(column: ColumnEncoding) -> pb.ColumnEncoding:
+    return pb.ColumnEncoding(
+        column=column.column,
+        kind=column.kind,
+        form=column.form,
+        levels=column.levels,
+        null_level=column.null_level,
+        other_level=column.other_level,
+        edges=column.edges,
+        elements=column.elements,
+        missing_indicator=column.missing_indicator,
+        scaled=column.scaled,
+    )
+
+
+def _column_from_proto(column: pb.ColumnEncoding) -> ColumnEncoding:
+    require(column.kind in set(ColumnKind), "an encoding's kind is none")
+    require(column.form in get_args(Form), "an encoding's form is none")
+    require(len(column.levels) <= limits.MAX_LEVELS, "a column has too many levels")
+    require(all(map(_is_level, column.levels)), "the name of a level is too long, or holds a NUL")
+    require(_rises([level.encode() for level in column.levels]), "the levels of a column are in no order")
+    require(len(column.edges) <= limits.MAX_EDGES, "a column has too many bins")
+    edges = tuple(read_within("an edge", edge, LOCATION) for edge in column.edges)
+    require(_rises(edges), "the edges of a column are in no order")
+    require(0 < column.elements <= limits.MAX_COLUMNS, "the number of a column's elements is out of range")
+    return ColumnEncoding(
+        column.column,
+        ColumnKind(column.kind),
+        cast(Form, column.form),
+        tuple(column.levels),
+        column.null_level,
+        column.other_level,
+        edges,
+        column.elements,
+        column.missing_indicator,
+        column.scaled,
+    )
+
+
+def _is_level(name: str) -> bool:
+    return len(name.encode()) <= limits.MAX_LEVEL_BYTES and "\0" not in name
+
+
+def _rises(values: Sequence[bytes] | Sequence[float]) -> bool:
+    return all(one < other for one, other in pairwise(values))  # type: ignore[operator]
