@@ -73,11 +73,15 @@ def _measure(shape: Shape) -> list[Figure]:
     scaling = Scaling((1.0,) * shape.features, (3.0,) * shape.features)
     rate = min(1.0, shape.batch / shape.subjects)
     privacy = PrivateTraining(NOISE, 1.0, rate, math.ceil(1.0 / rate), float(shape.subjects))
-    plain = TrainWork(model.name, scaling, 1, shape.batch, 0.1)
-    private = TrainWork(model.name, scaling, 1, shape.batch, 0.1, privacy)
-    evaluation = EvaluateWork(model.name, scaling, NOISE)
-    grid = StatisticsWork(model.name, NOISE)
-    ranges = StatisticsWork(model.name, NOISE, ((-10.0, 10.0),) * shape.features)
+    plain = TrainWork(model.name, scaling, 1, shape.batch, 0.1, classes=0 if model.scales_target else 2)
+    private = TrainWork(
+        model.name, scaling, 1, shape.batch, 0.1, privacy, classes=0 if model.scales_target else 2
+    )
+    evaluation = EvaluateWork(model.name, scaling, NOISE, classes=0 if model.scales_target else 2)
+    grid = StatisticsWork(model.name, NOISE, classes=0 if model.scales_target else 2)
+    ranges = StatisticsWork(
+        model.name, NOISE, ((-10.0, 10.0),) * shape.features, classes=0 if model.scales_target else 2
+    )
     start = np.linspace(-0.1, 0.1, shape.features + 1)
     actions: dict[str, Callable[[], object]] = {
         "plain epoch": lambda: model.train(table, start, plain, derive_rng(1, 1, "a", b"")),

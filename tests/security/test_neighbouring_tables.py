@@ -95,7 +95,7 @@ def train(privacy: PrivateTraining, *, run: RunId, budget: Budget, **changes: ob
 
 def refinement(windows: tuple[tuple[float, float], ...]) -> Task:
     task = statistics_task(run=new_run(), budget=LARGE)
-    work = StatisticsWork("logistic_regression", NOISE_MULTIPLIER.least, windows=windows)
+    work = StatisticsWork("logistic_regression", NOISE_MULTIPLIER.least, windows=windows, classes=2)
     return replace(task, key=replace(task.key, step=StepName("refine")), work=work.to_work(2))
 
 
@@ -108,9 +108,9 @@ def tasks(run: RunId) -> list[Task]:
         statistics_task(run=run, noise_multiplier=least, budget=LARGE),
         replace(
             statistics_task(run=new_run(), budget=LARGE),
-            work=StatisticsWork("linear_regression", least, ((-1.0, 1.0), (0.0, 1e-9), (5.0, 6.0))).to_work(
-                2
-            ),
+            work=StatisticsWork(
+                "linear_regression", least, ((-1.0, 1.0), (0.0, 1e-9), (5.0, 6.0)), classes=0
+            ).to_work(2),
         ),
         refinement(((50.0, SCALE.least), (-1e9, SCALE.most))),
         refinement(((0.0, 0.0), (120.0, 1e-9))),
@@ -132,7 +132,7 @@ def tasks(run: RunId) -> list[Task]:
         replace(
             evaluate_task(run=run, noise_multiplier=least),
             budget=LARGE,
-            work=EvaluateWork("linear_regression", silencing, least).to_work(),
+            work=EvaluateWork("linear_regression", silencing, least, classes=0).to_work(),
             scaling=silencing,
             state=flipping,
         ),

@@ -62,7 +62,7 @@ def dba(cluster: Cluster, database: str) -> Any:
 def about(**changes: Any) -> Task:
     """A plain task of round 0 that reads something else."""
     reading = replace(READING, **changes)
-    work = StatisticsWork("logistic_regression", None).to_work(len(reading.features))
+    work = StatisticsWork("logistic_regression", None, classes=2).to_work(len(reading.features))
     return replace(statistics_task(run=new_run()), reading=reading, work=work)
 
 

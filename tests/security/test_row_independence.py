@@ -103,7 +103,7 @@ def of(answer: Contribution, noise_multiplier: float) -> Integers:
 
 
 def grid_steps(given: Case, model: LinearModel, table: Table) -> Integers:
-    work = StatisticsWork(model.name, given.noise_multiplier)
+    work = StatisticsWork(model.name, given.noise_multiplier, classes=0 if model.scales_target else 2)
     return of(statistics(table, work), given.noise_multiplier)
 
 
@@ -111,17 +111,23 @@ def window_steps(given: Case, model: LinearModel, table: Table) -> Integers:
     columns = given.ranges_for(model)
     means, scales = (*given.scaling.means, given.scaling.target_mean), (*given.scaling.scales, 1.0)
     windows = tuple(zip(means, scales, strict=True))[: len(columns)]
-    work = StatisticsWork(model.name, given.noise_multiplier, windows=windows)
+    work = StatisticsWork(
+        model.name, given.noise_multiplier, windows=windows, classes=0 if model.scales_target else 2
+    )
     return of(statistics(table, work), given.noise_multiplier)
 
 
 def range_steps(given: Case, model: LinearModel, table: Table) -> Integers:
-    work = StatisticsWork(model.name, given.noise_multiplier, given.ranges_for(model))
+    work = StatisticsWork(
+        model.name, given.noise_multiplier, given.ranges_for(model), classes=0 if model.scales_target else 2
+    )
     return of(statistics(table, work), given.noise_multiplier)
 
 
 def evaluation_steps(given: Case, model: LinearModel, table: Table) -> Integers:
-    work = EvaluateWork(model.name, given.scaling, given.noise_multiplier)
+    work = EvaluateWork(
+        model.name, given.scaling, given.noise_multiplier, classes=0 if model.scales_target else 2
+    )
     return of(model.evaluate(held_out(table), given.parameters, work), given.noise_multiplier)
 
 
@@ -176,7 +182,9 @@ def test_it_is_so_wherever_steps_of_training_have_led(model: LinearModel, seed: 
     given = case(seed)
     for steps in (1, 3):
         privacy = PrivateTraining(given.noise_multiplier, given.clipping_norm, 0.6, steps, 1.0)
-        work = TrainWork(model.name, given.scaling, 1, 32, 1e3, privacy)
+        work = TrainWork(
+            model.name, given.scaling, 1, 32, 1e3, privacy, classes=0 if model.scales_target else 2
+        )
         moved = model.train(given.table, given.parameters, work, derive_rng(1, 1, "n", b""))
         led = clamp_parameters(given.parameters + moved.vector)
         check_every_subject(replace(given, parameters=led), model, gradient_steps)
@@ -256,11 +264,17 @@ def answers(given: Case, model: LinearModel) -> list[Vector]:
     """Every private answer about a table, with its noise, and each checked as a task first."""
     names = tuple(f"f{i}" for i in range(given.table.features.shape[1]))
     privacy = PrivateTraining(given.noise_multiplier, given.clipping_norm, 0.6, 4, 1.0)
-    training = TrainWork(model.name, given.scaling, 1, 32, 1e3, privacy)
-    evaluation = EvaluateWork(model.name, given.scaling, given.noise_multiplier)
+    training = TrainWork(
+        model.name, given.scaling, 1, 32, 1e3, privacy, classes=0 if model.scales_target else 2
+    )
+    evaluation = EvaluateWork(
+        model.name, given.scaling, given.noise_multiplier, classes=0 if model.scales_target else 2
+    )
     released = []
     for ranges in (None, given.ranges_for(model)):
-        work = StatisticsWork(model.name, given.noise_multiplier, ranges)
+        work = StatisticsWork(
+            model.name, given.noise_multiplier, ranges, classes=0 if model.scales_target else 2
+        )
         check_task(model, "statistics", names, work.to_work(len(names)))
         released.append(_noised(statistics(given.table, work), given.noise_multiplier))
     state, size = make_state(parameters=given.parameters), given.parameters.size
@@ -324,10 +338,14 @@ def test_scaling_and_noise_cannot_be_chosen_so_that_one_row_silences_a_node(scal
     parameters, scaling = np.full(3, PARAMETER.most), Scaling((0.0, 0.0), (scale, scale), 0.0, scale)
     privacy = PrivateTraining(NOISE_MULTIPLIER.least, 1e-6, 1.0, 3, 1.0)
     for model in MODELS:
-        evaluation = EvaluateWork(model.name, scaling, NOISE_MULTIPLIER.least)
+        evaluation = EvaluateWork(
+            model.name, scaling, NOISE_MULTIPLIER.least, classes=0 if model.scales_target else 2
+        )
         answer = model.evaluate(table, parameters, evaluation)
         assert np.all(np.isfinite(_noised(answer, NOISE_MULTIPLIER.least)))
-        training = TrainWork(model.name, scaling, 1, 32, 1e3, privacy)
+        training = TrainWork(
+            model.name, scaling, 1, 32, 1e3, privacy, classes=0 if model.scales_target else 2
+        )
         trained = model.train(
             replace(table, held_out=~table.held_out), parameters, training, derive_rng(1, 1, "n", b"")
         )
@@ -341,10 +359,21 @@ def test_the_door_s_noise_is_added_to_the_very_integers(model: LinearModel, seed
     given = case(seed)
     noise_multiplier = given.noise_multiplier
     for answer in (
-        statistics(given.table, StatisticsWork(model.name, noise_multiplier)),
-        statistics(given.table, StatisticsWork(model.name, noise_multiplier, given.ranges_for(model))),
+        statistics(
+            given.table, StatisticsWork(model.name, noise_multiplier, classes=0 if model.scales_target else 2)
+        ),
+        statistics(
+            given.table,
+            StatisticsWork(
+                model.name, noise_multiplier, given.ranges_for(model), classes=0 if model.scales_target else 2
+            ),
+        ),
         model.evaluate(
-            held_out(given.table), given.parameters, EvaluateWork(model.name, given.scaling, noise_multiplier)
+            held_out(given.table),
+            given.parameters,
+            EvaluateWork(
+                model.name, given.scaling, noise_multiplier, classes=0 if model.scales_target else 2
+            ),
         ),
     ):
         assert isinstance(answer.guard, ClippedSum)

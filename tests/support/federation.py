@@ -214,14 +214,14 @@ def statistics_task(
     *, run: UUID | None = None, noise_multiplier: float | None = None, budget: Budget | None = None
 ) -> Task:
     """A task of round 0."""
-    work = StatisticsWork("logistic_regression", noise_multiplier).to_work(len(FEATURES))
+    work = StatisticsWork("logistic_regression", noise_multiplier, classes=2).to_work(len(FEATURES))
     return Task(key(STATISTICS, run=run, round_number=0), READING, work, budget=budget)
 
 
 async def measured(client: NodeClient, federation: Federation, *tasks: Task) -> None:
     """Ask for the statistics of plain tasks' runs, without which a node answers none of them."""
     for run, reading in {task.key.run: task.reading for task in tasks}.items():
-        work = StatisticsWork("logistic_regression", None).to_work(len(reading.features))
+        work = StatisticsWork("logistic_regression", None, classes=2).to_work(len(reading.features))
         first = replace(statistics_task(run=run), reading=reading, work=work)
         await client.perform(first, federation.sealing, _DEADLINE)
 
@@ -235,7 +235,7 @@ def train_task(
     budget: Budget | None = None,
 ) -> Task:
     """A task of local training, plain or private."""
-    work = TrainWork("logistic_regression", SCALING, 2, 32, 0.1)
+    work = TrainWork("logistic_regression", SCALING, 2, 32, 0.1, classes=2)
     if noise_multiplier is not None:
         private = PrivateTraining(noise_multiplier, 1.0, 1.0, steps=1, expected_subjects=100.0)
         work = replace(work, privacy=private)
@@ -254,7 +254,7 @@ def evaluate_task(
     *, run: UUID | None = None, round_number: int = 1, noise_multiplier: float | None = None
 ) -> Task:
     """A task of evaluation."""
-    work = EvaluateWork("logistic_regression", SCALING, noise_multiplier).to_work()
+    work = EvaluateWork("logistic_regression", SCALING, noise_multiplier, classes=2).to_work()
     budget = None if noise_multiplier is None else Budget(10.0, 1e-5)
     state = parameters_state(np.array([0.5, -0.25, 0.1]))
     return Task(key(EVALUATE, run=run, round_number=round_number), READING, work, SCALING, state, budget)

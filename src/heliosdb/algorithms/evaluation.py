@@ -98,4 +98,4 @@ def evaluate_work(plan: RunPlan) -> EvaluateWork:
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
     noise = None if made is None else made.evaluation_noise
-    return EvaluateWork(plan.run.options.algorithm, scaling, noise, len(classes_of(plan)))
+    return EvaluateWork(plan.run.options.algorithm, scaling, noise, classes=len(classes_of(plan)))

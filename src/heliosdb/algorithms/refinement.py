@@ -85,4 +85,4 @@ def _work(plan: RunPlan, state: State) -> StatisticsWork:
     assert made is not None
     noise = made.refinement_noise[located.exchanges - 1]
     algorithm, classes = plan.run.options.algorithm, len(classes_of(plan))
-    return StatisticsWork(algorithm, noise, classes, windows=located.windows())
+    return StatisticsWork(algorithm, noise, windows=located.windows(), classes=classes)

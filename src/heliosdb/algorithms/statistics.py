@@ -125,7 +125,7 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
     assert made is not None
     if located.exchanges <= len(made.refinement_noise):
         noise = made.refinement_noise[located.exchanges - 1]
-        work = StatisticsWork(plan.run.options.algorithm, noise, len(classes_of(plan)))
+        work = StatisticsWork(plan.run.options.algorithm, noise, classes=len(classes_of(plan)))
         deviation = private_noise(len(columns), work, nodes) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
     return _taken(plan, summarise_located(located, plan.inputs, _scaled_target(plan), nodes), nodes)
@@ -180,7 +180,7 @@ def statistics_work(plan: RunPlan) -> StatisticsWork:
     made = plan.findings.plan
     noise = made.statistics_noise if made is not None else None
     ranges = None if noise is None else _ranges(plan)
-    return StatisticsWork(plan.run.options.algorithm, noise, len(classes_of(plan)), ranges)
+    return StatisticsWork(plan.run.options.algorithm, noise, ranges, classes=len(classes_of(plan)))
 
 
 def _within_bounds(scaling: Scaling) -> Scaling:

@@ -7,7 +7,7 @@ INVALID_VALUE; nothing else may be among the settings.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
 from heliosdb.algorithms.measures import Measure, measure
@@ -48,9 +48,9 @@ class StatisticsWork:
 
     algorithm: str
     noise_multiplier: float | None
-    classes: int
     ranges: tuple[Range, ...] | None = None
     windows: tuple[Window, ...] | None = None
+    classes: int = field(kw_only=True)
 
     @classmethod
     def of(cls, work: Work) -> StatisticsWork:
@@ -66,7 +66,7 @@ class StatisticsWork:
             _range(*ends)
         for centre, width in windows or ():
             _window(centre, width)
-        return cls(work.algorithm, noise, given.classes, ranges, windows)
+        return cls(work.algorithm, noise, ranges, windows, classes=given.classes)
 
     def to_work(self, n_inputs: int) -> Work:
         """Write the envelope."""
@@ -146,11 +146,11 @@ class TrainWork:
 
     algorithm: str
     scaling: Scaling
-    classes: int
     local_epochs: int
     batch_size: int
     learning_rate: float
     privacy: PrivateTraining | None = None
+    classes: int = field(kw_only=True)
 
     @classmethod
     def of(cls, task: Task) -> TrainWork:
@@ -164,11 +164,11 @@ class TrainWork:
         return cls(
             work.algorithm,
             _scaling(task),
-            given.classes,
             given.local_epochs,
             given.batch_size,
             given.learning_rate,
             private,
+            classes=given.classes,
         )
 
     def to_work(self, size: int) -> Work:
@@ -200,13 +200,13 @@ class EvaluateWork:
     algorithm: str
     scaling: Scaling
     noise_multiplier: float | None
-    classes: int
+    classes: int = field(kw_only=True)
 
     @classmethod
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, _scaling(task), _noise(task.work), given.classes)
+        return cls(task.work.algorithm, _scaling(task), _noise(task.work), classes=given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""

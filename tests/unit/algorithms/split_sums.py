@@ -20,7 +20,7 @@ from heliosdb.privacy.plan import EXCHANGE_SHARES, split_statistics
 from tests.support.runs import RUN, with_options
 
 NAMES = ("age", "blood_pressure", "cholesterol", "bmi")
-LOGISTIC = StatisticsWork("logistic_regression", None)
+LOGISTIC = StatisticsWork("logistic_regression", None, classes=2)
 
 
 def table(features: np.ndarray, target: np.ndarray, subjects: np.ndarray | None = None) -> Table:

@@ -48,7 +48,7 @@ def tables(draw: st.DrawFn) -> Table:
     tables(), st.sampled_from(["logistic_regression", "linear_regression"]), st.none() | st.floats(0.01, 1e4)
 )
 def test_an_honest_answer_to_round_zero_has_no_fault(table: Table, name: str, noise: float | None) -> None:
-    work = StatisticsWork(name, noise)
+    work = StatisticsWork(name, noise, classes=0 if name == "linear_regression" else 2)
     made = statistics(table, work)
     assert statistics_fault(make_private(made), made.weight, work, COLUMNS) is None
 
@@ -56,7 +56,9 @@ def test_an_honest_answer_to_round_zero_has_no_fault(table: Table, name: str, no
 @settings(max_examples=100)
 @given(tables(), st.sampled_from([LOGISTIC_REGRESSION, LINEAR_REGRESSION]), st.none() | st.floats(0.01, 1e4))
 def test_an_honest_evaluation_has_no_fault(table: Table, model: LinearModel, noise: float | None) -> None:
-    work = EvaluateWork(model.name, Scaling((0.0, 0.0), (1e20, 1e20)), noise)
+    work = EvaluateWork(
+        model.name, Scaling((0.0, 0.0), (1e20, 1e20)), noise, classes=0 if model.scales_target else 2
+    )
     made = model.evaluate(table, np.array([0.5, -2.0, 0.1]), work)
     vector = make_private(made)
     if np.all(np.isfinite(vector)) and np.all(np.abs(vector) < 1e300):
@@ -68,9 +70,11 @@ def test_a_sum_whose_squares_lost_their_last_digits_has_no_fault() -> None:
     features = np.full((200_000, 2), 0.1) + rng.normal(0.0, 1e-9, (200_000, 2))
     codes = np.arange(200_000, dtype=np.int64)
     table = Table.from_rows(features, np.zeros(200_000), codes, codes < 0)
-    made = statistics(table, StatisticsWork("logistic_regression", None))
+    made = statistics(table, StatisticsWork("logistic_regression", None, classes=2))
     assert (
-        statistics_fault(made.vector, made.weight, StatisticsWork("logistic_regression", None), COLUMNS)
+        statistics_fault(
+            made.vector, made.weight, StatisticsWork("logistic_regression", None, classes=2), COLUMNS
+        )
         is None
     )
 
@@ -81,7 +85,15 @@ def test_sums_without_a_fault_are_finite_over_as_many_nodes_as_there_may_be(name
     # The last five digits are of values that no scaling may have.
     column = [1e12, *[0.0] * SUM_DIGITS, *[digit] * (SQUARE_DIGITS - 5), *[0.0] * 5]
     largest: Vector = np.array([1e12, *column * 2, *(column if name.startswith("lin") else [5e11])])
-    assert statistics_fault(largest, 1e12, StatisticsWork(name, None), COLUMNS) is None
+    assert (
+        statistics_fault(
+            largest,
+            1e12,
+            StatisticsWork(name, None, classes=0 if name == "linear_regression" else 2),
+            COLUMNS,
+        )
+        is None
+    )
     # Whole numbers are exact up to there.
     assert np.all(largest[np.arange(largest.size) % (len(column)) > 1] * 10_000.0 < 2.0**53)
 
@@ -101,7 +113,7 @@ def test_sums_that_no_rows_have_are_a_fault(place: int, number: float, fault: st
     table = Table.from_rows(
         np.array([[0.0, 1.0]] * 4), np.array([0.0, 1.0] * 2), np.arange(4), np.zeros(4, dtype=bool)
     )
-    work = StatisticsWork("logistic_regression", None)
+    work = StatisticsWork("logistic_regression", None, classes=2)
     made = statistics(table, work)
     made.vector[place] = number
     assert statistics_fault(made.vector, made.weight, work, COLUMNS) == f"{fault} in column age"

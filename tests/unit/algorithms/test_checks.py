@@ -26,11 +26,11 @@ from heliosdb.domain.vector import Dtype
 
 SCALING = Scaling((0.0, 1.0), (1.0, 2.0))
 PRIVATE = PrivateTraining(2.0, 1.0, 0.5, 10, expected_subjects=80.0)
-TRAINING = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, PRIVATE)
-EVALUATION = EvaluateWork("linear_regression", SCALING, 3.0)
-STATISTICS = StatisticsWork("linear_regression", 3.0, ((0.0, 1.0),) * 3)
+TRAINING = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, PRIVATE, classes=2)
+EVALUATION = EvaluateWork("linear_regression", SCALING, 3.0, classes=0)
+STATISTICS = StatisticsWork("linear_regression", 3.0, ((0.0, 1.0),) * 3, classes=0)
 
-WINDOWS = StatisticsWork("linear_regression", 3.0, windows=((36.9, 0.1), (-1e9, 2.0), (0.0, 0.0)))
+WINDOWS = StatisticsWork("linear_regression", 3.0, windows=((36.9, 0.1), (-1e9, 2.0), (0.0, 0.0)), classes=0)
 
 View = StatisticsWork | TrainWork | EvaluateWork
 NAN, INF, SMALLEST = math.nan, math.inf, 5e-324
@@ -93,7 +93,7 @@ def with_scaling(view: View, **changes: Any) -> Task:
 
 PLAIN_TRAINING = replace(TRAINING, privacy=None)
 PLAIN_EVALUATION = replace(EVALUATION, noise_multiplier=None)
-PLAIN_STATISTICS = StatisticsWork("logistic_regression", None)
+PLAIN_STATISTICS = StatisticsWork("logistic_regression", None, classes=2)
 EVERY: list[View] = [
     STATISTICS,
     replace(STATISTICS, ranges=None),

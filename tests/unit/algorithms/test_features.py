@@ -36,7 +36,7 @@ from heliosdb.privacy.mechanisms import Lattice
 from tests.unit.algorithms.split_sums import LOGISTIC, summarise_split, table
 
 RANGES = ((0.0, 120.0), (40.0, 200.0), (50.0, 400.0), (10.0, 60.0))
-REGRESSION = StatisticsWork("linear_regression", None)
+REGRESSION = StatisticsWork("linear_regression", None, classes=0)
 
 
 def patients() -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +155,12 @@ def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared
     target = (rng.random(19) < 0.5).astype(float)
     declared = ranges if ranges is None or name == "linear_regression" else ranges[:2]
     is_window = declared is not None and declared[0][0] == 5.0
-    work = StatisticsWork(name, 10.0, *((None, declared) if is_window else (declared,)))
+    work = StatisticsWork(
+        name,
+        10.0,
+        *((None, declared) if is_window else (declared,)),
+        classes=0 if name == "linear_regression" else 2,
+    )
     whole = statistics(table(features, target, subjects), work)
     assert isinstance(whole.guard, ClippedSum)
     assert whole.weight == 1.0
@@ -169,7 +174,7 @@ def test_one_subject_of_any_rows_moves_a_private_answer_by_no_more_than_declared
 
 
 def test_the_declared_sensitivity_is_reached() -> None:
-    work = StatisticsWork("logistic_regression", 10.0)
+    work = StatisticsWork("logistic_regression", 10.0, classes=2)
     answer = statistics(column([5.0, 5.0]), work)
     assert isinstance(answer.guard, ClippedSum)
     assert np.linalg.norm(answer.vector) / 2 == pytest.approx(answer.guard.sensitivity)
@@ -181,7 +186,7 @@ def test_scaling_is_usable_under_the_noise_of_half_an_epsilon(
 ) -> None:
     features, target = patients()
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    work = StatisticsWork("logistic_regression", 14.07, ranges)
+    work = StatisticsWork("logistic_regression", 14.07, ranges, classes=2)
     failed, far_mean, far_scale = 0, 0, 0
     for seed in range(60):
         try:
@@ -199,7 +204,7 @@ def test_scaling_is_usable_under_the_noise_of_half_an_epsilon(
 
 def test_the_private_count_is_of_subjects_and_about_right() -> None:
     features, target = patients()
-    work = StatisticsWork("logistic_regression", 14.07)
+    work = StatisticsWork("logistic_regression", 14.07, classes=2)
     counts = [summarise_split(features, target, work, seed).count for seed in range(30)]
     assert np.mean(counts) == pytest.approx(441, abs=30)
     assert len(set(counts)) == 30
@@ -207,7 +212,9 @@ def test_the_private_count_is_of_subjects_and_about_right() -> None:
 
 def test_with_little_noise_the_scaling_is_close() -> None:
     features, target = patients()
-    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 0.05)).scaling
+    scaling = summarise_split(
+        features, target, StatisticsWork("logistic_regression", 0.05, classes=2)
+    ).scaling
     assert np.allclose(scaling.means, features.mean(axis=0), atol=0.3 * features.std(axis=0).min(), rtol=0.06)
     ratio = np.array(scaling.scales) / features.std(axis=0)
     assert np.all((ratio > 0.7) & (ratio < 1.4))
@@ -218,7 +225,7 @@ def test_heavy_tails_and_two_humps_are_believed_where_they_stand_out() -> None:
     income = np.exp(rng.normal(10, 1.5, 3000))
     humps = np.where(rng.random(3000) < 0.3, 1000.0, 1.2)
     features, target = np.column_stack([income, humps]), (rng.random(3000) < 0.5).astype(float)
-    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 1.0)).scaling
+    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 1.0, classes=2)).scaling
     for index in range(2):
         assert abs(scaling.means[index] - features[:, index].mean()) < features[:, index].std()
         assert 1 / 3 < scaling.scales[index] / features[:, index].std() < 3
@@ -227,7 +234,9 @@ def test_heavy_tails_and_two_humps_are_believed_where_they_stand_out() -> None:
 def test_an_indicator_that_is_mostly_zero_keeps_its_scale() -> None:
     rng = np.random.default_rng(1)
     features, target = (rng.random((441, 1)) < 0.1).astype(float), np.tile([0.0, 1.0, 0.0], 147)
-    scaling = summarise_split(features, target, StatisticsWork("logistic_regression", 14.07)).scaling
+    scaling = summarise_split(
+        features, target, StatisticsWork("logistic_regression", 14.07, classes=2)
+    ).scaling
     assert scaling.means[0] == pytest.approx(0.1, abs=0.5)
     assert 0.1 < scaling.scales[0] < 3
 
@@ -236,7 +245,7 @@ def test_an_indicator_that_is_mostly_zero_keeps_its_scale() -> None:
 def test_a_feature_lost_in_the_noise_is_named_with_a_hint(
     ranges: tuple[tuple[float, float], ...] | None,
 ) -> None:
-    work = StatisticsWork("logistic_regression", 14.07, ranges)
+    work = StatisticsWork("logistic_regression", 14.07, ranges, classes=2)
     with pytest.raises(FederatedError, match='"age"') as caught:
         summarise_split(np.full((441, 1), math.nan), np.tile([0.0, 1.0, 0.0], 147), work, seed=3)
     assert caught.value.code is ErrorCode.INVALID_VALUE
@@ -251,14 +260,14 @@ def test_ranges_that_are_missing_or_too_many_or_do_not_rise_are_refused_whatever
     ranges: tuple[tuple[float, float], ...], values: list[float]
 ) -> None:
     with pytest.raises(FederatedError) as caught:
-        statistics(column(values), StatisticsWork("logistic_regression", 1.0, ranges))
+        statistics(column(values), StatisticsWork("logistic_regression", 1.0, ranges, classes=2))
     assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
 def test_a_subject_s_share_in_a_bin_is_rounded_once_however_many_rows_it_has() -> None:
     subjects = np.array([0] * 1000 + [1])
     data = table(np.where(np.arange(1001) < 333, 1.0, 2.0)[:, None], np.zeros(1001), subjects)
-    work = StatisticsWork("logistic_regression", 300.0)
+    work = StatisticsWork("logistic_regression", 300.0, classes=2)
     answer = statistics(data, work)
     lattice = Lattice.of(sensitivity(1, work), 300.0, answer.vector.size)
     steps = answer.vector / lattice.step

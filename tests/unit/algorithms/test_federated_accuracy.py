@@ -54,12 +54,15 @@ def gathered(gathering: SumGathering, answers: list[Contribution]) -> Total:
 def federate(
     model: LinearModel, tables: list[Table], *, rounds: int, epochs: int, learning_rate: float
 ) -> tuple[Scaling, Vector]:
-    work, width = StatisticsWork(model.name, None), tables[0].features.shape[1]
+    work, width = (
+        StatisticsWork(model.name, None, classes=0 if model.scales_target else 2),
+        tables[0].features.shape[1],
+    )
     columns = [f"feature_{i}" for i in range(width)]
     counted = gathered(SumGathering(work.size(width)), [statistics(t, work) for t in tables])
     scaling = summarise(counted.vector, work, columns, counted.nodes).scaling
     parameters = np.zeros(width + 1)
-    task = TrainWork(model.name, scaling, epochs, 32, learning_rate)
+    task = TrainWork(model.name, scaling, epochs, 32, learning_rate, classes=0 if model.scales_target else 2)
     for round in range(1, rounds + 1):
         answers = [
             model.train(t, parameters, task, derive_rng(1, round, f"node_{i}", b""))
@@ -97,7 +100,7 @@ def test_federated_accuracy_is_that_of_the_same_model_on_pooled_rows() -> None:
     features, target = diabetes()
     tables, apart = tables_of(features, target, 3, 0)
     scaling, parameters = federate(LOGISTIC_REGRESSION, tables, rounds=20, epochs=2, learning_rate=0.05)
-    model, work = LOGISTIC_REGRESSION, EvaluateWork("logistic_regression", scaling, None)
+    model, work = LOGISTIC_REGRESSION, EvaluateWork("logistic_regression", scaling, None, classes=2)
     measured = gathered(SumGathering(work.size), [model.evaluate(t, parameters, work) for t in tables])
     read = model.read_evaluation(measured.vector, work, 3)
     scores = (features[apart] - scaling.means) / scaling.scales @ parameters[:-1] + parameters[-1]

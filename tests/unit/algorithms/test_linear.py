@@ -44,7 +44,7 @@ def table(rows: int = 60, *, seed: int = 0, held_out: int = 0, per_subject: int 
 
 def train_work(name: str = "logistic_regression", **given: float) -> TrainWork:
     values = {"local_epochs": 2, "batch_size": 16, "learning_rate": 0.1} | given
-    return TrainWork(name, UNIT, **values)  # type: ignore[arg-type]  # a test's shorthand
+    return TrainWork(name, UNIT, **values, classes=0 if name == "linear_regression" else 2)  # type: ignore[arg-type]  # a test's shorthand
 
 
 @pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
@@ -127,7 +127,7 @@ def test_a_target_that_is_no_class_is_refused_without_its_value() -> None:
 def test_under_a_budget_a_class_beyond_the_two_counts_as_the_nearer() -> None:
     data = table(20, held_out=10)
     moved = replace(data, target=np.where(data.target > 0.5, 7.0, -3.0))
-    work, parameters = EvaluateWork("logistic_regression", UNIT, 2.0), np.array([0.5, -0.25, 0.1])
+    work, parameters = EvaluateWork("logistic_regression", UNIT, 2.0, classes=2), np.array([0.5, -0.25, 0.1])
     answers = [LOGISTIC_REGRESSION.evaluate(rows, parameters, work).vector for rows in (data, moved)]
     assert answers[0].tobytes() == answers[1].tobytes()
     entropies = [np.random.default_rng(3).bytes for _ in range(2)]
@@ -143,7 +143,7 @@ def test_under_a_budget_a_class_beyond_the_two_counts_as_the_nearer() -> None:
 
 def test_evaluation_sums_are_of_the_held_out_rows() -> None:
     data, parameters = table(held_out=25), np.array([1.0, -0.5, 0.1])
-    work = EvaluateWork("logistic_regression", UNIT, None)
+    work = EvaluateWork("logistic_regression", UNIT, None, classes=2)
     answer = LOGISTIC_REGRESSION.evaluate(data, parameters, work)
     scores = scale_inputs(data.features[:25], UNIT) @ parameters
     probabilities, target = 1 / (1 + np.exp(-scores)), data.target[:25]
@@ -161,7 +161,9 @@ def test_r_squared_of_a_regression_is_about_the_mean_of_the_held_out_rows() -> N
     data = Table.from_rows(features, target, np.arange(500), np.ones(500, dtype=bool))
     residual = target - 100.0 - 20 * (features @ [1.0, 2.0])
     for mean, scale in ((float(target.mean()), float(target.std())), (-500.0, 700.0)):
-        work = EvaluateWork("linear_regression", Scaling((0.0, 0.0), (1.0, 1.0), mean, scale), None)
+        work = EvaluateWork(
+            "linear_regression", Scaling((0.0, 0.0), (1.0, 1.0), mean, scale), None, classes=0
+        )
         parameters = np.array([20.0, 40.0, 100.0 - mean]) / scale
         answer = LINEAR_REGRESSION.evaluate(data, parameters, work)
         found = LINEAR_REGRESSION.read_evaluation(answer.vector, work, 1).figures
@@ -176,10 +178,10 @@ def test_r_squared_of_a_regression_is_about_the_mean_of_the_held_out_rows() -> N
 @pytest.mark.parametrize("model", [LOGISTIC_REGRESSION, LINEAR_REGRESSION])
 def test_private_sums_read_back_to_the_subjects_means(model: LinearModel) -> None:
     data, parameters = table(900, held_out=200, per_subject=3), np.array([0.4, -0.2, 0.0])
-    private = EvaluateWork(model.name, UNIT, 0.01)
+    private = EvaluateWork(model.name, UNIT, 0.01, classes=0 if model.scales_target else 2)
     answer = model.evaluate(data, parameters, private)
     read = model.read_evaluation(answer.vector, private, 1)
-    plain = EvaluateWork(model.name, UNIT, None)
+    plain = EvaluateWork(model.name, UNIT, None, classes=0 if model.scales_target else 2)
     expected = model.read_evaluation(model.evaluate(data, parameters, plain).vector, plain, 1)
     # Every subject has three rows and no loss reaches the cap, so both ways of counting agree, up to a
     # rounding to the lattice.
@@ -196,7 +198,7 @@ def test_one_subject_moves_a_private_evaluation_by_no_more_than_declared(
     model: LinearModel, parameters: list[float]
 ) -> None:
     data = table(60, held_out=10, per_subject=6)
-    work = EvaluateWork(model.name, UNIT, 5.0)
+    work = EvaluateWork(model.name, UNIT, 5.0, classes=0 if model.scales_target else 2)
     whole = model.evaluate(data, np.array(parameters), work)
     assert isinstance(whole.guard, ClippedSum)
     for subject in range(10):
@@ -209,7 +211,7 @@ def test_one_subject_moves_a_private_evaluation_by_no_more_than_declared(
 
 def test_the_loss_of_one_subject_is_capped() -> None:
     data = Table.from_rows(np.array([[1.0, 0.0]] * 2), np.zeros(2), np.arange(2), np.ones(2, dtype=bool))
-    work = EvaluateWork("logistic_regression", UNIT, 0.01)
+    work = EvaluateWork("logistic_regression", UNIT, 0.01, classes=2)
     answer = LOGISTIC_REGRESSION.evaluate(data, np.array([1e6, 0.0, 0.0]), work)
     read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
     assert read.figures.loss == pytest.approx(LOSS_CAP, abs=1e-5)
@@ -217,7 +219,7 @@ def test_the_loss_of_one_subject_is_capped() -> None:
 
 @pytest.mark.parametrize("noise", [None, 5.0])
 def test_an_evaluation_of_nobody_has_no_figures(noise: float | None) -> None:
-    work = EvaluateWork("logistic_regression", UNIT, noise)
+    work = EvaluateWork("logistic_regression", UNIT, noise, classes=2)
     answer = LOGISTIC_REGRESSION.evaluate(table(), np.zeros(3), work)
     read = LOGISTIC_REGRESSION.read_evaluation(answer.vector, work, 1)
     assert (read.figures.loss, read.figures.accuracy, read.count) == (None, None, 0.0)
@@ -225,7 +227,7 @@ def test_an_evaluation_of_nobody_has_no_figures(noise: float | None) -> None:
 
 
 def test_noise_cannot_push_an_accuracy_out_of_its_range() -> None:
-    work = EvaluateWork("logistic_regression", UNIT, 0.01)
+    work = EvaluateWork("logistic_regression", UNIT, 0.01, classes=2)
     read = LOGISTIC_REGRESSION.read_evaluation(np.array([-90.0, 90.0, 40.0]), work, 1)
     assert (read.figures.loss, read.figures.accuracy) == (0.0, 1.0)
 

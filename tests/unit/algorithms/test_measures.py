@@ -32,7 +32,7 @@ def held_out(features: Vector, target: Vector) -> Table:
 
 
 def plain(model: LinearModel, table: Table, parameters: list[float], scaling: Scaling = ONE) -> Evaluation:
-    work = EvaluateWork(model.name, scaling, None)
+    work = EvaluateWork(model.name, scaling, None, classes=0 if model.scales_target else 2)
     return model.read_evaluation(model.evaluate(table, np.array(parameters), work).vector, work, 1)
 
 
@@ -40,7 +40,10 @@ def private(
     model: LinearModel, tables: list[Table], parameters: list[float], noise: float, scaling: Scaling = ONE
 ) -> Evaluation:
     """What nodes release, with the noise of the release door."""
-    work, total = EvaluateWork(model.name, scaling, noise), np.zeros(model.measure.boxes.size)
+    work, total = (
+        EvaluateWork(model.name, scaling, noise, classes=0 if model.scales_target else 2),
+        np.zeros(model.measure.boxes.size),
+    )
     for table in tables:
         made = model.evaluate(table, np.array(parameters), work)
         assert isinstance(made.guard, ClippedSum)
@@ -256,7 +259,7 @@ def test_one_subject_of_any_rows_adds_no_more_than_the_noise_covers(
     table = Table.from_rows(
         features.reshape(-1, 1), target, np.zeros(len(rows), dtype=np.int64), np.ones(len(rows), dtype=bool)
     )
-    work = EvaluateWork(model.name, scaling, 5.0)
+    work = EvaluateWork(model.name, scaling, 5.0, classes=0 if model.scales_target else 2)
     made = model.evaluate(table, np.array(parameters), work)
     assert isinstance(made.guard, ClippedSum)
     covered = Lattice.of(made.guard.sensitivity, 5.0, work.size).std / 5.0

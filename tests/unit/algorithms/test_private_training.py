@@ -49,7 +49,7 @@ def train(
     secret_seed: int | None = 1,
 ) -> Contribution:
     privacy = PrivateTraining(noise, clipping, rate, steps, expected)
-    work = TrainWork(model.name, UNIT, 1, 32, learning_rate, privacy)
+    work = TrainWork(model.name, UNIT, 1, 32, learning_rate, privacy, classes=0 if model.scales_target else 2)
     secret = None if secret_seed is None else Secret(random.Random(secret_seed).randbytes)
     return model.train(data, np.zeros(3), work, derive_rng(1, 1, "a", b""), secret)
 

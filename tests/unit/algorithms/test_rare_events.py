@@ -34,8 +34,8 @@ def make_tables(seed: int) -> list[Table]:
 def learn(tables: list[Table], threshold: float, *, relative: bool) -> tuple[Vector, int]:
     """Rounds of federated averaging until the losses say that it has converged."""
     scaling = Scaling((0.0,), (1.0,))
-    work = TrainWork("logistic_regression", scaling, **WORK)  # type: ignore[arg-type]  # a test's shorthand
-    asked, parameters = EvaluateWork("logistic_regression", scaling, None), np.zeros(2)
+    work = TrainWork("logistic_regression", scaling, **WORK, classes=2)  # type: ignore[arg-type]  # a test's shorthand
+    asked, parameters = EvaluateWork("logistic_regression", scaling, None, classes=2), np.zeros(2)
     trace: Trace = ()
     for number in range(1, ROUNDS + 1):
         rngs = (derive_rng(1, number, str(node), b"secret") for node in range(NODES))

@@ -105,7 +105,7 @@ def test_a_private_scale_is_told_where_the_mean_is_large_beside_it(epsilon: floa
     for seed in SEEDS:
         features = vitals(rows, seed)
         summary = without_warnings(
-            features, np.zeros(rows), StatisticsWork("logistic_regression", noise), seed
+            features, np.zeros(rows), StatisticsWork("logistic_regression", noise, classes=2), seed
         )
         assert np.allclose(np.array(summary.scaling.scales) / features.std(axis=0), 1.0, atol=0.2)
         assert np.all(np.abs(summary.scaling.means - features.mean(axis=0)) < 0.25 * features.std(axis=0))
@@ -116,7 +116,7 @@ def test_a_spread_that_noise_hides_is_named() -> None:
     noise = plan_statistics(Budget(0.5, 1e-5)).noise_multiplier
     named = [
         summarise_split(
-            vitals(1000, seed), np.zeros(1000), StatisticsWork("logistic_regression", noise), seed
+            vitals(1000, seed), np.zeros(1000), StatisticsWork("logistic_regression", noise, classes=2), seed
         ).notes
         for seed in SEEDS
     ]
@@ -129,7 +129,7 @@ def test_what_no_window_resolves_and_what_lies_beyond_the_grid_is_named() -> Non
     rng = np.random.default_rng(3)
     columns = [1e10 + 300 * rng.normal(size=6000), np.full(6000, 7.0), 1e120 * rng.normal(size=6000)]
     columns.append(np.where(np.arange(6000) == 4, 1e300, rng.normal(size=6000)))
-    summary = without_warnings(*rows_of(columns), StatisticsWork("logistic_regression", noise))
+    summary = without_warnings(*rows_of(columns), StatisticsWork("logistic_regression", noise, classes=2))
     assert summary.notes == (
         f"values of {NAMES[2]} lie outside of 2^-74 to 2^74: declare feature_ranges",
         f"the spread of {NAMES[0]}, {NAMES[1]} could not be told from the mean: declare feature_ranges",
@@ -153,7 +153,7 @@ def test_a_private_scale_is_never_that_of_one_value_that_most_have(epsilon: floa
             ],
             axis=1,
         )
-        work = StatisticsWork("logistic_regression", noise)
+        work = StatisticsWork("logistic_regression", noise, classes=2)
         summary = without_warnings(features, np.zeros(1000), work, seed)
         ratios = np.array(summary.scaling.scales) / features.std(axis=0)
         assert np.all((ratios > 0.2) & (ratios < 5.0))
@@ -163,7 +163,7 @@ def test_an_indicator_that_is_mostly_true_is_told_where_its_zeros_are_seen() -> 
     noise = plan_statistics(Budget(3.0, 1e-5)).noise_multiplier
     for seed in SEEDS[:8]:
         features = (np.random.default_rng(seed).random((1000, 1)) < 0.8).astype(float)
-        work = StatisticsWork("logistic_regression", noise)
+        work = StatisticsWork("logistic_regression", noise, classes=2)
         summary = without_warnings(features, np.zeros(1000), work, seed)
         assert summary.scaling.scales[0] == pytest.approx(features.std(), rel=0.2)
         assert summary.notes == ()
@@ -176,7 +176,7 @@ def test_a_column_of_which_only_zeros_can_be_seen_is_named() -> None:
         gain = np.where(rng.random(1000) < 0.92, 0.0, np.exp(8.5 + rng.normal(size=1000)))
         features = np.stack([gain, 5 * rng.normal(size=1000)], axis=1)
         summary = without_warnings(
-            features, np.zeros(1000), StatisticsWork("logistic_regression", noise), seed
+            features, np.zeros(1000), StatisticsWork("logistic_regression", noise, classes=2), seed
         )
         assert summary.scaling.scales[0] == 1.0
         assert summary.notes == (
@@ -191,7 +191,7 @@ def test_no_released_counts_make_the_reading_fail_or_choose_what_no_task_may_nam
     seed: int, noise: float
 ) -> None:
     rng = np.random.default_rng(seed)
-    work, located = StatisticsWork("logistic_regression", noise), None
+    work, located = StatisticsWork("logistic_regression", noise, classes=2), None
     for _ in range(3):
         vector = rng.normal(0.0, 100.0, work.size(2)) * rng.choice([0.0, 1.0, 1e3, 1e12])
         vector[rng.integers(vector.size, size=3)] = rng.choice([0.0, 1e3, 1e12, -1e12])

@@ -31,7 +31,7 @@ def test_one_boolean_feature_gives_the_probabilities_of_its_two_kinds_of_rows(se
         for y in (0, 1)
     ]
     assert all(0.02 < share < 0.45 for share in shares), shares
-    work = TrainWork("logistic_regression", Scaling((0.5,), (0.5,)), 60, 32, 0.1)
+    work = TrainWork("logistic_regression", Scaling((0.5,), (0.5,)), 60, 32, 0.1, classes=2)
     weight, bias = LOGISTIC_REGRESSION.train(table, np.zeros(2), work, np.random.default_rng(secret)).vector
     low, high = sigmoid(np.array([bias - weight, bias + weight]))
     assert (low, high) == (pytest.approx(0.2, abs=0.08), pytest.approx(0.8, abs=0.08))

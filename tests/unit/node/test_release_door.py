@@ -41,12 +41,12 @@ VECTOR = np.array([1.0, 2.0])
 
 
 def statistics(noise: float | None, budget: Budget | None = BUDGET) -> Task:
-    work = StatisticsWork("logistic_regression", noise).to_work(len(READING.features))
+    work = StatisticsWork("logistic_regression", noise, classes=2).to_work(len(READING.features))
     return Task(KEY, READING, work, budget=budget)
 
 
 def training(privacy: PrivateTraining | None, budget: Budget | None = BUDGET) -> Task:
-    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy).to_work(VECTOR.size)
+    work = TrainWork("logistic_regression", SCALING, 1, 32, 0.1, privacy, classes=2).to_work(VECTOR.size)
     key = replace(KEY, step=StepName("train"))
     return Task(key, READING, work, SCALING, make_state(parameters=VECTOR), budget)
 
@@ -73,7 +73,9 @@ def test_the_mechanism_is_the_one_that_the_task_names() -> None:
     assert asked_mechanism(statistics(None)) is None
     assert asked_mechanism(training(PRIVATE)) == Mechanism(2.0, 0.5, 10)
     assert asked_mechanism(training(None)) is None
-    evaluation = replace(statistics(None), work=EvaluateWork("logistic_regression", SCALING, 4.0).to_work())
+    evaluation = replace(
+        statistics(None), work=EvaluateWork("logistic_regression", SCALING, 4.0, classes=2).to_work()
+    )
     assert asked_mechanism(evaluation) == Mechanism(4.0)
 
 

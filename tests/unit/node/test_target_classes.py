@@ -47,7 +47,7 @@ PLAIN = replace(REQUEST, plain=True)
 def trained(features: np.ndarray, target: Vector, request: TableRequest, seed: int) -> Vector:
     codes = np.arange(len(target), dtype=np.int64)[:, None]
     table = make_table(np.column_stack([features, target]), codes, request)
-    work = TrainWork("logistic_regression", Scaling((0.0, 0.0), (1.0, 1.0)), 3, 16, 0.1)
+    work = TrainWork("logistic_regression", Scaling((0.0, 0.0), (1.0, 1.0)), 3, 16, 0.1, classes=2)
     vector = LOGISTIC_REGRESSION.train(table, np.zeros(3), work, np.random.default_rng(seed)).vector
     assert vector.dtype == np.float64
     return np.asarray(vector, dtype=np.float64)
