@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, Protocol, cast
 
 from heliosdb.aggregation.sums import SumProtocol
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.strategies import STRATEGIES, MeanSettings
 
 
 class Strategy(Protocol):
@@ -54,11 +54,19 @@ def strategy(name: str) -> Strategy:
     return cast(Strategy, STRATEGIES.get(name))
 
 
-def check_fits(rule: Strategy, summing: SumProtocol) -> None:
-    """Raise FederatedError INVALID_VALUE where the strategy must see what the protocol hides.
+def weighs(settings: object) -> bool:
+    """Whether a rule with these settings, which sees a sum, wants updates weighted by their nodes' rows."""
+    return not isinstance(settings, MeanSettings) or settings.weighted_aggregation
+
+
+def check_fits(rule: Strategy, summing: SumProtocol, settings: object = None) -> None:
+    """Raise FederatedError INVALID_VALUE where the strategy must see what the protocol hides, NOT_SUPPORTED
+    where nodes behind one would have to weigh their updates equally. settings: the strategy's.
 
     To be called when a run is loaded, before anybody is asked.
     """
+    if not weighs(settings) and not summing.is_open:
+        raise not_supported(f"weighted_aggregation = false with {summing.name}, whose nodes weigh by rows,")
     if rule.sees == "each" and not summing.is_open:
         raise FederatedError(
             ErrorCode.INVALID_VALUE,

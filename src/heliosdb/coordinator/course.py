@@ -55,13 +55,13 @@ class Course:
         options = run.options
         check_parts(options, run.policy)
         rule, sums = strategy(options.aggregation), protocol(options.protocol)
-        check_fits(rule, sums)
+        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+        check_fits(rule, sums, settings)
         if options.max_update_norm is not None and not sums.is_open:
             raise invalid_value(
                 f"max_update_norm cannot be held where {sums.name} hides single updates",
                 hint="Leave max_update_norm out, or train without secure_aggregation.",
             )
-        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
         return cls(run, learned, rule, settings, sums)
@@ -220,7 +220,7 @@ class Question:
             return EachGathering(shape.size, shape.dtype)
         if self.step.gathers == "sum":
             return SumGathering(shape.size, shape.dtype)
-        return gathering_for(self.course.strategy, shape.size, shape.dtype)
+        return gathering_for(self.course.strategy, shape.size, shape.dtype, self.course.settings)
 
     def hear(self, heard: State, updates: Sequence[Update]) -> State:
         """Return what a protocol knows after one of its messages."""
