@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.aggregation import Strategy, gathering_for, strategy
+from heliosdb.aggregation import Strategy, companions, gathering_for, strategy
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.settings import option_names, read_settings
@@ -68,10 +68,12 @@ def updates(seed: int, nodes: int = 7, size: int = SIZE) -> list[Update]:
     return made
 
 
-def gathered(rule: Strategy, arriving: list[Update], given: Any = None, size: int = SIZE) -> Total | Updates:
-    gathering = gathering_for(rule, size, settings=given)
+def gathered(rule: Strategy, arriving: list[Update], given: Any = None) -> Total | Updates:
+    """What is gathered of updates, behind each of which it stands once more for every companion."""
+    parts = 1 + len(companions(rule))
+    gathering = gathering_for(rule, parts * SIZE, settings=given)
     for update in arriving:
-        gathering.take(update)
+        gathering.take(dataclasses.replace(update, vector=np.tile(update.vector, parts)))
     return gathering.result()
 
 
@@ -156,7 +158,9 @@ def test_by_default_one_node_is_enough(entry: RegisteredPart) -> None:
 
 
 def test_no_update_is_refused(rule: Strategy, given: Any) -> None:
-    none: Total | Updates = Total(np.zeros(SIZE), 0.0, 0) if rule.sees == "sum" else ()
+    none: Total | Updates = (
+        Total(np.zeros(SIZE * (1 + len(companions(rule)))), 0.0, 0) if rule.sees == "sum" else ()
+    )
     for refuse in (
         lambda: gathered(rule, []),
         lambda: rule.combine(np.zeros(SIZE), NO_STATE, none, given),
@@ -197,3 +201,10 @@ def test_what_would_not_be_finite_is_refused(rule: Strategy, given: Any) -> None
     with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FederatedError) as raised:
         rule.combine(largest, NO_STATE, gathered(rule, arriving, given), given)
     assert raised.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_what_nodes_are_told_of_its_memory_is_of_the_parameters_size(rule: Strategy, given: Any) -> None:
+    _, memory = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0), given), given)
+    for name in companions(rule):
+        assert memory[name].shape == (SIZE,)
+        assert memory[name].dtype == np.float64

@@ -7,7 +7,7 @@ registered strategy to this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
 from heliosdb.aggregation.sums import SumProtocol
@@ -52,6 +52,18 @@ class Strategy(Protocol):
 def strategy(name: str) -> Strategy:
     """The strategy of that name, whatever its case; FederatedError NOT_SUPPORTED where there is none."""
     return cast(Strategy, STRATEGIES.get(name))
+
+
+def companions(rule: Strategy) -> Sequence[str]:
+    """The arrays of its memory that a rule tells the nodes, each of as many values as the parameters that
+    move; zeros before it has made them. () for most rules.
+
+    Such a rule has an attribute `companions`. A node finds the arrays in its task's state, under their names,
+    and answers as many values for each behind its update: what the rule is given to combine is so much
+    longer than the parameters.
+    """
+    found: Sequence[str] = getattr(rule, "companions", ())
+    return found
 
 
 def weighs(settings: object) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
-from heliosdb.domain.bounds import Bounds
+from heliosdb.domain.bounds import PROXIMAL_TERM, Bounds
 from heliosdb.domain.settings import within
 from heliosdb.parts.registry import Registry
 
@@ -23,14 +24,27 @@ class MeanSettings:
 class ProximalSettings(MeanSettings):
     """Of fedprox. proximal_term: μ; None: 0.01."""
 
-    proximal_term: float | None = within(Bounds(0.0, 1e6), default=None)
+    proximal_term: float | None = within(PROXIMAL_TERM, default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class MomentumSettings(MeanSettings):
-    """Of a server that takes steps along a moving mean of the updates. None: what each rule says."""
+class ServerSettings(MeanSettings):
+    """Of a server that takes a step of its own size along the mean. None: what each rule says."""
 
     server_learning_rate: float | None = within(Bounds(1e-12, 1e3), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaffoldSettings(ServerSettings):
+    """Of scaffold, whose nodes remember what comes of their rows: there is no private form of that."""
+
+    has_private_form: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class MomentumSettings(ServerSettings):
+    """Of a server that takes steps along a moving mean of the updates. None: what each rule says."""
+
     beta1: float | None = within(_SHARE, default=None)
 
 
@@ -116,6 +130,8 @@ class BulyanSettings(NodesNeeded):
 STRATEGIES = Registry("aggregation")
 STRATEGIES.register("fedavg", "heliosdb.aggregation.fedavg:FEDAVG", settings=MeanSettings)
 STRATEGIES.register("weighted", "heliosdb.aggregation.fedavg:WEIGHTED")
+STRATEGIES.register("fedprox", "heliosdb.aggregation.fedprox:FEDPROX", settings=ProximalSettings)
+STRATEGIES.register("scaffold", "heliosdb.aggregation.scaffold:SCAFFOLD", settings=ScaffoldSettings)
 STRATEGIES.register("fedopt", "heliosdb.aggregation.fedopt:FEDOPT", settings=MomentumSettings)
 STRATEGIES.register("fedadagrad", "heliosdb.aggregation.fedopt:FEDADAGRAD", settings=AdagradSettings)
 STRATEGIES.register("fedadam", "heliosdb.aggregation.fedopt:FEDADAM", settings=AdaptiveSettings)
@@ -133,3 +149,8 @@ STRATEGIES.register("geometric_median", "heliosdb.aggregation.geometric_median:G
 def fewest_nodes(settings: object) -> int:
     """How many updates a round must have for a rule with these settings."""
     return settings.fewest_nodes if isinstance(settings, NodesNeeded) else 1
+
+
+def has_private_form(settings: object) -> bool:
+    """Whether a rule with these settings may be used under a privacy budget."""
+    return bool(getattr(settings, "has_private_form", True))
