@@ -7,12 +7,21 @@ whatever the table holds, since a refusal that depended on a row would be an ans
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
 from heliosdb.algorithms.registry import supervised
-from heliosdb.algorithms.works import PARAMETERS, ClassesWork, EvaluateWork, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import (
+    CONTROL,
+    PARAMETERS,
+    ClassesWork,
+    EvaluateWork,
+    StatisticsWork,
+    TrainWork,
+)
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import outside
@@ -59,8 +68,11 @@ def check_training(task: Task) -> None:
     """
     work = TrainWork.of(task)
     _check_target(work.algorithm, work.classes)
-    _check_parameters(task)
-    _check_shape(task.work, task.state[PARAMETERS].size)
+    _check_parameters(task, (CONTROL,) if work.control_variates else ())
+    size = task.state[PARAMETERS].size
+    _check_shape(task.work, 2 * size if work.control_variates else size)
+    if work.control_variates:
+        _check_control(task, size)
     if work.privacy is not None:
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
@@ -85,10 +97,24 @@ def _check_shape(work: Work, size: int) -> None:
         raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of float64.")
 
 
-def _check_parameters(task: Task) -> None:
-    """A model of this kind is one array of a weight for each input and a bias, each within its bounds."""
+def _check_control(task: Task, size: int) -> None:
+    """A server's control variate is an array like the parameters, each value within its bounds."""
+    control = task.state[CONTROL]
+    if control.dtype != np.float64 or control.shape != (size,):
+        raise _invalid("The task's control variate does not fit its parameters.")
+    within = bounds.CONTROL_VARIATE
+    inside = (control >= within.least) & (control <= within.most)
+    if not np.all(inside):
+        raise outside("a control variate", float(control[~inside][0]), within)
+
+
+def _check_parameters(task: Task, beside: Collection[str] = ()) -> None:
+    """A model of this kind is one array of a weight for each input and a bias, each within its bounds.
+
+    beside: the arrays that are told with it.
+    """
     parameters = task.state.get(PARAMETERS)
-    if len(task.state) != 1 or parameters is None or parameters.dtype != np.float64:
+    if task.state.keys() != {PARAMETERS, *beside} or parameters is None or parameters.dtype != np.float64:
         raise _invalid("The task's parameters do not fit its algorithm and features.")
     if parameters.shape != (task.n_inputs + 1,):
         raise _invalid("The task's parameters do not fit its algorithm and features.")

@@ -26,7 +26,7 @@ from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -92,7 +92,7 @@ class LinearModel:
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
         }
 
@@ -177,6 +177,7 @@ class LinearModel:
             batch_size=work.batch_size,
             learning_rate=work.learning_rate,
             rng=rng,
+            terms=work.terms,
         )
         return Contribution(new - parameters, float(rows.rows), Plain())
 
@@ -192,6 +193,7 @@ class LinearModel:
             privacy=privacy,
             learning_rate=work.learning_rate,
             secret=secret,
+            terms=work.terms,
         )
         guard = AlreadyPrivate(privacy.mechanism)
         return Contribution(new - parameters, privacy.expected_subjects, guard)

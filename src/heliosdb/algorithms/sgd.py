@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.domain.vector import Matrix, Vector
 
 Residual = Callable[[Vector, Vector], Vector]
@@ -42,11 +43,13 @@ def descend(
     batch_size: int,
     learning_rate: float,
     rng: np.random.Generator,
+    terms: LocalTerms = NO_TERMS,
 ) -> Vector:
     """Run mini-batch SGD and return the new parameters.
 
     inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean; rows that fill no batch join the others. Raises FederatedError (UF003) where the
+    gradient is its mean; rows that fill no batch join the others. terms: what the run's aggregation adds to
+    the objective. Raises FederatedError (UF003) where the
     parameters cease to be finite.
     """
     current = parameters.copy()
@@ -60,8 +63,14 @@ def descend(
                 batch = x[start:stop]
                 slope = residual(batch @ current, y[start:stop])
                 current -= (learning_rate / slope.size) * (slope @ batch)
+                current = terms.apply(current, parameters, learning_rate)
             check_finite(current)
     return current
+
+
+def count_steps(rows: int, epochs: int, batch_size: int) -> int:
+    """How many steps `descend` takes."""
+    return epochs * max(1, rows // batch_size)
 
 
 def _batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
