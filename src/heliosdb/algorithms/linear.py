@@ -27,13 +27,16 @@ from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.settings import outside
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 _ROW_CAP = 1024.0
@@ -69,6 +72,19 @@ def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
     np.divide(scaled, np.array(scaling.scales), out=scaled)
     scaled[~np.isfinite(scaled)] = 0.0
     return inputs
+
+
+def check_parameters(state: State, inputs: int) -> None:
+    """Raise FederatedError (22023) for all but one array of a weight for each input and a bias, in bounds."""
+    parameters = state.get(PARAMETERS)
+    if len(state) != 1 or parameters is None or parameters.dtype != np.float64:
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    if parameters.shape != (inputs + 1,):
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    within = bounds.PARAMETER
+    inside = (parameters >= within.least) & (parameters <= within.most)
+    if not np.all(inside):
+        raise outside("a parameter", float(parameters[~inside][0]), within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +147,21 @@ class LinearModel:
         assert findings.scaling is not None
         return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
 
+    @property
+    def dtype(self) -> Dtype:
+        """Of parameters and updates."""
+        return Dtype.FLOAT64
+
+    def of(self, state: State, inputs: int) -> LinearModel:
+        """Return itself: all its states have one form."""
+        del state, inputs
+        return self
+
+    def check_state(self, state: State, inputs: int, classes: int) -> None:
+        """Raise FederatedError (22023) for all but a weight for each input and a bias, in their bounds."""
+        del classes
+        check_parameters(state, inputs)
+
     def allows(self, classes: int) -> bool:
         """Whether that is what its targets have: two classes, or a number."""
         return classes == (0 if self.scales_target else 2)
@@ -177,6 +208,7 @@ class LinearModel:
             batch_size=work.batch_size,
             learning_rate=work.learning_rate,
             rng=rng,
+            optimizer=work.optimizer,
             terms=work.terms,
         )
         return Contribution(new - parameters, float(rows.rows), Plain())
@@ -193,6 +225,7 @@ class LinearModel:
             privacy=privacy,
             learning_rate=work.learning_rate,
             secret=secret,
+            optimizer=work.optimizer,
             terms=work.terms,
         )
         guard = AlreadyPrivate(privacy.mechanism)

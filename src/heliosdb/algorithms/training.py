@@ -18,14 +18,15 @@ from heliosdb.algorithms.checks import check_training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.local_terms import LocalTerms
-from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
+from heliosdb.algorithms.optimizers import REACH, adam_reach
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import count_steps
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import statistics_work
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork, without_control
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
@@ -34,7 +35,7 @@ from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
 from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import DescentSettings, OptimizerSettings
 from heliosdb.privacy.mechanisms import Secret
 
 TRAIN = StepName("train")
@@ -72,7 +73,8 @@ class TrainStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
         work = train_work(plan)
-        return Asked(work.to_work(flatten(state, self.moving).size), work.scaling, state)
+        dtype = cast(Trainable, algorithm(self.algorithm)).dtype
+        return Asked(work.to_work(flatten(state, self.moving).size, dtype), work.scaling, state)
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say where the weight is not of rows that were stated; raise OversizedUpdateError for the norm."""
@@ -103,7 +105,9 @@ class TrainStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return how far the parameters moved."""
-        work, method = TrainWork.of(task), cast(Trainable, algorithm(self.algorithm))
+        work = TrainWork.of(task)
+        model = without_control(task.state, work)
+        method = cast(Trainable, supervised(self.algorithm).of(model, task.n_inputs))
         if work.privacy is None:
             _check_steps(work, table.training().rows)
             method.check_target(table, work.classes)
@@ -123,6 +127,7 @@ def _with_variate(moved: Contribution, work: TrainWork) -> Contribution:
     steps = count_steps(int(moved.weight), work.local_epochs, work.batch_size)
     assert work.terms.correction is not None
     variate = -moved.vector / (steps * work.learning_rate) - work.terms.correction
+    variate = variate.astype(moved.vector.dtype)
     return replace(moved, vector=np.concatenate([moved.vector, variate]), stays={CONTROL: variate})
 
 
@@ -161,6 +166,7 @@ def train_work(plan: RunPlan) -> TrainWork:
         batch_size=descent.batch_size,
         learning_rate=descent.learning_rate,
         privacy=None if made is None else private_training(plan, made),
+        optimizer=plan.run.options.settings(OptimizerSettings).optimizer,
     )
 
 
@@ -208,7 +214,10 @@ def largest_norm(plan: RunPlan, size: int) -> float:
     blocks = block_count(len(plan.inputs), work)
     whole += _TAIL * private_noise(blocks, work, max(1, nodes))
     rate = plan.run.options.settings(DescentSettings).learning_rate
-    return bounds.UPDATE_NORM + private_reach(privacy, rate, size, whole)
+    optimizer = plan.run.options.settings(OptimizerSettings).optimizer
+    if optimizer == "adam":
+        return bounds.UPDATE_NORM + adam_reach(rate, privacy.steps, size)
+    return bounds.UPDATE_NORM + REACH[optimizer] * private_reach(privacy, rate, size, whole)
 
 
 def private_reach(privacy: PrivateTraining, learning_rate: float, size: int, subjects: float) -> float:

@@ -28,6 +28,6 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     able = select_nodes(there, options).able
     are_all = len(there) == len(members)
     datasets = list(able.values()) if are_all else []
-    needed = private and has_classes(options.algorithm) and not options.target_classes
+    needed = private and has_classes(options.algorithm, options.given) and not options.target_classes
     undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
     return Findings(booleans=contract.boolean_features(datasets, options), undeclared_target=undeclared)

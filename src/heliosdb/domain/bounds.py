@@ -64,6 +64,12 @@ INPUT = Bounds(-1e6, 1e6)
 UPDATE_NORM = 1e4
 """L2 norm of an update where the model's option max_update_norm is not given."""
 
+UNITS, LAYERS = Bounds(1, 65_536), Bounds(1, 64)
+"""Units of a network's layer, and how many layers it has."""
+
+NETWORK_PARAMETERS = Bounds(1, 50_000_000)
+"""Of a network: as many values as an update may carry."""
+
 CLASSES = Bounds(0, 1_000)
 """How many a target has; 0 where it is a number."""
 

@@ -25,7 +25,7 @@ def check_target_classes(given: catalog.Options) -> None:
         return
     read_classes(labels)
     algorithm = given.get("algorithm")
-    if algorithm is not None and not has_classes(algorithm):
+    if algorithm is not None and not has_classes(algorithm, given):
         raise invalid_value(
             f"target_classes has no effect on {algorithm}, which predicts a number",
             hint="Leave it out, or choose logistic_regression.",
@@ -35,7 +35,7 @@ def check_target_classes(given: catalog.Options) -> None:
 def check_ranges(options: TrainingOptions) -> None:
     """Raise 22023 where feature_ranges names some of the columns that round 0 scales, and not all."""
     named = {name for name, _, _ in options.feature_ranges}
-    target = () if has_classes(options.algorithm) else (options.target,)
+    target = () if has_classes(options.algorithm, options.given) else (options.target,)
     missing = [column for column in (*options.features, *target) if column not in named]
     if named and missing:
         raise invalid_value(
@@ -64,7 +64,7 @@ def check_contract(
         f"{_listed(names)} would be left out of the run: {reason}"
         for reason, names in _by_reason(found.left_out).items()
     ]
-    if has_classes(options.algorithm):
+    if has_classes(options.algorithm, options.given):
         try:
             check_classes(found.able, options, private=private)
         except FederatedError as error:

@@ -357,7 +357,9 @@ class NodeTasks:
 
 def classes_of(task: Task) -> tuple[float, ...]:
     """The numbers of the two classes of a target, of the task or else 0 and 1; () where none are learned."""
-    return task.reading.classes or (BINARY if has_classes(task.work.algorithm) else ())
+    work = task.work
+    learns = has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
+    return task.reading.classes or (BINARY if learns else ())
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:

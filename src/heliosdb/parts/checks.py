@@ -8,13 +8,13 @@ from typing import Any
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, OptimizerSettings
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
-from heliosdb.parts.strategies import STRATEGIES, fewest_nodes, has_private_form
+from heliosdb.parts.strategies import STRATEGIES, ScaffoldSettings, fewest_nodes, has_private_form
 
 
 def check_parts(options: TrainingOptions, policy: Policy) -> None:
@@ -39,6 +39,12 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     if private and not has_private_form(settings):
         raise not_supported(f"aggregation {options.aggregation} is not supported under a privacy_budget yet")
+    optimizer = options.settings(OptimizerSettings).optimizer
+    if isinstance(settings, ScaffoldSettings) and optimizer != "sgd":
+        raise invalid_value(
+            f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",
+            hint="Choose optimizer = 'sgd', or another aggregation.",
+        )
     needed = fewest_nodes(settings)
     if most_nodes is not None and needed > most_nodes:
         raise invalid_value(
