@@ -9,13 +9,13 @@ from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.run import Run, TrainingOptions
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import extra_of, has_classes
 
 
 def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
     """Sort the nodes that are there by whether they share what the run reads."""
     offers = [Offer(one.name, one.record.dataset, one.introduction) for one in members]
-    return contract.select(offers, options)
+    return contract.select(offers, options, extra=extra_of(options.algorithm))
 
 
 def find_columns(members: Sequence[Member | None], run: Run) -> Findings:

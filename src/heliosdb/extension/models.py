@@ -26,7 +26,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
+from heliosdb.extension.contract import check_algorithm, check_contract, check_ranges, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import check_rule, unread_option
@@ -138,7 +138,9 @@ def start_training(session: Session, command: StartTraining) -> None:
     able = max(len(nodes), policy["min_nodes"])
     most_nodes = count_chosen(policy["node_selection"], able)
     check_rule(options, private=policy.get("privacy_budget") is not None, most_nodes=most_nodes)
-    said = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
+    private = policy.get("privacy_budget") is not None
+    check_algorithm(options, private=private)
+    said = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)

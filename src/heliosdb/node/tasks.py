@@ -45,6 +45,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -97,7 +98,7 @@ class NodeTasks:
         self._site.demand()
         described = await self._describe(greeting.workspace)
         await self._site.demand_ready()
-        return Introduction(tuple(described))
+        return Introduction(tuple(described), installed_extras())
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
