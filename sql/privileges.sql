@@ -167,7 +167,7 @@ GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDA
 ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;

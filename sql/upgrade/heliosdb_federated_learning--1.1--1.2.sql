@@ -49,7 +49,8 @@ DROP FUNCTION federated._lock_relation(text);
 
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
-    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array');
+    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
+    ADD COLUMN extras text[];
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -179,6 +180,9 @@ COMMENT ON COLUMN federated.node.plain_answers IS
 
 COMMENT ON COLUMN federated.node.datasets IS
     'What the node said when it was last greeted that it shares: names, columns, types (of a domain what it is made of) and declared values, all from its catalog and never from rows; NULL before it was met';
+
+COMMENT ON COLUMN federated.node.extras IS
+    'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -790,6 +794,7 @@ BEGIN
     NEW.certificate_expires := NULL;
     NEW.plain_answers := NULL;
     NEW.datasets := NULL;
+    NEW.extras := NULL;
     RETURN NEW;
 END
 $$;
@@ -2418,7 +2423,7 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 

@@ -111,7 +111,7 @@ def modes(name: str) -> list[dict[str, bool]]:
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
         return [{}]
-    undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name) else []
+    undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
     return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared]
 
 

@@ -434,7 +434,9 @@ def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(
     for node, made in stop.made.items():
         vector = np.array(make_private(made))
         for place in data.draw(st.lists(st.integers(0, vector.size - 1), max_size=3)):
-            vector[place] = data.draw(finite)
+            # What is no number of the vector's type never comes this far.
+            most = float(np.finfo(vector.dtype).max)
+            vector[place] = min(most, max(-most, data.draw(finite)))
         weight = data.draw(st.just(made.weight) | st.floats(5e-324, 1.7e308))
         update = Update(node, vector, weight)
         try:

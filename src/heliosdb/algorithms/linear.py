@@ -26,14 +26,17 @@ from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.settings import outside
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 _ROW_CAP = 1024.0
@@ -71,6 +74,19 @@ def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
     return inputs
 
 
+def check_parameters(state: State, inputs: int) -> None:
+    """Raise FederatedError (22023) for all but one array of a weight for each input and a bias, in bounds."""
+    parameters = state.get(PARAMETERS)
+    if len(state) != 1 or parameters is None or parameters.dtype != np.float64:
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    if parameters.shape != (inputs + 1,):
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    within = bounds.PARAMETER
+    inside = (parameters >= within.least) & (parameters <= within.most)
+    if not np.all(inside):
+        raise outside("a parameter", float(parameters[~inside][0]), within)
+
+
 @dataclass(frozen=True, slots=True)
 class LinearModel:
     """One score a row, linear in the scaled inputs, under a loss.
@@ -92,7 +108,7 @@ class LinearModel:
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
         }
 
@@ -130,6 +146,21 @@ class LinearModel:
         """Return slopes of raw inputs, and a link."""
         assert findings.scaling is not None
         return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of parameters and updates."""
+        return Dtype.FLOAT64
+
+    def of(self, state: State, inputs: int) -> LinearModel:
+        """Return itself: all its states have one form."""
+        del state, inputs
+        return self
+
+    def check_state(self, state: State, inputs: int, classes: int) -> None:
+        """Raise FederatedError (22023) for all but a weight for each input and a bias, in their bounds."""
+        del classes
+        check_parameters(state, inputs)
 
     def allows(self, classes: int) -> bool:
         """Whether that is what its targets have: two classes, or a number."""
@@ -177,6 +208,8 @@ class LinearModel:
             batch_size=work.batch_size,
             learning_rate=work.learning_rate,
             rng=rng,
+            optimizer=work.optimizer,
+            terms=work.terms,
         )
         return Contribution(new - parameters, float(rows.rows), Plain())
 
@@ -192,6 +225,8 @@ class LinearModel:
             privacy=privacy,
             learning_rate=work.learning_rate,
             secret=secret,
+            optimizer=work.optimizer,
+            terms=work.terms,
         )
         guard = AlreadyPrivate(privacy.mechanism)
         return Contribution(new - parameters, privacy.expected_subjects, guard)

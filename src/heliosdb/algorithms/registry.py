@@ -12,6 +12,8 @@ from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.state import State
+from heliosdb.domain.vector import Dtype
 from heliosdb.parts.algorithms import ALGORITHMS, has_classes
 
 BINARY_LABELS = ("0", "1")
@@ -20,6 +22,22 @@ BINARY_LABELS = ("0", "1")
 
 class Supervised(Algorithm, Protocol):
     """An algorithm that learns a target, for which round 0 counts features and target."""
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of the parameters, and of what a node answers how far they moved."""
+        ...
+
+    def of(self, state: State, inputs: int) -> Supervised:
+        """Return it as it computes with a state, which `check_state` took: in the form that this one says."""
+        ...
+
+    def check_state(self, state: State, inputs: int, classes: int) -> None:
+        """Raise FederatedError (22023) where a state is none of its models', or has a number out of bounds.
+
+        inputs: how many. classes: of the target, 0 where it is a number.
+        """
+        ...
 
     def allows(self, classes: int) -> bool:
         """Whether it can learn a target of so many classes, of a number where that is 0."""
@@ -45,7 +63,7 @@ def classes_of(plan: RunPlan) -> tuple[str, ...]:
     encoding, options = plan.findings.encoding, plan.run.options
     if encoding is not None:
         return encoding.classes
-    return (options.target_classes or BINARY_LABELS) if has_classes(options.algorithm) else ()
+    return (options.target_classes or BINARY_LABELS) if has_classes(options.algorithm, options.given) else ()
 
 
 def supervised(name: str) -> Supervised:

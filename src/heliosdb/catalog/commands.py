@@ -198,7 +198,9 @@ def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
             NodeName(row["name"]),
             row["status"],
             json.loads(row["options"]),
-            None if row["datasets"] is None else introduction_from_json(json.loads(row["datasets"])),
+            None
+            if row["datasets"] is None
+            else introduction_from_json(json.loads(row["datasets"]), row["extras"] or ()),
         )
         for row in _SQL.query(connection, "list_nodes", workspace.workspace_id)
     ]

@@ -225,7 +225,7 @@ class RunDriver:
         options, policy = self._run.options, self._run.policy
         if not selection.able and there >= policy.min_nodes:
             return explain_nobody(selection)
-        if not has_classes(options.algorithm):
+        if not has_classes(options.algorithm, options.given):
             return None
         try:
             check_classes(selection.able, options, private=policy.budget is not None)

@@ -54,6 +54,7 @@ class RoundUnderWay:
     sizes: dict[NodeName, int] = field(default_factory=dict)
     stated: dict[NodeName, float] = field(default_factory=dict)
     asked: Mapping[int, int] = field(default_factory=dict)
+    _question: Question | None = None
     _gathering: Gathering[Total | Updates] | None = None
     _taken: int = 0
     _agreement: AgreementMeter | None = None
@@ -84,17 +85,17 @@ class RoundUnderWay:
         """Begin to gather the answers to a question. sketch_key: of the sketches in which they are
         compared.
         """
-        self._gathering, self._taken = question.gathering(), 0
+        self._question, self._gathering, self._taken = question, question.gathering(), 0
         is_compared = question.step.gathers == "rule" and question.course.protocol.is_open
         self._agreement = AgreementMeter(sketch_key) if is_compared else None
 
     def take(self, update: Update) -> None:
         """Take in an update that counts."""
-        assert self._gathering is not None
+        assert self._gathering is not None and self._question is not None
         self._gathering.take(update)
         self._taken += 1
         if self._agreement is not None:
-            self._agreement.take(update)
+            self._agreement.take(self._question.own(update))
 
     def combine(self, question: Question) -> CombinedExchange:
         """Make of what was gathered what it leads to; FederatedError where that is nothing."""

@@ -9,13 +9,13 @@ from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.run import Run, TrainingOptions
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import extra_of, has_classes
 
 
 def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
     """Sort the nodes that are there by whether they share what the run reads."""
     offers = [Offer(one.name, one.record.dataset, one.introduction) for one in members]
-    return contract.select(offers, options)
+    return contract.select(offers, options, extra=extra_of(options.algorithm))
 
 
 def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
@@ -28,6 +28,6 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     able = select_nodes(there, options).able
     are_all = len(there) == len(members)
     datasets = list(able.values()) if are_all else []
-    needed = private and has_classes(options.algorithm) and not options.target_classes
+    needed = private and has_classes(options.algorithm, options.given) and not options.target_classes
     undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
     return Findings(booleans=contract.boolean_features(datasets, options), undeclared_target=undeclared)

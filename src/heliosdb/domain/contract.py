@@ -39,14 +39,17 @@ class Eligibility:
     missing: tuple[str, ...]
 
 
-def select(offers: Iterable[Offer], options: TrainingOptions) -> Eligibility:
-    """Sort nodes by whether they share what the run reads, as numbers."""
+def select(offers: Iterable[Offer], options: TrainingOptions, *, extra: str | None = None) -> Eligibility:
+    """Sort nodes by whether they share what the run reads, as numbers.
+
+    extra: what the run's algorithm needs to be installed there.
+    """
     columns = (*options.features, options.target)
     shared: set[str] = set()
     able, left_out = {}, []
     for offer in offers:
         shared |= {column for dataset in offer.introduction.datasets for column in dataset.columns}
-        found = _choose(offer, options, columns)
+        found = _lacks(offer, extra) or _choose(offer, options, columns)
         if isinstance(found, str):
             left_out.append(Absence(offer.node, found))
         else:
@@ -137,6 +140,12 @@ def _declared(dataset: DatasetDescription, column: str) -> tuple[float, ...] | N
     if numbers is None or None in numbers:
         return None
     return tuple(number for number in numbers if number is not None)
+
+
+def _lacks(offer: Offer, extra: str | None) -> str | None:
+    if extra is None or extra in offer.introduction.extras:
+        return None
+    return f"lacks the extra \"{extra}\" (pip install 'heliosdb-federated-learning[{extra}]')"
 
 
 def _choose(offer: Offer, options: TrainingOptions, columns: Sequence[str]) -> DatasetDescription | str:

@@ -26,10 +26,11 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
+from heliosdb.extension.contract import check_algorithm, check_contract, check_ranges, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
-from heliosdb.parts.checks import unread_option
+from heliosdb.parts.checks import check_rule, unread_option
+from heliosdb.parts.selections import count_chosen
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
 MAX_FEATURES = 99
@@ -133,7 +134,13 @@ def start_training(session: Session, command: StartTraining) -> None:
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
     check_ranges(options)
-    said = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
+    # A run with fewer nodes than min_nodes waits for the others.
+    able = max(len(nodes), policy["min_nodes"])
+    most_nodes = count_chosen(policy["node_selection"], able)
+    check_rule(options, private=policy.get("privacy_budget") is not None, most_nodes=most_nodes)
+    private = policy.get("privacy_budget") is not None
+    check_algorithm(options, private=private)
+    said = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)

@@ -17,6 +17,7 @@ from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Reading, Task
 from heliosdb.node.summing import is_open, stage_of
+from heliosdb.parts.algorithms import check_private
 from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
@@ -61,6 +62,8 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
     site's setting, for datasets whose DBA has not said.
     """
+    if task.budget is not None:
+        check_private(task.work.algorithm)
     step = find_step(task)
     step.check(task)
     stage_of(task)

@@ -45,6 +45,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -97,7 +98,7 @@ class NodeTasks:
         self._site.demand()
         described = await self._describe(greeting.workspace)
         await self._site.demand_ready()
-        return Introduction(tuple(described))
+        return Introduction(tuple(described), installed_extras())
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -357,7 +358,9 @@ class NodeTasks:
 
 def classes_of(task: Task) -> tuple[float, ...]:
     """The numbers of the two classes of a target, of the task or else 0 and 1; () where none are learned."""
-    return task.reading.classes or (BINARY if has_classes(task.work.algorithm) else ())
+    work = task.work
+    learns = has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
+    return task.reading.classes or (BINARY if learns else ())
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:

@@ -309,14 +309,17 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
                 ],
             )
             for dataset in introduction.datasets
-        ]
+        ],
+        extras=introduction.extras,
     )
 
 
 def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     """An introduction from the wire."""
     require(len(introduction.datasets) <= limits.MAX_DATASETS, "there are too many datasets")
-    return Introduction(tuple(_description_from_proto(dataset) for dataset in introduction.datasets))
+    require(len(introduction.extras) <= limits.MAX_EXTRAS, "there are too many extras")
+    described = tuple(_description_from_proto(dataset) for dataset in introduction.datasets)
+    return Introduction(described, read_names(introduction.extras))
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -192,7 +192,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.DATASET, "require_consent", True),
         (OptionKind.DATASET, "purpose", "research"),
         (OptionKind.MODEL, "algorithm", "neural_network"),
-        (OptionKind.MODEL, "aggregation", "krum"),
+        (OptionKind.MODEL, "aggregation", "fltrust"),
         (OptionKind.MODEL, "aggregation", "weighted_median"),
         (OptionKind.MODEL, "compression", "zstd"),
         (OptionKind.MODEL, "robust_groups", 3),

@@ -50,7 +50,7 @@ SELECT EXISTS (
 ) AS has_plain_runs
 
 -- name: list_nodes(bigint)
-SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets
+SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets, extras
 FROM federated.node WHERE workspace_id = $1 ORDER BY name
 
 -- name: insert_node(bigint, text, jsonb)
