@@ -12,6 +12,7 @@ ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
@@ -36,6 +37,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
+GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
@@ -65,6 +68,12 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Aggregation functions.
+GRANT EXECUTE ON FUNCTION
+    federated._create_aggregation_function(text, text, text, boolean), federated._drop_aggregation_function(text)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._aggregate(text, double precision[], double precision[]) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -217,6 +226,9 @@ GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes,
 ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
+GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
+ON federated.aggregation_function TO federated_admin;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');
@@ -234,6 +246,7 @@ SELECT pg_catalog.pg_extension_config_dump('federated.dataset', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.release', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.spending', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.audit', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.aggregation_function', '');
 DO $$
 DECLARE
     identity_sequence regclass;

@@ -129,7 +129,8 @@ DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
--- has the rights of federated_reader, and owns what reads as the node will.
+-- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
+-- aggregation functions.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
 DECLARE
@@ -137,7 +138,7 @@ DECLARE
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
         'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor',
-        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe'
+        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
@@ -166,12 +167,28 @@ BEGIN
             MESSAGE = 'role "federated_probe" must not be able to log in, be a superuser, bypass row security or have members',
             HINT = 'ALTER ROLE federated_probe NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from its members.';
     END IF;
+    -- Code that people write runs with its rights, and everybody may have it run.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_aggregator' AND (
+            r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m
+                WHERE m.roleid OPERATOR(pg_catalog.=) r.oid OR m.member OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_aggregator" must not be able to log in, be a superuser, bypass row security, have members or be a member',
+            HINT = 'ALTER ROLE federated_aggregator NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from every role that it is granted to.';
+    END IF;
 END
 $$;
 
 CREATE SCHEMA federated_row;
 
 COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, with the features in one value: what predict calls';
+
+CREATE SCHEMA federated_aggregation;
+
+COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
 
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
@@ -889,7 +906,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
-                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
+                  'language', 'body_sha256')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -913,7 +931,7 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
 
@@ -931,6 +949,72 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+-- Aggregation functions: how people combine the nodes' updates in a language of their own. Each is a function in
+-- federated_aggregation that belongs to whoever made it, and of the signature (updates, weights); PostgreSQL's own rules say who
+-- may use which language.
+CREATE TABLE federated.aggregation_function (
+    name        text PRIMARY KEY CHECK (name <> ''),
+    owner       name NOT NULL DEFAULT current_user,
+    language    text NOT NULL,
+    body_sha256 bytea NOT NULL CHECK (octet_length(body_sha256) = 32),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE federated.aggregation_function IS
+    'The functions in federated_aggregation as statements made them, so that the audit log shows who did and of which text';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF owner, language, body_sha256 ON federated.aggregation_function
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION federated._create_aggregation_function(
+    function_name text, function_body text, function_language text, may_replace boolean
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    signature text := format('federated_aggregation.%I(double precision[], double precision[])', function_name);
+BEGIN
+    EXECUTE format(
+        'CREATE %s federated_aggregation.%I(updates double precision[], weights double precision[])'
+        ' RETURNS double precision[] LANGUAGE %I AS %L',
+        CASE WHEN may_replace THEN 'OR REPLACE FUNCTION' ELSE 'FUNCTION' END, function_name, function_language, function_body);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_aggregator', signature);
+    INSERT INTO federated.aggregation_function AS f (name, language, body_sha256)
+    VALUES (function_name, function_language, sha256(convert_to(function_body, 'UTF8')))
+    ON CONFLICT (name) DO UPDATE
+    SET owner = excluded.owner, language = excluded.language, body_sha256 = excluded.body_sha256;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_aggregation_function(text, text, text, boolean) IS
+    'Makes a function in federated_aggregation that belongs to the caller, and that nobody but federated_aggregator may call';
+
+CREATE FUNCTION federated._drop_aggregation_function(function_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('DROP FUNCTION federated_aggregation.%I(double precision[], double precision[])', function_name);
+    DELETE FROM federated.aggregation_function AS f WHERE f.name = function_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_aggregation_function(text) IS 'Drops the caller''s function in federated_aggregation';
+
+-- Whoever writes such a function has it called by the coordinator: so it runs as federated_aggregator, who may do nothing else.
+-- Inside DEFINER no code can take another role, whatever the function's own owner makes of it.
+CREATE FUNCTION federated._aggregate(function_name text, updates double precision[], weights double precision[])
+RETURNS double precision[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    combined double precision[];
+BEGIN
+    EXECUTE format('SELECT federated_aggregation.%I($1, $2)', function_name) INTO combined USING updates, weights;
+    RETURN combined;
+END
+$$;
+
+COMMENT ON FUNCTION federated._aggregate(text, double precision[], double precision[]) IS
+    'What an aggregation function makes of all nodes'' updates, one a row, and of their weights; it runs without any rights';
 
 CREATE OR REPLACE FUNCTION federated._drop_model_function(model_name text, drop_behavior text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -1935,7 +2019,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_dataset')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_dataset', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -1951,7 +2035,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL
         SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row') OR p.oid IN (SELECT objid FROM members)
+        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_aggregation') OR p.oid IN (SELECT objid FROM members)
     ), open_to_all AS (
         SELECT o.name FROM objects AS o WHERE EXISTS (SELECT FROM aclexplode(o.acl) AS a WHERE a.grantee = 0)
     )
@@ -1971,7 +2055,8 @@ DECLARE
     found   record;
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
-        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger', 'audit']) AS t (relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
+                          'aggregation_function', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
@@ -2238,6 +2323,8 @@ ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
+
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 
@@ -2268,6 +2355,10 @@ GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+
+GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
+
+GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
@@ -2303,6 +2394,13 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Aggregation functions.
+GRANT EXECUTE ON FUNCTION
+    federated._create_aggregation_function(text, text, text, boolean), federated._drop_aggregation_function(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._aggregate(text, double precision[], double precision[]) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -2504,7 +2602,14 @@ GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
+GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
+
+GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
+ON federated.aggregation_function TO federated_admin;
+
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.aggregation_function', '');
 
 DO $$
 DECLARE

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
@@ -67,6 +68,12 @@ class Course:
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
         return cls(run, learned, rule, settings, sums)
+
+    def calling(self, call: Call) -> Course:
+        """Return the same course, where its strategy is a function of people's with what calls it."""
+        if not isinstance(self.strategy, CustomFunction):
+            return self
+        return replace(self, strategy=replace(self.strategy, call=call))
 
     @property
     def _carrying(self) -> int:

@@ -26,6 +26,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
+from heliosdb.extension.aggregation_functions import check_aggregation
 from heliosdb.extension.contract import check_algorithm, check_contract, check_ranges, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
@@ -45,6 +46,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     workspace = _choose_workspace(session, command.workspace)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(given)
+    check_aggregation(session, given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -63,6 +65,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
     _check_columns(merged)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(merged)
+    check_aggregation(session, given)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -130,6 +133,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
     check_target_classes(chosen)
+    check_aggregation(session, chosen)
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})

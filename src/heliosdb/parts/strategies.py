@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from federated_sql.option_table import OPTIONS, OptionKind
+from federated_sql.option_values import is_custom
 from heliosdb.domain.bounds import PROXIMAL_TERM, Bounds
 from heliosdb.domain.settings import within
-from heliosdb.parts.registry import Registry
+from heliosdb.parts.registry import RegisteredPart, Registry
 
 _SHARE = Bounds(0.0, math.nextafter(1.0, 0.0))
 
@@ -127,7 +129,30 @@ class BulyanSettings(NodesNeeded):
         return max(0, (nodes - 3) // 4) if self.byzantine_nodes is None else self.byzantine_nodes
 
 
-STRATEGIES = Registry("aggregation")
+_CUSTOM = "heliosdb.aggregation.custom_function:CustomFunction"
+
+
+class StrategyRegistry(Registry):
+    """The strategies, and any name that none of the language's has: a function that people have written.
+
+    Whether there is a function of that name only its database knows.
+    """
+
+    def entry(self, name: str) -> RegisteredPart:
+        """As a registry's; of a function's name an entry without settings."""
+        return RegisteredPart(name.lower(), _CUSTOM) if self.is_custom(name) else super().entry(name)
+
+    def get(self, name: str) -> Any:
+        """As a registry's; of a function's name the rule that calls it."""
+        return self._find(name, _CUSTOM)(name.lower()) if self.is_custom(name) else super().get(name)
+
+    def is_custom(self, name: str) -> bool:
+        """Whether it may be the name of a function."""
+        return name.lower() not in self.names() and is_custom(_AGGREGATION, name.lower())
+
+
+_AGGREGATION = OPTIONS[OptionKind.MODEL]["aggregation"]
+STRATEGIES = StrategyRegistry("aggregation")
 STRATEGIES.register("fedavg", "heliosdb.aggregation.fedavg:FEDAVG", settings=MeanSettings)
 STRATEGIES.register("weighted", "heliosdb.aggregation.fedavg:WEIGHTED")
 STRATEGIES.register("fedprox", "heliosdb.aggregation.fedprox:FEDPROX", settings=ProximalSettings)
