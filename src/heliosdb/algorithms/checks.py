@@ -56,7 +56,7 @@ def check_training(task: Task) -> None:
     bounds.
     """
     work = TrainWork.of(task)
-    _check_parameters(task)
+    check_parameters(task)
     _check_shape(task.work, task.state[PARAMETERS].size)
     if work.privacy is not None:
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
@@ -65,7 +65,7 @@ def check_training(task: Task) -> None:
 def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
-    _check_parameters(task)
+    check_parameters(task)
     _check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
@@ -76,8 +76,9 @@ def _check_shape(work: Work, size: int) -> None:
         raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of float64.")
 
 
-def _check_parameters(task: Task) -> None:
-    """A model of this kind is one array of a weight for each input and a bias, each within its bounds."""
+def check_parameters(task: Task) -> None:
+    """Raise FederatedError where a model is not one array of a weight for each input and a bias, each within
+    its bounds."""
     parameters = task.state.get(PARAMETERS)
     if len(task.state) != 1 or parameters is None or parameters.dtype != np.float64:
         raise _invalid("The task's parameters do not fit its algorithm and features.")

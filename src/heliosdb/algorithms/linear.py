@@ -13,12 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.checks import check_parameters
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
+from heliosdb.algorithms.report import REPORT, ReportStep
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
@@ -32,7 +34,7 @@ from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import State, make_state
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
@@ -87,13 +89,14 @@ class LinearModel:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
-        training and, in some rounds, an evaluation."""
+        training and, in some rounds, an evaluation; in the end a report."""
         return {
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
             TRAIN: TrainStep(self.name),
             EVALUATE: EvaluateStep(self.name),
+            REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -231,6 +234,16 @@ class LinearModel:
         boxes = self.measure.boxes
         noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
         return self.measure.read_private(total, noise, scale)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what are no parameters, or outside their bounds."""
+        check_parameters(task)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,)."""
+        assert task.scaling is not None
+        scored: Vector = scale_inputs(features, task.scaling) @ task.state[PARAMETERS]
+        return scored
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
