@@ -98,8 +98,9 @@ def _classes_fault(layout: ReportLayout, blocks: Mapping[str, Vector]) -> str | 
         off = np.abs(told.sum(axis=1)[:2] - np.array([negatives, positives]))
         if np.any(told < 0.0) or np.any(off > TOLERANCE * rows) or told[2].sum() > rows * (1.0 + TOLERANCE):
             return "the cells of its probabilities do not hold its rows"
-        if abs(float(blocks["correction"][0])) > negatives * positives * (1.0 + TOLERANCE):
-            return "more pairs of rows are out of order than it has"
+        better, own = map(float, blocks["correction"])
+        if own != negatives * positives or abs(better) > own * (1.0 + TOLERANCE):
+            return "its pairs of rows are not those that it has"
     elif blocks["confusion"].size:
         confusion = blocks["confusion"]
         predicted, actual = head[3 + layout.classes :].reshape(2, layout.classes)
@@ -112,14 +113,19 @@ def _classes_fault(layout: ReportLayout, blocks: Mapping[str, Vector]) -> str | 
 
 
 def _auc(blocks: Mapping[str, Vector]) -> tuple[float | None, float | None]:
-    """Return the area under the ROC curve, and its standard error (Hanley and McNeil 1982)."""
+    """Return the area under the ROC curve, and its standard error (Hanley and McNeil 1982).
+
+    The cells know pairs of rows worse than they are. By how much is known of pairs within a node, and taken
+    to be the same of the others: so the area of one node's rows is exact.
+    """
     told = np.maximum(blocks["cells"], 0.0)
     rows, positives = float(blocks["head"][0]), float(blocks["head"][5])
     negatives = rows - positives
     if negatives < 1.0 or positives < 1.0:
         return None, None
-    pairs = cells.ordered_pairs(told[0], told[1]) + float(blocks["correction"][0])
-    area = min(1.0, max(0.0, pairs / (negatives * positives)))
+    better, own = map(float, blocks["correction"])
+    area = cells.ordered_pairs(told[0], told[1]) / (negatives * positives) + (better / own if own else 0.0)
+    area = min(1.0, max(0.0, area))
     positive_term = (positives - 1.0) * (area / (2.0 - area) - area * area)
     negative_term = (negatives - 1.0) * (2.0 * area * area / (1.0 + area) - area * area)
     variance = (area * (1.0 - area) + positive_term + negative_term) / (negatives * positives)

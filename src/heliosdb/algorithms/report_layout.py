@@ -5,7 +5,8 @@ empty.
 
     head         the sums of the measure (measures/)
     quality      classes: the squares of the errors of probabilities (Brier 1950); a number: the errors' sizes
-    correction   two classes: by how many pairs of a node's own rows their order is better than its cells say
+    correction   two classes: by how many pairs of a node's own rows the order is better than its cells say,
+                 and of how many
     cells        two classes: (3, CELLS) negatives, positives, probabilities; see cells.py
     confusion    more classes: (predicted, actual) rows of the classes that are predicted often enough
     shuffled     rows that were shuffled
@@ -49,7 +50,7 @@ class ReportLayout:
         return {
             "head": (self.measure.plain_size,),
             "quality": (1,),
-            "correction": (int(binary),),
+            "correction": (2 * int(binary),),
             "cells": (3 * int(binary), CELLS),
             "confusion": (confused, confused),
             "shuffled": (1,),

@@ -94,7 +94,9 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
     told = cells.spread(counted, cells.cut(where[first]))
     blocks["cells"][:] = told
     exact = cells.ordered_pairs_of_rows(scores, positive)
-    blocks["correction"][:] = exact - cells.ordered_pairs(told[0], told[1])
+    positives = float(np.count_nonzero(positive))
+    own = positives * (rows.rows - positives)
+    blocks["correction"][:] = exact - cells.ordered_pairs(told[0], told[1]), own
 
 
 def _count_confused(confusion: Matrix, rows: Table, scores: Matrix) -> None:

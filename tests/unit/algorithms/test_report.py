@@ -97,11 +97,11 @@ def by_size(values: Vector, nodes: int) -> list[Any]:
 @pytest.mark.parametrize("unlike", [False, True])
 @pytest.mark.parametrize("shift", [0.0, -3.0])
 def test_curves_of_many_rows_are_those_of_the_pooled_ones(unlike: bool, shift: float) -> None:
-    x, target, weights = classes(10_000, 1, shift)
-    parts = by_size(x[:, 1], 5) if unlike else split(10_000, 5)
+    x, target, weights = classes(20_000, 1, shift)
+    parts = by_size(x[:, 1], 5) if unlike else split(20_000, 5)
     found, chances = pooled(x, target, weights, parts, 2), sigmoid(x @ weights)
 
-    assert found["rows"] == 10_000
+    assert found["rows"] == 20_000
     assert found["auc"] == pytest.approx(roc_auc_score(target, chances), abs=1e-4)
     assert found["brier"] == pytest.approx(brier_score_loss(target, chances))
     confusion = confusion_matrix(target, chances > 0.5).T.tolist()
@@ -113,8 +113,8 @@ def test_curves_of_many_rows_are_those_of_the_pooled_ones(unlike: bool, shift: f
     assert points[-1][1:] == [1.0, 1.0]
     assert 50 <= len(points) <= 203
     for threshold, fpr, tpr in points[1:]:
-        assert fpr == pytest.approx(float((chances[target == 0] >= threshold).mean()), abs=0.012)
-        assert tpr == pytest.approx(float((chances[target == 1] >= threshold).mean()), abs=0.012)
+        assert fpr == pytest.approx(float((chances[target == 0] >= threshold).mean()), abs=0.02)
+        assert tpr == pytest.approx(float((chances[target == 1] >= threshold).mean()), abs=0.02)
     assert np.trapezoid(true, false) == pytest.approx(
         float(np.trapezoid([one[2] for one in points], [one[1] for one in points])), abs=2e-3
     )
@@ -131,7 +131,7 @@ def test_calibration_is_that_of_scikit_learn_where_each_bin_has_rows_enough() ->
     assert [one[3] for one in found] == np.histogram(chances, np.linspace(0, 1, 11))[0].tolist()
 
 
-@pytest.mark.parametrize(("rows", "part"), [(60, 1.0), (120, 0.5), (1000, 0.2)])
+@pytest.mark.parametrize(("rows", "part"), [(60, 0.9), (120, 0.5), (1000, 0.1)])
 def test_of_few_rows_auc_is_off_by_less_than_its_own_error(rows: int, part: float) -> None:
     """Three nodes, at first with as few rows as may be held out at all."""
     for seed in range(20):
@@ -177,7 +177,7 @@ def test_a_node_without_held_out_rows_adds_nothing_and_none_at_all_say_so() -> N
 
 @pytest.mark.parametrize("score", [0.0, 800.0, -800.0])
 def test_equal_scores_however_large_are_one_cell(score: float) -> None:
-    target = np.arange(40) % 2.0
+    target = (np.arange(40) % 2).astype(np.float64)
     found = pooled(np.full((40, 3), score), target, np.array([1.0, 0.0, 0.0]), split(40, 2), 2)
     assert found["auc"] == pytest.approx(0.5)
     assert sum(one[3] for one in found["calibration"]) == 40
@@ -202,7 +202,7 @@ def test_several_classes_have_the_confusion_matrix_of_the_pooled_rows() -> None:
 def test_a_class_that_a_node_predicts_of_fewer_than_five_subjects_is_not_told() -> None:
     x, weights = np.zeros((30, 3)), np.eye(3)
     x[:4, 0], x[4:, 1] = 1.0, 1.0
-    target = np.arange(30) % 3.0
+    target = (np.arange(30) % 3).astype(np.float64)
     found = pooled(x, target, weights, [np.arange(30)], 3)["confusion"]["counts"]
     assert found[0] == [0, 0, 0]
     assert sum(found[1]) == 26
@@ -302,7 +302,9 @@ def test_subjects_of_several_rows_count_once() -> None:
     rows = 40
     features = np.linspace(-3.0, 3.0, rows)[:, None] * np.ones(3)
     subjects = np.arange(rows) // 10
-    table = Table.from_rows(features, np.arange(rows) % 2.0, subjects, np.ones(rows, dtype=bool))
+    table = Table.from_rows(
+        features, (np.arange(rows) % 2).astype(np.float64), subjects, np.ones(rows, dtype=bool)
+    )
     layout = ReportLayout(2, 3, 3)
     vector = report(
         table,
@@ -322,7 +324,9 @@ def test_subjects_of_several_rows_count_once() -> None:
 def outliers_of(column: Vector, subjects: Any = None) -> float:
     features = np.column_stack([column, np.zeros(column.size), np.zeros(column.size)])
     codes = np.arange(column.size) if subjects is None else subjects
-    table = Table.from_rows(features, np.arange(column.size) % 2.0, codes, np.zeros(column.size, dtype=bool))
+    table = Table.from_rows(
+        features, (np.arange(column.size) % 2).astype(np.float64), codes, np.zeros(column.size, dtype=bool)
+    )
     layout = ReportLayout(2, 3, 3)
     task = task_of(Scaling((0.0,) * 3, (1.0,) * 3))
     vector = report(table, task, layout, lambda inputs: inputs @ np.zeros(3), np.random.default_rng(1))
@@ -346,7 +350,8 @@ def test_outliers_are_told_where_they_are_five_subjects_or_more() -> None:
 def test_an_answer_that_no_rows_have_is_refused(classes_: int) -> None:
     x, target, weights = classes(200, 3)
     if classes_ == 4:
-        weights, target = np.random.default_rng(3).normal(size=(3, 4)), np.arange(200) % 4.0
+        weights = np.random.default_rng(3).normal(size=(3, 4))
+        target = (np.arange(200) % 4).astype(np.float64)
     layout = ReportLayout(classes_, 3, 3)
     table = Table.from_rows(x, target, np.arange(200), np.ones(200, dtype=bool))
     task = task_of(Scaling((0.0,) * 3, (1.0,) * 3))
@@ -358,7 +363,7 @@ def test_an_answer_that_no_rows_have_is_refused(classes_: int) -> None:
     ]  # fmt: skip
     if classes_ == 2:
         changes += [("cells", (0, 7), -1.0), ("cells", (1, 7), 3.0), ("cells", (2, 7), 500.0),
-                    ("correction", 0, 1e6), ("quality", 0, 1e3)]  # fmt: skip
+                    ("correction", 0, 1e6), ("correction", 1, 1.0), ("quality", 0, 1e3)]  # fmt: skip
     if classes_ == 4:
         changes += [("confusion", (0, 0), 1.0), ("confusion", (1, 2), -300.0), ("confusion", (1, 2), 0.5)]
     for block, place, by in changes:
