@@ -16,7 +16,7 @@ from heliosdb.algorithms.report_figures import read_figures, read_report, report
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.reported import report
 from heliosdb.algorithms.stated import weight_fault
-from heliosdb.algorithms.steps import Asked, Draws, Taken
+from heliosdb.algorithms.steps import REPORT, Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import ReportWork
 from heliosdb.domain.errors import invalid_value
@@ -26,8 +26,6 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
-
-REPORT = StepName("report")
 
 
 class Scoring(Supervised, Protocol):

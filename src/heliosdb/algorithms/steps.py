@@ -28,6 +28,10 @@ from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
 
+REPORT = StepName("report")
+"""The step, of an algorithm that has one of this name, that looks at the model which a run is about to
+publish."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
