@@ -1,0 +1,63 @@
+"""The kinds of predictions that numpy computes, by name.
+
+What always holds: a kind's module is imported when a version of that kind is scored, and not before; the
+name comes from a stored version, and what is not listed here is an error.
+
+**To add a kind**, write `heliosdb/scoring/NAME.py` with a function `score` as `Score` says, and list it in
+`_KINDS`. The algorithm returns `Prediction(kind=NAME, content={"link": …, …}, arrays={…})`, and its numbers
+come back here as they were stored. It may compute its steps by the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.state import State
+
+Rows = NDArray[np.float64]
+"""(n, inputs); what is missing is NaN. Inputs are unscaled, in the order of `Encoding.inputs`."""
+
+LINKS: Final = ("identity", "exp", "logistic", "softmax")
+"""What `content["link"]` says of a prediction: a number, a number above zero, the probability of the second
+of two classes, the probabilities of all classes."""
+
+
+class Score(Protocol):
+    """How rows are scored: a pure function of a version's numbers and the rows."""
+
+    def __call__(self, content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np.float64]:
+        """Return (n,), or (n, classes) where `content["link"]` is softmax.
+
+        Links are applied: what is returned is in the target's units, or probabilities, each finite for
+        every row, also for one whose inputs are all missing or as large as floats are. content and arrays:
+        those of the algorithm's Prediction. inputs must not be changed.
+        """
+        ...
+
+
+_KINDS: Final = {
+    "linear": "heliosdb.scoring.linear",
+    "network": "heliosdb.scoring.network",
+    "trees": "heliosdb.scoring.trees",
+}
+
+
+def find_kind(kind: str) -> Score:
+    """Return how versions of a kind are scored. FederatedError NOT_SUPPORTED where it is not known."""
+    module = _KINDS.get(kind)
+    if module is None:
+        raise FederatedError(ErrorCode.NOT_SUPPORTED, f'there are no predictions of kind "{kind}"')
+    return cast(Score, import_module(module).score)
+
+
+def scale(inputs: Rows, arrays: State) -> Rows:
+    """Return inputs less `arrays["means"]`, divided by `arrays["scales"]` (each of length inputs); what is
+    missing is 0, the mean."""
+    scaled = (inputs - arrays["means"]) / arrays["scales"]
+    return np.nan_to_num(scaled, copy=False, nan=0.0)
