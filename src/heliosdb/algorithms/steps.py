@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -133,6 +133,22 @@ class Step(Protocol):
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Node: the answer, of the size and type that the task's work says, guarded as it says."""
         ...
+
+
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A step whose plain answers teach less, or more, than the arrays of its state have numbers."""
+
+    def parameters(self, task: Task) -> int:
+        """Node: how many numbers of a model are learned from the answer; for the largest share of parameters
+        to rows. The task was checked."""
+        ...
+
+
+def count_parameters(step: Step, task: Task) -> int | None:
+    """Return how many numbers of a model a step says are learned from a plain answer; None where it says
+    nothing."""
+    return step.parameters(task) if isinstance(step, CountsParameters) else None
 
 
 @dataclass(frozen=True, slots=True)

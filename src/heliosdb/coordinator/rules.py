@@ -8,13 +8,14 @@ from __future__ import annotations
 from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
+from heliosdb.parts.algorithms import last_round
 
 
 def make_rules(run: Run) -> Rules:
     """Return the rules of a run; FederatedError where its selection is not one."""
     options, policy = run.options, run.policy
     return Rules(
-        rounds=options.rounds,
+        rounds=last_round(options),
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
         choice=make_selection(policy, run.id),

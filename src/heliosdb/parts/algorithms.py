@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from heliosdb.domain import bounds
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
 
@@ -25,6 +27,50 @@ class ClassifierSettings(DescentSettings):
     target_classes: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TreeSettings:
+    """Of algorithms that grow trees from histograms: how many, how deep, over how many bins of an input.
+
+    min_rows_per_leaf: of all nodes together. subsample: of the rows, for each tree.
+    """
+
+    trees: int = within(bounds.TREES, default=100)
+    max_depth: int = within(bounds.DEPTH, default=8)
+    bins: int = within(bounds.BINS, default=64)
+    min_rows_per_leaf: int = within(bounds.ROWS_PER_LEAF, default=20)
+    subsample: float = within(bounds.SUBSAMPLE, default=1.0)
+    target_classes: tuple[str, ...] | None = None
+
+    group: ClassVar[int] = 1
+    """How many trees a round grows at least."""
+
+    def last_round(self, rounds: int) -> int:
+        """Return with which round the last tree is grown, of so many that the run may have."""
+        return min(rounds, -(-self.trees // self.group))
+
+    def grown(self, number: int, rounds: int) -> int:
+        """Return how many trees there are once a round is closed: in every round about as many more."""
+        last = self.last_round(rounds)
+        return self.trees * min(number, last) // last
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings(TreeSettings):
+    """Of a random forest, whose trees do not wait for each other: a round grows ten or more."""
+
+    group: ClassVar[int] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BoostingSettings(TreeSettings):
+    """Of gradient boosting. learning_rate: the part of each tree's step that is taken."""
+
+    learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+
+
+Learns = Literal["classes", "number", "either"]
+"""What an algorithm's target is; `either`: the target's own type decides."""
+
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
     "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
@@ -32,8 +78,31 @@ ALGORITHMS.register(
 ALGORITHMS.register(
     "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=DescentSettings
 )
+ALGORITHMS.register(
+    "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
+)
+ALGORITHMS.register(
+    "gradient_boosting", "heliosdb.algorithms.gradient_boosting:GRADIENT_BOOSTING", settings=BoostingSettings
+)
+
+
+def learns(algorithm: str) -> Learns:
+    """What the algorithm's target is; NOT_SUPPORTED where it is not built."""
+    settings = ALGORITHMS.entry(algorithm).settings
+    if issubclass(settings, TreeSettings):
+        return "either"
+    return "classes" if "target_classes" in option_names(settings) else "number"
+
+
+def last_round(options: TrainingOptions) -> int:
+    """Return the last round that a run may come to: fewer than it was given where nothing would be left to
+    do."""
+    settings = ALGORITHMS.entry(options.algorithm).settings
+    if issubclass(settings, TreeSettings):
+        return options.settings(settings).last_round(options.rounds)
+    return options.rounds
 
 
 def has_classes(algorithm: str) -> bool:
-    """Whether what it learns is which of two classes a row has; NOT_SUPPORTED where it is not built."""
-    return "target_classes" in option_names(ALGORITHMS.entry(algorithm).settings)
+    """Whether it learns classes where nothing but its name is known; NOT_SUPPORTED where it is not built."""
+    return learns(algorithm) != "number"
