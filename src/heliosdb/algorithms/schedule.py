@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.parts.algorithms import last_round
 
 
 def count_evaluations(options: TrainingOptions) -> int:
     """Return how many rounds of a whole run end with an evaluation."""
     if options.validation_split == 0:
         return 0
-    whole, rest = divmod(options.rounds, options.validation_frequency)
+    whole, rest = divmod(last_round(options), options.validation_frequency)
     return whole + (1 if rest else 0)
 
 
@@ -25,4 +26,4 @@ def evaluates(plan: RunPlan) -> bool:
         return False
     if findings.plan is not None and findings.plan.evaluation_noise is None:
         return False
-    return plan.round % options.validation_frequency == 0 or plan.round == options.rounds
+    return plan.round % options.validation_frequency == 0 or plan.round == last_round(options)

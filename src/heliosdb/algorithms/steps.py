@@ -152,6 +152,22 @@ class Describing(Protocol):
         ...
 
 
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A step whose plain answers teach less, or more, than the arrays of its state have numbers."""
+
+    def parameters(self, task: Task) -> int:
+        """Node: how many numbers of a model are learned from the answer; for the largest share of parameters
+        to rows. The task was checked."""
+        ...
+
+
+def count_parameters(step: Step, task: Task) -> int | None:
+    """Return how many numbers of a model a step says are learned from a plain answer; None where it says
+    nothing."""
+    return step.parameters(task) if isinstance(step, CountsParameters) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a step costs a node. clipping_norm: for the ledger, where the step clips to a norm that a

@@ -28,10 +28,11 @@ def _no_codes() -> Codes:
 class Table:
     """n rows of d features. Make one with `from_rows`, which leaves out the rows without a target.
 
-    features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal
-    for the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
+    features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal for
+    the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
     others: (m,) the subjects of further rows, one code a row, which have a target that is neither of its two
-    classes; nothing else is known of them, and no part of the table has them.
+    classes; nothing else is known of them, and no part of the table has them. min_rows: of the node's
+    dataset: no number of a plain answer that partitions rows is about fewer data subjects.
     """
 
     features: Matrix
@@ -39,6 +40,7 @@ class Table:
     subjects: Codes
     held_out: Mask
     others: Codes = field(default_factory=_no_codes)
+    min_rows: int = 1
 
     @classmethod
     def from_rows(
@@ -64,7 +66,13 @@ class Table:
         return self._where(self.held_out)
 
     def _where(self, mask: Mask) -> Table:
-        return Table(self.features[mask], self.target[mask], self.subjects[mask], self.held_out[mask])
+        return Table(
+            self.features[mask],
+            self.target[mask],
+            self.subjects[mask],
+            self.held_out[mask],
+            min_rows=self.min_rows,
+        )
 
 
 @dataclass(frozen=True, slots=True)

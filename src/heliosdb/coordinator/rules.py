@@ -8,6 +8,7 @@ from __future__ import annotations
 from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
+from heliosdb.parts.algorithms import last_round
 
 
 def make_rules(run: Run, *, reports: bool = False) -> Rules:
@@ -15,7 +16,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
     publishes can be reported on."""
     options, policy = run.options, run.policy
     return Rules(
-        rounds=options.rounds,
+        rounds=last_round(options),
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
         choice=make_selection(policy, run.id),

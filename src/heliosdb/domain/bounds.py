@@ -81,3 +81,8 @@ ROWS = Bounds(0.0, 1e12)
 
 CLASS = Bounds(1.0 - 2.0**53, 2.0**53 - 1.0)
 """Of a declared class of a target: here no two whole numbers of a column are one double."""
+
+TREES, DEPTH, BINS = Bounds(1, 10_000), Bounds(1, 32), Bounds(2, 1_024)
+"""Of a forest; bins: of one input, besides those of a category."""
+
+ROWS_PER_LEAF, SUBSAMPLE = Bounds(1, 10**9), Bounds(1e-3, 1.0)

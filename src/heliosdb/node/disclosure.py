@@ -189,10 +189,15 @@ def _cells(column: Vector) -> Vector:
     return cells
 
 
-def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
-    """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
+def check_plain_answer(
+    task: Task, table: Table, max_parameter_share: float, dataset: str, parameters: int | None = None
+) -> None:
+    """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them.
+
+    parameters: of what is learned from the answer; None: as many as the task's state has numbers.
+    """
     rows = table.training().rows
-    parameters = max(task.n_inputs + 1, size_of(task.state))
+    parameters = max(task.n_inputs + 1, size_of(task.state) if parameters is None else parameters)
     if parameters > max_parameter_share * rows:
         raise _refused(
             f"the model's {parameters} parameters are more than {max_parameter_share:.3g} of the rows of "

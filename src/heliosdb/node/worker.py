@@ -24,6 +24,7 @@ import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import encode
+from heliosdb.algorithms.steps import count_parameters
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
@@ -127,7 +128,9 @@ def compute(task: Task, table: Table, request: TableRequest, memory: State) -> C
     """
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
-        check_plain_answer(task, table, request.max_parameter_share, request.dataset)
+        parameters = count_parameters(find_step(task), task)
+        check_plain_answer(task, table, request.max_parameter_share, request.dataset, parameters)
+        table = replace(table, min_rows=request.min_rows)
     encoded = table if task.encoding is None else encode(table, task.encoding)
     made = find_step(task).compute(encoded, task, memory, TaskDraws(task, request.key))
     if task.budget is None and not np.isfinite(made.vector).all():

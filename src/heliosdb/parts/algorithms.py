@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import not_supported
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
 
@@ -59,6 +60,50 @@ class NetworkSettings(ClassifierSettings):
     output_activation: Literal["sigmoid", "softmax", "linear"] = "sigmoid"
 
 
+class TreeSettings:
+    """Of algorithms that grow trees from histograms: how many, how deep, over how many bins of an input.
+
+    min_rows_per_leaf: of all nodes together. subsample: of the rows, for each tree.
+    """
+
+    trees: int = within(bounds.TREES, default=100)
+    max_depth: int = within(bounds.DEPTH, default=8)
+    bins: int = within(bounds.BINS, default=64)
+    min_rows_per_leaf: int = within(bounds.ROWS_PER_LEAF, default=20)
+    subsample: float = within(bounds.SUBSAMPLE, default=1.0)
+    target_classes: tuple[str, ...] | None = None
+
+    has_private_form: ClassVar[bool] = False
+    group: ClassVar[int] = 1
+    """How many trees a round grows at least."""
+
+    def last_round(self, rounds: int) -> int:
+        """Return with which round the last tree is grown, of so many that the run may have."""
+        return min(rounds, -(-self.trees // self.group))
+
+    def grown(self, number: int, rounds: int) -> int:
+        """Return how many trees there are once a round is closed: in every round about as many more."""
+        last = self.last_round(rounds)
+        return self.trees * min(number, last) // last
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings(TreeSettings):
+    """Of a random forest, whose trees do not wait for each other: a round grows ten or more."""
+
+    group: ClassVar[int] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BoostingSettings(TreeSettings):
+    """Of gradient boosting. learning_rate: the part of each tree's step that is taken."""
+
+    learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+
+
+Learns = Literal["classes", "number", "either"]
+"""What an algorithm's target is; `either`: the target's own type decides."""
+
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
     "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
@@ -71,16 +116,94 @@ ALGORITHMS.register(
     "heliosdb.algorithms.neural:NEURAL_NETWORK",
     settings=NetworkSettings,
 )
+ALGORITHMS.register(
+    "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
+)
+ALGORITHMS.register(
+    "gradient_boosting", "heliosdb.algorithms.gradient_boosting:GRADIENT_BOOSTING", settings=BoostingSettings
+)
 
 
-def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:
-    """Whether what it learns with these options is which class a row has; NOT_SUPPORTED for no algorithm.
+def learns(algorithm: str, given: Mapping[str, object]) -> Learns:
+    """What the target is with these options; NOT_SUPPORTED where there is no such algorithm.
 
     One that has an output_activation learns a number where that is linear.
     """
-    names = option_names(ALGORITHMS.entry(algorithm).settings)
+    settings = ALGORITHMS.entry(algorithm).settings
+    if issubclass(settings, TreeSettings):
+        return "classes" if given.get("target_classes") else "either"
+    names = option_names(settings)
     is_linear = "output_activation" in names and given.get("output_activation") == "linear"
-    return "target_classes" in names and not is_linear
+    return "classes" if "target_classes" in names and not is_linear else "number"
+
+
+def last_round(self, rounds: int) -> int:
+        """Return with which round the last tree is grown, of so many that the run may have."""
+        return min(rounds, -(-self.trees // self.group))
+
+    def grown(self, number: int, rounds: int) -> int:
+        """Return how many trees there are once a round is closed: in every round about as many more."""
+        last = self.last_round(rounds)
+        return self.trees * min(number, last) // last
+
+
+@dataclass(frozen=True, slots=True)
+class ForestSettings(TreeSettings):
+    """Of a random forest, whose trees do not wait for each other: a round grows ten or more."""
+
+    group: ClassVar[int] = 10
+
+
+@dataclass(frozen=True, slots=True)
+class BoostingSettings(TreeSettings):
+    """Of gradient boosting. learning_rate: the part of each tree's step that is taken."""
+
+    learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+
+
+Learns = Literal["classes", "number", "either"]
+"""What an algorithm's target is; `either`: the target's own type decides."""
+
+ALGORITHMS = Registry("algorithm")
+ALGORITHMS.register(
+    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
+)
+ALGORITHMS.register(
+    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressorSettings
+)
+ALGORITHMS.register(
+    "neural_network",
+    "heliosdb.algorithms.neural:NEURAL_NETWORK",
+    settings=NetworkSettings,
+)
+ALGORITHMS.register(
+    "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
+)
+ALGORITHMS.register(
+    "gradient_boosting", "heliosdb.algorithms.gradient_boosting:GRADIENT_BOOSTING", settings=BoostingSettings
+)
+
+
+def learns(algorithm: str) -> Learns:
+    """What the algorithm's target is; NOT_SUPPORTED where it is not built."""
+    settings = ALGORITHMS.entry(algorithm).settings
+    if issubclass(settings, TreeSettings):
+        return "either"
+    return "classes" if "target_classes" in option_names(settings) else "number"
+
+
+def last_round(options: TrainingOptions) -> int:
+    """Return the last round that a run may come to: fewer than it was given where nothing would be left to
+    do."""
+    settings = ALGORITHMS.entry(options.algorithm).settings
+    if issubclass(settings, TreeSettings):
+        return options.settings(settings).last_round(options.rounds)
+    return options.rounds
+
+
+def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:
+    """Whether the target may have classes with these options; NOT_SUPPORTED for no algorithm."""
+    return learns(algorithm, given) != "number"
 
 
 def check_private(algorithm: str) -> None:

@@ -1,0 +1,79 @@
+"""random_forest and gradient_boosting as the coordinator and nodes know them.
+
+What always holds: round 0 makes the state; a privacy budget is refused before anything is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from heliosdb.algorithms.evaluation import EVALUATE
+from heliosdb.algorithms.registry import BINARY_LABELS
+from heliosdb.algorithms.statistics import STATISTICS
+from heliosdb.algorithms.steps import Cost, Step
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.trees.growing import GROW, GrowStep
+from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeStatisticsStep
+from heliosdb.algorithms.trees.measuring import TreeEvaluateStep
+from heliosdb.algorithms.trees.prediction import tree_prediction
+from heliosdb.algorithms.trees.work import not_private
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class TreeModel:
+    """boosts: whether each tree is a step of boosting after those before it, or one of a forest."""
+
+    name: str
+    boosts: bool
+
+    @property
+    def steps(self) -> Mapping[StepName, Step]:
+        """Statistics and counts in round 0; then sums, from which trees grow, and an evaluation."""
+        return {
+            STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
+            QUANTILES: QuantilesStep(self.name, self.boosts),
+            GROW: GrowStep(self.name, self.boosts),
+            EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts),
+        }
+
+    def prepare(self, plan: RunPlan) -> Findings:
+        """Refuse a privacy budget."""
+        if plan.run.policy.budget is not None:
+            raise not_private(self.name)
+        return plan.findings
+
+    def begin(self, plan: RunPlan) -> State:
+        """Round 0 has made the state."""
+        raise AssertionError("round 0 makes the state")
+
+    def first(self, plan: RunPlan) -> StepName:
+        """Statistics, then sums."""
+        return STATISTICS if plan.round == 0 else GROW
+
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
+        """Nothing: there is no budget."""
+        del plan
+        return ()
+
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        """Return the trees as flat arrays."""
+        encoding = findings.encoding
+        classes = len(BINARY_LABELS if encoding is None else encoding.classes)
+        return tree_prediction(state, findings, classes, boosts=self.boosts)
+
+    def check_target(self, table: Table, classes: int) -> None:
+        """Raise FederatedError (22023), naming no value, where a class is none of so many."""
+        if classes and not np.isin(table.target, np.arange(classes)).all():
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f"The target of {self.name} is none of its {classes} classes in some row.",
+                hint="target_classes names what else its two classes are.",
+            )
