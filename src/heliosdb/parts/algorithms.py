@@ -60,6 +60,7 @@ class NetworkSettings(ClassifierSettings):
     output_activation: Literal["sigmoid", "softmax", "linear"] = "sigmoid"
 
 
+@dataclass(frozen=True, slots=True)
 class TreeSettings:
     """Of algorithms that grow trees from histograms: how many, how deep, over how many bins of an input.
 
@@ -111,11 +112,7 @@ ALGORITHMS.register(
 ALGORITHMS.register(
     "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressorSettings
 )
-ALGORITHMS.register(
-    "neural_network",
-    "heliosdb.algorithms.neural:NEURAL_NETWORK",
-    settings=NetworkSettings,
-)
+ALGORITHMS.register("neural_network", "heliosdb.algorithms.neural:NEURAL_NETWORK", settings=NetworkSettings)
 ALGORITHMS.register(
     "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
 )
@@ -135,61 +132,6 @@ def learns(algorithm: str, given: Mapping[str, object]) -> Learns:
     names = option_names(settings)
     is_linear = "output_activation" in names and given.get("output_activation") == "linear"
     return "classes" if "target_classes" in names and not is_linear else "number"
-
-
-def last_round(self, rounds: int) -> int:
-        """Return with which round the last tree is grown, of so many that the run may have."""
-        return min(rounds, -(-self.trees // self.group))
-
-    def grown(self, number: int, rounds: int) -> int:
-        """Return how many trees there are once a round is closed: in every round about as many more."""
-        last = self.last_round(rounds)
-        return self.trees * min(number, last) // last
-
-
-@dataclass(frozen=True, slots=True)
-class ForestSettings(TreeSettings):
-    """Of a random forest, whose trees do not wait for each other: a round grows ten or more."""
-
-    group: ClassVar[int] = 10
-
-
-@dataclass(frozen=True, slots=True)
-class BoostingSettings(TreeSettings):
-    """Of gradient boosting. learning_rate: the part of each tree's step that is taken."""
-
-    learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
-
-
-Learns = Literal["classes", "number", "either"]
-"""What an algorithm's target is; `either`: the target's own type decides."""
-
-ALGORITHMS = Registry("algorithm")
-ALGORITHMS.register(
-    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
-)
-ALGORITHMS.register(
-    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressorSettings
-)
-ALGORITHMS.register(
-    "neural_network",
-    "heliosdb.algorithms.neural:NEURAL_NETWORK",
-    settings=NetworkSettings,
-)
-ALGORITHMS.register(
-    "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
-)
-ALGORITHMS.register(
-    "gradient_boosting", "heliosdb.algorithms.gradient_boosting:GRADIENT_BOOSTING", settings=BoostingSettings
-)
-
-
-def learns(algorithm: str) -> Learns:
-    """What the algorithm's target is; NOT_SUPPORTED where it is not built."""
-    settings = ALGORITHMS.entry(algorithm).settings
-    if issubclass(settings, TreeSettings):
-        return "either"
-    return "classes" if "target_classes" in option_names(settings) else "number"
 
 
 def last_round(options: TrainingOptions) -> int:
