@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from federated_sql.errors import FederatedError, invalid_value
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.classes import read_classes
-from heliosdb.domain.contract import Offer, check_classes, select, undeclared_targets
+from heliosdb.domain.contract import Offer, check_classes, check_columns, select, undeclared_targets
 from heliosdb.domain.events import Absence
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
@@ -19,7 +19,7 @@ from heliosdb.parts.algorithms import has_classes
 
 
 def check_target_classes(given: catalog.Options) -> None:
-    """Raise 22023 or 0A000 for classes that are not two, and where the algorithm learns none."""
+    """Raise 22023 for classes that are not two or more, and where the algorithm learns none."""
     labels = given.get("target_classes")
     if labels is None:
         return
@@ -59,17 +59,20 @@ def check_contract(
             if node.introduction is not None
         ],
         options,
+        learns_classes=has_classes(options.algorithm),
     )
     said = [
         f"{_listed(names)} would be left out of the run: {reason}"
         for reason, names in _by_reason(found.left_out).items()
     ]
-    if has_classes(options.algorithm):
-        try:
+    try:
+        check_columns(found, options, private=private)
+        if has_classes(options.algorithm):
             check_classes(found.able, options, private=private)
-        except FederatedError as error:
-            message = f'federated model "{model}" cannot be trained: {error.message}'
-            raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
+    except FederatedError as error:
+        message = f'federated model "{model}" cannot be trained: {error.message}'
+        raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
+    if has_classes(options.algorithm):
         undeclared = undeclared_targets(found.able, options) if private else []
         said += [_counted(options.target, undeclared)] if undeclared else []
     return said
