@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.run import Run, TrainingOptions
+from heliosdb.domain.transforms import transformed
 from heliosdb.parts.algorithms import has_classes
 
 
@@ -33,7 +34,7 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     needed = private and has_classes(options.algorithm) and not options.target_classes
     undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
     encoding = _opening(datasets, run, are_all=are_all)
-    booleans = tuple(column.kind is ColumnKind.BOOLEAN for column in encoding.columns)
+    booleans = contract.boolean_features(datasets if are_all else [], options)
     return Findings(booleans=booleans, undeclared_target=undeclared, encoding=encoding)
 
 
@@ -41,7 +42,8 @@ def _opening(datasets: Sequence[DatasetDescription], run: Run, *, are_all: bool)
     """The encoding with which round 0 begins: what only rows can tell is missing in it."""
     options, private = run.options, run.policy.budget is not None
     kinds = contract.feature_kinds(datasets, options, are_all=are_all)
-    columns = tuple(ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True))
+    plainly = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    columns = transformed(plainly, options.transforms)
     known: tuple[str, ...] | None = ()
     if has_classes(options.algorithm):
         known = contract.known_classes(datasets if are_all else [], options, private=private)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from heliosdb.domain.classes import BINARY_LABELS, class_number, class_numbers, read_classes, show_number
 from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lacking
-from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.transforms import transformed
 
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
@@ -106,13 +107,25 @@ def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool
             detail=f"{found.undecided[0].upper()}{found.undecided[1:]}.",
             hint="Let each node's own DBA share it in one type, by a view where need be.",
         )
-    if not private or not found.able:
+    if not found.able:
         return
-    for feature in options.features:
-        if family_of(next(iter(found.able.values())), feature) in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
+    kinds = feature_kinds(list(found.able.values()), options, are_all=True)
+    plainly = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    columns = transformed(plainly, options.transforms)
+    if private:
+        _check_private(columns, options)
+
+
+def _check_private(columns: Sequence[ColumnEncoding], options: TrainingOptions) -> None:
+    for column in columns:
+        if column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
             raise not_supported(
-                f'feature "{feature}", which is no number, is not supported under a privacy_budget yet',
+                f'feature "{column.column}", which is no number, is not supported under a privacy_budget yet',
                 hint="Leave it out, or share it as numbers.",
+            )
+        if options.feature_ranges and column.inputs != (column.column,):
+            raise not_supported(
+                f'feature_transforms of "{column.column}" beside feature_ranges are not supported yet'
             )
 
 

@@ -38,7 +38,7 @@ for each level but the first; the level's index (for trees)."""
 
 @dataclass(frozen=True, slots=True)
 class EncodingSettings:
-    """The options of a model that say how columns become inputs; see transforms.py for feature_transforms."""
+    """The options of a model that say how columns become inputs."""
 
     feature_transforms: tuple[str, ...] | None = None
     max_levels: int = within(Bounds(2, 1_000), default=100)
