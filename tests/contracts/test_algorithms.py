@@ -278,7 +278,9 @@ def test_no_table_makes_a_private_answer_fail_or_a_plain_one_break(stop: Stop) -
 
 
 def refused(stop: Stop, task: Task) -> bool:
-    """Whether the step refuses a task; nothing but FederatedError counts as a refusal."""
+    """Whether the step refuses a task, or the wire; nothing but FederatedError counts as a refusal."""
+    if task.encoding is not None and len(task.encoding.columns) != len(task.reading.features):
+        return True
     try:
         stop.step.check(task)
     except FederatedError as error:

@@ -254,9 +254,12 @@ def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[st
     if levels is not None:
         codes[there] = values[there].astype(np.int64)
         return codes, list(levels)
-    numbers, inverse = np.unique(values[there], return_inverse=True)
+    # Beyond these bounds not every whole number is a double: there a number is no label.
+    codes[there] = -1
+    there &= (values >= bounds.CLASS.least) & (values <= bounds.CLASS.most)
+    numbers, inverse = np.unique(values[there] + 0.0, return_inverse=True)
     codes[there] = inverse
-    return codes, [show_number(float(number)) for number in numbers + 0.0]
+    return codes, [show_number(float(number)) for number in numbers]
 
 
 def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) -> Named:
