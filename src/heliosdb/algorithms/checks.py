@@ -11,6 +11,7 @@ import numpy as np
 
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
+from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import PARAMETERS, ClassesWork, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
@@ -33,6 +34,7 @@ def check_statistics(n_inputs: int, envelope: Work) -> None:
     takes.
     """
     work = StatisticsWork.of(envelope)
+    _check_target(work.algorithm, work.classes)
     _check_shape(envelope, work.size(n_inputs))
     declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
@@ -56,6 +58,7 @@ def check_training(task: Task) -> None:
     bounds.
     """
     work = TrainWork.of(task)
+    _check_target(work.algorithm, work.classes)
     _check_parameters(task)
     _check_shape(task.work, task.state[PARAMETERS].size)
     if work.privacy is not None:
@@ -65,10 +68,16 @@ def check_training(task: Task) -> None:
 def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
+    _check_target(work.algorithm, work.classes)
     _check_parameters(task)
     _check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
+
+
+def _check_target(name: str, classes: int) -> None:
+    if not supervised(name).allows(classes):
+        raise _invalid(f"{name} learns no target of {classes} classes.")
 
 
 def _check_shape(work: Work, size: int) -> None:

@@ -137,6 +137,10 @@ class LinearModel:
         assert findings.scaling is not None
         return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
 
+    def allows(self, classes: int) -> bool:
+        """Whether that is what its targets have: two classes, or a number."""
+        return classes == (0 if self.scales_target else 2)
+
     def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1.
 
