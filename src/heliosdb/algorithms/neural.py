@@ -14,6 +14,7 @@ import numpy as np
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
@@ -60,6 +61,7 @@ class NeuralNetwork:
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0; then training and, in some rounds, an evaluation."""
         return {
+            LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
@@ -84,8 +86,8 @@ class NeuralNetwork:
         return architecture.begin(plan.run.seed)
 
     def first(self, plan: RunPlan) -> StepName:
-        """Return statistics for round 0, else training."""
-        return TRAIN if plan.round > 0 else STATISTICS
+        """Return for round 0 statistics, before which levels and classes may be asked for; else training."""
+        return TRAIN if plan.round > 0 else first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return none: there is no budget."""

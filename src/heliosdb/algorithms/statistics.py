@@ -139,7 +139,7 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
 def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
-    found = replace(plan.findings, scaling=_within_bounds(summary.scaling))
+    found = replace(plan.findings, scaling=_unscaled(_within_bounds(summary.scaling), plan))
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         made = _plan_training(plan, made, summary, nodes)
@@ -196,6 +196,16 @@ def _within_bounds(scaling: Scaling) -> Scaling:
         bounds.LOCATION.clamp(scaling.target_mean),
         bounds.SCALE.clamp(scaling.target_scale),
     )
+
+
+def _unscaled(scaling: Scaling, plan: RunPlan) -> Scaling:
+    """Leave the inputs of columns that are not to be scaled in their own units, about their means."""
+    encoding = plan.findings.encoding
+    if encoding is None or all(column.scaled for column in encoding.columns):
+        return scaling
+    scaled = [column.scaled for column in encoding.columns for _ in column.inputs]
+    scales = zip(scaling.scales, scaled, strict=True)
+    return replace(scaling, scales=tuple(scale if is_scaled else 1.0 for scale, is_scaled in scales))
 
 
 def _ranges(plan: RunPlan) -> tuple[Range, ...] | None:

@@ -27,7 +27,13 @@ from federated_sql.statements import (
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.aggregation_functions import check_aggregation
-from heliosdb.extension.contract import check_algorithm, check_contract, check_ranges, check_target_classes
+from heliosdb.extension.contract import (
+    check_algorithm,
+    check_contract,
+    check_ranges,
+    check_target_classes,
+    check_transforms,
+)
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import check_rule, unread_option
@@ -47,6 +53,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(given)
     check_aggregation(session, given)
+    check_transforms(given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -66,6 +73,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(merged)
     check_aggregation(session, given)
+    check_transforms(merged)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -79,6 +87,7 @@ def reset_model(session: Session, command: ResetModel) -> None:
     left = drop_options(OptionKind.MODEL, command.options, model.options)
     _check_columns(left)
     check_target_classes(left)
+    check_transforms(left)
     catalog.update_model(session.connection, model, left)
 
 
@@ -134,6 +143,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
     check_target_classes(chosen)
     check_aggregation(session, chosen)
+    check_transforms(chosen)
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})

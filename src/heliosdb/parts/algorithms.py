@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from heliosdb.domain import bounds
+from heliosdb.domain.classes import Learns
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
@@ -101,9 +102,6 @@ class BoostingSettings(TreeSettings):
 
     learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
 
-
-Learns = Literal["classes", "number", "either"]
-"""What an algorithm's target is; `either`: the target's own type decides."""
 
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(

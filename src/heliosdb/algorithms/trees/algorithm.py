@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.registry import BINARY_LABELS
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table
@@ -20,6 +21,7 @@ from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeSta
 from heliosdb.algorithms.trees.measuring import TreeEvaluateStep
 from heliosdb.algorithms.trees.prediction import tree_prediction
 from heliosdb.algorithms.trees.work import not_private
+from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
@@ -33,11 +35,13 @@ class TreeModel:
 
     name: str
     boosts: bool
+    coding: Literal["index"] = "index"
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics and counts in round 0; then sums, from which trees grow, and an evaluation."""
         return {
+            LEVELS: LevelsStep(self.name),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
@@ -55,8 +59,8 @@ class TreeModel:
         raise AssertionError("round 0 makes the state")
 
     def first(self, plan: RunPlan) -> StepName:
-        """Statistics, then sums."""
-        return STATISTICS if plan.round == 0 else GROW
+        """For round 0 statistics, before which levels and classes may be asked for; then sums."""
+        return first_of_round_0(plan) if plan.round == 0 else GROW
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Nothing: there is no budget."""
