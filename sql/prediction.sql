@@ -62,6 +62,17 @@ END
 $$;
 COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function, in all its forms, its grants and its comment';
 
+CREATE FUNCTION federated._write_untrained_row(model_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_row.%I(anyelement) RETURNS SETOF double precision LANGUAGE sql STABLE PARALLEL SAFE AS %L',
+        model_name, format('SELECT federated._predict_untrained(%L)', model_name));
+END
+$$;
+COMMENT ON FUNCTION federated._write_untrained_row(text) IS
+    'Makes the form for a row of any type of a model that no run has finished yet';
+
 CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -69,9 +80,7 @@ BEGIN
         'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
         ' RETURN federated._predict_untrained(%L)',
         model_name, federated._describe_arguments(features), model_name);
-    EXECUTE format(
-        'CREATE OR REPLACE FUNCTION federated_row.%I(anyelement) RETURNS SETOF double precision LANGUAGE sql STABLE PARALLEL SAFE AS %L',
-        model_name, format('SELECT federated._predict_untrained(%L)', model_name));
+    PERFORM federated._write_untrained_row(model_name);
     PERFORM federated._finish_model_function(
         model_name, format('Federated model %s, which has no trained version yet', model_name));
 END

@@ -81,7 +81,7 @@ def score_row(run_id: str, slots: bytes) -> float | None:
 def score_row_classes(run_id: str, slots: bytes) -> list[float] | None:
     """Return the probabilities of the classes for one row; None where the version is not kept."""
     version = _kept.get(run_id)
-    return None if version is None else version.predict(_read(slots, 1).reshape(1, -1))[0].tolist()
+    return None if version is None else list(version.predict(_read(slots, 1).reshape(1, -1))[0].tolist())
 
 
 def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
@@ -93,7 +93,7 @@ def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
     if version is None:
         return None
     _kept.move_to_end(run_id)
-    return version.predict(_read(slots, 2)).tolist()
+    return list(version.predict(_read(slots, 2)).tolist())
 
 
 def _read(raw: bytes, dimensions: int) -> NDArray[np.float64]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -86,7 +85,7 @@ def rows() -> list[dict[str, Any]]:
         "stay": lambda: timedelta(days=source.randrange(9), hours=source.randrange(24)),
         "v": lambda: source.choice([[1.0, 2.0, 3.0], [1.0, None, 3.0], [0.5], [1.0, 2.0, 3.0, 4.0], []]),
     }  # fmt: skip
-    made = [{name: None for name in FEATURES}]
+    made: list[dict[str, Any]] = [dict.fromkeys(FEATURES)]
     for _ in range(60):
         made.append({name: None if source.random() < 0.15 else pick() for name, pick in choices.items()})
     return made
