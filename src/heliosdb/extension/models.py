@@ -32,7 +32,7 @@ from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
-MAX_FEATURES = 99
+MAX_FEATURES = 1_500
 
 
 def create_model(session: Session, command: CreateModel) -> None:
