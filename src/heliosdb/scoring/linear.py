@@ -1,7 +1,9 @@
 """Predictions that are linear up to their link: what `federated._render_linear` makes SQL of, by numpy.
 
-What always holds: content is that of `algorithms.sql.LinearPrediction` or `SoftmaxPrediction`; both ways
-agree to 1e-9, and what is missing counts as the mean of training.
+What always holds: both ways agree to 1e-9, and what is missing counts as the mean of training.
+
+Content has for each input one of fills, shifts and slopes, and an intercept, target_mean, target_scale and
+link; of kind softmax_linear slopes has a list for each class, and intercepts one number.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.state import State
-from heliosdb.scoring.kinds import Rows
+from heliosdb.scoring.kinds import Rows, Scored
 
 LARGEST_EXPONENT = 700.0
 """Exponents are cut here on both sides: exp is then neither 0 nor more than the largest float."""
@@ -21,12 +23,25 @@ LARGEST_EXPONENT = 700.0
 
 def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np.float64]:
     """Score rows; (n,), with link softmax (n, classes)."""
+    return prepare(content, arrays)(inputs)
+
+
+def prepare(content: Mapping[str, Any], arrays: State) -> Scored:
+    """Return what scores rows by numbers that are arrays already."""
     fills, shifts, slopes = (np.array(content[name]) for name in ("fills", "shifts", "slopes"))
-    centred = np.where(np.isnan(inputs), fills, inputs) - shifts
-    scores: NDArray[np.float64] = centred @ slopes.T + np.array(content["intercept"])
+    intercepts = np.array(content["intercepts"] if "intercepts" in content else content["intercept"])
+
+    def scored(inputs: Rows) -> NDArray[np.float64]:
+        centred = np.where(np.isnan(inputs), fills, inputs) - shifts
+        return _linked(content, centred @ slopes.T + intercepts)
+
+    return scored
+
+
+def _linked(content: Mapping[str, Any], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if scores.ndim == 2:
+        return softmax(scores)
     match content["link"]:
-        case "softmax":
-            return softmax(scores)
         case "logistic":
             return 0.5 + 0.5 * np.tanh(0.5 * scores)
         case "exp":
