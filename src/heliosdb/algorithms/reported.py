@@ -91,7 +91,11 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
     _, first = np.unique(rows.subjects, return_index=True)
     weights = (~positive, positive, _probabilities(scores))
     counted = np.stack([np.bincount(where, one, minlength=cells.CELLS).astype(np.float64) for one in weights])
-    told = cells.spread(counted, cells.cut(where[first]))
+    starts = cells.cut(where[first])
+    told = cells.spread(counted, starts)
+    # The probabilities of a part's rows add up to what they are, wherever in it the rows are told to be.
+    even = (told[0] + told[1]) * cells.MIDDLES
+    told[2] = even + cells.spread((counted[2] - even)[np.newaxis], starts)[0]
     blocks["cells"][:] = told
     exact = cells.ordered_pairs_of_rows(scores, positive)
     positives = float(np.count_nonzero(positive))

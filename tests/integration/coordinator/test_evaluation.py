@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
 from psycopg import errors
+from psycopg.types.json import Jsonb
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from tests.integration.coordinator.support import FEATURES, World, create_model, create_workspace
@@ -42,7 +42,7 @@ def all_rows(world: World) -> tuple[Any, Any]:
         predicted = connection.execute(
             "SELECT federated_predict('risk', v.row) AS p FROM unnest(%s::jsonb[]) WITH ORDINALITY AS v (row, n)"
             " ORDER BY n",
-            [[psycopg.types.json.Jsonb(one) for one in given]],
+            [[Jsonb(one) for one in given]],
         ).fetchall()
     return np.array([one["p"] for one in predicted]), np.array([outcome for *_, outcome in rows])
 
@@ -85,7 +85,7 @@ async def test_a_run_ends_with_a_report_of_the_version_that_it_publishes(world: 
     assert [row["bin"] for row in calibration] == list(range(1, 11))
     assert sum(row["count"] for row in calibration) == pytest.approx(held_out["rows"], abs=5)
     for row in calibration:
-        assert row["count"] == 0 or 0.1 * (row["bin"] - 1) <= row["predicted"] <= 0.1 * row["bin"]
+        assert row["predicted"] is None or row["bin"] - 1 <= 10 * row["predicted"] <= row["bin"]
 
     importance = {
         row["feature"]: row for row in world.query("SELECT * FROM federated_feature_importance('risk')")
@@ -176,7 +176,7 @@ async def test_regression_has_its_errors_and_no_curves(world: World) -> None:
 
 async def test_without_held_out_rows_the_reason_is_said(world: World) -> None:
     create_workspace(world, min_nodes=3)
-    await trained(world, rounds=1, validation_split=0.0)
+    await trained(world, rows=200, rounds=1, validation_split=0.0)
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no report of version 1") as caught:
         world.query("SELECT * FROM federated_roc_curve('risk')")
     assert "validation_split is 0" in (caught.value.diag.message_detail or "")

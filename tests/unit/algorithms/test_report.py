@@ -131,6 +131,16 @@ def test_calibration_is_that_of_scikit_learn_where_each_bin_has_rows_enough() ->
     assert [one[3] for one in found] == np.histogram(chances, np.linspace(0, 1, 11))[0].tolist()
 
 
+def test_the_mean_probability_of_a_bin_lies_in_it_however_few_its_rows_are() -> None:
+    for seed in range(10):
+        x, target, weights = classes(90, seed)
+        found = pooled(x, target, weights, split(90, 3), 2)["calibration"]
+        assert sum(one[3] for one in found) == pytest.approx(90, abs=5)
+        for number, predicted, observed, count in found:
+            assert (count == 0 and predicted is None) or (number - 1) / 10 <= predicted <= number / 10
+            assert observed is None or 0.0 <= observed <= 1.0
+
+
 @pytest.mark.parametrize(("rows", "part"), [(60, 0.9), (120, 0.5), (1000, 0.1)])
 def test_of_few_rows_auc_is_off_by_less_than_its_own_error(rows: int, part: float) -> None:
     """Three nodes, at first with as few rows as may be held out at all."""
@@ -169,10 +179,7 @@ def test_a_node_without_held_out_rows_adds_nothing_and_none_at_all_say_so() -> N
     x, target, weights = classes(300, 4)
     parts = split(300, 2)
     assert pooled(x, target, weights, [*parts, []], 2) == pooled(x, target, weights, parts, 2)
-    nothing = pooled(x, target, weights, [[], []], 2)
-    assert nothing["rows"] == 0
-    assert "auc" not in nothing
-    assert nothing["importance"] == []
+    assert pooled(x, target, weights, [[], []], 2) == {"rows": 0}
 
 
 @pytest.mark.parametrize("score", [0.0, 800.0, -800.0])
@@ -362,7 +369,7 @@ def test_an_answer_that_no_rows_have_is_refused(classes_: int) -> None:
         ("importance", (0, 0), 1e301), ("outliers", 0, 0.5), ("outliers", 0, -1.0),
     ]  # fmt: skip
     if classes_ == 2:
-        changes += [("cells", (0, 7), -1.0), ("cells", (1, 7), 3.0), ("cells", (2, 7), 500.0),
+        changes += [("cells", (0, 7), -1.0), ("cells", (1, 7), 3.0), ("cells", (2, 7), 500.0), ("cells", (2, 7), -500.0),
                     ("correction", 0, 1e6), ("correction", 1, 1.0), ("quality", 0, 1e3)]  # fmt: skip
     if classes_ == 4:
         changes += [("confusion", (0, 0), 1.0), ("confusion", (1, 2), -300.0), ("confusion", (1, 2), 0.5)]
