@@ -39,7 +39,11 @@ def _tables(items: Iterable[Body], queries: Collection[str]) -> Iterator[str]:
 
 def _calls(select: Body) -> Iterator[Body]:
     """Yield the function calls of a SELECT itself: not those in FROM, nor those of the queries in it."""
-    stack = [child for field, child in children(select) if field not in ("fromClause", "withClause", "larg", "rarg")]
+    stack = [
+        child
+        for field, child in children(select)
+        if field not in ("fromClause", "withClause", "larg", "rarg")
+    ]
     while stack:
         node = stack.pop()
         if node.kind == "FuncCall":

@@ -53,6 +53,9 @@ EDGES = _make_edges()
 PROBABILITIES = np.concatenate([[0.0], 0.5 * (1.0 + np.tanh(0.5 * EDGES[1:-1])), [1.0]])
 """The same as probabilities; the ends are 0 and 1."""
 
+MIDDLES = 0.5 * (PROBABILITIES[:-1] + PROBABILITIES[1:])
+"""Of the cells, as probabilities."""
+
 _WIDTHS = np.diff(PROBABILITIES)
 
 

@@ -33,8 +33,10 @@ def read_report(
     """Return what the sum of all answers says. labels: of the classes."""
     blocks = layout.split(vector)
     found = dict(read_figures(layout, vector, target_scale))
+    if not found["rows"]:
+        return found
     if layout.classes == 2:
-        told = np.maximum(blocks["cells"], 0.0)
+        told = blocks["cells"]
         found["confusion"] = _confusion(labels, _two_by_two(blocks["head"]))
         found["roc"] = _roc(told[0], told[1])
         found["calibration"] = _calibration(told)
@@ -96,7 +98,9 @@ def _classes_fault(layout: ReportLayout, blocks: Mapping[str, Vector]) -> str | 
         rows, positives = float(head[0]), float(head[5])
         negatives, told = rows - positives, blocks["cells"]
         off = np.abs(told.sum(axis=1)[:2] - np.array([negatives, positives]))
-        if np.any(told < 0.0) or np.any(off > TOLERANCE * rows) or told[2].sum() > rows * (1.0 + TOLERANCE):
+        sum_of_probabilities = float(told[2].sum())
+        possible = -TOLERANCE * rows <= sum_of_probabilities <= rows * (1.0 + TOLERANCE)
+        if np.any(told[:2] < 0.0) or np.any(off > TOLERANCE * rows) or not possible:
             return "the cells of its probabilities do not hold its rows"
         better, own = map(float, blocks["correction"])
         if own != negatives * positives or abs(better) > own * (1.0 + TOLERANCE):
@@ -118,7 +122,7 @@ def _auc(blocks: Mapping[str, Vector]) -> tuple[float | None, float | None]:
     The cells know pairs of rows worse than they are. By how much is known of pairs within a node, and taken
     to be the same of the others: so the area of one node's rows is exact.
     """
-    told = np.maximum(blocks["cells"], 0.0)
+    told = blocks["cells"]
     rows, positives = float(blocks["head"][0]), float(blocks["head"][5])
     negatives = rows - positives
     if negatives < 1.0 or positives < 1.0:
@@ -174,7 +178,10 @@ def _calibration(told: Matrix) -> list[list[float | int | None]]:
         if count < 0.5:
             found.append([number, None, None, 0])
         else:
-            found.append([number, min(1.0, probability / count), positives / count, round(count)])
+            # Where a node has rows of several bins in one part, their mean may lie beyond the bin.
+            least, most = (number - 1) / cells.TENTHS, number / cells.TENTHS
+            mean = min(most, max(least, probability / count))
+            found.append([number, mean, positives / count, round(count)])
     return found
 
 
@@ -182,9 +189,7 @@ def _importance(
     layout: ReportLayout, blocks: Mapping[str, Vector], features: Sequence[str], target_scale: float
 ) -> list[list[str | float | None]]:
     """Return [feature, growth of the mean loss, its standard error over the shuffles], the largest first."""
-    rows = float(blocks["shuffled"][0])
-    if rows < 1.0:
-        return []
+    rows = max(1.0, float(blocks["shuffled"][0]))
     unit = 1.0 if layout.classes else 2.0 * target_scale * target_scale
     with np.errstate(over="ignore"):
         means = np.clip(blocks["importance"] / rows * unit, -LARGEST_SUM, LARGEST_SUM)

@@ -23,7 +23,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from heliosdb.algorithms import cells
+from heliosdb.algorithms import cells, importance
 from heliosdb.algorithms.report_figures import Report, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.reported import report
@@ -131,6 +131,16 @@ def test_calibration_is_that_of_scikit_learn_where_each_bin_has_rows_enough() ->
     assert [one[3] for one in found] == np.histogram(chances, np.linspace(0, 1, 11))[0].tolist()
 
 
+def test_the_mean_probability_of_a_bin_lies_in_it_however_few_its_rows_are() -> None:
+    for seed in range(10):
+        x, target, weights = classes(90, seed)
+        found = pooled(x, target, weights, split(90, 3), 2)["calibration"]
+        assert sum(one[3] for one in found) == pytest.approx(90, abs=5)
+        for number, predicted, observed, count in found:
+            assert (count == 0 and predicted is None) or (number - 1) / 10 <= predicted <= number / 10
+            assert observed is None or 0.0 <= observed <= 1.0
+
+
 @pytest.mark.parametrize(("rows", "part"), [(60, 0.9), (120, 0.5), (1000, 0.1)])
 def test_of_few_rows_auc_is_off_by_less_than_its_own_error(rows: int, part: float) -> None:
     """Three nodes, at first with as few rows as may be held out at all."""
@@ -169,10 +179,7 @@ def test_a_node_without_held_out_rows_adds_nothing_and_none_at_all_say_so() -> N
     x, target, weights = classes(300, 4)
     parts = split(300, 2)
     assert pooled(x, target, weights, [*parts, []], 2) == pooled(x, target, weights, parts, 2)
-    nothing = pooled(x, target, weights, [[], []], 2)
-    assert nothing["rows"] == 0
-    assert "auc" not in nothing
-    assert nothing["importance"] == []
+    assert pooled(x, target, weights, [[], []], 2) == {"rows": 0}
 
 
 @pytest.mark.parametrize("score", [0.0, 800.0, -800.0])
@@ -253,6 +260,17 @@ def test_importance_of_a_number_is_in_the_square_of_its_own_units() -> None:
     assert [one[0] for one in found] == ["x", "y", "z"]
     for (_, mean, _), known in zip(found, expected.importances_mean, strict=True):
         assert mean == pytest.approx(known, rel=0.08, abs=1e-9)
+
+
+def test_of_very_many_rows_some_are_shuffled_and_the_importance_is_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, target, weights = classes(4_000, 6)
+    whole = {one[0]: one for one in pooled(x, target, weights, [np.arange(4_000)], 2)["importance"]}
+    monkeypatch.setattr(importance, "MOST_PREDICTIONS", 15_000)
+    drawn = {one[0]: one for one in pooled(x, target, weights, [np.arange(4_000)], 2)["importance"]}
+    assert drawn != whole
+    assert drawn["x"][1] == pytest.approx(whole["x"][1], rel=0.2)
 
 
 def test_the_inputs_of_one_feature_are_shuffled_together() -> None:
@@ -362,7 +380,7 @@ def test_an_answer_that_no_rows_have_is_refused(classes_: int) -> None:
         ("importance", (0, 0), 1e301), ("outliers", 0, 0.5), ("outliers", 0, -1.0),
     ]  # fmt: skip
     if classes_ == 2:
-        changes += [("cells", (0, 7), -1.0), ("cells", (1, 7), 3.0), ("cells", (2, 7), 500.0),
+        changes += [("cells", (0, 7), -1.0), ("cells", (1, 7), 3.0), ("cells", (2, 7), 500.0), ("cells", (2, 7), -500.0),
                     ("correction", 0, 1e6), ("correction", 1, 1.0), ("quality", 0, 1e3)]  # fmt: skip
     if classes_ == 4:
         changes += [("confusion", (0, 0), 1.0), ("confusion", (1, 2), -300.0), ("confusion", (1, 2), 0.5)]
