@@ -29,6 +29,7 @@ from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
+from heliosdb.parts.algorithms import require_private
 from heliosdb.parts.checks import unread_option
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
@@ -121,6 +122,8 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_complete(model, chosen)
     _check_columns(chosen)
     policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
+    if policy.get("privacy_budget") is not None:
+        require_private(chosen["algorithm"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",

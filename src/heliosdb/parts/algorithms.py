@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from heliosdb.domain import bounds
+from heliosdb.domain.errors import not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
@@ -92,6 +93,12 @@ def learns(algorithm: str) -> Learns:
     if issubclass(settings, TreeSettings):
         return "either"
     return "classes" if "target_classes" in option_names(settings) else "number"
+
+
+def require_private(algorithm: str) -> None:
+    """Raise FederatedError NOT_SUPPORTED for an algorithm that knows no privacy budget, or is not built."""
+    if issubclass(ALGORITHMS.entry(algorithm).settings, TreeSettings):
+        raise not_supported(f"{algorithm} is not supported under a privacy_budget yet")
 
 
 def last_round(options: TrainingOptions) -> int:

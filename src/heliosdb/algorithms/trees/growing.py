@@ -145,7 +145,7 @@ class GrowStep:
         model = Model.of(state, levels, learner)
         trees = model.trees
         if not trees.open_nodes().size:
-            missing = self._due(plan) - trees.count
+            missing = max(1, self._due(plan) - trees.count)
             trees = trees.with_roots(learner.scores if isinstance(learner, BoostingLearner) else missing)
         model = replace(model, trees=trees)
         opened = trees.open_nodes()
