@@ -23,6 +23,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.histograms import histograms
 from heliosdb.algorithms.trees.leaves import BoostingLearner, resolution
+from heliosdb.algorithms.trees.remembered import added_up
 from heliosdb.algorithms.trees.splits import Ends, best_splits
 from heliosdb.algorithms.trees.sums import ROWS
 from heliosdb.algorithms.trees.work import (
@@ -117,11 +118,12 @@ class GrowStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the node's sums; of tree nodes that it may not answer, zeros."""
-        del memory, draws
+        del draws
         work, rows = GrowingWork.of(task, boosts=self.boosts), table.training()
         target = scaled_target(rows, task, work.classes)
+        stays = added_up(memory, work.model.edges)
         sums = histograms(rows, target, work, task.reading.seed, boosts=self.boosts)
-        return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+        return Contribution(sums, max(1.0, float(rows.rows)), Plain(), stays=stays)
 
     def _learner(self, plan: RunPlan) -> AnyLearner:
         classes = len(classes_of(plan))

@@ -101,7 +101,8 @@ class _Adding:
                 np.bincount(cells, one[there], asked * widest).reshape(asked, widest)[own]
                 for one in (*sums, rows.crowds.firsts)
             ]
-            self.out[:, own, place] += rows.crowds.joined(np.array(added[:-1]), added[-1].astype(np.float64))
+            *found, subjects = np.array(added, dtype=np.float64)
+            self.out[:, own, place] += rows.crowds.joined(np.array(found), subjects)
 
 
 def _number(nodes: NDArray[Any], asked: NDArray[np.int64], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
