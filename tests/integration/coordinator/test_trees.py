@@ -81,7 +81,9 @@ async def test_trees_grow_at_three_nodes_and_predict_in_sql(
     create_workspace(world, min_nodes=3)
     await add_sites(world, x[kept], y[kept])
     features = [f"x{place}" for place in range(INPUTS)]
-    create_model(world, algorithm=algorithm, features=features, **({"rounds": 10, "validation_frequency": 2} | options))
+    create_model(
+        world, algorithm=algorithm, features=features, **({"rounds": 10, "validation_frequency": 2} | options)
+    )
     world.execute(f"START FEDERATED TRAINING {MODEL}")
     world.start_coordinator()
 
@@ -120,7 +122,9 @@ async def test_a_coordinator_that_dies_while_trees_grow_leaves_the_same_model(wo
         assert run["status"] == "completed", run
         coordinator.kill()
         found.append(
-            world.query("SELECT encode(sha256, 'hex') AS sha FROM federated.version WHERE run_id = %s", run["run_id"])
+            world.query(
+                "SELECT encode(sha256, 'hex') AS sha FROM federated.version WHERE run_id = %s", run["run_id"]
+            )
         )
     assert found[0] == found[1] != []
 
