@@ -73,7 +73,7 @@ class GrowStep:
         return Asked(work.to_work(boosts=self.boosts), plan.findings.scaling, work.to_state())
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
-        """Say what no rows can have led to, as far as it shows without the layout; see `sums_fault`."""
+        """Say what no rows can have led to, as far as it shows without the layout."""
         vector = update.vector
         if np.any(vector != np.rint(vector)) or np.any(np.abs(vector) >= 2.0**53):
             return "its sums are no whole numbers"
