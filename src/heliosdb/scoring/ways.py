@@ -71,3 +71,17 @@ class Ways:
             place[rows] = node
             rows = rows[self._is_inner[node]]
         return place
+
+    def follow_all(self, bins: NDArray[Any], roots: Numbers) -> Numbers:
+        """Return the ends of each row's ways from several nodes at once; (inputs, n) → (roots, n)."""
+        count = bins.shape[1]
+        place = np.repeat(roots.astype(np.int64), count)
+        row = np.tile(np.arange(count), roots.size)
+        moving = np.flatnonzero(self._is_inner[place])
+        while moving.size:
+            node = place[moving]
+            bin_of = bins[self._feature[node], row[moving]]
+            node = self._left[node] + ~self._goes_left[self._start[node] + bin_of]
+            place[moving] = node
+            moving = moving[self._is_inner[node]]
+        return place.reshape(roots.size, count)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
 import pytest
 
 from federated_sql import OptionKind, defaults
 from heliosdb.extension import door
 from heliosdb.extension.version import CATALOG_VERSION
-from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.built import built_parts
 from tests.unit.extension.accepting_server import MODEL, MODEL_OPTIONS, NODE, refused, run, server
 from tests.unit.extension.fake_plpy import Answer
@@ -31,15 +29,7 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
     assert plpy.said == []
 
 
-def test_start_takes_no_option_that_no_part_of_the_run_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass(frozen=True)
-    class Forest:
-        trees: int = 100
-
-    Forest.__annotations__["trees"] = int
-    monkeypatch.setattr(ALGORITHMS, "_entries", dict(ALGORITHMS._entries))
-    ALGORITHMS.register("random_forest", object(), settings=Forest)
-
+def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:
     statement = "START FEDERATED TRAINING m WITH (rounds = 3, trees = 5)"
     error = refused(server(), statement)
     assert (error["sqlstate"], error["message"]) == ("22023", 'option "trees" has no effect on this run')
@@ -60,11 +50,11 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     assert described["workspace"] == defaults(OptionKind.WORKSPACE, built_parts())
     assert described["model"] == defaults(OptionKind.MODEL, built_parts())
     assert described["model"].items() >= {
-        "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
+        "aggregation": "fedavg", "trees": 100, "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
         "secure_aggregation": False,
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"trees", "layers", "aggregation_protocol"} & described["model"].keys()
+    assert not {"layers", "aggregation_protocol"} & described["model"].keys()
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 

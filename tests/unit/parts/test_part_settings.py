@@ -159,18 +159,18 @@ def test_every_registered_selection_can_be_typed_and_read() -> None:
 
 def test_what_is_registered_is_built_at_once(registries: None) -> None:
     @dataclasses.dataclass(frozen=True)
-    class Forest:
-        trees: int = within(Bounds(1, 10_000), default=100)
+    class Convolution:
+        top_k: int | None = within(Bounds(1, 10**9), default=None)
 
-    Forest.__annotations__["trees"] = int
-    ALGORITHMS.register("random_forest", object(), settings=Forest)
+    Convolution.__annotations__["top_k"] = int | None
+    ALGORITHMS.register("cnn", object(), settings=Convolution)
     PROTOCOLS.register("shamir", object())
 
     built = built_parts()
 
     given = {
-        "algorithm": "random_forest",
-        "trees": 3,
+        "algorithm": "cnn",
+        "top_k": 3,
         "secure_aggregation": True,
         "aggregation_protocol": "shamir",
     }
@@ -186,7 +186,7 @@ def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries
         optimizer: Any = "sgd"
 
     Descent.__annotations__["optimizer"] = Literal["sgd", "adam"]
-    ALGORITHMS.register("random_forest", object(), settings=Descent)
+    ALGORITHMS.register("cnn", object(), settings=Descent)
 
     built = built_parts()
 

@@ -20,13 +20,13 @@ from heliosdb.algorithms.trees.growing import GROW, GrowStep
 from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeStatisticsStep
 from heliosdb.algorithms.trees.measuring import TreeEvaluateStep
 from heliosdb.algorithms.trees.prediction import tree_prediction
-from heliosdb.algorithms.trees.work import not_private
 from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
+from heliosdb.parts.algorithms import check_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class TreeModel:
     def prepare(self, plan: RunPlan) -> Findings:
         """Refuse a privacy budget."""
         if plan.run.policy.budget is not None:
-            raise not_private(self.name)
+            check_private(self.name)
         return plan.findings
 
     def begin(self, plan: RunPlan) -> State:
@@ -72,6 +72,10 @@ class TreeModel:
         encoding = findings.encoding
         classes = len(BINARY_LABELS if encoding is None else encoding.classes)
         return tree_prediction(state, findings, classes, boosts=self.boosts)
+
+    def allows(self, classes: int) -> bool:
+        """Whether a target has two classes or more, or is a number."""
+        return classes != 1
 
     def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), naming no value, where a class is none of so many."""

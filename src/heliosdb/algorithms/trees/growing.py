@@ -23,6 +23,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.histograms import histograms
 from heliosdb.algorithms.trees.leaves import BoostingLearner, resolution
+from heliosdb.algorithms.trees.remembered import added_up
 from heliosdb.algorithms.trees.splits import Ends, best_splits
 from heliosdb.algorithms.trees.sums import ROWS
 from heliosdb.algorithms.trees.work import (
@@ -72,7 +73,7 @@ class GrowStep:
         return Asked(work.to_work(boosts=self.boosts), plan.findings.scaling, work.to_state())
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
-        """Say what no rows can have led to, as far as it shows without the layout; see `sums_fault`."""
+        """Say what no rows can have led to, as far as it shows without the layout."""
         vector = update.vector
         if np.any(vector != np.rint(vector)) or np.any(np.abs(vector) >= 2.0**53):
             return "its sums are no whole numbers"
@@ -117,11 +118,12 @@ class GrowStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the node's sums; of tree nodes that it may not answer, zeros."""
-        del memory, draws
+        del draws
         work, rows = GrowingWork.of(task, boosts=self.boosts), table.training()
         target = scaled_target(rows, task, work.classes)
+        stays = added_up(memory, work.model.edges)
         sums = histograms(rows, target, work, task.reading.seed, boosts=self.boosts)
-        return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+        return Contribution(sums, max(1.0, float(rows.rows)), Plain(), stays=stays)
 
     def _learner(self, plan: RunPlan) -> AnyLearner:
         classes = len(classes_of(plan))
@@ -145,7 +147,7 @@ class GrowStep:
         model = Model.of(state, levels, learner)
         trees = model.trees
         if not trees.open_nodes().size:
-            missing = self._due(plan) - trees.count
+            missing = max(1, self._due(plan) - trees.count)
             trees = trees.with_roots(learner.scores if isinstance(learner, BoostingLearner) else missing)
         model = replace(model, trees=trees)
         opened = trees.open_nodes()

@@ -29,6 +29,7 @@ from heliosdb.algorithms.trees.bins import (
 )
 from heliosdb.algorithms.trees.crowds import Crowds
 from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.remembered import counted
 from heliosdb.algorithms.trees.work import (
     Model,
     check_shape,
@@ -197,10 +198,11 @@ class QuantilesStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the counts of the rows that are trained on; of fewer than min_rows subjects, zeros."""
-        del memory, draws
+        del draws
         cells = read_ragged(task.state, CELLS, N_CELLS, task.n_inputs)
         rows = table.training()
-        return Contribution(_counts(rows, cells), max(1.0, float(rows.rows)), Plain())
+        stays = counted(memory)
+        return Contribution(_counts(rows, cells), max(1.0, float(rows.rows)), Plain(), stays=stays)
 
 
 def _counts(rows: Table, cells: Ragged) -> Vector:

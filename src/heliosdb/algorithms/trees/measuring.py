@@ -31,7 +31,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Matrix, Plain, Vector
-from heliosdb.scoring.trees import add_up
+from heliosdb.scoring.trees import Prepared, add_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,8 @@ def link_scores(features: Matrix, model: Model, learner: AnyLearner) -> Vector:
     """Return the log odds of class 1, or the scaled number: one score a row."""
     boosts = model.base.size > 0
     levels = np.array(model.levels, dtype=np.int64)
-    arrays = {**model.to_state(), "levels": levels}
-    outputs: Vector = add_up({"boosts": boosts}, arrays, features)[:, 0]
+    found = Prepared({**model.to_state(), "levels": levels})
+    outputs: Vector = add_up(found, features, boosts=boosts)[:, 0]
     if learner.classes and not boosts:
         log_odds: Vector = np.log(outputs) - np.log1p(-outputs)
         return log_odds

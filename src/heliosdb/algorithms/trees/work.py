@@ -20,11 +20,12 @@ from heliosdb.algorithms.trees.leaves import BoostingLearner, ForestLearner
 from heliosdb.algorithms.trees.sums import Layout
 from heliosdb.domain import bounds
 from heliosdb.domain.encoding import Encoding
-from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.settings import read_settings, settings_of, within
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
+from heliosdb.parts.algorithms import check_private
 
 MOST_VALUES = 2_000_000
 """Of an answer about tree nodes, where there is more than one: the others are asked for in the next
@@ -38,12 +39,7 @@ AnyLearner = ForestLearner | BoostingLearner
 def refuse_budget(task: Task) -> None:
     """Raise FederatedError NOT_SUPPORTED where an answer would have to be private."""
     if task.budget is not None or task.work.privacy is not None:
-        raise not_private(task.work.algorithm)
-
-
-def not_private(algorithm: str) -> Exception:
-    """The error for a run under a privacy budget."""
-    return not_supported(f"{algorithm} is not supported under a privacy_budget yet")
+        check_private(task.work.algorithm)
 
 
 def levels_of(encoding: Encoding | None, inputs: int) -> tuple[int, ...]:

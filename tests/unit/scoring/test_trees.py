@@ -1,0 +1,129 @@
+"""Trees are scored to the same bits by either way, row by row and in blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heliosdb.scoring import trees as scoring
+from heliosdb.scoring.kinds import find_kind
+
+INPUTS, LEVELS = 4, 9
+
+
+def make(count: int, depth: int, outputs: int, *, boosts: bool, seed: int = 0) -> dict[str, Any]:
+    """Trees of which some ways end early; the last input is a category."""
+    rng = np.random.default_rng(seed)
+    nodes: list[tuple[int, int, int, int, int]] = []
+    subsets: list[np.ndarray] = []
+    for tree in range(count):
+        level = [len(nodes)]
+        nodes.append((tree, -1, 0, 0, 0))
+        for deep in range(depth):
+            below = []
+            for node in level:
+                if deep and rng.random() < 0.2:
+                    continue
+                feature = int(rng.integers(0, INPUTS))
+                split = int(rng.integers(0, 7))
+                if feature == INPUTS - 1:
+                    split = len(subsets)
+                    subsets.append(np.packbits(np.append(rng.random(LEVELS) < 0.5, False)))
+                nodes[node] = (tree, feature, split, len(nodes), int(rng.random() < 0.5))
+                below += [len(nodes), len(nodes) + 1]
+                nodes += [(tree, -1, 0, 0, 0)] * 2
+            level = below
+    tree, feature, split, left, missing = np.array(nodes).T
+    return {
+        "tree": tree.astype(np.int32),
+        "feature": feature.astype(np.int32),
+        "split": split.astype(np.int32),
+        "left": left.astype(np.int32),
+        "missing_left": missing.astype(np.uint8),
+        "values": rng.random((len(nodes), outputs)) / outputs,
+        "subsets": np.array(subsets, dtype=np.uint8).reshape(len(subsets), 2),
+        "edges": np.concatenate(
+            [*(np.sort(rng.normal(size=8)) for _ in range(INPUTS - 1)), np.arange(8) + 0.5]
+        ),
+        "n_edges": np.full(INPUTS, 8),
+        "levels": np.array([0, 0, 0, LEVELS]),
+        **({"base": rng.normal(size=3 if outputs == 1 and boosts else 1)} if boosts else {}),
+    }
+
+
+def rows(count: int, seed: int = 1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, INPUTS))
+    x[:, -1] = rng.integers(0, LEVELS, count)
+    x[rng.random(x.shape) < 0.15] = np.nan
+    x[0], x[1, :-1], x[2, :-1] = np.nan, np.inf, -1e308
+    return x
+
+
+def one_by_one(arrays: dict[str, Any], row: np.ndarray) -> list[np.ndarray]:
+    """The value of each tree's leaf, found as one would by hand."""
+    found, starts = [], np.cumsum(arrays["n_edges"]) - arrays["n_edges"]
+    for root in np.unique(arrays["tree"], return_index=True)[1]:
+        node = int(root)
+        while arrays["feature"][node] >= 0:
+            place, split = int(arrays["feature"][node]), int(arrays["split"][node])
+            value = row[place]
+            if np.isnan(value):
+                left = bool(arrays["missing_left"][node])
+            elif arrays["levels"][place]:
+                left = bool(np.unpackbits(arrays["subsets"][split])[int(value)])
+            else:
+                left = value <= arrays["edges"][starts[place] + split]
+            node = int(arrays["left"][node]) + (not left)
+        found.append(arrays["values"][node])
+    return found
+
+
+CASES = [(12, 8, 1, False), (20, 3, 1, True), (7, 11, 1, False), (9, 5, 2, False), (1, 0, 1, False)]
+
+
+@pytest.mark.parametrize(("count", "depth", "outputs", "boosts"), CASES)
+def test_blocks_few_rows_and_a_reference_give_the_same_bits(
+    count: int, depth: int, outputs: int, boosts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays, x = make(count, depth, outputs, boosts=boosts), rows(3 * 64 + 30)
+    monkeypatch.setattr(scoring, "BLOCK", 128)
+    content = {"boosts": boosts, "link": "softmax" if boosts or outputs > 1 else "logistic"}
+
+    whole = find_kind("trees")(content, arrays, x)
+
+    few = np.concatenate([scoring.score(content, arrays, x[at : at + 7]) for at in range(0, len(x), 7)])
+    np.testing.assert_array_equal(whole, few)
+    if boosts:
+        return
+    expected = np.array([np.mean(one_by_one(arrays, row), axis=0) for row in x])
+    np.testing.assert_allclose(whole[:, 1:] if outputs > 1 else whole[:, None], expected, rtol=1e-12)
+
+
+def test_links_are_applied_to_the_sum_or_the_mean() -> None:
+    x, forest, boosted = rows(200), make(5, 3, 1, boosts=False), make(6, 3, 1, boosts=True)
+    number = {"boosts": False, "link": "identity", "target_mean": 10.0, "target_scale": 2.0}
+    means = scoring.score({"boosts": False, "link": "logistic"}, forest, x)
+    np.testing.assert_allclose(scoring.score(number, forest, x), 10 + 2 * means, rtol=1e-14)
+    shares = scoring.score({"boosts": True, "link": "softmax"}, boosted, x)
+    assert shares.shape == (200, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+    two = {**boosted, "base": boosted["base"][:1]}
+    scores = sum(two["base"]) + np.array([np.sum(one_by_one(two, row)) for row in x])
+    np.testing.assert_allclose(
+        scoring.score({"boosts": True, "link": "logistic"}, two, x), 1 / (1 + np.exp(-scores)), rtol=1e-12
+    )
+
+
+def test_inputs_are_not_changed_and_versions_are_not_mixed_up() -> None:
+    x = rows(300)
+    before = x.copy()
+    content = {"boosts": False, "link": "logistic"}
+    models = [make(3, 4, 1, boosts=False, seed=seed) for seed in range(20)]
+    found = [scoring.score(content, model, x) for model in models]
+    again = [scoring.score(content, model, x) for model in models]
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(found, again)
+    assert len({one.tobytes() for one in found}) == len(models)
