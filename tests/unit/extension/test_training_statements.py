@@ -61,10 +61,10 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     assert described["model"] == defaults(OptionKind.MODEL, built_parts())
     assert described["model"].items() >= {
         "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
-        "secure_aggregation": False,
+        "secure_aggregation": False, "optimizer": "sgd", "layers": [64, 32, 1], "activation": "relu",
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"trees", "layers", "aggregation_protocol"} & described["model"].keys()
+    assert not {"trees", "aggregation_protocol"} & described["model"].keys()
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 
