@@ -84,7 +84,7 @@ def train_network(
     """
     torch, device = load_torch()
     kind = torch.int64 if architecture.output == "softmax" else torch.float32
-    rows = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+    rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"])).to(device)
     wanted = torch.from_numpy(np.array(targets)).to(device, kind)
     current = torch.from_numpy(np.array(parameters, dtype=np.float32)).to(device)
     leaves = [one.detach().requires_grad_() for pair in architecture.split(current) for one in pair]
