@@ -16,9 +16,11 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
+from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
@@ -28,7 +30,7 @@ from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -105,6 +107,7 @@ class LinearModel:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
         training and, in some rounds, an evaluation."""
         return {
+            LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
@@ -113,7 +116,9 @@ class LinearModel:
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0."""
+        """Choose the noise of round 0; 0A000 for more than two classes."""
+        if len(classes_of(plan)) > 2:
+            raise not_supported(f"{self.name} of more than two classes is not supported yet")
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
@@ -121,11 +126,11 @@ class LinearModel:
         return make_state(**{PARAMETERS: np.zeros(len(plan.inputs) + 1)})
 
     def first(self, plan: RunPlan) -> StepName:
-        """Return statistics for round 0, before which undeclared classes are counted, else training."""
+        """Return for round 0 statistics, before which levels or undeclared classes are asked for; else
+        training."""
         if plan.round > 0:
             return TRAIN
-        made = plan.findings.plan
-        return STATISTICS if made is None or made.classes_noise is None else CLASSES
+        return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
@@ -31,7 +32,7 @@ from heliosdb.domain.state import State
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
-from heliosdb.parts.algorithms import NetworkSettings, check_private
+from heliosdb.parts.algorithms import NetworkSettings, check_private, has_classes
 from heliosdb.parts.networks import check_layers, check_size
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import forward, scale
@@ -60,6 +61,7 @@ class NeuralNetwork:
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0; then training and, in some rounds, an evaluation."""
         return {
+            LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
@@ -69,9 +71,11 @@ class NeuralNetwork:
         """Return what is known; 0A000 under a privacy budget, 22023 where the layers cannot fit."""
         if plan.run.policy.budget is not None:
             check_private(self.name)
-        settings = plan.run.options.settings(NetworkSettings)
-        known = settings.output_activation == "linear" or bool(plan.run.options.target_classes)
-        check_layers(settings, plan.run.options.target, len(classes_of(plan)) if known else None)
+        options, encoding = plan.run.options, plan.findings.encoding
+        classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
+        if has_classes(self.name, options.given) and not classes:
+            classes = None
+        check_layers(options.settings(NetworkSettings), options.target, classes)
         return plan.findings
 
     def begin(self, plan: RunPlan) -> State:
@@ -85,7 +89,7 @@ class NeuralNetwork:
 
     def first(self, plan: RunPlan) -> StepName:
         """Return statistics for round 0, else training."""
-        return TRAIN if plan.round > 0 else STATISTICS
+        return TRAIN if plan.round > 0 else first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return none: there is no budget."""

@@ -5,19 +5,17 @@ What always holds: an algorithm's file is imported when it is first asked for.
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Literal, Protocol, cast
 
 from heliosdb.algorithms.steps import Algorithm
 from heliosdb.algorithms.table import Table
+from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State
 from heliosdb.domain.vector import Dtype
 from heliosdb.parts.algorithms import ALGORITHMS, has_classes
-
-BINARY_LABELS = ("0", "1")
-"""Of a target whose classes nobody names."""
 
 
 class Supervised(Algorithm, Protocol):
@@ -64,6 +62,12 @@ def classes_of(plan: RunPlan) -> tuple[str, ...]:
     if encoding is not None:
         return encoding.classes
     return (options.target_classes or BINARY_LABELS) if has_classes(options.algorithm, options.given) else ()
+
+
+def coding_of(name: str) -> Literal["indicators", "index"]:
+    """Return what an algorithm makes of a category: an indicator of each level but the first, or, where it
+    has an attribute `coding` that says "index" (as trees do), the level's index."""
+    return cast(Literal["indicators", "index"], getattr(algorithm(name), "coding", "indicators"))
 
 
 def supervised(name: str) -> Supervised:

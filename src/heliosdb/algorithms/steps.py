@@ -135,6 +135,12 @@ class Step(Protocol):
         ...
 
 
+def reads_columns(step: Step) -> bool:
+    """Whether a step computes on the dataset's columns as they were read, and not on a model's inputs: it
+    says so by an attribute of this name."""
+    return bool(getattr(step, "reads_columns", False))
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a step costs a node. clipping_norm: for the ledger, where the step clips to a norm that a

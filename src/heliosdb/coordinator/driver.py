@@ -24,7 +24,7 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
-from heliosdb.domain.contract import Eligibility, check_classes, explain_nobody
+from heliosdb.domain.contract import Eligibility, check_classes, check_columns, explain_nobody
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
@@ -221,16 +221,19 @@ class RunDriver:
         return frozenset(selection.able), (*selection.left_out, *absent)
 
     def _contract_problem(self, selection: Eligibility, there: int) -> str | None:
-        """Say what no waiting cures: no node has the columns, or a target's classes are not known."""
+        """Say what no waiting cures: no node has the columns, they do not go together, or a target's classes
+        are not known."""
         options, policy = self._run.options, self._run.policy
         if not selection.able and there >= policy.min_nodes:
             return explain_nobody(selection)
-        if not has_classes(options.algorithm, options.given):
+        if there < policy.min_nodes and selection.undecided is not None:
             return None
         try:
-            check_classes(selection.able, options, private=policy.budget is not None)
+            check_columns(selection, options, private=policy.budget is not None)
+            if has_classes(options.algorithm, options.given):
+                check_classes(selection.able, options, private=policy.budget is not None)
         except FederatedError as error:
-            return f"{error.message}: {error.detail} {error.hint}"
+            return " ".join(filter(None, (f"{error.message}:", error.detail, error.hint)))
         return None
 
     async def _stop_watching(self) -> None:

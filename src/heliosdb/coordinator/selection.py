@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.findings import Findings
+from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.run import Run, TrainingOptions
 from heliosdb.parts.algorithms import extra_of, has_classes
 
@@ -15,7 +17,8 @@ from heliosdb.parts.algorithms import extra_of, has_classes
 def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibility:
     """Sort the nodes that are there by whether they share what the run reads."""
     offers = [Offer(one.name, one.record.dataset, one.introduction) for one in members]
-    return contract.select(offers, options, extra=extra_of(options.algorithm))
+    learns, extra = has_classes(options.algorithm, options.given), extra_of(options.algorithm)
+    return contract.select(offers, options, learns_classes=learns, extra=extra)
 
 
 def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
@@ -27,7 +30,20 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     there = [member for member in members if member is not None]
     able = select_nodes(there, options).able
     are_all = len(there) == len(members)
-    datasets = list(able.values()) if are_all else []
+    datasets = list(able.values())
     needed = private and has_classes(options.algorithm, options.given) and not options.target_classes
     undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
-    return Findings(booleans=contract.boolean_features(datasets, options), undeclared_target=undeclared)
+    encoding = _opening(datasets, run, are_all=are_all)
+    booleans = tuple(column.kind is ColumnKind.BOOLEAN for column in encoding.columns)
+    return Findings(booleans=booleans, undeclared_target=undeclared, encoding=encoding)
+
+
+def _opening(datasets: Sequence[DatasetDescription], run: Run, *, are_all: bool) -> Encoding:
+    """The encoding with which round 0 begins: what only rows can tell is missing in it."""
+    options, private = run.options, run.policy.budget is not None
+    kinds = contract.feature_kinds(datasets, options, are_all=are_all)
+    columns = tuple(ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True))
+    known: tuple[str, ...] | None = ()
+    if has_classes(options.algorithm, options.given):
+        known = contract.known_classes(datasets if are_all else [], options, private=private)
+    return Encoding(columns, known or ())

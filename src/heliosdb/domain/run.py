@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
@@ -79,8 +80,12 @@ class TrainingOptions:
 
     @property
     def target_classes(self) -> tuple[str, ...]:
-        """The labels of the target's classes 0 and 1, () where none are declared."""
+        """The labels of the target's classes in the order of their indices, () where none are named."""
         return tuple(self.given.get("target_classes") or ())
+
+    def encoding_settings(self) -> EncodingSettings:
+        """How columns are to become inputs."""
+        return self.settings(EncodingSettings)
 
     @property
     def protocol(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.catalog import commands as catalog
 from heliosdb.domain.classes import read_classes
-from heliosdb.domain.contract import Offer, check_classes, select, undeclared_targets
+from heliosdb.domain.contract import Offer, check_classes, check_columns, select, undeclared_targets
 from heliosdb.domain.events import Absence
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
@@ -21,7 +21,7 @@ from heliosdb.parts.networks import check_layers
 
 
 def check_target_classes(given: catalog.Options) -> None:
-    """Raise 22023 or 0A000 for classes that are not two, and where the algorithm learns none."""
+    """Raise 22023 for classes that are not two or more, and where the algorithm learns none."""
     labels = given.get("target_classes")
     if labels is None:
         return
@@ -78,19 +78,21 @@ def check_contract(
         if node.introduction is not None
     ]
     _check_extra(model, offers, extra, most_able=len(nodes), min_nodes=min_nodes)
-    found = select(offers, options, extra=extra)
+    found = select(offers, options, learns_classes=has_classes(options.algorithm, options.given), extra=extra)
     said = [
         f"{_listed(names)} would be left out of the run: {reason}"
         for reason, names in _by_reason(found.left_out).items()
     ]
-    if has_classes(options.algorithm, options.given):
-        try:
+    try:
+        check_columns(found, options, private=private)
+        if has_classes(options.algorithm, options.given):
             check_classes(found.able, options, private=private)
             if found.able and all(one.type_of(options.target) == "boolean" for one in found.able.values()):
                 _check_layers(options, 2)
-        except FederatedError as error:
-            message = f'federated model "{model}" cannot be trained: {error.message}'
-            raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
+    except FederatedError as error:
+        message = f'federated model "{model}" cannot be trained: {error.message}'
+        raise FederatedError(error.code, message, detail=error.detail, hint=error.hint) from None
+    if has_classes(options.algorithm, options.given):
         undeclared = undeclared_targets(found.able, options) if private else []
         said += [_counted(options.target, undeclared)] if undeclared else []
     return said
