@@ -2,10 +2,11 @@
 
 CREATE FUNCTION federated._describe_arguments(features jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(format('%I double precision DEFAULT NULL', feature), ', ' ORDER BY place), '')
+    SELECT CASE WHEN count(*) > 99 THEN 'slots double precision[] DEFAULT NULL'
+                ELSE coalesce(string_agg(format('%I double precision DEFAULT NULL', feature), ', ' ORDER BY place), '') END
     FROM jsonb_array_elements_text(coalesce(features, '[]'::jsonb)) WITH ORDINALITY AS f (feature, place)
 $$;
-COMMENT ON FUNCTION federated._describe_arguments(jsonb) IS 'The argument list of a model''s function: each feature by name, missing means NULL';
+COMMENT ON FUNCTION federated._describe_arguments(jsonb) IS 'The argument list of a model''s function: each feature by name, missing means NULL; of more than a function may have, one array';
 
 CREATE FUNCTION federated._drop_model_function(model_name text, drop_behavior text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -14,7 +15,7 @@ DECLARE
 BEGIN
     FOR model_function IN
         SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace) AND p.proname = model_name
     LOOP
         EXECUTE format('DROP FUNCTION %s %s', model_function,
                        CASE drop_behavior WHEN 'cascade' THEN 'CASCADE' ELSE 'RESTRICT' END);
@@ -33,6 +34,17 @@ END
 $$;
 COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before the first version: error 55000';
 
+CREATE FUNCTION federated._predict_many_classes(model text) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('federated model "%s" predicts one of several classes, and no number', model),
+        HINT = 'Use federated_predict_class or federated_predict_proba.';
+END
+$$;
+COMMENT ON FUNCTION federated._predict_many_classes(text) IS
+    'What a model''s function does whose prediction is of several classes: error 55000';
+
 CREATE FUNCTION federated._finish_model_function(model_name text, comment text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -40,7 +52,7 @@ DECLARE
 BEGIN
     FOR model_function IN
         SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace) AND p.proname = model_name
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', model_function);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_analyst', model_function);
@@ -50,6 +62,17 @@ END
 $$;
 COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function, in all its forms, its grants and its comment';
 
+CREATE FUNCTION federated._write_untrained_row(model_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_row.%I(anyelement) RETURNS SETOF double precision LANGUAGE sql STABLE PARALLEL SAFE AS %L',
+        model_name, format('SELECT federated._predict_untrained(%L)', model_name));
+END
+$$;
+COMMENT ON FUNCTION federated._write_untrained_row(text) IS
+    'Makes the form for a row of any type of a model that no run has finished yet';
+
 CREATE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -57,6 +80,7 @@ BEGIN
         'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
         ' RETURN federated._predict_untrained(%L)',
         model_name, federated._describe_arguments(features), model_name);
+    PERFORM federated._write_untrained_row(model_name);
     PERFORM federated._finish_model_function(
         model_name, format('Federated model %s, which has no trained version yet', model_name));
 END
@@ -81,7 +105,7 @@ COMMENT ON FUNCTION federated._create_untrained_function(text, jsonb) IS
 CREATE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.oid::regprocedure FROM pg_proc AS p
-    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace)
+    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)
       AND (p.proname::text = model_name
            OR starts_with(p.proname::text, model_name || '@')
               AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
@@ -136,8 +160,22 @@ END
 $$;
 COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model, or error 42704';
 
+-- A version from before predictions were kept is known by its function's arguments alone.
+CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN prediction ? 'booleans' THEN ARRAY(
+        SELECT f.flag::boolean FROM jsonb_array_elements_text(prediction -> 'booleans') WITH ORDINALITY AS f (flag, place)
+        ORDER BY f.place)
+    ELSE (SELECT array_agg(a.type = 'boolean'::regtype ORDER BY a.place)
+          FROM pg_proc AS p, unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
+          WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) END
+$$;
+COMMENT ON FUNCTION federated._boolean_features(text, jsonb) IS 'Which features of a version are boolean, in their order';
+
 -- A reference is a model's name, or name@tag, or name@number. The function of a version has the reference's name.
-CREATE FUNCTION federated._find_function(reference text, OUT function_name text, OUT features text[])
+CREATE FUNCTION federated._find_function(
+    reference text, OUT function_name text, OUT features text[], OUT booleans boolean[], OUT prediction jsonb
+)
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     at_sign    integer := strpos(reference, '@');
@@ -147,19 +185,21 @@ DECLARE
 BEGIN
     IF at_sign = 0 OR at_sign IS NULL OR EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
         function_name := reference;
-        features := (SELECT v.features FROM federated.version AS v
-                     WHERE v.model_id = federated._model_id(reference) AND v.is_current);
+        SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v
+        WHERE v.model_id = federated._model_id(reference) AND v.is_current;
         IF features IS NULL THEN
             PERFORM federated._predict_untrained(reference);
         END IF;
+        booleans := federated._boolean_features(function_name, prediction);
         RETURN;
     END IF;
     label := split_part(reference, '@', -1);
     model_name := left(reference, -1 - length(label));
     wanted := federated._version_number(model_name, label);
     function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
-    features := (SELECT v.features FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-                 WHERE m.name = model_name AND v.version = wanted);
+    SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+    WHERE m.name = model_name AND v.version = wanted;
+    booleans := federated._boolean_features(function_name, prediction);
     IF NOT EXISTS (SELECT FROM pg_proc AS p
                    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -172,7 +212,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._find_function(text) IS
-    'The function in federated_model that a model, model@tag or model@number names, and its features in order';
+    'The function in federated_model that a model, model@tag or model@number names, its features in order, and what is known of them';
 
 CREATE FUNCTION federated._current_features(model text) RETURNS text[]
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -207,16 +247,87 @@ END
 $$;
 COMMENT ON FUNCTION federated._as_boolean(double precision) IS 'A boolean feature''s value given as a number';
 
-CREATE FUNCTION federated._describe_call(model text, argument text) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('SELECT federated_model.%I(%s)', model, string_agg(
-        format(CASE type WHEN 'boolean'::regtype THEN '%I => federated._as_boolean(%s)' ELSE '%I => %s' END,
-               feature, format(argument, feature, place)), ', '))
-    FROM pg_proc AS p, unnest(p.proargnames, p.proargtypes::oid[]) WITH ORDINALITY AS a (feature, type, place)
-    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = model
+CREATE FUNCTION federated._json_time(value jsonb) RETURNS timestamp
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    RETURN CASE jsonb_typeof(value) WHEN 'null' THEN NULL
+        WHEN 'number' THEN '1970-01-01'::timestamp + (value #>> '{}')::double precision * '1 day'::interval
+        ELSE (value #>> '{}')::timestamptz END;
+END
 $$;
-COMMENT ON FUNCTION federated._describe_call(text, text) IS
-    'The query that calls a function in federated_model; argument: a format of each argument''s value from name (1) and place (2)';
+COMMENT ON FUNCTION federated._json_time(jsonb) IS
+    'A time given as JSON, in UTC: a date or time as text, in the zone that it names, or days since 1970-01-01';
+
+CREATE FUNCTION federated._json_interval(value jsonb) RETURNS interval
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE jsonb_typeof(value) WHEN 'null' THEN NULL
+        WHEN 'number' THEN (value #>> '{}')::double precision * '1 day'::interval
+        ELSE (value #>> '{}')::interval END;
+END
+$$;
+COMMENT ON FUNCTION federated._json_interval(jsonb) IS 'An interval given as JSON: as text, or as a number of days';
+
+CREATE FUNCTION federated._json_array(value jsonb) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(value) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(value) <> 'array' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of an array feature must be an array of numbers, not a JSON %s', jsonb_typeof(value));
+    END IF;
+    RETURN ARRAY(SELECT federated._json_number(e.element) FROM jsonb_array_elements(value) WITH ORDINALITY AS e (element, place)
+                 ORDER BY e.place);
+END
+$$;
+COMMENT ON FUNCTION federated._json_array(jsonb) IS 'An array feature''s value given as JSON';
+
+-- Of each feature, an expression of its parameter's type over $1. Every name in it is qualified: it stands in bodies that
+-- have no search_path of their own, which would be set at each call. What begins as a number does is one, in JSON as in a
+-- string of it; all else, what is wrong too, takes the dearer way.
+CREATE FUNCTION federated._given_by_json(features text[], booleans boolean[], prediction jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(format(CASE c.kind
+        WHEN 'boolean' THEN 'CASE WHEN %1$s OPERATOR(pg_catalog.=) ''true'' THEN true'
+            ' WHEN %1$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%2$s)) END'
+        WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
+            ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
+        WHEN 'category' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
+        WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
+        format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+COMMENT ON FUNCTION federated._given_by_json(text[], boolean[], jsonb) IS
+    'The features of a version out of a JSON object, each as an expression of its parameter''s type';
+
+CREATE FUNCTION federated._given_in_order(features text[], booleans boolean[], prediction jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(format(CASE c.kind
+        WHEN 'boolean' THEN 'CASE WHEN $1[%1$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
+            ' WHEN $1[%1$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%1$s]) END'
+        WHEN 'number' THEN '$1[%1$s]' WHEN 'array' THEN '$1[%1$s:%2$s]'
+        WHEN 'time' THEN '(''1970-01-01''::pg_catalog.timestamp OPERATOR(pg_catalog.+) $1[%1$s] OPERATOR(pg_catalog.*) ''1 day''::pg_catalog.interval)'
+        WHEN 'interval' THEN '($1[%1$s] OPERATOR(pg_catalog.*) ''1 day''::pg_catalog.interval)' END,
+        c.last_slot - c.slots + 1, c.last_slot) ORDER BY c.place)
+    FROM (SELECT k.*, sum(k.slots) OVER (ORDER BY k.place) AS last_slot
+          FROM federated._columns(features, booleans, prediction) AS k) AS c
+$$;
+COMMENT ON FUNCTION federated._given_in_order(text[], boolean[], jsonb) IS
+    'The features of a version out of an array of numbers in order, each as an expression of its parameter''s type; NULL for text';
+
+CREATE FUNCTION federated._describe_call(
+    schema_name text, function_name text, features text[], booleans boolean[], prediction jsonb, given text[]
+) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN cardinality(features) > 99
+        THEN format('%I.%I(%s)', schema_name, function_name, federated._render_slots(features, booleans, prediction, given))
+        ELSE format('%I.%I(%s)', schema_name, function_name, (
+            SELECT string_agg(format('%I => %s', a.feature, a.value), E',\n            ' ORDER BY a.place)
+            FROM unnest(features, given) WITH ORDINALITY AS a (feature, value, place) WHERE a.value IS NOT NULL)) END
+$$;
+COMMENT ON FUNCTION federated._describe_call(text, text, text[], boolean[], jsonb, text[]) IS
+    'A call of a version''s function; given: of each feature an expression of its parameter''s type, NULL for what is missing';
 
 -- The functions of federated_row resolve a model and its features when they are made: calling one takes a few
 -- microseconds, where these two, which find everything anew, take a hundred. They are for what has none of those: a version
@@ -227,9 +338,12 @@ DECLARE
     callee  text;
     known   text[];
     unknown text;
+    found   record;
     result  double precision;
 BEGIN
-    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
+    callee := found.function_name;
+    known := found.features;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF jsonb_typeof(features) <> 'object' THEN
@@ -247,7 +361,9 @@ BEGIN
             MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
             HINT = format('Its features are %s.', array_to_string(known, ', '));
     END IF;
-    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING features;
+    EXECUTE 'SELECT ' || federated._describe_call(
+        'federated_model', callee, known, found.booleans, found.prediction,
+        federated._given_by_json(known, found.booleans, found.prediction)) INTO result USING features;
     RETURN result;
 END
 $$;
@@ -257,24 +373,37 @@ COMMENT ON FUNCTION federated._predict_json(text, jsonb, boolean) IS
 CREATE FUNCTION federated._predict_array(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    callee  text;
-    known   text[];
+    found   record;
+    given   text[];
+    numbers bigint;
+    worded  text;
     result  double precision;
 BEGIN
-    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF array_ndims(features) > 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = format('predict takes an array of one dimension, not of %s', array_ndims(features)),
-            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(known, ', '));
-    ELSIF cardinality(features) <> cardinality(known) THEN
+            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
+    END IF;
+    given := federated._given_in_order(found.features, found.booleans, found.prediction);
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind = 'category') INTO numbers, worded
+    FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
+    IF worded IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" of federated model "%s" is text, and no number in an array', worded, model),
+            HINT = 'Give the features by their names, as a row or as JSON.';
+    ELSIF cardinality(features) <> numbers THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
-            MESSAGE = format('federated model "%s" takes %s features, not %s', model, cardinality(known), cardinality(features)),
-            HINT = format('In this order: %s.', array_to_string(known, ', '));
+            MESSAGE = format('federated model "%s" takes %s %s, not %s', model, numbers,
+                             CASE numbers WHEN cardinality(found.features) THEN 'features' ELSE 'numbers' END, cardinality(features)),
+            HINT = format('In this order: %s.', array_to_string(found.features, ', '));
     END IF;
     -- A slice renumbers from 1, whatever the array's own lower bound is.
-    EXECUTE federated._describe_call(callee, '$1[%2$s]') INTO result USING features[:];
+    EXECUTE 'SELECT ' || federated._describe_call(
+        'federated_model', found.function_name, found.features, found.booleans, found.prediction, given)
+    INTO result USING features[:];
     RETURN result;
 END
 $$;
@@ -283,53 +412,83 @@ COMMENT ON FUNCTION federated._predict_array(text, double precision[]) IS
 
 -- In PL/pgSQL, whose plans a session keeps: a function in SQL would be planned anew at each call. Every name in the bodies
 -- is qualified, so that none needs a search_path of its own, which would be set at each call.
-CREATE FUNCTION federated._write_row_functions(function_name text) RETURNS void
+CREATE FUNCTION federated._write_json_function(
+    function_name text, schema_name text, features text[], booleans boolean[], prediction jsonb
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    known     text[];
-    of_json   text;
-    of_array  text;
-    signature text;
-    body      text;
 BEGIN
-    -- What begins as a number does is one, in JSON as in a string of it; all else, what is wrong too, takes the dearer way.
-    SELECT p.proargnames,
-           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
-                   E'%1$I => CASE WHEN %2$s OPERATOR(pg_catalog.=) ''true'' THEN true'
-                   ' WHEN %2$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%3$s)) END'
-               ELSE E'%1$I => CASE WHEN pg_catalog.ascii(%2$s) OPERATOR(pg_catalog.<) 58 THEN (%2$s)::pg_catalog.float8'
-                   ' WHEN %2$s IS NOT NULL THEN federated._json_number(%3$s) END' END,
-               a.feature, format('($1 OPERATOR(pg_catalog.->>) %L)', a.feature), format('($1 OPERATOR(pg_catalog.->) %L)', a.feature)),
-               E',\n            ' ORDER BY a.place),
-           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
-                   E'%1$I => CASE WHEN $1[%2$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
-                   ' WHEN $1[%2$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%2$s]) END'
-               ELSE '%1$I => $1[%2$s]' END, a.feature, a.place), E',\n            ' ORDER BY a.place)
-    INTO STRICT known, of_json, of_array
-    FROM pg_proc AS p, unnest(p.proargnames, p.proargtypes::oid[]) WITH ORDINALITY AS a (feature, type, place)
-    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
-    GROUP BY p.oid;
-    FOR signature, body IN VALUES
-        ('jsonb, boolean', format(
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION %I.%I(jsonb, boolean) RETURNS %s LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L',
+        CASE schema_name WHEN 'federated_model' THEN 'federated_row' ELSE schema_name END, function_name,
+        CASE schema_name WHEN 'federated_model' THEN 'double precision' ELSE 'double precision[]' END, format(
             E'BEGIN\n    RETURN CASE WHEN CASE WHEN pg_catalog.jsonb_typeof($1) OPERATOR(pg_catalog.=) ''object'' THEN\n'
             '            CASE WHEN $2 THEN $1 OPERATOR(pg_catalog.?|) %1$L::pg_catalog.text[]\n'
             '                 ELSE ($1 OPERATOR(pg_catalog.-) %1$L::pg_catalog.text[]) OPERATOR(pg_catalog.=) ''{}'' END END\n'
-            '        THEN federated_model.%2$I(%3$s)\n'
-            '        ELSE federated._predict_json(%2$L, $1, $2) END;\nEND', known, function_name, of_json)),
-        ('double precision[]', format(
+            '        THEN %3$s\n'
+            '        ELSE %4$s END;\nEND', features, function_name,
+            federated._describe_call(schema_name, function_name, features, booleans, prediction,
+                                     federated._given_by_json(features, booleans, prediction)),
+            format(CASE schema_name WHEN 'federated_model' THEN 'federated._predict_json(%L, $1, $2)'
+                        ELSE 'ARRAY[federated._predict_json(%L, $1, $2)]' END, function_name)));
+END
+$$;
+COMMENT ON FUNCTION federated._write_json_function(text, text, text[], boolean[], jsonb) IS
+    'Makes the form (jsonb, boolean) of a function: for JSON, or for a row as JSON, in which what is no feature is ignored';
+
+CREATE FUNCTION federated._write_array_function(function_name text, features text[], booleans boolean[], prediction jsonb)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    given  text[] := federated._given_in_order(features, booleans, prediction);
+    called text;
+BEGIN
+    IF array_position(given, NULL) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    called := CASE WHEN cardinality(features) > 99 THEN format('federated_model.%I($1)', function_name)
+                   ELSE federated._describe_call('federated_model', function_name, features, booleans, prediction, given) END;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_row.%I(double precision[]) RETURNS double precision'
+        ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, format(
             E'BEGIN\n    RETURN CASE WHEN pg_catalog.array_ndims($1) OPERATOR(pg_catalog.=) 1\n'
             '             AND pg_catalog.array_lower($1, 1) OPERATOR(pg_catalog.=) 1\n'
             '             AND pg_catalog.cardinality($1) OPERATOR(pg_catalog.=) %1$s\n'
-            '        THEN federated_model.%2$I(%3$s)\n'
-            '        ELSE federated._predict_array(%2$L, $1) END;\nEND', cardinality(known), function_name, of_array))
-    LOOP
-        EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(%s) RETURNS double precision'
-                       ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, signature, body);
-    END LOOP;
+            '        THEN %3$s\n'
+            '        ELSE federated._predict_array(%2$L, $1) END;\nEND',
+            (SELECT sum(c.slots) FROM federated._columns(features, booleans, prediction) AS c), function_name, called));
 END
 $$;
-COMMENT ON FUNCTION federated._write_row_functions(text) IS
-    'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
+COMMENT ON FUNCTION federated._write_array_function(text, text[], boolean[], jsonb) IS
+    'Makes the form (double precision[]) of a function, for features in order; there is none where one of them is text';
+
+CREATE FUNCTION federated._write_row_functions(function_name text, features text[], booleans boolean[], prediction jsonb)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._write_json_function(function_name, 'federated_model', features, booleans, prediction);
+    PERFORM federated._write_array_function(function_name, features, booleans, prediction);
+    PERFORM federated._write_typed_function(function_name, features, booleans, prediction);
+    EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(jsonb) RETURNS double precision'
+                   ' LANGUAGE sql STABLE PARALLEL SAFE AS %L', function_name,
+                   format('SELECT federated_row.%I($1, false)', function_name));
+    IF federated._has_many_classes(prediction) THEN
+        EXECUTE format('CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+                       ' RETURN federated._predict_many_classes(%L)', function_name,
+                       federated._describe_parameters(features, booleans, prediction), function_name);
+        PERFORM federated._write_json_function(function_name, 'federated_proba', features, booleans, prediction);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._write_row_functions(text, text[], boolean[], jsonb) IS
+    'Makes, or remakes, in federated_row the forms of a function in federated_model: for JSON, for a row, for an array; and in federated_proba those of the probabilities of several classes';
+
+-- The same for a function that is there, by its name: after it was renamed, and after an update.
+CREATE FUNCTION federated._rewrite_row_functions(function_name text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._write_row_functions(f.function_name, f.features, f.booleans, f.prediction)
+    FROM federated._find_function(function_name) AS f
+$$;
+COMMENT ON FUNCTION federated._rewrite_row_functions(text) IS 'Remakes the other forms of a function in federated_model';
 
 -- A name of more than 63 bytes would be cut, and could be another model's then.
 CREATE FUNCTION @extschema@.federated_predict(model text, features jsonb DEFAULT '{}') RETURNS double precision
@@ -386,8 +545,8 @@ $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS
     'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
--- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
--- made by one of two algorithms.
+-- Whatever its kind, a prediction whose link is logistic is a probability, and one whose link is softmax several. What is from
+-- before predictions were kept was made by one of two algorithms.
 CREATE FUNCTION federated._classes(reference text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -399,7 +558,7 @@ DECLARE
 BEGIN
     SELECT r.options ->> 'algorithm',
            CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
-                ELSE v.prediction ->> 'link' = 'logistic' END,
+                ELSE v.prediction ->> 'link' = 'logistic' OR federated._has_many_classes(v.prediction) END,
            v.prediction -> 'classes'
     INTO algorithm, has_classes, declared
     FROM federated.version AS v JOIN federated.run AS r USING (run_id)
@@ -414,32 +573,54 @@ BEGIN
             DETAIL = format('Its algorithm is %s.', algorithm),
             HINT = 'Use federated_predict.';
     END IF;
-    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1'] ELSE ARRAY[declared ->> 0, declared ->> 1] END;
+    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1']
+                ELSE ARRAY(SELECT c.label FROM jsonb_array_elements_text(declared) WITH ORDINALITY AS c (label, place) ORDER BY c.place) END;
 END
 $$;
 COMMENT ON FUNCTION federated._classes(text) IS
-    'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
+    'The labels of the classes of a model, or of the version that model@tag names, in order; 55000 where it has none';
+
+CREATE FUNCTION federated._probabilities(model text, classes text[], features jsonb) RETURNS double precision[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee text;
+    shares double precision[];
+    share  double precision;
+BEGIN
+    IF cardinality(classes) = 2 THEN
+        share := @extschema@.federated_predict(model, features);
+        RETURN CASE WHEN share IS NOT NULL THEN ARRAY[1 - share, share] END;
+    END IF;
+    callee := CASE WHEN octet_length(model) < 64
+                        AND to_regprocedure('federated_proba.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL
+                   THEN model ELSE (SELECT f.function_name FROM federated._find_function(model) AS f) END;
+    EXECUTE format('SELECT federated_proba.%I($1, false)', callee) INTO shares USING features;
+    RETURN shares;
+END
+$$;
+COMMENT ON FUNCTION federated._probabilities(text, text[], jsonb) IS
+    'The probability of each class of a model, in their order, for features given as JSON; NULL for NULL';
 
 CREATE FUNCTION @extschema@.federated_predict_class(model text, features jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    classes     text[] := federated._classes(model);
-    probability double precision := @extschema@.federated_predict(model, features);
+    classes text[] := federated._classes(model);
+    shares  double precision[] := federated._probabilities(model, classes, features);
 BEGIN
-    RETURN CASE WHEN probability >= 0.5 THEN classes[2] WHEN probability < 0.5 THEN classes[1] END;
+    RETURN federated._likeliest(classes, shares);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
-    'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
+    'The likeliest class by its label; of two, the second (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on; error 55000 for a regression';
 
 CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
-    classes     text[] := federated._classes(model);
-    probability double precision := @extschema@.federated_predict(model, features);
+    classes text[] := federated._classes(model);
+    shares  double precision[] := federated._probabilities(model, classes, features);
 BEGIN
-    RETURN CASE WHEN probability IS NOT NULL
-                THEN jsonb_build_object(classes[1], 1 - probability, classes[2], probability) END;
+    RETURN CASE WHEN shares IS NOT NULL
+                THEN (SELECT jsonb_object_agg(p.label, p.share) FROM unnest(classes, shares) AS p (label, share)) END;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_proba(text, jsonb) IS
@@ -458,48 +639,131 @@ $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
     'The names and types of the columns of a query that is one statement, or the error that it raises';
 
-CREATE FUNCTION federated._describe_batch(model text, callee text, query text, columns jsonb) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    arguments text;
+CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    arguments := (
-        SELECT string_agg(format(
-            CASE WHEN a.type = 'boolean'::regtype AND c.type = 'boolean'::regtype THEN '%1$I => q.%1$I'
-                 WHEN a.type = 'boolean'::regtype THEN '%1$I => federated._as_boolean(q.%1$I::pg_catalog.float8)'
-                 WHEN c.type = 'boolean'::regtype THEN '%1$I => q.%1$I::pg_catalog.int4::pg_catalog.float8'
-                 ELSE '%1$I => q.%1$I::pg_catalog.float8' END, a.feature), ', ')
-        FROM pg_proc AS p
-        CROSS JOIN LATERAL unnest(p.proargnames, p.proargtypes::oid[]) AS a (feature, type)
-        JOIN (SELECT DISTINCT k.name, k.type FROM jsonb_to_recordset(columns) AS k (name text, type oid)) AS c
-            ON c.name = a.feature
-        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = callee);
-    IF arguments IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
-            MESSAGE = format('the query has no column that is a feature of federated model "%s"', model),
-            HINT = format('Its features are %s.', array_to_string(federated._current_features(model), ', '));
-    END IF;
-    RETURN format(E'SELECT q.*, federated_model.%I(%s) AS prediction FROM (%s\n) AS q', callee, arguments, query);
+    -- Of two, the second from a half on; of several, the first of the likeliest. Where nothing is known (NaN), no class is.
+    RETURN CASE WHEN shares IS NULL OR array_position(shares, 'NaN') IS NOT NULL THEN NULL
+                WHEN cardinality(classes) = 2 THEN classes[CASE WHEN shares[2] >= 0.5 THEN 2 ELSE 1 END]
+                ELSE classes[array_position(shares, (SELECT max(s.share) FROM unnest(shares) AS s (share)))] END;
 END
 $$;
-COMMENT ON FUNCTION federated._describe_batch(text, text, text, jsonb) IS
-    'A query with a prediction beside its columns: one call, which the planner inlines, in one query';
+COMMENT ON FUNCTION federated._likeliest(text[], double precision[]) IS 'The label of the likeliest class';
+
+-- columns: of the query, in order, each with name and type. What the planner inlines is one query; what numpy computes is
+-- asked block by block, of a cursor named $1, and begins anew at the rows that are left.
+CREATE FUNCTION federated._describe_batch(model text, query text, columns jsonb, OUT statement text, OUT by_block boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found   record;
+    present text[] := ARRAY(SELECT c.name FROM jsonb_to_recordset(columns) AS c (name text));
+    given   text[];
+    many    boolean;
+BEGIN
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
+    many := federated._has_many_classes(found.prediction);
+    by_block := NOT federated._is_expression(found.features, found.booleans, found.prediction);
+    IF NOT found.features && present THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(found.features, ', '));
+    END IF;
+    given := federated._given_by_name(found.features, found.booleans, found.prediction, present, 'q.');
+    IF by_block THEN
+        statement := federated._describe_block(model, found.features, found.booleans, found.prediction, given, columns);
+        RETURN;
+    END IF;
+    statement := format(E'SELECT q.*, %s AS prediction FROM (%s\n) AS q', format(
+        CASE WHEN many THEN 'federated._likeliest(%2$L, %1$s)' ELSE '%1$s' END,
+        federated._describe_call(CASE WHEN many THEN 'federated_proba' ELSE 'federated_model' END, found.function_name,
+                                 found.features, found.booleans, found.prediction, given),
+        CASE WHEN many THEN federated._classes(model) END), query);
+END
+$$;
+COMMENT ON FUNCTION federated._describe_batch(text, text, jsonb) IS
+    'A query with a prediction beside its columns; by_block: whether it is one of a block of the rows of a cursor';
+
+-- Which rows are in a block, and the order in which they are, is fixed before any is scored.
+CREATE FUNCTION federated._describe_block(
+    model text, features text[], booleans boolean[], prediction jsonb, given text[], columns jsonb
+) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    run  uuid := federated._run_of(model);
+    many boolean := federated._has_many_classes(prediction);
+    -- A feature that the query has not is as missing as one that is NULL.
+    all_given text[] := ARRAY(
+        SELECT coalesce(given[c.place], format('NULL::pg_catalog.%s', c.type))
+        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place);
+BEGIN
+    RETURN (
+        SELECT format(
+            'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, row)),'
+            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, pg_catalog.array_send(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
+            ' SELECT %5$s, %6$s AS prediction FROM q, s',
+            string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
+            federated._render_slots(features, booleans, prediction, all_given),
+            string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
+            CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.row:q.row])))',
+                                       federated._classes(model))
+                 ELSE 's.scores[q.row]' END)
+        FROM (SELECT r.ordinality AS place, r.type,
+                     CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 AND r.name <> 'row' THEN r.name ELSE 'c ' || r.ordinality END AS name
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+END
+$$;
+COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS
+    'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
+
+CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+    WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
+               ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
+                    AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END
+$$;
+COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
+
+-- Carries no SET clause: the cursor's query runs in it, with the caller's names.
+CREATE FUNCTION federated._fetch_block(cursor_name text, most integer) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.format('FETCH FORWARD %s FROM %I', most, cursor_name);
+END
+$$;
+COMMENT ON FUNCTION federated._fetch_block(text, integer) IS 'The next rows of a cursor of the caller''s';
 
 -- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
 CREATE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    callee pg_catalog.text;
+    block  CONSTANT pg_catalog.int4 := 4096;
     found  pg_catalog.jsonb;
+    batch  record;
+    rows   refcursor;
+    taken  pg_catalog.int8;
 BEGIN
-    callee := (SELECT f.function_name FROM federated._find_function(model) AS f);
+    PERFORM federated._find_function(model);
     IF query IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
     END IF;
     found := federated._describe_columns(query);
     PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
-    RETURN QUERY EXECUTE federated._describe_batch(model, callee, found OPERATOR(pg_catalog.->>) 'query', found OPERATOR(pg_catalog.->) 'columns');
+    query := found OPERATOR(pg_catalog.->>) 'query';
+    batch := federated._describe_batch(model, query, found OPERATOR(pg_catalog.->) 'columns');
+    IF NOT batch.by_block THEN
+        RETURN QUERY EXECUTE batch.statement;
+        RETURN;
+    END IF;
+    OPEN rows NO SCROLL FOR EXECUTE query;
+    LOOP
+        RETURN QUERY EXECUTE batch.statement USING rows::pg_catalog.text, block;
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        EXIT WHEN taken OPERATOR(pg_catalog.<) block;
+    END LOOP;
+    CLOSE rows;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
-    'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
+    'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column, of a model of several classes the likeliest one''s label; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';

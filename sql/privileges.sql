@@ -8,6 +8,7 @@ GRANT federated_operator TO federated_admin;
 -- extension's own grants.
 ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
+ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
@@ -29,18 +30,18 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
-    federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
+    federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
-GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
-GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
+GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federated_analyst;
+GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
-    federated._predict_untrained(text), federated._describe_call(text, text), federated._json_number(jsonb),
+    federated._predict_untrained(text), federated._predict_many_classes(text), federated._json_number(jsonb),
     federated._as_boolean(double precision), @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;
@@ -83,20 +84,69 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
-    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+    federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
+    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._run_of(text),
+    federated._fetch_block(text, integer), federated._score_block(text, bytea), federated._is_expression(text[], boolean[], jsonb),
+    federated._probabilities(text, text[], jsonb), federated._likeliest(text[], double precision[])
 TO federated_analyst;
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._classes(text)
-TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._find_function(text), federated._boolean_features(text, jsonb), federated._classes(text),
+    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb),
+    federated._given_by_json(text[], boolean[], jsonb), federated._given_in_order(text[], boolean[], jsonb),
+    federated._given_by_name(text[], boolean[], jsonb, text[], text),
+    federated._describe_call(text, text, text[], boolean[], jsonb, text[])
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+-- How a version's features become parameters and slots; what a row of any type has of them.
+GRANT EXECUTE ON FUNCTION
+    federated._columns(text[], boolean[], jsonb), federated._level_names(jsonb),
+    federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
+    federated._elements(double precision[], integer), federated._softmax(double precision[], double precision)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._is_given(federated.absent), federated._is_given(anyelement),
+    federated._as_number(federated.absent), federated._as_number(float8), federated._as_number(boolean), federated._as_number(anyelement),
+    federated._as_flag(federated.absent), federated._as_flag(boolean), federated._as_flag(anyelement),
+    federated._as_text(federated.absent), federated._as_text(anyelement),
+    federated._as_time(federated.absent), federated._as_time(date), federated._as_time(timestamp), federated._as_time(timestamptz),
+    federated._as_time(anyelement), federated._as_interval(federated.absent), federated._as_interval(interval),
+    federated._as_interval(anyelement), federated._as_array(federated.absent), federated._as_array(float8[]),
+    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement)
+TO federated_analyst;
+GRANT USAGE ON TYPE federated.absent TO federated_analyst;
+-- What reads a version for numpy runs as the owner of the models' functions.
+GRANT EXECUTE ON FUNCTION
+    federated._score(text, bytea), federated._score_classes(text, bytea), federated._score_rows(text, bytea),
+    federated._score_first(text, bytea), federated._score_classes_first(text, bytea), federated._read_scored(uuid),
+    federated._keep_version(text, text, bytea, text)
+TO federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
 TO federated_analyst, federated_auditor, federated_daemon;
-GRANT EXECUTE ON FUNCTION federated._write_row_functions(text) TO federated_owner;
-GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+GRANT EXECUTE ON FUNCTION
+    federated._write_row_functions(text, text[], boolean[], jsonb), federated._rewrite_row_functions(text),
+    federated._write_json_function(text, text, text[], boolean[], jsonb),
+    federated._write_array_function(text, text[], boolean[], jsonb), federated._write_typed_function(text, text[], boolean[], jsonb)
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
+    federated._list_functions(text)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
 GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._define_prediction(text, text, text[], boolean[], jsonb, uuid), federated._render(text[], boolean[], jsonb),
+    federated._check_columns(text[], boolean[], jsonb), federated._clear_signature(text, text[], boolean[], jsonb),
+    federated._drop_other_forms(text), federated._describe_parameters(text[], boolean[], jsonb),
+    federated._is_expression(text[], boolean[], jsonb), federated._find_renderer(text),
+    federated._render_call(text[], boolean[], jsonb, uuid), federated._describe_number(text, text, text, integer),
+    federated._times(double precision, double precision),
+    federated._weigh(double precision[], double precision[], double precision[]),
+    federated._render_term(text, text, text, jsonb, double precision[], double precision[], double precision[], double precision),
+    federated._render_levels(text, jsonb, double precision[], double precision[], double precision, double precision),
+    federated._check_linear(bigint, double precision, double precision[], double precision[], double precision[], double precision[]),
+    federated._score_divisor(double precision[], boolean[]), federated._bounded_inputs(text[], boolean[], jsonb),
+    federated._divide(double precision[], double precision, double precision),
+    federated._render_score(text[], boolean[], jsonb, double precision, double precision[], double precision[], double precision[], double precision),
+    federated._render_softmax_linear(text[], boolean[], jsonb),
     federated._render_linear(text[], boolean[], jsonb), federated._nudged(double precision, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
@@ -112,7 +162,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
-    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
+    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
+    federated._version_number(text, text)
 TO federated_owner;
 
 -- Budgets and their history.

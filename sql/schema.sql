@@ -7,6 +7,9 @@ COMMENT ON SCHEMA federated_model IS 'One SQL function per federated model: the 
 CREATE SCHEMA federated_row;
 COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, with the features in one value: what predict calls';
 
+CREATE SCHEMA federated_proba;
+COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
+
 CREATE SCHEMA federated_dataset;
 COMMENT ON SCHEMA federated_dataset IS 'One view per dataset that this database shares: all that federated_reader can read';
 

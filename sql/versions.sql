@@ -56,7 +56,7 @@ COMMENT ON FUNCTION federated._version_number(text, text) IS 'The version that a
 
 CREATE FUNCTION federated._json_numbers(numbers jsonb) RETURNS double precision[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT array_agg(n.number::double precision ORDER BY n.place)
+    SELECT coalesce(array_agg(n.number::double precision ORDER BY n.place), '{}')
     FROM jsonb_array_elements_text(numbers) WITH ORDINALITY AS n (number, place)
 $$;
 COMMENT ON FUNCTION federated._json_numbers(jsonb) IS 'A JSON array of numbers as an array';
@@ -73,7 +73,7 @@ BEGIN
         function_name, description, subject.features,
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
-        subject.prediction);
+        subject.prediction, subject.run_id);
 END
 $$;
 COMMENT ON FUNCTION federated._define_version(text, text, bigint, integer) IS
@@ -131,10 +131,10 @@ BEGIN
         END IF;
     END LOOP;
     -- What stands in federated_row calls by name what it is a form of.
-    PERFORM federated._write_row_functions(f.name) FROM (
+    PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
@@ -356,7 +356,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse)::federated.version
+               v.global_f1_score, v.global_rmse, NULL)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;

@@ -117,9 +117,19 @@ ALTER TABLE federated.version
     ADD COLUMN global_precision double precision,
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
-    ADD COLUMN global_rmse double precision;
+    ADD COLUMN global_rmse double precision,
+    ADD COLUMN prediction_arrays bytea;
 
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
+
+-- A version's features are columns of every kind now.
+DROP FUNCTION federated._find_function(text);
+-- done: function federated._describe_call(text, text)
+-- done: comment FUNCTION federated._describe_call(text, text)
+DROP FUNCTION federated._describe_call(text, text);
+-- done: function federated._describe_batch(text, text, text, jsonb)
+-- done: comment FUNCTION federated._describe_batch(text, text, text, jsonb)
+DROP FUNCTION federated._describe_batch(text, text, text, jsonb);

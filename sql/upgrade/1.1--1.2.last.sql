@@ -14,20 +14,24 @@ ALTER TABLE federated.agreement
     ALTER COLUMN base_tables SET NOT NULL,
     ADD CHECK (cardinality(base_tables) > 0),
     ADD PRIMARY KEY (workspace, relation, base_tables);
--- What computes a version is had in its other forms too; a model without a version has none of these. They are models, and
--- no part of the extension, though its script makes them.
+-- What computes a version is had in its other forms too; a model without a version has one of these, which says so. They are
+-- models, and no part of the extension, though its script makes them.
 DO $$
 DECLARE
     made     record;
     row_form regprocedure;
 BEGIN
     FOR made IN
-        SELECT p.proname::text AS name, obj_description(p.oid, 'pg_proc') AS description FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace
-          AND EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-                      WHERE m.name = p.proname::text OR starts_with(p.proname::text, m.name || '@'))
+        SELECT p.proname::text AS name, obj_description(p.oid, 'pg_proc') AS description,
+               EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                       WHERE m.name = p.proname::text OR starts_with(p.proname::text, m.name || '@')) AS is_trained
+        FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace
     LOOP
-        PERFORM federated._write_row_functions(made.name);
+        IF made.is_trained THEN
+            PERFORM federated._rewrite_row_functions(made.name);
+        ELSE
+            PERFORM federated._write_untrained_row(made.name);
+        END IF;
         FOR row_form IN
             SELECT p.oid FROM pg_proc AS p
             WHERE p.pronamespace = 'federated_row'::regnamespace AND p.proname::text = made.name

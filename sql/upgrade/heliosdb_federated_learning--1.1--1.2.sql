@@ -121,12 +121,22 @@ ALTER TABLE federated.version
     ADD COLUMN global_precision double precision,
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
-    ADD COLUMN global_rmse double precision;
+    ADD COLUMN global_rmse double precision,
+    ADD COLUMN prediction_arrays bytea;
 
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
+
+-- A version's features are columns of every kind now.
+DROP FUNCTION federated._find_function(text);
+-- done: function federated._describe_call(text, text)
+-- done: comment FUNCTION federated._describe_call(text, text)
+DROP FUNCTION federated._describe_call(text, text);
+-- done: function federated._describe_batch(text, text, text, jsonb)
+-- done: comment FUNCTION federated._describe_batch(text, text, text, jsonb)
+DROP FUNCTION federated._describe_batch(text, text, text, jsonb);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will.
@@ -172,6 +182,10 @@ $$;
 CREATE SCHEMA federated_row;
 
 COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, with the features in one value: what predict calls';
+
+CREATE SCHEMA federated_proba;
+
+COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
 
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
@@ -230,8 +244,11 @@ COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the mode
 
 COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
 
+COMMENT ON COLUMN federated.version.prediction_arrays IS
+    'The arrays of a prediction that numpy computes, as heliosdb.domain.state writes them; NULL for what is an SQL expression';
+
 COMMENT ON COLUMN federated.version.prediction IS
-    'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of target_classes, where the run had them) and what that kind needs; NULL for a version from before it was kept';
+    'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of the target, where they are known), encoding (how columns become inputs, where each is not one number) and what that kind needs; NULL for a version from before it was kept';
 
 COMMENT ON COLUMN federated.ledger.exchange IS 'Which message of the round the release is sent in, from 0; 0 also where version 1.1 wrote the line and a dump of it was restored';
 
@@ -932,6 +949,682 @@ $$;
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
 
+-- The features of a version: of which types its functions take them, and how many numbers they become.
+CREATE FUNCTION federated._level_names(spec jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT l.level FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place)
+                 ORDER BY l.place)
+           || CASE WHEN (spec ->> 'null_level')::boolean THEN '{NULL}'::text[] ELSE '{}' END
+           || CASE WHEN (spec ->> 'other_level')::boolean THEN '{other}'::text[] ELSE '{}' END
+$$;
+
+COMMENT ON FUNCTION federated._level_names(jsonb) IS 'All levels of a category: those of values, NULL, and what is left';
+
+-- How the features of a version become parameters, inputs and slots: of its encoding, or of flags alone where every feature
+-- is one input. Slots are what a row is handed to numpy as (src/heliosdb/scoring/rows.py).
+CREATE FUNCTION federated._columns(
+    features text[], booleans boolean[], prediction jsonb,
+    OUT place integer, OUT feature text, OUT kind text, OUT form text, OUT type regtype, OUT spec jsonb,
+    OUT inputs integer, OUT first_input integer, OUT slots integer
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH given AS (
+        SELECT t.place::integer, t.feature, coalesce(
+                   prediction #> ARRAY['encoding', 'columns', (t.place - 1)::text],
+                   jsonb_build_object('kind', CASE WHEN t.flag THEN 'boolean' ELSE 'number' END)) AS spec
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
+    ), known AS (
+        SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
+               CASE WHEN g.spec ->> 'kind' = 'array' THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+        FROM given AS g
+    ), counted AS (
+        SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
+                   WHEN 'bins' THEN jsonb_array_length(k.spec -> 'edges')
+                   WHEN 'indicators' THEN cardinality(federated._level_names(k.spec)) - 1
+                   ELSE k.slots END AS inputs
+        FROM known AS k
+    )
+    SELECT c.place, c.feature, c.kind, c.form,
+           CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
+                       WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
+                       WHEN 'category' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+           c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
+    FROM counted AS c ORDER BY c.place
+$$;
+
+COMMENT ON FUNCTION federated._columns(text[], boolean[], jsonb) IS
+    'The features of a prediction: kind and form of each, its parameter''s type, and how many inputs and slots it becomes';
+
+-- Raises what no run of ours leaves: names and numbers are checked before anything is made of them.
+CREATE FUNCTION federated._check_columns(features text[], booleans boolean[], prediction jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong text;
+BEGIN
+    IF num_nulls(features, booleans, prediction) > 0
+       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans)]) OR cardinality(features) <> cardinality(booleans) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'a prediction has one flag for each feature';
+    ELSIF prediction ? 'encoding' AND features IS DISTINCT FROM ARRAY(
+        SELECT e.spec ->> 'column' FROM jsonb_array_elements(prediction #> '{encoding,columns}') WITH ORDINALITY AS e (spec, place)
+        ORDER BY e.place) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'an encoding has one entry for each feature';
+    END IF;
+    wrong := (
+        SELECT min(c.feature) FROM federated._columns(features, booleans, prediction) AS c
+        WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
+           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index'))
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index') OR (c.kind = 'array' AND c.form = 'bins')
+           OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
+           OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the encoding of feature "%s" is none that there is', wrong);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_columns(text[], boolean[], jsonb) IS 'Raises an error where features, flags and encoding do not fit';
+
+CREATE FUNCTION federated._bounded_inputs(features text[], booleans boolean[], prediction jsonb) RETURNS boolean[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(c.kind = 'boolean' OR c.form <> 'value' OR i > c.slots ORDER BY c.place, i), '{}')
+    FROM federated._columns(features, booleans, prediction) AS c CROSS JOIN LATERAL generate_series(1, c.inputs) AS i
+$$;
+
+COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Which inputs are small whatever the feature is';
+
+-- An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
+-- allows 100 arguments.
+CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND cardinality(features) <= 99
+        AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
+             OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._is_expression(text[], boolean[], jsonb) IS
+    'Whether a prediction is made an expression that the planner inlines; what is not is computed by numpy';
+
+CREATE FUNCTION federated._has_many_classes(prediction jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(prediction ->> 'link' = 'softmax', false) OR coalesce(prediction ->> 'kind' = 'softmax_linear', false)
+$$;
+
+COMMENT ON FUNCTION federated._has_many_classes(jsonb) IS
+    'Whether a prediction is the probabilities of several classes, and no number';
+
+-- A model of more features than a function may have arguments takes them as one array of slots.
+CREATE FUNCTION federated._describe_parameters(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN count(*) > 99 THEN 'slots double precision[] DEFAULT NULL'
+                ELSE string_agg(format('%I %s DEFAULT NULL', c.feature, c.type), ', ' ORDER BY c.place) END
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._describe_parameters(text[], boolean[], jsonb) IS
+    'The argument list of a version''s function: each feature by name and type, missing means NULL';
+
+-- Predictions as SQL expressions over parameters named as the features: numbers and names, never text that would be code.
+
+-- PostgreSQL raises an error where a product of floats is too small or too large to be one. What is taken from a feature is
+-- therefore never 0: a nudge of no consequence to the prediction (1e-290 in it), from which even the smallest value differs by
+-- more than would vanish when it is multiplied.
+CREATE FUNCTION federated._nudged(shift double precision, slope double precision, scale double precision) RETURNS double precision
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    nudge double precision := 0;
+BEGIN
+    IF slope <> 0 AND scale <> 0 AND abs(slope) < 1e10 AND least(abs(slope), abs(scale)) < 1 THEN
+        nudge := 1e-290 / abs(slope) / greatest(least(1, abs(scale)), 1e-100);
+    END IF;
+    RETURN CASE WHEN abs(shift) >= nudge THEN shift ELSE nudge END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._nudged(double precision, double precision, double precision) IS
+    'What to take from a feature instead of shift, so that neither its product with slope nor that with scale can vanish';
+
+-- A parameter's value as a number, NULL where it is missing. A time's parameter has no zone: what has one is in UTC.
+CREATE FUNCTION federated._describe_number(feature text, kind text, form text, element integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format(CASE form WHEN 'log1p' THEN 'ln(nullif(greatest(1::float8 + %s, 0::float8), 0::float8))' ELSE '%s' END, format(
+        CASE WHEN kind = 'boolean' THEN '%I::integer::float8' WHEN kind = 'array' THEN '%I[%s]'
+             WHEN kind IN ('time', 'interval') THEN '(date_part(''epoch'', %I) / 86400::float8)' ELSE '%I' END, feature, element))
+$$;
+
+COMMENT ON FUNCTION federated._describe_number(text, text, text, integer) IS
+    'What is made of a parameter, or of an element of one, as an expression: a number, NULL where it is missing';
+
+CREATE FUNCTION federated._times(one double precision, other double precision) RETURNS double precision
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN one = 0 OR other = 0 OR log(abs(one)) + log(abs(other)) < -300 THEN 0
+                WHEN log(abs(one)) + log(abs(other)) > 290 THEN sign(one) * sign(other) * 1e290
+                ELSE one * other END
+$$;
+
+COMMENT ON FUNCTION federated._times(double precision, double precision) IS
+    'A product that is 0 where it would vanish, and no larger than 1e290: PostgreSQL raises an error for both';
+
+-- slope * (value - shift), summed over a column's inputs where each has the value that is given here.
+CREATE FUNCTION federated._weigh(slopes double precision[], shifts double precision[], given double precision[])
+RETURNS double precision
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(sum(federated._times(w.slope, w.given - w.shift)), 0)
+    FROM unnest(slopes, shifts, given) AS w (slope, shift, given)
+$$;
+
+COMMENT ON FUNCTION federated._weigh(double precision[], double precision[], double precision[]) IS
+    'What inputs of these values add to a score';
+
+-- Each parameter is referenced once wherever it can be, so that inlining evaluates no argument twice. What a column adds is
+-- known for each level and each bin when the function is made: one CASE, or one look into an array.
+CREATE FUNCTION federated._render_term(
+    feature text, kind text, form text, spec jsonb,
+    slopes double precision[], fills double precision[], shifts double precision[], target_scale double precision
+) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    flagged boolean := coalesce((spec ->> 'missing_indicator')::boolean, false);
+    width   integer := cardinality(slopes) - flagged::integer;
+    -- What the column adds where it is missing; and what its indicator does where it is not.
+    absent  double precision := federated._weigh(slopes, shifts, fills[1:width] || CASE WHEN flagged THEN ARRAY[1::float8] ELSE '{}' END);
+    present double precision := CASE WHEN flagged THEN federated._times(slopes[width + 1], -shifts[width + 1]) ELSE 0 END;
+    shift   double precision;
+    term    text := '';
+    value   text;
+BEGIN
+    IF form = 'indicators' THEN
+        RETURN federated._render_levels(feature, spec, slopes[1:width], shifts[1:width], absent, present);
+    ELSIF form = 'bins' THEN
+        RETURN (
+            SELECT format(' + coalesce((%L::float8[])[1 + width_bucket(-nullif(%s, ''NaN''::float8), %L::float8[])], %L::float8)',
+                array_agg(present + federated._weigh(slopes[1:width], shifts[1:width],
+                    ARRAY(SELECT CASE WHEN i <= below THEN 1 ELSE 0 END::float8 FROM generate_series(1, width) AS i ORDER BY i))
+                    ORDER BY below DESC),
+                federated._describe_number(feature, kind, 'value', NULL),
+                ARRAY(SELECT -e.edge FROM unnest(federated._json_numbers(spec -> 'edges')) WITH ORDINALITY AS e (edge, place)
+                      ORDER BY e.place DESC), absent)
+            FROM generate_series(0, width) AS below);
+    END IF;
+    FOR place IN 1..width LOOP
+        value := federated._describe_number(feature, kind, form, place);
+        shift := CASE WHEN kind = 'boolean' THEN shifts[place]
+                      ELSE federated._nudged(shifts[place], slopes[place], target_scale) END;
+        IF flagged AND kind <> 'array' THEN
+            RETURN format(' + coalesce(%L::float8 * (%s - %L::float8) + %L::float8, %L::float8)',
+                          slopes[place], value, shift, present, absent);
+        END IF;
+        term := term || format(CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$s, %3$L::float8)'
+                                    ELSE ' + %1$L::float8 * (coalesce(%2$s, %3$L::float8) - %4$L::float8)' END,
+                               slopes[place], value, fills[place], shift);
+    END LOOP;
+    IF flagged THEN
+        term := term || format(' + CASE WHEN num_nonnulls(%s) = 0 THEN %L::float8 ELSE %L::float8 END', (
+            SELECT string_agg(federated._describe_number(feature, kind, form, place), ', ' ORDER BY place)
+            FROM generate_series(1, width) AS place),
+            federated._times(slopes[width + 1], 1 - shifts[width + 1]), present);
+    END IF;
+    RETURN term;
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_term(
+    text, text, text, jsonb, double precision[], double precision[], double precision[], double precision
+) IS 'What a feature adds to a linear score, as an expression';
+
+CREATE FUNCTION federated._render_levels(
+    feature text, spec jsonb, slopes double precision[], shifts double precision[], absent double precision,
+    present double precision
+) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    named   integer := jsonb_array_length(coalesce(spec -> 'levels', '[]'));
+    has     boolean[] := ARRAY[coalesce((spec ->> 'null_level')::boolean, false), coalesce((spec ->> 'other_level')::boolean, false)];
+    -- Of each level, that of index 0 first: of which no input is 1.
+    weights double precision[] := ARRAY(
+        SELECT present + federated._weigh(slopes, shifts,
+            ARRAY(SELECT CASE WHEN i = level THEN 1 ELSE 0 END::float8 FROM generate_series(1, cardinality(slopes)) AS i ORDER BY i))
+        FROM generate_series(0, cardinality(slopes)) AS level ORDER BY level);
+    other   double precision := CASE WHEN has[2] THEN weights[cardinality(weights)] ELSE absent END;
+    nothing double precision := CASE WHEN has[1] THEN weights[named + 1] ELSE absent END;
+    cases   text := (
+        SELECT string_agg(format('WHEN %L THEN %L::float8', l.level, weights[l.place]), ' ' ORDER BY l.place)
+        FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place));
+BEGIN
+    RETURN ' + ' || CASE
+        WHEN cases IS NULL AND nothing = other THEN format('%L::float8', other)
+        WHEN cases IS NULL THEN format('CASE WHEN %I IS NULL THEN %L::float8 ELSE %L::float8 END', feature, nothing, other)
+        WHEN nothing = other THEN format('CASE %I COLLATE "C" %s ELSE %L::float8 END', feature, cases, other)
+        ELSE format('CASE WHEN %1$I IS NULL THEN %3$L::float8 ELSE CASE %1$I COLLATE "C" %2$s ELSE %4$L::float8 END END',
+                    feature, cases, nothing, other) END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_levels(text, jsonb, double precision[], double precision[], double precision, double precision) IS
+    'What a category adds to a linear score, as one CASE over its levels';
+
+-- Checks what is said of a linear score's parts, all in one place, for every kind that is made of them.
+CREATE FUNCTION federated._check_linear(
+    inputs bigint, intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    others double precision[]
+) RETURNS void
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF num_nulls(slopes, fills, shifts) > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF inputs <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = 'a prediction has one slope, fill and shift for each input';
+    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || intercept || others) AS number
+                  WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a prediction consists of finite numbers only';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_linear(
+    bigint, double precision, double precision[], double precision[], double precision[], double precision[]
+) IS 'Raises an error where numbers are missing, too many or not finite';
+
+-- A feature may be as large as 1e290, and its slope as small: a score that is clamped afterwards is computed divided by this
+-- power of two, so that it is always a float. What keeps fewer than nine digits when it is divided is 0.
+CREATE FUNCTION federated._score_divisor(slopes double precision[], bounded boolean[]) RETURNS double precision
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT power(2, ceil(log(greatest(1, (cardinality(slopes) + 1) * (
+        SELECT max(least(abs(slope), 1e30)) FILTER (WHERE NOT flag) / 2
+        FROM unnest(slopes, bounded) AS t (slope, flag)))) / log(2::float8)))
+$$;
+
+COMMENT ON FUNCTION federated._score_divisor(double precision[], boolean[]) IS
+    'The power of two by which a score is divided so that no feature makes it larger than a float';
+
+CREATE FUNCTION federated._divide(numbers double precision[], divisor double precision, least_kept double precision)
+RETURNS double precision[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT CASE WHEN abs(number) < least_kept THEN 0 ELSE number / divisor END
+                 FROM unnest(numbers) WITH ORDINALITY AS t (number, place) ORDER BY place)
+$$;
+
+COMMENT ON FUNCTION federated._divide(double precision[], double precision, double precision) IS
+    'Numbers divided; those below the least that is kept are 0';
+
+CREATE FUNCTION federated._render_score(
+    features text[], booleans boolean[], prediction jsonb,
+    intercept double precision, slopes double precision[], fills double precision[], shifts double precision[],
+    target_scale double precision
+) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT format('%L::float8', intercept) || coalesce(string_agg(federated._render_term(
+        c.feature, c.kind, c.form, c.spec, slopes[c.first_input:c.first_input + c.inputs - 1],
+        fills[c.first_input:c.first_input + c.inputs - 1], shifts[c.first_input:c.first_input + c.inputs - 1],
+        target_scale), '' ORDER BY c.place), '')
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._render_score(
+    text[], boolean[], jsonb, double precision, double precision[], double precision[], double precision[], double precision
+) IS 'A linear score as an expression: intercept, and what each feature adds';
+
+-- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. The logistic of a score is
+-- 1/2 + 1/2 tanh(score / 2), since exp fails for large arguments of either sign; what is divided is multiplied once it is
+-- clamped (greatest, and not least, which would make a number of NaN).
+CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    intercept    double precision := prediction ->> 'intercept';
+    slopes       double precision[] := federated._json_numbers(prediction -> 'slopes');
+    fills        double precision[] := federated._json_numbers(prediction -> 'fills');
+    shifts       double precision[] := federated._json_numbers(prediction -> 'shifts');
+    link         text := prediction ->> 'link';
+    target_mean  double precision := prediction ->> 'target_mean';
+    target_scale double precision := prediction ->> 'target_scale';
+    bounded      boolean[] := federated._bounded_inputs(features, booleans, prediction);
+    divisor      double precision := 1;
+    is_nudged    boolean;
+BEGIN
+    IF link IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF link NOT IN ('identity', 'logistic', 'exp') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity, logistic or exp';
+    END IF;
+    PERFORM federated._check_linear(cardinality(bounded), intercept, slopes, fills, shifts, ARRAY[target_mean, target_scale]);
+    IF link <> 'identity' THEN
+        target_scale := 1;
+        divisor := CASE link WHEN 'logistic' THEN 2 ELSE 1 END * federated._score_divisor(slopes, bounded);
+        intercept := CASE WHEN abs(intercept) < 1e-260 THEN 0 ELSE intercept / divisor END;
+        slopes := federated._divide(slopes, divisor, 1e-314 * divisor);
+    END IF;
+    is_nudged := EXISTS (SELECT FROM unnest(slopes, shifts, bounded) AS t (slope, shift, flag)
+                         WHERE NOT flag AND federated._nudged(shift, slope, target_scale) <> shift);
+    RETURN format(
+        -- Where nothing else is added, what nudges leave of 0 is: it vanishes beside 1e-270.
+        CASE WHEN link = 'identity' AND target_mean = 0 AND is_nudged
+             THEN '%3$L::float8 * (%1$s) + %7$L::float8 - %7$L::float8'
+             WHEN link = 'identity' THEN '%2$L::float8 + %3$L::float8 * (%1$s)'
+             WHEN link = 'exp' THEN 'exp(%8$L::float8 * greatest(-greatest(-(%1$s), %9$L::float8), %9$L::float8))'
+             WHEN divisor = 2 THEN '%4$L::float8 + %4$L::float8 * tanh(%1$s)'
+             ELSE '%4$L::float8 + %4$L::float8 * tanh(%5$L::float8'
+                  ' * greatest(-greatest(-(%1$s), %6$L::float8), %6$L::float8))' END,
+        federated._render_score(features, booleans, prediction, intercept, slopes, fills, shifts, target_scale),
+        target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor, 1e-270::float8, divisor, -700 / divisor);
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
+    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity, logistic or exp), and for each input one of slopes, fills and shifts';
+
+CREATE FUNCTION federated._softmax(scores double precision[], divisor double precision) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    best  double precision := '-Infinity';
+    total double precision := 0;
+    score double precision;
+BEGIN
+    FOREACH score IN ARRAY scores LOOP
+        best := greatest(best, score);
+    END LOOP;
+    FOR place IN 1..cardinality(scores) LOOP
+        -- A score of NaN, or all of them infinite: nothing is known.
+        scores[place] := CASE WHEN scores[place] = best THEN CASE WHEN best = 'NaN' THEN best ELSE 1 END
+                              ELSE exp(divisor * greatest(scores[place] - best, -700 / divisor)) END;
+        total := total + scores[place];
+    END LOOP;
+    FOR place IN 1..cardinality(scores) LOOP
+        scores[place] := scores[place] / total;
+    END LOOP;
+    RETURN scores;
+END
+$$;
+
+COMMENT ON FUNCTION federated._softmax(double precision[], double precision) IS
+    'The probabilities of classes from their scores, each of which was divided by the divisor';
+
+-- One intercept and one list of slopes for each class; fills and shifts are the inputs'.
+CREATE FUNCTION federated._render_softmax_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+DECLARE
+    intercepts double precision[] := federated._json_numbers(prediction -> 'intercepts');
+    fills      double precision[] := federated._json_numbers(prediction -> 'fills');
+    shifts     double precision[] := federated._json_numbers(prediction -> 'shifts');
+    bounded    boolean[] := federated._bounded_inputs(features, booleans, prediction);
+    divisor    double precision;
+    slopes     double precision[];
+    scores     text[] := '{}';
+BEGIN
+    IF jsonb_typeof(prediction -> 'slopes') IS DISTINCT FROM 'array' OR intercepts IS NULL
+       OR jsonb_array_length(prediction -> 'slopes') <> cardinality(intercepts) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
+            MESSAGE = 'a prediction of classes has an intercept and slopes for each class';
+    END IF;
+    FOR class IN 1..cardinality(intercepts) LOOP
+        slopes := federated._json_numbers(prediction -> 'slopes' -> (class - 1));
+        PERFORM federated._check_linear(cardinality(bounded), intercepts[class], slopes, fills, shifts, '{}');
+        divisor := greatest(divisor, federated._score_divisor(slopes, bounded));
+    END LOOP;
+    FOR class IN 1..cardinality(intercepts) LOOP
+        slopes := federated._divide(federated._json_numbers(prediction -> 'slopes' -> (class - 1)), divisor, 1e-314 * divisor);
+        scores := scores || federated._render_score(
+            features, booleans, prediction, (federated._divide(ARRAY[intercepts[class]], divisor, 1e-260))[1], slopes, fills,
+            shifts, 1);
+    END LOOP;
+    RETURN format('federated._softmax(ARRAY[%s], %L::float8)', array_to_string(scores, ', '), divisor);
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_softmax_linear(text[], boolean[], jsonb) IS
+    'The probabilities of several classes, each with a linear score, as an expression: intercepts, and slopes by class';
+
+CREATE FUNCTION federated._find_renderer(kind text) RETURNS regprocedure
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.oid FROM pg_proc AS p
+    WHERE kind ~ '^[a-z_]{1,40}$'
+      AND p.oid = to_regprocedure(format('federated._render_%s(text[], boolean[], jsonb)', kind))
+      AND p.prorettype = 'text'::regtype AND NOT p.proretset
+      AND p.proowner = (SELECT own.proowner FROM pg_proc AS own
+                        WHERE own.oid = 'federated._render_linear(text[],boolean[],jsonb)'::regprocedure)
+$$;
+
+COMMENT ON FUNCTION federated._find_renderer(text) IS
+    'The function of the extension''s own that makes an expression of predictions of a kind; NULL where none does';
+
+-- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
+-- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
+-- is a probability.
+CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    kind     text := coalesce(prediction ->> 'kind', 'linear');
+    renderer regprocedure;
+    rendered text;
+BEGIN
+    renderer := federated._find_renderer(kind);
+    IF renderer IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('there are no predictions of kind %s', quote_literal(kind));
+    END IF;
+    EXECUTE format('SELECT federated.%I($1, $2, $3)', '_render_' || kind) INTO rendered USING features, booleans, prediction;
+    IF rendered IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    END IF;
+    RETURN rendered;
+END
+$$;
+
+COMMENT ON FUNCTION federated._render(text[], boolean[], jsonb) IS
+    'A prediction as an expression over parameters named as the features: what federated._render_<kind> makes of it';
+
+-- What is computed by numpy: predictions that are no expression. A row is handed over as slots, one number for each value
+-- (src/heliosdb/scoring/rows.py), in the bytes that a client would get of the array: PL/Python takes them in whole.
+CREATE FUNCTION federated._elements(elements double precision[], count integer) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF array_ndims(elements) = 1 AND array_lower(elements, 1) = 1 AND cardinality(elements) = count
+       AND array_position(elements, NULL) IS NULL THEN
+        RETURN elements;
+    END IF;
+    RETURN ARRAY(SELECT coalesce(elements[place], 'NaN') FROM generate_series(1, count) AS place ORDER BY place);
+END
+$$;
+
+COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
+    'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
+
+-- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
+-- has the caller's search_path.
+CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE kind
+        WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
+        WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
+        WHEN 'category' THEN (
+            SELECT format('CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %4$sELSE %3$L::pg_catalog.float8 END', value,
+                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*)::text ELSE 'NaN' END,
+                CASE WHEN (spec ->> 'other_level')::boolean THEN (count(*) + (spec ->> 'null_level')::boolean::integer)::text
+                     ELSE 'NaN' END,
+                string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8 ', value, l.level, l.place - 1), '' ORDER BY l.place))
+            FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place))
+        ELSE format('coalesce(pg_catalog.date_part(''epoch'', %s) OPERATOR(pg_catalog./) 86400::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value) END
+$$;
+
+COMMENT ON FUNCTION federated._render_slot(text, text, jsonb, integer) IS
+    'What a row is handed over as for one feature, as an expression: a number, or an array of numbers';
+
+CREATE FUNCTION federated._render_slots(features text[], booleans boolean[], prediction jsonb, given text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    feature  record;
+    numbers  text[] := '{}';
+    parts    text[] := '{}';
+BEGIN
+    FOR feature IN
+        SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
+        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
+    LOOP
+        IF feature.kind <> 'array' THEN
+            numbers := numbers || feature.slot;
+            CONTINUE;
+        END IF;
+        parts := parts || CASE WHEN cardinality(numbers) > 0
+            THEN ARRAY[format('ARRAY[%s]', array_to_string(numbers, ', ')), feature.slot] ELSE ARRAY[feature.slot] END;
+        numbers := '{}';
+    END LOOP;
+    IF cardinality(numbers) > 0 THEN
+        parts := parts || format('ARRAY[%s]', array_to_string(numbers, ', '));
+    END IF;
+    RETURN array_to_string(parts, ' OPERATOR(pg_catalog.||) ');
+END
+$$;
+
+COMMENT ON FUNCTION federated._render_slots(text[], boolean[], jsonb, text[]) IS
+    'A row''s slots as an expression of an array; given: of each feature an expression of its parameter''s type';
+
+CREATE FUNCTION federated._render_call(features text[], booleans boolean[], prediction jsonb, run_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('coalesce(federated.%1$I(%3$L::text, array_send(%4$s)), federated.%2$I(%3$L::text, array_send(%4$s)))',
+        CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes' ELSE '_score' END,
+        CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes_first' ELSE '_score_first' END, run_id,
+        CASE WHEN count(*) > 99 THEN format('federated._elements(slots, %s)', sum(c.slots))
+             ELSE federated._render_slots(features, booleans, prediction, array_agg(quote_ident(c.feature) ORDER BY c.place)) END)
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._render_call(text[], boolean[], jsonb, uuid) IS
+    'A prediction that numpy computes, as an expression over parameters named as the features';
+
+-- NULL where this session has not read the version yet: what calls it reads it then (a parallel worker can, PL/Python's own
+-- queries cannot there).
+CREATE FUNCTION federated._score(run_id text, slots bytea) RETURNS double precision
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+try:
+    score = SD["score"]
+except KeyError:
+    import sys
+    if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+    from heliosdb.extension import door
+    if not hasattr(door, "serves"):
+        plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+    score = SD["score"] = door.scoring(plpy, "1.2", "score_row")
+return score(run_id, slots)
+$$;
+
+COMMENT ON FUNCTION federated._score(text, bytea) IS
+    'What the version of a run predicts for one row, a number; NULL where the session has not read it';
+
+CREATE FUNCTION federated._score_classes(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "1.2", "score_row_classes")(run_id, slots)
+$$;
+
+COMMENT ON FUNCTION federated._score_classes(text, bytea) IS
+    'What the version of a run predicts for one row, the probabilities of its classes; NULL where the session has not read it';
+
+CREATE FUNCTION federated._score_rows(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "1.2", "score_rows")(run_id, slots)
+$$;
+
+COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
+    'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
+
+CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+door.scoring(plpy, "1.2", "keep_version")(run_id, prediction, arrays, encoding)
+$$;
+
+COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+
+CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.prediction, v.prediction_arrays, v.features,
+           ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(v.prediction -> 'booleans')
+                 WITH ORDINALITY AS f (flag, place) ORDER BY f.place) AS booleans
+    INTO subject FROM federated.version AS v WHERE v.run_id = run;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the version that this function computes is no longer there';
+    END IF;
+    PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
+        coalesce(subject.prediction -> 'encoding', (
+            SELECT jsonb_build_object('classes', '[]'::jsonb, 'columns', jsonb_agg(
+                       c.spec || jsonb_build_object('column', c.feature, 'levels', '[]'::jsonb, 'edges', '[]'::jsonb) ORDER BY c.place))
+            FROM federated._columns(subject.features, subject.booleans, '{}') AS c))::text);
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left';
+
+CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._read_scored(run_id::uuid);
+    RETURN federated._score(run_id, slots);
+END
+$$;
+
+COMMENT ON FUNCTION federated._score_first(text, bytea) IS 'The same as _score, once the session has read the version';
+
+CREATE FUNCTION federated._score_classes_first(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._read_scored(run_id::uuid);
+    RETURN federated._score_classes(run_id, slots);
+END
+$$;
+
+COMMENT ON FUNCTION federated._score_classes_first(text, bytea) IS
+    'The same as _score_classes, once the session has read the version';
+
+-- Runs as federated_owner, as the functions of models do that numpy computes: for batches.
+CREATE FUNCTION federated._score_block(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    scores double precision[] := federated._score_rows(run_id, slots);
+BEGIN
+    IF scores IS NULL THEN
+        PERFORM federated._read_scored(run_id::uuid);
+        scores := federated._score_rows(run_id, slots);
+    END IF;
+    RETURN scores;
+END
+$$;
+
+COMMENT ON FUNCTION federated._score_block(text, bytea) IS
+    'What the version of a run predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+
+-- A model is a function federated_model.<name> from its creation on: before the first version it says so.
+CREATE OR REPLACE FUNCTION federated._describe_arguments(features jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN count(*) > 99 THEN 'slots double precision[] DEFAULT NULL'
+                ELSE coalesce(string_agg(format('%I double precision DEFAULT NULL', feature), ', ' ORDER BY place), '') END
+    FROM jsonb_array_elements_text(coalesce(features, '[]'::jsonb)) WITH ORDINALITY AS f (feature, place)
+$$;
+
+COMMENT ON FUNCTION federated._describe_arguments(jsonb) IS 'The argument list of a model''s function: each feature by name, missing means NULL; of more than a function may have, one array';
+
 CREATE OR REPLACE FUNCTION federated._drop_model_function(model_name text, drop_behavior text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -939,7 +1632,7 @@ DECLARE
 BEGIN
     FOR model_function IN
         SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace) AND p.proname = model_name
     LOOP
         EXECUTE format('DROP FUNCTION %s %s', model_function,
                        CASE drop_behavior WHEN 'cascade' THEN 'CASCADE' ELSE 'RESTRICT' END);
@@ -949,6 +1642,18 @@ $$;
 
 COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function in all its forms; without cascade, dependents refuse';
 
+CREATE FUNCTION federated._predict_many_classes(model text) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('federated model "%s" predicts one of several classes, and no number', model),
+        HINT = 'Use federated_predict_class or federated_predict_proba.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._predict_many_classes(text) IS
+    'What a model''s function does whose prediction is of several classes: error 55000';
+
 CREATE OR REPLACE FUNCTION federated._finish_model_function(model_name text, comment text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -956,7 +1661,7 @@ DECLARE
 BEGIN
     FOR model_function IN
         SELECT p.oid FROM pg_proc AS p
-        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace) AND p.proname = model_name
+        WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace) AND p.proname = model_name
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', model_function);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_analyst', model_function);
@@ -967,11 +1672,39 @@ $$;
 
 COMMENT ON FUNCTION federated._finish_model_function(text, text) IS 'Gives a model''s function, in all its forms, its grants and its comment';
 
+CREATE FUNCTION federated._write_untrained_row(model_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_row.%I(anyelement) RETURNS SETOF double precision LANGUAGE sql STABLE PARALLEL SAFE AS %L',
+        model_name, format('SELECT federated._predict_untrained(%L)', model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_untrained_row(text) IS
+    'Makes the form for a row of any type of a model that no run has finished yet';
+
+CREATE OR REPLACE FUNCTION federated._write_untrained_function(model_name text, features jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+        ' RETURN federated._predict_untrained(%L)',
+        model_name, federated._describe_arguments(features), model_name);
+    PERFORM federated._write_untrained_row(model_name);
+    PERFORM federated._finish_model_function(
+        model_name, format('Federated model %s, which has no trained version yet', model_name));
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_untrained_function(text, jsonb) IS
+    'Makes, or remakes under a new name, the function of a model that no run has finished yet';
+
 -- A model made before names were checked may have an @ in its own: its function is no version of another model.
 CREATE OR REPLACE FUNCTION federated._list_functions(model_name text) RETURNS SETOF regprocedure
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.oid::regprocedure FROM pg_proc AS p
-    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace)
+    WHERE p.pronamespace IN ('federated_model'::regnamespace, 'federated_row'::regnamespace, 'federated_proba'::regnamespace)
       AND (p.proname::text = model_name
            OR starts_with(p.proname::text, model_name || '@')
               AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = p.proname::text))
@@ -979,6 +1712,150 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model in all their forms: its own, and one for each version and tag';
+
+-- A version from before predictions were kept is known by its function's arguments alone.
+CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN prediction ? 'booleans' THEN ARRAY(
+        SELECT f.flag::boolean FROM jsonb_array_elements_text(prediction -> 'booleans') WITH ORDINALITY AS f (flag, place)
+        ORDER BY f.place)
+    ELSE (SELECT array_agg(a.type = 'boolean'::regtype ORDER BY a.place)
+          FROM pg_proc AS p, unnest(p.proargtypes::oid[]) WITH ORDINALITY AS a (type, place)
+          WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) END
+$$;
+
+COMMENT ON FUNCTION federated._boolean_features(text, jsonb) IS 'Which features of a version are boolean, in their order';
+
+-- A reference is a model's name, or name@tag, or name@number. The function of a version has the reference's name.
+CREATE OR REPLACE FUNCTION federated._find_function(
+    reference text, OUT function_name text, OUT features text[], OUT booleans boolean[], OUT prediction jsonb
+)
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at_sign    integer := strpos(reference, '@');
+    model_name text := reference;
+    label      text;
+    wanted     integer;
+BEGIN
+    IF at_sign = 0 OR at_sign IS NULL OR EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
+        function_name := reference;
+        SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v
+        WHERE v.model_id = federated._model_id(reference) AND v.is_current;
+        IF features IS NULL THEN
+            PERFORM federated._predict_untrained(reference);
+        END IF;
+        booleans := federated._boolean_features(function_name, prediction);
+        RETURN;
+    END IF;
+    label := split_part(reference, '@', -1);
+    model_name := left(reference, -1 - length(label));
+    wanted := federated._version_number(model_name, label);
+    function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
+    SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+    WHERE m.name = model_name AND v.version = wanted;
+    booleans := federated._boolean_features(function_name, prediction);
+    IF NOT EXISTS (SELECT FROM pg_proc AS p
+                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s of federated model "%s" has no function', wanted, model_name),
+            DETAIL = CASE WHEN octet_length(function_name) > 63
+                THEN format('"%s" is longer than the 63 bytes that a name may have.', function_name)
+                ELSE 'It was made by a release that did not keep the numbers of a version.' END,
+            HINT = 'A shorter tag names it, or a new run makes a version that has one.';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._find_function(text) IS
+    'The function in federated_model that a model, model@tag or model@number names, its features in order, and what is known of them';
+
+CREATE FUNCTION federated._json_time(value jsonb) RETURNS timestamp
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+BEGIN
+    RETURN CASE jsonb_typeof(value) WHEN 'null' THEN NULL
+        WHEN 'number' THEN '1970-01-01'::timestamp + (value #>> '{}')::double precision * '1 day'::interval
+        ELSE (value #>> '{}')::timestamptz END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._json_time(jsonb) IS
+    'A time given as JSON, in UTC: a date or time as text, in the zone that it names, or days since 1970-01-01';
+
+CREATE FUNCTION federated._json_interval(value jsonb) RETURNS interval
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN CASE jsonb_typeof(value) WHEN 'null' THEN NULL
+        WHEN 'number' THEN (value #>> '{}')::double precision * '1 day'::interval
+        ELSE (value #>> '{}')::interval END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._json_interval(jsonb) IS 'An interval given as JSON: as text, or as a number of days';
+
+CREATE FUNCTION federated._json_array(value jsonb) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF jsonb_typeof(value) = 'null' THEN
+        RETURN NULL;
+    ELSIF jsonb_typeof(value) <> 'array' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the value of an array feature must be an array of numbers, not a JSON %s', jsonb_typeof(value));
+    END IF;
+    RETURN ARRAY(SELECT federated._json_number(e.element) FROM jsonb_array_elements(value) WITH ORDINALITY AS e (element, place)
+                 ORDER BY e.place);
+END
+$$;
+
+COMMENT ON FUNCTION federated._json_array(jsonb) IS 'An array feature''s value given as JSON';
+
+-- Of each feature, an expression of its parameter's type over $1. Every name in it is qualified: it stands in bodies that
+-- have no search_path of their own, which would be set at each call. What begins as a number does is one, in JSON as in a
+-- string of it; all else, what is wrong too, takes the dearer way.
+CREATE FUNCTION federated._given_by_json(features text[], booleans boolean[], prediction jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(format(CASE c.kind
+        WHEN 'boolean' THEN 'CASE WHEN %1$s OPERATOR(pg_catalog.=) ''true'' THEN true'
+            ' WHEN %1$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%2$s)) END'
+        WHEN 'number' THEN 'CASE WHEN pg_catalog.ascii(%1$s) OPERATOR(pg_catalog.<) 58 THEN (%1$s)::pg_catalog.float8'
+            ' WHEN %1$s IS NOT NULL THEN federated._json_number(%2$s) END'
+        WHEN 'category' THEN '%1$s' WHEN 'time' THEN 'federated._json_time(%2$s)'
+        WHEN 'interval' THEN 'federated._json_interval(%2$s)' ELSE 'federated._json_array(%2$s)' END,
+        format('($1 OPERATOR(pg_catalog.->>) %L)', c.feature), format('($1 OPERATOR(pg_catalog.->) %L)', c.feature)) ORDER BY c.place)
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._given_by_json(text[], boolean[], jsonb) IS
+    'The features of a version out of a JSON object, each as an expression of its parameter''s type';
+
+CREATE FUNCTION federated._given_in_order(features text[], booleans boolean[], prediction jsonb) RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(format(CASE c.kind
+        WHEN 'boolean' THEN 'CASE WHEN $1[%1$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
+            ' WHEN $1[%1$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%1$s]) END'
+        WHEN 'number' THEN '$1[%1$s]' WHEN 'array' THEN '$1[%1$s:%2$s]'
+        WHEN 'time' THEN '(''1970-01-01''::pg_catalog.timestamp OPERATOR(pg_catalog.+) $1[%1$s] OPERATOR(pg_catalog.*) ''1 day''::pg_catalog.interval)'
+        WHEN 'interval' THEN '($1[%1$s] OPERATOR(pg_catalog.*) ''1 day''::pg_catalog.interval)' END,
+        c.last_slot - c.slots + 1, c.last_slot) ORDER BY c.place)
+    FROM (SELECT k.*, sum(k.slots) OVER (ORDER BY k.place) AS last_slot
+          FROM federated._columns(features, booleans, prediction) AS k) AS c
+$$;
+
+COMMENT ON FUNCTION federated._given_in_order(text[], boolean[], jsonb) IS
+    'The features of a version out of an array of numbers in order, each as an expression of its parameter''s type; NULL for text';
+
+CREATE FUNCTION federated._describe_call(
+    schema_name text, function_name text, features text[], booleans boolean[], prediction jsonb, given text[]
+) RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN cardinality(features) > 99
+        THEN format('%I.%I(%s)', schema_name, function_name, federated._render_slots(features, booleans, prediction, given))
+        ELSE format('%I.%I(%s)', schema_name, function_name, (
+            SELECT string_agg(format('%I => %s', a.feature, a.value), E',\n            ' ORDER BY a.place)
+            FROM unnest(features, given) WITH ORDINALITY AS a (feature, value, place) WHERE a.value IS NOT NULL)) END
+$$;
+
+COMMENT ON FUNCTION federated._describe_call(text, text, text[], boolean[], jsonb, text[]) IS
+    'A call of a version''s function; given: of each feature an expression of its parameter''s type, NULL for what is missing';
 
 -- The functions of federated_row resolve a model and its features when they are made: calling one takes a few
 -- microseconds, where these two, which find everything anew, take a hundred. They are for what has none of those: a version
@@ -989,9 +1866,12 @@ DECLARE
     callee  text;
     known   text[];
     unknown text;
+    found   record;
     result  double precision;
 BEGIN
-    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
+    callee := found.function_name;
+    known := found.features;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF jsonb_typeof(features) <> 'object' THEN
@@ -1009,7 +1889,9 @@ BEGIN
             MESSAGE = format('federated model "%s" has no feature "%s"', model, unknown),
             HINT = format('Its features are %s.', array_to_string(known, ', '));
     END IF;
-    EXECUTE federated._describe_call(callee, 'federated._json_number($1 -> %1$L)') INTO result USING features;
+    EXECUTE 'SELECT ' || federated._describe_call(
+        'federated_model', callee, known, found.booleans, found.prediction,
+        federated._given_by_json(known, found.booleans, found.prediction)) INTO result USING features;
     RETURN result;
 END
 $$;
@@ -1020,24 +1902,37 @@ COMMENT ON FUNCTION federated._predict_json(text, jsonb, boolean) IS
 CREATE FUNCTION federated._predict_array(model text, features double precision[]) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    callee  text;
-    known   text[];
+    found   record;
+    given   text[];
+    numbers bigint;
+    worded  text;
     result  double precision;
 BEGIN
-    SELECT f.function_name, f.features INTO callee, known FROM federated._find_function(model) AS f;
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
     IF features IS NULL THEN
         RETURN NULL;
     ELSIF array_ndims(features) > 1 THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = format('predict takes an array of one dimension, not of %s', array_ndims(features)),
-            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(known, ', '));
-    ELSIF cardinality(features) <> cardinality(known) THEN
+            HINT = format('Give the features of "%s" in this order: %s.', model, array_to_string(found.features, ', '));
+    END IF;
+    given := federated._given_in_order(found.features, found.booleans, found.prediction);
+    SELECT sum(c.slots), min(c.feature) FILTER (WHERE c.kind = 'category') INTO numbers, worded
+    FROM federated._columns(found.features, found.booleans, found.prediction) AS c;
+    IF worded IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('feature "%s" of federated model "%s" is text, and no number in an array', worded, model),
+            HINT = 'Give the features by their names, as a row or as JSON.';
+    ELSIF cardinality(features) <> numbers THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
-            MESSAGE = format('federated model "%s" takes %s features, not %s', model, cardinality(known), cardinality(features)),
-            HINT = format('In this order: %s.', array_to_string(known, ', '));
+            MESSAGE = format('federated model "%s" takes %s %s, not %s', model, numbers,
+                             CASE numbers WHEN cardinality(found.features) THEN 'features' ELSE 'numbers' END, cardinality(features)),
+            HINT = format('In this order: %s.', array_to_string(found.features, ', '));
     END IF;
     -- A slice renumbers from 1, whatever the array's own lower bound is.
-    EXECUTE federated._describe_call(callee, '$1[%2$s]') INTO result USING features[:];
+    EXECUTE 'SELECT ' || federated._describe_call(
+        'federated_model', found.function_name, found.features, found.booleans, found.prediction, given)
+    INTO result USING features[:];
     RETURN result;
 END
 $$;
@@ -1047,54 +1942,87 @@ COMMENT ON FUNCTION federated._predict_array(text, double precision[]) IS
 
 -- In PL/pgSQL, whose plans a session keeps: a function in SQL would be planned anew at each call. Every name in the bodies
 -- is qualified, so that none needs a search_path of its own, which would be set at each call.
-CREATE FUNCTION federated._write_row_functions(function_name text) RETURNS void
+CREATE FUNCTION federated._write_json_function(
+    function_name text, schema_name text, features text[], booleans boolean[], prediction jsonb
+) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    known     text[];
-    of_json   text;
-    of_array  text;
-    signature text;
-    body      text;
 BEGIN
-    -- What begins as a number does is one, in JSON as in a string of it; all else, what is wrong too, takes the dearer way.
-    SELECT p.proargnames,
-           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
-                   E'%1$I => CASE WHEN %2$s OPERATOR(pg_catalog.=) ''true'' THEN true'
-                   ' WHEN %2$s OPERATOR(pg_catalog.=) ''false'' THEN false ELSE federated._as_boolean(federated._json_number(%3$s)) END'
-               ELSE E'%1$I => CASE WHEN pg_catalog.ascii(%2$s) OPERATOR(pg_catalog.<) 58 THEN (%2$s)::pg_catalog.float8'
-                   ' WHEN %2$s IS NOT NULL THEN federated._json_number(%3$s) END' END,
-               a.feature, format('($1 OPERATOR(pg_catalog.->>) %L)', a.feature), format('($1 OPERATOR(pg_catalog.->) %L)', a.feature)),
-               E',\n            ' ORDER BY a.place),
-           string_agg(format(CASE a.type WHEN 'boolean'::regtype THEN
-                   E'%1$I => CASE WHEN $1[%2$s] OPERATOR(pg_catalog.=) 0::pg_catalog.float8 THEN false'
-                   ' WHEN $1[%2$s] OPERATOR(pg_catalog.=) 1::pg_catalog.float8 THEN true ELSE federated._as_boolean($1[%2$s]) END'
-               ELSE '%1$I => $1[%2$s]' END, a.feature, a.place), E',\n            ' ORDER BY a.place)
-    INTO STRICT known, of_json, of_array
-    FROM pg_proc AS p, unnest(p.proargnames, p.proargtypes::oid[]) WITH ORDINALITY AS a (feature, type, place)
-    WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
-    GROUP BY p.oid;
-    FOR signature, body IN VALUES
-        ('jsonb, boolean', format(
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION %I.%I(jsonb, boolean) RETURNS %s LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L',
+        CASE schema_name WHEN 'federated_model' THEN 'federated_row' ELSE schema_name END, function_name,
+        CASE schema_name WHEN 'federated_model' THEN 'double precision' ELSE 'double precision[]' END, format(
             E'BEGIN\n    RETURN CASE WHEN CASE WHEN pg_catalog.jsonb_typeof($1) OPERATOR(pg_catalog.=) ''object'' THEN\n'
             '            CASE WHEN $2 THEN $1 OPERATOR(pg_catalog.?|) %1$L::pg_catalog.text[]\n'
             '                 ELSE ($1 OPERATOR(pg_catalog.-) %1$L::pg_catalog.text[]) OPERATOR(pg_catalog.=) ''{}'' END END\n'
-            '        THEN federated_model.%2$I(%3$s)\n'
-            '        ELSE federated._predict_json(%2$L, $1, $2) END;\nEND', known, function_name, of_json)),
-        ('double precision[]', format(
-            E'BEGIN\n    RETURN CASE WHEN pg_catalog.array_ndims($1) OPERATOR(pg_catalog.=) 1\n'
-            '             AND pg_catalog.array_lower($1, 1) OPERATOR(pg_catalog.=) 1\n'
-            '             AND pg_catalog.cardinality($1) OPERATOR(pg_catalog.=) %1$s\n'
-            '        THEN federated_model.%2$I(%3$s)\n'
-            '        ELSE federated._predict_array(%2$L, $1) END;\nEND', cardinality(known), function_name, of_array))
-    LOOP
-        EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(%s) RETURNS double precision'
-                       ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, signature, body);
-    END LOOP;
+            '        THEN %3$s\n'
+            '        ELSE %4$s END;\nEND', features, function_name,
+            federated._describe_call(schema_name, function_name, features, booleans, prediction,
+                                     federated._given_by_json(features, booleans, prediction)),
+            format(CASE schema_name WHEN 'federated_model' THEN 'federated._predict_json(%L, $1, $2)'
+                        ELSE 'ARRAY[federated._predict_json(%L, $1, $2)]' END, function_name)));
 END
 $$;
 
-COMMENT ON FUNCTION federated._write_row_functions(text) IS
-    'Makes, or remakes, in federated_row the forms of a function in federated_model: (jsonb, boolean) for JSON or a row, (double precision[])';
+COMMENT ON FUNCTION federated._write_json_function(text, text, text[], boolean[], jsonb) IS
+    'Makes the form (jsonb, boolean) of a function: for JSON, or for a row as JSON, in which what is no feature is ignored';
+
+CREATE FUNCTION federated._write_array_function(function_name text, features text[], booleans boolean[], prediction jsonb)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    given  text[] := federated._given_in_order(features, booleans, prediction);
+    called text;
+BEGIN
+    IF array_position(given, NULL) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    called := CASE WHEN cardinality(features) > 99 THEN format('federated_model.%I($1)', function_name)
+                   ELSE federated._describe_call('federated_model', function_name, features, booleans, prediction, given) END;
+    EXECUTE format(
+        'CREATE OR REPLACE FUNCTION federated_row.%I(double precision[]) RETURNS double precision'
+        ' LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE AS %L', function_name, format(
+            E'BEGIN\n    RETURN CASE WHEN pg_catalog.array_ndims($1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.array_lower($1, 1) OPERATOR(pg_catalog.=) 1\n'
+            '             AND pg_catalog.cardinality($1) OPERATOR(pg_catalog.=) %1$s\n'
+            '        THEN %3$s\n'
+            '        ELSE federated._predict_array(%2$L, $1) END;\nEND',
+            (SELECT sum(c.slots) FROM federated._columns(features, booleans, prediction) AS c), function_name, called));
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_array_function(text, text[], boolean[], jsonb) IS
+    'Makes the form (double precision[]) of a function, for features in order; there is none where one of them is text';
+
+CREATE FUNCTION federated._write_row_functions(function_name text, features text[], booleans boolean[], prediction jsonb)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._write_json_function(function_name, 'federated_model', features, booleans, prediction);
+    PERFORM federated._write_array_function(function_name, features, booleans, prediction);
+    PERFORM federated._write_typed_function(function_name, features, booleans, prediction);
+    EXECUTE format('CREATE OR REPLACE FUNCTION federated_row.%I(jsonb) RETURNS double precision'
+                   ' LANGUAGE sql STABLE PARALLEL SAFE AS %L', function_name,
+                   format('SELECT federated_row.%I($1, false)', function_name));
+    IF federated._has_many_classes(prediction) THEN
+        EXECUTE format('CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS double precision LANGUAGE sql STABLE PARALLEL SAFE'
+                       ' RETURN federated._predict_many_classes(%L)', function_name,
+                       federated._describe_parameters(features, booleans, prediction), function_name);
+        PERFORM federated._write_json_function(function_name, 'federated_proba', features, booleans, prediction);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_row_functions(text, text[], boolean[], jsonb) IS
+    'Makes, or remakes, in federated_row the forms of a function in federated_model: for JSON, for a row, for an array; and in federated_proba those of the probabilities of several classes';
+
+-- The same for a function that is there, by its name: after it was renamed, and after an update.
+CREATE FUNCTION federated._rewrite_row_functions(function_name text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._write_row_functions(f.function_name, f.features, f.booleans, f.prediction)
+    FROM federated._find_function(function_name) AS f
+$$;
+
+COMMENT ON FUNCTION federated._rewrite_row_functions(text) IS 'Remakes the other forms of a function in federated_model';
 
 -- A name of more than 63 bytes would be cut, and could be another model's then.
 CREATE OR REPLACE FUNCTION @extschema@.federated_predict(model text, features jsonb DEFAULT '{}') RETURNS double precision
@@ -1146,8 +2074,8 @@ $$;
 COMMENT ON FUNCTION @extschema@.predict(text, record) IS
     'Prediction for a row: its columns that are named as features; other columns are ignored, a missing feature is NULL, and a row with no feature at all is an error';
 
--- Whatever its kind, a prediction whose link is logistic is a probability. What is from before predictions were kept was
--- made by one of two algorithms.
+-- Whatever its kind, a prediction whose link is logistic is a probability, and one whose link is softmax several. What is from
+-- before predictions were kept was made by one of two algorithms.
 CREATE FUNCTION federated._classes(reference text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1159,7 +2087,7 @@ DECLARE
 BEGIN
     SELECT r.options ->> 'algorithm',
            CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
-                ELSE v.prediction ->> 'link' = 'logistic' END,
+                ELSE v.prediction ->> 'link' = 'logistic' OR federated._has_many_classes(v.prediction) END,
            v.prediction -> 'classes'
     INTO algorithm, has_classes, declared
     FROM federated.version AS v JOIN federated.run AS r USING (run_id)
@@ -1174,34 +2102,57 @@ BEGIN
             DETAIL = format('Its algorithm is %s.', algorithm),
             HINT = 'Use federated_predict.';
     END IF;
-    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1'] ELSE ARRAY[declared ->> 0, declared ->> 1] END;
+    RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1']
+                ELSE ARRAY(SELECT c.label FROM jsonb_array_elements_text(declared) WITH ORDINALITY AS c (label, place) ORDER BY c.place) END;
 END
 $$;
 
 COMMENT ON FUNCTION federated._classes(text) IS
-    'The labels of the classes 0 and 1 of a model, or of the version that model@tag names; 55000 where it has none';
+    'The labels of the classes of a model, or of the version that model@tag names, in order; 55000 where it has none';
+
+CREATE FUNCTION federated._probabilities(model text, classes text[], features jsonb) RETURNS double precision[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    callee text;
+    shares double precision[];
+    share  double precision;
+BEGIN
+    IF cardinality(classes) = 2 THEN
+        share := @extschema@.federated_predict(model, features);
+        RETURN CASE WHEN share IS NOT NULL THEN ARRAY[1 - share, share] END;
+    END IF;
+    callee := CASE WHEN octet_length(model) < 64
+                        AND to_regprocedure('federated_proba.' || quote_ident(model) || '(jsonb, boolean)') IS NOT NULL
+                   THEN model ELSE (SELECT f.function_name FROM federated._find_function(model) AS f) END;
+    EXECUTE format('SELECT federated_proba.%I($1, false)', callee) INTO shares USING features;
+    RETURN shares;
+END
+$$;
+
+COMMENT ON FUNCTION federated._probabilities(text, text[], jsonb) IS
+    'The probability of each class of a model, in their order, for features given as JSON; NULL for NULL';
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_predict_class(model text, features jsonb DEFAULT '{}') RETURNS text
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    classes     text[] := federated._classes(model);
-    probability double precision := @extschema@.federated_predict(model, features);
+    classes text[] := federated._classes(model);
+    shares  double precision[] := federated._probabilities(model, classes, features);
 BEGIN
-    RETURN CASE WHEN probability >= 0.5 THEN classes[2] WHEN probability < 0.5 THEN classes[1] END;
+    RETURN federated._likeliest(classes, shares);
 END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
-    'The likelier class: the second of target_classes (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on, else the first (''0''); error 55000 for a regression';
+    'The likeliest class by its label; of two, the second (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on; error 55000 for a regression';
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
 DECLARE
-    classes     text[] := federated._classes(model);
-    probability double precision := @extschema@.federated_predict(model, features);
+    classes text[] := federated._classes(model);
+    shares  double precision[] := federated._probabilities(model, classes, features);
 BEGIN
-    RETURN CASE WHEN probability IS NOT NULL
-                THEN jsonb_build_object(classes[1], 1 - probability, classes[2], probability) END;
+    RETURN CASE WHEN shares IS NOT NULL
+                THEN (SELECT jsonb_object_agg(p.label, p.share) FROM unnest(classes, shares) AS p (label, share)) END;
 END
 $$;
 
@@ -1222,163 +2173,379 @@ $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
     'The names and types of the columns of a query that is one statement, or the error that it raises';
 
--- How a version becomes its model's function: the daemon gives numbers and names, never text that would be code.
-
--- PostgreSQL raises an error where a product of floats is too small or too large to be one. What is taken from a feature is
--- therefore never 0: a nudge of no consequence to the prediction (1e-290 in it), from which even the smallest value differs by
--- more than would vanish when it is multiplied.
-CREATE FUNCTION federated._nudged(shift double precision, slope double precision, scale double precision) RETURNS double precision
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    nudge double precision := 0;
+CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF slope <> 0 AND scale <> 0 AND abs(slope) < 1e10 AND least(abs(slope), abs(scale)) < 1 THEN
-        nudge := 1e-290 / abs(slope) / greatest(least(1, abs(scale)), 1e-100);
-    END IF;
-    RETURN CASE WHEN abs(shift) >= nudge THEN shift ELSE nudge END;
+    -- Of two, the second from a half on; of several, the first of the likeliest. Where nothing is known (NaN), no class is.
+    RETURN CASE WHEN shares IS NULL OR array_position(shares, 'NaN') IS NOT NULL THEN NULL
+                WHEN cardinality(classes) = 2 THEN classes[CASE WHEN shares[2] >= 0.5 THEN 2 ELSE 1 END]
+                ELSE classes[array_position(shares, (SELECT max(s.share) FROM unnest(shares) AS s (share)))] END;
 END
 $$;
 
-COMMENT ON FUNCTION federated._nudged(double precision, double precision, double precision) IS
-    'What to take from a feature instead of shift, so that neither its product with slope nor that with scale can vanish';
+COMMENT ON FUNCTION federated._likeliest(text[], double precision[]) IS 'The label of the likeliest class';
 
--- extra_float_digits 1: a float8 is written with the digits that read back to the same bits. Each parameter is
--- referenced once, so that inlining evaluates no argument twice. The logistic of a score is 1/2 + 1/2 tanh(score / 2), since
--- exp fails for large arguments of either sign; steep slopes are divided by a power of two, by which what is then surely large
--- enough is multiplied once it is clamped (greatest, and not least, which would make a number of NaN).
-CREATE FUNCTION federated._render_linear(features text[], booleans boolean[], prediction jsonb) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
-DECLARE
-    intercept    double precision := prediction ->> 'intercept';
-    slopes       double precision[] := federated._json_numbers(prediction -> 'slopes');
-    fills        double precision[] := federated._json_numbers(prediction -> 'fills');
-    shifts       double precision[] := federated._json_numbers(prediction -> 'shifts');
-    link         text := prediction ->> 'link';
-    target_mean  double precision := prediction ->> 'target_mean';
-    target_scale double precision := prediction ->> 'target_scale';
-    divisor      double precision := 1;
-    taken        double precision[];
-BEGIN
-    IF num_nulls(slopes, fills, shifts, link) > 0 THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
-    ELSIF cardinality(features) <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
-        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
-            MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
-    ELSIF link NOT IN ('identity', 'logistic') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
-    ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || ARRAY[intercept, target_mean, target_scale]) AS number
-                  WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'a prediction consists of finite numbers only';
-    END IF;
-    IF link = 'logistic' THEN
-        -- A feature may be as large as 1e290, and its slope as small. What keeps fewer than nine digits when it is divided is 0.
-        target_scale := 1;
-        divisor := 2 * power(2, ceil(log(greatest(1, (cardinality(features) + 1) * (
-            SELECT max(least(abs(slope), 1e30)) FILTER (WHERE NOT flag) / 2
-            FROM unnest(slopes, booleans) AS t (slope, flag)))) / log(2::float8)));
-        intercept := CASE WHEN abs(intercept) < 1e-260 THEN 0 ELSE intercept / divisor END;
-        slopes := ARRAY(SELECT CASE WHEN abs(slope) < 1e-314 * divisor THEN 0 ELSE slope / divisor END
-                        FROM unnest(slopes) WITH ORDINALITY AS t (slope, place) ORDER BY place);
-    END IF;
-    taken := ARRAY(SELECT CASE WHEN flag THEN shift ELSE federated._nudged(shift, slope, target_scale) END
-                   FROM unnest(booleans, slopes, shifts) WITH ORDINALITY AS t (flag, slope, shift, place) ORDER BY place);
-    RETURN (
-        SELECT format(
-            -- Where nothing else is added, what nudges leave of 0 is: it vanishes beside 1e-270.
-            CASE WHEN link = 'identity' AND target_mean = 0 AND taken <> shifts
-                 THEN '%4$L::float8 * (%1$L::float8%2$s) + %8$L::float8 - %8$L::float8'
-                 WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
-                 WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
-                 ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
-                      ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
-            intercept,
-            string_agg(format(
-                CASE WHEN shift = 0 THEN ' + %1$L::float8 * coalesce(%2$I%5$s, %3$L::float8)'
-                     ELSE ' + %1$L::float8 * (coalesce(%2$I%5$s, %3$L::float8) - %4$L::float8)' END,
-                slope, feature, fill, shift, CASE WHEN flag THEN '::integer::float8' ELSE '' END), '' ORDER BY place),
-            target_mean, target_scale, 0.5::float8, divisor / 2, -800 / divisor, 1e-270::float8)
-        FROM unnest(features, booleans, slopes, fills, taken) WITH ORDINALITY
-             AS t (feature, flag, slope, fill, shift, place));
-END
-$$;
-
-COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
-    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
-
--- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
--- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
--- is a probability.
-CREATE FUNCTION federated._render(features text[], booleans boolean[], prediction jsonb) RETURNS text
+-- columns: of the query, in order, each with name and type. What the planner inlines is one query; what numpy computes is
+-- asked block by block, of a cursor named $1, and begins anew at the rows that are left.
+CREATE FUNCTION federated._describe_batch(model text, query text, columns jsonb, OUT statement text, OUT by_block boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    kind     text := coalesce(prediction ->> 'kind', 'linear');
-    renderer regprocedure;
-    rendered text;
+    found   record;
+    present text[] := ARRAY(SELECT c.name FROM jsonb_to_recordset(columns) AS c (name text));
+    given   text[];
+    many    boolean;
 BEGIN
-    IF kind ~ '^[a-z_]{1,40}$' THEN
-        SELECT p.oid INTO renderer FROM pg_proc AS p
-        WHERE p.oid = to_regprocedure(format('federated._render_%s(text[], boolean[], jsonb)', kind))
-          AND p.prorettype = 'text'::regtype AND NOT p.proretset
-          AND p.proowner = (SELECT own.proowner FROM pg_proc AS own
-                            WHERE own.oid = 'federated._render(text[],boolean[],jsonb)'::regprocedure);
+    SELECT f.* INTO found FROM federated._find_function(model) AS f;
+    many := federated._has_many_classes(found.prediction);
+    by_block := NOT federated._is_expression(found.features, found.booleans, found.prediction);
+    IF NOT found.features && present THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_column',
+            MESSAGE = format('the query has no column that is a feature of federated model "%s"', model),
+            HINT = format('Its features are %s.', array_to_string(found.features, ', '));
     END IF;
-    IF renderer IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('there are no predictions of kind %s', quote_literal(kind));
+    given := federated._given_by_name(found.features, found.booleans, found.prediction, present, 'q.');
+    IF by_block THEN
+        statement := federated._describe_block(model, found.features, found.booleans, found.prediction, given, columns);
+        RETURN;
     END IF;
-    EXECUTE format('SELECT federated.%I($1, $2, $3)', '_render_' || kind) INTO rendered USING features, booleans, prediction;
-    IF rendered IS NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
-    END IF;
-    RETURN rendered;
+    statement := format(E'SELECT q.*, %s AS prediction FROM (%s\n) AS q', format(
+        CASE WHEN many THEN 'federated._likeliest(%2$L, %1$s)' ELSE '%1$s' END,
+        federated._describe_call(CASE WHEN many THEN 'federated_proba' ELSE 'federated_model' END, found.function_name,
+                                 found.features, found.booleans, found.prediction, given),
+        CASE WHEN many THEN federated._classes(model) END), query);
 END
 $$;
 
-COMMENT ON FUNCTION federated._render(text[], boolean[], jsonb) IS
-    'A prediction as an expression over parameters named as the features: what federated._render_<kind> makes of it';
+COMMENT ON FUNCTION federated._describe_batch(text, text, jsonb) IS
+    'A query with a prediction beside its columns; by_block: whether it is one of a block of the rows of a cursor';
+
+-- Which rows are in a block, and the order in which they are, is fixed before any is scored.
+CREATE FUNCTION federated._describe_block(
+    model text, features text[], booleans boolean[], prediction jsonb, given text[], columns jsonb
+) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    run  uuid := federated._run_of(model);
+    many boolean := federated._has_many_classes(prediction);
+    -- A feature that the query has not is as missing as one that is NULL.
+    all_given text[] := ARRAY(
+        SELECT coalesce(given[c.place], format('NULL::pg_catalog.%s', c.type))
+        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place);
+BEGIN
+    RETURN (
+        SELECT format(
+            'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, row)),'
+            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, pg_catalog.array_send(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
+            ' SELECT %5$s, %6$s AS prediction FROM q, s',
+            string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
+            federated._render_slots(features, booleans, prediction, all_given),
+            string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
+            CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.row:q.row])))',
+                                       federated._classes(model))
+                 ELSE 's.scores[q.row]' END)
+        FROM (SELECT r.ordinality AS place, r.type,
+                     CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 AND r.name <> 'row' THEN r.name ELSE 'c ' || r.ordinality END AS name
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+END
+$$;
+
+COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS
+    'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
+
+CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+    WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
+               ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
+                    AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END
+$$;
+
+COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
+
+-- Carries no SET clause: the cursor's query runs in it, with the caller's names.
+CREATE FUNCTION federated._fetch_block(cursor_name text, most integer) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    RETURN QUERY EXECUTE pg_catalog.format('FETCH FORWARD %s FROM %I', most, cursor_name);
+END
+$$;
+
+COMMENT ON FUNCTION federated._fetch_block(text, integer) IS 'The next rows of a cursor of the caller''s';
+
+-- The query is known to be one statement and whole in itself: behind it no parenthesis closes early.
+CREATE OR REPLACE FUNCTION @extschema@.federated_predict_batch(model text, query text) RETURNS SETOF record
+LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    block  CONSTANT pg_catalog.int4 := 4096;
+    found  pg_catalog.jsonb;
+    batch  record;
+    rows   refcursor;
+    taken  pg_catalog.int8;
+BEGIN
+    PERFORM federated._find_function(model);
+    IF query IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'the query must not be null';
+    END IF;
+    found := federated._describe_columns(query);
+    PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
+    query := found OPERATOR(pg_catalog.->>) 'query';
+    batch := federated._describe_batch(model, query, found OPERATOR(pg_catalog.->) 'columns');
+    IF NOT batch.by_block THEN
+        RETURN QUERY EXECUTE batch.statement;
+        RETURN;
+    END IF;
+    OPEN rows NO SCROLL FOR EXECUTE query;
+    LOOP
+        RETURN QUERY EXECUTE batch.statement USING rows::pg_catalog.text, block;
+        GET DIAGNOSTICS taken = ROW_COUNT;
+        EXIT WHEN taken OPERATOR(pg_catalog.<) block;
+    END LOOP;
+    CLOSE rows;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
+    'The rows of a query, run with the caller''s rights and search_path, with the prediction as last column, of a model of several classes the likeliest one''s label; features are its columns of these names. Needs a column list: AS (id integer, ..., prediction float8)';
+
+-- A row of any type as a model's features, at the speed of named arguments: a function over any type whose body is read anew
+-- for the type that it is called with, and inlined. A feature that the row has not is found outside of it, where each feature
+-- is of the type federated.absent: what is made of a value is chosen by its type, when the query is planned.
+CREATE TYPE federated.absent AS ENUM ();
+
+COMMENT ON TYPE federated.absent IS 'The type of a feature that a row has not: it has no value';
+
+CREATE FUNCTION federated._is_given(value federated.absent) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN false;
+
+CREATE FUNCTION federated._is_given(value anyelement) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE AS 'SELECT true';
+
+COMMENT ON FUNCTION federated._is_given(federated.absent) IS 'A feature that the row has not';
+
+COMMENT ON FUNCTION federated._is_given(anyelement) IS 'A feature that the row has, whatever its value';
+
+CREATE FUNCTION federated._as_number(value federated.absent) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::float8;
+
+CREATE FUNCTION federated._as_number(value float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_number(value boolean) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::integer::float8;
+
+CREATE FUNCTION federated._as_number(value anyelement) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_number(pg_catalog.to_jsonb($1))';
+
+COMMENT ON FUNCTION federated._as_number(federated.absent) IS 'A number that the row has not';
+
+COMMENT ON FUNCTION federated._as_number(float8) IS 'A number as it is';
+
+COMMENT ON FUNCTION federated._as_number(boolean) IS 'True and false as 1 and 0';
+
+COMMENT ON FUNCTION federated._as_number(anyelement) IS 'A number out of anything else, as of JSON';
+
+CREATE FUNCTION federated._as_flag(value federated.absent) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::boolean;
+
+CREATE FUNCTION federated._as_flag(value boolean) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_flag(value anyelement) RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._as_boolean(federated._json_number(pg_catalog.to_jsonb($1)))';
+
+COMMENT ON FUNCTION federated._as_flag(federated.absent) IS 'A boolean that the row has not';
+
+COMMENT ON FUNCTION federated._as_flag(boolean) IS 'A boolean as it is';
+
+COMMENT ON FUNCTION federated._as_flag(anyelement) IS 'A boolean out of anything else: true, false, 1 or 0';
+
+CREATE FUNCTION federated._as_text(value federated.absent) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::text;
+
+CREATE FUNCTION federated._as_text(value anyelement) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE AS 'SELECT $1::pg_catalog.text';
+
+COMMENT ON FUNCTION federated._as_text(federated.absent) IS 'A level that the row has not';
+
+COMMENT ON FUNCTION federated._as_text(anyelement) IS 'A level as text';
+
+CREATE FUNCTION federated._as_time(value federated.absent) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::timestamp;
+
+CREATE FUNCTION federated._as_time(value date) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::timestamp;
+
+CREATE FUNCTION federated._as_time(value timestamp) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_time(value timestamptz) RETURNS timestamp LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN timezone('UTC', value);
+
+CREATE FUNCTION federated._as_time(value anyelement) RETURNS timestamp LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_time(pg_catalog.to_jsonb($1))';
+
+COMMENT ON FUNCTION federated._as_time(federated.absent) IS 'A time that the row has not';
+
+COMMENT ON FUNCTION federated._as_time(date) IS 'The beginning of a day';
+
+COMMENT ON FUNCTION federated._as_time(timestamp) IS 'A time without a zone as it is';
+
+COMMENT ON FUNCTION federated._as_time(timestamptz) IS 'A time with a zone, in UTC';
+
+COMMENT ON FUNCTION federated._as_time(anyelement) IS 'A time out of anything else, as of JSON';
+
+CREATE FUNCTION federated._as_interval(value federated.absent) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::interval;
+
+CREATE FUNCTION federated._as_interval(value interval) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_interval(value anyelement) RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_interval(pg_catalog.to_jsonb($1))';
+
+COMMENT ON FUNCTION federated._as_interval(federated.absent) IS 'An interval that the row has not';
+
+COMMENT ON FUNCTION federated._as_interval(interval) IS 'An interval as it is';
+
+COMMENT ON FUNCTION federated._as_interval(anyelement) IS 'An interval out of anything else, as of JSON';
+
+CREATE FUNCTION federated._as_array(value federated.absent) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN NULL::float8[];
+
+CREATE FUNCTION federated._as_array(value float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value;
+
+CREATE FUNCTION federated._as_array(value real[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::float8[];
+
+CREATE FUNCTION federated._as_array(value integer[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::float8[];
+
+CREATE FUNCTION federated._as_array(value bigint[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN value::float8[];
+
+CREATE FUNCTION federated._as_array(value anyelement) RETURNS float8[] LANGUAGE sql STABLE PARALLEL SAFE
+    AS 'SELECT federated._json_array(pg_catalog.to_jsonb($1))';
+
+COMMENT ON FUNCTION federated._as_array(federated.absent) IS 'An array that the row has not';
+
+COMMENT ON FUNCTION federated._as_array(float8[]) IS 'An array of numbers as it is';
+
+COMMENT ON FUNCTION federated._as_array(real[]) IS 'An array of single numbers';
+
+COMMENT ON FUNCTION federated._as_array(integer[]) IS 'An array of whole numbers';
+
+COMMENT ON FUNCTION federated._as_array(bigint[]) IS 'An array of large whole numbers';
+
+COMMENT ON FUNCTION federated._as_array(anyelement) IS 'An array out of anything else, as of JSON';
+
+-- Of each feature, an expression of its parameter's type over a column of that name. source: what stands before the name.
+CREATE FUNCTION federated._given_by_name(features text[], booleans boolean[], prediction jsonb, present text[], source text)
+RETURNS text[]
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(CASE
+        WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
+            WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text'
+            WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
+        WHEN cardinality(features) > 99 THEN format('NULL::pg_catalog.%s', c.type) END ORDER BY c.place)
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+
+COMMENT ON FUNCTION federated._given_by_name(text[], boolean[], jsonb, text[], text) IS
+    'The features of a version out of columns of any types, each as an expression of its parameter''s type; NULL for what is not present';
+
+CREATE FUNCTION federated._write_typed_function(function_name text, features text[], booleans boolean[], prediction jsonb)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    target record;
+BEGIN
+    FOR target IN
+        SELECT 'federated_model' AS called, 'federated_row' AS made, 'double precision' AS type UNION ALL
+        SELECT 'federated_proba', 'federated_proba', 'double precision[]' WHERE federated._has_many_classes(prediction)
+    LOOP
+        EXECUTE format(
+            'CREATE OR REPLACE FUNCTION %I.%I(anyelement) RETURNS SETOF %s LANGUAGE sql STABLE PARALLEL SAFE AS %L',
+            target.made, function_name, target.type, (
+            SELECT format(E'SELECT s.prediction FROM (SELECT %s) AS d,\n'
+                '    LATERAL (SELECT CASE WHEN pg_catalog.num_nulls($1) OPERATOR(pg_catalog.=) 1 THEN NULL WHEN %s\n'
+                '        THEN %s ELSE %s END AS prediction\n'
+                '    FROM (SELECT ($1).*) AS r) AS s',
+                string_agg(format('NULL::federated.absent AS %I', f.feature), ', ' ORDER BY f.place),
+                string_agg(format('federated._is_given(%I)', f.feature), ' OR ' ORDER BY f.place),
+                federated._describe_call(target.called, function_name, features, booleans, prediction,
+                    federated._given_by_name(features, booleans, prediction, features, '')),
+                format(CASE target.type WHEN 'double precision' THEN 'federated._predict_json(%L, ''{}'', true)'
+                            ELSE 'ARRAY[federated._predict_json(%L, ''{}'', true)]' END, function_name))
+            FROM unnest(features) WITH ORDINALITY AS f (feature, place)));
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_typed_function(text, text[], boolean[], jsonb) IS
+    'Makes the form (anyelement) of a function, for a row of any type: its columns that are named as features, whatever their types';
+
+-- Drops what has the name and another signature, with what it is in other forms; CREATE OR REPLACE keeps the rest.
+CREATE FUNCTION federated._clear_signature(function_name text, features text[], booleans boolean[], prediction jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    names text[] := CASE WHEN cardinality(features) > 99 THEN '{slots}' ELSE features END;
+    types oid[] := CASE WHEN cardinality(features) > 99 THEN ARRAY['float8[]'::regtype::oid] ELSE ARRAY(
+        SELECT c.type::oid FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place) END;
+BEGIN
+    IF EXISTS (
+        SELECT FROM pg_proc AS p
+        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
+          AND (p.proargnames IS DISTINCT FROM names OR (p.proargtypes::oid[])[:] <> types)
+    ) THEN
+        PERFORM federated._drop_model_function(function_name, 'restrict');
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._clear_signature(text, text[], boolean[], jsonb) IS
+    'Drops a model''s function where its arguments are not those of this version';
+
+-- What a version before this one may have had and this one does not: it would go on computing what that was.
+CREATE FUNCTION federated._drop_other_forms(function_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    other_form regprocedure;
+BEGIN
+    FOR other_form IN
+        SELECT p.oid FROM pg_proc AS p WHERE p.proname = function_name
+           AND p.pronamespace IN ('federated_row'::regnamespace, 'federated_proba'::regnamespace)
+           AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid)
+    LOOP
+        EXECUTE format('DROP FUNCTION %s RESTRICT', other_form);
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_other_forms(text) IS
+    'Drops the forms of a function in other schemas that nothing depends on, before they are made anew';
 
 -- The one way to a function in federated_model that computes something: for a run that ends, and for an older version.
 -- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
+-- What numpy computes is found by its run: a version's only name that is known before its row is there, and in a restored
+-- dump. It runs as its owner, so that who may call a model's function needs no other right, however it is computed.
 CREATE FUNCTION federated._define_prediction(
-    function_name text, description text, features text[], booleans boolean[], prediction jsonb
+    function_name text, description text, features text[], booleans boolean[], prediction jsonb, run_id uuid
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
-    arguments text;
+    parameters text;
+    computed   text;
+    security   text := 'INVOKER';
+    many       boolean := federated._has_many_classes(prediction);
 BEGIN
-    IF num_nulls(features, booleans, prediction) > 0
-       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
-        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
-    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans)]) OR cardinality(features) <> cardinality(booleans) THEN
-        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'a prediction has one flag for each feature';
-    END IF;
-    arguments := (
-        SELECT string_agg(format('%I %s DEFAULT NULL', feature, CASE WHEN flag THEN 'boolean' ELSE 'float8' END), ', '
-                          ORDER BY place)
-        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place));
+    PERFORM federated._check_columns(features, booleans, prediction);
     IF function_name NOT LIKE '%@%' THEN
         PERFORM federated._refuse_stored_predictions(function_name);
     END IF;
-    IF EXISTS (
-        SELECT FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname = function_name
-          AND (p.proargnames IS DISTINCT FROM features OR (p.proargtypes::oid[])[:] <> (
-              SELECT array_agg(CASE WHEN flag THEN 'boolean'::regtype ELSE 'float8'::regtype END::oid ORDER BY place)
-              FROM unnest(booleans) WITH ORDINALITY AS t (flag, place)))
-    ) THEN
-        PERFORM federated._drop_model_function(function_name, 'restrict');
+    PERFORM federated._clear_signature(function_name, features, booleans, prediction);
+    PERFORM federated._drop_other_forms(function_name);
+    parameters := federated._describe_parameters(features, booleans, prediction);
+    IF federated._is_expression(features, booleans, prediction) THEN
+        computed := federated._render(features, booleans, prediction);
+    ELSE
+        security := 'DEFINER';
+        computed := federated._render_call(features, booleans, prediction, run_id);
     END IF;
-    EXECUTE format(
-        'CREATE OR REPLACE FUNCTION federated_model.%I(%s) RETURNS float8 LANGUAGE sql STABLE PARALLEL SAFE RETURN %s',
-        function_name, arguments, federated._render(features, booleans, prediction));
-    PERFORM federated._write_row_functions(function_name);
+    EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE sql STABLE PARALLEL SAFE'
+                   ' SECURITY %s RETURN %s', CASE WHEN many THEN 'federated_proba' ELSE 'federated_model' END, function_name,
+                   parameters, CASE WHEN many THEN 'float8[]' ELSE 'float8' END, security, computed);
+    PERFORM federated._write_row_functions(function_name, features, booleans, prediction);
     PERFORM federated._finish_model_function(function_name, description);
 END
 $$;
 
-COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb) IS
+COMMENT ON FUNCTION federated._define_prediction(text, text, text[], boolean[], jsonb, uuid) IS
     'Makes, or remakes, a function in federated_model that computes a prediction, and its forms in federated_row';
 
 -- Runs as federated_owner, the only role that may create anything in federated_model. Its caller chooses numbers
@@ -1398,7 +2565,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
     END IF;
     PERFORM federated._define_prediction(
-        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction);
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction, run_id);
     RETURN NULL;
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
@@ -1408,6 +2575,14 @@ $$;
 
 COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
+
+CREATE OR REPLACE FUNCTION federated._json_numbers(numbers jsonb) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(n.number::double precision ORDER BY n.place), '{}')
+    FROM jsonb_array_elements_text(numbers) WITH ORDINALITY AS n (number, place)
+$$;
+
+COMMENT ON FUNCTION federated._json_numbers(jsonb) IS 'A JSON array of numbers as an array';
 
 -- The next five run as federated_owner: the first is called by the others, which are DEFINER.
 CREATE OR REPLACE FUNCTION federated._define_version(function_name text, description text, model_id bigint, version integer) RETURNS void
@@ -1421,7 +2596,7 @@ BEGIN
         function_name, description, subject.features,
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
-        subject.prediction);
+        subject.prediction, subject.run_id);
 END
 $$;
 
@@ -1481,10 +2656,10 @@ BEGIN
         END IF;
     END LOOP;
     -- What stands in federated_row calls by name what it is a form of.
-    PERFORM federated._write_row_functions(f.name) FROM (
+    PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
@@ -1535,7 +2710,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse)::federated.version
+               v.global_f1_score, v.global_rmse, NULL)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -1935,7 +3110,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_dataset')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -1951,7 +3126,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL
         SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row') OR p.oid IN (SELECT objid FROM members)
+        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba') OR p.oid IN (SELECT objid FROM members)
     ), open_to_all AS (
         SELECT o.name FROM objects AS o WHERE EXISTS (SELECT FROM aclexplode(o.acl) AS a WHERE a.grantee = 0)
     )
@@ -2230,6 +3405,8 @@ ALTER FUNCTION federated._keep_model_function() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
@@ -2257,13 +3434,13 @@ REVOKE ALL ON FUNCTION
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
-    federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
+    federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
 
 GRANT USAGE ON SCHEMA federated TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
-GRANT USAGE ON SCHEMA federated_model, federated_row TO federated_analyst;
+GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federated_analyst;
 
-GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row TO federated_owner;
+GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
@@ -2272,7 +3449,7 @@ GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
     federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
-    federated._predict_untrained(text), federated._describe_call(text, text), federated._json_number(jsonb),
+    federated._predict_untrained(text), federated._predict_many_classes(text), federated._json_number(jsonb),
     federated._as_boolean(double precision), @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;
@@ -2323,24 +3500,77 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
-    federated._describe_columns(text), federated._describe_batch(text, text, text, jsonb), federated._raise(jsonb)
+    federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
+    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._run_of(text),
+    federated._fetch_block(text, integer), federated._score_block(text, bytea), federated._is_expression(text[], boolean[], jsonb),
+    federated._probabilities(text, text[], jsonb), federated._likeliest(text[], double precision[])
 TO federated_analyst;
 
-GRANT EXECUTE ON FUNCTION federated._find_function(text), federated._classes(text)
-TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._find_function(text), federated._boolean_features(text, jsonb), federated._classes(text),
+    federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb),
+    federated._given_by_json(text[], boolean[], jsonb), federated._given_in_order(text[], boolean[], jsonb),
+    federated._given_by_name(text[], boolean[], jsonb, text[], text),
+    federated._describe_call(text, text, text[], boolean[], jsonb, text[])
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+-- How a version's features become parameters and slots; what a row of any type has of them.
+GRANT EXECUTE ON FUNCTION
+    federated._columns(text[], boolean[], jsonb), federated._level_names(jsonb),
+    federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
+    federated._elements(double precision[], integer), federated._softmax(double precision[], double precision)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._is_given(federated.absent), federated._is_given(anyelement),
+    federated._as_number(federated.absent), federated._as_number(float8), federated._as_number(boolean), federated._as_number(anyelement),
+    federated._as_flag(federated.absent), federated._as_flag(boolean), federated._as_flag(anyelement),
+    federated._as_text(federated.absent), federated._as_text(anyelement),
+    federated._as_time(federated.absent), federated._as_time(date), federated._as_time(timestamp), federated._as_time(timestamptz),
+    federated._as_time(anyelement), federated._as_interval(federated.absent), federated._as_interval(interval),
+    federated._as_interval(anyelement), federated._as_array(federated.absent), federated._as_array(float8[]),
+    federated._as_array(real[]), federated._as_array(integer[]), federated._as_array(bigint[]), federated._as_array(anyelement)
+TO federated_analyst;
+
+GRANT USAGE ON TYPE federated.absent TO federated_analyst;
+
+-- What reads a version for numpy runs as the owner of the models' functions.
+GRANT EXECUTE ON FUNCTION
+    federated._score(text, bytea), federated._score_classes(text, bytea), federated._score_rows(text, bytea),
+    federated._score_first(text, bytea), federated._score_classes_first(text, bytea), federated._read_scored(uuid),
+    federated._keep_version(text, text, bytea, text)
+TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION
     federated._predict_json(text, jsonb, boolean), federated._predict_array(text, double precision[])
 TO federated_analyst, federated_auditor, federated_daemon;
 
-GRANT EXECUTE ON FUNCTION federated._write_row_functions(text) TO federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._write_row_functions(text, text[], boolean[], jsonb), federated._rewrite_row_functions(text),
+    federated._write_json_function(text, text, text[], boolean[], jsonb),
+    federated._write_array_function(text, text[], boolean[], jsonb), federated._write_typed_function(text, text[], boolean[], jsonb)
+TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._list_functions(text)
+GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
+    federated._list_functions(text)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
 GRANT EXECUTE ON FUNCTION
-    federated._define_prediction(text, text, text[], boolean[], jsonb), federated._render(text[], boolean[], jsonb),
+    federated._define_prediction(text, text, text[], boolean[], jsonb, uuid), federated._render(text[], boolean[], jsonb),
+    federated._check_columns(text[], boolean[], jsonb), federated._clear_signature(text, text[], boolean[], jsonb),
+    federated._drop_other_forms(text), federated._describe_parameters(text[], boolean[], jsonb),
+    federated._is_expression(text[], boolean[], jsonb), federated._find_renderer(text),
+    federated._render_call(text[], boolean[], jsonb, uuid), federated._describe_number(text, text, text, integer),
+    federated._times(double precision, double precision),
+    federated._weigh(double precision[], double precision[], double precision[]),
+    federated._render_term(text, text, text, jsonb, double precision[], double precision[], double precision[], double precision),
+    federated._render_levels(text, jsonb, double precision[], double precision[], double precision, double precision),
+    federated._check_linear(bigint, double precision, double precision[], double precision[], double precision[], double precision[]),
+    federated._score_divisor(double precision[], boolean[]), federated._bounded_inputs(text[], boolean[], jsonb),
+    federated._divide(double precision[], double precision, double precision),
+    federated._render_score(text[], boolean[], jsonb, double precision, double precision[], double precision[], double precision[], double precision),
+    federated._render_softmax_linear(text[], boolean[], jsonb),
     federated._render_linear(text[], boolean[], jsonb), federated._nudged(double precision, double precision, double precision),
     federated._lock_publication(bigint), federated._describe_version(text, integer, uuid)
 TO federated_owner;
@@ -2358,7 +3588,8 @@ TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
     federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
-    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb)
+    federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
+    federated._version_number(text, text)
 TO federated_owner;
 
 -- Budgets and their history.
@@ -2535,20 +3766,24 @@ ALTER TABLE federated.agreement
     ALTER COLUMN base_tables SET NOT NULL,
     ADD CHECK (cardinality(base_tables) > 0),
     ADD PRIMARY KEY (workspace, relation, base_tables);
--- What computes a version is had in its other forms too; a model without a version has none of these. They are models, and
--- no part of the extension, though its script makes them.
+-- What computes a version is had in its other forms too; a model without a version has one of these, which says so. They are
+-- models, and no part of the extension, though its script makes them.
 DO $$
 DECLARE
     made     record;
     row_form regprocedure;
 BEGIN
     FOR made IN
-        SELECT p.proname::text AS name, obj_description(p.oid, 'pg_proc') AS description FROM pg_proc AS p
-        WHERE p.pronamespace = 'federated_model'::regnamespace
-          AND EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-                      WHERE m.name = p.proname::text OR starts_with(p.proname::text, m.name || '@'))
+        SELECT p.proname::text AS name, obj_description(p.oid, 'pg_proc') AS description,
+               EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+                       WHERE m.name = p.proname::text OR starts_with(p.proname::text, m.name || '@')) AS is_trained
+        FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace
     LOOP
-        PERFORM federated._write_row_functions(made.name);
+        IF made.is_trained THEN
+            PERFORM federated._rewrite_row_functions(made.name);
+        ELSE
+            PERFORM federated._write_untrained_row(made.name);
+        END IF;
         FOR row_form IN
             SELECT p.oid FROM pg_proc AS p
             WHERE p.pronamespace = 'federated_row'::regnamespace AND p.proname::text = made.name

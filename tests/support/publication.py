@@ -8,8 +8,10 @@ from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.catalog import publication, rounds, runs
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import connected
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.events import Figures
 from heliosdb.domain.ids import RoundNumber, RunId, StepName
+from heliosdb.domain.prediction import Prediction
 from tests.support.cluster import Cluster
 
 
@@ -19,6 +21,15 @@ def publish_version(
     """Complete a run of the model, its queued one if there is one, with a version that predicts
     `intercept + sum(slope * feature)`.
     """
+    zeros = (0.0,) * len(slopes)
+    prediction = LinearPrediction(intercept, slopes, zeros, zeros, "identity")
+    return publish_prediction(cluster, database, model, prediction.to_prediction())
+
+
+def publish_prediction(
+    cluster: Cluster, database: str, model: str, prediction: Prediction, encoding: Encoding | None = None
+) -> publication.Published:
+    """Complete a run of the model, its queued one if there is one, with a version of this prediction."""
     run_id = RunId(uuid4())
     with cluster.connect(database) as connection:
         queued = connection.execute(
@@ -41,9 +52,7 @@ def publish_version(
             rounds.open_round(daemon, record.run, number, StepName("train"), [])
             rounds.put_state(daemon, run_id, number, rounds.StoredState(b"sealed", run_id.bytes * 2))
             rounds.close_round(daemon, run_id, number, Figures(0.5, 0.75), None)
-            zeros = (0.0,) * len(slopes)
-            prediction = LinearPrediction(intercept, slopes, zeros, zeros, "identity")
-            new = publication.NewVersion(number, {"means": []}, None, prediction.to_prediction())
+            new = publication.NewVersion(number, {"means": []}, None, prediction, encoding=encoding)
             published = publication.publish(daemon, record.run, new)
     with cluster.connect(database) as connection:
         connection.execute(

@@ -14,9 +14,11 @@ from typing import Any
 
 from heliosdb.catalog.connection import Statements
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.ids import RoundNumber
-from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.prediction import RESERVED, Prediction
 from heliosdb.domain.run import Run
+from heliosdb.domain.state import freeze, state_to_bytes
 
 _SQL = Statements("publication.sql")
 
@@ -25,7 +27,8 @@ _SQL = Statements("publication.sql")
 class NewVersion:
     """What a version is made of.
 
-    booleans: which features are boolean, of length features; () where none is.
+    booleans: which features are boolean, of length features; () where none is. encoding: how columns become
+    inputs; None where every feature is one.
     """
 
     round: RoundNumber
@@ -33,6 +36,7 @@ class NewVersion:
     epsilon: float | None
     prediction: Prediction
     booleans: tuple[bool, ...] = ()
+    encoding: Encoding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Publish
         new.epsilon,
         obstacle is None,
         _stored(run, new),
+        state_to_bytes(freeze(new.prediction.arrays)) if new.prediction.arrays else None,
     )
     return Published(version, obstacle)
 
@@ -92,8 +97,11 @@ def _booleans(run: Run, new: NewVersion) -> tuple[bool, ...]:
 def _stored(run: Run, new: NewVersion) -> str:
     """The JSON of which the version's functions are made, now and when it is made current again."""
     taken: dict[str, Any] = {"kind": new.prediction.kind, "booleans": _booleans(run, new)}
-    if run.options.target_classes:
-        taken["classes"] = run.options.target_classes
-    if taken.keys() & new.prediction.content.keys():
+    classes = run.options.target_classes or (new.encoding.classes if new.encoding is not None else ())
+    if classes:
+        taken["classes"] = classes
+    if new.encoding is not None:
+        taken["encoding"] = new.encoding.to_json()
+    if RESERVED & new.prediction.content.keys():
         raise ValueError("a prediction's content has a key of its own for what the catalog adds")
     return json.dumps(taken | dict(new.prediction.content), allow_nan=False)

@@ -333,6 +333,7 @@ def new_version(
         epsilon=None,
         prediction=course.algorithm.predict(model.state, findings),
         booleans=findings.booleans,
+        encoding=findings.encoding,
     )
 
 

@@ -7,8 +7,11 @@ error and never a Python traceback.
 from __future__ import annotations
 
 import json
+import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from federated_sql import parse
@@ -31,6 +34,7 @@ __all__ = [
     "describe_columns",
     "describe_options",
     "execute",
+    "scoring",
     "serves",
 ]
 
@@ -108,6 +112,35 @@ def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
     return residency_allows(required, stated)
+
+
+def scoring(plpy: Any, version: str, function: str) -> Callable[..., Any]:
+    """Return a function of `heliosdb.scoring.session`, whose errors become the server's.
+
+    That module needs numpy, which is imported when the first such prediction of a session is made, and not
+    with the rest: by name, so that nothing else here depends on it.
+    """
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    if find_spec("numpy") is None:
+        plpy.error(
+            "predictions of this model need numpy, which is not installed for the server's Python",
+            sqlstate=ErrorCode.NOT_SUPPORTED.value,
+        )
+    # One session is one process with one thread: numpy's libraries are not to start more.
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    asked = getattr(import_module("heliosdb.scoring.session"), function)
+
+    def ask(*arguments: Any) -> Any:
+        try:
+            return asked(*arguments)
+        except FederatedError as error:
+            return plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+
+    return ask
 
 
 def _describe(

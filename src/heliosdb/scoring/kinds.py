@@ -43,6 +43,7 @@ class Score(Protocol):
 
 _KINDS: Final = {
     "linear": "heliosdb.scoring.linear",
+    "softmax_linear": "heliosdb.scoring.linear",
     "network": "heliosdb.scoring.network",
     "trees": "heliosdb.scoring.trees",
 }

@@ -1,7 +1,9 @@
 """Predictions that are linear up to their link: what `federated._render_linear` makes SQL of, by numpy.
 
-What always holds: content is that of `algorithms.sql.LinearPrediction` or `SoftmaxPrediction`; both ways
-agree to 1e-9, and what is missing counts as the mean of training.
+What always holds: both ways agree to 1e-9, and what is missing counts as the mean of training.
+
+Content has for each input one of fills, shifts and slopes, and an intercept, target_mean, target_scale and
+link; of kind softmax_linear slopes has a list for each class, and intercepts one number.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np
     """Score rows; (n,), with link softmax (n, classes)."""
     fills, shifts, slopes = (np.array(content[name]) for name in ("fills", "shifts", "slopes"))
     centred = np.where(np.isnan(inputs), fills, inputs) - shifts
-    scores: NDArray[np.float64] = centred @ slopes.T + np.array(content["intercept"])
+    if "intercepts" in content:
+        return softmax(centred @ slopes.T + np.array(content["intercepts"]))
+    scores: NDArray[np.float64] = centred @ slopes + float(content["intercept"])
     match content["link"]:
-        case "softmax":
-            return softmax(scores)
         case "logistic":
             return 0.5 + 0.5 * np.tanh(0.5 * scores)
         case "exp":

@@ -28,9 +28,9 @@ def count_slots(encoding: Encoding) -> int:
 
 
 def encode_rows(slots: Slots, encoding: Encoding) -> NDArray[np.float64]:
-    """Return the inputs, (n, inputs), of rows, (n, slots); the rows themselves where they are the same."""
+    """Return the inputs, (n, inputs), of rows, (n, slots)."""
     if all(column.form in ("value", "index") and not column.missing_indicator for column in encoding.columns):
-        return slots
+        return np.where(np.isfinite(slots), slots, np.nan)
     inputs = np.empty((slots.shape[0], len(encoding.inputs)))
     first = place = 0
     for column in encoding.columns:

@@ -159,11 +159,11 @@ def test_a_batch_is_one_query_with_the_callers_rights_and_search_path(
     # What surrounds the user's query is qualified: nothing in the caller's search_path can stand in for it.
     text = value(
         trained,
-        "federated._describe_batch('risk', 'risk', 'SELECT 1', '[{\"name\": \"age\", \"type\": 23}]')",
+        "statement FROM federated._describe_batch('risk', 'SELECT 1', '[{\"name\": \"age\", \"type\": 23}]')",
     )
     assert (
         text
-        == "SELECT q.*, federated_model.risk(age => q.age::pg_catalog.float8) AS prediction FROM (SELECT 1\n) AS q"
+        == "SELECT q.*, federated_model.risk(age => federated._as_number(q.age)) AS prediction FROM (SELECT 1\n) AS q"
     )
     plan = trained.execute(f"EXPLAIN (VERBOSE) {text.replace('SELECT 1', 'SELECT 1 AS age')}").fetchall()
     assert "risk" not in str(plan)
@@ -192,7 +192,9 @@ def row_functions(session: psycopg.Connection, *names: str) -> bool:
     """Whether these names, and no others, have their forms for JSON and for arrays."""
     found = [signature for (signature,) in session.execute(ROW_FUNCTIONS).fetchall()]
     return found == sorted(
-        f"{name}({form})" for name in names for form in ("double precision[]", "jsonb, boolean")
+        f"{name}({form})"
+        for name in names
+        for form in ("anyelement", "double precision[]", "jsonb", "jsonb, boolean")
     )
 
 

@@ -16,7 +16,7 @@ SITE = ColumnEncoding(
     "site", ColumnKind.CATEGORY, "indicators", levels=("a", "b"), null_level=True, other_level=True
 )
 COLUMNS = (
-    (ColumnEncoding("x"), [[1.5], [NAN], [np.inf]], [[1.5], [NAN], [np.inf]]),
+    (ColumnEncoding("x"), [[1.5], [NAN], [np.inf]], [[1.5], [NAN], [NAN]]),
     (ColumnEncoding("x", missing_indicator=True), [[1.5], [NAN]], [[1.5, 0], [NAN, 1]]),
     (ColumnEncoding("x", form="log1p"), [[np.e - 1], [-1], [-2], [NAN]], [[1], [NAN], [NAN], [NAN]]),
     (

@@ -1,0 +1,111 @@
+-- The features of a version: of which types its functions take them, and how many numbers they become.
+
+CREATE FUNCTION federated._level_names(spec jsonb) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(SELECT l.level FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place)
+                 ORDER BY l.place)
+           || CASE WHEN (spec ->> 'null_level')::boolean THEN '{NULL}'::text[] ELSE '{}' END
+           || CASE WHEN (spec ->> 'other_level')::boolean THEN '{other}'::text[] ELSE '{}' END
+$$;
+COMMENT ON FUNCTION federated._level_names(jsonb) IS 'All levels of a category: those of values, NULL, and what is left';
+
+-- How the features of a version become parameters, inputs and slots: of its encoding, or of flags alone where every feature
+-- is one input. Slots are what a row is handed to numpy as (src/heliosdb/scoring/rows.py).
+CREATE FUNCTION federated._columns(
+    features text[], booleans boolean[], prediction jsonb,
+    OUT place integer, OUT feature text, OUT kind text, OUT form text, OUT type regtype, OUT spec jsonb,
+    OUT inputs integer, OUT first_input integer, OUT slots integer
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH given AS (
+        SELECT t.place::integer, t.feature, coalesce(
+                   prediction #> ARRAY['encoding', 'columns', (t.place - 1)::text],
+                   jsonb_build_object('kind', CASE WHEN t.flag THEN 'boolean' ELSE 'number' END)) AS spec
+        FROM unnest(features, booleans) WITH ORDINALITY AS t (feature, flag, place)
+    ), known AS (
+        SELECT g.place, g.feature, g.spec ->> 'kind' AS kind, coalesce(g.spec ->> 'form', 'value') AS form, g.spec,
+               CASE WHEN g.spec ->> 'kind' = 'array' THEN coalesce((g.spec ->> 'elements')::integer, 1) ELSE 1 END AS slots
+        FROM given AS g
+    ), counted AS (
+        SELECT k.*, coalesce((k.spec ->> 'missing_indicator')::boolean, false)::integer + CASE k.form
+                   WHEN 'bins' THEN jsonb_array_length(k.spec -> 'edges')
+                   WHEN 'indicators' THEN cardinality(federated._level_names(k.spec)) - 1
+                   ELSE k.slots END AS inputs
+        FROM known AS k
+    )
+    SELECT c.place, c.feature, c.kind, c.form,
+           CASE c.kind WHEN 'number' THEN 'float8'::regtype WHEN 'boolean' THEN 'boolean'::regtype
+                       WHEN 'time' THEN 'timestamp'::regtype WHEN 'interval' THEN 'interval'::regtype
+                       WHEN 'category' THEN 'text'::regtype WHEN 'array' THEN 'float8[]'::regtype END,
+           c.spec, c.inputs, (1 + sum(c.inputs) OVER (ORDER BY c.place) - c.inputs)::integer, c.slots
+    FROM counted AS c ORDER BY c.place
+$$;
+COMMENT ON FUNCTION federated._columns(text[], boolean[], jsonb) IS
+    'The features of a prediction: kind and form of each, its parameter''s type, and how many inputs and slots it becomes';
+
+-- Raises what no run of ours leaves: names and numbers are checked before anything is made of them.
+CREATE FUNCTION federated._check_columns(features text[], booleans boolean[], prediction jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    wrong text;
+BEGIN
+    IF num_nulls(features, booleans, prediction) > 0
+       OR array_position(features, NULL) IS NOT NULL OR array_position(booleans, NULL) IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed', MESSAGE = 'a prediction has no NULL in it';
+    ELSIF 1 <> ANY (ARRAY[array_ndims(features), array_ndims(booleans)]) OR cardinality(features) <> cardinality(booleans) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'a prediction has one flag for each feature';
+    ELSIF prediction ? 'encoding' AND features IS DISTINCT FROM ARRAY(
+        SELECT e.spec ->> 'column' FROM jsonb_array_elements(prediction #> '{encoding,columns}') WITH ORDINALITY AS e (spec, place)
+        ORDER BY e.place) THEN
+        RAISE EXCEPTION USING ERRCODE = 'array_subscript_error', MESSAGE = 'an encoding has one entry for each feature';
+    END IF;
+    wrong := (
+        SELECT min(c.feature) FROM federated._columns(features, booleans, prediction) AS c
+        WHERE c.type IS NULL OR c.slots NOT BETWEEN 1 AND 100000 OR c.inputs < 0
+           OR (c.kind = 'category') <> (c.form IN ('indicators', 'index'))
+           OR c.form NOT IN ('value', 'log1p', 'bins', 'indicators', 'index') OR (c.kind = 'array' AND c.form = 'bins')
+           OR jsonb_path_exists(c.spec, '$.edges[*] ? (@.type() != "number")')
+           OR jsonb_path_exists(c.spec, '$.levels[*] ? (@.type() != "string")'));
+    IF wrong IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the encoding of feature "%s" is none that there is', wrong);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_columns(text[], boolean[], jsonb) IS 'Raises an error where features, flags and encoding do not fit';
+
+CREATE FUNCTION federated._bounded_inputs(features text[], booleans boolean[], prediction jsonb) RETURNS boolean[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(array_agg(c.kind = 'boolean' OR c.form <> 'value' OR i > c.slots ORDER BY c.place, i), '{}')
+    FROM federated._columns(features, booleans, prediction) AS c CROSS JOIN LATERAL generate_series(1, c.inputs) AS i
+$$;
+COMMENT ON FUNCTION federated._bounded_inputs(text[], boolean[], jsonb) IS 'Which inputs are small whatever the feature is';
+
+-- An expression of more terms than this is slower than numpy, and too deep for the server's stack before long; PostgreSQL
+-- allows 100 arguments.
+CREATE FUNCTION federated._is_expression(features text[], booleans boolean[], prediction jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT prediction ->> 'kind' NOT IN ('network', 'trees') IS NOT FALSE AND cardinality(features) <= 99
+        AND (sum(c.inputs) * greatest(1, jsonb_array_length(prediction -> 'intercepts')) <= 1000
+             OR coalesce(prediction ->> 'kind', 'linear') NOT IN ('linear', 'softmax_linear'))
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+COMMENT ON FUNCTION federated._is_expression(text[], boolean[], jsonb) IS
+    'Whether a prediction is made an expression that the planner inlines; what is not is computed by numpy';
+
+CREATE FUNCTION federated._has_many_classes(prediction jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(prediction ->> 'link' = 'softmax', false) OR coalesce(prediction ->> 'kind' = 'softmax_linear', false)
+$$;
+COMMENT ON FUNCTION federated._has_many_classes(jsonb) IS
+    'Whether a prediction is the probabilities of several classes, and no number';
+
+-- A model of more features than a function may have arguments takes them as one array of slots.
+CREATE FUNCTION federated._describe_parameters(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN count(*) > 99 THEN 'slots double precision[] DEFAULT NULL'
+                ELSE string_agg(format('%I %s DEFAULT NULL', c.feature, c.type), ', ' ORDER BY c.place) END
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+COMMENT ON FUNCTION federated._describe_parameters(text[], boolean[], jsonb) IS
+    'The argument list of a version''s function: each feature by name and type, missing means NULL';

@@ -1,0 +1,186 @@
+-- What is computed by numpy: predictions that are no expression. A row is handed over as slots, one number for each value
+-- (src/heliosdb/scoring/rows.py), in the bytes that a client would get of the array: PL/Python takes them in whole.
+
+CREATE FUNCTION federated._elements(elements double precision[], count integer) RETURNS double precision[]
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF array_ndims(elements) = 1 AND array_lower(elements, 1) = 1 AND cardinality(elements) = count
+       AND array_position(elements, NULL) IS NULL THEN
+        RETURN elements;
+    END IF;
+    RETURN ARRAY(SELECT coalesce(elements[place], 'NaN') FROM generate_series(1, count) AS place ORDER BY place);
+END
+$$;
+COMMENT ON FUNCTION federated._elements(double precision[], integer) IS
+    'An array''s elements, as many as there should be: what is missing is NaN, and what is too much is left out';
+
+-- value: an expression of the parameter's type. A level is its index. Every name is qualified: it may stand in a body that
+-- has the caller's search_path.
+CREATE FUNCTION federated._render_slot(value text, kind text, spec jsonb, slots integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE kind
+        WHEN 'array' THEN format('federated._elements(%s, %s)', value, slots)
+        WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
+        WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
+        WHEN 'category' THEN (
+            SELECT format('CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %4$sELSE %3$L::pg_catalog.float8 END', value,
+                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*)::text ELSE 'NaN' END,
+                CASE WHEN (spec ->> 'other_level')::boolean THEN (count(*) + (spec ->> 'null_level')::boolean::integer)::text
+                     ELSE 'NaN' END,
+                string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8 ', value, l.level, l.place - 1), '' ORDER BY l.place))
+            FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place))
+        ELSE format('coalesce(pg_catalog.date_part(''epoch'', %s) OPERATOR(pg_catalog./) 86400::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value) END
+$$;
+COMMENT ON FUNCTION federated._render_slot(text, text, jsonb, integer) IS
+    'What a row is handed over as for one feature, as an expression: a number, or an array of numbers';
+
+CREATE FUNCTION federated._render_slots(features text[], booleans boolean[], prediction jsonb, given text[]) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    feature  record;
+    numbers  text[] := '{}';
+    parts    text[] := '{}';
+BEGIN
+    FOR feature IN
+        SELECT c.kind, federated._render_slot(given[c.place], c.kind, c.spec, c.slots) AS slot
+        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place
+    LOOP
+        IF feature.kind <> 'array' THEN
+            numbers := numbers || feature.slot;
+            CONTINUE;
+        END IF;
+        parts := parts || CASE WHEN cardinality(numbers) > 0
+            THEN ARRAY[format('ARRAY[%s]', array_to_string(numbers, ', ')), feature.slot] ELSE ARRAY[feature.slot] END;
+        numbers := '{}';
+    END LOOP;
+    IF cardinality(numbers) > 0 THEN
+        parts := parts || format('ARRAY[%s]', array_to_string(numbers, ', '));
+    END IF;
+    RETURN array_to_string(parts, ' OPERATOR(pg_catalog.||) ');
+END
+$$;
+COMMENT ON FUNCTION federated._render_slots(text[], boolean[], jsonb, text[]) IS
+    'A row''s slots as an expression of an array; given: of each feature an expression of its parameter''s type';
+
+CREATE FUNCTION federated._render_call(features text[], booleans boolean[], prediction jsonb, run_id uuid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('coalesce(federated.%1$I(%3$L::text, array_send(%4$s)), federated.%2$I(%3$L::text, array_send(%4$s)))',
+        CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes' ELSE '_score' END,
+        CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes_first' ELSE '_score_first' END, run_id,
+        CASE WHEN count(*) > 99 THEN format('federated._elements(slots, %s)', sum(c.slots))
+             ELSE federated._render_slots(features, booleans, prediction, array_agg(quote_ident(c.feature) ORDER BY c.place)) END)
+    FROM federated._columns(features, booleans, prediction) AS c
+$$;
+COMMENT ON FUNCTION federated._render_call(text[], boolean[], jsonb, uuid) IS
+    'A prediction that numpy computes, as an expression over parameters named as the features';
+
+-- NULL where this session has not read the version yet: what calls it reads it then (a parallel worker can, PL/Python's own
+-- queries cannot there).
+CREATE FUNCTION federated._score(run_id text, slots bytea) RETURNS double precision
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+try:
+    score = SD["score"]
+except KeyError:
+    import sys
+    if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+    from heliosdb.extension import door
+    if not hasattr(door, "serves"):
+        plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+    score = SD["score"] = door.scoring(plpy, "@VERSION@", "score_row")
+return score(run_id, slots)
+$$;
+COMMENT ON FUNCTION federated._score(text, bytea) IS
+    'What the version of a run predicts for one row, a number; NULL where the session has not read it';
+
+CREATE FUNCTION federated._score_classes(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "@VERSION@", "score_row_classes")(run_id, slots)
+$$;
+COMMENT ON FUNCTION federated._score_classes(text, bytea) IS
+    'What the version of a run predicts for one row, the probabilities of its classes; NULL where the session has not read it';
+
+CREATE FUNCTION federated._score_rows(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.scoring(plpy, "@VERSION@", "score_rows")(run_id, slots)
+$$;
+COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
+    'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
+
+CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
+LANGUAGE plpython3u VOLATILE PARALLEL SAFE AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+door.scoring(plpy, "@VERSION@", "keep_version")(run_id, prediction, arrays, encoding)
+$$;
+COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
+    'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
+
+CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT v.prediction, v.prediction_arrays, v.features,
+           ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(v.prediction -> 'booleans')
+                 WITH ORDINALITY AS f (flag, place) ORDER BY f.place) AS booleans
+    INTO subject FROM federated.version AS v WHERE v.run_id = run;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the version that this function computes is no longer there';
+    END IF;
+    PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
+        coalesce(subject.prediction -> 'encoding', (
+            SELECT jsonb_build_object('classes', '[]'::jsonb, 'columns', jsonb_agg(
+                       c.spec || jsonb_build_object('column', c.feature, 'levels', '[]'::jsonb, 'edges', '[]'::jsonb) ORDER BY c.place))
+            FROM federated._columns(subject.features, subject.booleans, '{}') AS c))::text);
+END
+$$;
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left';
+
+CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._read_scored(run_id::uuid);
+    RETURN federated._score(run_id, slots);
+END
+$$;
+COMMENT ON FUNCTION federated._score_first(text, bytea) IS 'The same as _score, once the session has read the version';
+
+CREATE FUNCTION federated._score_classes_first(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._read_scored(run_id::uuid);
+    RETURN federated._score_classes(run_id, slots);
+END
+$$;
+COMMENT ON FUNCTION federated._score_classes_first(text, bytea) IS
+    'The same as _score_classes, once the session has read the version';
+
+-- Runs as federated_owner, as the functions of models do that numpy computes: for batches.
+CREATE FUNCTION federated._score_block(run_id text, slots bytea) RETURNS double precision[]
+LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    scores double precision[] := federated._score_rows(run_id, slots);
+BEGIN
+    IF scores IS NULL THEN
+        PERFORM federated._read_scored(run_id::uuid);
+        scores := federated._score_rows(run_id, slots);
+    END IF;
+    RETURN scores;
+END
+$$;
+COMMENT ON FUNCTION federated._score_block(text, bytea) IS
+    'What the version of a run predicts for many rows, each as slots; a number for each, or the probabilities of its classes';

@@ -1,0 +1,103 @@
+"""Versions in a session of the server: read once, then asked row by row or block by block.
+
+What always holds: what is kept is numbers by the run that left them, which never change; who may see them
+was decided before, by who may call what calls this. Nothing is read from a table here: a version that is not
+kept is None, and the caller brings it (a parallel worker may start no subtransaction, as plpy.execute does).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.state import NO_STATE, State, state_from_bytes
+from heliosdb.scoring.kinds import Score, find_kind
+from heliosdb.scoring.rows import Slots, count_slots, encode_rows
+
+MOST_KEPT = 16
+"""Versions that a session keeps; of more, those that were not asked for longest are read again."""
+
+_ELEMENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])
+_HEADERS = {1: 20, 2: 28}
+"""Bytes before the elements of an array of one and of two dimensions, as `array_send` writes it: dimensions,
+flag for NULLs, type; then of each dimension size and lower bound; each four bytes (`arrayfuncs.c`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version's numbers and how it scores. width: the slots of a row."""
+
+    score: Score
+    content: Mapping[str, Any]
+    arrays: State
+    encoding: Encoding
+    width: int
+
+    def predict(self, slots: Slots) -> NDArray[np.float64]:
+        """Return (n,) or (n, classes) for rows, (n, slots)."""
+        if slots.shape[1] != self.width:
+            raise FederatedError(
+                ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {slots.shape[1]}"
+            )
+        with np.errstate(all="ignore"):
+            return self.score(self.content, self.arrays, encode_rows(slots, self.encoding))
+
+
+_kept: OrderedDict[str, Version] = OrderedDict()
+
+
+def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encoding) -> Version:
+    """Return a version of what is stored of its prediction; encoding: how its columns become inputs."""
+    return Version(
+        find_kind(prediction.get("kind", "linear")), prediction, arrays, encoding, count_slots(encoding)
+    )
+
+
+def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
+    """Keep a version under its run. prediction, encoding: JSON; arrays: those of `state_to_bytes`."""
+    _kept[run_id] = make_version(
+        json.loads(prediction),
+        NO_STATE if arrays is None else state_from_bytes(arrays),
+        Encoding.from_json(json.loads(encoding)),
+    )
+    while len(_kept) > MOST_KEPT:
+        _kept.popitem(last=False)
+
+
+def score_row(run_id: str, slots: bytes) -> float | None:
+    """Return the number for one row; None where the version is not kept. slots: the bytes of an array."""
+    version = _kept.get(run_id)
+    return None if version is None else float(version.predict(_read(slots, 1).reshape(1, -1))[0])
+
+
+def score_row_classes(run_id: str, slots: bytes) -> list[float] | None:
+    """Return the probabilities of the classes for one row; None where the version is not kept."""
+    version = _kept.get(run_id)
+    return None if version is None else list(version.predict(_read(slots, 1).reshape(1, -1))[0].tolist())
+
+
+def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
+    """Return the numbers for many rows, or the probabilities for each; None where the version is not kept.
+
+    slots: the bytes of an array, (n, slots).
+    """
+    version = _kept.get(run_id)
+    if version is None:
+        return None
+    _kept.move_to_end(run_id)
+    return list(version.predict(_read(slots, 2)).tolist())
+
+
+def _read(raw: bytes, dimensions: int) -> NDArray[np.float64]:
+    """Return an array of double precision of its binary form; none of its elements is NULL."""
+    shape = [int.from_bytes(raw[12 + 8 * i : 16 + 8 * i], "big") for i in range(dimensions)]
+    elements = np.frombuffer(raw, _ELEMENT, offset=_HEADERS[dimensions])
+    return elements["value"].astype(np.float64).reshape(shape)

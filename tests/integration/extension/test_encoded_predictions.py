@@ -1,0 +1,235 @@
+"""Models of columns of every kind predict in SQL what the encoding and numpy say, in every form of a call."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import errors
+
+from heliosdb.algorithms.sql import LinearPrediction
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.prediction import Prediction
+from heliosdb.scoring.session import make_version
+from tests.support.cluster import Cluster
+from tests.support.publication import publish_prediction
+
+COLUMNS = (
+    ColumnEncoding("age"),
+    ColumnEncoding("income", form="log1p", missing_indicator=True),
+    ColumnEncoding("bmi", form="bins", edges=(18.5, 25.0, 30.0), missing_indicator=True),
+    ColumnEncoding("smoker", ColumnKind.BOOLEAN),
+    ColumnEncoding(
+        "site", ColumnKind.CATEGORY, "indicators", levels=("", "Nord's", "north", "Ω"),
+        null_level=True, other_level=True,
+    ),
+    ColumnEncoding("Ward", ColumnKind.CATEGORY, "indicators", levels=("a", "b"), missing_indicator=True),
+    ColumnEncoding("seen", ColumnKind.TIME),
+    ColumnEncoding("stay", ColumnKind.INTERVAL, missing_indicator=True),
+    ColumnEncoding("v", ColumnKind.ARRAY, elements=3, missing_indicator=True),
+)  # fmt: skip
+FEATURES = tuple(column.column for column in COLUMNS)
+ENCODING = Encoding(COLUMNS)
+INPUTS = len(ENCODING.inputs)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TABLE = (
+    "CREATE TABLE patients (id integer, age numeric, income float8, bmi real, smoker boolean, site text,"
+    ' "Ward" char(4), seen timestamptz, stay interval, v float8[], other text)'
+)
+CALL = ", ".join(
+    f'"{name}" => p."{name}"' + (" AT TIME ZONE 'UTC'" if name == "seen" else "") for name in FEATURES
+)
+
+
+def numbers(seed: int, count: int) -> list[float]:
+    return np.random.default_rng(seed).normal(size=count).tolist()
+
+
+def linear(link: str, encoding: Encoding = ENCODING) -> Prediction:
+    """A prediction with another slope, fill and shift for each input."""
+    count = len(encoding.inputs)
+    slopes, fills, shifts = (tuple(numbers(seed, count)) for seed in (1, 2, 3))
+    slopes = tuple(
+        slope / (1000.0 if name == "seen" else 3.0) for slope, name in zip(slopes, encoding.inputs)
+    )
+    return LinearPrediction(0.25, slopes, fills, shifts, link, 10.0, 2.0).to_prediction()  # type: ignore[arg-type]
+
+
+def softmax(classes: int) -> Prediction:
+    slopes = np.array(numbers(4, classes * INPUTS)).reshape(classes, INPUTS) / 5.0
+    slopes[:, ENCODING.inputs.index("seen")] /= 1000.0
+    content = {
+        "intercepts": numbers(5, classes), "slopes": slopes.tolist(), "fills": numbers(2, INPUTS),
+        "shifts": numbers(3, INPUTS), "link": "softmax",
+    }  # fmt: skip
+    return Prediction("softmax_linear", content)
+
+
+def rows() -> list[dict[str, Any]]:
+    """Rows with everything that a column may hold, and each column missing somewhere."""
+    source = random.Random(5)
+    choices: dict[str, Callable[[], Any]] = {
+        "age": lambda: source.choice([0, 1, 47.5, -3]),
+        "income": lambda: source.choice([0.0, 1e-9, 25_000.0, -1.0, -7.0]),
+        "bmi": lambda: source.choice([17.0, 18.5, 18.75, 25.0, 29.5, 31.0]),
+        "smoker": lambda: source.random() < 0.5,
+        "site": lambda: source.choice(["", "Nord's", "north", "NORTH", "Ω", "south", "other", "NULL"]),
+        "Ward": lambda: source.choice(["a", "b", "c"]),
+        "seen": lambda: datetime(2024, 2, 29, 13, 30, tzinfo=timezone(timedelta(hours=source.randrange(-8, 9)))),
+        "stay": lambda: timedelta(days=source.randrange(9), hours=source.randrange(24)),
+        "v": lambda: source.choice([[1.0, 2.0, 3.0], [1.0, None, 3.0], [0.5], [1.0, 2.0, 3.0, 4.0], []]),
+    }  # fmt: skip
+    made: list[dict[str, Any]] = [dict.fromkeys(FEATURES)]
+    for _ in range(60):
+        made.append({name: None if source.random() < 0.15 else pick() for name, pick in choices.items()})
+    return made
+
+
+def slots(row: Mapping[str, Any], columns: Sequence[ColumnEncoding] = COLUMNS) -> list[float]:
+    """A row as numpy gets it, made in another way than SQL does."""
+    made: list[float] = []
+    for column in columns:
+        value = row[column.column]
+        if column.kind is ColumnKind.ARRAY:
+            given = [math.nan if one is None else one for one in value or []]
+            made += (given + [math.nan] * column.elements)[: column.elements]
+        elif column.kind is ColumnKind.CATEGORY:
+            known = {level: float(place) for place, level in enumerate(column.levels)}
+            absent = float(len(column.levels)) if column.null_level else math.nan
+            other = float(len(column.level_names) - 1) if column.other_level else math.nan
+            made.append(absent if value is None else known.get(value, other))
+        elif value is None:
+            made.append(math.nan)
+        elif column.kind is ColumnKind.TIME:
+            made.append((value - EPOCH) / timedelta(days=1))
+        elif column.kind is ColumnKind.INTERVAL:
+            made.append(value / timedelta(days=1))
+        else:
+            made.append(float(value))
+    return made
+
+
+def reference(prediction: Prediction, given: list[dict[str, Any]]) -> np.ndarray:
+    """What each row's prediction is, by numpy."""
+    stored = {"kind": prediction.kind, **prediction.content}
+    version = make_version(stored, prediction.arrays, ENCODING)
+    return version.predict(np.array([slots(row) for row in given]))
+
+
+@pytest.fixture
+def world(cluster: Cluster, catalog: psycopg.Connection) -> Iterator[tuple[Cluster, psycopg.Connection]]:
+    """A table of patients, and a model of all of its columns."""
+    catalog.execute(TABLE)
+    names = ", ".join(f"'{name}'" for name in FEATURES)
+    catalog.execute(
+        "CALL federated.execute(%s)",
+        [f"CREATE FEDERATED MODEL stay IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
+         f" features = [{names}], target = 'outcome')"],
+    )  # fmt: skip
+    quoted = ", ".join(f'"{name}"' for name in FEATURES)
+    for number, row in enumerate(rows()):
+        catalog.execute(
+            f"INSERT INTO patients (id, {quoted}, other) VALUES (%s, {', '.join(['%s'] * len(FEATURES))}, 'x')",  # type: ignore[arg-type]
+            [number, *(row[name] for name in FEATURES)],
+        )
+    catalog.execute("GRANT SELECT ON patients TO federated_analyst; SET TimeZone = 'Asia/Tokyo'")
+    yield cluster, catalog
+
+
+def publish(
+    world: tuple[Cluster, psycopg.Connection], prediction: Prediction, encoding: Encoding = ENCODING
+) -> None:
+    cluster, catalog = world
+    published = publish_prediction(cluster, catalog.info.dbname, "stay", prediction, encoding)
+    assert published.obstacle is None
+
+
+def column(session: psycopg.Connection, query: str) -> list[Any]:
+    return [value for (value,) in session.execute(query).fetchall()]  # type: ignore[arg-type]
+
+
+JSON = "to_jsonb(p) - '{id,other}'::text[]"
+FORMS = {
+    "named arguments": f"SELECT federated_model.stay({CALL}) FROM patients AS p ORDER BY id",
+    "JSON": f"SELECT federated_predict('stay', {JSON}) FROM patients AS p ORDER BY id",
+    "JSON, of a version": f"SELECT federated_predict('stay@001', {JSON}) FROM patients AS p ORDER BY id",
+    "a row": "SELECT predict('stay', p) FROM patients AS p ORDER BY id",
+    "a row in FROM": 'SELECT y FROM patients AS p, federated_row.stay(p) AS y ORDER BY id',
+    "a batch": "SELECT prediction FROM federated_predict_batch('stay', 'SELECT * FROM patients ORDER BY id')"
+    ' AS (id integer, age numeric, income float8, bmi real, smoker boolean, site text, "Ward" char(4),'
+    " seen timestamptz, stay interval, v float8[], other text, prediction float8)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("link", ["identity", "logistic", "exp"])
+def test_every_form_predicts_what_numpy_does(world: tuple[Cluster, psycopg.Connection], link: str) -> None:
+    _, catalog = world
+    publish(world, linear(link))
+    expected = reference(linear(link), rows())
+    for name, query in FORMS.items():
+        if "a row" in name or name.startswith("JSON"):
+            # JSON of char(4) has its padding; a level has not.
+            catalog.execute('ALTER TABLE patients ALTER "Ward" TYPE varchar USING rtrim("Ward")')
+        found = column(catalog, query.replace("char(4)", "varchar") if name == "a batch" else query)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_a_linear_call_is_inlined_with_each_argument_of_a_row_by_name(
+    world: tuple[Cluster, psycopg.Connection],
+) -> None:
+    _, catalog = world
+    publish(world, linear("logistic"))
+    for query in (FORMS["named arguments"], FORMS["a row in FROM"]):
+        plan = "\n".join(column(catalog, f"EXPLAIN (VERBOSE, COSTS OFF) {query}"))
+        assert "federated" not in plan, plan
+        assert "Function Scan" not in plan, plan
+
+
+def test_several_classes_have_probabilities_a_label_and_no_number(
+    world: tuple[Cluster, psycopg.Connection],
+) -> None:
+    _, catalog = world
+    encoding = Encoding(COLUMNS, ("low", "it's", "high"))
+    publish(world, softmax(3), encoding)
+    catalog.execute('ALTER TABLE patients ALTER "Ward" TYPE varchar USING rtrim("Ward")')
+    expected = reference(softmax(3), rows())
+    labels = [encoding.classes[place] for place in expected.argmax(axis=1)]
+    assert len(set(labels)) > 1
+    for query in (
+        f"SELECT federated_proba.stay({CALL}) FROM patients AS p ORDER BY id",
+        "SELECT y FROM patients AS p, federated_proba.stay(p) AS y ORDER BY id",
+        f"SELECT federated_proba.stay({JSON}, false) FROM patients AS p ORDER BY id",
+    ):
+        np.testing.assert_allclose(column(catalog, query), expected, rtol=1e-9, atol=1e-12)
+    for name in ("stay", "stay@1", "stay@01"):
+        shares = column(
+            catalog, f"SELECT federated_predict_proba('{name}', {JSON}) FROM patients AS p ORDER BY id"
+        )
+        np.testing.assert_allclose(
+            [[one[label] for label in encoding.classes] for one in shares], expected, rtol=1e-9
+        )
+        found = column(
+            catalog, f"SELECT federated_predict_class('{name}', {JSON}) FROM patients AS p ORDER BY id"
+        )
+        assert found == labels
+    batch = FORMS["a batch"].replace("prediction float8", "prediction text").replace("char(4)", "varchar")
+    assert column(catalog, batch) == labels
+    for call in ("federated_predict('stay', '{}')", "federated_model.stay(age => 1)", "predict('stay', p)",
+                 "y FROM patients AS p, federated_row.stay(p) AS y", "federated_predict('stay@1')"):  # fmt: skip
+        with pytest.raises(errors.ObjectNotInPrerequisiteState) as caught:
+            catalog.execute(f"SELECT {call}" + ("" if "FROM" in call else " FROM patients AS p"))  # type: ignore[arg-type]
+        assert "one of several classes" in str(caught.value)
+        assert caught.value.diag.message_hint == "Use federated_predict_class or federated_predict_proba."
+    # A number is predicted again, and what was there for classes is gone.
+    publish(world, linear("exp"))
+    assert column(catalog, "SELECT federated_predict('stay', '{}')") == pytest.approx(
+        reference(linear("exp"), rows()[:1])
+    )
+    assert column(catalog, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'federated_proba'::regnamespace"
+                           " AND proname = 'stay'") == [0]  # fmt: skip
