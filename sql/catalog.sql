@@ -94,6 +94,7 @@ CREATE TABLE federated.round (
     global_f1_score           double precision,
     global_rmse               double precision,
     start_loss                double precision,
+    report                    jsonb CHECK (jsonb_typeof(report) = 'object'),
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.round IS 'One round of a run; round 0 gathers feature statistics';
@@ -112,6 +113,8 @@ COMMENT ON COLUMN federated.round.global_f1_score IS 'NULL for regression, under
 COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regression';
 COMMENT ON COLUMN federated.round.start_loss IS
     'The loss of the model with which training begins, where it is not that of the base rate';
+COMMENT ON COLUMN federated.round.report IS
+    'Where a version was made of the round: how it did over the held-out rows of all nodes, in detail; NULL under a budget, where nothing is held out, and where the run was ended before it could be asked for';
 
 CREATE TABLE federated.participation (
     run_id           uuid NOT NULL,
@@ -126,6 +129,7 @@ CREATE TABLE federated.participation (
     duration_seconds double precision,
     exchange         integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     asked            integer CHECK (asked > 0),
+    described        jsonb CHECK (jsonb_typeof(described) = 'object'),
     PRIMARY KEY (run_id, round_number, exchange, step, node_id),
     FOREIGN KEY (run_id, round_number) REFERENCES federated.round ON DELETE CASCADE
 );
@@ -136,6 +140,8 @@ COMMENT ON COLUMN federated.participation.exchange IS
 COMMENT ON COLUMN federated.participation.asked IS
     'How many nodes the exchange asked, those that were unregistered since among them; NULL in rows of version 1.1';
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
+COMMENT ON COLUMN federated.participation.described IS
+    'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 COMMENT ON COLUMN federated.participation.weight IS 'Rows behind the update, as the node stated them (a released count under a budget)';
 
 CREATE TABLE federated.run_parameters (
@@ -176,6 +182,7 @@ CREATE TABLE federated.version (
     global_f1_score           double precision,
     global_rmse               double precision,
     prediction_arrays         bytea,
+    report                    jsonb CHECK (jsonb_typeof(report) = 'object'),
     UNIQUE (model_id, version)
 );
 CREATE UNIQUE INDEX version_one_current ON federated.version (model_id) WHERE is_current;
@@ -184,6 +191,8 @@ COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the mode
 COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
 COMMENT ON COLUMN federated.version.prediction_arrays IS
     'The arrays of a prediction that numpy computes, as heliosdb.domain.state writes them; NULL for what is an SQL expression';
+COMMENT ON COLUMN federated.version.report IS
+    'What federated_confusion_matrix and the like show of the version, as in federated.round';
 COMMENT ON COLUMN federated.version.prediction IS
     'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of the target, where they are known), encoding (how columns become inputs, where each is not one number) and what that kind needs; NULL for a version from before it was kept';
 

@@ -28,7 +28,9 @@ CREATE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
                global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
                global_loss_std_error double precision, global_accuracy_std_error double precision,
-               base_loss double precision, global_rmse double precision)
+               base_loss double precision, global_rmse double precision, global_auc double precision,
+               global_auc_std_error double precision, global_brier double precision, global_mae double precision,
+               global_r2 double precision, global_c_index double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     current_run   uuid;
@@ -36,9 +38,14 @@ DECLARE
     reason        text;
 BEGIN
     SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
-           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse
+           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse, (v.report ->> 'auc')::double precision,
+           (v.report ->> 'auc_std_error')::double precision, (v.report ->> 'brier')::double precision,
+           (v.report ->> 'mae')::double precision, CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END,
+           (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
+            WHERE jsonb_typeof(n.value -> 'figures') = 'object')
     INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
-         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse
+         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse, global_auc, global_auc_std_error,
+         global_brier, global_mae, global_r2, per_node_metrics
     FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
     IF NOT FOUND THEN
         PERFORM federated._predict_untrained(model);
@@ -65,53 +72,22 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (3, 'global_precision', e.global_precision), (4, 'global_recall', e.global_recall),
         (5, 'global_f1_score', e.global_f1_score), (6, 'global_loss_std_error', e.global_loss_std_error),
         (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
-        (9, 'global_rmse', e.global_rmse)) AS m (place, metric, value)
+        (9, 'global_rmse', e.global_rmse), (10, 'global_auc', e.global_auc),
+        (11, 'global_auc_std_error', e.global_auc_std_error), (12, 'global_brier', e.global_brier),
+        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together';
+    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is NULL: pairs of survival times are not counted across nodes';
 
 CREATE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT federated._project(
         (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
         ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
-              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse'],
+              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse', 'global_auc',
+              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index'],
         'federated_evaluate')
 $$;
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
-    'federated_evaluate with a column list: an array of one object; per_node_metrics is null, since the coordinator keeps sums over nodes only';
-
-CREATE FUNCTION @extschema@.federated_data_quality_check(
-    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
-) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    latest federated.run;
-BEGIN
-    SELECT r.* INTO latest FROM federated.run AS r
-    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
-            DETAIL = 'Round 0 of a run gathers them.',
-            HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
-    END IF;
-    feature_statistics := (
-        SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
-        FROM jsonb_array_elements_text(latest.options -> 'features') WITH ORDINALITY AS f (feature, place)
-        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
-        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place));
-    RETURN NEXT;
-END
-$$;
-COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
-    'What round 0 of the latest run that gathered feature statistics found: one row over all nodes together, whose node_name is NULL, since the coordinator keeps sums over nodes only. feature_statistics has the mean and the scale (standard deviation; 1 for a feature that does not vary) of each feature, noised and estimated under a privacy budget; missing_values and outliers are NULL: missing values are counted for the mean, but the count is not kept, and outliers are not counted';
-
-CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT federated._project(
-        (SELECT jsonb_agg(to_jsonb(q)) FROM @extschema@.federated_data_quality_check(_data_quality_check_columns.model) AS q),
-        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers'], 'federated_data_quality_check')
-$$;
-COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';
+    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report';

@@ -27,7 +27,9 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
+    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -179,6 +181,11 @@ GRANT EXECUTE ON FUNCTION
     federated._project(jsonb, text[], text[], text), federated._evaluation(text),
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
+    federated._report(text, text, text, text)
+TO federated_analyst, federated_auditor;
 
 -- What the audits of security and of compliance look at, and these themselves.
 GRANT EXECUTE ON FUNCTION
@@ -205,7 +212,7 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.audit TO federated_auditor;
 

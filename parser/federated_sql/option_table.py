@@ -501,6 +501,22 @@ _TRAINING = (
     OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     OptionSpec(
+        "folds",
+        _INT,
+        None,
+        "parts of the subjects, each of which is held out once, from models that are not kept",
+        minimum=2,
+        maximum=20,
+        built=False,
+    ),
+    OptionSpec(
+        "search",
+        _TEXT,
+        None,
+        """options and the values to try, as '{"learning_rate": [0.1, 0.01]}'; the best is kept""",
+        built=False,
+    ),
+    OptionSpec(
         "max_update_norm",
         _NUM,
         None,

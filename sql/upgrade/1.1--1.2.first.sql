@@ -55,6 +55,7 @@ ALTER TABLE federated.participation
     ADD CHECK (step <> ''),
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
+    ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -107,7 +108,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
-    ADD COLUMN start_loss double precision;
+    ADD COLUMN start_loss double precision,
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
 
 -- done: table federated.version
 ALTER TABLE federated.version
@@ -118,7 +120,8 @@ ALTER TABLE federated.version
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
 
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);

@@ -59,6 +59,7 @@ ALTER TABLE federated.participation
     ADD CHECK (step <> ''),
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN asked integer CHECK (asked > 0),
+    ADD COLUMN described jsonb CHECK (jsonb_typeof(described) = 'object'),
     DROP CONSTRAINT participation_pkey,
     ADD PRIMARY KEY (run_id, round_number, exchange, step, node_id);
 UPDATE federated.participation SET exchange = 1 WHERE step = 'evaluate';
@@ -111,7 +112,8 @@ ALTER TABLE federated.round
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
-    ADD COLUMN start_loss double precision;
+    ADD COLUMN start_loss double precision,
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
 
 -- done: table federated.version
 ALTER TABLE federated.version
@@ -122,7 +124,8 @@ ALTER TABLE federated.version
     ADD COLUMN global_recall double precision,
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object');
 
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);
@@ -223,6 +226,9 @@ COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regres
 COMMENT ON COLUMN federated.round.start_loss IS
     'The loss of the model with which training begins, where it is not that of the base rate';
 
+COMMENT ON COLUMN federated.round.report IS
+    'Where a version was made of the round: how it did over the held-out rows of all nodes, in detail; NULL under a budget, where nothing is held out, and where the run was ended before it could be asked for';
+
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
@@ -231,6 +237,9 @@ COMMENT ON COLUMN federated.participation.asked IS
     'How many nodes the exchange asked, those that were unregistered since among them; NULL in rows of version 1.1';
 
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
+
+COMMENT ON COLUMN federated.participation.described IS
+    'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round and as the open round has it so far, sealed with a key kept outside the database';
@@ -246,6 +255,9 @@ COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures a
 
 COMMENT ON COLUMN federated.version.prediction_arrays IS
     'The arrays of a prediction that numpy computes, as heliosdb.domain.state writes them; NULL for what is an SQL expression';
+
+COMMENT ON COLUMN federated.version.report IS
+    'What federated_confusion_matrix and the like show of the version, as in federated.round';
 
 COMMENT ON COLUMN federated.version.prediction IS
     'What the version''s SQL functions are made of, as it stands in these functions (a zero without its sign): kind, which names federated._render_<kind> (linear where it is missing), booleans (which features are), classes (the labels of the target, where they are known), encoding (how columns become inputs, where each is not one number) and what that kind needs; NULL for a version from before it was kept';
@@ -3045,7 +3057,9 @@ CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
                global_recall double precision, global_f1_score double precision, per_node_metrics jsonb,
                global_loss_std_error double precision, global_accuracy_std_error double precision,
-               base_loss double precision, global_rmse double precision)
+               base_loss double precision, global_rmse double precision, global_auc double precision,
+               global_auc_std_error double precision, global_brier double precision, global_mae double precision,
+               global_r2 double precision, global_c_index double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     current_run   uuid;
@@ -3053,9 +3067,14 @@ DECLARE
     reason        text;
 BEGIN
     SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
-           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse
+           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse, (v.report ->> 'auc')::double precision,
+           (v.report ->> 'auc_std_error')::double precision, (v.report ->> 'brier')::double precision,
+           (v.report ->> 'mae')::double precision, CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END,
+           (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
+            WHERE jsonb_typeof(n.value -> 'figures') = 'object')
     INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
-         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse
+         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse, global_auc, global_auc_std_error,
+         global_brier, global_mae, global_r2, per_node_metrics
     FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
     IF NOT FOUND THEN
         PERFORM federated._predict_untrained(model);
@@ -3083,24 +3102,169 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         (3, 'global_precision', e.global_precision), (4, 'global_recall', e.global_recall),
         (5, 'global_f1_score', e.global_f1_score), (6, 'global_loss_std_error', e.global_loss_std_error),
         (7, 'global_accuracy_std_error', e.global_accuracy_std_error), (8, 'base_loss', e.base_loss),
-        (9, 'global_rmse', e.global_rmse)) AS m (place, metric, value)
+        (9, 'global_rmse', e.global_rmse), (10, 'global_auc', e.global_auc),
+        (11, 'global_auc_std_error', e.global_auc_std_error), (12, 'global_brier', e.global_brier),
+        (13, 'global_mae', e.global_mae), (14, 'global_r2', e.global_r2), (15, 'global_c_index', e.global_c_index)) AS m (place, metric, value)
     ORDER BY m.place
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together';
+    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is NULL: pairs of survival times are not counted across nodes';
 
 CREATE OR REPLACE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT federated._project(
         (SELECT jsonb_agg(to_jsonb(e)) FROM federated._evaluation(_evaluate_columns.model) AS e), columns,
         ARRAY['global_loss', 'global_accuracy', 'global_precision', 'global_recall', 'global_f1_score', 'per_node_metrics',
-              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse'],
+              'global_loss_std_error', 'global_accuracy_std_error', 'base_loss', 'global_rmse', 'global_auc',
+              'global_auc_std_error', 'global_brier', 'global_mae', 'global_r2', 'global_c_index'],
         'federated_evaluate')
 $$;
 
 COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
-    'federated_evaluate with a column list: an array of one object; per_node_metrics is null, since the coordinator keeps sums over nodes only';
+    'federated_evaluate with a column list: an array of one object; per_node_metrics has an object for each node whose min_rows let rows of it be held out and whose own answer to the report the sum protocol shows: rows and figures of these; null where there is no report';
+
+-- What is kept of a version's report, and of what single nodes have said of their rows.
+
+-- A part of the report of a model's current version; an error that says why there is none.
+CREATE FUNCTION federated._report(model text, part text, source text, targets text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_version integer;
+    current_run     uuid;
+    found           jsonb;
+    started         federated.run;
+    reason          text;
+BEGIN
+    SELECT v.version, v.run_id, v.report INTO current_version, current_run, found
+    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(model);
+    ELSIF found ? part THEN
+        RETURN found -> part;
+    END IF;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = current_run;
+    IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('%s is not supported under a privacy_budget yet', source),
+            DETAIL = 'A report would count held-out rows, and its noise is not planned for.',
+            HINT = format('SELECT * FROM federated_evaluate(%L) has what such a run measures.', model);
+    ELSIF (found ->> 'rows')::bigint > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s is not defined for federated model "%s"', source, model),
+            DETAIL = format('It is of models that learn %s.', targets);
+    END IF;
+    reason := CASE
+        WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+        WHEN found IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
+        ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('no report of version %s of federated model "%s" was made', current_version, model),
+        DETAIL = reason,
+        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).', quote_ident(model));
+END
+$$;
+
+COMMENT ON FUNCTION federated._report(text, text, text, text) IS
+    'What stands in the report of a model''s current version under a name, or an error that says why nothing does: 55000, 0A000 under a budget';
+
+CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.found -> 'labels' ->> (p.place - 1)::integer, m.found -> 'labels' ->> (a.place - 1)::integer, a.count::bigint
+    FROM (SELECT federated._report(federated_confusion_matrix.model, 'confusion', 'federated_confusion_matrix',
+                                   'classes, of which there are a hundred at most')) AS m (found)
+    CROSS JOIN LATERAL jsonb_array_elements(m.found -> 'counts') WITH ORDINALITY AS p (line, place)
+    CROSS JOIN LATERAL jsonb_array_elements_text(p.line) WITH ORDINALITY AS a (count, place)
+    ORDER BY p.place, a.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_confusion_matrix(text) IS
+    'How many held-out rows of all nodes the current version of a model predicts to be of which class, and of which they are, by the classes'' labels, also where there are none; of two classes the second is predicted above a probability of 1/2, of more the likeliest. Of more than two classes a node does not tell of a class that it predicts of fewer than five data subjects. Error 55000 where there is no report or no classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_roc_curve(
+    model text, OUT threshold double precision, OUT fpr double precision, OUT tpr double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((p.point ->> 0)::double precision, 'Infinity'), (p.point ->> 1)::double precision,
+           (p.point ->> 2)::double precision
+    FROM jsonb_array_elements(
+        federated._report(federated_roc_curve.model, 'roc', 'federated_roc_curve', 'two classes')) WITH ORDINALITY AS p (point, place)
+    ORDER BY p.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_roc_curve(text) IS
+    'Which share of the held-out rows of the first class (fpr) and of the second (tpr) has at least a probability, the threshold, by the current version of a model; from the highest on, which is infinite, in about two hundred steps. fpr or tpr is NULL where no row of its class is held out. Nodes count probabilities in parts of five data subjects or more, between which rows are spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_calibration(
+    model text, OUT bin integer, OUT predicted double precision, OUT observed double precision, OUT count bigint
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (b.line ->> 0)::integer, (b.line ->> 1)::double precision, (b.line ->> 2)::double precision, (b.line ->> 3)::bigint
+    FROM jsonb_array_elements(
+        federated._report(federated_calibration.model, 'calibration', 'federated_calibration', 'two classes')) WITH ORDINALITY AS b (line, place)
+    ORDER BY b.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_calibration(text) IS
+    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_feature_importance(
+    model text, OUT feature text, OUT importance double precision, OUT std_error double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.line ->> 0, (f.line ->> 1)::double precision, (f.line ->> 2)::double precision
+    FROM jsonb_array_elements(
+        federated._report(federated_feature_importance.model, 'importance', 'federated_feature_importance', 'a target')) WITH ORDINALITY AS f (line, place)
+    ORDER BY f.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
+    'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Error 55000 where there is no report, 0A000 under a privacy_budget';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_data_quality_check(
+    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    latest federated.run;
+BEGIN
+    SELECT r.* INTO latest FROM federated.run AS r
+    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
+            DETAIL = 'Round 0 of a run gathers them.',
+            HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
+    END IF;
+    RETURN QUERY
+    WITH told AS (
+        SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
+        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        WHERE p.run_id = latest.run_id AND p.described IS NOT NULL
+    ), by_node AS (
+        SELECT t.name,
+               (SELECT jsonb_object_agg(c.key, c.value - 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS statistics,
+               (SELECT jsonb_object_agg(c.key, c.value -> 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS missing,
+               (SELECT jsonb_object_agg(c.key, c.value) FROM told AS s, jsonb_each(s.outliers) AS c WHERE s.name = t.name) AS far
+        FROM (SELECT DISTINCT name FROM told) AS t
+    )
+    SELECT NULL::text, (
+        SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
+        FROM jsonb_array_elements_text(coalesce(latest.scaling -> 'inputs', latest.options -> 'features')) WITH ORDINALITY AS f (feature, place)
+        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
+        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
+        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
+        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.far) AS e GROUP BY e.key) AS c)
+    UNION ALL
+    (SELECT b.name, b.statistics, b.missing, b.far FROM by_node AS b ORDER BY b.name);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
+    'What round 0 of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes; a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
 
 CREATE OR REPLACE FUNCTION federated._check_rights(OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -3430,7 +3594,9 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
+    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -3606,6 +3772,12 @@ GRANT EXECUTE ON FUNCTION
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
 TO federated_analyst, federated_auditor;
 
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
+    federated._report(text, text, text, text)
+TO federated_analyst, federated_auditor;
+
 -- What the audits of security and of compliance look at, and these themselves.
 GRANT EXECUTE ON FUNCTION
     federated._may_read_hba(), federated._check_rights(), federated._check_audit(text), federated._check_nodes(bigint),
@@ -3635,7 +3807,7 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit TO federated_auditor;

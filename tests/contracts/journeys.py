@@ -140,6 +140,9 @@ def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared
             plan, exchange = replace(plan, findings=findings), exchange + 1
         if not model.state:
             model = course.initial_model(replace(plan, stated=stated))
+    if course.report is not None:
+        # As a run does that is about to publish its last round's model.
+        stops.append(_hold(course.ask(plan, exchange, course.report.step, model, len(NODES)), model, kept)[0])
     return Journey(course, tuple(stops), model, findings)
 
 

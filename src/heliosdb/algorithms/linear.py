@@ -21,11 +21,12 @@ from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, meas
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
-from heliosdb.algorithms.steps import Cost, Step
+from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
@@ -37,7 +38,7 @@ from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.settings import outside
 from heliosdb.domain.state import State, make_state
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
@@ -105,7 +106,7 @@ class LinearModel:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
-        training and, in some rounds, an evaluation."""
+        training and, in some rounds, an evaluation; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
@@ -113,6 +114,7 @@ class LinearModel:
             REFINE: RefineStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
+            REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -275,6 +277,16 @@ class LinearModel:
         boxes = self.measure.boxes
         noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
         return self.measure.read_private(total, noise, scale)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what are no parameters, or outside their bounds."""
+        check_parameters(task.state, task.n_inputs)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,)."""
+        assert task.scaling is not None
+        scored: Vector = scale_inputs(features, task.scaling) @ task.state[PARAMETERS]
+        return scored
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""

@@ -19,17 +19,18 @@ from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
-from heliosdb.algorithms.steps import Cost, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
-from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.parts.algorithms import NetworkSettings, check_private, has_classes
@@ -59,12 +60,13 @@ class NeuralNetwork:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics in round 0; then training and, in some rounds, an evaluation."""
+        """Statistics in round 0; then training and, in some rounds, an evaluation; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
+            REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -158,7 +160,7 @@ class NeuralNetwork:
         moved = train_network(
             self.architecture,
             parameters,
-            _inputs(rows, work.scaling).astype(np.float32),
+            scale(rows.features, work.scaling.means, work.scaling.scales).astype(np.float32),
             _targets(rows, work.scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
@@ -171,9 +173,8 @@ class NeuralNetwork:
         """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""
         assert self.architecture is not None
         rows = table.validation()
-        sums = forward(self.architecture.network(parameters), _inputs(rows, work.scaling))
+        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
-        scores = sums if work.classes > 2 else sums[:, 0]
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
         made = work.measure.plain_sums(losses, scores, targets)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
@@ -182,6 +183,16 @@ class NeuralNetwork:
         """Read the sum of so many nodes' answers to `evaluate`."""
         del nodes
         return work.measure.read_plain(total, work.scaling.target_scale)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what is no network of the task's inputs and classes."""
+        self.check_state(task.state, task.n_inputs, ReportWork.of(task).classes)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,), of more than two classes (rows, classes)."""
+        assert task.scaling is not None
+        found = self._found(task.state, task.n_inputs)
+        return _scores(found, task.state[PARAMETERS], features, task.scaling)
 
     def _found(self, state: State, inputs: int) -> Architecture:
         return self.architecture or read_architecture(state, inputs)
@@ -194,8 +205,10 @@ def check_network(plan: RunPlan) -> None:
     check_size(len(plan.inputs), settings.layers)
 
 
-def _inputs(rows: Table, scaling: Scaling) -> Matrix:
-    return scale(rows.features, scaling.means, scaling.scales)
+def _scores(architecture: Architecture, parameters: Vector, features: Matrix, scaling: Scaling) -> Matrix:
+    """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
+    sums = forward(architecture.network(parameters), scale(features, scaling.means, scaling.scales))
+    return sums if sums.shape[1] > 1 else sums[:, 0]
 
 
 def _targets(rows: Table, scaling: Scaling, classes: int) -> Vector:

@@ -7,12 +7,13 @@ of what was released; a plan's numbers lie within the bounds that a task must ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
+from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
@@ -76,6 +77,10 @@ class StatisticsStep:
         """Return the node's rows (subjects where private, noised) as its answer states them."""
         count = update.weight if plan.findings.plan is None else float(update.vector[-1])
         return max(0, round(count))
+
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        """Return what a plain answer says of the node's columns."""
+        return describe_statistics(update.vector, plan.inputs)
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Turn the sums into scaling and plan.

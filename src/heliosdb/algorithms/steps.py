@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
+
+REPORT = StepName("report")
+"""The step, of an algorithm that has one of this name, that looks at the model which a run is about to
+publish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Taken:
     """What a step made of its answers. findings None: as they were. following: the step that comes next in
     the round.
 
-    notes: what the round's message says of it.
+    notes: what the round's message says of it. report: what is kept with the version that the state becomes,
+    as JSON.
     """
 
     state: State
@@ -51,6 +56,7 @@ class Taken:
     figures: Figures | None = None
     following: StepName | None = None
     notes: Sequence[str] = ()
+    report: Mapping[str, Any] | None = None
 
 
 class Draws(Protocol):
@@ -139,6 +145,17 @@ def reads_columns(step: Step) -> bool:
     """Whether a step computes on the dataset's columns as they were read, and not on a model's inputs: it
     says so by an attribute of this name."""
     return bool(getattr(step, "reads_columns", False))
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A step of whose single plain answers something is kept beside their sum, where the sum protocol shows
+    them."""
+
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        """Coordinator: what a node's answer, which has no fault, says of its rows, as JSON; None for
+        nothing."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.measures import Measure, measure
+from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.privacy import Mechanism
@@ -265,6 +266,29 @@ class EvaluateWork:
     def size(self) -> int:
         """How many values an answer holds."""
         return self.measure.plain_size if self.noise_multiplier is None else self.measure.boxes.size
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWork:
+    """How the task's model does on the held-out subjects, in detail, plainly. classes: of the target, 0 where
+    it is a number.
+    """
+
+    algorithm: str
+    scaling: Scaling
+    classes: int = field(kw_only=True)
+
+    @classmethod
+    def of(cls, task: Task) -> ReportWork:
+        """Read the envelope."""
+        if task.work.privacy is not None:
+            raise not_supported("a report of a model is not supported under a privacy_budget yet")
+        given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
+        return cls(task.work.algorithm, _scaling(task), classes=given.classes)
+
+    def to_work(self, layout: ReportLayout) -> Work:
+        """Write the envelope."""
+        return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
 
 
 def _demand_no_settings(work: Work) -> None:

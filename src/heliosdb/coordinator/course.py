@@ -16,7 +16,7 @@ from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGatherin
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Algorithm, Asked, Describing, Step, Taken
 from heliosdb.coordinator.budget import Release
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -86,7 +86,16 @@ class Course:
 
     def next(self, name: StepName) -> Next:
         """Return what the round machine is to know of a step."""
-        return Next(name, self.step(name).required)
+        return Next(name, self.step(name).required, reports=name == REPORT)
+
+    @property
+    def report(self) -> Next | None:
+        """What is asked of the model that a run is about to publish; None where its algorithm has no report,
+        nothing is held out, or a budget was not spent on it."""
+        private = self.run.policy.budget is not None
+        if REPORT not in self.algorithm.steps or private or self.run.options.validation_split == 0:
+            return None
+        return self.next(REPORT)
 
     def first(self, plan: RunPlan) -> Next:
         """Return with what the plan's round begins."""
@@ -232,6 +241,11 @@ class Question:
     def rows(self, update: Update) -> int | None:
         """Return how many rows a node has, as its answer states."""
         return self.step.rows(self.plan, update) if self.course.protocol.is_open else None
+
+    def describe(self, update: Update) -> Mapping[str, Any] | None:
+        """Return what is kept of a node's own answer; nothing under a budget, nor where it is hidden."""
+        shown = self.course.protocol.is_open and self.asked.work.privacy is None
+        return self.step.describe(self.plan, update) if shown and isinstance(self.step, Describing) else None
 
     def gathering(self) -> Gathering[Total | Updates]:
         """Return where the answers are gathered as they arrive."""

@@ -16,6 +16,7 @@ from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import records
+from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
@@ -43,8 +44,10 @@ from heliosdb.domain.events import (
     Next,
     NodesSeen,
     OpenRound,
+    PrepareReport,
     ProblemFound,
     PublishVersion,
+    ReportPrepared,
     RoundClosed,
     RoundOpened,
     RunEnded,
@@ -128,7 +131,7 @@ class RunDriver:
             await self._close_exchange()
 
     def _resume(self) -> Decision:
-        return resume(make_rules(self._run), self._progress)
+        return resume(make_rules(self._run, reports=self._course.report is not None), self._progress)
 
     def _report(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -179,6 +182,8 @@ class RunDriver:
                 await self._send_tasks(action)
             case Combine():
                 await self._combine(action)
+            case PrepareReport():
+                await self._prepare_report(action)
             case CloseRound():
                 await self._close_round(action)
             case PublishVersion(number, status, message):
@@ -287,7 +292,8 @@ class RunDriver:
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
         nodes = opened.asked.get(number, len(action.nodes))
-        question = self._course.ask(plan, number, action.step, opened.model, nodes)
+        model = opened.model if action.about is None else await self._find_model(action.about)
+        question = self._course.ask(plan, number, action.step, model, nodes)
         if question.mechanism is not None:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
@@ -327,7 +333,20 @@ class RunDriver:
             await self._keep(action, exchange, combined.following)
         self._report(Combined(action.round, action.exchange, combined.figures, combined.following))
 
-    async def _keep(self, action: Combine, exchange: Exchange, following: Next) -> None:
+    async def _prepare_report(self, action: PrepareReport) -> None:
+        asked = self._course.report
+        assert asked is not None
+        await self._keep(action, await self._ended_exchange(), asked, figures=action.figures)
+        self._report(ReportPrepared(action.round, asked))
+
+    async def _keep(
+        self,
+        action: Combine | PrepareReport,
+        exchange: Exchange,
+        following: Next,
+        *,
+        figures: Figures | None = None,
+    ) -> None:
         opened = self._round
         opened.lost += self._state.lost
         answered = self._state.answered
@@ -343,13 +362,17 @@ class RunDriver:
             sizes=opened.sizes,
             kept=self._seal(action.round, opened.kept()),
             measured=self._meter.take(),
+            figures=figures,
         )
         opened.is_kept = True
         self._committed_here = (action.round, action.exchange + 1)
         self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
-        exchange, opened = await self._ended_exchange(), self._round
+        # Of a round of which only the report was missing nobody may have been asked here.
+        settled = self._settled_at_end() if self._exchange is None else None
+        settled = settled or self._settled(await self._ended_exchange())
+        opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
         notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
@@ -357,12 +380,13 @@ class RunDriver:
             records.close_round,
             self._writer,
             action.round,
-            self._settled(exchange),
+            settled,
             findings=opened.new_findings(self._findings),
             sizes=opened.sizes,
             figures=action.figures,
             kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
             keep=action.keep,
+            report=opened.report if action.is_reported else None,
             message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
             measure=self._meter.finish,
         )
@@ -386,8 +410,7 @@ class RunDriver:
         await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
         if publish is not None:
-            key = self._setting.at_rest
-            model = await self._session.call(records.find_model, self._run.id, publish, key)
+            model = await self._find_model(publish)
             version = records.new_version(self._course, self._findings, publish, model)
         message = await self._session.call(
             records.end_run,
@@ -402,6 +425,9 @@ class RunDriver:
         if publish is not None:
             faults.reach("coordinator.version.committed")
         self._report(RunEnded())
+
+    async def _find_model(self, number: RoundNumber) -> ModelState:
+        return await self._session.call(records.find_model, self._run.id, number, self._setting.at_rest)
 
     async def _say_farewell(self) -> None:
         workspace = self._run.policy.workspace

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
@@ -40,8 +41,8 @@ class RoundUnderWay:
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
     began; summed: of how many nodes. is_kept: whether exactly this is in the catalog. lost: in earlier
-    exchanges. sizes, stated: what nodes said of their rows. asked: how many nodes the exchanges asked that
-    are committed from before.
+    exchanges. report: of the model that is about to be published. sizes, stated: what nodes said of their
+    rows. asked: how many nodes the exchanges asked that are committed from before.
     """
 
     model: ModelState
@@ -51,6 +52,7 @@ class RoundUnderWay:
     is_kept: bool = False
     lost: tuple[Loss, ...] = ()
     notes: list[str] = field(default_factory=list)
+    report: Mapping[str, Any] | None = None
     sizes: dict[NodeName, int] = field(default_factory=dict)
     stated: dict[NodeName, float] = field(default_factory=dict)
     asked: Mapping[int, int] = field(default_factory=dict)
@@ -123,6 +125,7 @@ class RoundUnderWay:
             self.model, self.is_kept = after, False
         self.findings = taken.findings or self.findings
         self.notes += taken.notes
+        self.report = taken.report or self.report
         following = None if taken.following is None else course.next(taken.following)
         found = None if agreement is None else agreement.result()
         return CombinedExchange(taken.figures, following, found)

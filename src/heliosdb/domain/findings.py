@@ -87,6 +87,8 @@ class Findings:
             columns["undeclared_target"] = True
         if self.encoding is not None:
             columns["encoding"] = self.encoding.to_json()
+            # For those who read the row: the names of what means and scales are of.
+            columns["inputs"] = list(self.encoding.inputs)
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

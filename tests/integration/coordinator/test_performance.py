@@ -88,7 +88,8 @@ async def test_every_phase_of_every_round_has_its_figures(world: World) -> None:
         "FROM federated.participation WHERE round_number = 2 AND step = 'train'"
     )
     assert recorded == [{"sent": last["distribution"]["network_sent_mb"] * 1e6, "received": told}]
-    total = told + sum(message_bytes(world, site, 2, "evaluate") for site in sites)
+    others = ("evaluate", "report")
+    total = told + sum(message_bytes(world, site, 2, step) for site in sites for step in others)
     (communication,) = world.query(
         "SELECT communication_mb AS mb, (SELECT sum(bytes_sent) FROM federated.participation "
         "WHERE round_number = 2) AS sent FROM federated_training_metrics('risk') WHERE round_number = 2"

@@ -24,6 +24,10 @@ COLUMNS = {
     " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error",
     "federated_evaluate(text)": "metric value",
     "federated_data_quality_check(text)": "node_name feature_statistics missing_values outliers",
+    "federated_confusion_matrix(text)": "predicted actual count",
+    "federated_roc_curve(text)": "threshold fpr tpr",
+    "federated_calibration(text)": "bin predicted observed count",
+    "federated_feature_importance(text)": "feature importance std_error",
     "federated_privacy_budget(text)": "total_epsilon consumed_epsilon remaining_epsilon",
     "federated_compliance_check(text,text)": "requirement status details evidence reference",
     "federated_security_audit(text)": "check_name status recommendation",
@@ -230,7 +234,8 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
     assert catalog.execute("SELECT metric, value FROM federated_evaluate('risk')").fetchall() == [
         ("global_loss", 0.25), ("global_accuracy", 0.875), ("global_precision", None), ("global_recall", None),
         ("global_f1_score", None), ("global_loss_std_error", None), ("global_accuracy_std_error", None),
-        ("base_loss", None), ("global_rmse", None),
+        ("base_loss", None), ("global_rmse", None), ("global_auc", None), ("global_auc_std_error", None),
+        ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
     assert catalog.execute("SELECT federated._evaluate_columns('risk', %s)", [columns]).fetchall() == [
@@ -336,7 +341,8 @@ def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psyco
         catalog.execute("SELECT federated._evaluate_columns('risk', '{global_loss,auc}')")
     assert caught.value.diag.message_hint == (
         "Its columns are global_loss, global_accuracy, global_precision, global_recall, global_f1_score,"
-        " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse."
+        " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse,"
+        " global_auc, global_auc_std_error, global_brier, global_mae, global_r2, global_c_index."
     )
 
 
@@ -346,7 +352,7 @@ def test_analysts_and_auditors_evaluate(
 ) -> None:
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
-        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 9
+        assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 15
         session.execute("SELECT federated._evaluate_columns('risk', '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):

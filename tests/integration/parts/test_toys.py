@@ -47,7 +47,7 @@ class Toy:
     options: dict[str, Any]
     coordinator: str
     node: str
-    steps: tuple[str, ...] = field(default=("statistics", "train", "evaluate"))
+    steps: tuple[str, ...] = field(default=("statistics", "train", "evaluate", "report"))
 
 
 TOYS = [

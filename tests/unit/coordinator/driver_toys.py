@@ -12,6 +12,7 @@ from tests.unit.coordinator.fake_federation import Lie, Toy, steps
 PROBLEM = FederatedError(ErrorCode.INVALID_VALUE, "it does not go on", detail="For a reason.")
 SHORT = Toy(steps("find"), steps("move"))
 USUAL = Toy(steps("find"), steps("move", "measure"))
+REPORTED = Toy(steps("find"), steps("move", "measure"), reports=True)
 LONG = Toy(steps("find", "find2"), steps("move", "count", "move2", "measure"))
 LONGEST = Toy(steps("find", "find2", "find3"), steps("count", "measure", "move", "move2", "measure2"))
 BUDGET = 50.0

@@ -69,6 +69,7 @@ class ToyStep:
     measures: bool = False
     refuses: Mapping[str, FederatedError] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reports: bool = False
 
     @property
     def moving(self) -> Sequence[str]:
@@ -88,8 +89,15 @@ class ToyStep:
     def rows(self, plan: RunPlan, update: Update) -> int | None:
         return round(update.weight) if plan.round == 0 else None
 
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        del plan
+        return {"said": float(update.vector[0])} if self.reports or self.finds else None
+
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         self._may("read")
+        if self.reports:
+            assert isinstance(gathered, Total)
+            return Taken(state, report={"sum": float(gathered.vector[0])})
         if isinstance(gathered, Moved):
             return Taken(with_vector(state, self.moving, gathered.parameters), following=self.then)
         findings = None
@@ -116,10 +124,12 @@ class Toy:
     later: Sequence[ToyStep]
     name: str = "toy"
     counts: bool = False
+    reports: bool = False
 
     @property
     def steps(self) -> Mapping[StepName, ToyStep]:
-        return {step.name: step for step in (*self.first_round, *self.later)}
+        last = [ToyStep(StepName("report"), required=False, reports=True)] if self.reports else []
+        return {step.name: step for step in (*self.first_round, *self.later, *last)}
 
     def prepare(self, plan: RunPlan) -> Findings:
         return plan.findings
@@ -141,8 +151,8 @@ class Toy:
             return ()
         return [Cost(step.name, NOISE) for step in self._asked(plan)]
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
-        del scaling
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        del findings
         return Prediction("toy", {name: array.tolist() for name, array in state.items()})
 
 
@@ -246,7 +256,7 @@ class FakeNode:
 class FakeWorld:
     """The catalog, the nodes, and the life of the coordinator that drives the run.
 
-    asked: in their order, round, exchange and node. calls: what was committed, and by which function.
+    asked: in their order, round, exchange and node. states: of the tasks, by round and exchange. calls: what was committed, and by which function.
     stop_at, kill_at: after so many ticks (a call of the database or of a node, before and after) somebody
     types STOP, or the coordinator is gone.
     """
@@ -255,6 +265,7 @@ class FakeWorld:
     catalog: FakeCatalog = field(init=False)
     nodes: dict[NodeName, FakeNode] = field(init=False)
     asked: list[tuple[int, int, str]] = field(default_factory=list)
+    states: dict[tuple[int, int], State] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     seen: dict[object, bytes] = field(default_factory=dict)
     farewells: list[frozenset[RunId]] = field(default_factory=list)
@@ -291,6 +302,7 @@ class FakeWorld:
         sha256 = task_sha256(header) + hashlib.sha256(body).digest()
         assert self.seen.setdefault(key, sha256) == sha256
         self.asked.append((key.round, key.exchange, key.node))
+        self.states[key.round, key.exchange] = task.state
         if self.kill_on == (key.round, key.exchange) and self.driving is not None:
             self.kill_on = None
             self.driving.cancel()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from heliosdb.domain.run import Run
-from tests.unit.coordinator.driver_toys import BUDGET, LONG, LONGEST, USUAL
+from tests.unit.coordinator.driver_toys import BUDGET, LONG, LONGEST, REPORTED, USUAL
 from tests.unit.coordinator.fake_catalog import Rows
 from tests.unit.coordinator.fake_federation import Toy, steps, toy_run
 
@@ -17,7 +17,7 @@ def left(rows: Rows) -> Any:
     rounds = {number: {**row, "message": None} for number, row in rows.rounds.items()}
     ledger = [(one["key"], one["state"], one["epsilon_tight"]) for one in rows.ledger.values()]
     states = {number: row["sha256"] for number, row in rows.states.items()}
-    known = (rows.scaling, rows.plan, rows.sizes, rows.versions)
+    known = (rows.scaling, rows.plan, rows.sizes, rows.versions, rows.described)
     return rows.status, rounds, rows.tasks, ledger, states, rows.spending, known
 
 
@@ -27,10 +27,13 @@ KILLED = [
     (LONGEST, toy_run(rounds=1, budget=BUDGET)),
     (LONG, toy_run(rounds=2, aggregation="toy_momentum", decay=0.5)),
     (USUAL, toy_run(rounds=3, keep_best=True)),
+    (REPORTED, toy_run(rounds=3, keep_best=True)),
 ]
 
 
-@pytest.mark.parametrize(("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory", "best"])
+@pytest.mark.parametrize(
+    ("toy", "run"), KILLED, ids=["usual", "long", "longest", "memory", "best", "reported"]
+)
 def test_a_kill_anywhere_changes_nothing_in_what_a_run_leaves(made: Any, toy: Toy, run: Run) -> None:
     whole = made(toy, run)
     expected = left(whole.live_on())

@@ -16,6 +16,7 @@ A, B, C = (NodeName(name) for name in "abc")
 ALL = frozenset((A, B, C))
 SURVEY, TRAIN = Next(StepName("survey")), Next(StepName("train"))
 MEASURE = Next(StepName("measure"), required=False)
+REPORT = Next(StepName("report"), required=False, reports=True)
 
 
 @dataclass(frozen=True)

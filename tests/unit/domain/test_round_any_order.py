@@ -23,13 +23,14 @@ from heliosdb.domain.events import (
     Names,
     Next,
     OpenRound,
+    PrepareReport,
     PublishVersion,
     SendTasks,
 )
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.round import Decision, OpenedRound, Phase, Progress, Rules, RunState, decide, resume
 from heliosdb.domain.run import Outcome
-from tests.unit.domain.played_rounds import ALL, MEASURE, RULES, SURVEY, TRAIN, Most, n
+from tests.unit.domain.played_rounds import ALL, MEASURE, REPORT, RULES, SURVEY, TRAIN, Most, n
 
 Plan = tuple[Next, ...]
 """What the exchanges of a round ask, in their order."""
@@ -61,6 +62,7 @@ class Shell:
     kept: dict[tuple[int, int], Names] = field(default_factory=dict)
     counted: Names = frozenset()
     states: set[int] = field(default_factory=set)
+    reported: list[int] = field(default_factory=list)
     state: RunState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +96,9 @@ class Shell:
                 self.progress = replace(self.progress, opened=OpenedRound(number, 0, first, cohort))
                 self.counted = frozenset()
                 self.replies.append(ev.RoundOpened(number, first))
-            case SendTasks(number, exchange, step, nodes):
+            case SendTasks(number, exchange, step, nodes, about):
+                assert about is None or (about < number and about in self.states)
+                assert about is None or step == REPORT.step
                 opened = self.progress.opened
                 # Committed before it is asked, and asked again it is the very same of the very same nodes.
                 assert opened is not None
@@ -103,28 +107,41 @@ class Shell:
                 assert self.asked.setdefault((number, exchange), (step, nodes)) == (step, nodes)
             case Combine(number, exchange, nodes):
                 self.combine(number, exchange, nodes)
-            case CloseRound(number, figures, keep):
+            case PrepareReport(number, exchange, nodes, figures):
+                assert self.rules.reports
+                self.follow(number, exchange, nodes, REPORT, figures)
+                self.replies.append(ev.ReportPrepared(n(number), REPORT))
+            case CloseRound(number, figures, keep, is_reported):
                 self.close(number, figures, keep)
+                self.reported += [keep] if is_reported else []
             case PublishVersion() | FinishRun() | FailRun():
                 assert not isinstance(action, PublishVersion) or action.round in self.states
+                # What was reported on is what is published.
+                assert not self.reported or self.reported == [getattr(action, "round", None)]
                 self.ended_by.append(action)
                 self.replies.append(ev.RunEnded())
 
     def combine(self, number: int, exchange: int, nodes: Names) -> None:
-        plan = self.plan(number)
+        opened = self.progress.opened
+        assert opened is not None
+        plan = (*self.plan(number), REPORT)
         assert nodes <= self.asked[number, exchange][1]
         assert nodes == self.state.answered
-        if plan[exchange].required:
+        if opened.asked.required:
             assert len(nodes) >= self.rules.min_nodes_per_round
             self.counted = nodes
-        following = plan[exchange + 1] if nodes and exchange + 1 < len(plan) else None
+        following = plan[exchange + 1] if nodes and exchange + 2 < len(plan) else None
         if following is not None:
-            assert (number, exchange) not in self.kept
-            self.kept[number, exchange] = nodes
-            opened = OpenedRound(n(number), exchange + 1, following, nodes, self.counted)
-            self.progress = replace(self.progress, opened=opened)
-        figures = Figures(self.losses[number], 0.5)
+            self.follow(number, exchange, nodes, following, None)
+        figures = None if opened.asked.reports else Figures(self.losses[number], 0.5)
         self.replies.append(ev.Combined(n(number), exchange, figures, following))
+
+    def follow(self, number: int, exchange: int, nodes: Names, asked: Next, figures: Figures | None) -> None:
+        """Commit whom the next exchange asks for what."""
+        assert (number, exchange) not in self.kept
+        self.kept[number, exchange] = nodes
+        opened = OpenedRound(n(number), exchange + 1, asked, nodes, self.counted, figures)
+        self.progress = replace(self.progress, opened=opened)
 
     def close(self, number: int, figures: Figures | None, keep: int) -> None:
         assert number not in self.closed
@@ -178,6 +195,7 @@ rule_sets = st.builds(
     threshold=st.none() | st.just(0.01),
     patience=st.integers(1, 2),
     keep_best=st.booleans(),
+    reports=st.booleans(),
 )
 
 
@@ -193,7 +211,10 @@ def make(shell: Shell, move: object) -> None:
             shell.feed(ev.UpdateArrived(shell.state.round, shell.state.exchange, NodeName(node)))
         case ("present", frozenset() as present):
             shell.feed(ev.NodesSeen(shell.state.round, present))
-        case ev.RoundClosed() | ev.RoundOpened() if shell.state.phase in (Phase.CLOSING, Phase.OPENING):
+        case ev.RoundClosed() | ev.RoundOpened() | ev.ReportPrepared() if shell.state.phase in (
+            Phase.CLOSING,
+            Phase.OPENING,
+        ):
             pass
         case _:
             shell.feed(move)  # type: ignore[arg-type]
@@ -254,19 +275,25 @@ def undisturbed(shell: Shell, kill_after: int | None = None) -> Shell:
     raise AssertionError("it did not end")
 
 
+@pytest.mark.parametrize("reports", [False, True], ids=["", "reported"])
 @pytest.mark.parametrize("later", PLANS, ids=lambda plan: "-".join(one.step for one in plan))
 @pytest.mark.parametrize("first", PLANS[:3], ids=lambda plan: "-".join(one.step for one in plan))
-def test_a_kill_after_any_transition_changes_nothing_in_the_result(first: Plan, later: Plan) -> None:
-    expected = undisturbed(Shell(RULES, first, later))
+def test_a_kill_after_any_transition_changes_nothing_in_the_result(
+    first: Plan, later: Plan, reports: bool
+) -> None:
+    rules = replace(RULES, reports=reports)
+    expected = undisturbed(Shell(rules, first, later))
     assert isinstance(expected.ended_by[0], PublishVersion)
-    assert len(expected.asked) == len(first) + 2 * len(later)
+    assert len(expected.asked) == len(first) + 2 * len(later) + reports
+    assert expected.reported == ([expected.ended_by[0].round] if reports else [])
 
     for moment in range(80):
-        shell = undisturbed(Shell(RULES, first, later), kill_after=moment)
-        assert (shell.ended_by, shell.closed, shell.asked, shell.kept, shell.progress) == (
+        shell = undisturbed(Shell(rules, first, later), kill_after=moment)
+        assert (shell.ended_by, shell.closed, shell.asked, shell.kept, shell.progress, shell.reported) == (
             expected.ended_by,
             expected.closed,
             expected.asked,
             expected.kept,
             expected.progress,
+            expected.reported,
         ), moment

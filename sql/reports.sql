@@ -1,0 +1,143 @@
+-- What is kept of a version's report, and of what single nodes have said of their rows.
+
+-- A part of the report of a model's current version; an error that says why there is none.
+CREATE FUNCTION federated._report(model text, part text, source text, targets text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    current_version integer;
+    current_run     uuid;
+    found           jsonb;
+    started         federated.run;
+    reason          text;
+BEGIN
+    SELECT v.version, v.run_id, v.report INTO current_version, current_run, found
+    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
+    IF NOT FOUND THEN
+        PERFORM federated._predict_untrained(model);
+    ELSIF found ? part THEN
+        RETURN found -> part;
+    END IF;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = current_run;
+    IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
+            MESSAGE = format('%s is not supported under a privacy_budget yet', source),
+            DETAIL = 'A report would count held-out rows, and its noise is not planned for.',
+            HINT = format('SELECT * FROM federated_evaluate(%L) has what such a run measures.', model);
+    ELSIF (found ->> 'rows')::bigint > 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s is not defined for federated model "%s"', source, model),
+            DETAIL = format('It is of models that learn %s.', targets);
+    END IF;
+    reason := CASE
+        WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
+        WHEN found IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
+        ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('no report of version %s of federated model "%s" was made', current_version, model),
+        DETAIL = reason,
+        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).', quote_ident(model));
+END
+$$;
+COMMENT ON FUNCTION federated._report(text, text, text, text) IS
+    'What stands in the report of a model''s current version under a name, or an error that says why nothing does: 55000, 0A000 under a budget';
+
+CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.found -> 'labels' ->> (p.place - 1)::integer, m.found -> 'labels' ->> (a.place - 1)::integer, a.count::bigint
+    FROM (SELECT federated._report(federated_confusion_matrix.model, 'confusion', 'federated_confusion_matrix',
+                                   'classes, of which there are a hundred at most')) AS m (found)
+    CROSS JOIN LATERAL jsonb_array_elements(m.found -> 'counts') WITH ORDINALITY AS p (line, place)
+    CROSS JOIN LATERAL jsonb_array_elements_text(p.line) WITH ORDINALITY AS a (count, place)
+    ORDER BY p.place, a.place
+$$;
+COMMENT ON FUNCTION @extschema@.federated_confusion_matrix(text) IS
+    'How many held-out rows of all nodes the current version of a model predicts to be of which class, and of which they are, by the classes'' labels, also where there are none; of two classes the second is predicted above a probability of 1/2, of more the likeliest. Of more than two classes a node does not tell of a class that it predicts of fewer than five data subjects. Error 55000 where there is no report or no classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_roc_curve(
+    model text, OUT threshold double precision, OUT fpr double precision, OUT tpr double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce((p.point ->> 0)::double precision, 'Infinity'), (p.point ->> 1)::double precision,
+           (p.point ->> 2)::double precision
+    FROM jsonb_array_elements(
+        federated._report(federated_roc_curve.model, 'roc', 'federated_roc_curve', 'two classes')) WITH ORDINALITY AS p (point, place)
+    ORDER BY p.place
+$$;
+COMMENT ON FUNCTION @extschema@.federated_roc_curve(text) IS
+    'Which share of the held-out rows of the first class (fpr) and of the second (tpr) has at least a probability, the threshold, by the current version of a model; from the highest on, which is infinite, in about two hundred steps. fpr or tpr is NULL where no row of its class is held out. Nodes count probabilities in parts of five data subjects or more, between which rows are spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_calibration(
+    model text, OUT bin integer, OUT predicted double precision, OUT observed double precision, OUT count bigint
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT (b.line ->> 0)::integer, (b.line ->> 1)::double precision, (b.line ->> 2)::double precision, (b.line ->> 3)::bigint
+    FROM jsonb_array_elements(
+        federated._report(federated_calibration.model, 'calibration', 'federated_calibration', 'two classes')) WITH ORDINALITY AS b (line, place)
+    ORDER BY b.place
+$$;
+COMMENT ON FUNCTION @extschema@.federated_calibration(text) IS
+    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_feature_importance(
+    model text, OUT feature text, OUT importance double precision, OUT std_error double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.line ->> 0, (f.line ->> 1)::double precision, (f.line ->> 2)::double precision
+    FROM jsonb_array_elements(
+        federated._report(federated_feature_importance.model, 'importance', 'federated_feature_importance', 'a target')) WITH ORDINALITY AS f (line, place)
+    ORDER BY f.place
+$$;
+COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
+    'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Error 55000 where there is no report, 0A000 under a privacy_budget';
+
+CREATE FUNCTION @extschema@.federated_data_quality_check(
+    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    latest federated.run;
+BEGIN
+    SELECT r.* INTO latest FROM federated.run AS r
+    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
+            DETAIL = 'Round 0 of a run gathers them.',
+            HINT = format('START FEDERATED TRAINING %s.', quote_ident(model));
+    END IF;
+    RETURN QUERY
+    WITH told AS (
+        SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
+        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        WHERE p.run_id = latest.run_id AND p.described IS NOT NULL
+    ), by_node AS (
+        SELECT t.name,
+               (SELECT jsonb_object_agg(c.key, c.value - 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS statistics,
+               (SELECT jsonb_object_agg(c.key, c.value -> 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS missing,
+               (SELECT jsonb_object_agg(c.key, c.value) FROM told AS s, jsonb_each(s.outliers) AS c WHERE s.name = t.name) AS far
+        FROM (SELECT DISTINCT name FROM told) AS t
+    )
+    SELECT NULL::text, (
+        SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
+        FROM jsonb_array_elements_text(coalesce(latest.scaling -> 'inputs', latest.options -> 'features')) WITH ORDINALITY AS f (feature, place)
+        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
+        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
+        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
+        (SELECT jsonb_object_agg(c.key, c.count) FROM (
+            SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.far) AS e GROUP BY e.key) AS c)
+    UNION ALL
+    (SELECT b.name, b.statistics, b.missing, b.far FROM by_node AS b ORDER BY b.name);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
+    'What round 0 of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes; a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
+
+CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT federated._project(
+        (SELECT jsonb_agg(to_jsonb(q)) FROM @extschema@.federated_data_quality_check(_data_quality_check_columns.model) AS q),
+        columns, ARRAY['node_name', 'feature_statistics', 'missing_values', 'outliers'], 'federated_data_quality_check')
+$$;
+COMMENT ON FUNCTION federated._data_quality_check_columns(text, text[]) IS 'federated_data_quality_check with a column list';
