@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
@@ -103,9 +105,12 @@ class NeuralNetwork:
         scaling = findings.scaling
         assert scaling is not None
         layers = self._found(state, len(scaling.means)).network(state[PARAMETERS])
-        arrays = {"means": np.array(scaling.means), "scales": np.array(scaling.scales)}
+        arrays: dict[str, NDArray[Any]] = {
+            "means": np.array(scaling.means),
+            "scales": np.array(scaling.scales),
+        }
         for place, layer in enumerate(layers):
-            arrays |= {f"weight_{place}": layer.weights, f"bias_{place}": layer.biases}
+            arrays |= {f"weight_{place}": _compact(layer.weights), f"bias_{place}": _compact(layer.biases)}
         content = {
             "link": _LINKS[layers[-1].activation],
             "activations": [layer.activation for layer in layers],
@@ -209,6 +214,12 @@ def _scores(architecture: Architecture, parameters: Vector, features: Matrix, sc
     """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
     sums = forward(architecture.network(parameters), scale(features, scaling.means, scaling.scales))
     return sums if sums.shape[1] > 1 else sums[:, 0]
+
+
+def _compact(numbers: Matrix) -> NDArray[Any]:
+    """Return them in float32 where that loses nothing, as it does not of parameters."""
+    small = numbers.astype(np.float32)
+    return small if np.array_equal(small, numbers) else numbers
 
 
 def _targets(rows: Table, scaling: Scaling, classes: int) -> Vector:
