@@ -12,7 +12,7 @@ import pytest
 
 from heliosdb.algorithms.architecture import Architecture
 from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
-from heliosdb.algorithms.network_training import Descent, load_torch, train_network
+from heliosdb.algorithms.network_training import Descent, choose_device, load_torch, train_network
 from heliosdb.algorithms.optimizers import make_optimizer
 from heliosdb.algorithms.sgd import batches
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -203,6 +203,38 @@ def test_training_that_diverges_says_so() -> None:
     with pytest.raises(FederatedError, match="diverged") as caught:
         trained(architecture, parameters, rows, 1e6 * targets, learning_rate=1000.0, epochs=50)
     assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+class FakeTorch:
+    """As much of PyTorch as the choice of a device asks, of a machine with a GPU. fails: whether it can be used."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.fails, self.cuda, self.device = fails, self, str
+
+    def is_available(self) -> bool:
+        return True
+
+    def get_device_name(self, device: object) -> str:
+        return "H200"
+
+    def get_num_threads(self) -> int:
+        return 3
+
+    def zeros(self, size: int, *, device: object) -> None:
+        if self.fails:
+            raise RuntimeError("CUDA error: out of memory\nmore of it")
+
+
+@pytest.mark.parametrize(
+    ("fails", "chosen", "said"), [(False, "cuda", "H200"), (True, "cpu", "out of memory")]
+)
+def test_a_gpu_is_used_where_it_can_be_and_the_log_says_so(
+    fails: bool, chosen: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        assert choose_device(FakeTorch(fails=fails)) == chosen
+    assert said in caplog.text
+    assert "more of it" not in caplog.text
 
 
 WITHOUT = """
