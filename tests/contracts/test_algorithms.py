@@ -31,8 +31,19 @@ from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dty
 from heliosdb.node.guards import make_private
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.privacy.mechanisms import Lattice
+from heliosdb.scoring.kinds import find_kind
 from heliosdb.transport.messages import encode_task, received_task, task_from_header
-from tests.contracts.journeys import NODES, ROUNDS, Journey, Stop, compute, make_run, modes, travel
+from tests.contracts.journeys import (
+    NODES,
+    ROUNDS,
+    Journey,
+    Stop,
+    compute,
+    make_rows,
+    make_run,
+    modes,
+    travel,
+)
 
 NAMES = [entry.name for entry in ALGORITHMS.entries() if isinstance(entry.part, str)]
 """All but those that other tests may have registered in this process, as objects."""
@@ -195,8 +206,13 @@ def test_under_a_budget_no_answer_is_plain(journey: Journey) -> None:
 
 def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journey: Journey) -> None:
     prediction = journey.course.algorithm.predict(journey.model.state, journey.findings)
-    function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")
-    assert any(function.search(path.read_text()) for path in SQL.glob("*.sql"))
+    if prediction.arrays:
+        state_to_bytes(prediction.arrays)
+        scored = find_kind(prediction.kind)(prediction.content, prediction.arrays, make_rows(5).features)
+        assert np.isfinite(scored).all()
+    else:
+        function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")
+        assert any(function.search(path.read_text()) for path in SQL.glob("*.sql"))
     assert prediction.kind.isidentifier()
     json.dumps(dict(prediction.content), allow_nan=False)
 

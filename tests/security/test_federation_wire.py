@@ -190,6 +190,7 @@ async def test_a_greeting_tells_names_and_types_only(
         "datasets.name",
         "datasets.columns",
         "datasets.types",
+        "extras",
     }
     assert b"patient_id" not in answer
 

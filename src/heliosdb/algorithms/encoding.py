@@ -25,9 +25,13 @@ def task_classes(task: Task) -> tuple[str, ...]:
     """Return the labels of the target's classes that a task is about; () where it is about none."""
     if task.encoding is not None:
         return task.encoding.classes
+    return task.reading.classes or (BINARY_LABELS if learns_classes(task) else ())
+
+
+def learns_classes(task: Task) -> bool:
+    """Whether what a task asks for is of a target that has classes, known ones or not."""
     work = task.work
-    learns = has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
-    return task.reading.classes or (BINARY_LABELS if learns else ())
+    return has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
 
 
 def number_classes(

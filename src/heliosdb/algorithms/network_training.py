@@ -60,11 +60,22 @@ def load_torch() -> tuple[ModuleType, Any]:
             hint=how_to_install("neural"),
         ) from error
     torch.use_deterministic_algorithms(True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    on_gpu = device.type == "cuda"
-    what = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} threads"
-    log.info("neural networks are trained on %s (%s)", device.type, what)
-    return torch, device
+    return torch, choose_device(torch)
+
+
+def choose_device(torch: Any) -> Any:
+    """Return the GPU where there is one that can be used, else the processor; the log says which."""
+    if torch.cuda.is_available():
+        try:
+            device = torch.device("cuda")
+            torch.zeros(1, device=device)
+            log.info("neural networks are trained on a GPU, %s", torch.cuda.get_device_name(device))
+            return device
+        except RuntimeError as error:
+            # Most often for want of address space: max_memory_gb bounds it.
+            log.warning("the GPU cannot be used: %s", str(error).partition("\n")[0])
+    log.info("neural networks are trained by %d threads of the processor", torch.get_num_threads())
+    return torch.device("cpu")
 
 
 def train_network(
@@ -84,7 +95,7 @@ def train_network(
     """
     torch, device = load_torch()
     kind = torch.int64 if architecture.output == "softmax" else torch.float32
-    rows = torch.from_numpy(np.ascontiguousarray(inputs)).to(device)
+    rows = torch.from_numpy(np.require(inputs, requirements=["C", "W"])).to(device)
     wanted = torch.from_numpy(np.array(targets)).to(device, kind)
     current = torch.from_numpy(np.array(parameters, dtype=np.float32)).to(device)
     leaves = [one.detach().requires_grad_() for pair in architecture.split(current) for one in pair]

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
@@ -19,20 +21,21 @@ from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
-from heliosdb.algorithms.steps import Cost, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Cost, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.training import TRAIN, TrainStep
-from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, ReportWork, TrainWork
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
-from heliosdb.domain.task import Scaling
+from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.update import Moved, Total
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
-from heliosdb.parts.algorithms import NetworkSettings, check_private
+from heliosdb.parts.algorithms import NetworkSettings, check_private, has_classes
 from heliosdb.parts.networks import check_layers, check_size
 from heliosdb.privacy.mechanisms import Secret
 from heliosdb.scoring.network import forward, scale
@@ -59,21 +62,24 @@ class NeuralNetwork:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics in round 0; then training and, in some rounds, an evaluation."""
+        """Statistics in round 0; then training and, in some rounds, an evaluation; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
+            REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
         """Return what is known; 0A000 under a privacy budget, 22023 where the layers cannot fit."""
         if plan.run.policy.budget is not None:
             check_private(self.name)
-        settings = plan.run.options.settings(NetworkSettings)
-        known = settings.output_activation == "linear" or bool(plan.run.options.target_classes)
-        check_layers(settings, plan.run.options.target, len(classes_of(plan)) if known else None)
+        options, encoding = plan.run.options, plan.findings.encoding
+        classes: int | None = len(options.target_classes if encoding is None else encoding.classes)
+        if has_classes(self.name, options.given) and not classes:
+            classes = None
+        check_layers(options.settings(NetworkSettings), options.target, classes)
         return plan.findings
 
     def begin(self, plan: RunPlan) -> State:
@@ -99,9 +105,12 @@ class NeuralNetwork:
         scaling = findings.scaling
         assert scaling is not None
         layers = self._found(state, len(scaling.means)).network(state[PARAMETERS])
-        arrays = {"means": np.array(scaling.means), "scales": np.array(scaling.scales)}
+        arrays: dict[str, NDArray[Any]] = {
+            "means": np.array(scaling.means),
+            "scales": np.array(scaling.scales),
+        }
         for place, layer in enumerate(layers):
-            arrays |= {f"weight_{place}": layer.weights, f"bias_{place}": layer.biases}
+            arrays |= {f"weight_{place}": _compact(layer.weights), f"bias_{place}": _compact(layer.biases)}
         content = {
             "link": _LINKS[layers[-1].activation],
             "activations": [layer.activation for layer in layers],
@@ -156,7 +165,7 @@ class NeuralNetwork:
         moved = train_network(
             self.architecture,
             parameters,
-            _inputs(rows, work.scaling).astype(np.float32),
+            scale(rows.features, work.scaling.means, work.scaling.scales).astype(np.float32),
             _targets(rows, work.scaling, work.classes),
             descent=Descent(
                 work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
@@ -169,9 +178,8 @@ class NeuralNetwork:
         """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""
         assert self.architecture is not None
         rows = table.validation()
-        sums = forward(self.architecture.network(parameters), _inputs(rows, work.scaling))
+        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
         targets = _targets(rows, work.scaling, work.classes)
-        scores = sums if work.classes > 2 else sums[:, 0]
         losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
         made = work.measure.plain_sums(losses, scores, targets)
         return Contribution(made, max(1.0, float(rows.rows)), Plain())
@@ -180,6 +188,16 @@ class NeuralNetwork:
         """Read the sum of so many nodes' answers to `evaluate`."""
         del nodes
         return work.measure.read_plain(total, work.scaling.target_scale)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what is no network of the task's inputs and classes."""
+        self.check_state(task.state, task.n_inputs, ReportWork.of(task).classes)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,), of more than two classes (rows, classes)."""
+        assert task.scaling is not None
+        found = self._found(task.state, task.n_inputs)
+        return _scores(found, task.state[PARAMETERS], features, task.scaling)
 
     def _found(self, state: State, inputs: int) -> Architecture:
         return self.architecture or read_architecture(state, inputs)
@@ -192,8 +210,16 @@ def check_network(plan: RunPlan) -> None:
     check_size(len(plan.inputs), settings.layers)
 
 
-def _inputs(rows: Table, scaling: Scaling) -> Matrix:
-    return scale(rows.features, scaling.means, scaling.scales)
+def _scores(architecture: Architecture, parameters: Vector, features: Matrix, scaling: Scaling) -> Matrix:
+    """Return what the measures take: the last sums; of one unit, or of two classes, (rows,)."""
+    sums = forward(architecture.network(parameters), scale(features, scaling.means, scaling.scales))
+    return sums if sums.shape[1] > 1 else sums[:, 0]
+
+
+def _compact(numbers: Matrix) -> NDArray[Any]:
+    """Return them in float32 where that loses nothing, as it does not of parameters."""
+    small = numbers.astype(np.float32)
+    return small if np.array_equal(small, numbers) else numbers
 
 
 def _targets(rows: Table, scaling: Scaling, classes: int) -> Vector:

@@ -37,11 +37,13 @@ def make_optimizer(name: LocalOptimizer, learning_rate: float, size: int) -> Ste
 def adam_reach(learning_rate: float, steps: int, size: int) -> float:
     """Return an L2 norm that so many steps of Adam never exceed, whatever the gradients.
 
-    By Kingma and Ba 2015, section 2.1, no parameter moves further in one than learning_rate x (1 - 0.9) /
-    sqrt(1 - 0.999).
+    With decays a and b and gradients g of one parameter, the mean is (1 - a) times the sum of a^i g, and
+    the root of the mean square is sqrt(1 - b) times that of the sum of b^i g². By Cauchy and Schwarz their
+    quotient is at most (1 - a) / sqrt((1 - b) (1 - a²/b)), which the corrections only make smaller. (What
+    Kingma and Ba 2015 say in section 2.1 is of a single gradient.)
     """
-    decay, decay_square = ADAM_DECAYS
-    return learning_rate * steps * (1.0 - decay) / math.sqrt(1.0 - decay_square) * math.sqrt(size)
+    a, b = ADAM_DECAYS
+    return learning_rate * steps * (1.0 - a) / math.sqrt((1.0 - b) * (1.0 - a * a / b)) * math.sqrt(size)
 
 
 class _Momentum:

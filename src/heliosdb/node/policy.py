@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-from heliosdb.algorithms.encoding import task_classes
+from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
@@ -19,7 +19,7 @@ from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Task
 from heliosdb.node.summing import is_open, stage_of
-from heliosdb.parts.algorithms import check_private, has_classes
+from heliosdb.parts.algorithms import check_private
 from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
@@ -186,18 +186,13 @@ def find_misread(dataset: DatasetDescription, task: Task) -> FederatedError | No
                 f" task reads it as {kind}"
             )
     own, named = kind_of(dataset.type_of(reading.target)), task_classes(task)
-    if own in _NUMBERS or (own is ColumnKind.CATEGORY and (named or _learns_classes(task))):
+    if own in _NUMBERS or (own is ColumnKind.CATEGORY and (named or learns_classes(task))):
         return None
-    role = "a number or a category" if _learns_classes(task) else "a number"
+    role = "a number or a category" if learns_classes(task) else "a number"
     return not_supported(
         f'column "{reading.target}" of dataset "{dataset.name}" has type '
         f"{dataset.type_of(reading.target)}; the target must be {role}"
     )
-
-
-def _learns_classes(task: Task) -> bool:
-    work = task.work
-    return has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
 
 
 _NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
@@ -230,7 +225,7 @@ def check_columns(task: Task) -> None:
             )
     if asked_mechanism(task) is None:
         return
-    if _learns_classes(task) and not classes:
+    if learns_classes(task) and not classes:
         raise invalid_value("the classes of the target are not known, as a privacy budget needs them")
     for column in columns:
         if column.kind is ColumnKind.ARRAY:

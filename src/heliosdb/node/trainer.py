@@ -21,8 +21,8 @@ from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, frame_
 
 log = logging.getLogger(__name__)
 
-# What the training process needs to find its code and its libraries.
-_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
+# What the training process needs to find its code, its libraries and its GPU.
+_INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES")
 
 
 class RowSetsWantedError(Exception):

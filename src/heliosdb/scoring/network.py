@@ -7,7 +7,7 @@ overflows where the inputs were scaled by `scale`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,11 @@ class Layer:
     biases: Matrix
     activation: str
 
+    @classmethod
+    def of(cls, weights: ArrayLike, biases: ArrayLike, activation: str) -> Layer:
+        """Make one of numbers of any type."""
+        return cls(np.asarray(weights, dtype=np.float64), np.asarray(biases, dtype=np.float64), activation)
+
 
 def scale(features: Matrix, means: ArrayLike, scales: ArrayLike) -> Matrix:
     """Scale inputs, fill what is missing with 0, the mean, and cut to ±`LARGEST_INPUT`; (n, d) → (n, d)."""
@@ -57,13 +62,12 @@ def forward(layers: Sequence[Layer], inputs: Matrix) -> Matrix:
     """Return the sums of the last layer, before its activation; (n, d) → (n, units), inputs as `scale` left
     them.
     """
-    prepared = [(np.asarray(one.weights, float).T, np.asarray(one.biases, float)) for one in layers]
-    out = np.empty((inputs.shape[0], prepared[-1][1].size))
+    out = np.empty((inputs.shape[0], layers[-1].biases.size))
     for start in range(0, out.shape[0], _BLOCK):
         values = inputs[start : start + _BLOCK]
-        for layer, (weights, biases) in zip(layers, prepared, strict=True):
-            sums = values @ weights
-            sums += biases
+        for layer in layers:
+            sums = values @ layer.weights.T
+            sums += layer.biases
             values = sums if layer is layers[-1] else _activate(layer.activation, sums)
         out[start : start + _BLOCK] = values
     return out
@@ -75,18 +79,28 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Matrix) -> Matrix:
     content: `activations`, one for each layer; `link`; target_mean and target_scale. arrays: means and
     scales, (inputs,); weight_0, (units, inputs), bias_0, (units,), and so on for each layer.
     """
+    return prepare(content, arrays)(inputs)
+
+
+def prepare(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], Matrix]:
+    """Return what scores rows as `score` does, with the layers in place."""
     layers = [
-        Layer(arrays[f"weight_{place}"], arrays[f"bias_{place}"], name)
+        Layer.of(arrays[f"weight_{place}"], arrays[f"bias_{place}"], name)
         for place, name in enumerate(content["activations"])
     ]
-    sums = forward(layers, scale(inputs, arrays["means"], arrays["scales"]))
-    match content["link"]:
-        case "softmax":
-            return softmax(sums)
-        case "logistic":
-            return sigmoid(sums[:, 0])
-        case _:
-            return content["target_mean"] + content["target_scale"] * sums[:, 0]  # type: ignore[no-any-return]
+
+    def scored(inputs: Matrix) -> Matrix:
+        sums = forward(layers, scale(inputs, arrays["means"], arrays["scales"]))
+        match content["link"]:
+            case "softmax":
+                return softmax(sums)
+            case "logistic":
+                return sigmoid(sums[:, 0])
+            case _:
+                found: Matrix = content["target_mean"] + content["target_scale"] * sums[:, 0]
+                return found
+
+    return scored
 
 
 def sigmoid(sums: Matrix) -> Matrix:

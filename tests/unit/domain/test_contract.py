@@ -45,6 +45,16 @@ def fault(*offers: Offer, classes: tuple[str, ...] = (), private: bool = True) -
     return None
 
 
+def test_a_node_that_lacks_what_an_algorithm_needs_is_left_out_and_told_how_to_get_it() -> None:
+    with_it = replace(BOOLEAN, introduction=replace(BOOLEAN.introduction, extras=("neural",)))
+    found = select([with_it, ZERO_ONE], OPTIONS, learns_classes=True, extra="neural")
+    assert list(found.able) == ["a"]
+    [(name, reason)] = [(one.node, one.reason) for one in found.left_out]
+    assert name == "b"
+    assert reason == "lacks the extra \"neural\" (pip install 'heliosdb-federated-learning[neural]')"
+    assert len(select([with_it, ZERO_ONE], OPTIONS, learns_classes=True).able) == 2
+
+
 BOOLEAN, ZERO_ONE, ONE_TWO = (
     offer("a", "boolean"),
     offer("b", "integer", "0", "1"),
@@ -139,3 +149,5 @@ def test_what_a_node_said_is_read_from_the_catalog_as_it_was_written() -> None:
     said = Introduction((*BOOLEAN.introduction.datasets, *ONE_TWO.introduction.datasets))
 
     assert introduction_from_json(introduction_json(said)) == said
+    more = replace(said, extras=("neural",))
+    assert introduction_from_json(introduction_json(more), more.extras) == more

@@ -21,7 +21,13 @@ MODEL = {
     "workspace_owned": True,
     "owned": True,
 }
-NODE = {"name": "n", "status": "active", "options": '{"endpoint": "https://n:1"}', "datasets": None}
+NODE = {
+    "name": "n",
+    "status": "active",
+    "options": '{"endpoint": "https://n:1"}',
+    "datasets": None,
+    "extras": None,
+}
 DATASET = {"dataset_id": 3, "name": "d", "options": "{}", "owned": True}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],

@@ -50,11 +50,11 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     assert described["workspace"] == defaults(OptionKind.WORKSPACE, built_parts())
     assert described["model"] == defaults(OptionKind.MODEL, built_parts())
     assert described["model"].items() >= {
-        "aggregation": "fedavg", "trees": 100, "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
-        "secure_aggregation": False,
+        "aggregation": "fedavg", "local_epochs": 1, "batch_size": 32, "learning_rate": 0.01, "compression": "none",
+        "secure_aggregation": False, "optimizer": "sgd", "trees": 100, "layers": [64, 32, 1], "activation": "relu",
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"layers", "aggregation_protocol"} & described["model"].keys()
+    assert "aggregation_protocol" not in described["model"]
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 
@@ -214,3 +214,72 @@ def test_start_refuses_ranges_of_some_columns_only() -> None:
 
     assert (error["sqlstate"], error["message"]) == ("22023", "feature_ranges does not name age")
     assert error["hint"] == "Give the range of every column, a boolean one's is [0, 1], or of none."
+
+
+def network(**options: object) -> dict[str, object]:
+    """A model of a neural network."""
+    given = {**json.loads(str(MODEL["options"])), "algorithm": "neural_network", **options}
+    return {**MODEL, "options": json.dumps(given)}
+
+
+def equipped(kind: str, *extras: str, name: str = "n") -> dict[str, object]:
+    """A node that said what is installed there."""
+    return {**met(kind), "name": name, "extras": list(extras)}
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "told", "hint"),
+    [
+        ({"layers": [4, 3]}, "boolean", "layers ends with 3 units, and output_activation sigmoid needs 1", "softmax"),
+        ({"layers": [4, 3], "output_activation": "softmax"}, "boolean",
+         'cannot be trained: layers ends with 3 units, and the target "ill" has 2 classes', "let layers end with 1"),
+        ({"layers": [4, 2], "output_activation": "softmax", "target_classes": ["1", "2", "3"]}, "integer",
+         'layers ends with 2 units, and the target "ill" has 3 classes', "let layers end with 3"),
+        ({"target_classes": ["1", "2", "3"]}, "integer",
+         'output_activation sigmoid tells two classes apart, and the target "ill" has 3 classes', "softmax"),
+        ({"layers": [2], "output_activation": "linear"}, "integer", "output_activation linear needs 1", "end with 1"),
+    ],
+)  # fmt: skip
+def test_start_refuses_layers_that_do_not_fit_the_target(
+    options: dict[str, object], kind: str, told: str, hint: str
+) -> None:
+    plpy = server(lock_model=[network(**options)], list_nodes=[equipped(kind, "neural")])
+    error = refused(plpy, "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "22023"
+    assert told in error["message"]
+    assert hint in error["hint"]
+
+
+def test_start_takes_layers_that_fit_or_whose_target_is_not_known_yet() -> None:
+    softmax = {"layers": [4, 3], "output_activation": "softmax"}
+    for options, kind in (({}, "boolean"), (softmax, "text"), ({"output_activation": "linear"}, "numeric")):
+        plpy = server(lock_model=[network(**options)], list_nodes=[equipped(kind, "neural")])
+        assert run(plpy, "START FEDERATED TRAINING m") is None
+
+
+def test_start_refuses_a_network_under_a_budget() -> None:
+    private = {**network(), "policy": PRIVATE["policy"]}
+    error = refused(server(lock_model=[private]), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "0A000"
+    assert error["message"] == "neural_network is not supported under a privacy_budget yet"
+
+
+def test_start_names_nodes_that_lack_what_a_network_needs() -> None:
+    nodes = [
+        equipped("boolean", "neural"),
+        equipped("boolean", name="o"),
+        equipped("boolean", "neural", name="p"),
+    ]
+    plpy = server(lock_model=[network()], list_nodes=nodes)
+    assert run(plpy, "START FEDERATED TRAINING m") is None
+    assert [text for _, text in plpy.said] == [
+        'node "o" would be left out of the run: lacks the extra "neural"'
+        " (pip install 'heliosdb-federated-learning[neural]')"
+    ]
+    assert run(server(list_nodes=nodes), "START FEDERATED TRAINING m") is None
+
+    error = refused(server(lock_model=[network()], list_nodes=nodes[:2]), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "55000"
+    assert error["message"] == 'federated model "m" cannot be trained: too few nodes have the extra "neural"'
+    assert '"o"' in error["detail"]
+    assert "pip install 'heliosdb-federated-learning[neural]'" in error["hint"]

@@ -191,7 +191,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.NODE, "sla_tier", "gold"),
         (OptionKind.DATASET, "require_consent", True),
         (OptionKind.DATASET, "purpose", "research"),
-        (OptionKind.MODEL, "algorithm", "neural_network"),
+        (OptionKind.MODEL, "algorithm", "transformer"),
         (OptionKind.MODEL, "aggregation", "fltrust"),
         (OptionKind.MODEL, "compression", "zstd"),
         (OptionKind.MODEL, "robust_groups", 3),

@@ -64,10 +64,18 @@ def test_greetings_and_introductions_survive_the_wire() -> None:
             DatasetDescription(
                 DatasetName("e"), ("a",), ("integer",), True, (DeclaredValues("a", ("0", "1")),)
             ),
-        )
+        ),
+        extras=("neural",),
     )
     assert greeting_from_proto(greeting_to_proto(greeting)) == greeting
     assert introduction_from_proto(introduction_to_proto(introduction)) == introduction
+
+
+@pytest.mark.parametrize("extras", [["x"] * 33, ["x" * 256], [""]], ids=["too many", "too long", "no name"])
+def test_extras_are_bounded(extras: list[str]) -> None:
+    with pytest.raises(FederatedError) as caught:
+        introduction_from_proto(pb.Introduction(extras=extras))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
 @pytest.mark.parametrize(
