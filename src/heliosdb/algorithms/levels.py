@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 
 from heliosdb.algorithms.classes import CLASSES
-from heliosdb.algorithms.registry import coding_of
+from heliosdb.algorithms.registry import check_classes, coding_of
 from heliosdb.algorithms.sketch import CELL, HASHES, read_sketch, sketch
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
@@ -168,6 +168,7 @@ class LevelsStep:
         made = _encoded(encoding, found, work, self.algorithm)
         if work.labels:
             made = replace(made, classes=_find_classes(found[-1], target))
+            check_classes(self.algorithm, made.classes)
         findings = replace(plan.findings, encoding=made)
         return Taken(NO_STATE, findings, following=self.following, notes=_notes(made))
 

@@ -20,7 +20,6 @@ from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
-from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
@@ -29,7 +28,6 @@ from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
-from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -101,9 +99,7 @@ class LinearModel:
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0; 0A000 for more than two classes."""
-        if len(classes_of(plan)) > 2:
-            raise not_supported(f"{self.name} of more than two classes is not supported yet")
+        """Choose the noise of round 0."""
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
