@@ -128,7 +128,10 @@ async def test_a_view_a_partitioned_and_a_generated_table_with_strange_names_are
 
 
 async def test_infinite_huge_and_constant_numbers_are_features_or_named(world: World) -> None:
-    setup = made("x float8, c float8", "CASE i % 9 WHEN 0 THEN 'infinity'::float8 WHEN 1 THEN 'nan' WHEN 2 THEN NULL ELSE i END, 4")
+    setup = made(
+        "x float8, c float8",
+        "CASE i % 9 WHEN 0 THEN 'infinity'::float8 WHEN 1 THEN 'nan' WHEN 2 THEN NULL ELSE i END, 4",
+    )
     run = await train(world, {"north": setup, "south": setup}, ("x", "c"), "ill")
 
     assert closed_rounds(world) == 3, run
