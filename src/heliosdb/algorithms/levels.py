@@ -21,7 +21,7 @@ from heliosdb.algorithms.registry import check_classes, coding_of
 from heliosdb.algorithms.sketch import CELL, HASHES, read_sketch, sketch
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
-from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table
+from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.classes import MOST_CLASSES, show_number
@@ -267,8 +267,7 @@ def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) ->
     """Name the values that enough subjects have, those of most rows first."""
     codes, names = texts
     rows = np.bincount(codes + 2, minlength=len(names) + 2)
-    pairs = np.unique(np.stack([codes, subjects]), axis=1)[0] if codes.size else codes
-    having = np.bincount(pairs + 2, minlength=len(names) + 2)[2:]
+    having = count_subjects(codes + 2, subjects, len(names) + 2)[2:]
     least = max(work.min_level_count, LEAST_SUBJECTS)
     enough = [place for place in range(len(names)) if having[place] >= least]
     enough.sort(key=lambda place: (-int(rows[place + 2]), names[place].encode()))
