@@ -131,6 +131,26 @@ OPENING = Encoding(
     )
 )
 
+LEVELS = ("ALT", "neu", "ört")
+DECLARED = Encoding(
+    (
+        ColumnEncoding(FEATURES[0], missing_indicator=True),
+        ColumnEncoding(FEATURES[1], ColumnKind.CATEGORY, "indicators", LEVELS),
+        ColumnEncoding(FEATURES[2], scaled=False),
+    ),
+    ("ill", "well"),
+)
+
+
+def make_declared(seed: int, rows: int = 80) -> Table:
+    """Honest rows as they are read under a budget, where the levels are declared."""
+    rng, table = np.random.default_rng(seed), make_rows(seed, rows)
+    table.features[:, 1] = rng.choice([-1.0, 0.0, 0.0, 1.0, 2.0, np.nan], size=rows)
+    columns = (RawColumn(), RawColumn(ColumnKind.CATEGORY, levels=LEVELS), RawColumn())
+    return replace(table, columns=columns)
+
+
+DECLARED_TABLES = {node: make_declared(number) for number, node in enumerate(NODES)}
 COLUMNS = {node: make_columns(number) for number, node in enumerate(NODES)}
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 
@@ -144,7 +164,8 @@ def modes(name: str) -> list[dict[str, bool]]:
         assert error.code is ErrorCode.NOT_SUPPORTED
         return [{}]
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
-    encoded = [{"encoded": True}] if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
+    encoded = [{"encoded": True}, {"encoded": True, "private": True}]
+    encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
     return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
 
 
@@ -161,8 +182,14 @@ def travel(
     than numbers."""
     course = Course.of(make_run(name, private=private, ranges=ranges))
     model = ModelState(NO_STATE)
-    findings = Findings(undeclared_target=undeclared, encoding=OPENING if encoded else None)
-    tables = {node: _numbered(table, name) for node, table in COLUMNS.items()} if encoded else TABLES
+    tables, opening = TABLES, None
+    if encoded:
+        tables, opening = (DECLARED_TABLES, DECLARED) if private else (COLUMNS, OPENING)
+        if not has_classes(name, {}):
+            # What learns no classes has a number as its target.
+            tables = {node: replace(table, labels=None) for node, table in tables.items()}
+            opening = replace(opening, classes=())
+    findings = Findings(undeclared_target=undeclared, encoding=opening)
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
     stops: list[Stop] = []
@@ -198,17 +225,12 @@ def compute(step: Step, table: Table, task: Task, memory: State = NO_STATE) -> C
 
 def _encoded(table: Table, task: Task, encoding: Encoding) -> Table:
     made, classes = encode(table, encoding), task_classes(task)
-    if not classes:
+    if not classes or task.work.privacy is not None:
         return made
     target = number_classes(table.target, classes, np.inf, table.labels)
     if np.isinf(target).any():
         raise invalid_value("the target is none of its classes")
     return replace(made, target=target, labels=None)
-
-
-def _numbered(table: Table, name: str) -> Table:
-    """What learns no classes has a number as its target."""
-    return table if has_classes(name, {}) else replace(table, labels=None)
 
 
 def _hold(

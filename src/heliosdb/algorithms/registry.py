@@ -5,6 +5,7 @@ What always holds: an algorithm's file is imported when it is first asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, cast
 
 from heliosdb.algorithms.steps import Algorithm
@@ -68,6 +69,13 @@ def learns_classes(plan: RunPlan) -> bool:
     """Whether the run's target has classes, known or not."""
     options = plan.run.options
     return has_classes(options.algorithm, options.given) and not plan.findings.number_target
+
+
+def check_classes(name: str, classes: Sequence[str]) -> None:
+    """Raise FederatedError NOT_SUPPORTED where an algorithm cannot learn a target of these classes."""
+    if classes and not supervised(name).allows(len(classes)):
+        shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+        raise not_supported(f"{name} of a target of {len(classes)} classes ({shown}) is not supported yet")
 
 
 def coding_of(name: str) -> Literal["indicators", "index"]:

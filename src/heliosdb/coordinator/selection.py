@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from heliosdb.algorithms.registry import coding_of
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
-from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.findings import Findings
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.run import Run, TrainingOptions
-from heliosdb.domain.transforms import transformed
 from heliosdb.parts.algorithms import extra_of, has_classes, learns
 
 
@@ -50,10 +51,20 @@ def _opening(
 ) -> Encoding:
     """The encoding with which round 0 begins: what only rows can tell is missing in it."""
     options, private = run.options, run.policy.budget is not None
-    kinds = contract.feature_kinds(datasets, options, are_all=are_all)
-    plainly = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
-    columns = transformed(plainly, options.transforms)
+    columns = contract.plain_columns(datasets, options, are_all=are_all)
+    if private and are_all:
+        columns = tuple(_declared(column, datasets, options.algorithm) for column in columns)
     known: tuple[str, ...] | None = ()
     if has_classes:
         known = contract.known_classes(datasets if are_all else [], options, private=private)
     return Encoding(columns, known or ())
+
+
+def _declared(
+    column: ColumnEncoding, datasets: Sequence[DatasetDescription], algorithm: str
+) -> ColumnEncoding:
+    """Under a budget the levels are those that catalogs declare; a NULL has none, and counts as missing."""
+    levels = contract.declared_levels(datasets, column.column)
+    if column.kind is not ColumnKind.CATEGORY or levels is None:
+        return column
+    return replace(column, form=coding_of(algorithm), levels=levels)

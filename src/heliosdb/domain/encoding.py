@@ -107,6 +107,16 @@ class Encoding:
     classes: tuple[str, ...] = ()
 
     @property
+    def measured(self) -> tuple[bool, ...]:
+        """Of each input, whether its mean and spread have to be found where finding them costs: those of an
+        indicator of a level are told well enough by how many levels there are."""
+        return tuple(
+            column.form != "indicators" or (column.missing_indicator and place == len(column.inputs) - 1)
+            for column in self.columns
+            for place in range(len(column.inputs))
+        )
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of all inputs, in order."""
         return tuple(name for column in self.columns for name in column.inputs)
