@@ -18,8 +18,11 @@ import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
+from heliosdb.aggregation.custom_function import CustomFunction
+from heliosdb.aggregation.strategy import Strategy
 from heliosdb.aggregation.updates import rejected
-from heliosdb.catalog.connection import Statements
+from heliosdb.catalog.commands import has_aggregation_function
+from heliosdb.catalog.connection import Connection, Statements
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connect
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -38,6 +41,14 @@ _GRACE = 5.0
 _MOST_REASON = 300
 
 _FLOAT8, _FLOAT8_ARRAY = 701, 1022
+
+
+def check_function(connection: Connection, rule: Strategy) -> None:
+    """Raise FederatedError UNDEFINED_OBJECT where the rule is a function that is not there."""
+    if isinstance(rule, CustomFunction) and not has_aggregation_function(connection, rule.name):
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT, f'federated aggregation function "{rule.name}" does not exist'
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.aggregation_functions import check_function
 from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept
@@ -109,7 +110,7 @@ def _obstacle(connection: Connection, run: RunId) -> str | None:
     try:
         record = runs.find_run(connection, run)
         if record is not None:
-            Course.of(record.run)
+            check_function(connection, Course.of(record.run).strategy)
     except FederatedError as error:
         return error.message if error.detail is None else f"{error.message} {error.detail}"
     return None if record is None else record.run.policy.laxity(record.current)

@@ -65,6 +65,12 @@ TOYS = [
         "node.release.committed:4",
     ),
     Toy(
+        "a rule whose memory is told to nodes that remember",
+        {"aggregation": "scaffold"},
+        "coordinator.aggregated:5",
+        "node.release.committed:5",
+    ),
+    Toy(
         "a codec",
         {"compression": "toy_deflated"},
         "coordinator.update.received:5",
@@ -219,7 +225,7 @@ async def test_a_run_whose_parts_are_not_there_fails_before_anybody_is_asked(wor
 
     coordinator.kill()
     assert run["status"] == "failed"
-    assert 'The aggregation "nowhere" is not supported.' in run["message"]
+    assert 'federated aggregation function "nowhere" does not exist' in run["message"]
     assert world.query("SELECT FROM federated.round WHERE run_id = %s", run["run_id"]) == []
 
 
