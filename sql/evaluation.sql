@@ -90,7 +90,7 @@ DECLARE
     latest federated.run;
 BEGIN
     SELECT r.* INTO latest FROM federated.run AS r
-    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),

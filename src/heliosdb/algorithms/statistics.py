@@ -26,7 +26,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -154,6 +154,7 @@ def prepare(plan: RunPlan) -> Findings:
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
+    budget = share_of(plan, budget, spent)
     classes = CLASSES_SHARE if plan.findings.undeclared_target else 0.0
     exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
     shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
@@ -167,12 +168,23 @@ def prepare(plan: RunPlan) -> Findings:
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
+            f"epsilon {spent:.6g} of the {budget.epsilon:g} that the run may reach is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
-    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting)
+    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
+
+
+def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:
+    """Return how far a run may go: all of the budget, or where further runs of its series are to come an
+    equal part of what is left.
+
+    spent: ε of what was released before the run.
+    """
+    series = plan.run.series
+    runs = 1 if series is None else 1 + series.to_come
+    return budget if runs == 1 else replace(budget, epsilon=spent + (budget.epsilon - spent) / runs)
 
 
 def statistics_work(plan: RunPlan) -> StatisticsWork:
@@ -242,7 +254,9 @@ def _plan_training(plan: RunPlan, before: PrivacyPlan, summary: Summary, nodes: 
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )
-    made = _measurable(plan_training(policy.budget, plan.past, request))
+    # A plan of before there were series names no share: then it is the whole.
+    budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
+    made = _measurable(plan_training(budget, plan.past, request))
     return replace(
         before,
         training_noise=_least_noise(made.noise_multiplier),

@@ -8,7 +8,7 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -144,11 +144,24 @@ def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> M
     if fraction == 0:
         return np.zeros(len(subject_keys), dtype=np.bool_)
     limit = int(fraction * 2.0**64)
-    keyed = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out")
+    return np.fromiter(
+        (one < limit for one in _places(subject_keys, secret)), dtype=np.bool_, count=len(subject_keys)
+    )
 
-    def chosen(key: bytes) -> bool:
+
+def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Codes:
+    """Return the fold of each subject, 0 … folds - 1, by the hash of `held_out`; shape (subjects,).
+
+    Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
+    """
+    numbers = (one * folds >> 64 for one in _places(subject_keys, secret))
+    return np.fromiter(numbers, dtype=np.int64, count=len(subject_keys))
+
+
+def _places(subject_keys: Sequence[bytes], secret: bytes) -> Iterator[int]:
+    """The keyed hash of each subject's key, in [0, 2**64)."""
+    keyed = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out")
+    for key in subject_keys:
         digest = keyed.copy()
         digest.update(key)
-        return int.from_bytes(digest.digest(), "big") < limit
-
-    return np.fromiter(map(chosen, subject_keys), dtype=np.bool_, count=len(subject_keys))
+        yield int.from_bytes(digest.digest(), "big")

@@ -24,4 +24,5 @@ def make_rules(run: Run) -> Rules:
         keep_best=options.keep_best,
         noised=policy.budget is not None,
         learning_rate=options.given.get("learning_rate"),
+        publishes=run.publishes,
     )

@@ -20,7 +20,7 @@ import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.table import Codes, Table, held_out
+from heliosdb.algorithms.table import Codes, Mask, Table, fold_numbers, held_out
 from heliosdb.catalog.dataset_rows import (
     RowQuery,
     as_read,
@@ -31,9 +31,10 @@ from heliosdb.catalog.dataset_rows import (
 )
 from heliosdb.domain.classes import show_number
 from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
-from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
+from heliosdb.node.disclosure import Hashes, RowSet, check_cells, check_folds, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
@@ -69,6 +70,7 @@ class TableRequest:
     min_rows: int
     max_parameter_share: float
     classes: tuple[float, ...] = ()
+    fold: Fold | None = None
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -80,6 +82,18 @@ class TableRequest:
 def table_key(secret: bytes) -> bytes:
     """The key of held-out choices and row sets, unknown to whoever asks: of the node's secret."""
     return hmac.digest(secret, b"held-out", hashlib.sha256)
+
+
+def choose_held_out(names: Sequence[bytes], request: TableRequest) -> Mask:
+    """Whom of the subjects a request holds out; FederatedError NODE_REFUSED where a fold of a plain answer
+    has too few."""
+    if request.fold is None:
+        return held_out(names, request.validation_split, request.key)
+    numbers = fold_numbers(names, request.fold.of, request.key)
+    if request.plain:
+        check_folds(np.bincount(numbers, minlength=request.fold.of), request.min_rows, request.dataset)
+    chosen: Mask = numbers == request.fold.number
+    return chosen
 
 
 def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matrix, Codes]:
@@ -210,7 +224,7 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
         distinct, numbers = np.unique(both, return_inverse=True)
         names = [code.tobytes() for code in distinct]
     subjects, others = np.split(numbers.astype(np.int64), [len(values)])
-    chosen = held_out(names, request.validation_split, request.key)[subjects]
+    chosen = choose_held_out(names, request)[subjects]
     table = Table.from_rows(values[:, :-1], values[:, -1], subjects, chosen, others)
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)

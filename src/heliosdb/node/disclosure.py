@@ -144,6 +144,17 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     return max(fitting, key=lambda other: other.rows.size)
 
 
+def check_folds(sizes: NDArray[np.int64], min_rows: int, dataset: str) -> None:
+    """FederatedError NODE_REFUSED where some fold has too few subjects: the runs of two folds differ by their
+    subjects, and each is measured on those of one. sizes: subjects of each fold, (folds,)."""
+    if int(sizes.min()) < min_rows:
+        raise _refused(
+            f'of dataset "{dataset}" one of {sizes.size} folds has fewer than min_rows = {min_rows} data '
+            "subjects",
+            "Use fewer folds; or a privacy_budget, under which folds may be small.",
+        )
+
+
 def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]], dataset: str) -> None:
     """FederatedError NODE_REFUSED where earlier answers knew the table's rows by other columns: they cannot
     be compared."""

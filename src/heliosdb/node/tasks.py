@@ -352,6 +352,7 @@ class NodeTasks:
             min_rows=dataset.min_rows,
             max_parameter_share=dataset.max_parameter_share,
             classes=classes_of(received.task),
+            fold=reading.fold,
         )
 
 
