@@ -168,7 +168,7 @@ def prepare(plan: RunPlan) -> Findings:
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of the {budget.epsilon:g} that the run may reach is spent: with one more round 0"
+            f"epsilon {spent:.6g} of {budget.epsilon:g} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
