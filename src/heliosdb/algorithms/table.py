@@ -8,7 +8,7 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -143,10 +143,9 @@ def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> M
         raise ValueError("fraction must lie in [0, 1)")
     if fraction == 0:
         return np.zeros(len(subject_keys), dtype=np.bool_)
-    limit = int(fraction * 2.0**64)
-    return np.fromiter(
-        (one < limit for one in _places(subject_keys, secret)), dtype=np.bool_, count=len(subject_keys)
-    )
+    limit = np.uint64(int(fraction * 2.0**64))
+    chosen: Mask = _places(subject_keys, secret) < limit
+    return chosen
 
 
 def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Codes:
@@ -154,14 +153,16 @@ def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Co
 
     Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
     """
-    numbers = (one * folds >> 64 for one in _places(subject_keys, secret))
-    return np.fromiter(numbers, dtype=np.int64, count=len(subject_keys))
+    limits = [np.uint64(-(-(number << 64) // folds)) for number in range(1, folds)]
+    return np.searchsorted(np.array(limits), _places(subject_keys, secret), side="right").astype(np.int64)
 
 
-def _places(subject_keys: Sequence[bytes], secret: bytes) -> Iterator[int]:
+def _places(subject_keys: Sequence[bytes], secret: bytes) -> NDArray[np.uint64]:
     """The keyed hash of each subject's key, in [0, 2**64)."""
-    keyed = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out")
+    fresh = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out").copy
+    digests = []
     for key in subject_keys:
-        digest = keyed.copy()
-        digest.update(key)
-        yield int.from_bytes(digest.digest(), "big")
+        keyed = fresh()
+        keyed.update(key)
+        digests.append(keyed.digest())
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)

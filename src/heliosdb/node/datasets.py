@@ -247,11 +247,10 @@ def _numbered(codes: NDArray[np.int64]) -> list[bytes]:
 
 def _hashes(names: Sequence[bytes], key: bytes) -> Hashes:
     """A keyed 64-bit hash (BLAKE2b) of each name."""
-    keyed = hashlib.blake2b(key=key, digest_size=8, person=b"row-set")
-
-    def digest(name: bytes) -> int:
-        one = keyed.copy()
-        one.update(name)
-        return int.from_bytes(one.digest(), "big")
-
-    return np.fromiter(map(digest, names), dtype=np.uint64, count=len(names))
+    fresh = hashlib.blake2b(key=key, digest_size=8, person=b"row-set").copy
+    digests = []
+    for name in names:
+        keyed = fresh()
+        keyed.update(name)
+        digests.append(keyed.digest())
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
