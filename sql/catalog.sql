@@ -65,15 +65,30 @@ CREATE TABLE federated.run (
     message        text,
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     started_at     timestamptz,
-    finished_at    timestamptz
+    finished_at    timestamptz,
+    series_id      uuid,
+    trial          integer CHECK (trial > 0),
+    fold           integer CHECK (fold >= 0),
+    waiting        boolean NOT NULL DEFAULT false,
+    result_round   integer CHECK (result_round >= 0),
+    CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting))
 );
-CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running');
+CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
+CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
 CREATE INDEX run_by_model ON federated.run (model_id, created_at);
 COMMENT ON TABLE federated.run IS 'One START FEDERATED TRAINING: a snapshot of the options it runs under, and how it went';
 COMMENT ON COLUMN federated.run.overrides IS 'The training options that START named for this run alone';
 COMMENT ON COLUMN federated.run.options IS 'Every training option in effect, defaults included';
 COMMENT ON COLUMN federated.run.policy IS 'Every workspace option in effect when the run was started, defaults included';
 COMMENT ON COLUMN federated.run.scaling IS 'What round 0 found: how raw columns become model inputs';
+COMMENT ON COLUMN federated.run.series_id IS
+    'What the runs of one START with folds or search have in common; NULL of a run by itself';
+COMMENT ON COLUMN federated.run.trial IS
+    'Which trial of the series it is of, from 1; of the run that trains the best trial anew, whose; NULL before that is known';
+COMMENT ON COLUMN federated.run.fold IS 'Which fold it holds out, from 0; its model is not kept';
+COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
+COMMENT ON COLUMN federated.run.result_round IS
+    'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
 COMMENT ON COLUMN federated.run.plan IS 'The privacy plan made after round 0; NULL without a budget';
 
 CREATE TABLE federated.round (

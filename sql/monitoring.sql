@@ -42,7 +42,7 @@ CREATE FUNCTION @extschema@.federated_training_status(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
         SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_status.model)
+        WHERE r.model_id = federated._model_id(federated_training_status.model) AND NOT r.waiting
         ORDER BY r.created_at DESC LIMIT 1
     ), rounds AS (
         SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
@@ -78,7 +78,7 @@ CREATE FUNCTION @extschema@.federated_training_metrics(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
         SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_metrics.model)
+        WHERE r.model_id = federated._model_id(federated_training_metrics.model) AND NOT r.waiting
         ORDER BY r.created_at DESC LIMIT 1
     ), charged AS (
         SELECT l.round_number, max(l.epsilon_tight) AS epsilon
@@ -109,7 +109,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     awaited_model bigint := federated._model_id(model);
     deadline      timestamptz;
-    awaited_run   uuid;
+    awaited_run   federated.run;
     current       federated.run;
 BEGIN
     -- NaN is greater than every other number.
@@ -121,13 +121,13 @@ BEGIN
             MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
             DETAIL = 'Under a higher level this transaction would never see the run end.';
     END IF;
-    awaited_run := (SELECT r.run_id FROM federated.run AS r WHERE r.model_id = awaited_model ORDER BY r.created_at DESC LIMIT 1);
-    IF awaited_run IS NULL THEN
+    SELECT r.* INTO awaited_run FROM federated.run AS r WHERE r.model_id = awaited_model AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1;
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
     END IF;
-    IF current_setting('federated.started_run', true) = awaited_run::text THEN
+    IF current_setting('federated.started_run', true) = awaited_run.run_id::text THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('the training of federated model "%s" was started in this transaction', model),
             DETAIL = 'No coordinator sees it before COMMIT.',
@@ -136,8 +136,19 @@ BEGIN
     deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
     LOOP
         -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
-        SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
-        IF NOT FOUND THEN
+        SELECT r.* INTO current FROM federated.run AS r
+        WHERE r.run_id = awaited_run.run_id OR r.series_id = awaited_run.series_id
+        ORDER BY r.status IN ('queued', 'running') AND NOT r.waiting DESC, r.created_at DESC LIMIT 1;
+        IF FOUND AND current.status NOT IN ('queued', 'running') AND current.series_id IS NOT NULL THEN
+            IF federated._is_undecided(current.series_id) THEN
+                current.status := 'running';
+                current.message := 'the best trial is to become a version';
+            ELSE
+                SELECT s.status, s.message INTO current.status, current.message
+                FROM federated._series_status(current.series_id) AS s;
+            END IF;
+        END IF;
+        IF current.run_id IS NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_object',
                 MESSAGE = format('federated model "%s" was dropped while waiting', model);
         ELSIF current.status NOT IN ('queued', 'running') THEN
@@ -159,7 +170,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
-    'Waits for the latest run of a model to end and says how: converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
+    'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
 CREATE FUNCTION @extschema@.federated_privacy_budget(
     workspace text,

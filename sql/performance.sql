@@ -44,7 +44,7 @@ SELECT m.name AS model_name, p.round_number, p.phase, p.duration_seconds,
        p.bytes_received / 1e6::double precision AS network_received_mb
 FROM federated.model AS m
 JOIN LATERAL (
-    SELECT r.run_id FROM federated.run AS r WHERE r.model_id = m.model_id ORDER BY r.created_at DESC LIMIT 1
+    SELECT r.run_id FROM federated.run AS r WHERE r.model_id = m.model_id AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1
 ) AS latest ON true
 JOIN federated.phase AS p USING (run_id)
 ORDER BY m.name, p.round_number, array_position(ARRAY['distribution', 'local_training', 'aggregation'], p.phase);
@@ -73,7 +73,7 @@ CREATE FUNCTION @extschema@.federated_convergence_diagnostics(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
         SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model)
+        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model) AND NOT r.waiting
         ORDER BY r.created_at DESC LIMIT 1
     ), evaluated AS (
         SELECT d.round_number, d.global_loss - lag(d.global_loss) OVER (ORDER BY d.round_number) AS delta

@@ -12,6 +12,7 @@ ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -30,7 +31,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
     @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
-    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text)
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
+    @extschema@.federated_trials(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -184,6 +186,16 @@ GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analys
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 
+-- Folds and searches.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_trials(text), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
+    federated._is_undecided(uuid), federated._series_status(uuid)
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
+GRANT SELECT ON federated.run, federated.round TO federated_owner;
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
+
 -- How models do.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
@@ -227,7 +239,7 @@ GRANT SELECT ON federated.audit TO federated_auditor;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
-GRANT INSERT (model_id, overrides), UPDATE (stop_requested) ON federated.run TO federated_operator;
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting), UPDATE (stop_requested) ON federated.run TO federated_operator;
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
 GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
@@ -235,7 +247,7 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
-GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
+GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round) ON federated.run TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 -- The number and the time of a line are the database's own: they are its place among the node's lines.

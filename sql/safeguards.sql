@@ -116,7 +116,9 @@ BEGIN
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
     -- wait_for_convergence would wait for ever in the transaction that starts the run.
-    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    IF NOT NEW.waiting THEN
+        PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
     -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
@@ -136,6 +138,7 @@ BEGIN
                 HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
+    PERFORM federated._check_series(NEW);
     RETURN NEW;
 END
 $$;

@@ -544,6 +544,24 @@ _TRAINING = (
     ),
     OptionSpec("keep_best", _BOOL, True, "publish the best evaluated round, not the last"),
     OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
+    OptionSpec(
+        "folds",
+        _INT,
+        None,
+        "parts of the subjects, each held out once in place of validation_split: START makes a run for each,"
+        " evaluates it and keeps no model; with search each trial is judged by all of them, and the best is"
+        " then trained by a run without folds",
+        minimum=2,
+        maximum=20,
+    ),
+    OptionSpec(
+        "search",
+        OptionType.SEARCH,
+        None,
+        """values to try, as '{"learning_rate": [0.1, 0.01]}': START makes a trial of every combination, """
+        "one after another, and the one of the smallest loss becomes the version",
+        maximum=100,
+    ),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     OptionSpec(
         "folds",

@@ -39,6 +39,7 @@ class OptionType(Enum):
     TEXT_ARRAY = "an array of different strings"
     INTEGER_ARRAY = "an array of integers"
     RANGES = """a JSON object of ranges, '{"column": [lower, upper]}'"""
+    SEARCH = """a JSON object of training options and the values to try, '{"option": [value, value]}'"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,8 @@ def describe_allowed(spec: OptionSpec) -> str:
             return listed
         return f"{head or 'one of'} {listed}".strip() + (f", or {spec.custom}" if spec.custom else "")
     words = [spec.type.value]
+    if spec.type is OptionType.SEARCH:
+        return f"{words[0]}, at most {spec.maximum:.0f} combinations"
     if spec.type is OptionType.TEXT_ARRAY or spec.type is OptionType.RANGES:
         counted = f"{words[0]}, at least one and at most {spec.maximum:.0f}"
         return counted if spec.range_limits is None else f"{counted}, {spec.range_limits.describe()}"
@@ -385,6 +388,16 @@ def _ranges(spec: OptionSpec, value: object) -> dict[str, OptionJson]:
     return ranges
 
 
+def _search(spec: OptionSpec, value: object) -> dict[str, OptionJson]:
+    """Option → [value, …], as typed: whether it is an option's value is for `search_option` to say."""
+    loaded = json.loads(_text(spec, value), object_pairs_hook=_no_duplicates)
+    if not isinstance(loaded, dict):
+        raise ValueError
+    _require(bool(loaded) and all(isinstance(values, list) and values for values in loaded.values()))
+    _require(math.prod(map(len, loaded.values())) <= (spec.maximum or MAX_TEXT))
+    return loaded
+
+
 _CONVERTERS: dict[OptionType, Callable[[OptionSpec, object], OptionJson]] = {
     OptionType.INTEGER: _integer,
     OptionType.NUMBER: _number,
@@ -396,4 +409,5 @@ _CONVERTERS: dict[OptionType, Callable[[OptionSpec, object], OptionJson]] = {
     OptionType.TEXT_ARRAY: _text_array,
     OptionType.INTEGER_ARRAY: _integer_array,
     OptionType.RANGES: _ranges,
+    OptionType.SEARCH: _search,
 }

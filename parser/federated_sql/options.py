@@ -8,8 +8,8 @@ options of parts the caller says what is built: the language knows no part.
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
@@ -23,7 +23,8 @@ from federated_sql.option_values import (
     canonical,
     read_policy,
 )
-from federated_sql.statements import Option, OptionName, OptionValue, Scalar
+from federated_sql.search_option import as_typed, check_folds, read_search, tried_options
+from federated_sql.statements import Option, OptionName
 
 __all__ = [
     "NO_PARTS",
@@ -72,7 +73,10 @@ def read_options(kind: OptionKind, options: Sequence[Option], built: Built) -> d
             raise _unknown(kind, option)
         if option.name in values:
             raise _refused(option, f'option "{option.name}" specified more than once')
-        values[option.name] = canonical(spec, option)
+        value = canonical(spec, option)
+        if spec.type is OptionType.SEARCH and isinstance(value, dict):
+            value = read_search(specs(OptionKind.TRAINING, built), option, value)
+        values[option.name] = value
     return values
 
 
@@ -97,6 +101,15 @@ def require_built(
     table = specs(kind, built)
     for option in options:
         _require_built(table[option.name], option, values[option.name])
+        if table[option.name].type is OptionType.SEARCH:
+            _require_built_trials(option, values[option.name], built)
+
+
+def _require_built_trials(option: Option, search: OptionJson, built: Built) -> None:
+    assert isinstance(search, dict)
+    for tried in tried_options(search):
+        spec = specs(OptionKind.TRAINING, built)[tried.name]
+        _require_built(spec, replace(tried, position=option.position), canonical(spec, tried))
 
 
 _SYNONYMS = {
@@ -199,7 +212,7 @@ def _check_selection(merged: Mapping[str, OptionJson]) -> None:
 
 def check_stored(kind: OptionKind, values: Mapping[str, OptionJson], built: Built) -> None:
     """Raise FederatedError where options as they are stored could not have come from a statement."""
-    options = [Option(name, _as_typed(value)) for name, value in values.items()]
+    options = [Option(name, as_typed(value)) for name, value in values.items()]
     for name, value in validate(kind, options, built).items():
         if value != values[name] or type(value) is not type(values[name]):
             raise _conflict(f'the value of option "{name}" is not as a statement would store it')
@@ -209,13 +222,8 @@ def check_stored(kind: OptionKind, values: Mapping[str, OptionJson], built: Buil
         check_model(values)
     elif kind is OptionKind.DATASET:
         check_dataset(values)
-
-
-def _as_typed(value: OptionJson) -> OptionValue:
-    """Return a stored value as a statement would give it."""
-    if isinstance(value, list):
-        return tuple(element if isinstance(element, Scalar) else str(element) for element in value)
-    return json.dumps(value) if isinstance(value, dict) else value
+    elif kind is OptionKind.TRAINING:
+        check_folds(values)
 
 
 def check_dataset(options: Mapping[str, OptionJson]) -> None:
@@ -229,6 +237,7 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
 
 def check_model(options: Mapping[str, OptionJson]) -> None:
     """Raise 22023 where a model's canonical options do not fit together; what is missing, START says."""
+    check_folds(options)
     features, target = options.get("features"), options.get("target")
     if isinstance(features, list) and target in features:
         raise _conflict(f'the target "{target}" cannot be one of the features')

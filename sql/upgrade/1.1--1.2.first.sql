@@ -136,3 +136,15 @@ DROP FUNCTION federated._describe_call(text, text);
 -- done: function federated._describe_batch(text, text, text, jsonb)
 -- done: comment FUNCTION federated._describe_batch(text, text, text, jsonb)
 DROP FUNCTION federated._describe_batch(text, text, text, jsonb);
+-- A START with folds or a search makes several runs, of which all but one wait.
+-- done: table federated.run
+ALTER TABLE federated.run
+    ADD COLUMN series_id uuid,
+    ADD COLUMN trial integer CHECK (trial > 0),
+    ADD COLUMN fold integer CHECK (fold >= 0),
+    ADD COLUMN waiting boolean NOT NULL DEFAULT false,
+    ADD COLUMN result_round integer CHECK (result_round >= 0),
+    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting));
+-- done: index run_one_active
+DROP INDEX federated.run_one_active;
+CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;

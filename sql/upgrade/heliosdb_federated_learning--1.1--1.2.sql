@@ -140,6 +140,18 @@ DROP FUNCTION federated._describe_call(text, text);
 -- done: function federated._describe_batch(text, text, text, jsonb)
 -- done: comment FUNCTION federated._describe_batch(text, text, text, jsonb)
 DROP FUNCTION federated._describe_batch(text, text, text, jsonb);
+-- A START with folds or a search makes several runs, of which all but one wait.
+-- done: table federated.run
+ALTER TABLE federated.run
+    ADD COLUMN series_id uuid,
+    ADD COLUMN trial integer CHECK (trial > 0),
+    ADD COLUMN fold integer CHECK (fold >= 0),
+    ADD COLUMN waiting boolean NOT NULL DEFAULT false,
+    ADD COLUMN result_round integer CHECK (result_round >= 0),
+    ADD CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting));
+-- done: index run_one_active
+DROP INDEX federated.run_one_active;
+CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
@@ -217,6 +229,21 @@ COMMENT ON COLUMN federated.node.datasets IS
 
 COMMENT ON COLUMN federated.node.extras IS
     'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
+
+CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
+
+COMMENT ON COLUMN federated.run.series_id IS
+    'What the runs of one START with folds or search have in common; NULL of a run by itself';
+
+COMMENT ON COLUMN federated.run.trial IS
+    'Which trial of the series it is of, from 1; of the run that trains the best trial anew, whose; NULL before that is known';
+
+COMMENT ON COLUMN federated.run.fold IS 'Which fold it holds out, from 0; its model is not kept';
+
+COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
+
+COMMENT ON COLUMN federated.run.result_round IS
+    'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -804,7 +831,9 @@ BEGIN
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
     -- wait_for_convergence would wait for ever in the transaction that starts the run.
-    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    IF NOT NEW.waiting THEN
+        PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    END IF;
     NEW.options := known -> 'model' || subject.options || NEW.overrides;
     NEW.policy := known -> 'workspace' || subject.policy || jsonb_build_object('workspace', subject.workspace);
     -- Plain answers are the nodes' to give: each refuses them itself, and a run that all would refuse is not begun.
@@ -824,6 +853,7 @@ BEGIN
                 HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
+    PERFORM federated._check_series(NEW);
     RETURN NEW;
 END
 $$;
@@ -2957,7 +2987,7 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_training_status(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
         SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_status.model)
+        WHERE r.model_id = federated._model_id(federated_training_status.model) AND NOT r.waiting
         ORDER BY r.created_at DESC LIMIT 1
     ), rounds AS (
         SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
@@ -2994,7 +3024,7 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     WITH latest AS (
         SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_metrics.model)
+        WHERE r.model_id = federated._model_id(federated_training_metrics.model) AND NOT r.waiting
         ORDER BY r.created_at DESC LIMIT 1
     ), charged AS (
         SELECT l.round_number, max(l.epsilon_tight) AS epsilon
@@ -3026,7 +3056,7 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     awaited_model bigint := federated._model_id(model);
     deadline      timestamptz;
-    awaited_run   uuid;
+    awaited_run   federated.run;
     current       federated.run;
 BEGIN
     -- NaN is greater than every other number.
@@ -3038,13 +3068,13 @@ BEGIN
             MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
             DETAIL = 'Under a higher level this transaction would never see the run end.';
     END IF;
-    awaited_run := (SELECT r.run_id FROM federated.run AS r WHERE r.model_id = awaited_model ORDER BY r.created_at DESC LIMIT 1);
-    IF awaited_run IS NULL THEN
+    SELECT r.* INTO awaited_run FROM federated.run AS r WHERE r.model_id = awaited_model AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1;
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
     END IF;
-    IF current_setting('federated.started_run', true) = awaited_run::text THEN
+    IF current_setting('federated.started_run', true) = awaited_run.run_id::text THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('the training of federated model "%s" was started in this transaction', model),
             DETAIL = 'No coordinator sees it before COMMIT.',
@@ -3053,8 +3083,19 @@ BEGIN
     deadline := clock_timestamp() + make_interval(secs => least(timeout_seconds, 1e9));
     LOOP
         -- Each statement of a VOLATILE function under READ COMMITTED takes a new snapshot.
-        SELECT r.* INTO current FROM federated.run AS r WHERE r.run_id = awaited_run;
-        IF NOT FOUND THEN
+        SELECT r.* INTO current FROM federated.run AS r
+        WHERE r.run_id = awaited_run.run_id OR r.series_id = awaited_run.series_id
+        ORDER BY r.status IN ('queued', 'running') AND NOT r.waiting DESC, r.created_at DESC LIMIT 1;
+        IF FOUND AND current.status NOT IN ('queued', 'running') AND current.series_id IS NOT NULL THEN
+            IF federated._is_undecided(current.series_id) THEN
+                current.status := 'running';
+                current.message := 'the best trial is to become a version';
+            ELSE
+                SELECT s.status, s.message INTO current.status, current.message
+                FROM federated._series_status(current.series_id) AS s;
+            END IF;
+        END IF;
+        IF current.run_id IS NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_object',
                 MESSAGE = format('federated model "%s" was dropped while waiting', model);
         ELSIF current.status NOT IN ('queued', 'running') THEN
@@ -3077,7 +3118,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
-    'Waits for the latest run of a model to end and says how: converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
+    'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
 COMMENT ON TABLE federated.phase IS
     'What the phases of a round took, written in the transaction that commits what the phase led to; where several exchanges have the same phase, all of them together';
@@ -3085,11 +3126,66 @@ COMMENT ON TABLE federated.phase IS
 COMMENT ON COLUMN federated.contribution.alignment IS
     'Cosine between the node''s update and the mean of the other nodes'' updates weighted by their rows, from -1 to 1, the last time where a round combines several times; NULL where no other node answered or an update has no direction (all zero, or too large to be measured). Of updates of more than 4,096 values an estimate, with a standard error of about 0.016';
 
+CREATE OR REPLACE VIEW @extschema@.federated_performance_metrics AS
+SELECT m.name AS model_name, p.round_number, p.phase, p.duration_seconds,
+       100 * p.cpu_seconds / nullif(p.busy_seconds, 0) AS cpu_usage_percent,
+       p.memory_bytes / 1e9 AS memory_usage_gb,
+       p.bytes_sent / 1e6::double precision AS network_sent_mb,
+       p.bytes_received / 1e6::double precision AS network_received_mb
+FROM federated.model AS m
+JOIN LATERAL (
+    SELECT r.run_id FROM federated.run AS r WHERE r.model_id = m.model_id AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1
+) AS latest ON true
+JOIN federated.phase AS p USING (run_id)
+ORDER BY m.name, p.round_number, array_position(ARRAY['distribution', 'local_training', 'aggregation'], p.phase);
+
+COMMENT ON VIEW @extschema@.federated_performance_metrics IS
+    'What each phase of each round of every model''s latest run took (round 0 gathers feature statistics); evaluation is none of the three phases';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.model_name IS 'Name of the model';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.round_number IS 'The round; 0 gathers feature statistics';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.phase IS
+    'distribution: from the beginning of the exchange until the last node whose update counts had its whole task handed to its connection; local_training: from then until the coordinator waited for no more updates; aggregation: combining the updates and committing the result, up to the writing of these figures in the round''s last transaction, without the time in which the nodes evaluate';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.duration_seconds IS
+    'Seconds on the coordinator''s clock; NULL where a coordinator that was started anew within the round did not see the phase whole';
+
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.cpu_usage_percent IS
     'Processor time in percent of one core. local_training: of the nodes'' training processes while they computed, as the nodes measured it (sum over the nodes, divided by the sum of their computing times); NULL where no node told, as under a privacy budget, which does not cover what they follow: the number of rows. Else of the coordinator''s process, other runs included; NULL as duration_seconds';
 
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.memory_usage_gb IS
     'Resident memory in 10^9 bytes at its highest in the life of the process up to then. local_training: of the training process of the node that needed most, as it measured; NULL where no node told, as under a privacy budget. Else of the coordinator''s process';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_sent_mb IS
+    'Tasks sent to nodes, in 10^6 bytes of messages before HTTP/2 framing and TLS, every attempt counted; 0 but in distribution';
+
+COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_received_mb IS
+    'Updates received from nodes, counted as network_sent_mb; 0 but in local_training';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_convergence_diagnostics(
+    model text,
+    OUT round_number integer, OUT global_loss double precision, OUT loss_delta double precision,
+    OUT node_variance double precision, OUT learning_rate double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH latest AS (
+        SELECT r.* FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model) AND NOT r.waiting
+        ORDER BY r.created_at DESC LIMIT 1
+    ), evaluated AS (
+        SELECT d.round_number, d.global_loss - lag(d.global_loss) OVER (ORDER BY d.round_number) AS delta
+        FROM latest JOIN federated.round AS d USING (run_id)
+        WHERE d.global_loss IS NOT NULL
+    )
+    SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
+    FROM latest AS r
+    JOIN federated.round AS d USING (run_id)
+    LEFT JOIN evaluated AS e ON e.round_number = d.round_number
+    WHERE d.round_number > 0
+    ORDER BY 1
+$$;
 
 COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
     'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
@@ -3139,6 +3235,189 @@ COMMENT ON COLUMN @extschema@.federated_node_status.dataset_size IS
 
 COMMENT ON COLUMN @extschema@.federated_node_status.contribution_score IS
     'Gradient alignment, from -1 to 1: in each training round the cosine between the node''s update and the mean of the other nodes'' updates weighted by rows (the cosine gradient Shapley value of Xu et al. 2021, with the node itself left out of the direction); the mean over all its rounds of all runs in which another node took part. Near 1: it moves the model as the others do; 0: unrelated; below 0: against them. Privacy noise draws it towards 0. A cosine of updates of more than 4,096 values is an estimate, with a standard error of about 0.016. NULL before such a round';
+
+-- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
+--
+-- What always holds: of a series one run at most does not wait; whatever ends it, the same transaction lets the next
+-- one begin, or ends the others where it was stopped. So the rows alone say how far a series is.
+CREATE FUNCTION federated._tried(options jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_object_agg(k.name, options -> k.name), '{}')
+    FROM jsonb_object_keys(coalesce(options -> 'search', '{}')) AS k (name)
+$$;
+
+COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
+
+CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folds integer := (new_run.options ->> 'folds')::integer;
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT r.series_id FROM federated.run AS r
+                            WHERE r.model_id = new_run.model_id AND r.series_id IS NOT NULL) AS s
+               WHERE federated._is_undecided(s.series_id)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'the search of the federated model has not ended',
+            DETAIL = 'The coordinator is about to make a version of its best trial.', HINT = 'Try again.';
+    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE WHEN new_run.series_id IS NULL
+                THEN 'a run with folds or search is one of a series'
+                ELSE 'a run without folds and search belongs to no series' END,
+            HINT = 'START FEDERATED TRAINING makes all runs of a series.';
+    ELSIF new_run.series_id IS NULL THEN
+        RETURN;
+    ELSIF new_run.fold >= coalesce(folds, 0)
+          OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
+          OR new_run.trial IS NULL AND folds IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the run''s trial and fold do not go with its folds and search';
+    ELSIF new_run.waiting <> EXISTS (
+            SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id
+               AND NOT r.waiting AND r.status = 'queued') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'of a series all runs but the first wait, and are queued before that begins';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_series(federated.run) IS
+    'Lets no run in whose options ask for folds or a search that it is not a part of';
+
+-- A trial whose folds were not all evaluated is not compared: the mean of others would be about other rows.
+CREATE FUNCTION federated._trials(series uuid, OUT trial integer, OUT tried jsonb, OUT loss double precision,
+    OUT loss_std double precision, OUT accuracy double precision, OUT place integer, OUT runs jsonb) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.*, CASE WHEN k.loss IS NOT NULL OR k.accuracy IS NOT NULL THEN
+               (row_number() OVER (ORDER BY k.loss, k.accuracy DESC NULLS LAST, k.trial))::integer END, u.runs
+    FROM (
+        SELECT r.trial, federated._tried(r.options) AS tried,
+               CASE WHEN count(d.global_loss) = count(*) THEN avg(d.global_loss) END AS loss,
+               CASE WHEN count(d.global_loss) = count(*) THEN stddev_samp(d.global_loss) END AS loss_std,
+               CASE WHEN count(d.global_accuracy) = count(*) THEN avg(d.global_accuracy) END AS accuracy
+        FROM federated.run AS r
+        LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = r.result_round
+        WHERE r.series_id = _trials.series AND r.trial IS NOT NULL AND (r.fold IS NOT NULL OR NOT r.options ? 'folds')
+        GROUP BY r.trial, federated._tried(r.options)
+    ) AS k
+    CROSS JOIN LATERAL (
+        SELECT jsonb_agg(to_jsonb(r.run_id) ORDER BY r.fold) AS runs FROM federated.run AS r
+        WHERE r.series_id = _trials.series AND r.trial = k.trial AND (r.fold IS NOT NULL OR NOT r.options ? 'folds')
+    ) AS u
+$$;
+
+COMMENT ON FUNCTION federated._trials(uuid) IS
+    'The trials of a series: what each tried, its loss and accuracy (means over its folds; NULL unless all are known), and its place, 1 for the best';
+
+CREATE FUNCTION federated._is_undecided(series uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT NOT EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = series AND r.status IN ('queued', 'running'))
+       AND EXISTS (SELECT FROM federated.run AS r JOIN federated.run_parameters AS p USING (run_id)
+                   WHERE r.series_id = series AND NOT r.options ? 'folds')
+$$;
+
+COMMENT ON FUNCTION federated._is_undecided(uuid) IS
+    'Whether all runs of a search have ended and the coordinator has yet to make the version of the best: until then the parameters of trials are kept';
+
+CREATE FUNCTION federated._advance_series() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    following federated.run;
+    best      record;
+BEGIN
+    IF NEW.status = 'stopped' THEN
+        UPDATE federated.run AS r SET status = 'stopped', message = 'stopped before it began', finished_at = clock_timestamp()
+        WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting;
+    ELSE
+        SELECT r.* INTO following FROM federated.run AS r
+        WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
+        ORDER BY r.trial NULLS LAST, r.fold LIMIT 1;
+        IF following.trial IS NOT NULL THEN
+            UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
+        ELSIF following.run_id IS NOT NULL THEN
+            SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
+            UPDATE federated.run AS r SET waiting = false, trial = best.trial, options = r.options || best.tried,
+                overrides = r.overrides || best.tried
+            WHERE r.run_id = following.run_id AND best.trial IS NOT NULL;
+            UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(),
+                message = 'no trial was evaluated on all of its folds, so none is the best'
+            WHERE r.run_id = following.run_id AND best.trial IS NULL;
+        END IF;
+    END IF;
+    PERFORM pg_notify('heliosdb_federated', '');
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._advance_series() IS
+    'Lets the next run of a series begin when one has ended; the last one of a search with folds trains the best trial anew';
+
+-- A queued run is stopped by what is done before its stop_requested is updated.
+CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federated.run
+    FOR EACH ROW WHEN (NEW.series_id IS NOT NULL AND NOT OLD.waiting AND OLD.status IN ('queued', 'running')
+                       AND NEW.status NOT IN ('queued', 'running'))
+    EXECUTE FUNCTION federated._advance_series();
+
+CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.status::text, r.message FROM federated.run AS r
+    WHERE r.series_id = series
+    ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
+             r.status IN ('converged', 'completed'), r.waiting, r.created_at
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION federated._series_status(uuid) IS
+    'How a series ended: as the run that became a version, else as the first that did not end well, else as the first';
+
+CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+               'fold', r.fold, 'status', r.status, 'message', r.message, 'round_number', r.result_round,
+               'loss', d.global_loss, 'loss_std_error', d.global_loss_std_error, 'accuracy', d.global_accuracy,
+               'accuracy_std_error', d.global_accuracy_std_error, 'base_loss', d.base_loss,
+               'precision', d.global_precision, 'recall', d.global_recall, 'f1_score', d.global_f1_score,
+               'rmse', d.global_rmse)
+    FROM federated.run AS r
+    LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = r.result_round
+    WHERE r.run_id = _run_metrics.run_id
+$$;
+
+COMMENT ON FUNCTION federated._run_metrics(uuid) IS 'The figures by which a trial, or one fold of it, is judged';
+
+CREATE FUNCTION @extschema@.federated_trials(model text, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.trial, t.tried,
+           jsonb_build_object('place', t.place,
+               'version', (SELECT max(v.version) FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+                           WHERE r.series_id = s.series_id AND r.trial = t.trial))
+           || CASE WHEN s.folds IS NULL THEN federated._run_metrics((t.runs ->> 0)::uuid) - 'fold'
+              ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures END
+    FROM (
+        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_trials.model) AND r.series_id IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 1
+    ) AS s
+    CROSS JOIN LATERAL federated._trials(s.series_id) AS t
+    CROSS JOIN LATERAL (
+        SELECT jsonb_build_object(
+                   'accuracy', t.accuracy, 'accuracy_std', stddev_samp((m.one ->> 'accuracy')::double precision),
+                   'base_loss', avg((m.one ->> 'base_loss')::double precision),
+                   'precision', avg((m.one ->> 'precision')::double precision),
+                   'recall', avg((m.one ->> 'recall')::double precision),
+                   'f1_score', avg((m.one ->> 'f1_score')::double precision),
+                   'rmse', avg((m.one ->> 'rmse')::double precision),
+                   'folds', jsonb_agg(m.one ORDER BY m.place)) AS figures
+        FROM (
+            SELECT federated._run_metrics(u.id::uuid) AS one, u.place
+            FROM jsonb_array_elements_text(t.runs) WITH ORDINALITY AS u (id, place)
+        ) AS m
+    ) AS f
+    ORDER BY t.trial
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_trials(text) IS
+    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means, loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each';
 
 CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
@@ -3665,6 +3944,8 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
@@ -3686,7 +3967,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
     @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
-    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text)
+    @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
+    @extschema@.federated_trials(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -3866,6 +4148,20 @@ GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analys
 GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 
+-- Folds and searches.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_trials(text), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
+    federated._is_undecided(uuid), federated._series_status(uuid)
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
+
+GRANT SELECT ON federated.run, federated.round TO federated_owner;
+
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
+
 -- How models do.
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
@@ -3916,7 +4212,7 @@ GRANT SELECT ON federated.audit TO federated_auditor;
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
 
-GRANT INSERT (model_id, overrides), UPDATE (stop_requested) ON federated.run TO federated_operator;
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting), UPDATE (stop_requested) ON federated.run TO federated_operator;
 
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 
@@ -3929,7 +4225,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 
-GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
+GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round) ON federated.run TO federated_daemon;
 
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 

@@ -20,6 +20,7 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.aggregated",
         "coordinator.round.closed",
         "coordinator.version.committed",
+        "coordinator.search.decided",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",

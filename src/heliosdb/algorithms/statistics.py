@@ -31,7 +31,7 @@ from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -199,6 +199,7 @@ def prepare(plan: RunPlan) -> Findings:
             ErrorCode.BUDGET_EXHAUSTED,
             f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: the rest trains nothing",
         )
+    budget = share_of(plan, budget, spent)
     classes = CLASSES_SHARE if plan.findings.undeclared_target else 0.0
     exchanges = (1.0,) if plan.run.options.feature_ranges else EXCHANGE_SHARES
     shares = [*([classes] if classes else []), *((1.0 - classes) * share for share in exchanges)]
@@ -212,11 +213,11 @@ def prepare(plan: RunPlan) -> Findings:
     if already and together >= budget.epsilon:
         raise FederatedError(
             ErrorCode.BUDGET_EXHAUSTED,
-            f"epsilon {spent:.6g} of the workspace's {budget.epsilon:g} is spent: with one more round 0"
+            f"epsilon {spent:.6g} of {budget.epsilon:g} is spent: with one more round 0"
             f" beside training it would be {together:.6g}",
         )
     counting = noises.pop(0) if classes else None
-    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting)
+    made = PrivacyPlan(noises[0], tuple(noises[1:]), classes_noise=counting, budget_epsilon=budget.epsilon)
     return replace(plan.findings, plan=made)
 
 
@@ -226,6 +227,17 @@ def _check_levels(plan: RunPlan) -> None:
     for column in encoding.columns if encoding is not None else ():
         if column.kind is ColumnKind.CATEGORY and column.form == "value":
             raise not_supported(f'the levels of feature "{column.column}" are not declared at every node')
+
+
+def share_of(plan: RunPlan, budget: Budget, spent: float) -> Budget:
+    """Return how far a run may go: all of the budget, or where further runs of its series are to come an
+    equal part of what is left.
+
+    spent: ε of what was released before the run.
+    """
+    series = plan.run.series
+    runs = 1 if series is None else 1 + series.to_come
+    return budget if runs == 1 else replace(budget, epsilon=spent + (budget.epsilon - spent) / runs)
 
 
 def statistics_work(plan: RunPlan) -> StatisticsWork:
@@ -319,7 +331,9 @@ def _plan_training(plan: RunPlan, before: PrivacyPlan, summary: Summary, nodes: 
         privacy_per_round=policy.privacy_per_round,
         noise_multiplier=policy.noise_multiplier,
     )
-    made = _measurable(plan_training(policy.budget, plan.past, request))
+    # A plan of before there were series names no share: then it is the whole.
+    budget = replace(policy.budget, epsilon=before.budget_epsilon or policy.budget.epsilon)
+    made = _measurable(plan_training(budget, plan.past, request))
     return replace(
         before,
         training_noise=_least_noise(made.noise_multiplier),

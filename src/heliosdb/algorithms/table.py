@@ -182,12 +182,26 @@ def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> M
         raise ValueError("fraction must lie in [0, 1)")
     if fraction == 0:
         return np.zeros(len(subject_keys), dtype=np.bool_)
-    limit = int(fraction * 2.0**64)
-    keyed = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out")
+    limit = np.uint64(int(fraction * 2.0**64))
+    chosen: Mask = _places(subject_keys, secret) < limit
+    return chosen
 
-    def chosen(key: bytes) -> bool:
-        digest = keyed.copy()
-        digest.update(key)
-        return int.from_bytes(digest.digest(), "big") < limit
 
-    return np.fromiter(map(chosen, subject_keys), dtype=np.bool_, count=len(subject_keys))
+def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Codes:
+    """Return the fold of each subject, 0 … folds - 1, by the hash of `held_out`; shape (subjects,).
+
+    Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
+    """
+    limits = [np.uint64(-(-(number << 64) // folds)) for number in range(1, folds)]
+    return np.searchsorted(np.array(limits), _places(subject_keys, secret), side="right").astype(np.int64)
+
+
+def _places(subject_keys: Sequence[bytes], secret: bytes) -> NDArray[np.uint64]:
+    """The keyed hash of each subject's key, in [0, 2**64)."""
+    fresh = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out").copy
+    digests = []
+    for key in subject_keys:
+        keyed = fresh()
+        keyed.update(key)
+        digests.append(keyed.digest())
+    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.domain.handshake import Introduction, introduction_from_json
@@ -52,6 +53,18 @@ class Model:
     workspace: Workspace
     owned: bool
     """Whether the caller is a member of the owner role, or of the workspace's."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be queued. trial: from 1, and fold: from 0, of the series that it belongs to.
+
+    Without either: a run by itself, or the one with which a series ends.
+    """
+
+    overrides: Options
+    trial: int | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,12 +437,18 @@ def delete_model(connection: Connection, model: Model, *, cascade: bool) -> None
     _SQL.query(connection, "set_drop_behavior", "restrict")
 
 
-def insert_run(connection: Connection, model: Model, overrides: Options) -> bool:
-    """Queue a run; False where the model has an active one, which a START still open is waited for.
+def insert_runs(connection: Connection, model: Model, runs: Sequence[NewRun]) -> bool:
+    """Queue the runs of one START, of which each but the first waits for the one before it; False where the
+    model has an active run, which a START still open is waited for.
 
     The catalog itself takes the options and the policy from the rows of model and workspace.
     """
-    return bool(_SQL.query(connection, "insert_run", model.model_id, _json(overrides)))
+    series = None if runs[0].trial is None else str(uuid4())
+    for place, run in enumerate(runs):
+        values = (_json(run.overrides), series, run.trial, run.fold, place > 0)
+        if not _SQL.query(connection, "insert_run", model.model_id, *values):
+            return False
+    return True
 
 
 def request_stop(connection: Connection, model: Model) -> bool:

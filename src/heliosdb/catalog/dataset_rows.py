@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.ids import DatasetName
@@ -171,9 +173,24 @@ def copy_rows(
     statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
         sql.SQL(", ").join(fields), _view(query)
     )
-    with raw.cursor() as cursor, cursor.copy(statement) as copy:
-        for chunk in copy:
-            yield bytes(chunk)
+    yield from _copied(raw, statement.as_bytes(raw))
+
+
+def _copied(raw: psycopg.Connection[Any], statement: bytes) -> Iterator[bytes]:
+    """Yield what a COPY sends; psycopg's errors.
+
+    From libpq itself: there is a message for every row, and psycopg waits for each as if it were the last,
+    which takes longer than the rest of reading.
+    """
+    pgconn, encoding = raw.pgconn, raw.info.encoding
+    begun = pgconn.exec_(statement)
+    if begun.status != ExecStatus.COPY_OUT:
+        raise error_from_result(begun, encoding=encoding)
+    while (message := pgconn.get_copy_data(0))[0] > 0:
+        yield bytes(message[1])
+    while (ended := pgconn.get_result()) is not None:
+        if ended.status != ExecStatus.COMMAND_OK:
+            raise error_from_result(ended, encoding=encoding)
 
 
 def _code(name: tuple[str, ...]) -> sql.Composed:

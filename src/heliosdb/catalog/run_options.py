@@ -10,12 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
 
 
-def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
-    """Read the training options that START has recorded, defaults included."""
+def parse_options(options: Mapping[str, Any], fold: int | None = None) -> TrainingOptions:
+    """Read the training options that START has recorded, defaults included. fold: which one the run holds
+    out."""
+    part = None if fold is None else _fold(fold, options["folds"])
     ranges = options.get("feature_ranges") or {}
     return TrainingOptions(
         algorithm=options["algorithm"].lower(),
@@ -29,12 +32,20 @@ def parse_options(options: Mapping[str, Any]) -> TrainingOptions:
         convergence_threshold=options.get("convergence_threshold"),
         early_stopping_rounds=options.get("early_stopping_rounds"),
         target_accuracy=options.get("target_accuracy"),
-        validation_split=float(options.get("validation_split") or 0.0),
+        validation_split=part.share if part is not None else float(options.get("validation_split") or 0.0),
         validation_frequency=options.get("validation_frequency") or 1,
         max_update_norm=_number(options.get("max_update_norm")),
         keep_best=bool(options.get("keep_best")),
         given=MappingProxyType(dict(options)),
+        fold=part,
     )
+
+
+def _fold(number: int, of: int) -> Fold:
+    fold = Fold(number, of)
+    if not fold.is_possible:
+        raise ValueError
+    return fold
 
 
 def _number(value: float | None) -> float | None:

@@ -16,7 +16,8 @@ from federated_sql.options import OptionKind, defaults
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.catalog.run_options import parse_options, parse_policy
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
+from heliosdb.domain.folds import Series
+from heliosdb.domain.ids import ModelName, RoundNumber, RunId, WorkspaceName
 from heliosdb.domain.run import Policy, Run, RunStatus
 from heliosdb.parts.built import built_parts
 
@@ -64,13 +65,13 @@ def claim_run(connection: Connection, run: RunId) -> bool:
     return bool(_SQL.query(connection, "claim_run", str(run)))
 
 
-def find_run(connection: Connection, run: RunId) -> RunRecord | None:
-    """Read a running run; None where it has ended or its model was dropped.
+def find_run(connection: Connection, run: RunId, *, ended: bool = False) -> RunRecord | None:
+    """Read a running run, or one that has ended; None where it is not that, or its model was dropped.
 
     FederatedError INVALID_VALUE where its options or policy are not those of a run.
     """
     rows = _SQL.query(connection, "find_run", str(run))
-    if not rows:
+    if not rows or (rows[0]["status"] == RunStatus.RUNNING) is ended:
         return None
     row = rows[0]
     try:
@@ -98,14 +99,22 @@ def _record(run: RunId, row: Row) -> RunRecord:
             model=ModelName(row["model"]),
             model_id=row["model_id"],
             workspace_id=row["workspace_id"],
-            options=parse_options(json.loads(row["options"])),
+            options=parse_options(json.loads(row["options"]), row["fold"]),
             policy=parse_policy(json.loads(row["policy"]), workspace),
+            series=_series(row),
         ),
         current=parse_policy(current, workspace),
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,
         plan=json.loads(row["plan"]) if row["plan"] else None,
         stop_requested=row["stop_requested"],
     )
+
+
+def _series(row: Row) -> Series | None:
+    if row["series_id"] is None:
+        return None
+    publishes = row["has_folds"] and row["fold"] is None
+    return Series(UUID(row["series_id"]), publishes, not row["has_folds"], row["to_come"])
 
 
 def lock_run(connection: Connection, run: RunId) -> bool:
@@ -129,3 +138,31 @@ def set_findings(
 def finish_run(connection: Connection, run: RunId, status: RunStatus, message: str) -> bool:
     """End a running run; False where it has ended."""
     return bool(_SQL.query(connection, "finish_run", str(run), status.value, message))
+
+
+def set_result(connection: Connection, run: RunId, number: RoundNumber) -> None:
+    """Record by which round's figures a run of a series is judged."""
+    _SQL.query(connection, "set_result", str(run), number)
+
+
+def list_undecided_series(connection: Connection) -> list[UUID]:
+    """Return the searches of which all runs have ended, and whose best trial is yet to become a version."""
+    return [UUID(row["series_id"]) for row in _SQL.query(connection, "undecided_series")]
+
+
+def find_best(connection: Connection, series: UUID) -> tuple[RunId, RoundNumber] | None:
+    """Return of the best trial of a search its run and round; None where none has a model of use."""
+    rows = _SQL.query(connection, "best_trial", str(series))
+    if not rows:
+        return None
+    return RunId(UUID(rows[0]["run_id"])), RoundNumber(rows[0]["result_round"])
+
+
+def list_runs_of(connection: Connection, series: UUID) -> list[RunId]:
+    """Return the runs of a series."""
+    return [RunId(UUID(row["run_id"])) for row in _SQL.query(connection, "runs_of_series", str(series))]
+
+
+def add_to_message(connection: Connection, run: RunId, said: str) -> None:
+    """Say at the end of the message of a run that has ended what came of it afterwards."""
+    _SQL.query(connection, "add_to_message", str(run), said)

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from uuid import UUID
 
 import psycopg
 
@@ -19,6 +20,7 @@ from heliosdb.catalog.runs import ActiveRun
 from heliosdb.coordinator import records
 from heliosdb.coordinator.aggregation_functions import FunctionCaller
 from heliosdb.coordinator.driver import RunDriver, Setting
+from heliosdb.coordinator.searches import decide_series
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import RunId
@@ -50,6 +52,7 @@ class Dispatcher:
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._drivers: dict[RunId, RunDriver] = {}
         self._stopping: set[RunId] = set()
+        self._deciding: asyncio.Task[None] | None = None
         self._fenced: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -61,7 +64,7 @@ class Dispatcher:
 
     async def close(self) -> None:
         """Leave every run where it is."""
-        tasks = list(self._tasks.values())
+        tasks = [*self._tasks.values(), *([] if self._deciding is None else [self._deciding])]
         for task in tasks:
             task.cancel()
         if tasks:
@@ -82,6 +85,36 @@ class Dispatcher:
         """Add what calls a function of people's, in case the run's updates are combined by one."""
         caller = FunctionCaller(self._conninfo, loaded.course.run.policy.round_timeout)
         return replace(loaded, course=loaded.course.calling(caller))
+
+    def decide(self, undecided: Sequence[UUID]) -> None:
+        """Take in which searches wait for their best trial to become a version."""
+        if undecided and self._deciding is None:
+            self._deciding = asyncio.create_task(self._decide(undecided), name="searches")
+            self._deciding.add_done_callback(self._decided)
+
+    async def _decide(self, undecided: Sequence[UUID]) -> None:
+        try:
+            async with CatalogSession(self._conninfo, "searches") as session:
+                for series in undecided:
+                    found = await session.call(
+                        decide_series, self._setting.epoch, series, self._setting.at_rest
+                    )
+                    log.info("search ended: series=%s %s", series, found or "no trial is of use")
+                    faults.reach("coordinator.search.decided")
+        except CATALOG_GONE as error:
+            log.warning("search interrupted: %s", type(error).__name__)
+            await asyncio.sleep(_PAUSE)
+        except Exception as error:  # A search that cannot be decided now is tried again, and ends no run.
+            if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
+                raise
+            log.exception("a search could not be decided")
+            await asyncio.sleep(_PAUSE)
+
+    def _decided(self, task: asyncio.Task[None]) -> None:
+        self._deciding = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._fenced.done():
+            self._fenced.set_exception(error)
 
     def _ended(self, run: RunId, task: asyncio.Task[None]) -> None:
         self._tasks.pop(run, None)

@@ -415,8 +415,8 @@ class RunDriver:
     async def _end(self, status: RunStatus, message: str, *, publish: RoundNumber | None = None) -> None:
         private = self._run.policy.budget is not None and status is not RunStatus.STOPPED
         await self._close_exchange(grace=_HEARING if private else 0.0)
-        version = None
-        if publish is not None:
+        version, publishes = None, self._run.publishes
+        if publish is not None and publishes:
             model = await self._find_model(publish)
             version = records.new_version(self._course, self._findings, publish, model)
         message = await self._session.call(
@@ -427,6 +427,7 @@ class RunDriver:
             number=self._state.round,
             settled=self._settled_at_end(),
             version=version,
+            result=None if publishes else publish,
         )
         log.info("run ended: run=%s status=%s %s", self._run.id, status, message)
         if publish is not None:

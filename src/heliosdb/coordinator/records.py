@@ -24,6 +24,7 @@ from heliosdb.domain.convergence import measured
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import NOBODY, Figures, Names, describe
 from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.folds import Series
 from heliosdb.domain.ids import Epoch, NodeName, RoundNumber, RunId, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.round import OpenedRound, Progress
@@ -289,8 +290,12 @@ def end_run(
     number: RoundNumber,
     settled: Settled | None,
     version: publication.NewVersion | None,
+    result: RoundNumber | None = None,
 ) -> str:
-    """Commit the end of a run, with its version where there is one; returns the message as recorded."""
+    """Commit the end of a run, with its version where there is one; returns the message as recorded.
+
+    result: of a run of a series whose model is not published by itself, by which round it is judged.
+    """
     run = writer.run
     with writer.transaction(connection):
         if settled is not None:
@@ -298,13 +303,22 @@ def end_run(
         message = _with_left_out(connection, run, message) + _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
         if version is not None:
-            published = publication.publish(connection, run, _with_epsilon(connection, run, version))
+            published = publication.publish(connection, run, with_epsilon(connection, run, version))
             if published.obstacle is not None:
                 message = f"{message}; {published.obstacle}"
             writer.note(connection, "version.published", version.round, version=published.version)
+        if run.series is not None and not run.publishes:
+            _keep_result(connection, run, run.series, result)
         runs.finish_run(connection, run.id, status, message)
         writer.note(connection, f"run.{status}", message=message)
     return message
+
+
+def _keep_result(connection: Connection, run: Run, series: Series, result: RoundNumber | None) -> None:
+    """Keep of a trial the model of the round by which it is judged; of a fold none."""
+    if result is not None:
+        runs.set_result(connection, run.id, result)
+    rounds.delete_other_states(connection, run.id, () if result is None or not series.keeps else (result,))
 
 
 def _with_left_out(connection: Connection, run: Run, message: str) -> str:
@@ -347,9 +361,8 @@ def new_version(
     )
 
 
-def _with_epsilon(
-    connection: Connection, run: Run, version: publication.NewVersion
-) -> publication.NewVersion:
+def with_epsilon(connection: Connection, run: Run, version: publication.NewVersion) -> publication.NewVersion:
+    """Return a version that says what its run has come to cost."""
     if run.policy.budget is None:
         return version
     return replace(version, epsilon=ledger.consumed_epsilon(connection, run))

@@ -26,5 +26,6 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         keep_best=options.keep_best,
         noised=policy.budget is not None,
         learning_rate=options.given.get("learning_rate"),
-        reports=reports,
+        reports=reports and run.publishes,
+        publishes=run.publishes,
     )

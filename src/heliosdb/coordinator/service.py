@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import uvloop
@@ -206,9 +207,10 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active = await self._session.call(_read)
+            records, active, undecided = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
+            self._dispatcher.decide(undecided)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -219,8 +221,14 @@ def _take_lease(connection: Connection, holder: str) -> Epoch:
     return epoch
 
 
-def _read(connection: Connection) -> tuple[list[node_rows.NodeRecord], list[run_rows.ActiveRun]]:
-    return node_rows.list_nodes(connection), run_rows.list_active_runs(connection)
+def _read(
+    connection: Connection,
+) -> tuple[list[node_rows.NodeRecord], list[run_rows.ActiveRun], list[UUID]]:
+    return (
+        node_rows.list_nodes(connection),
+        run_rows.list_active_runs(connection),
+        run_rows.list_undecided_series(connection),
+    )
 
 
 def _wait_for_hint(connection: PsycopgConnection, seconds: float) -> None:

@@ -25,7 +25,8 @@ class PrivacyPlan:
     them, in which a target's classes are counted; None where that is not asked.
 
     evaluation_noise None after round 0: nothing is evaluated, and `reason` says why. expected_subjects: the
-    fixed denominator of each node's training.
+    fixed denominator of each node's training. budget_epsilon: how far of the workspace's budget the run may
+    go; None in plans of before this was kept, which may go to its end.
     """
 
     statistics_noise: float
@@ -38,6 +39,7 @@ class PrivacyPlan:
     reason: str | None = None
     epsilon: float | None = None
     classes_noise: float | None = None
+    budget_epsilon: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,7 @@ class Rules:
     threshold (None: the losses end no run that goes well) and patience: see domain/convergence.py.
     noised: whether figures have privacy noise in them. learning_rate: None where the algorithm has none.
     reports: whether a report is asked for of the version that a run publishes.
+    publishes: whether the run's model becomes a version, or a trial is judged by it; only messages tell.
     """
 
     rounds: int
@@ -122,6 +123,7 @@ class Rules:
     noised: bool = False
     learning_rate: float | None = None
     reports: bool = False
+    publishes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -449,7 +451,8 @@ def _end_diverged(state: RunState, reason: str) -> Decision:
 def _publish(state: RunState, status: RunStatus, message: str) -> Decision:
     chosen = _chosen(replace(state, round=RoundNumber(state.closed)), state.trace)
     if chosen != state.closed:
-        message += f"; published round {chosen} of {state.closed}"
+        what = "published" if state.rules.publishes else "judged by"
+        message += f"; {what} round {chosen} of {state.closed}"
     useless = next((one for one in state.trace if one.round == chosen and one.is_useless), None)
     if useless is not None and status is not RunStatus.DIVERGED:
         message += (

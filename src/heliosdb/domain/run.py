@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
@@ -50,7 +51,9 @@ class TrainingOptions:
     """The training options of one run.
 
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
-    validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
+    validation_split: fraction of subjects held out, [0, 1); of a fold its share. fold: which part of the
+    subjects is held out, None where it is a fraction and no fold. validation_frequency: evaluate every n-th
+    round.
     max_update_norm: largest L2 norm of an update, None for the derived one. keep_best: whether the best
     evaluated round is published, not the last. given: every option by name,
     from which the parts read their settings.
@@ -72,6 +75,7 @@ class TrainingOptions:
     max_update_norm: float | None = None
     keep_best: bool = True
     given: Mapping[str, Any] = field(default_factory=dict)
+    fold: Fold | None = None
 
     def settings(self, kind: type[S]) -> S:
         """The settings of a part, read from the options of its fields' names; FederatedError
@@ -155,7 +159,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One START FEDERATED TRAINING, as claimed."""
+    """One START FEDERATED TRAINING, as claimed, or one of the runs that it made."""
 
     id: RunId
     model: ModelName
@@ -163,6 +167,12 @@ class Run:
     workspace_id: int
     options: TrainingOptions
     policy: Policy
+    series: Series | None = None
+
+    @property
+    def publishes(self) -> bool:
+        """Whether its model becomes a version when it has ended."""
+        return self.series is None or self.series.publishes
 
     @property
     def seed(self) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.settings import Setting
@@ -44,7 +45,8 @@ class Reading:
 
     validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
     [0, 2**63), of the run; with round and node it decides the order of training. classes: the labels of the
-    target's classes as the run names them, in the order of their indices; () where it names none.
+    target's classes as the run names them, in the order of their indices; () where it names none. fold: of
+    cross-validation, which part of the subjects is held out; validation_split is then its share.
     """
 
     dataset: str | None
@@ -53,6 +55,7 @@ class Reading:
     validation_split: float
     seed: int
     classes: tuple[str, ...] = ()
+    fold: Fold | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from heliosdb.extension.contract import (
     check_target_classes,
     check_transforms,
 )
+from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import check_rule, unread_option
@@ -132,7 +133,8 @@ def start_training(session: Session, command: StartTraining) -> None:
     model = find_model(session, command.model)
     chosen = {**model.options, **overrides}
     _check_complete(model, chosen)
-    _check_columns(chosen)
+    check_series(overrides, chosen)
+    _check_columns({name: value for name, value in chosen.items() if name != "folds"})
     policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
@@ -141,27 +143,43 @@ def start_training(session: Session, command: StartTraining) -> None:
         )
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
+    nodes = catalog.list_nodes(session.connection, model.workspace)
+    said: dict[str, None] = {}
+    for tried in trials_of(chosen):
+        # An option that is tried is given as if START had named it.
+        given = [*command.options, *(Option(name, None) for name in tried)]
+        said |= dict.fromkeys(_check_run(session, model, nodes, {**chosen, **tried}, given, policy))
+    runs = plan_runs(chosen, overrides)
+    if not catalog.insert_runs(session.connection, model, runs):
+        raise in_training(model)
+    catalog.notify_coordinator(session.connection)
+    _warn_of_waiting(session, model, policy, len(nodes))
+    for one in [*said, *([describe_runs(runs, policy)] if len(runs) > 1 else [])]:
+        session.notice(one)
+    warn_of_budgets(session, model, policy)
+
+
+def _check_run(  # noqa: PLR0917
+    session: Session,
+    model: catalog.Model,
+    nodes: Sequence[catalog.Node],
+    chosen: catalog.Options,
+    given: Sequence[Option],
+    policy: catalog.Options,
+) -> list[str]:
+    """Raise where a run of these options could not be carried out; returns what START says of it."""
     check_target_classes(chosen)
     check_aggregation(session, chosen)
     check_transforms(chosen)
-    _check_read(session, command.options, chosen)
-    nodes = catalog.list_nodes(session.connection, model.workspace)
+    _check_read(session, given, chosen)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(len(nodes), policy["min_nodes"])
-    most_nodes = count_chosen(policy["node_selection"], able)
-    check_rule(options, private=policy.get("privacy_budget") is not None, most_nodes=most_nodes)
     private = policy.get("privacy_budget") is not None
+    check_rule(options, private=private, most_nodes=count_chosen(policy["node_selection"], able))
     check_algorithm(options, private=private)
-    said = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
-    if not catalog.insert_run(session.connection, model, overrides):
-        raise in_training(model)
-    catalog.notify_coordinator(session.connection)
-    _warn_of_waiting(session, model, policy, len(nodes))
-    for one in said:
-        session.notice(one)
-    warn_of_budgets(session, model, policy)
+    return check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
 
 
 def _warn_of_waiting(

@@ -110,8 +110,17 @@ def smallest_difference(row_sets: Sequence[RowSet]) -> int:
     group = np.zeros(rows.size, dtype=np.int64)
     for one in row_sets:
         group = np.unique(3 * group + one.part_of(rows), return_inverse=True)[1].astype(np.int64)
-    pairs = np.unique(np.column_stack([group.astype(np.uint64), subjects]), axis=0)
-    return int(np.bincount(pairs[:, 0].astype(np.int64)).min(initial=np.iinfo(np.int64).max))
+    order = np.lexsort([subjects, group])
+    group, subjects = group[order], subjects[order]
+    is_new = np.ones(group.size, dtype=np.bool_)
+    is_new[1:] = (group[1:] != group[:-1]) | (subjects[1:] != subjects[:-1])
+    return int(np.bincount(group[is_new]).min(initial=np.iinfo(np.int64).max))
+
+
+def _count_distinct(codes: NDArray[np.int64] | Hashes) -> int:
+    """How many different numbers there are; by sorting: a hundredth of the time of numpy.unique."""
+    ranked = np.sort(codes)
+    return int(np.count_nonzero(ranked[1:] != ranked[:-1])) + min(1, ranked.size)
 
 
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
@@ -120,11 +129,11 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
 
     own: the rows that have a target.
     """
-    subjects = int(np.unique(own.subjects).size)
+    subjects = _count_distinct(own.subjects)
     if subjects < min_rows:
         # The number of rows is not named: it would be a release.
         raise _refused(f'dataset "{dataset}" has fewer than min_rows = {min_rows} rows with a target')
-    held_out = int(np.unique(own.subjects[own.held_out]).size)
+    held_out = _count_distinct(own.subjects[own.held_out])
     if min(held_out, subjects - held_out) < min_rows:
         own = own.without_held_out()
     if any(own.equals(other) for other in earlier):
@@ -142,6 +151,17 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
             "validation_split, or changed data; under a privacy_budget they do not matter.",
         )
     return max(fitting, key=lambda other: other.rows.size)
+
+
+def check_folds(sizes: NDArray[np.int64], min_rows: int, dataset: str) -> None:
+    """FederatedError NODE_REFUSED where some fold has too few subjects: the runs of two folds differ by their
+    subjects, and each is measured on those of one. sizes: subjects of each fold, (folds,)."""
+    if int(sizes.min()) < min_rows:
+        raise _refused(
+            f'of dataset "{dataset}" one of {sizes.size} folds has fewer than min_rows = {min_rows} data '
+            "subjects",
+            "Use fewer folds; or a privacy_budget, under which folds may be small.",
+        )
 
 
 def check_known_by(known_by: tuple[str, ...], earlier: Sequence[tuple[str, ...]], dataset: str) -> None:
@@ -163,17 +183,26 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
     # Of held-out rows no sum leaves that is of one feature.
     for rows in (table, table.training()):
         for name, column in zip(features, rows.features.T, strict=True):
-            values, place, counts = np.unique(_cells(column), return_inverse=True, return_counts=True)
-            if values.size < 2:
-                continue
-            others = int(np.unique(rows.subjects[place != int(np.argmax(counts))]).size)
-            if others < SMALLEST_CELL:
+            differs = _differs_from_most(_cells(column))
+            if differs.any() and _count_distinct(rows.subjects[differs]) < SMALLEST_CELL:
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
                     "An answer without noise would be about these few. Leave the column out, or their rows "
                     "by a view or predicate, or use a privacy_budget.",
                 )
+
+
+def _differs_from_most(cells: Vector) -> Flags:
+    """Whether each value is another than the most frequent one, of several the smallest; NaN is one value."""
+    ranked = np.sort(cells)
+    there = ranked[: ranked.size - int(np.count_nonzero(np.isnan(ranked)))]
+    starts = np.flatnonzero(np.concatenate([[True], there[1:] != there[:-1]])) if there.size else there[:0]
+    lengths = np.diff(starts, append=there.size)
+    if not there.size or ranked.size - there.size > lengths.max():
+        return ~np.isnan(cells)
+    differs: Flags = cells != there[starts[int(np.argmax(lengths))]]
+    return differs
 
 
 def _cells(column: Vector) -> Vector:

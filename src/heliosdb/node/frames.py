@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.state import state_from_bytes, state_to_bytes
@@ -71,6 +72,7 @@ class ComputeRequest:
         for name in ("base_tables", "features", "classes", "known_by"):
             table[name] = tuple(table[name])
         table["levels"] = tuple(map(tuple, table["levels"]))
+        table["fold"] = None if table["fold"] is None else Fold(**table["fold"])
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 

@@ -355,6 +355,7 @@ class NodeTasks:
             max_parameter_share=dataset.max_parameter_share,
             classes=() if plain else task_classes(task),
             levels=() if plain else tuple(column.levels for column in columns),
+            fold=reading.fold,
         )
 
 

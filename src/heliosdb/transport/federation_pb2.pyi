@@ -142,20 +142,30 @@ class TaskKey(_message.Message):
     def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., exchange: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
-    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes")
+    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes", "fold")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_SPLIT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
+    FOLD_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
     validation_split: float
     seed: int
     classes: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ...) -> None: ...
+    fold: Fold
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., fold: _Optional[_Union[Fold, _Mapping]] = ...) -> None: ...
+
+class Fold(_message.Message):
+    __slots__ = ("number", "of")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    OF_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    of: int
+    def __init__(self, number: _Optional[int] = ..., of: _Optional[int] = ...) -> None: ...
 
 class Scaling(_message.Message):
     __slots__ = ("means", "scales", "target_mean", "target_scale")

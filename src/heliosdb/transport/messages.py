@@ -19,6 +19,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import REFUSED
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
@@ -236,6 +237,7 @@ def _reading_to_proto(reading: Reading) -> pb.Reading:
         validation_split=reading.validation_split,
         seed=reading.seed,
         classes=reading.classes,
+        fold=None if reading.fold is None else pb.Fold(number=reading.fold.number, of=reading.fold.of),
     )
 
 
@@ -244,6 +246,9 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
     require(0.0 <= reading.validation_split < 1.0, "validation_split is not in [0, 1)")
     require(reading.seed < 2**63, "the seed is out of range")
     classes = read_classes(reading.classes)
+    fold = Fold(reading.fold.number, reading.fold.of) if reading.HasField("fold") else None
+    require(fold is None or fold.is_possible, "the fold is none of its folds")
+    require(fold is None or reading.validation_split == fold.share, "validation_split is not a fold's share")
     return Reading(
         dataset=read_name(reading.dataset) if reading.HasField("dataset") else None,
         features=tuple(read_name(feature) for feature in reading.features),
@@ -251,6 +256,7 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
         validation_split=reading.validation_split,
         seed=reading.seed,
         classes=classes,
+        fold=fold,
     )
 
 

@@ -136,6 +136,9 @@ class FakeCatalog:
                 "scaling": self.rows.scaling,
                 "plan": self.rows.plan,
                 "stop_requested": self.rows.stop_requested,
+                "status": self.rows.status,
+                "series_id": None,
+                "fold": None,
             }
         ]
 

@@ -178,9 +178,9 @@ SELECT set_config('federated.drop_behavior', $1, true)
 -- name: delete_model(bigint)
 DELETE FROM federated.model WHERE model_id = $1
 
--- name: insert_run(bigint, jsonb)
-INSERT INTO federated.run (model_id, overrides) VALUES ($1, $2)
-ON CONFLICT (model_id) WHERE status IN ('queued', 'running') DO NOTHING RETURNING run_id::text AS run_id
+-- name: insert_run(bigint, jsonb, uuid, integer, integer, boolean)
+INSERT INTO federated.run (model_id, overrides, series_id, trial, fold, waiting) VALUES ($1, $2, $3::uuid, $4, $5, $6)
+ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING RETURNING run_id::text AS run_id
 
 -- name: request_stop(bigint)
 UPDATE federated.run SET stop_requested = true WHERE model_id = $1 AND status IN ('queued', 'running')

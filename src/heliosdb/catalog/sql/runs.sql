@@ -1,6 +1,6 @@
 -- name: active_runs()
 SELECT run_id::text AS run_id, status::text AS status, stop_requested
-FROM federated.run WHERE status IN ('queued', 'running') ORDER BY created_at, run_id
+FROM federated.run WHERE status IN ('queued', 'running') AND NOT waiting ORDER BY created_at, run_id
 
 -- name: ended_runs(text)
 SELECT r.run_id::text AS run_id
@@ -10,16 +10,19 @@ ORDER BY r.finished_at DESC LIMIT 100
 
 -- name: claim_run(uuid)
 UPDATE federated.run SET status = 'running', started_at = clock_timestamp()
-WHERE run_id = $1::uuid AND status = 'queued' RETURNING run_id
+WHERE run_id = $1::uuid AND status = 'queued' AND NOT waiting RETURNING run_id
 
 -- name: find_run(uuid)
 SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.name AS workspace,
        r.options::text AS options, r.policy::text AS policy, r.scaling::text AS scaling, r.plan::text AS plan,
-       r.stop_requested, w.options::text AS workspace_options
+       r.stop_requested, w.options::text AS workspace_options, r.status::text AS status,
+       r.series_id::text AS series_id, r.fold, r.options ? 'folds' AS has_folds,
+       (SELECT count(*) FROM federated.run AS o
+        WHERE o.series_id = r.series_id AND o.waiting AND o.status = 'queued')::integer AS to_come
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
 JOIN federated.workspace AS w USING (workspace_id)
-WHERE r.run_id = $1::uuid AND r.status = 'running'
+WHERE r.run_id = $1::uuid
 
 -- name: lock_run(uuid)
 SELECT run_id FROM federated.run WHERE run_id = $1::uuid AND status = 'running' FOR NO KEY UPDATE
@@ -33,3 +36,23 @@ UPDATE federated.run SET scaling = $2::jsonb, plan = $3::jsonb WHERE run_id = $1
 -- name: finish_run(uuid, text, text)
 UPDATE federated.run SET status = $2::federated.run_status, message = $3, finished_at = clock_timestamp()
 WHERE run_id = $1::uuid AND status = 'running' RETURNING run_id
+
+-- name: set_result(uuid, integer)
+UPDATE federated.run SET result_round = $2 WHERE run_id = $1::uuid
+
+-- name: undecided_series()
+SELECT s.series_id::text AS series_id
+FROM (SELECT DISTINCT r.series_id FROM federated.run AS r JOIN federated.run_parameters AS p USING (run_id)
+      WHERE r.series_id IS NOT NULL AND NOT r.options ? 'folds') AS s
+WHERE federated._is_undecided(s.series_id)
+
+-- name: best_trial(uuid)
+SELECT r.run_id::text AS run_id, r.result_round
+FROM federated._trials($1::uuid) AS t JOIN federated.run AS r ON r.series_id = $1::uuid AND r.trial = t.trial
+WHERE t.place = 1 FOR UPDATE OF r
+
+-- name: runs_of_series(uuid)
+SELECT run_id::text AS run_id FROM federated.run WHERE series_id = $1::uuid
+
+-- name: add_to_message(uuid, text)
+UPDATE federated.run SET message = concat_ws('; ', message, $2::text) WHERE run_id = $1::uuid

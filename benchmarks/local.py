@@ -1,0 +1,161 @@
+"""A node's local work: from a table in PostgreSQL to the first epoch, and epochs over rows that are in memory.
+
+One million rows of five numbers and a target, through the functions that the training process itself runs: a table
+is read by COPY, ordered by its contents, its held-out subjects are chosen, its rows named and compared (plain), then
+every task of training scales inputs and descends. What it is measured against is the least that anybody would have to
+do: binary COPY of the same numbers alone, and one pass of gradient descent in numpy over them, batch by batch.
+
+The first epoch includes reading; the later ones are whole tasks (scaling, shuffling, descent), as rounds are. Medians
+over the repetitions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+from uuid import UUID
+
+import numpy as np
+import psycopg
+from numpy.typing import NDArray
+
+from benchmarks.harness import Figure, publish
+from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
+from heliosdb.algorithms.sgd import derive_rng
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.works import TrainWork
+from heliosdb.domain.ids import DatasetName
+from heliosdb.domain.task import Scaling
+from heliosdb.node import worker
+from heliosdb.node.datasets import TableRequest, parse_copy
+from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.ports import free_port
+
+ROWS = 1_000_000
+FEATURES = tuple(f"x{number}" for number in range(5))
+BATCH = 1024
+
+
+def main() -> None:
+    """Make a database with the rows, measure, print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.local", description="A node's local work.")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--repetitions", type=int, default=3)
+    arguments = parser.parse_args()
+    cluster = create_cluster(free_port())
+    try:
+        publish("local", measure(cluster, arguments.rows, arguments.repetitions))
+    finally:
+        remove_cluster(cluster)
+
+
+def measure(cluster: Cluster, rows: int, repetitions: int) -> list[Figure]:
+    """Return the figures: seconds, and what was asked for."""
+    database = fill(cluster, rows)
+    reader = cluster.dsn(database)
+    least, first, later, read = [], [], [], []
+    for repetition in range(repetitions):
+        least.append(_seconds(lambda: one_pass(copied(reader))))
+        request = make_request(replaced=repetition)
+        began = time.perf_counter()
+        table = worker.read_table(reader, request, []).table
+        read.append(time.perf_counter() - began)
+        train(table)
+        first.append(time.perf_counter() - began)
+        later += [_seconds(partial(train, table)) for _ in range(3)]
+    allowed = 1.3 * median(least)
+    name = f"{rows:,} x {len(FEATURES)} rows"
+    return [
+        Figure(f"COPY and one numpy pass, {name}", median(least), "s"),
+        Figure("reading a table for plain answers", median(read), "s"),
+        Figure("first local epoch, with reading", median(first), "s", f"<= {allowed:.3g} (1.3 x)"),
+        Figure(f"later epoch from memory, batch {BATCH}", median(later), "s", "<= 0.2"),
+    ]
+
+
+def fill(cluster: Cluster, rows: int) -> str:
+    """Make a database that shares the rows as dataset `rows`."""
+    database = cluster.create_database()
+    with cluster.connect(database) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS heliosdb_federated_learning CASCADE")
+        columns = ", ".join(f"{name} double precision" for name in FEATURES)
+        connection.execute(f"CREATE TABLE one_row (id integer PRIMARY KEY, {columns}, y integer)")  # type: ignore[arg-type]
+        connection.execute("SELECT setseed(0.5)")
+        values = ", ".join(f"random() AS {name}" for name in FEATURES)
+        connection.execute(
+            f"INSERT INTO one_row SELECT s.*, (x0 + x1 + random() > 1.5)::integer FROM "  # type: ignore[arg-type]
+            f"(SELECT i, {values} FROM generate_series(1, {rows}) AS i OFFSET 0) AS s"
+        )
+        connection.execute("ANALYZE one_row")
+        connection.execute(
+            "CALL federated.execute('CREATE FEDERATED DATASET rows FOR TABLE one_row "
+            f"({', '.join(FEATURES)}, y) IN WORKSPACE w')"  # type: ignore[arg-type]
+        )
+    return database
+
+
+def make_request(*, replaced: int) -> TableRequest:
+    """Return what a run asks of its node's table; another one for each run, so that it is read anew."""
+    return TableRequest(
+        run=UUID(int=replaced + 1).hex,
+        dataset_id=1,
+        dataset=DatasetName("rows"),
+        base_tables=(1,),
+        features=FEATURES,
+        target="y",
+        validation_split=0.2,
+        subject=None,
+        known_by=("id",),
+        key=b"k" * 32,
+        plain=True,
+        min_rows=20,
+        max_parameter_share=1.0,
+        classes=(0.0, 1.0),
+    )
+
+
+def copied(reader: str) -> NDArray[np.float64]:
+    """The same numbers by binary COPY from the table itself, (rows, features + 1)."""
+    columns = ", ".join(FEATURES)
+    with psycopg.connect(reader) as raw, raw.cursor() as cursor:
+        statement = f"COPY (SELECT {columns}, y::double precision FROM one_row) TO STDOUT (FORMAT binary)"
+        with cursor.copy(statement) as copy:  # type: ignore[arg-type]
+            return parse_copy(b"".join(map(bytes, copy)), len(FEATURES) + 1, 0)[0]
+
+
+def one_pass(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One epoch of mini-batch gradient descent, in the order of the rows."""
+    inputs, targets, weights = values[:, :-1], values[:, -1], np.zeros(len(FEATURES))
+    for start in range(0, len(values), BATCH):
+        batch, wanted = inputs[start : start + BATCH], targets[start : start + BATCH]
+        slope = 0.5 * (1.0 + np.tanh(0.5 * (batch @ weights))) - wanted
+        weights -= (0.1 / len(batch)) * (slope @ batch)
+    return weights
+
+
+def train(table: Table) -> None:
+    """What a task of training computes: one epoch."""
+    work = TrainWork(
+        algorithm="logistic_regression",
+        scaling=Scaling((0.5,) * len(FEATURES), (0.29,) * len(FEATURES)),
+        classes=2,
+        local_epochs=1,
+        batch_size=BATCH,
+        learning_rate=0.1,
+        privacy=None,
+    )
+    rng = derive_rng(1, 1, "node", b"k" * 32)
+    LOGISTIC_REGRESSION.train(table, np.zeros(len(FEATURES) + 1), work, rng)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+-- Folds and searches: the runs that one START makes, one after another, and what they are compared by.
+--
+-- What always holds: of a series one run at most does not wait; whatever ends it, the same transaction lets the next
+-- one begin, or ends the others where it was stopped. So the rows alone say how far a series is.
+
+CREATE FUNCTION federated._tried(options jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_object_agg(k.name, options -> k.name), '{}')
+    FROM jsonb_object_keys(coalesce(options -> 'search', '{}')) AS k (name)
+$$;
+COMMENT ON FUNCTION federated._tried(jsonb) IS 'Of the options of a run: those that its search varies, as the run has them';
+
+CREATE FUNCTION federated._check_series(new_run federated.run) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folds integer := (new_run.options ->> 'folds')::integer;
+BEGIN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT r.series_id FROM federated.run AS r
+                            WHERE r.model_id = new_run.model_id AND r.series_id IS NOT NULL) AS s
+               WHERE federated._is_undecided(s.series_id)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'the search of the federated model has not ended',
+            DETAIL = 'The coordinator is about to make a version of its best trial.', HINT = 'Try again.';
+    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE WHEN new_run.series_id IS NULL
+                THEN 'a run with folds or search is one of a series'
+                ELSE 'a run without folds and search belongs to no series' END,
+            HINT = 'START FEDERATED TRAINING makes all runs of a series.';
+    ELSIF new_run.series_id IS NULL THEN
+        RETURN;
+    ELSIF new_run.fold >= coalesce(folds, 0)
+          OR new_run.fold IS NULL AND folds IS NOT NULL AND NOT (new_run.trial IS NULL AND new_run.options ? 'search')
+          OR new_run.trial IS NULL AND folds IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the run''s trial and fold do not go with its folds and search';
+    ELSIF new_run.waiting <> EXISTS (
+            SELECT FROM federated.run AS r WHERE r.series_id = new_run.series_id AND r.model_id = new_run.model_id
+               AND NOT r.waiting AND r.status = 'queued') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'of a series all runs but the first wait, and are queued before that begins';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION federated._check_series(federated.run) IS
+    'Lets no run in whose options ask for folds or a search that it is not a part of';
+
+-- A trial whose folds were not all evaluated is not compared: the mean of others would be about other rows.
+CREATE FUNCTION federated._trials(series uuid, OUT trial integer, OUT tried jsonb, OUT loss double precision,
+    OUT loss_std double precision, OUT accuracy double precision, OUT place integer, OUT runs jsonb) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.*, CASE WHEN k.loss IS NOT NULL OR k.accuracy IS NOT NULL THEN
+               (row_number() OVER (ORDER BY k.loss, k.accuracy DESC NULLS LAST, k.trial))::integer END, u.runs
+    FROM (
+        SELECT r.trial, federated._tried(r.options) AS tried,
+               CASE WHEN count(d.global_loss) = count(*) THEN avg(d.global_loss) END AS loss,
+               CASE WHEN count(d.global_loss) = count(*) THEN stddev_samp(d.global_loss) END AS loss_std,
+               CASE WHEN count(d.global_accuracy) = count(*) THEN avg(d.global_accuracy) END AS accuracy
+        FROM federated.run AS r
+        LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = r.result_round
+        WHERE r.series_id = _trials.series AND r.trial IS NOT NULL AND (r.fold IS NOT NULL OR NOT r.options ? 'folds')
+        GROUP BY r.trial, federated._tried(r.options)
+    ) AS k
+    CROSS JOIN LATERAL (
+        SELECT jsonb_agg(to_jsonb(r.run_id) ORDER BY r.fold) AS runs FROM federated.run AS r
+        WHERE r.series_id = _trials.series AND r.trial = k.trial AND (r.fold IS NOT NULL OR NOT r.options ? 'folds')
+    ) AS u
+$$;
+COMMENT ON FUNCTION federated._trials(uuid) IS
+    'The trials of a series: what each tried, its loss and accuracy (means over its folds; NULL unless all are known), and its place, 1 for the best';
+
+CREATE FUNCTION federated._is_undecided(series uuid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT NOT EXISTS (SELECT FROM federated.run AS r WHERE r.series_id = series AND r.status IN ('queued', 'running'))
+       AND EXISTS (SELECT FROM federated.run AS r JOIN federated.run_parameters AS p USING (run_id)
+                   WHERE r.series_id = series AND NOT r.options ? 'folds')
+$$;
+COMMENT ON FUNCTION federated._is_undecided(uuid) IS
+    'Whether all runs of a search have ended and the coordinator has yet to make the version of the best: until then the parameters of trials are kept';
+
+CREATE FUNCTION federated._advance_series() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    following federated.run;
+    best      record;
+BEGIN
+    IF NEW.status = 'stopped' THEN
+        UPDATE federated.run AS r SET status = 'stopped', message = 'stopped before it began', finished_at = clock_timestamp()
+        WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting;
+    ELSE
+        SELECT r.* INTO following FROM federated.run AS r
+        WHERE r.series_id = NEW.series_id AND r.model_id = NEW.model_id AND r.status = 'queued' AND r.waiting
+        ORDER BY r.trial NULLS LAST, r.fold LIMIT 1;
+        IF following.trial IS NOT NULL THEN
+            UPDATE federated.run AS r SET waiting = false WHERE r.run_id = following.run_id;
+        ELSIF following.run_id IS NOT NULL THEN
+            SELECT t.trial, t.tried INTO best FROM federated._trials(NEW.series_id) AS t WHERE t.place = 1;
+            UPDATE federated.run AS r SET waiting = false, trial = best.trial, options = r.options || best.tried,
+                overrides = r.overrides || best.tried
+            WHERE r.run_id = following.run_id AND best.trial IS NOT NULL;
+            UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(),
+                message = 'no trial was evaluated on all of its folds, so none is the best'
+            WHERE r.run_id = following.run_id AND best.trial IS NULL;
+        END IF;
+    END IF;
+    PERFORM pg_notify('heliosdb_federated', '');
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._advance_series() IS
+    'Lets the next run of a series begin when one has ended; the last one of a search with folds trains the best trial anew';
+
+-- A queued run is stopped by what is done before its stop_requested is updated.
+CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federated.run
+    FOR EACH ROW WHEN (NEW.series_id IS NOT NULL AND NOT OLD.waiting AND OLD.status IN ('queued', 'running')
+                       AND NEW.status NOT IN ('queued', 'running'))
+    EXECUTE FUNCTION federated._advance_series();
+
+CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.status::text, r.message FROM federated.run AS r
+    WHERE r.series_id = series
+    ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
+             r.status IN ('converged', 'completed'), r.waiting, r.created_at
+    LIMIT 1
+$$;
+COMMENT ON FUNCTION federated._series_status(uuid) IS
+    'How a series ended: as the run that became a version, else as the first that did not end well, else as the first';
+
+CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+               'fold', r.fold, 'status', r.status, 'message', r.message, 'round_number', r.result_round,
+               'loss', d.global_loss, 'loss_std_error', d.global_loss_std_error, 'accuracy', d.global_accuracy,
+               'accuracy_std_error', d.global_accuracy_std_error, 'base_loss', d.base_loss,
+               'precision', d.global_precision, 'recall', d.global_recall, 'f1_score', d.global_f1_score,
+               'rmse', d.global_rmse)
+    FROM federated.run AS r
+    LEFT JOIN federated.round AS d ON d.run_id = r.run_id AND d.round_number = r.result_round
+    WHERE r.run_id = _run_metrics.run_id
+$$;
+COMMENT ON FUNCTION federated._run_metrics(uuid) IS 'The figures by which a trial, or one fold of it, is judged';
+
+CREATE FUNCTION @extschema@.federated_trials(model text, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT t.trial, t.tried,
+           jsonb_build_object('place', t.place,
+               'version', (SELECT max(v.version) FROM federated.version AS v JOIN federated.run AS r USING (run_id)
+                           WHERE r.series_id = s.series_id AND r.trial = t.trial))
+           || CASE WHEN s.folds IS NULL THEN federated._run_metrics((t.runs ->> 0)::uuid) - 'fold'
+              ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures END
+    FROM (
+        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds FROM federated.run AS r
+        WHERE r.model_id = federated._model_id(federated_trials.model) AND r.series_id IS NOT NULL
+        ORDER BY r.created_at DESC LIMIT 1
+    ) AS s
+    CROSS JOIN LATERAL federated._trials(s.series_id) AS t
+    CROSS JOIN LATERAL (
+        SELECT jsonb_build_object(
+                   'accuracy', t.accuracy, 'accuracy_std', stddev_samp((m.one ->> 'accuracy')::double precision),
+                   'base_loss', avg((m.one ->> 'base_loss')::double precision),
+                   'precision', avg((m.one ->> 'precision')::double precision),
+                   'recall', avg((m.one ->> 'recall')::double precision),
+                   'f1_score', avg((m.one ->> 'f1_score')::double precision),
+                   'rmse', avg((m.one ->> 'rmse')::double precision),
+                   'folds', jsonb_agg(m.one ORDER BY m.place)) AS figures
+        FROM (
+            SELECT federated._run_metrics(u.id::uuid) AS one, u.place
+            FROM jsonb_array_elements_text(t.runs) WITH ORDINALITY AS u (id, place)
+        ) AS m
+    ) AS f
+    ORDER BY t.trial
+$$;
+COMMENT ON FUNCTION @extschema@.federated_trials(text) IS
+    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means, loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each';

@@ -1,0 +1,59 @@
+"""The runs that one START queues where folds or a search are asked for, one after another.
+
+What always holds: the order of the runs is that of trial and fold, and all of them are queued in START's own
+transaction; a trial's options are the model's and START's with what it tries in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from federated_sql.errors import invalid_value
+from federated_sql.search_option import MOST_RUNS, check_folds, list_trials
+from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.commands import NewRun
+
+
+def trials_of(chosen: catalog.Options) -> list[dict[str, Any]]:
+    """Return what each trial sets beside the chosen options; one trial that sets nothing without a search."""
+    return list_trials(chosen["search"]) if chosen.get("search") else [{}]
+
+
+def plan_runs(chosen: catalog.Options, overrides: catalog.Options) -> list[NewRun]:
+    """Return the runs that START queues, in their order; 22023 for too many.
+
+    chosen: the model's options and START's. Of a search with folds the last run trains the best trial anew.
+    """
+    folds, search = chosen.get("folds"), chosen.get("search")
+    if folds is None and not search:
+        return [NewRun(overrides)]
+    trials = trials_of(chosen)
+    runs = [
+        NewRun({**overrides, **tried}, trial, fold)
+        for trial, tried in enumerate(trials, 1)
+        for fold in (range(folds) if folds is not None else (None,))
+    ]
+    if len(runs) > MOST_RUNS:
+        raise invalid_value(
+            f"{len(trials)} trials of {folds} folds are {len(runs)} runs, more than {MOST_RUNS}",
+            hint="Try fewer values at a time, or fewer folds.",
+        )
+    return [*runs, NewRun(overrides)] if search and folds is not None else runs
+
+
+def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
+    """Raise 22023 where START itself names validation_split and folds are asked for."""
+    split = overrides.get("validation_split")
+    check_folds({"folds": chosen.get("folds"), **({} if split is None else {"validation_split": split})})
+
+
+def describe_runs(runs: list[NewRun], policy: Mapping[str, Any]) -> str:
+    """Say how many runs there are, and what they cost under a budget."""
+    trials, folds = len({run.trial for run in runs} - {None}), {run.fold for run in runs} - {None}
+    parts = [f"{trials} trials" if trials > 1 else "1 trial", *([f"{len(folds)} folds"] if folds else [])]
+    best = ", and one of the best trial" if runs[-1].trial is None else ""
+    said = f"{len(runs)} runs are queued, one after another: {' of '.join(parts)}{best}"
+    if policy.get("privacy_budget") is not None:
+        said += "; each is charged, and may spend an equal part of what is then left of the privacy budget"
+    return said
