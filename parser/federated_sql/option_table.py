@@ -564,22 +564,6 @@ _TRAINING = (
     ),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     OptionSpec(
-        "folds",
-        _INT,
-        None,
-        "parts of the subjects, each of which is held out once, from models that are not kept",
-        minimum=2,
-        maximum=20,
-        built=False,
-    ),
-    OptionSpec(
-        "search",
-        _TEXT,
-        None,
-        """options and the values to try, as '{"learning_rate": [0.1, 0.01]}'; the best is kept""",
-        built=False,
-    ),
-    OptionSpec(
         "max_update_norm",
         _NUM,
         None,
