@@ -44,7 +44,7 @@ def test_another_answer_is_a_failure(cluster: Cluster, federated_database: str, 
     shutil.copytree(ROOT / "tests/installcheck", suite)
     (suite / "schedule").write_text("test: install\n")
     answers = suite / "expected/install.out"
-    answers.write_text(answers.read_text().replace("federated_daemon   | f", "federated_daemon   | t"))
+    answers.write_text(answers.read_text().replace("federated_daemon     | f", "federated_daemon     | t"))
     done = installcheck(cluster, f"RESULTS={tmp_path / 'results'}", f"SUITE={suite}")
     assert done.returncode != 0
     assert "federated_daemon" in (tmp_path / "results/regression.diffs").read_text()
