@@ -134,6 +134,13 @@ class _Bench:
             )
             connection.execute(f"START FEDERATED TRAINING {model}")
             connection.execute("SELECT wait_for_convergence(%s, timeout_seconds => 1800)", [model])
+            last = connection.execute(
+                "SELECT status, message FROM federated_training_status(%s) ORDER BY round_number DESC LIMIT 1",
+                [model],
+            ).fetchone()
+            assert last is not None
+            if last[0] not in ("completed", "converged"):
+                raise SystemExit(f"{algorithm} over {self.problem.name}: {last[0]}: {last[1]}")
             return self._predict(connection, model)
 
     def _predict(self, connection: psycopg.Connection, model: str) -> Values:

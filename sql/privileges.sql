@@ -13,6 +13,7 @@ ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
@@ -37,6 +38,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federat
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
+GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
@@ -66,6 +69,12 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Aggregation functions.
+GRANT EXECUTE ON FUNCTION
+    federated._create_aggregation_function(text, text, text, boolean), federated._drop_aggregation_function(text)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._aggregate(text, double precision[], double precision[]) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -205,7 +214,7 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.audit TO federated_auditor;
 
@@ -218,7 +227,7 @@ GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDA
 ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
@@ -268,6 +277,9 @@ GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes,
 ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
+GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
+ON federated.aggregation_function TO federated_admin;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');
@@ -285,6 +297,7 @@ SELECT pg_catalog.pg_extension_config_dump('federated.dataset', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.release', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.spending', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.audit', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.aggregation_function', '');
 DO $$
 DECLARE
     identity_sequence regclass;

@@ -190,6 +190,7 @@ BEGIN
     NEW.certificate_expires := NULL;
     NEW.plain_answers := NULL;
     NEW.datasets := NULL;
+    NEW.extras := NULL;
     RETURN NEW;
 END
 $$;

@@ -16,7 +16,7 @@ from enum import Enum
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from federated_sql.errors import ErrorCode, FederatedError, not_supported
+from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import Option, OptionValue, Scalar
 
@@ -108,6 +108,8 @@ class OptionSpec:
         """Whether a canonical value has its effect today."""
         if self.type is OptionType.POLICY:
             value = policy_form(str(value))
+        if self.custom is not None and value not in self.choices:
+            return self.built
         return self.built and (self.built_values is None or value in self.built_values)
 
 
@@ -279,12 +281,21 @@ def _choice(spec: OptionSpec, value: object) -> OptionJson:
     for choice in spec.choices:
         if str(choice).lower() == text.lower():
             return choice
-    if spec.custom and _CUSTOM_NAME.fullmatch(text) and not _nearest(spec, text):
-        raise not_supported(
-            f'option "{spec.name}" = {allowed_text(text)} is not supported yet',
-            hint=f"It is none of the known ones, so it would be {spec.custom}.",
-        )
+    if is_custom(spec, text.lower()):
+        return text.lower()
     raise ValueError
+
+
+def is_custom(spec: OptionSpec, name: str) -> bool:
+    """Whether a value may be the name of what people make themselves: in lower case, at most as long as a
+    name may be, none of the choices, and not so near to one that it would be a misspelt one."""
+    return (
+        spec.custom is not None
+        and _CUSTOM_NAME.fullmatch(name) is not None
+        and name == name.lower()
+        and len(name.encode()) <= MAX_NAME_BYTES
+        and not _nearest(spec, name)
+    )
 
 
 def _nearest(spec: OptionSpec, text: str) -> bool:

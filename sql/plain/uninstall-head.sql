@@ -11,6 +11,10 @@ BEGIN
                WHERE p.pronamespace OPERATOR(pg_catalog.=) 'federated_model'::pg_catalog.regnamespace LOOP
         EXECUTE pg_catalog.format('DROP FUNCTION %s', one.name);
     END LOOP;
+    FOR one IN SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc AS p
+               WHERE p.pronamespace OPERATOR(pg_catalog.=) 'federated_aggregation'::pg_catalog.regnamespace LOOP
+        EXECUTE pg_catalog.format('DROP FUNCTION %s', one.name);
+    END LOOP;
     FOR one IN SELECT c.oid::pg_catalog.regclass AS name FROM pg_catalog.pg_class AS c
                WHERE c.relnamespace OPERATOR(pg_catalog.=) 'federated_dataset'::pg_catalog.regnamespace
                  AND c.relkind OPERATOR(pg_catalog.=) 'v' LOOP

@@ -49,7 +49,8 @@ DROP FUNCTION federated._lock_relation(text);
 
 -- done: table federated.node
 ALTER TABLE federated.node ADD COLUMN plain_answers boolean,
-    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array');
+    ADD COLUMN datasets jsonb CHECK (jsonb_typeof(datasets) = 'array'),
+    ADD COLUMN extras text[];
 
 -- A round had two exchanges at most, and the second was evaluation.
 -- done: table federated.participation
@@ -138,7 +139,8 @@ DROP FUNCTION federated._describe_call(text, text);
 DROP FUNCTION federated._describe_batch(text, text, text, jsonb);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
--- has the rights of federated_reader, and owns what reads as the node will.
+-- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
+-- aggregation functions.
 -- Roles are cluster-wide and outlive the extension: they are made where missing, never altered or dropped.
 DO $$
 DECLARE
@@ -146,7 +148,7 @@ DECLARE
 BEGIN
     FOREACH role_name IN ARRAY ARRAY[
         'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor',
-        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe'
+        'federated_daemon', 'federated_reader', 'federated_owner', 'federated_probe', 'federated_aggregator'
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) role_name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', role_name);
@@ -175,6 +177,18 @@ BEGIN
             MESSAGE = 'role "federated_probe" must not be able to log in, be a superuser, bypass row security or have members',
             HINT = 'ALTER ROLE federated_probe NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from its members.';
     END IF;
+    -- Code that people write runs with its rights, and everybody may have it run.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_roles AS r
+        WHERE r.rolname OPERATOR(pg_catalog.=) 'federated_aggregator' AND (
+            r.rolcanlogin OR r.rolsuper OR r.rolbypassrls OR EXISTS (
+                SELECT FROM pg_catalog.pg_auth_members AS m
+                WHERE m.roleid OPERATOR(pg_catalog.=) r.oid OR m.member OPERATOR(pg_catalog.=) r.oid))
+    ) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'role "federated_aggregator" must not be able to log in, be a superuser, bypass row security, have members or be a member',
+            HINT = 'ALTER ROLE federated_aggregator NOLOGIN NOSUPERUSER NOBYPASSRLS, and REVOKE it from every role that it is granted to.';
+    END IF;
 END
 $$;
 
@@ -186,6 +200,10 @@ CREATE SCHEMA federated_proba;
 
 COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
 
+CREATE SCHEMA federated_aggregation;
+
+COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
+
 COMMENT ON TYPE federated.release_state IS 'Charged before a row is read, released when its vector may leave, failed where it could not be computed';
 
 COMMENT ON COLUMN federated.node.plain_answers IS
@@ -193,6 +211,9 @@ COMMENT ON COLUMN federated.node.plain_answers IS
 
 COMMENT ON COLUMN federated.node.datasets IS
     'What the node said when it was last greeted that it shares: names, columns, types (of a domain what it is made of) and declared values, all from its catalog and never from rows; NULL before it was met';
+
+COMMENT ON COLUMN federated.node.extras IS
+    'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -219,6 +240,9 @@ COMMENT ON COLUMN federated.round.global_rmse IS 'Root of global_loss for regres
 COMMENT ON COLUMN federated.round.start_loss IS
     'The loss of the model with which training begins, where it is not that of the base rate';
 
+COMMENT ON COLUMN federated.round.report IS
+    'Where a version was made of the round: how it did over the held-out rows of all nodes, in detail; NULL under a budget, where nothing is held out, and where the run was ended before it could be asked for';
+
 -- Rows that version 1.1 wrote, restored from its dumps, have exchange 0 whatever their step: so the step stays in the keys.
 COMMENT ON COLUMN federated.participation.exchange IS
     'Which message of the round, from 0; a step whose sum takes several messages has as many, one after the other';
@@ -227,6 +251,9 @@ COMMENT ON COLUMN federated.participation.asked IS
     'How many nodes the exchange asked, those that were unregistered since among them; NULL in rows of version 1.1';
 
 COMMENT ON COLUMN federated.participation.step IS 'What the exchange asks for: a step of the run''s algorithm';
+
+COMMENT ON COLUMN federated.participation.described IS
+    'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 
 COMMENT ON TABLE federated.run_parameters IS
     'The model''s state after the last closed round and as the open round has it so far, sealed with a key kept outside the database';
@@ -239,6 +266,9 @@ COMMENT ON COLUMN federated.run_parameters.memory IS
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 
 COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
+
+COMMENT ON COLUMN federated.version.report IS
+    'What federated_confusion_matrix and the like show of the version, as in federated.round';
 
 COMMENT ON COLUMN federated.version.prediction_arrays IS
     'The arrays of a prediction that numpy computes, as heliosdb.domain.state writes them; NULL for what is an SQL expression';
@@ -807,6 +837,7 @@ BEGIN
     NEW.certificate_expires := NULL;
     NEW.plain_answers := NULL;
     NEW.datasets := NULL;
+    NEW.extras := NULL;
     RETURN NEW;
 END
 $$;
@@ -901,7 +932,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
-                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current')
+                  'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
+                  'language', 'body_sha256')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -925,7 +957,7 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
 
 COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
 
@@ -943,6 +975,72 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+-- Aggregation functions: how people combine the nodes' updates in a language of their own. Each is a function in
+-- federated_aggregation that belongs to whoever made it, and of the signature (updates, weights); PostgreSQL's own rules say who
+-- may use which language.
+CREATE TABLE federated.aggregation_function (
+    name        text PRIMARY KEY CHECK (name <> ''),
+    owner       name NOT NULL DEFAULT current_user,
+    language    text NOT NULL,
+    body_sha256 bytea NOT NULL CHECK (octet_length(body_sha256) = 32),
+    created_at  timestamptz NOT NULL DEFAULT now()
+);
+
+COMMENT ON TABLE federated.aggregation_function IS
+    'The functions in federated_aggregation as statements made them, so that the audit log shows who did and of which text';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF owner, language, body_sha256 ON federated.aggregation_function
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION federated._create_aggregation_function(
+    function_name text, function_body text, function_language text, may_replace boolean
+) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    signature text := format('federated_aggregation.%I(double precision[], double precision[])', function_name);
+BEGIN
+    EXECUTE format(
+        'CREATE %s federated_aggregation.%I(updates double precision[], weights double precision[])'
+        ' RETURNS double precision[] LANGUAGE %I AS %L',
+        CASE WHEN may_replace THEN 'OR REPLACE FUNCTION' ELSE 'FUNCTION' END, function_name, function_language, function_body);
+    EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+    EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_aggregator', signature);
+    INSERT INTO federated.aggregation_function AS f (name, language, body_sha256)
+    VALUES (function_name, function_language, sha256(convert_to(function_body, 'UTF8')))
+    ON CONFLICT (name) DO UPDATE
+    SET owner = excluded.owner, language = excluded.language, body_sha256 = excluded.body_sha256;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_aggregation_function(text, text, text, boolean) IS
+    'Makes a function in federated_aggregation that belongs to the caller, and that nobody but federated_aggregator may call';
+
+CREATE FUNCTION federated._drop_aggregation_function(function_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE format('DROP FUNCTION federated_aggregation.%I(double precision[], double precision[])', function_name);
+    DELETE FROM federated.aggregation_function AS f WHERE f.name = function_name;
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_aggregation_function(text) IS 'Drops the caller''s function in federated_aggregation';
+
+-- Whoever writes such a function has it called by the coordinator: so it runs as federated_aggregator, who may do nothing else.
+-- Inside DEFINER no code can take another role, whatever the function's own owner makes of it.
+CREATE FUNCTION federated._aggregate(function_name text, updates double precision[], weights double precision[])
+RETURNS double precision[]
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    combined double precision[];
+BEGIN
+    EXECUTE format('SELECT federated_aggregation.%I($1, $2)', function_name) INTO combined USING updates, weights;
+    RETURN combined;
+END
+$$;
+
+COMMENT ON FUNCTION federated._aggregate(text, double precision[], double precision[]) IS
+    'What an aggregation function makes of all nodes'' updates, one a row, and of their weights; it runs without any rights';
 
 -- The features of a version: of which types its functions take them, and how many numbers they become.
 CREATE FUNCTION federated._level_names(spec jsonb) RETURNS text[]
@@ -1536,8 +1634,9 @@ $$;
 COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
     'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
 
+-- This and what calls it never run in a worker of a query of their own: what is kept is kept by the process that asks.
 CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE AS $$
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -1550,7 +1649,7 @@ COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
     'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
 
 CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
@@ -3105,7 +3204,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -3121,7 +3220,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         UNION ALL
         SELECT p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
         FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba') OR p.oid IN (SELECT objid FROM members)
+        WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_aggregation') OR p.oid IN (SELECT objid FROM members)
     ), open_to_all AS (
         SELECT o.name FROM objects AS o WHERE EXISTS (SELECT FROM aclexplode(o.acl) AS a WHERE a.grantee = 0)
     )
@@ -3141,7 +3240,8 @@ DECLARE
     found   record;
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
-        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger', 'audit']) AS t (relation)
+        FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
+                          'aggregation_function', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
@@ -3410,6 +3510,8 @@ ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
+
 -- By default a function is everybody's to call, and a type to build upon.
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 
@@ -3440,6 +3542,10 @@ GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+
+GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
+
+GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
@@ -3475,6 +3581,13 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Aggregation functions.
+GRANT EXECUTE ON FUNCTION
+    federated._create_aggregation_function(text, text, text, boolean), federated._drop_aggregation_function(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._aggregate(text, double precision[], double precision[]) TO federated_daemon;
 
 -- Names and owners.
 GRANT EXECUTE ON FUNCTION federated._hold_workspace(bigint), federated._rename(text, bigint, text) TO federated_operator;
@@ -3630,7 +3743,7 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit TO federated_auditor;
@@ -3649,7 +3762,7 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
-GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets) ON federated.node TO federated_daemon;
+GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at) ON federated.run TO federated_daemon;
 
@@ -3730,7 +3843,14 @@ GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
+GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
+
+GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
+ON federated.aggregation_function TO federated_admin;
+
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.aggregation_function', '');
 
 DO $$
 DECLARE

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.aggregation import Strategy, gathering_for, strategy
+from heliosdb.aggregation import Strategy, companions, gathering_for, strategy
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.settings import read_settings
+from heliosdb.domain.settings import option_names, read_settings
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes, state_to_bytes
 from heliosdb.domain.update import Total, Update, Updates
 from heliosdb.domain.vector import Vector
 from heliosdb.parts.registry import RegisteredPart
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.strategies import STRATEGIES, fewest_nodes
 from tests.contracts.support import entries_with
 from tests.contracts.toy_parts import TOY_MOMENTUM, ToyMomentumSettings
 
@@ -42,14 +42,20 @@ def rule(entry: RegisteredPart) -> Strategy:
 
 @pytest.fixture(params=["default", "least", "most"])
 def given(request: pytest.FixtureRequest, entry: RegisteredPart) -> Any:
-    """The settings by default, and each number of them at its bounds."""
+    """The settings by default, and each number of them at its bounds, as far as three nodes are enough."""
     chosen = {}
     for field in dataclasses.fields(entry.settings):
         bounds: Bounds | None = field.metadata.get("within")
         if bounds is not None and request.param != "default":
             number = getattr(bounds, request.param)
             chosen[field.name] = int(number) if "int" in str(field.type) else number
-    return read_settings(entry.settings, chosen)
+    found = read_settings(entry.settings, chosen)
+    return found if fewest_nodes(found) <= 3 else read_settings(entry.settings, {})
+
+
+def takes_steps_of_its_own(given: Any) -> bool:
+    """Whether how far it moves is not bounded by the updates' size."""
+    return "server_learning_rate" in option_names(type(given))
 
 
 def updates(seed: int, nodes: int = 7, size: int = SIZE) -> list[Update]:
@@ -62,10 +68,12 @@ def updates(seed: int, nodes: int = 7, size: int = SIZE) -> list[Update]:
     return made
 
 
-def gathered(rule: Strategy, arriving: list[Update], size: int = SIZE) -> Total | Updates:
-    gathering = gathering_for(rule, size)
+def gathered(rule: Strategy, arriving: list[Update], given: Any = None) -> Total | Updates:
+    """What is gathered of updates, behind each of which it stands once more for every companion."""
+    parts = 1 + len(companions(rule))
+    gathering = gathering_for(rule, parts * SIZE, settings=given)
     for update in arriving:
-        gathering.take(update)
+        gathering.take(dataclasses.replace(update, vector=np.tile(update.vector, parts)))
     return gathering.result()
 
 
@@ -76,7 +84,7 @@ def rounds(rule: Strategy, given: Any, order: random.Random | None) -> tuple[Vec
         arriving = updates(number)
         if order is not None:
             order.shuffle(arriving)
-        parameters, memory = rule.combine(parameters, memory, gathered(rule, arriving), given)
+        parameters, memory = rule.combine(parameters, memory, gathered(rule, arriving, given), given)
         if order is not None:
             memory = state_from_bytes(state_to_bytes(memory))
     return parameters, memory
@@ -106,7 +114,7 @@ def test_parameters_keep_their_shape_and_memory_is_a_state(rule: Strategy, given
 def test_it_changes_nothing_that_it_is_given(rule: Strategy, given: Any) -> None:
     parameters = np.linspace(-1, 1, SIZE)
     parameters.flags.writeable = False
-    _, memory = rule.combine(parameters, NO_STATE, gathered(rule, updates(0)), given)
+    _, memory = rule.combine(parameters, NO_STATE, gathered(rule, updates(0), given), given)
     before, found = state_to_bytes(memory), gathered(rule, updates(1))
     if isinstance(found, Total):
         found.vector.flags.writeable = False
@@ -116,7 +124,7 @@ def test_it_changes_nothing_that_it_is_given(rule: Strategy, given: Any) -> None
 
 def test_equal_updates_of_one_direction_move_the_parameters_that_way(rule: Strategy, given: Any) -> None:
     same = [Update(NodeName(name), np.full(SIZE, 0.5), 3.0) for name in "abc"]
-    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, same), given)
+    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, same, given), given)
     assert (moved > 0).all()
 
 
@@ -129,19 +137,30 @@ def test_what_it_gives_is_finite_for_any_weights_and_magnitudes(
         Update(NodeName(f"node_{number}"), signs * magnitude * (1 + number), weight)
         for number, weight in enumerate((1.0, 1e12, 1e-3, 1e6, 1e12))
     ]
-    moved, memory = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, ugly), given)
+    moved, memory = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, ugly, given), given)
     assert np.isfinite(moved).all()
-    assert np.abs(moved).max() <= 5.1 * magnitude
+    assert np.abs(moved).max() <= 5.1 * magnitude or takes_steps_of_its_own(given)
     freeze(memory)
 
 
-def test_one_node_is_enough(rule: Strategy, given: Any) -> None:
-    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0, nodes=1)), given)
+def test_one_node_is_enough_where_its_settings_do_not_need_more(rule: Strategy, given: Any) -> None:
+    nodes = fewest_nodes(given)
+    moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0, nodes), given), given)
     assert np.isfinite(moved).all()
+    if nodes > 1:
+        with pytest.raises(FederatedError, match=f"needs {nodes} updates") as caught:
+            rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0, nodes - 1), given), given)
+        assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_by_default_one_node_is_enough(entry: RegisteredPart) -> None:
+    assert fewest_nodes(read_settings(entry.settings, {})) == 1
 
 
 def test_no_update_is_refused(rule: Strategy, given: Any) -> None:
-    none: Total | Updates = Total(np.zeros(SIZE), 0.0, 0) if rule.sees == "sum" else ()
+    none: Total | Updates = (
+        Total(np.zeros(SIZE * (1 + len(companions(rule)))), 0.0, 0) if rule.sees == "sum" else ()
+    )
     for refuse in (
         lambda: gathered(rule, []),
         lambda: rule.combine(np.zeros(SIZE), NO_STATE, none, given),
@@ -180,5 +199,12 @@ def test_what_would_not_be_finite_is_refused(rule: Strategy, given: Any) -> None
     largest = np.full(SIZE, 1.7e308)
     arriving = [Update(NodeName(f"node_{number}"), largest, 1.0) for number in range(3)]
     with np.errstate(over="ignore", invalid="ignore"), pytest.raises(FederatedError) as raised:
-        rule.combine(largest, NO_STATE, gathered(rule, arriving), given)
+        rule.combine(largest, NO_STATE, gathered(rule, arriving, given), given)
     assert raised.value.code is ErrorCode.UPDATE_REJECTED
+
+
+def test_what_nodes_are_told_of_its_memory_is_of_the_parameters_size(rule: Strategy, given: Any) -> None:
+    _, memory = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, updates(0), given), given)
+    for name in companions(rule):
+        assert memory[name].shape == (SIZE,)
+        assert memory[name].dtype == np.float64

@@ -11,7 +11,7 @@ from heliosdb.aggregation.gathering import (
     WeightedGathering,
     gathering_for,
 )
-from heliosdb.aggregation.strategy import Strategy, check_fits, strategy
+from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.aggregation.updates import check_update
 
@@ -28,6 +28,7 @@ __all__ = [
     "WeightedGathering",
     "check_fits",
     "check_update",
+    "companions",
     "gathering_for",
     "measure_agreement",
     "protocol",

@@ -1,26 +1,27 @@
 """Federated averaging (McMahan et al. 2017, algorithm 1): the mean of the updates, weighted by rows.
 
-What always holds: it needs no more than the weighted sum of the updates, and remembers nothing.
+What always holds: it needs no more than the sum of the updates, and remembers nothing. `fedavg` weighs by
+rows unless weighted_aggregation is false; `weighted` always does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
-from heliosdb.aggregation.updates import rejected
+from heliosdb.aggregation.updates import mean_of, move
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
 
 
+@dataclass(frozen=True, slots=True)
 class FedAvg:
     """new = old + (sum of weight x update) / (sum of weights)."""
 
-    name = "fedavg"
+    name: str
     sees: Literal["each", "sum"] = "sum"
 
     def local(self, settings: Any) -> Mapping[str, Setting]:
@@ -35,17 +36,8 @@ class FedAvg:
         Raises FederatedError (UF003) for no update, for one of another shape, and where the result is not
         finite.
         """
-        if not isinstance(gathered, Total):
-            raise TypeError("federated averaging sees the sum of the updates")
-        if gathered.nodes < 1 or not gathered.weight > 0:
-            raise rejected("There is no update to combine.")
-        if gathered.vector.shape != parameters.shape:
-            raise rejected(f"The sum's shape is {gathered.vector.shape}, not {parameters.shape}.")
-        with np.errstate(over="ignore", invalid="ignore"):
-            combined: Vector = parameters + gathered.vector / gathered.weight
-        if not np.isfinite(combined).all():
-            raise rejected("The combined update is larger than the largest number.")
-        return combined, NO_STATE
+        return move(parameters, mean_of(parameters, gathered)), NO_STATE
 
 
-FEDAVG = FedAvg()
+FEDAVG = FedAvg("fedavg")
+WEIGHTED = FedAvg("weighted")

@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from heliosdb.aggregation.strategy import Strategy
+from heliosdb.aggregation.strategy import Strategy, weighs
 from heliosdb.aggregation.summation import ExactSum
 from heliosdb.aggregation.updates import check_update, in_order, rejected, sent_twice
 from heliosdb.domain.ids import NodeName
@@ -54,7 +54,7 @@ class SumGathering:
         if update.node in self._weights:
             raise sent_twice(update.node)
         self._sum.add(update.vector, self._coefficient(update))
-        self._weights[update.node] = update.weight
+        self._weights[update.node] = self._weight(update)
         self._largest = _longer(self._largest, (update.node, norm(update.vector)))
 
     def result(self) -> Total:
@@ -70,12 +70,25 @@ class SumGathering:
     def _coefficient(self, update: Update) -> float:
         return 1.0
 
+    def _weight(self, update: Update) -> float:
+        return update.weight
+
 
 class WeightedGathering(SumGathering):
-    """Adds up weight x vector, for strategies that see the sum."""
+    """Adds up weight x vector, for strategies that see the sum.
+
+    equally: every update has the weight 1, whatever its node says.
+    """
+
+    def __init__(self, size: int, dtype: Dtype = Dtype.FLOAT64, *, equally: bool = False) -> None:
+        super().__init__(size, dtype)
+        self._equally = equally
 
     def _coefficient(self, update: Update) -> float:
-        return update.weight
+        return self._weight(update)
+
+    def _weight(self, update: Update) -> float:
+        return 1.0 if self._equally else update.weight
 
 
 class EachGathering:
@@ -104,9 +117,16 @@ class EachGathering:
         return tuple(in_order(list(self._updates.values())))
 
 
-def gathering_for(rule: Strategy, size: int, dtype: Dtype = Dtype.FLOAT64) -> Gathering[Total | Updates]:
-    """How the updates of an exchange that this strategy combines are gathered, where each is seen."""
-    return WeightedGathering(size, dtype) if rule.sees == "sum" else EachGathering(size, dtype)
+def gathering_for(
+    rule: Strategy, size: int, dtype: Dtype = Dtype.FLOAT64, settings: object = None
+) -> Gathering[Total | Updates]:
+    """How the updates of an exchange that this strategy combines are gathered, where each is seen.
+
+    settings: the strategy's.
+    """
+    if rule.sees == "each":
+        return EachGathering(size, dtype)
+    return WeightedGathering(size, dtype, equally=not weighs(settings))
 
 
 def _longer(one: tuple[NodeName, float] | None, other: tuple[NodeName, float]) -> tuple[NodeName, float]:

@@ -7,16 +7,16 @@ registered strategy to this.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol, cast
 
 from heliosdb.aggregation.sums import SumProtocol
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import State
 from heliosdb.domain.update import Total, Updates
 from heliosdb.domain.vector import Vector
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.strategies import STRATEGIES, MeanSettings
 
 
 class Strategy(Protocol):
@@ -54,11 +54,31 @@ def strategy(name: str) -> Strategy:
     return cast(Strategy, STRATEGIES.get(name))
 
 
-def check_fits(rule: Strategy, summing: SumProtocol) -> None:
-    """Raise FederatedError INVALID_VALUE where the strategy must see what the protocol hides.
+def companions(rule: Strategy) -> Sequence[str]:
+    """The arrays of its memory that a rule tells the nodes, each of as many values as the parameters that
+    move; zeros before it has made them. () for most rules.
+
+    Such a rule has an attribute `companions`. A node finds the arrays in its task's state, under their names,
+    and answers as many values for each behind its update: what the rule is given to combine is so much
+    longer than the parameters.
+    """
+    found: Sequence[str] = getattr(rule, "companions", ())
+    return found
+
+
+def weighs(settings: object) -> bool:
+    """Whether a rule with these settings, which sees a sum, wants updates weighted by their nodes' rows."""
+    return not isinstance(settings, MeanSettings) or settings.weighted_aggregation
+
+
+def check_fits(rule: Strategy, summing: SumProtocol, settings: object = None) -> None:
+    """Raise FederatedError INVALID_VALUE where the strategy must see what the protocol hides, NOT_SUPPORTED
+    where nodes behind one would have to weigh their updates equally. settings: the strategy's.
 
     To be called when a run is loaded, before anybody is asked.
     """
+    if not weighs(settings) and not summing.is_open:
+        raise not_supported(f"weighted_aggregation = false with {summing.name}, whose nodes weigh by rows,")
     if rule.sees == "each" and not summing.is_open:
         raise FederatedError(
             ErrorCode.INVALID_VALUE,

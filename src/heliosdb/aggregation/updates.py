@@ -15,8 +15,9 @@ import numpy as np
 from heliosdb.domain.bounds import ROWS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName
-from heliosdb.domain.update import Update
-from heliosdb.domain.vector import Dtype
+from heliosdb.domain.update import Total, Update, Updates
+from heliosdb.domain.vector import Dtype, Matrix, Vector
+from heliosdb.parts.strategies import fewest_nodes
 
 
 def rejected(message: str) -> FederatedError:
@@ -48,6 +49,45 @@ def in_order(updates: Sequence[Update]) -> list[Update]:
         if one.node == other.node:
             raise sent_twice(one.node)
     return ordered
+
+
+def mean_of(parameters: Vector, gathered: Total | Updates) -> Vector:
+    """The mean of the updates, from a sum of the parameters' shape.
+
+    FederatedError (UF003) for no update, and for one of another shape; TypeError for single updates.
+    """
+    if not isinstance(gathered, Total):
+        raise TypeError("this rule sees the sum of the updates")
+    if gathered.nodes < 1 or not gathered.weight > 0:
+        raise rejected("There is no update to combine.")
+    if gathered.vector.shape != parameters.shape:
+        raise rejected(f"The sum's shape is {gathered.vector.shape}, not {parameters.shape}.")
+    mean: Vector = gathered.vector / gathered.weight
+    return mean
+
+
+def stack(name: str, parameters: Vector, gathered: Total | Updates, settings: object) -> Matrix:
+    """The single updates one below the other, (n, size), in their nodes' order: for the rule of that name.
+
+    FederatedError (UF003) for no update, for fewer than the settings need, and for one of another shape;
+    TypeError for a sum.
+    """
+    if isinstance(gathered, Total):
+        raise TypeError("this rule sees single updates")
+    if not gathered or any(update.vector.shape != parameters.shape for update in gathered):
+        raise rejected("There is no update of the parameters' shape.")
+    if len(gathered) < (fewest := fewest_nodes(settings)):
+        raise rejected(f"{name} with these settings needs {fewest} updates, and there are {len(gathered)}.")
+    return np.array([update.vector for update in gathered], dtype=np.float64)
+
+
+def move(parameters: Vector, by: Vector) -> Vector:
+    """The parameters moved by a vector; FederatedError (UF003) where the result is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        moved: Vector = parameters + by
+    if not np.isfinite(moved).all():
+        raise rejected("The combined update is larger than the largest number.")
+    return moved
 
 
 def _fault(update: Update, size: int, dtype: Dtype) -> str | None:

@@ -12,7 +12,15 @@ import numpy as np
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
 from heliosdb.algorithms.registry import supervised
-from heliosdb.algorithms.works import PARAMETERS, ClassesWork, EvaluateWork, StatisticsWork, TrainWork
+from heliosdb.algorithms.works import (
+    CONTROL,
+    PARAMETERS,
+    ClassesWork,
+    EvaluateWork,
+    StatisticsWork,
+    TrainWork,
+    without_control,
+)
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.settings import outside
@@ -59,8 +67,12 @@ def check_training(task: Task) -> None:
     """
     work = TrainWork.of(task)
     _check_target(work.algorithm, work.classes)
-    _check_parameters(task)
-    _check_shape(task.work, task.state[PARAMETERS].size)
+    method = supervised(work.algorithm)
+    method.check_state(without_control(task.state, work), task.n_inputs, work.classes)
+    size = task.state[PARAMETERS].size
+    _check_shape(task.work, 2 * size if work.control_variates else size, method.dtype)
+    if work.control_variates:
+        _check_control(task, size)
     if work.privacy is not None:
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
@@ -69,7 +81,7 @@ def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
     _check_target(work.algorithm, work.classes)
-    _check_parameters(task)
+    supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
     _check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
@@ -80,22 +92,20 @@ def _check_target(name: str, classes: int) -> None:
         raise _invalid(f"{name} learns no target of {classes} classes.")
 
 
-def _check_shape(work: Work, size: int) -> None:
-    if work.dtype is not Dtype.FLOAT64 or work.size != size:
-        raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of float64.")
+def _check_shape(work: Work, size: int, dtype: Dtype = Dtype.FLOAT64) -> None:
+    if work.dtype is not dtype or work.size != size:
+        raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of {dtype}.")
 
 
-def _check_parameters(task: Task) -> None:
-    """A model of this kind is one array of a weight for each input and a bias, each within its bounds."""
-    parameters = task.state.get(PARAMETERS)
-    if len(task.state) != 1 or parameters is None or parameters.dtype != np.float64:
-        raise _invalid("The task's parameters do not fit its algorithm and features.")
-    if parameters.shape != (task.n_inputs + 1,):
-        raise _invalid("The task's parameters do not fit its algorithm and features.")
-    within = bounds.PARAMETER
-    inside = (parameters >= within.least) & (parameters <= within.most)
+def _check_control(task: Task, size: int) -> None:
+    """A server's control variate is an array like the parameters, each value within its bounds."""
+    control = task.state.get(CONTROL)
+    if control is None or control.dtype != np.float64 or control.shape != (size,):
+        raise _invalid("The task's control variate does not fit its parameters.")
+    within = bounds.CONTROL_VARIATE
+    inside = (control >= within.least) & (control <= within.most)
     if not np.all(inside):
-        raise outside("a parameter", float(parameters[~inside][0]), within)
+        raise outside("a control variate", float(control[~inside][0]), within)
 
 
 def _invalid(message: str) -> FederatedError:

@@ -1,21 +1,180 @@
 """Columns become inputs: what every step but those that ask for the encoding itself computes on.
 
-What always holds: a row's inputs depend on that row and the encoding alone; a value that has none is NaN.
+What always holds: without a smallest cell a row's inputs depend on that row and the encoding alone; a value
+that has none is NaN. Where there is a smallest cell (answers without noise), no input tells apart fewer
+subjects of a node than that by their level: these count as what most of its rows are.
 """
 
 from __future__ import annotations
 
-from heliosdb.algorithms.table import Table
-from heliosdb.domain.encoding import ColumnKind, Encoding
-from heliosdb.domain.errors import not_supported
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
-_NUMBERS = {ColumnKind.NUMBER, ColumnKind.BOOLEAN}
+import numpy as np
+
+from heliosdb.algorithms.table import Codes, RawColumn, Table
+from heliosdb.domain.classes import BINARY_LABELS, class_number
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.parts.algorithms import has_classes
 
 
-def encode(table: Table, encoding: Encoding) -> Table:
-    """Return the table with its columns' inputs as features, (n, inputs), and its target's classes as
-    0 … K - 1."""
-    for column in encoding.columns:
-        if column.kind not in _NUMBERS or column.form != "value" or column.missing_indicator:
-            raise not_supported(f"columns of kind {column.kind} are not supported yet")
-    return table
+def task_classes(task: Task) -> tuple[str, ...]:
+    """Return the labels of the target's classes that a task is about; () where it is about none."""
+    if task.encoding is not None:
+        return task.encoding.classes
+    work = task.work
+    learns = has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
+    return task.reading.classes or (BINARY_LABELS if learns else ())
+
+
+def number_classes(
+    target: Vector, classes: Sequence[str], otherwise: float, labels: Sequence[str] | None = None
+) -> Vector:
+    """Return the index of each row's class, `otherwise` for a value that is none, NaN for no value; (n,).
+
+    labels: where the target is a category, see `Table`.
+    """
+    numbered = np.where(np.isnan(target), np.nan, otherwise)
+    if labels is not None:
+        places = {label: place for place, label in enumerate(labels)}
+        for index, label in enumerate(classes):
+            if label in places:
+                numbered[target == places[label]] = index
+        return numbered
+    taken = np.zeros(target.shape, dtype=np.bool_)
+    for values in (_as_double, _as_real):
+        for index, label in enumerate(classes):
+            number = values(label)
+            if number is not None:
+                found = (target == number) & ~taken
+                numbered[found], taken = index, taken | found
+    return numbered
+
+
+def _as_double(label: str) -> float | None:
+    return class_number(label)
+
+
+def _as_real(label: str) -> float | None:
+    """What a column of type real holds for a number that is not whole: the nearest one."""
+    number = class_number(label)
+    if number is None or number.is_integer() or abs(number) > 1e38:
+        return None
+    return float(struct.unpack("f", struct.pack("f", number))[0])
+
+
+def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table:
+    """Return the table with its columns' inputs as features, (n, inputs).
+
+    smallest_cell: of how many subjects a level of a category, or a missing value that has an indicator, is at
+    least; 0: it does not matter. The target stays as it is: see `number_classes`.
+    """
+    raw = table.columns or (RawColumn(),) * len(encoding.columns)
+    if all(_is_itself(column) for column in encoding.columns):
+        return replace(table, columns=())
+    cells = _Cells(table, smallest_cell)
+    blocks, start = [], 0
+    for column, read in zip(encoding.columns, raw, strict=True):
+        values = table.features[:, start : start + read.width]
+        blocks += list(_inputs(values, read, column, cells))
+        start += read.width
+    return replace(table, features=np.concatenate(blocks, axis=1), columns=())
+
+
+def _is_itself(column: ColumnEncoding) -> bool:
+    has_levels = column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
+    return column.form == "value" and not has_levels and not column.missing_indicator
+
+
+class _Cells:
+    """Which groups of rows are too small to be told apart, of all rows and of those trained on."""
+
+    def __init__(self, table: Table, smallest: int) -> None:
+        self._subjects, self._smallest = table.subjects, smallest
+        self._parts = (np.ones(table.rows, dtype=np.bool_), ~table.held_out)
+
+    def merged(self, groups: Codes) -> Codes:
+        """Return the groups, those that are too small as part of the largest."""
+        if not self._smallest or not groups.size:
+            return groups
+        numbers, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
+        small = np.zeros(numbers.size, dtype=np.bool_)
+        for part in self._parts:
+            pairs = np.unique(np.stack([place[part], self._subjects[part]]), axis=1)[0]
+            subjects = np.bincount(pairs, minlength=numbers.size)
+            small |= (subjects > 0) & (subjects < self._smallest)
+        largest = numbers[int(np.argmax(counts))]
+        merged: Codes = np.where(small[place], largest, groups)
+        return merged
+
+
+def _inputs(values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> Iterator[Matrix]:
+    if column.kind is ColumnKind.CATEGORY:
+        yield _of_levels(values[:, 0], read, column, cells)
+    elif column.kind is ColumnKind.ARRAY:
+        yield _of_elements(values, column.elements)
+    else:
+        yield _of_number(values, column)
+    if column.missing_indicator:
+        missing = ~np.isfinite(values[:, 0])
+        yield cells.merged(missing.astype(np.int64))[:, None].astype(np.float64)
+
+
+def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:
+    there = np.where(np.isfinite(values), values, np.nan)
+    if column.form == "log1p":
+        # Of what is -1 or less there is no logarithm.
+        return np.log1p(np.where(there > -1.0, there, np.nan))
+    if column.form == "bins":
+        above = (there > np.array(column.edges)).astype(np.float64)
+        return np.where(np.isnan(there), np.nan, above)
+    return values
+
+
+def _of_elements(values: Matrix, elements: int) -> Matrix:
+    """Return the elements of the arrays that have so many; of others none."""
+    found = np.full((len(values), elements), np.nan)
+    width = min(elements, values.shape[1] - 1)
+    fits = values[:, 0] == elements
+    found[fits, :width] = values[fits, 1 : 1 + width]
+    return found
+
+
+def _of_levels(values: Vector, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> Matrix:
+    groups = cells.merged(level_places(values, read, column))
+    count = len(column.level_names)
+    if column.form == "index":
+        return np.where(groups < 0, np.nan, groups)[:, None]
+    indicators = np.zeros((groups.size, max(count - 1, 0)))
+    rows = np.flatnonzero(groups > 0)
+    indicators[rows, groups[rows] - 1] = 1.0
+    indicators[groups < 0] = np.nan
+    return indicators
+
+
+def level_places(values: Vector, read: RawColumn, column: ColumnEncoding) -> Codes:
+    """Return the place of each row's level among `level_names`, -1 where it has none; (n,).
+
+    values: as `RawColumn.levels` says; of a number read as a category, the number itself.
+    """
+    count = len(column.levels)
+    null = count if column.null_level else -1
+    other = count + column.null_level if column.other_level else -1
+    places = {level: place for place, level in enumerate(column.levels)}
+    found = np.full(values.size, other, dtype=np.int64)
+    if read.kind is ColumnKind.CATEGORY:
+        # What has no place among the column's own values (-1) takes the last entry.
+        own = np.array([*(places.get(level, other) for level in read.levels), other], dtype=np.int64)
+        there = ~np.isnan(values)
+        found[there] = own[values[there].astype(np.int64)]
+        found[~there] = null
+        return found
+    there = np.isfinite(values)
+    numbers = number_classes(values, column.levels, -1.0)
+    named = there & (np.where(there, numbers, -1.0) >= 0)
+    found[named] = numbers[named].astype(np.int64)
+    found[~there] = null
+    return found

@@ -13,7 +13,7 @@ from typing import Literal, Protocol, cast
 from heliosdb.algorithms.answers import evaluation_fault
 from heliosdb.algorithms.checks import check_evaluation
 from heliosdb.algorithms.measures import Evaluation
-from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
@@ -87,7 +87,8 @@ class EvaluateStep:
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums."""
         del memory, draws
-        work, method = EvaluateWork.of(task), cast(Evaluable, algorithm(self.algorithm))
+        work = EvaluateWork.of(task)
+        method = cast(Evaluable, supervised(self.algorithm).of(task.state, task.n_inputs))
         if work.noise_multiplier is None:
             method.check_target(table, work.classes)
         return method.evaluate(table, task.state[PARAMETERS], work)

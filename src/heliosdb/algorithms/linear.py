@@ -16,24 +16,30 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
+from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
-from heliosdb.algorithms.steps import Cost, Step
+from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
-from heliosdb.algorithms.works import PARAMETERS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
+from heliosdb.domain import bounds
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.settings import outside
 from heliosdb.domain.state import State, make_state
-from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Matrix, Plain, Vector
+from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
 from heliosdb.privacy.mechanisms import Lattice, Secret
 
 _ROW_CAP = 1024.0
@@ -71,6 +77,19 @@ def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
     return inputs
 
 
+def check_parameters(state: State, inputs: int) -> None:
+    """Raise FederatedError (22023) for all but one array of a weight for each input and a bias, in bounds."""
+    parameters = state.get(PARAMETERS)
+    if len(state) != 1 or parameters is None or parameters.dtype != np.float64:
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    if parameters.shape != (inputs + 1,):
+        raise invalid_value("The task's parameters do not fit its algorithm and features.")
+    within = bounds.PARAMETER
+    inside = (parameters >= within.least) & (parameters <= within.most)
+    if not np.all(inside):
+        raise outside("a parameter", float(parameters[~inside][0]), within)
+
+
 @dataclass(frozen=True, slots=True)
 class LinearModel:
     """One score a row, linear in the scaled inputs, under a loss.
@@ -87,17 +106,21 @@ class LinearModel:
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
-        training and, in some rounds, an evaluation."""
+        training and, in some rounds, an evaluation; in the end a report."""
         return {
+            LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
             EVALUATE: EvaluateStep(self.name),
+            REPORT: ReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0."""
+        """Choose the noise of round 0; 0A000 for more than two classes."""
+        if len(classes_of(plan)) > 2:
+            raise not_supported(f"{self.name} of more than two classes is not supported yet")
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
@@ -105,11 +128,11 @@ class LinearModel:
         return make_state(**{PARAMETERS: np.zeros(len(plan.inputs) + 1)})
 
     def first(self, plan: RunPlan) -> StepName:
-        """Return statistics for round 0, before which undeclared classes are counted, else training."""
+        """Return for round 0 statistics, before which levels or undeclared classes are asked for; else
+        training."""
         if plan.round > 0:
             return TRAIN
-        made = plan.findings.plan
-        return STATISTICS if made is None or made.classes_noise is None else CLASSES
+        return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Return what the steps of a round cost a node."""
@@ -130,6 +153,21 @@ class LinearModel:
         """Return slopes of raw inputs, and a link."""
         assert findings.scaling is not None
         return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of parameters and updates."""
+        return Dtype.FLOAT64
+
+    def of(self, state: State, inputs: int) -> LinearModel:
+        """Return itself: all its states have one form."""
+        del state, inputs
+        return self
+
+    def check_state(self, state: State, inputs: int, classes: int) -> None:
+        """Raise FederatedError (22023) for all but a weight for each input and a bias, in their bounds."""
+        del classes
+        check_parameters(state, inputs)
 
     def allows(self, classes: int) -> bool:
         """Whether that is what its targets have: two classes, or a number."""
@@ -177,6 +215,8 @@ class LinearModel:
             batch_size=work.batch_size,
             learning_rate=work.learning_rate,
             rng=rng,
+            optimizer=work.optimizer,
+            terms=work.terms,
         )
         return Contribution(new - parameters, float(rows.rows), Plain())
 
@@ -192,6 +232,8 @@ class LinearModel:
             privacy=privacy,
             learning_rate=work.learning_rate,
             secret=secret,
+            optimizer=work.optimizer,
+            terms=work.terms,
         )
         guard = AlreadyPrivate(privacy.mechanism)
         return Contribution(new - parameters, privacy.expected_subjects, guard)
@@ -235,6 +277,16 @@ class LinearModel:
         boxes = self.measure.boxes
         noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
         return self.measure.read_private(total, noise, scale)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what are no parameters, or outside their bounds."""
+        check_parameters(task.state, task.n_inputs)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,)."""
+        assert task.scaling is not None
+        scored: Vector = scale_inputs(features, task.scaling) @ task.state[PARAMETERS]
+        return scored
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""

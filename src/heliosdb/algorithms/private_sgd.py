@@ -14,10 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from heliosdb.algorithms.columns import clamp_parameters
+from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
+from heliosdb.algorithms.optimizers import make_optimizer
 from heliosdb.algorithms.sgd import Residual
 from heliosdb.algorithms.table import Codes, Grouping, Mask, sums_of_runs
 from heliosdb.algorithms.works import PrivateTraining
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.parts.algorithms import LocalOptimizer
 from heliosdb.privacy.clipping import clip_steps, column_norms, fold
 from heliosdb.privacy.mechanisms import Integers, Lattice, Secret
 
@@ -114,18 +117,22 @@ def descend_privately(
     privacy: PrivateTraining,
     learning_rate: float,
     secret: Secret,
+    optimizer: LocalOptimizer = "sgd",
+    terms: LocalTerms = NO_TERMS,
 ) -> Vector:
     """Run DP-SGD over subjects and return the new parameters.
 
     columns: (k, n), from `scale_columns`. Each step takes a Poisson sample of the subjects, sums their
     clipped gradients, adds Gaussian noise of standard deviation noise_multiplier x clipping_norm a
-    coordinate, divides by sampling_rate x expected_subjects, and cuts the parameters to their bounds. Raises
+    coordinate, divides by sampling_rate x expected_subjects, applies the proximal term, and cuts the
+    parameters to their bounds. optimizer: what it makes of such gradients is as private as they are. Raises
     FederatedError only as `Lattice.of` does.
     """
     lattice = Lattice.of(privacy.clipping_norm, privacy.noise_multiplier, parameters.size)
     rows = SubjectRows.of(columns, targets, grouping, privacy.clipping_norm, lattice)
-    rate = learning_rate / (privacy.sampling_rate * privacy.expected_subjects)
-    current = clamp_parameters(parameters)
+    expected = privacy.sampling_rate * privacy.expected_subjects
+    step = make_optimizer(optimizer, learning_rate, parameters.size)
+    origin = current = clamp_parameters(parameters)
     # One drawing for a block of steps: asking for a few numbers at a time costs more than the numbers.
     block = max(1, min(privacy.steps, 1_000_000 // parameters.size))
     for start in range(0, privacy.steps, block):
@@ -133,5 +140,7 @@ def descend_privately(
         for step_noise in noise:
             taken = secret.poisson_sample(rows.subjects, privacy.sampling_rate)
             steps = rows.gradient_steps(taken, current, residual)
-            current = clamp_parameters(current - rate * lattice.release_steps(steps, step_noise))
+            moved = current - step(lattice.release_steps(steps, step_noise), expected)
+            # Of the parameters alone, behind the noise: it costs nothing.
+            current = clamp_parameters(terms.apply(moved, origin, learning_rate))
     return current

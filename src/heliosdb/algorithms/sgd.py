@@ -12,7 +12,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
+from heliosdb.algorithms.optimizers import make_optimizer
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.parts.algorithms import LocalOptimizer
 
 Residual = Callable[[Vector, Vector], Vector]
 """(scores, targets) → derivative of the loss by the score, row by row."""
@@ -42,29 +45,38 @@ def descend(
     batch_size: int,
     learning_rate: float,
     rng: np.random.Generator,
+    optimizer: LocalOptimizer = "sgd",
+    terms: LocalTerms = NO_TERMS,
 ) -> Vector:
     """Run mini-batch SGD and return the new parameters.
 
     inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean; rows that fill no batch join the others. Raises FederatedError (UF003) where the
-    parameters cease to be finite.
+    gradient is its mean; rows that fill no batch join the others. optimizer: see optimizers.py. terms: what
+    the run's aggregation adds to the objective. Raises FederatedError (UF003) where the parameters cease to
+    be finite.
     """
     current = parameters.copy()
-    rows = targets.size
+    rows, step = targets.size, make_optimizer(optimizer, learning_rate, parameters.size)
     # Overflow is looked for once an epoch, and is an error there.
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
             order = rng.permutation(rows)
             x, y = inputs[order], targets[order]
-            for start, stop in _batches(rows, batch_size):
+            for start, stop in batches(rows, batch_size):
                 batch = x[start:stop]
                 slope = residual(batch @ current, y[start:stop])
-                current -= (learning_rate / slope.size) * (slope @ batch)
+                current -= step(slope @ batch, slope.size)
+                current = terms.apply(current, parameters, learning_rate)
             check_finite(current)
     return current
 
 
-def _batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
+def count_steps(rows: int, epochs: int, batch_size: int) -> int:
+    """How many steps `descend` takes."""
+    return epochs * max(1, rows // batch_size)
+
+
+def batches(rows: int, batch_size: int) -> Iterator[tuple[int, int]]:
     """Yield where each batch starts and stops: none is smaller than batch_size but where all rows are fewer,
     and none larger than another by more than one row.
 

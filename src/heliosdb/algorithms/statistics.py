@@ -7,12 +7,13 @@ of what was released; a plan's numbers lie within the bounds that a task must ke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
+from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
@@ -77,6 +78,10 @@ class StatisticsStep:
         count = update.weight if plan.findings.plan is None else float(update.vector[-1])
         return max(0, round(count))
 
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        """Return what a plain answer says of the node's columns."""
+        return describe_statistics(update.vector, plan.inputs)
+
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Turn the sums into scaling and plan.
 
@@ -134,7 +139,7 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
 def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
-    found = replace(plan.findings, scaling=_within_bounds(summary.scaling))
+    found = replace(plan.findings, scaling=_unscaled(_within_bounds(summary.scaling), plan))
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         made = _plan_training(plan, made, summary, nodes)
@@ -191,6 +196,16 @@ def _within_bounds(scaling: Scaling) -> Scaling:
         bounds.LOCATION.clamp(scaling.target_mean),
         bounds.SCALE.clamp(scaling.target_scale),
     )
+
+
+def _unscaled(scaling: Scaling, plan: RunPlan) -> Scaling:
+    """Leave the inputs of columns that are not to be scaled in their own units, about their means."""
+    encoding = plan.findings.encoding
+    if encoding is None or all(column.scaled for column in encoding.columns):
+        return scaling
+    scaled = [column.scaled for column in encoding.columns for _ in column.inputs]
+    scales = zip(scaling.scales, scaled, strict=True)
+    return replace(scaling, scales=tuple(scale if is_scaled else 1.0 for scale, is_scaled in scales))
 
 
 def _ranges(plan: RunPlan) -> tuple[Range, ...] | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.privacy.mechanisms import Secret
+
+REPORT = StepName("report")
+"""The step, of an algorithm that has one of this name, that looks at the model which a run is about to
+publish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,8 @@ class Taken:
     """What a step made of its answers. findings None: as they were. following: the step that comes next in
     the round.
 
-    notes: what the round's message says of it.
+    notes: what the round's message says of it. report: what is kept with the version that the state becomes,
+    as JSON.
     """
 
     state: State
@@ -51,6 +56,7 @@ class Taken:
     figures: Figures | None = None
     following: StepName | None = None
     notes: Sequence[str] = ()
+    report: Mapping[str, Any] | None = None
 
 
 class Draws(Protocol):
@@ -136,6 +142,17 @@ class Step(Protocol):
 
 
 @runtime_checkable
+class Describing(Protocol):
+    """A step of whose single plain answers something is kept beside their sum, where the sum protocol shows
+    them."""
+
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        """Coordinator: what a node's answer, which has no fault, says of its rows, as JSON; None for
+        nothing."""
+        ...
+
+
+@runtime_checkable
 class CountsParameters(Protocol):
     """A step whose plain answers teach less, or more, than the arrays of its state have numbers."""
 
@@ -149,6 +166,12 @@ def count_parameters(step: Step, task: Task) -> int | None:
     """Return how many numbers of a model a step says are learned from a plain answer; None where it says
     nothing."""
     return step.parameters(task) if isinstance(step, CountsParameters) else None
+
+
+def reads_columns(step: Step) -> bool:
+    """Whether a step computes on the dataset's columns as they were read, and not on a model's inputs: it
+    says so by an attribute of this name."""
+    return bool(getattr(step, "reads_columns", False))
 
 
 @dataclass(frozen=True, slots=True)

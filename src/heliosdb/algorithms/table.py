@@ -1,5 +1,7 @@
 """The rows a node computes on: numbers, grouped by data subject, part of them held out.
 
+A table as it was read has a dataset's columns (`columns`, `labels`); encoded (encoding.py), a model's inputs.
+
 What always holds: a row has a target; a subject is held out as a whole; which subjects are held out depends
 on a secret of the node and the subject alone, so it is the same in every task, and nobody without it can
 tell. Values that are NULL or not finite count as missing (NaN).
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.vector import Matrix, Vector
 
 Codes = NDArray[np.int64]
@@ -25,14 +28,30 @@ def _no_codes() -> Codes:
 
 
 @dataclass(frozen=True, slots=True)
+class RawColumn:
+    """How one column of a dataset stands among the numbers of a table as it was read.
+
+    width: how many numbers a row has of it: 1, and of an array its length, then so many elements (NaN where
+    there is none). levels: of a category, in the order of their bytes; its number is the place of the value
+    here, -1 for a value that is not, NaN for NULL.
+    """
+
+    kind: ColumnKind = ColumnKind.NUMBER
+    width: int = 1
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """n rows of d features. Make one with `from_rows`, which leaves out the rows without a target.
 
-    features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal for
-    the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
-    others: (m,) the subjects of further rows, one code a row, which have a target that is neither of its two
-    classes; nothing else is known of them, and no part of the table has them. min_rows: of the node's
-    dataset: no number of a plain answer that partitions rows is about fewer data subjects.
+    features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal
+    for the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
+    others: (m,) the subjects of further rows, one code a row, which have a target that is none of its
+    classes; nothing else is known of them, and no part of the table has them. columns: how the dataset's
+    columns stand in `features`, in order; () where each is one number. labels: where the target is a
+    category, as `RawColumn.levels`. min_rows: of the node's dataset: no number of a plain answer that
+    partitions rows is about fewer data subjects.
     """
 
     features: Matrix
@@ -41,6 +60,8 @@ class Table:
     held_out: Mask
     others: Codes = field(default_factory=_no_codes)
     min_rows: int = 1
+    columns: tuple[RawColumn, ...] = ()
+    labels: tuple[str, ...] | None = None
 
     @classmethod
     def from_rows(
@@ -66,12 +87,13 @@ class Table:
         return self._where(self.held_out)
 
     def _where(self, mask: Mask) -> Table:
-        return Table(
-            self.features[mask],
-            self.target[mask],
-            self.subjects[mask],
-            self.held_out[mask],
-            min_rows=self.min_rows,
+        return replace(
+            self,
+            features=self.features[mask],
+            target=self.target[mask],
+            subjects=self.subjects[mask],
+            held_out=self.held_out[mask],
+            others=_no_codes(),
         )
 
 

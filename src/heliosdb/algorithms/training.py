@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -17,13 +17,16 @@ import numpy as np
 from heliosdb.algorithms.checks import check_training
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
-from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
+from heliosdb.algorithms.local_terms import LocalTerms
+from heliosdb.algorithms.optimizers import REACH, adam_reach
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
+from heliosdb.algorithms.sgd import count_steps
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import statistics_work
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
-from heliosdb.algorithms.works import PARAMETERS, PrivateTraining, TrainWork
+from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork, without_control
 from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
@@ -32,7 +35,7 @@ from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
 from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import DescentSettings, OptimizerSettings
 from heliosdb.privacy.mechanisms import Secret
 
 TRAIN = StepName("train")
@@ -70,13 +73,14 @@ class TrainStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
         work = train_work(plan)
-        return Asked(work.to_work(flatten(state, self.moving).size), work.scaling, state)
+        dtype = cast(Trainable, algorithm(self.algorithm)).dtype
+        return Asked(work.to_work(flatten(state, self.moving).size, dtype), work.scaling, state)
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say where the weight is not of rows that were stated; raise OversizedUpdateError for the norm."""
         fault = weight_fault(plan.stated, update) if work.privacy is None else None
         if fault is None:
-            check_norm(update, largest_norm(plan, work.size))
+            _check_norms(plan, work, update)
         return fault
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -101,12 +105,44 @@ class TrainStep:
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return how far the parameters moved."""
-        del memory
-        work, method = TrainWork.of(task), cast(Trainable, algorithm(self.algorithm))
+        work = TrainWork.of(task)
+        model = without_control(task.state, work)
+        method = cast(Trainable, supervised(self.algorithm).of(model, task.n_inputs))
         if work.privacy is None:
             _check_steps(work, table.training().rows)
             method.check_target(table, work.classes)
-        return method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
+        if work.control_variates:
+            correction = task.state[CONTROL] - memory.get(CONTROL, np.zeros(task.state[CONTROL].size))
+            work = replace(work, terms=LocalTerms(correction=correction))
+        moved = method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
+        return _with_variate(moved, work) if work.control_variates else moved
+
+
+def _with_variate(moved: Contribution, work: TrainWork) -> Contribution:
+    """Put the node's new control variate behind how far the parameters moved, and have it stay.
+
+    It is the mean of the steps' gradients (option II of Karimireddy et al. 2020, algorithm 1): what the
+    steps made, less the correction that was in each.
+    """
+    steps = count_steps(int(moved.weight), work.local_epochs, work.batch_size)
+    assert work.terms.correction is not None
+    variate = -moved.vector / (steps * work.learning_rate) - work.terms.correction
+    variate = variate.astype(moved.vector.dtype)
+    return replace(moved, vector=np.concatenate([moved.vector, variate]), stays={CONTROL: variate})
+
+
+def _check_norms(plan: RunPlan, work: Work, update: Update) -> None:
+    """Raise OversizedUpdateError for an update that is too long, and for a control variate behind it along
+    which a single step would be."""
+    if not work.settings.get("control_variates"):
+        check_norm(update, largest_norm(plan, work.size))
+        return
+    moved, variate = np.split(update.vector, 2)
+    most = largest_norm(plan, moved.size)
+    check_norm(replace(update, vector=moved), most)
+    check_norm(
+        replace(update, vector=variate), most / plan.run.options.settings(DescentSettings).learning_rate
+    )
 
 
 def _check_steps(work: TrainWork, rows: int) -> None:
@@ -130,6 +166,7 @@ def train_work(plan: RunPlan) -> TrainWork:
         batch_size=descent.batch_size,
         learning_rate=descent.learning_rate,
         privacy=None if made is None else private_training(plan, made),
+        optimizer=plan.run.options.settings(OptimizerSettings).optimizer,
     )
 
 
@@ -177,7 +214,10 @@ def largest_norm(plan: RunPlan, size: int) -> float:
     blocks = block_count(len(plan.inputs), work)
     whole += _TAIL * private_noise(blocks, work, max(1, nodes))
     rate = plan.run.options.settings(DescentSettings).learning_rate
-    return bounds.UPDATE_NORM + private_reach(privacy, rate, size, whole)
+    optimizer = plan.run.options.settings(OptimizerSettings).optimizer
+    if optimizer == "adam":
+        return bounds.UPDATE_NORM + adam_reach(rate, privacy.steps, size)
+    return bounds.UPDATE_NORM + REACH[optimizer] * private_reach(privacy, rate, size, whole)
 
 
 def private_reach(privacy: PrivateTraining, learning_rate: float, size: int, subjects: float) -> float:

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from heliosdb.algorithms.layout import CLASS_COUNTS, plain_size, private_size
+from heliosdb.algorithms.local_terms import NO_TERMS, LocalTerms
 from heliosdb.algorithms.measures import Measure, measure
+from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.settings import outside, read_settings, settings_of, within
+from heliosdb.domain.state import State
 from heliosdb.domain.task import Privacy, Scaling, Task, Work
+from heliosdb.domain.vector import Dtype
+from heliosdb.parts.algorithms import LocalOptimizer
 
 PARAMETERS = "parameters"
 """The one array of a model that is trained by descent."""
@@ -136,12 +142,34 @@ class _TrainSettings:
     batch_size: int = within(bounds.BATCH_SIZE)
     learning_rate: float = within(bounds.LEARNING_RATE)
     clipping_norm: float | None = within(bounds.CLIPPING_NORM, default=None)
+    proximal_term: float | None = within(bounds.PROXIMAL_TERM, default=None)
+    control_variates: bool | None = None
+    optimizer: LocalOptimizer = "sgd"
+
+
+TRAINING_TERMS = ("proximal_term", "control_variates")
+"""The settings of training that a strategy may add."""
+
+CONTROL = "control"
+"""The array of a task, and of what a node keeps, that holds a control variate."""
+
+
+def without_control(state: State, work: TrainWork) -> State:
+    """Return the arrays of the model alone: a control variate goes with them where the work has nodes keep
+    one.
+    """
+    if not work.control_variates:
+        return state
+    return MappingProxyType({name: array for name, array in state.items() if name != CONTROL})
 
 
 @dataclass(frozen=True, slots=True)
 class TrainWork:
     """Local epochs of mini-batch SGD from the task's parameters; the answer is how far the parameters
     moved. classes: of the target, 0 where it is a number.
+
+    terms: what the run's aggregation adds to the objective. control_variates: whether the node's variate
+    (the mean gradient of its steps) is answered behind that, and corrects its steps the next time.
     """
 
     algorithm: str
@@ -150,6 +178,9 @@ class TrainWork:
     batch_size: int
     learning_rate: float
     privacy: PrivateTraining | None = None
+    optimizer: LocalOptimizer = "sgd"
+    terms: LocalTerms = NO_TERMS
+    control_variates: bool = False
     classes: int = field(kw_only=True)
 
     @classmethod
@@ -157,6 +188,10 @@ class TrainWork:
         """Read the envelope."""
         work, given = task.work, read_settings(_TrainSettings, task.work.settings, exact=True)
         private = None
+        if work.privacy is not None and given.control_variates:
+            raise not_supported("control variates are not supported under a privacy_budget yet")
+        if given.control_variates and given.optimizer != "sgd":
+            raise invalid_value(f"control variates are of plain steps, not of {given.optimizer}")
         if (work.privacy is None) != (given.clipping_norm is None):
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
@@ -168,19 +203,28 @@ class TrainWork:
             given.batch_size,
             given.learning_rate,
             private,
+            given.optimizer,
+            LocalTerms(given.proximal_term or 0.0),
+            bool(given.control_variates),
             classes=given.classes,
         )
 
-    def to_work(self, size: int) -> Work:
-        """Write the envelope; size: of the parameters."""
+    def to_work(self, size: int, dtype: Dtype = Dtype.FLOAT64) -> Work:
+        """Write the envelope, to which a strategy adds its terms; size and type: of the parameters."""
         private = self.privacy
         clipping_norm = None if private is None else private.clipping_norm
         given = _TrainSettings(
-            self.classes, self.local_epochs, self.batch_size, self.learning_rate, clipping_norm
+            self.classes,
+            self.local_epochs,
+            self.batch_size,
+            self.learning_rate,
+            clipping_norm,
+            optimizer=self.optimizer,
         )
         return Work(
             self.algorithm,
             size,
+            dtype,
             privacy=None if private is None else Privacy(private.mechanism, private.expected_subjects),
             settings=settings_of(given),
         )
@@ -222,6 +266,29 @@ class EvaluateWork:
     def size(self) -> int:
         """How many values an answer holds."""
         return self.measure.plain_size if self.noise_multiplier is None else self.measure.boxes.size
+
+
+@dataclass(frozen=True, slots=True)
+class ReportWork:
+    """How the task's model does on the held-out subjects, in detail, plainly. classes: of the target, 0 where
+    it is a number.
+    """
+
+    algorithm: str
+    scaling: Scaling
+    classes: int = field(kw_only=True)
+
+    @classmethod
+    def of(cls, task: Task) -> ReportWork:
+        """Read the envelope."""
+        if task.work.privacy is not None:
+            raise not_supported("a report of a model is not supported under a privacy_budget yet")
+        given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
+        return cls(task.work.algorithm, _scaling(task), classes=given.classes)
+
+    def to_work(self, layout: ReportLayout) -> Work:
+        """Write the envelope."""
+        return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
 
 
 def _demand_no_settings(work: Work) -> None:

@@ -1,12 +1,12 @@
 """The rows of a dataset, as a node's training process reads them.
 
 What always holds: they are read through the dataset's view alone, by a connection of the reader's role, as
-numbers and as hashes of what rows and subjects are known by.
+numbers and as hashes: of what rows and subjects are known by, and of the values of categories. Reading
+raises nothing that a value decides: what a double cannot hold is missing.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,34 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.ids import DatasetName
+
+MOST_VALUES = 65_536
+"""Of a category's different values so many are known by their text, those of most rows first."""
+
+NULL_HASH = -(2**63)
+"""Stands for NULL among hashes of values."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnReading:
+    """How a column is read. elements: of an array, how many are read, from the first on."""
+
+    name: str
+    type_oid: int
+    kind: ColumnKind
+    elements: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row has of it: of an array its length goes first."""
+        return 1 + self.elements if self.kind is ColumnKind.ARRAY else 1
+
+    @property
+    def is_hashed(self) -> bool:
+        """Whether its number is the bits of a hash."""
+        return self.kind is ColumnKind.CATEGORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +56,24 @@ class RowQuery:
     names: tuple[tuple[str, ...], ...]
 
 
-_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC = 21, 23, 20, 1700
+_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC, _MONEY = 21, 23, 20, 1700, 790
 _REAL, _DOUBLE, _BOOLEAN = 700, 701, 16
-NUMERIC_TYPES = frozenset({_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC, _REAL, _DOUBLE})
+_DATE, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL = 1082, 1114, 1184, 1186
+_KINDS = {
+    ColumnKind.NUMBER: (_SMALL_INTEGER, _INTEGER, _BIGINT, _NUMERIC, _MONEY, _REAL, _DOUBLE),
+    ColumnKind.BOOLEAN: (_BOOLEAN,),
+    ColumnKind.TIME: (_DATE, _TIMESTAMP, _TIMESTAMPTZ),
+    ColumnKind.INTERVAL: (_INTERVAL,),
+    # text, character varying, character, name, uuid; and every enum.
+    ColumnKind.CATEGORY: (25, 1043, 1042, 19, 2950),
+}
+_ELEMENTS = {
+    1005: _SMALL_INTEGER, 1007: _INTEGER, 1016: _BIGINT, 1231: _NUMERIC, 1021: _REAL, 1022: _DOUBLE,
+    1000: _BOOLEAN,
+}  # fmt: skip
+_KIND_OF = {oid: kind for kind, oids in _KINDS.items() for oid in oids} | dict.fromkeys(
+    _ELEMENTS, ColumnKind.ARRAY
+)
 
 
 def type_name(raw: psycopg.Connection[Any], type_oid: int) -> str:
@@ -50,30 +92,84 @@ def column_types(raw: psycopg.Connection[Any], query: RowQuery) -> list[int]:
     return [column.type_code for column in description]
 
 
-def is_number(type_oid: int) -> bool:
-    """Whether values of this type can be read as numbers."""
-    return type_oid == _BOOLEAN or type_oid in NUMERIC_TYPES
+def kind_of_type(raw: psycopg.Connection[Any], type_oid: int) -> ColumnKind | None:
+    """How values of a type are read; None where they cannot be."""
+    found = _KIND_OF.get(type_oid)
+    if found is not None:
+        return found
+    statement = "SELECT typtype = 'e' FROM pg_catalog.pg_type WHERE oid = %s"
+    row = raw.execute(statement, [type_oid]).fetchone()
+    return ColumnKind.CATEGORY if row is not None and row[0] else None
 
 
-def as_read(numbers: Sequence[float], type_oid: int) -> list[float]:
-    """Return what is read where a column of this type holds these numbers: of a real, the nearest one."""
-    if type_oid != _REAL:
-        return list(numbers)
-    return [float(struct.unpack("f", struct.pack("f", number))[0]) for number in numbers]
+def longest_array(raw: psycopg.Connection[Any], query: RowQuery, column: str) -> int:
+    """Return how many elements the longest array of a column has."""
+    statement = sql.SQL("SELECT coalesce(max(cardinality({})), 0) FROM {}").format(
+        sql.Identifier(column), _view(query)
+    )
+    row = raw.execute(statement).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
-def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, types: Sequence[int]) -> Iterator[bytes]:
-    """Yield the rows as binary COPY: each column a float8 (NULL is NaN), then a code, int8, for each name.
+def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -> dict[int, str]:
+    """Return the values of a category by their hash, the most frequent ones where there are too many."""
+    statement = sql.SQL(
+        "SELECT hash, value FROM (SELECT {hash} AS hash, min({value}) AS value, count(*) AS n FROM {view}"
+        " WHERE {column} IS NOT NULL GROUP BY 1) AS s ORDER BY n DESC, value LIMIT {most}"
+    ).format(
+        hash=_hash(column),
+        value=_as_text(column),
+        view=_view(query),
+        column=sql.Identifier(column),
+        most=sql.Literal(MOST_VALUES),
+    )
+    found = {}
+    for number, value in raw.execute(statement):
+        text = _decoded(value)
+        if text is not None:
+            found[int(number)] = text
+    return found
+
+
+def hashes_of(raw: psycopg.Connection[Any], values: Sequence[str]) -> dict[int, str]:
+    """Return values by the hash that a column has for them; without those that the database cannot hold."""
+    found = {}
+    for value in values:
+        try:
+            row = raw.execute(
+                'SELECT pg_catalog.hashtextextended(%s::text COLLATE "C", 0)', [value]
+            ).fetchone()
+        except psycopg.DataError:
+            continue
+        assert row is not None
+        found[int(row[0])] = value
+    return found
+
+
+def _decoded(value: str | bytes) -> str | None:
+    """A database without an encoding gives bytes."""
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def copy_rows(
+    raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]
+) -> Iterator[bytes]:
+    """Yield the rows as binary COPY: each number a float8 (NULL is NaN) or a hash, int8, then a code, int8,
+    for each name.
 
     A code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
     secret. Whoever needs one keys the codes.
     """
-    columns: list[sql.Composable] = [
-        _as_number(name, type_oid) for name, type_oid in zip(query.columns, types, strict=True)
-    ]
-    columns += [_code(name) for name in query.names]
+    fields: list[sql.Composable] = [field for column in columns for field in _fields(column)]
+    fields += [_code(name) for name in query.names]
     statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
-        sql.SQL(", ").join(columns), _view(query)
+        sql.SQL(", ").join(fields), _view(query)
     )
     with raw.cursor() as cursor, cursor.copy(statement) as copy:
         for chunk in copy:
@@ -87,12 +183,38 @@ def _code(name: tuple[str, ...]) -> sql.Composed:
     return sql.SQL("coalesce(hashtextextended(({})::text, 0), 0)").format(named)
 
 
-def _as_number(column: str, type_oid: int) -> sql.Composed:
-    number = _CONVERSIONS.get(type_oid, _CONVERSION).format(c=sql.Identifier(column))
+def _fields(column: ColumnReading) -> Iterator[sql.Composable]:
+    name = sql.Identifier(column.name)
+    if column.kind is ColumnKind.CATEGORY:
+        yield sql.SQL("coalesce({}, {}::bigint)").format(_hash(column.name), sql.Literal(str(NULL_HASH)))
+        return
+    if column.kind is not ColumnKind.ARRAY:
+        yield _as_number(name, column.type_oid)
+        return
+    yield sql.SQL(_LENGTH).format(c=name)
+    for place in range(1, column.elements + 1):
+        # A slice begins with element 1, wherever the array does.
+        element = sql.SQL("({}[:])[{}]").format(name, sql.Literal(place))
+        yield _as_number(element, _ELEMENTS[column.type_oid])
+
+
+def _as_text(column: str) -> sql.Composed:
+    # As text the padding of character(n), which no comparison heeds, is gone.
+    return sql.SQL('({}::text COLLATE "C")').format(sql.Identifier(column))
+
+
+def _hash(column: str) -> sql.Composed:
+    return sql.SQL("hashtextextended({}, 0)").format(_as_text(column))
+
+
+def _as_number(value: sql.Composable, type_oid: int) -> sql.Composed:
+    number = _CONVERSIONS.get(type_oid, _CONVERSION).format(c=value)
     return sql.SQL("coalesce({}, 'NaN'::double precision)").format(number)
 
 
 _CONVERSION = sql.SQL("{c}::double precision")
+# From 1970-01-01 on; what is infinite is missing.
+_SECONDS = sql.SQL("CASE WHEN isfinite({c}) THEN extract(epoch FROM {c})::double precision / 86400 END")
 _CONVERSIONS = {
     _BOOLEAN: sql.SQL("{c}::integer::double precision"),
     # What a double cannot hold would be an error, which would tell that one row holds such a value.
@@ -100,7 +222,18 @@ _CONVERSIONS = {
         "CASE WHEN abs({c}) BETWEEN 1e-300 AND 1e300 THEN {c}::double precision "
         "WHEN abs({c}) < 1e-300 THEN 0 END"
     ),
+    _MONEY: sql.SQL("{c}::numeric::double precision"),
+    _DATE: _SECONDS,
+    _TIMESTAMP: _SECONDS,
+    _TIMESTAMPTZ: _SECONDS,
+    _INTERVAL: _SECONDS,
 }
+
+_LENGTH = (
+    "CASE WHEN {c} IS NULL THEN 'NaN'::double precision WHEN array_ndims({c}) = 1 OR cardinality({c}) = 0"
+    " THEN cardinality({c})::double precision ELSE -1 END"
+)
+"""Of an array of more than one dimension no length is told."""
 
 
 def _view(query: RowQuery) -> sql.Identifier:

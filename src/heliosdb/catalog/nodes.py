@@ -105,7 +105,8 @@ def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, re
 def record_introduction(connection: Connection, node: NodeRecord, said: Introduction) -> None:
     """Record what the node says that it shares, and whether plain answers may leave from all of it."""
     datasets = json.dumps(introduction_json(said))
-    _SQL.query(connection, "record_introduction", node.id, node.options, said.plain_answers, datasets)
+    said_of_all = (said.plain_answers, datasets, list(said.extras))
+    _SQL.query(connection, "record_introduction", node.id, node.options, *said_of_all)
 
 
 def touch_nodes(connection: Connection, nodes: Sequence[NodeRecord]) -> None:

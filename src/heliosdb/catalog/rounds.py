@@ -61,7 +61,10 @@ class Participation:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How a task ended, as it is recorded; signed: None without a budget and without an update."""
+    """How a task ended, as it is recorded; signed: None without a budget and without an update.
+
+    described: what the update, a plain one, said of its node's rows, as JSON.
+    """
 
     node: NodeName
     outcome: Outcome
@@ -71,6 +74,7 @@ class Settlement:
     bytes_received: int | None = None
     duration_seconds: float | None = None
     signed: SignedSpending | None = None
+    described: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +194,26 @@ def delete_other_states(connection: Connection, run: RunId, kept: Iterable[int])
     _SQL.query(connection, "delete_other_states", str(run), sorted(set(kept)))
 
 
+def put_figures(connection: Connection, run: RunId, number: int, figures: Figures | None) -> None:
+    """Record what an open round has found."""
+    _SQL.query(connection, "put_figures", str(run), number, _figures_json(figures))
+
+
+def put_report(connection: Connection, run: RunId, number: int, report: Mapping[str, Any]) -> None:
+    """Record what was reported of the model of a round."""
+    _SQL.query(connection, "put_report", str(run), number, json.dumps(report, allow_nan=False))
+
+
 def close_round(
     connection: Connection, run: RunId, number: int, figures: Figures | None, message: str | None
 ) -> bool:
     """Close an open round; False where it is not open."""
+    return bool(_SQL.query(connection, "close_round", str(run), number, _figures_json(figures), message))
+
+
+def _figures_json(figures: Figures | None) -> str:
     found = asdict(figures or Figures(None, None))
-    columns = json.dumps({column: found[name] for name, column in _COLUMNS.items()}, allow_nan=False)
-    return bool(_SQL.query(connection, "close_round", str(run), number, columns, message))
+    return json.dumps({column: found[name] for name, column in _COLUMNS.items()}, allow_nan=False)
 
 
 def fail_open_round(connection: Connection, run: RunId, reason: str) -> None:

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
+from heliosdb.aggregation.custom_function import Call, CustomFunction
 from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGathering, gathering_for
-from heliosdb.aggregation.strategy import Strategy, check_fits, strategy
+from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Algorithm, Asked, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Algorithm, Asked, Describing, Step, Taken
 from heliosdb.coordinator.budget import Release
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -23,7 +26,7 @@ from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import NodeName, StepName
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE, State, flatten
+from heliosdb.domain.state import NO_STATE, State, flatten, freeze
 from heliosdb.domain.task import Reading, Summing, Task, TaskKey
 from heliosdb.domain.update import Moved, Total, Update, Updates, norm
 from heliosdb.domain.vector import AnyVector
@@ -55,16 +58,22 @@ class Course:
         options = run.options
         check_parts(options, run.policy)
         rule, sums = strategy(options.aggregation), protocol(options.protocol)
-        check_fits(rule, sums)
+        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+        check_fits(rule, sums, settings)
         if options.max_update_norm is not None and not sums.is_open:
             raise invalid_value(
                 f"max_update_norm cannot be held where {sums.name} hides single updates",
                 hint="Leave max_update_norm out, or train without secure_aggregation.",
             )
-        settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
         learned = algorithm(options.algorithm)
         _check_local(learned, rule, settings)
         return cls(run, learned, rule, settings, sums)
+
+    def calling(self, call: Call) -> Course:
+        """Return the same course, where its strategy is a function of people's with what calls it."""
+        if not isinstance(self.strategy, CustomFunction):
+            return self
+        return replace(self, strategy=replace(self.strategy, call=call))
 
     @property
     def _carrying(self) -> int:
@@ -84,7 +93,16 @@ class Course:
 
     def next(self, name: StepName) -> Next:
         """Return what the round machine is to know of a step."""
-        return Next(name, self.step(name).required)
+        return Next(name, self.step(name).required, reports=name == REPORT)
+
+    @property
+    def report(self) -> Next | None:
+        """What is asked of the model that a run is about to publish; None where its algorithm has no report,
+        nothing is held out, or a budget was not spent on it."""
+        private = self.run.policy.budget is not None
+        if REPORT not in self.algorithm.steps or private or self.run.options.validation_split == 0:
+            return None
+        return self.next(REPORT)
 
     def first(self, plan: RunPlan) -> Next:
         """Return with what the plan's round begins."""
@@ -113,13 +131,25 @@ class Course:
         """Return what an exchange asks. nodes: how many were to be asked, as committed with it."""
         step, stage = self.step(name), self.stage(exchange)
         asked = step.ask(plan, model.state)
-        settings = dict(asked.work.settings)
         if step.gathers == "rule":
-            settings |= self.strategy.local(self.settings)
+            asked = self._with_rule(step, asked, model)
         # An open sum needs no number, and without it a task does not change with who is still registered.
         summing = Summing(self.protocol.name, stage.name, nodes=1 if self.protocol.is_open else nodes)
-        work = replace(asked.work, settings=settings, summing=summing, codec=self.run.options.codec)
+        work = replace(asked.work, summing=summing, codec=self.run.options.codec)
         return Question(self, plan, step, exchange, replace(asked, work=work))
+
+    def _with_rule(self, step: Step, asked: Asked, model: ModelState) -> Asked:
+        """Add what the strategy has nodes told: settings, and the arrays that go with the parameters."""
+        settings = {**asked.work.settings, **self.strategy.local(self.settings)}
+        told = companions(self.strategy)
+        if not told:
+            return replace(asked, work=replace(asked.work, settings=settings))
+        size = flatten(model.state, step.moving).size
+        arrays = {name: model.memory.get(name, np.zeros(size)) for name in told}
+        if clash := sorted(arrays.keys() & asked.state.keys()):
+            raise invalid_value(f"the model has an array {clash[0]}, as aggregation {self.strategy.name} has")
+        work = replace(asked.work, settings=settings, size=asked.work.size + size * len(told))
+        return replace(asked, work=work, state=freeze({**asked.state, **arrays}))
 
     def conclude(self, question: Question, model: ModelState, gathered: Total | Updates) -> Conclusion:
         """Return what the sum, or the updates, of a step lead to."""
@@ -210,9 +240,19 @@ class Question:
         if fault is not None:
             raise FederatedError(ErrorCode.UPDATE_REJECTED, fault)
 
+    def own(self, update: Update) -> Update:
+        """Return an update without what stands behind it for the companions of the strategy."""
+        parts = 1 + len(companions(self.course.strategy))
+        return update if parts == 1 else replace(update, vector=update.vector[: update.vector.size // parts])
+
     def rows(self, update: Update) -> int | None:
         """Return how many rows a node has, as its answer states."""
         return self.step.rows(self.plan, update) if self.course.protocol.is_open else None
+
+    def describe(self, update: Update) -> Mapping[str, Any] | None:
+        """Return what is kept of a node's own answer; nothing under a budget, nor where it is hidden."""
+        shown = self.course.protocol.is_open and self.asked.work.privacy is None
+        return self.step.describe(self.plan, update) if shown and isinstance(self.step, Describing) else None
 
     def gathering(self) -> Gathering[Total | Updates]:
         """Return where the answers are gathered as they arrive."""
@@ -221,7 +261,7 @@ class Question:
             return EachGathering(shape.size, shape.dtype)
         if self.step.gathers == "sum":
             return SumGathering(shape.size, shape.dtype)
-        return gathering_for(self.course.strategy, shape.size, shape.dtype)
+        return gathering_for(self.course.strategy, shape.size, shape.dtype, self.course.settings)
 
     def hear(self, heard: State, updates: Sequence[Update]) -> State:
         """Return what a protocol knows after one of its messages."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import psycopg
@@ -16,6 +17,7 @@ import psycopg
 from heliosdb import faults
 from heliosdb.catalog.runs import ActiveRun
 from heliosdb.coordinator import records
+from heliosdb.coordinator.aggregation_functions import FunctionCaller
 from heliosdb.coordinator.driver import RunDriver, Setting
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -76,6 +78,11 @@ class Dispatcher:
                 self._stopping.add(run.id)
                 self._drivers[run.id].request_stop()
 
+    def _with_functions(self, loaded: records.Loaded) -> records.Loaded:
+        """Add what calls a function of people's, in case the run's updates are combined by one."""
+        caller = FunctionCaller(self._conninfo, loaded.course.run.policy.round_timeout)
+        return replace(loaded, course=loaded.course.calling(caller))
+
     def _ended(self, run: RunId, task: asyncio.Task[None]) -> None:
         self._tasks.pop(run, None)
         self._stopping.discard(run)
@@ -106,6 +113,7 @@ class Dispatcher:
             loaded = await session.call(records.load, run.id, self._setting.at_rest)
             if loaded is None:
                 return
+            loaded = self._with_functions(loaded)
             driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
             await driver.drive()
         except (records.RunGoneError, *CATALOG_GONE):

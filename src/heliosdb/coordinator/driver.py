@@ -16,6 +16,7 @@ from heliosdb import faults
 from heliosdb.catalog.rounds import StoredState
 from heliosdb.catalog.runs import list_ended_runs
 from heliosdb.coordinator import records
+from heliosdb.coordinator.course import ModelState
 from heliosdb.coordinator.exchange import Exchange, Wire
 from heliosdb.coordinator.farewell import say_farewell
 from heliosdb.coordinator.keeping import Kept, seal_kept
@@ -24,7 +25,13 @@ from heliosdb.coordinator.opened import RoundUnderWay
 from heliosdb.coordinator.rules import make_rules
 from heliosdb.coordinator.selection import find_columns, select_nodes
 from heliosdb.coordinator.session import CatalogSession
-from heliosdb.domain.contract import Eligibility, check_classes, explain_nobody
+from heliosdb.domain.contract import (
+    Eligibility,
+    check_classes,
+    check_columns,
+    explain_nobody,
+    learns_classes,
+)
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import (
     NOBODY,
@@ -43,8 +50,10 @@ from heliosdb.domain.events import (
     Next,
     NodesSeen,
     OpenRound,
+    PrepareReport,
     ProblemFound,
     PublishVersion,
+    ReportPrepared,
     RoundClosed,
     RoundOpened,
     RunEnded,
@@ -62,7 +71,7 @@ from heliosdb.domain.round import Decision, Phase, RunState, decide, resume
 from heliosdb.domain.run import RunStatus
 from heliosdb.domain.update import DivergedError
 from heliosdb.domain.usage import Moment
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.algorithms import learns
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
@@ -128,7 +137,7 @@ class RunDriver:
             await self._close_exchange()
 
     def _resume(self) -> Decision:
-        return resume(make_rules(self._run), self._progress)
+        return resume(make_rules(self._run, reports=self._course.report is not None), self._progress)
 
     def _report(self, event: Event) -> None:
         self._events.put_nowait(event)
@@ -179,6 +188,8 @@ class RunDriver:
                 await self._send_tasks(action)
             case Combine():
                 await self._combine(action)
+            case PrepareReport():
+                await self._prepare_report(action)
             case CloseRound():
                 await self._close_round(action)
             case PublishVersion(number, status, message):
@@ -221,16 +232,20 @@ class RunDriver:
         return frozenset(selection.able), (*selection.left_out, *absent)
 
     def _contract_problem(self, selection: Eligibility, there: int) -> str | None:
-        """Say what no waiting cures: no node has the columns, or a target's classes are not known."""
+        """Say what no waiting cures: no node has the columns, they do not go together, or a target's classes
+        are not known."""
         options, policy = self._run.options, self._run.policy
         if not selection.able and there >= policy.min_nodes:
             return explain_nobody(selection)
-        if not has_classes(options.algorithm):
+        if there < policy.min_nodes and selection.undecided is not None:
             return None
         try:
-            check_classes(selection.able, options, private=policy.budget is not None)
+            check_columns(selection, options, private=policy.budget is not None)
+            learned = learns(options.algorithm, options.given)
+            if learns_classes(learned, list(selection.able.values()), options):
+                check_classes(selection.able, options, private=policy.budget is not None)
         except FederatedError as error:
-            return f"{error.message}: {error.detail} {error.hint}"
+            return " ".join(filter(None, (f"{error.message}:", error.detail, error.hint)))
         return None
 
     async def _stop_watching(self) -> None:
@@ -284,7 +299,8 @@ class RunDriver:
         opened, number = self._round, action.exchange
         plan = replace(self._plan(action.round), findings=opened.findings)
         nodes = opened.asked.get(number, len(action.nodes))
-        question = self._course.ask(plan, number, action.step, opened.model, nodes)
+        model = opened.model if action.about is None else await self._find_model(action.about)
+        question = self._course.ask(plan, number, action.step, model, nodes)
         if question.mechanism is not None:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
@@ -324,7 +340,20 @@ class RunDriver:
             await self._keep(action, exchange, combined.following)
         self._report(Combined(action.round, action.exchange, combined.figures, combined.following))
 
-    async def _keep(self, action: Combine, exchange: Exchange, following: Next) -> None:
+    async def _prepare_report(self, action: PrepareReport) -> None:
+        asked = self._course.report
+        assert asked is not None
+        await self._keep(action, await self._ended_exchange(), asked, figures=action.figures)
+        self._report(ReportPrepared(action.round, asked))
+
+    async def _keep(
+        self,
+        action: Combine | PrepareReport,
+        exchange: Exchange,
+        following: Next,
+        *,
+        figures: Figures | None = None,
+    ) -> None:
         opened = self._round
         opened.lost += self._state.lost
         answered = self._state.answered
@@ -340,13 +369,17 @@ class RunDriver:
             sizes=opened.sizes,
             kept=self._seal(action.round, opened.kept()),
             measured=self._meter.take(),
+            figures=figures,
         )
         opened.is_kept = True
         self._committed_here = (action.round, action.exchange + 1)
         self._meter.pause()
 
     async def _close_round(self, action: CloseRound) -> None:
-        exchange, opened = await self._ended_exchange(), self._round
+        # Of a round of which only the report was missing nobody may have been asked here.
+        settled = self._settled_at_end() if self._exchange is None else None
+        settled = settled or self._settled(await self._ended_exchange())
+        opened = self._round
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
         notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
@@ -354,12 +387,13 @@ class RunDriver:
             records.close_round,
             self._writer,
             action.round,
-            self._settled(exchange),
+            settled,
             findings=opened.new_findings(self._findings),
             sizes=opened.sizes,
             figures=action.figures,
             kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
             keep=action.keep,
+            report=opened.report if action.is_reported else None,
             message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
             measure=self._meter.finish,
         )
@@ -383,8 +417,7 @@ class RunDriver:
         await self._close_exchange(grace=_HEARING if private else 0.0)
         version = None
         if publish is not None:
-            key = self._setting.at_rest
-            model = await self._session.call(records.find_model, self._run.id, publish, key)
+            model = await self._find_model(publish)
             version = records.new_version(self._course, self._findings, publish, model)
         message = await self._session.call(
             records.end_run,
@@ -399,6 +432,9 @@ class RunDriver:
         if publish is not None:
             faults.reach("coordinator.version.committed")
         self._report(RunEnded())
+
+    async def _find_model(self, number: RoundNumber) -> ModelState:
+        return await self._session.call(records.find_model, self._run.id, number, self._setting.at_rest)
 
     async def _say_farewell(self) -> None:
         workspace = self._run.policy.workspace

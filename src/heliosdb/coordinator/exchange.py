@@ -246,6 +246,7 @@ class Exchange:
             bytes_received=opened.bytes_received,
             duration_seconds=seconds if self._fresh else None,
             signed=signed_spending(opened),
+            described=question.describe(update),
         )
         self.meter.usage[node] = opened.usage
         self.arrived[node] = Arrived(update, settlement, place, question.rows(update))

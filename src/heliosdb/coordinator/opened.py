@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from heliosdb.aggregation.agreement import Agreement, AgreementMeter
 from heliosdb.aggregation.gathering import Gathering
@@ -40,8 +41,8 @@ class RoundUnderWay:
 
     model, findings: as the exchanges so far have made them. heard: what the sum protocol knows since its step
     began; summed: of how many nodes. is_kept: whether exactly this is in the catalog. lost: in earlier
-    exchanges. sizes, stated: what nodes said of their rows. asked: how many nodes the exchanges asked that
-    are committed from before.
+    exchanges. report: of the model that is about to be published. sizes, stated: what nodes said of their
+    rows. asked: how many nodes the exchanges asked that are committed from before.
     """
 
     model: ModelState
@@ -51,9 +52,11 @@ class RoundUnderWay:
     is_kept: bool = False
     lost: tuple[Loss, ...] = ()
     notes: list[str] = field(default_factory=list)
+    report: Mapping[str, Any] | None = None
     sizes: dict[NodeName, int] = field(default_factory=dict)
     stated: dict[NodeName, float] = field(default_factory=dict)
     asked: Mapping[int, int] = field(default_factory=dict)
+    _question: Question | None = None
     _gathering: Gathering[Total | Updates] | None = None
     _taken: int = 0
     _agreement: AgreementMeter | None = None
@@ -84,17 +87,17 @@ class RoundUnderWay:
         """Begin to gather the answers to a question. sketch_key: of the sketches in which they are
         compared.
         """
-        self._gathering, self._taken = question.gathering(), 0
+        self._question, self._gathering, self._taken = question, question.gathering(), 0
         is_compared = question.step.gathers == "rule" and question.course.protocol.is_open
         self._agreement = AgreementMeter(sketch_key) if is_compared else None
 
     def take(self, update: Update) -> None:
         """Take in an update that counts."""
-        assert self._gathering is not None
+        assert self._gathering is not None and self._question is not None
         self._gathering.take(update)
         self._taken += 1
         if self._agreement is not None:
-            self._agreement.take(update)
+            self._agreement.take(self._question.own(update))
 
     def combine(self, question: Question) -> CombinedExchange:
         """Make of what was gathered what it leads to; FederatedError where that is nothing."""
@@ -122,6 +125,7 @@ class RoundUnderWay:
             self.model, self.is_kept = after, False
         self.findings = taken.findings or self.findings
         self.notes += taken.notes
+        self.report = taken.report or self.report
         following = None if taken.following is None else course.next(taken.following)
         found = None if agreement is None else agreement.result()
         return CombinedExchange(taken.figures, following, found)

@@ -138,7 +138,9 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
                 for one in measured(each.number, each.figures, noised=record.run.policy.budget is not None)
             ),
             figures=closed[-1].figures if closed else None,
-            opened=None if opened is None else _opened(course, RunPlan(record.run, findings, opened), tasks),
+            opened=None
+            if opened is None
+            else _opened(course, RunPlan(record.run, findings, opened), tasks, listed[-1].figures),
             stop_requested=record.stop_requested,
         )
         return Loaded(
@@ -222,10 +224,11 @@ def keep_exchange(
     sizes: Mapping[NodeName, int],
     kept: rounds.StoredState,
     measured: performance.Measured,
+    figures: Figures | None = None,
 ) -> None:
     """Commit what an exchange led to and whom the next one asks for which step, before anybody is asked.
 
-    findings: where it has found any; sizes: of datasets.
+    findings: where it has found any; sizes: of datasets; figures: what the round has found.
     """
     run = writer.run
     with writer.transaction(connection):
@@ -235,6 +238,8 @@ def keep_exchange(
             runs.set_findings(connection, run.id, findings.scaling_json(), findings.plan_json())
         if sizes:
             node_rows.set_dataset_sizes(connection, run, sizes)
+        if figures is not None:
+            rounds.put_figures(connection, run.id, number, figures)
         rounds.put_state(connection, run.id, number, kept)
         rounds.add_tasks(connection, run, number, settled.exchange + 1, step, nodes)
         writer.note(connection, "round.combined", number, parameters_sha256=kept.sha256.hex())
@@ -251,11 +256,12 @@ def close_round(
     figures: Figures | None,
     kept: rounds.StoredState | None,
     keep: RoundNumber,
+    report: Mapping[str, Any] | None = None,
     message: str | None,
     measure: Measure,
 ) -> None:
     """Commit a round. findings: where it has found any; sizes: of datasets; kept: None where it is
-    already; keep: the round whose state may be published beside this one's.
+    already; keep: the round whose state may be published beside this one's, or is; report: of its model.
     """
     run = writer.run
     with writer.transaction(connection):
@@ -267,6 +273,9 @@ def close_round(
         if kept is not None:
             rounds.put_state(connection, run.id, number, kept)
         rounds.delete_other_states(connection, run.id, (keep, number))
+        if report is not None:
+            nodes = {one.node: one.described for one in settled.settlements if one.described is not None}
+            rounds.put_report(connection, run.id, keep, {**report, "nodes": nodes})
         _close(connection, writer, number, figures=figures, message=message, measure=measure)
 
 
@@ -438,7 +447,10 @@ def _counted(course: Course, tasks: Sequence[rounds.Participation], before: int 
     return frozenset(one.node for one in received)
 
 
-def _opened(course: Course, plan: RunPlan, tasks: Sequence[rounds.Participation]) -> OpenedRound:
+def _opened(
+    course: Course, plan: RunPlan, tasks: Sequence[rounds.Participation], figures: Figures
+) -> OpenedRound:
+    """The round that is open, the last of all. figures: what its row holds of them."""
     number = plan.round
     exchange = max((one.exchange for one in tasks), default=0)
     asked = [one for one in tasks if one.exchange == exchange]
@@ -455,5 +467,6 @@ def _opened(course: Course, plan: RunPlan, tasks: Sequence[rounds.Participation]
             ErrorCode.WRONG_STATE, f"the nodes with which round {number} went on were all unregistered"
         )
     step = asked[0].step if asked else course.algorithm.first(plan)
-    cohort = frozenset(one.node for one in asked)
-    return OpenedRound(number, exchange, course.next(step), cohort, _counted(course, tasks, exchange))
+    cohort, following = frozenset(one.node for one in asked), course.next(step)
+    found = figures if following.reports else None
+    return OpenedRound(number, exchange, following, cohort, _counted(course, tasks, exchange), found)

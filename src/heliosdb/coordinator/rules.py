@@ -11,8 +11,9 @@ from heliosdb.domain.run import Run
 from heliosdb.parts.algorithms import last_round
 
 
-def make_rules(run: Run) -> Rules:
-    """Return the rules of a run; FederatedError where its selection is not one."""
+def make_rules(run: Run, *, reports: bool = False) -> Rules:
+    """Return the rules of a run; FederatedError where its selection is not one. reports: whether what it
+    publishes can be reported on."""
     options, policy = run.options, run.policy
     return Rules(
         rounds=last_round(options),
@@ -25,4 +26,5 @@ def make_rules(run: Run) -> Rules:
         keep_best=options.keep_best,
         noised=policy.budget is not None,
         learning_rate=options.given.get("learning_rate"),
+        reports=reports,
     )

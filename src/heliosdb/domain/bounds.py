@@ -39,6 +39,7 @@ MOST_EPSILON, BELOW_DELTA = 1e6, 0.1
 """ε of a budget lies in (0, MOST_EPSILON], δ in (0, BELOW_DELTA)."""
 
 LEARNING_RATE = Bounds(1e-12, 1e3)
+PROXIMAL_TERM = Bounds(0.0, 1e6)
 EPOCHS = Bounds(1, 10_000)
 BATCH_SIZE = Bounds(1, 1_000_000)
 
@@ -63,8 +64,17 @@ INPUT = Bounds(-1e6, 1e6)
 UPDATE_NORM = 1e4
 """L2 norm of an update where the model's option max_update_norm is not given."""
 
+UNITS, LAYERS = Bounds(1, 65_536), Bounds(1, 64)
+"""Units of a network's layer, and how many layers it has."""
+
+NETWORK_PARAMETERS = Bounds(1, 50_000_000)
+"""Of a network: as many values as an update may carry."""
+
 CLASSES = Bounds(0, 1_000)
 """How many a target has; 0 where it is a number."""
+
+CONTROL_VARIATE = Bounds(-UPDATE_NORM / LEARNING_RATE.least, UPDATE_NORM / LEARNING_RATE.least)
+"""Of a mean gradient: a single step along it would be an update of that norm."""
 
 ROWS = Bounds(0.0, 1e12)
 """Rows or subjects that a node may state."""

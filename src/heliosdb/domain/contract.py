@@ -1,22 +1,41 @@
 """What a run needs of each node's columns, told from what the nodes say of themselves, before any is asked.
 
 What always holds: nothing here comes from a row; START and the coordinator decide by it alike. A node that
-cannot answer the run is left out and told of; where a target's classes are not known the run is refused
-whole, since its budget would be spent on a model of something else. An integer's alone can be counted.
+cannot answer the run is left out and told of: the kind that most nodes' column is decides. Where a target's
+classes are not known under a budget the run is refused whole, since its budget would be spent on a model of
+something else. An integer's alone can be counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from heliosdb.domain.classes import BINARY, class_number, read_classes, show_number
-from heliosdb.domain.datasets import INTEGER_TYPES, NUMERIC_TYPES, choose_dataset, lacking
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.classes import (
+    BINARY_LABELS,
+    Learns,
+    class_number,
+    class_numbers,
+    read_classes,
+    show_number,
+)
+from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lacking
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.transforms import transformed
+
+_ARTICLES = {
+    ColumnKind.NUMBER: "a number",
+    ColumnKind.TIME: "a time",
+    ColumnKind.INTERVAL: "an interval",
+    ColumnKind.CATEGORY: "a category",
+    ColumnKind.ARRAY: "an array",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,27 +50,115 @@ class Offer:
 @dataclass(frozen=True, slots=True)
 class Eligibility:
     """Who can take part, with which dataset; who is left out and why; missing: columns that no node at all
-    shares.
+    shares. undecided: why nodes cannot be told apart, where as many of them say one thing as another.
     """
 
     able: dict[NodeName, DatasetDescription]
     left_out: tuple[Absence, ...]
     missing: tuple[str, ...]
+    undecided: str | None = None
 
 
-def select(offers: Iterable[Offer], options: TrainingOptions) -> Eligibility:
-    """Sort nodes by whether they share what the run reads, as numbers."""
+def select(
+    offers: Iterable[Offer], options: TrainingOptions, *, learns_classes: bool, extra: str | None = None
+) -> Eligibility:
+    """Sort nodes by whether they share what the run reads, in kinds that fit together.
+
+    learns_classes: whether the target may be a label, and need not be a number. extra: what the run's
+    algorithm needs to be installed there.
+    """
     columns = (*options.features, options.target)
     shared: set[str] = set()
-    able, left_out = {}, []
+    readable: dict[NodeName, DatasetDescription] = {}
+    left_out: list[Absence] = []
     for offer in offers:
         shared |= {column for dataset in offer.introduction.datasets for column in dataset.columns}
-        found = _choose(offer, options, columns)
+        found = _lacks(offer, extra) or _choose(offer, options, columns, learns_classes=learns_classes)
         if isinstance(found, str):
             left_out.append(Absence(offer.node, found))
         else:
-            able[offer.node] = found
-    return Eligibility(able, tuple(left_out), tuple(column for column in columns if column not in shared))
+            readable[offer.node] = found
+    missing = tuple(column for column in columns if column not in shared)
+    able, outvoted, undecided = _agree(readable, columns)
+    return Eligibility(able, (*left_out, *outvoted), missing, undecided)
+
+
+def _agree(
+    readable: Mapping[NodeName, DatasetDescription], columns: Sequence[str]
+) -> tuple[dict[NodeName, DatasetDescription], list[Absence], str | None]:
+    """Leave out whose column is of another kind than most nodes'."""
+    able, left_out, undecided = dict(readable), list[Absence](), None
+    for column in columns:
+        kinds = {node: family_of(dataset, column) for node, dataset in able.items()}
+        ranked = Counter(kinds.values()).most_common()
+        if len(ranked) > 1 and ranked[0][1] == ranked[1][1]:
+            said = [f"{node}: {able[node].type_of(column)}" for node in sorted(kinds)]
+            undecided = undecided or f'column "{column}" is of different types ({", ".join(said)})'
+            continue
+        for node in [node for node, kind in kinds.items() if kind is not ranked[0][0]]:
+            dataset = able.pop(node)
+            left_out.append(
+                Absence(
+                    node,
+                    f'column {column} of dataset "{dataset.name}" is of type {dataset.type_of(column)},'
+                    f" and {_ARTICLES[ranked[0][0]]} at most nodes",
+                )
+            )
+    return able, left_out, undecided
+
+
+def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool) -> None:
+    """Raise FederatedError WRONG_STATE where nodes' columns do not go together, NOT_SUPPORTED for features
+    that a privacy budget cannot be kept with yet, whatever the algorithm learns."""
+    if found.undecided is not None:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            "the nodes' columns do not go together",
+            detail=f"{found.undecided[0].upper()}{found.undecided[1:]}.",
+            hint="Let each node's own DBA share it in one type, by a view where need be.",
+        )
+    if not found.able:
+        return
+    kinds = feature_kinds(list(found.able.values()), options, are_all=True)
+    plainly = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    columns = transformed(plainly, options.transforms)
+    if private:
+        _check_private(columns, options)
+
+
+def _check_private(columns: Sequence[ColumnEncoding], options: TrainingOptions) -> None:
+    for column in columns:
+        if column.kind in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
+            raise not_supported(
+                f'feature "{column.column}", which is no number, is not supported under a privacy_budget yet',
+                hint="Leave it out, or share it as numbers.",
+            )
+        if options.feature_ranges and column.inputs != (column.column,):
+            raise not_supported(
+                f'feature_transforms of "{column.column}" beside feature_ranges are not supported yet'
+            )
+
+
+def family_of(dataset: DatasetDescription, column: str) -> ColumnKind:
+    """How a readable column is read; booleans are among the numbers, with which they go together."""
+    kind = kind_of(dataset.type_of(column))
+    return ColumnKind.NUMBER if kind is None or kind is ColumnKind.BOOLEAN else kind
+
+
+def feature_kinds(
+    datasets: Sequence[DatasetDescription], options: TrainingOptions, *, are_all: bool
+) -> list[ColumnKind]:
+    """Return for each feature how it is read at these datasets, which agree; boolean where all are.
+
+    are_all: whether there is no other node, of which nothing is known.
+    """
+    booleans = boolean_features(datasets if are_all else [], options)
+    families = [
+        family_of(datasets[0], feature) if datasets else ColumnKind.NUMBER for feature in options.features
+    ]
+    return [
+        ColumnKind.BOOLEAN if boolean else family for boolean, family in zip(booleans, families, strict=True)
+    ]
 
 
 def boolean_features(datasets: Sequence[DatasetDescription], options: TrainingOptions) -> tuple[bool, ...]:
@@ -59,6 +166,21 @@ def boolean_features(datasets: Sequence[DatasetDescription], options: TrainingOp
     return tuple(
         bool(datasets) and all(one.type_of(feature) == "boolean" for one in datasets)
         for feature in options.features
+    )
+
+
+def learns_classes(
+    learns: Learns,
+    datasets: Sequence[DatasetDescription],
+    options: TrainingOptions,
+) -> bool:
+    """Whether the target has classes, of what learns either: where all these datasets declare them, or it is
+    a category."""
+    if learns != "either":
+        return learns == "classes"
+    return bool(datasets) and all(
+        family_of(one, options.target) is ColumnKind.CATEGORY or _declared(one, options.target) is not None
+        for one in datasets
     )
 
 
@@ -76,8 +198,41 @@ def _is_countable(dataset: DatasetDescription, column: str) -> bool:
     return dataset.type_of(column) in INTEGER_TYPES and _declared(dataset, column) is None
 
 
+def known_classes(
+    datasets: Sequence[DatasetDescription], options: TrainingOptions, *, private: bool
+) -> tuple[str, ...] | None:
+    """Return the labels of the target's classes as options and catalogs say them; None where only the rows
+    can tell. For algorithms that learn classes.
+    """
+    if options.target_classes:
+        return read_classes(options.target_classes)
+    target = options.target
+    declared = [_declared(one, target) for one in datasets]
+    is_number = not datasets or family_of(datasets[0], target) is ColumnKind.NUMBER
+    if is_number and (private or all(one.type_of(target) == "boolean" for one in datasets)):
+        return BINARY_LABELS if private or datasets else None
+    if None not in declared:
+        return _union(declared)
+    only_rows_tell = not is_number or any(_is_countable(one, target) for one in datasets)
+    return None if only_rows_tell else BINARY_LABELS
+
+
+def _union(declared: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """All labels in their order; None where there are not two."""
+    labels = {label for one in declared for label in one or ()}
+    return order_labels(labels) if len(labels) > 1 else None
+
+
+def order_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return labels by what they stand for where all are numbers, else by their bytes."""
+    found = list(labels)
+    if class_numbers(found) is None:
+        return tuple(sorted(found, key=str.encode))
+    return tuple(sorted(found, key=lambda label: class_number(label) or 0.0))
+
+
 def check_classes(
-    able: dict[NodeName, DatasetDescription], options: TrainingOptions, *, private: bool
+    able: Mapping[NodeName, DatasetDescription], options: TrainingOptions, *, private: bool
 ) -> None:
     """Raise FederatedError WRONG_STATE, naming target and nodes, where a target's classes are not known.
 
@@ -93,8 +248,8 @@ def check_classes(
     if not faults:
         return
     found = [_declared(able[one.node], options.target) for one in faults]
-    suggested = found[0] if found[0] is not None and len(found[0]) == 2 and len(set(found)) == 1 else BINARY
-    labels = ", ".join(f"'{show_number(number)}'" for number in suggested)
+    suggested = found[0] if found[0] and len(found[0]) >= 2 and len(set(found)) == 1 else BINARY_LABELS
+    labels = ", ".join(f"'{label}'" for label in suggested)
     wrong = "are not those of target_classes" if named else "are not known, as a privacy budget needs them"
     raise FederatedError(
         ErrorCode.WRONG_STATE,
@@ -112,41 +267,64 @@ def _grouped(faults: Sequence[Absence]) -> Iterator[str]:
 
 
 def _fault(
-    dataset: DatasetDescription, options: TrainingOptions, named: Sequence[float], *, private: bool
+    dataset: DatasetDescription, options: TrainingOptions, named: Sequence[str], *, private: bool
 ) -> str | None:
-    column = f'column "{options.target}" of dataset "{dataset.name}"'
+    column, kind = f'column "{options.target}" of dataset "{dataset.name}"', dataset.type_of(options.target)
+    is_number = family_of(dataset, options.target) is ColumnKind.NUMBER
+    if is_number and named and class_numbers(named) is None:
+        strange = next(label for label in named if class_number(label) is None)
+        return f"{column} is of type {kind}, and '{strange}' is no number"
     declared = _declared(dataset, options.target)
     if declared is None:
         if _is_countable(dataset, options.target):
             return None
-        undeclared = f"{column} is of type {dataset.type_of(options.target)}, and no CHECK lists its values"
+        undeclared = f"{column} is of type {kind}, and no CHECK lists its values"
         return undeclared if private and not named else None
-    shown = ", ".join(map(show_number, declared)) or "no value"
+    shown = ", ".join(declared) or "no value"
     if named:
-        absent = [show_number(number) for number in named if number not in declared]
+        given = [_canonical(label, is_number=is_number) for label in named]
+        absent = [label for label in given if label not in declared]
         return f"{column} is declared to hold {shown}, and not {absent[0]}" if absent else None
-    return f"{column} is declared to hold {shown}" if private and not set(declared) <= set(BINARY) else None
+    others = is_number and not set(declared) <= set(BINARY_LABELS)
+    return f"{column} is declared to hold {shown}" if private and others else None
 
 
-def _declared(dataset: DatasetDescription, column: str) -> tuple[float, ...] | None:
-    """The numbers that a column can hold, None where that is not declared."""
+def _canonical(label: str, *, is_number: bool) -> str:
+    """One text for all labels that stand for the same."""
+    number = class_number(label) if is_number else None
+    return label if number is None else show_number(number)
+
+
+def _declared(dataset: DatasetDescription, column: str) -> tuple[str, ...] | None:
+    """The labels of what a column can hold, None where that is not declared."""
     if dataset.type_of(column) == "boolean":
-        return BINARY
+        return BINARY_LABELS
     values = dataset.values_of(column)
-    numbers = None if values is None else [class_number(value) for value in values]
-    if numbers is None or None in numbers:
+    if values is None:
         return None
-    return tuple(number for number in numbers if number is not None)
+    if family_of(dataset, column) is ColumnKind.CATEGORY:
+        padded = dataset.type_of(column) == "character"
+        return tuple(dict.fromkeys(value.rstrip(" ") if padded else value for value in values))
+    numbers = class_numbers(values)
+    return None if numbers is None else tuple(dict.fromkeys(map(show_number, numbers)))
 
 
-def _choose(offer: Offer, options: TrainingOptions, columns: Sequence[str]) -> DatasetDescription | str:
+def _lacks(offer: Offer, extra: str | None) -> str | None:
+    if extra is None or extra in offer.introduction.extras:
+        return None
+    return f"lacks the extra \"{extra}\" (pip install 'heliosdb-federated-learning[{extra}]')"
+
+
+def _choose(
+    offer: Offer, options: TrainingOptions, columns: Sequence[str], *, learns_classes: bool
+) -> DatasetDescription | str:
     """Return the dataset that the run reads at a node, else why there is none."""
     named = options.dataset or offer.dataset
     if not offer.introduction.datasets:
         return "shares no dataset with this workspace"
     choice = choose_dataset(offer.introduction.datasets, columns, named)
     if choice.chosen is not None:
-        return _readable(choice.chosen, columns)
+        return _readable(choice.chosen, options, learns_classes=learns_classes)
     if not choice.considered:
         return f'shares no dataset "{named}"'
     if choice.whole:
@@ -156,11 +334,22 @@ def _choose(offer: Offer, options: TrainingOptions, columns: Sequence[str]) -> D
     return f'dataset "{nearest.name}" has no column {", ".join(lacking(nearest, columns))}'
 
 
-def _readable(dataset: DatasetDescription, columns: Sequence[str]) -> DatasetDescription | str:
-    for column in columns:
-        kind = dataset.type_of(column)
-        if kind not in NUMERIC_TYPES:
-            return f'column {column} of dataset "{dataset.name}" is of type {kind}, no number'
+def _readable(
+    dataset: DatasetDescription, options: TrainingOptions, *, learns_classes: bool
+) -> DatasetDescription | str:
+    for column in options.features:
+        if kind_of(dataset.type_of(column)) is None:
+            return (
+                f'column {column} of dataset "{dataset.name}" is of type {dataset.type_of(column)},'
+                " which is no feature"
+            )
+    wanted = {ColumnKind.NUMBER, ColumnKind.BOOLEAN}
+    if learns_classes:
+        wanted.add(ColumnKind.CATEGORY)
+    kind = dataset.type_of(options.target)
+    if kind_of(kind) not in wanted:
+        label = " and no label" if learns_classes else ""
+        return f'column {options.target} of dataset "{dataset.name}" is of type {kind}, no number{label}'
     return dataset
 
 

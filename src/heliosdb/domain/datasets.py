@@ -1,16 +1,40 @@
-"""Which of the datasets that a node shares a run reads: the one rule, for coordinator and node alike."""
+"""Which of the datasets that a node shares a run reads, and how the types of its columns are read: the one
+rule, for coordinator and node alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.handshake import DatasetDescription
 
 NUMERIC_TYPES = frozenset({"smallint", "integer", "bigint", "numeric", "real", "double precision", "boolean"})
 """What a run can read as numbers; true and false are 1 and 0."""
 
 INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
+
+ENUM = "enum"
+"""Stands for every enum in what a node says of its columns."""
+
+_KINDS = {
+    ColumnKind.NUMBER: (*(NUMERIC_TYPES - {"boolean"}), "money"),
+    ColumnKind.BOOLEAN: ("boolean",),
+    ColumnKind.TIME: ("date", "timestamp without time zone", "timestamp with time zone"),
+    ColumnKind.INTERVAL: ("interval",),
+    ColumnKind.CATEGORY: ("text", "character varying", "character", "name", "uuid", ENUM),
+    ColumnKind.ARRAY: tuple(
+        f"{kind}[]"
+        for kind in ("double precision", "real", "smallint", "integer", "bigint", "numeric", "boolean")
+    ),
+}
+_KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names}
+
+
+def kind_of(type_name: str) -> ColumnKind | None:
+    """How values of a type are read, by the name under which nodes know it; None where they cannot be."""
+    return _KIND_OF.get(type_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Literal
 
+from heliosdb.domain.bounds import Bounds
+from heliosdb.domain.settings import within
+
 
 class ColumnKind(StrEnum):
     """How the values of a column are read."""
@@ -31,6 +34,15 @@ class ColumnKind(StrEnum):
 Form = Literal["value", "log1p", "bins", "indicators", "index"]
 """What is made of the values: themselves; their log1p; an indicator for each bin but the first; an indicator
 for each level but the first; the level's index (for trees)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodingSettings:
+    """The options of a model that say how columns become inputs."""
+
+    feature_transforms: tuple[str, ...] | None = None
+    max_levels: int = within(Bounds(2, 1_000), default=100)
+    min_level_count: int = within(Bounds(5, 1_000_000), default=5)
 
 
 @dataclass(frozen=True, slots=True)

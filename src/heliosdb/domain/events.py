@@ -76,10 +76,12 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The step of an exchange; required: whether a round counts without enough updates in it."""
+    """The step of an exchange; required: whether a round counts only with enough updates in it. reports:
+    whether it is about the model that is to be published, and so the last of a run."""
 
     step: StepName
     required: bool = True
+    reports: bool = False
 
 
 # Events.
@@ -158,6 +160,14 @@ class Combined:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportPrepared:
+    """What the round has led to is committed, and whom its report is asked of. asked: the report's step."""
+
+    round: RoundNumber
+    asked: Next
+
+
+@dataclass(frozen=True, slots=True)
 class RoundClosed:
     """The round's transaction is committed."""
 
@@ -198,6 +208,7 @@ Event = (
     | NodeLost
     | DeadlinePassed
     | Combined
+    | ReportPrepared
     | RoundClosed
     | TrainingDiverged
     | StopRequested
@@ -226,12 +237,14 @@ class OpenRound:
 
 @dataclass(frozen=True, slots=True)
 class SendTasks:
-    """Ask these nodes. Answers: UpdateArrived, NodeLost, DeadlinePassed."""
+    """Ask these nodes. Answers: UpdateArrived, NodeLost, DeadlinePassed. about: the earlier round whose model
+    it is about, None for the open one's."""
 
     round: RoundNumber
     exchange: int
     step: StepName
     nodes: Names
+    about: RoundNumber | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +258,25 @@ class Combine:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepareReport:
+    """Commit what the round has led to, and that these nodes are asked, in one more exchange, for a report of
+    the model that is to be published. Answer: ReportPrepared."""
+
+    round: RoundNumber
+    exchange: int
+    nodes: Names
+    figures: Figures | None
+
+
+@dataclass(frozen=True, slots=True)
 class CloseRound:
-    """Commit the round in one transaction. keep: the earlier round whose state is still needed, or this one.
-    Answer: RoundClosed."""
+    """Commit the round in one transaction. keep: the earlier round whose state is still needed, or this one;
+    is_reported: whether enough nodes have answered to a report of its model. Answer: RoundClosed."""
 
     round: RoundNumber
     figures: Figures | None
     keep: RoundNumber
+    is_reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,4 +303,6 @@ class FailRun:
     reason: str
 
 
-Action = Wait | OpenRound | SendTasks | Combine | CloseRound | PublishVersion | FinishRun | FailRun
+Action = (
+    Wait | OpenRound | SendTasks | Combine | PrepareReport | CloseRound | PublishVersion | FinishRun | FailRun
+)

@@ -46,7 +46,8 @@ class Findings:
 
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
-    encoding: how columns become inputs, None where every feature is one.
+    encoding: how columns become inputs, None where every feature is one. number_target: whether what could
+    learn classes as well learns a number.
     """
 
     scaling: Scaling | None = None
@@ -54,6 +55,7 @@ class Findings:
     booleans: tuple[bool, ...] = ()
     undeclared_target: bool = False
     encoding: Encoding | None = None
+    number_target: bool = False
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -71,20 +73,18 @@ class Findings:
             () if scaling is None else tuple(scaling.get("booleans", ())),
             scaling is not None and scaling.get("undeclared_target", False),
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
+            scaling is not None and scaling.get("number_target", False),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
         """Return the scaling, and what is known of the columns, for run.scaling."""
-        if (
-            self.scaling is None
-            and not self.booleans
-            and not self.undeclared_target
-            and self.encoding is None
-        ):
+        if self == Findings(plan=self.plan):
             return None
         columns: dict[str, Any] = {"booleans": list(self.booleans)}
         if self.undeclared_target:
             columns["undeclared_target"] = True
+        if self.number_target:
+            columns["number_target"] = True
         if self.encoding is not None:
             columns["encoding"] = self.encoding.to_json()
         return columns | ({} if self.scaling is None else asdict(self.scaling))

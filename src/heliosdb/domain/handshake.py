@@ -53,9 +53,13 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The node's answer: what it shares with that workspace."""
+    """The node's answer: what it shares with that workspace.
+
+    extras: what is installed there beside the product, by name; see parts/extras.py.
+    """
 
     datasets: tuple[DatasetDescription, ...]
+    extras: tuple[str, ...] = ()
 
     @property
     def plain_answers(self) -> bool:
@@ -64,11 +68,11 @@ class Introduction:
 
 
 def introduction_json(introduction: Introduction) -> list[dict[str, Any]]:
-    """What a node shares, for the coordinator's catalog."""
+    """What a node shares, for the coordinator's catalog, which has its extras beside it."""
     return [asdict(dataset) for dataset in introduction.datasets]
 
 
-def introduction_from_json(datasets: Sequence[Mapping[str, Any]]) -> Introduction:
+def introduction_from_json(datasets: Sequence[Mapping[str, Any]], extras: Sequence[str] = ()) -> Introduction:
     """Read what `introduction_json` wrote."""
     return Introduction(
         tuple(
@@ -80,5 +84,6 @@ def introduction_from_json(datasets: Sequence[Mapping[str, Any]]) -> Introductio
                 tuple(DeclaredValues(each["column"], tuple(each["values"])) for each in one["declared"]),
             )
             for one in datasets
-        )
+        ),
+        tuple(extras),
     )

@@ -10,6 +10,8 @@ What always holds, whatever the order of events and wherever the coordinator is 
   opens after `RoundClosed`, and the next exchange of a round is asked for after `Combined`, whose result the
   shell has stored where something follows. So an interrupted run, rebuilt by `resume` from committed rows
   alone, asks the nodes nothing but what they were asked before.
+* What ends a run is known before its last round is closed: where the run then publishes a version, and its
+  rules say so, a report of that version is asked for in one more exchange, without which the round stands.
 * It ends: waiting and every exchange have a deadline, every other phase waits for one answer of the shell,
   a round has a bounded number of exchanges, and (round, exchange, phase) only goes forward.
 
@@ -55,8 +57,10 @@ from heliosdb.domain.events import (
     NodeLost,
     NodesSeen,
     OpenRound,
+    PrepareReport,
     ProblemFound,
     PublishVersion,
+    ReportPrepared,
     RoundClosed,
     RoundOpened,
     RunEnded,
@@ -80,6 +84,7 @@ class Phase(Enum):
     OPENING = auto()  # the round, its cohort and its reservations being committed
     EXCHANGE = auto()  # updates
     COMBINING = auto()  # the combination of the updates
+    REPORTING = auto()  # what the round has led to, and whom its report is asked of, being committed
     CLOSING = auto()  # the round's transaction
     ENDING = auto()  # the run's last transaction
     ENDED = auto()
@@ -103,6 +108,7 @@ class Rules:
 
     threshold (None: the losses end no run that goes well) and patience: see domain/convergence.py.
     noised: whether figures have privacy noise in them. learning_rate: None where the algorithm has none.
+    reports: whether a report is asked for of the version that a run publishes.
     """
 
     rounds: int
@@ -115,6 +121,7 @@ class Rules:
     keep_best: bool = True
     noised: bool = False
     learning_rate: float | None = None
+    reports: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,13 +161,15 @@ _SPENDING = (Phase.OPENING, Phase.COMBINING)
 
 @dataclass(frozen=True, slots=True)
 class OpenedRound:
-    """A round that was open when the coordinator went away, at its last exchange."""
+    """A round that was open when the coordinator went away, at its last exchange. figures: what it had found
+    before it asked for a report."""
 
     round: RoundNumber
     exchange: int
     asked: Next
     cohort: Names
     counted: Names = NOBODY
+    figures: Figures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +203,7 @@ def resume(rules: Rules, progress: Progress) -> Decision:
     if progress.opened is None:
         return (state, ()) if progress.closed < 0 else _go_on(state)
     opened = progress.opened
-    state = replace(state, round=opened.round, figures=None, counted=opened.counted)
+    state = replace(state, round=opened.round, figures=opened.figures, counted=opened.counted)
     return _send(state, opened.exchange, opened.asked, opened.cohort)
 
 
@@ -222,6 +231,8 @@ def decide(state: RunState, event: Event) -> Decision:
             decision = _exchange(state, event)
         case Combined() if state.phase is Phase.COMBINING:
             decision = _combined(state, event)
+        case ReportPrepared(round, asked) if state.phase is Phase.REPORTING and round == state.round:
+            decision = _send(state, state.exchange + 1, asked, state.answered)
         case RoundClosed(round) if state.phase is Phase.CLOSING and round == state.round:
             decision = _closed(state)
     return decision
@@ -262,8 +273,10 @@ def _send(state: RunState, exchange: int, asked: Next, nodes: Names) -> Decision
     )
     # What is committed is known of also where nobody is asked for it any more.
     if state.stop_requested:
-        return _end_stopped(state)
-    return state, (SendTasks(state.round, exchange, asked.step, nodes),)
+        return _close(state) if asked.reports else _end_stopped(state)
+    about = _about_to_publish(state) if asked.reports else None
+    about = None if about == state.round else about
+    return state, (SendTasks(state.round, exchange, asked.step, nodes, about),)
 
 
 def _exchange(state: RunState, event: UpdateArrived | NodeLost | DeadlinePassed) -> Decision:
@@ -321,8 +334,28 @@ def _combined(state: RunState, event: Combined) -> Decision:
             return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
         return _send(state, state.exchange + 1, event.following, state.answered)
     enough = len(state.answered) >= state.rules.min_nodes_per_round
-    state = replace(state, phase=Phase.CLOSING, figures=event.figures if enough else None)
-    return state, (CloseRound(state.round, state.figures, _chosen(state, _traced(state))),)
+    if state.asked is not None and state.asked.reports:
+        return _close(state, is_reported=enough)
+    state = replace(state, figures=event.figures if enough else None)
+    may_report = state.rules.reports and enough and state.exchange + 1 < MOST_EXCHANGES
+    if may_report and not state.stop_requested and _about_to_publish(state) is not None:
+        action = PrepareReport(state.round, state.exchange, state.answered, state.figures)
+        return replace(state, phase=Phase.REPORTING), (action,)
+    return _close(state)
+
+
+def _close(state: RunState, *, is_reported: bool = False) -> Decision:
+    state = replace(state, phase=Phase.CLOSING)
+    return state, (CloseRound(state.round, state.figures, _chosen(state, _traced(state)), is_reported),)
+
+
+def _about_to_publish(state: RunState) -> RoundNumber | None:
+    """Return which round's model a run publishes that ends when the open round is closed; None where it goes
+    on, or publishes none."""
+    for action in _closed(state)[1]:
+        if isinstance(action, PublishVersion):
+            return action.round
+    return None
 
 
 def _traced(state: RunState) -> Trace:
@@ -381,7 +414,10 @@ def _losses(state: RunState) -> str:
 
 
 def _stop(state: RunState) -> Decision:
-    """Stop at once, abandoning an open exchange; what is being committed is committed first."""
+    """Stop at once, abandoning an open exchange; what is being committed is committed first, and a round of
+    which only the report is missing is closed."""
+    if state.phase is Phase.EXCHANGE and state.asked is not None and state.asked.reports:
+        return _close(state)
     if state.phase in (Phase.WAITING, Phase.EXCHANGE):
         return _end_stopped(state)
     return state, ()

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
+from heliosdb.domain.transforms import Transform, read_transforms
 
 S = TypeVar("S")
 
@@ -79,8 +81,17 @@ class TrainingOptions:
 
     @property
     def target_classes(self) -> tuple[str, ...]:
-        """The labels of the target's classes 0 and 1, () where none are declared."""
+        """The labels of the target's classes in the order of their indices, () where none are named."""
         return tuple(self.given.get("target_classes") or ())
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """What is made of single features; FederatedError INVALID_VALUE as `read_transforms`."""
+        return read_transforms(self.encoding_settings().feature_transforms or (), self.features)
+
+    def encoding_settings(self) -> EncodingSettings:
+        """How columns are to become inputs."""
+        return self.settings(EncodingSettings)
 
     @property
     def protocol(self) -> str:

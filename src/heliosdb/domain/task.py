@@ -43,8 +43,8 @@ class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
     validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
-    [0, 2**63), of the run; with round and node it decides the order of training. classes: the two numbers of
-    the target's classes 0 and 1, where they are not these themselves; ().
+    [0, 2**63), of the run; with round and node it decides the order of training. classes: the labels of the
+    target's classes as the run names them, in the order of their indices; () where it names none.
     """
 
     dataset: str | None
@@ -52,7 +52,7 @@ class Reading:
     target: str
     validation_split: float
     seed: int
-    classes: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

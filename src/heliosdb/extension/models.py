@@ -26,14 +26,21 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
+from heliosdb.extension.aggregation_functions import check_aggregation
+from heliosdb.extension.contract import (
+    check_algorithm,
+    check_contract,
+    check_ranges,
+    check_target_classes,
+    check_transforms,
+)
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
-from heliosdb.parts.algorithms import require_private
-from heliosdb.parts.checks import unread_option
+from heliosdb.parts.checks import check_rule, unread_option
+from heliosdb.parts.selections import count_chosen
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
-MAX_FEATURES = 99
+MAX_FEATURES = 1_500
 
 
 def create_model(session: Session, command: CreateModel) -> None:
@@ -45,6 +52,8 @@ def create_model(session: Session, command: CreateModel) -> None:
     workspace = _choose_workspace(session, command.workspace)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(given)
+    check_aggregation(session, given)
+    check_transforms(given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -63,6 +72,8 @@ def alter_model(session: Session, command: AlterModel) -> None:
     _check_columns(merged)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(merged)
+    check_aggregation(session, given)
+    check_transforms(merged)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -76,6 +87,7 @@ def reset_model(session: Session, command: ResetModel) -> None:
     left = drop_options(OptionKind.MODEL, command.options, model.options)
     _check_columns(left)
     check_target_classes(left)
+    check_transforms(left)
     catalog.update_model(session.connection, model, left)
 
 
@@ -122,8 +134,6 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_complete(model, chosen)
     _check_columns(chosen)
     policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
-    if policy.get("privacy_budget") is not None:
-        require_private(chosen["algorithm"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",
@@ -132,11 +142,19 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
     check_target_classes(chosen)
+    check_aggregation(session, chosen)
+    check_transforms(chosen)
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
     check_ranges(options)
-    said = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
+    # A run with fewer nodes than min_nodes waits for the others.
+    able = max(len(nodes), policy["min_nodes"])
+    most_nodes = count_chosen(policy["node_selection"], able)
+    check_rule(options, private=policy.get("privacy_budget") is not None, most_nodes=most_nodes)
+    private = policy.get("privacy_budget") is not None
+    check_algorithm(options, private=private)
+    said = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)
     catalog.notify_coordinator(session.connection)

@@ -42,7 +42,16 @@ from federated_sql.statements import (
     TagModel,
     UnregisterNode,
 )
-from heliosdb.extension import dataset_options, datasets, models, nodes, unbuilt, versions, workspaces
+from heliosdb.extension import (
+    aggregation_functions,
+    dataset_options,
+    datasets,
+    models,
+    nodes,
+    unbuilt,
+    versions,
+    workspaces,
+)
 from heliosdb.extension.session import Session
 
 # Each function takes the command type of its key, which a dict's value type cannot say.
@@ -73,8 +82,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     RollbackModel: versions.rollback_model,
     CheckpointTraining: unbuilt.checkpoint_training,
     ResumeTraining: unbuilt.resume_training,
-    CreateAggregationFunction: unbuilt.create_aggregation_function,
-    DropAggregationFunction: unbuilt.drop_aggregation_function,
+    CreateAggregationFunction: aggregation_functions.create_aggregation_function,
+    DropAggregationFunction: aggregation_functions.drop_aggregation_function,
     EraseSubjects: unbuilt.erase_subjects,
     ExportSubject: unbuilt.export_subject,
     GrantConsent: unbuilt.grant_consent,

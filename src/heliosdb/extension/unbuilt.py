@@ -14,9 +14,7 @@ from federated_sql.statements import (
     MISSING_ENGINES,
     CheckpointTraining,
     Command,
-    CreateAggregationFunction,
     CreateAlert,
-    DropAggregationFunction,
     DropAlert,
     EraseSubjects,
     ExportSubject,
@@ -30,7 +28,6 @@ from heliosdb.extension import server_files
 from heliosdb.extension.models import find_model
 from heliosdb.extension.session import Session, undefined
 
-LANGUAGES = ("plpgsql", "plpython3u", "plrust", "sql")
 EXPORT_FORMATS = ("csv", "json")
 METRICS = (
     "active_nodes",
@@ -70,20 +67,6 @@ def resume_training(session: Session, command: ResumeTraining) -> None:
     find_model(session, command.model)
     if command.path is not None:
         server_files.check_readable(command.path, server_files.data_directory())
-    raise _unbuilt(command)
-
-
-def create_aggregation_function(session: Session, command: CreateAggregationFunction) -> None:
-    """CREATE FEDERATED AGGREGATION FUNCTION."""
-    session.require("federated_admin", "create a federated aggregation function")
-    if command.language.lower() not in LANGUAGES:
-        raise _unknown("language", command.language, LANGUAGES)
-    raise _unbuilt(command)
-
-
-def drop_aggregation_function(session: Session, command: DropAggregationFunction) -> None:
-    """DROP FEDERATED AGGREGATION FUNCTION."""
-    session.require("federated_admin", "drop a federated aggregation function")
     raise _unbuilt(command)
 
 

@@ -3,7 +3,7 @@
 What always holds: the table depends on the rows alone and not on the order in which the database gives them,
 so that a node that starts again computes the same bits; which subjects are held out depends on a secret of
 the node and on nothing that a task says but the fraction, so that a coordinator cannot choose them and
-figures of different runs are about the same ones.
+figures of different runs are about the same ones. Under a budget a row is read by itself.
 """
 
 from __future__ import annotations
@@ -12,44 +12,52 @@ import hashlib
 import hmac
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
 
-from heliosdb.algorithms.table import Codes, Table, held_out
+from heliosdb.algorithms.encoding import number_classes
+from heliosdb.algorithms.table import Codes, RawColumn, Table, held_out
 from heliosdb.catalog.dataset_rows import (
+    NULL_HASH,
+    ColumnReading,
     RowQuery,
-    as_read,
     column_types,
     copy_rows,
-    is_number,
+    hashes_of,
+    kind_of_type,
+    longest_array,
     type_name,
+    values_by_hash,
 )
-from heliosdb.domain.classes import show_number
-from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.encoding import ColumnKind
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
+from heliosdb.transport.limits import MAX_LEVEL_BYTES
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
-_OTHER = 2.0
-"""Stands for a target that is neither of its two classes in a plain table, whose rows are chosen first."""
 
 NEITHER = math.inf
-"""Stands for it under a budget: no row of a table has it."""
+"""Stands under a budget for a target that is none of its classes: no row of a table has it."""
+
+MOST_NUMBERS = 1_600
+"""Of a row: a query has no more columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
-    run: its id in hexadecimal; a new run reads anew. classes: the two numbers of a target that is
-    to be 0 and 1; () where it is read as it is. base_tables: what the rows come from. known_by: the
+    run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
+    indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
+    and it is a category. base_tables: what the rows come from. known_by: the
     columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
     sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
     min_rows and max_parameter_share are theirs.
@@ -68,7 +76,8 @@ class TableRequest:
     plain: bool
     min_rows: int
     max_parameter_share: float
-    classes: tuple[float, ...] = ()
+    classes: tuple[str, ...] = ()
+    levels: tuple[tuple[str, ...], ...] = ()
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -82,56 +91,130 @@ def table_key(secret: bytes) -> bytes:
     return hmac.digest(secret, b"held-out", hashlib.sha256)
 
 
-def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matrix, Codes]:
-    """Read a dataset's numbers, (rows, columns), and codes, (rows, names); NOT_SUPPORTED for what is no
-    number."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read, row by row in the order of the database.
+
+    values: (n, numbers); the target is the last. codes: (n, names). columns: of the features. labels: of a
+    target that is a category.
+    """
+
+    values: Matrix
+    codes: Codes
+    columns: tuple[RawColumn, ...] = ()
+    labels: tuple[str, ...] | None = None
+
+
+def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
+    """Read a dataset's numbers and codes in one snapshot; NOT_SUPPORTED for what is neither number nor
+    category, PROGRAM_LIMIT for arrays that are too long."""
     query = RowQuery(request.dataset, (*request.features, request.target), request.names)
-    types = column_types(raw, query)
-    for column, type_oid in zip(query.columns, types, strict=True):
-        if not is_number(type_oid):
-            role = "the target" if column == request.target else "features"
-            raise not_supported(
-                f'column "{column}" of dataset "{request.dataset}" has type {type_name(raw, type_oid)}; '
-                f"{role} must be numeric or boolean"
+    kinds = _find_kinds(raw, query)
+    # Before the snapshot: what the database cannot hold ends a transaction.
+    vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
+    with raw.transaction():
+        raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        columns = [_with_elements(raw, query, column) for column in kinds]
+        numbers = sum(column.width for column in columns)
+        if numbers + len(query.names) > MOST_NUMBERS:
+            raise FederatedError(
+                ErrorCode.PROGRAM_LIMIT,
+                f'the features of dataset "{request.dataset}" are {numbers} numbers a row, more than'
+                f" {MOST_NUMBERS}",
+                hint="Leave arrays out, or share a part of them.",
             )
-    values, codes = parse_copy(b"".join(copy_rows(raw, query, types)), len(query.columns), len(query.names))
+        hashed = [place for column in columns for place in [column.is_hashed] * column.width]
+        copied = b"".join(copy_rows(raw, query, columns))
+        if request.plain:
+            vocabularies = {
+                column.name: values_by_hash(raw, query, column.name) for column in columns if column.is_hashed
+            }
+    values, codes = parse_copy(copied, numbers, len(query.names), hashed)
+    return _numbered_levels(values, codes, columns, vocabularies, request)
+
+
+def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery) -> list[ColumnReading]:
+    """How each column is read."""
+    found: list[ColumnReading] = []
+    for column, type_oid in zip(query.columns, column_types(raw, query), strict=True):
+        kind, is_target = kind_of_type(raw, type_oid), len(found) == len(query.columns) - 1
+        if kind is None or (is_target and kind not in _TARGETS):
+            role = "the target is a number or a category" if is_target else "it is no feature"
+            raise not_supported(
+                f'column "{column}" of dataset "{query.dataset}" has type {type_name(raw, type_oid)}; {role}'
+            )
+        found.append(ColumnReading(column, type_oid, kind))
+    return found
+
+
+_TARGETS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.CATEGORY)
+
+
+def _with_elements(raw: psycopg.Connection[Any], query: RowQuery, column: ColumnReading) -> ColumnReading:
+    if column.kind is not ColumnKind.ARRAY:
+        return column
+    return replace(column, elements=min(longest_array(raw, query, column.name), MOST_NUMBERS))
+
+
+def _private_vocabularies(
+    raw: psycopg.Connection[Any], query: RowQuery, kinds: Sequence[ColumnReading], request: TableRequest
+) -> dict[str, dict[int, str]]:
+    """Under a budget the levels are the task's: which of them a row has is nobody else's matter."""
+    levels = [*(request.levels or [()] * len(request.features)), request.classes]
+    pairs = zip(kinds, levels, strict=True)
+    return {column.name: hashes_of(raw, known) for column, known in pairs if column.is_hashed}
+
+
+def _numbered_levels(
+    values: Matrix,
+    codes: Codes,
+    columns: Sequence[ColumnReading],
+    vocabularies: Mapping[str, Mapping[int, str]],
+    request: TableRequest,
+) -> Reading:
+    """Turn hashes into places among the levels that are known, and under a budget a target into classes."""
+    raw, start = [], 0
+    for column in columns:
+        known: tuple[str, ...] = ()
+        if column.is_hashed:
+            known = _place_levels(values[:, start], vocabularies[column.name])
+        raw.append(RawColumn(column.kind, column.width, known))
+        start += column.width
+    labels = raw[-1].levels if columns[-1].is_hashed else None
     if request.classes:
-        values[:, -1] = number_classes(values[:, -1], as_read(request.classes, types[-1]), request)
-    return values, codes
+        values[:, -1] = number_classes(values[:, -1], request.classes, NEITHER, labels)
+        labels = None
+    return Reading(values, codes, tuple(raw[:-1]), labels)
 
 
-def number_classes(target: Vector, classes: Sequence[float], request: TableRequest) -> Vector:
-    """Turn a target into 0 for its first class, 1 for its second, `NEITHER` for another number and NaN for
-    none; each row by itself.
+def _place_levels(column: Vector, vocabulary: Mapping[int, str]) -> tuple[str, ...]:
+    """Put places into a column of hashes' bits: see `RawColumn.levels`, which is returned."""
+    known = {number: value for number, value in vocabulary.items() if _is_level(value)}
+    levels = tuple(sorted(set(known.values()), key=str.encode))
+    places = {value: place for place, value in enumerate(levels)}
+    hashes, inverse = np.unique(column.copy().view(np.int64), return_inverse=True)
+    numbers = [
+        math.nan if number == NULL_HASH else float(places[known[number]]) if number in known else -1.0
+        for number in hashes.tolist()
+    ]
+    column[:] = np.array(numbers)[inverse]
+    return levels
 
-    For a plain answer a value that is neither becomes `_OTHER`: see `_check_classes`.
+
+def _is_level(value: str) -> bool:
+    return len(value.encode()) <= MAX_LEVEL_BYTES and "\0" not in value
+
+
+def parse_copy(copied: bytes, columns: int, codes: int, hashed: Sequence[bool] = ()) -> tuple[Matrix, Codes]:
+    """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows, codes) int64.
+
+    hashed: which columns are integers, whose bits are kept.
     """
-    otherwise = np.where(np.isfinite(target), _OTHER if request.plain else NEITHER, np.nan)
-    numbered: Vector = np.where(target == classes[0], 0.0, np.where(target == classes[1], 1.0, otherwise))
-    return numbered
-
-
-def _check_classes(target: Vector, request: TableRequest) -> None:
-    """FederatedError INVALID_VALUE, telling no value, where a plain answer would leave rows of another class
-    out.
-
-    Only of rows that an answer may be about: that it is raised tells of a single one.
-    """
-    if request.classes and bool((target == _OTHER).any()):
-        expected = " or ".join(map(show_number, request.classes))
-        raise invalid_value(
-            f'the target "{request.target}" of dataset "{request.dataset}" must be {expected} in every row;'
-            " the model's option target_classes names the two values that it holds",
-            hint="Rows of further classes are left out by the dataset's WHERE.",
-        )
-
-
-def parse_copy(copied: bytes, columns: int, codes: int) -> tuple[Matrix, Codes]:
-    """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows, codes) int64."""
     fields = columns + codes
+    kinds = [">i8" if i >= columns or (hashed and hashed[i]) else ">f8" for i in range(fields)]
     row = np.dtype(
         [("fields", ">i2")]
-        + [part for i in range(fields) for part in ((f"size{i}", ">i4"), (f"value{i}", _field(i, columns)))]
+        + [part for i, kind in enumerate(kinds) for part in ((f"size{i}", ">i4"), (f"value{i}", kind))]
     )
     body = memoryview(copied)[len(_COPY_HEADER) : len(copied) - len(_COPY_TRAILER)]
     framed = copied.startswith(_COPY_HEADER) and copied.endswith(_COPY_TRAILER)
@@ -141,24 +224,28 @@ def parse_copy(copied: bytes, columns: int, codes: int) -> tuple[Matrix, Codes]:
     if not (rows["fields"] == fields).all() or not all((rows[f"size{i}"] == 8).all() for i in range(fields)):
         raise ValueError("not a binary COPY of fixed-width rows")
     values, found = np.empty((len(rows), columns)), np.empty((len(rows), codes), dtype=np.int64)
+    bits = values.view(np.int64)
     for i in range(columns):
-        values[:, i] = rows[f"value{i}"]
+        (bits if kinds[i] == ">i8" else values)[:, i] = rows[f"value{i}"]
     for i in range(codes):
         found[:, i] = rows[f"value{columns + i}"]
     return values, found
 
 
-def _field(i: int, columns: int) -> str:
-    return ">f8" if i < columns else ">i8"
+def make_table(values: Matrix, codes: Codes, request: TableRequest, read: Reading | None = None) -> Table:
+    """Order the rows by content, number the subjects, choose the held-out ones; without row sets' rules.
 
-
-def make_table(values: Matrix, codes: Codes, request: TableRequest) -> Table:
-    """Order the rows by content, number the subjects, choose the held-out ones; without row sets' rules."""
-    return _arrange(values, codes, request)[0]
+    read: how what was read stands in the values; None where each column is a number.
+    """
+    return _described(_arrange(values, codes, request)[0], read)
 
 
 def make_plain_table(
-    values: Matrix, codes: Codes, request: TableRequest, earlier: Sequence[RowSet]
+    values: Matrix,
+    codes: Codes,
+    request: TableRequest,
+    earlier: Sequence[RowSet],
+    read: Reading | None = None,
 ) -> tuple[Table, RowSet]:
     """The table for plain answers, and the row set that it is about; FederatedError where there may be
     none."""
@@ -170,9 +257,51 @@ def make_plain_table(
     kept = chosen.rows[place] == rows
     held = chosen.held_out[place[kept]]
     plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held)
-    check_cells(plain, request.features, request.dataset)
-    _check_classes(plain.target, request)
+    plain = _with_own_levels(_described(plain, read))
+    _check_cells(plain, request)
     return plain, chosen
+
+
+def _described(table: Table, read: Reading | None) -> Table:
+    if read is None:
+        return table
+    return replace(table, columns=read.columns, labels=read.labels)
+
+
+def _check_cells(table: Table, request: TableRequest) -> None:
+    """Of numbers; of categories and arrays the inputs are looked at that an encoding makes of them."""
+    columns = table.columns or (RawColumn(),) * len(request.features)
+    starts = np.cumsum([0, *(column.width for column in columns)])
+    named = [
+        (name, int(start))
+        for name, start, column in zip(request.features, starts, columns, strict=False)
+        if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
+    ]
+    numbers = replace(table, features=table.features[:, [start for _, start in named]])
+    check_cells(numbers, [name for name, _ in named], request.dataset)
+
+
+def _with_own_levels(table: Table) -> Table:
+    """Number the levels that the table's own rows have, so that other rows of the dataset leave no trace."""
+    features, columns, start = table.features, list(table.columns), 0
+    for index, column in enumerate(columns):
+        if column.kind is ColumnKind.CATEGORY:
+            features = features if features is not table.features else features.copy()
+            columns[index] = replace(column, levels=_renumber(features[:, start], column.levels))
+        start += column.width
+    table = replace(table, features=features, columns=tuple(columns))
+    if table.labels is None:
+        return table
+    target = table.target.copy()
+    labels = _renumber(target, table.labels)
+    return replace(table, target=target, labels=labels)
+
+
+def _renumber(column: Vector, levels: tuple[str, ...]) -> tuple[str, ...]:
+    there = np.isfinite(column) & (column >= 0)
+    places, inverse = np.unique(column[there].astype(np.int64), return_inverse=True)
+    column[there] = inverse
+    return tuple(levels[place] for place in places.tolist())
 
 
 def content_hash(table: Table, key: bytes) -> bytes:
@@ -182,6 +311,8 @@ def content_hash(table: Table, key: bytes) -> bytes:
     subjects = np.unique(both, return_inverse=True)[1].astype(np.int64)
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
+    if any(column.levels for column in table.columns) or table.labels is not None:
+        keyed.update(repr((table.columns, table.labels)).encode())
     rows, others = subjects[: table.rows], subjects[table.rows :]
     for array in (table.features, table.target, rows, table.held_out, others):
         keyed.update(np.ascontiguousarray(array).data)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 
+from heliosdb.algorithms.encoding import task_classes
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Step
+from heliosdb.algorithms.steps import Step, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
-from heliosdb.domain.datasets import NUMERIC_TYPES
+from heliosdb.domain.datasets import kind_of
+from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.task import Reading, Task
+from heliosdb.domain.task import Task
 from heliosdb.node.summing import is_open, stage_of
+from heliosdb.parts.algorithms import check_private, has_classes
 from heliosdb.transport.codecs import codec
 
 MOST_HELD_OUT = 0.5
@@ -61,8 +64,11 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
     A message of a sum protocol is refused wherever the vector is that it prepares. plain_answers: the
     site's setting, for datasets whose DBA has not said.
     """
+    if task.budget is not None:
+        check_private(task.work.algorithm)
     step = find_step(task)
     step.check(task)
+    check_columns(task)
     stage_of(task)
     codec(task.work.codec)
     private = asked_mechanism(task) is not None
@@ -163,14 +169,69 @@ def check_populated(dataset: SharedDataset, unpopulated: frozenset[int]) -> None
         )
 
 
-def find_no_number(dataset: DatasetDescription, reading: Reading) -> FederatedError | None:
-    """The error for a column that is no number, None where all are."""
-    for column in (*reading.features, reading.target):
-        kind = dataset.type_of(column)
-        if kind not in NUMERIC_TYPES:
-            role = "the target" if column == reading.target else "features"
+def find_misread(dataset: DatasetDescription, task: Task) -> FederatedError | None:
+    """The error for a column that is not of the kind that the task reads it as, None where all are.
+
+    A target is a number, or a category whose classes the task knows or asks for.
+    """
+    reading, encoding = task.reading, task.encoding
+    wanted = [ColumnKind.NUMBER] * len(reading.features)
+    if encoding is not None:
+        wanted = [column.kind for column in encoding.columns]
+    for column, kind in zip(reading.features, wanted, strict=True):
+        own = kind_of(dataset.type_of(column))
+        if own is None or not _fits(own, kind):
             return not_supported(
-                f'column "{column}" of dataset "{dataset.name}" has type {kind}; '
-                f"{role} must be numeric or boolean"
+                f'column "{column}" of dataset "{dataset.name}" has type {dataset.type_of(column)}, and the'
+                f" task reads it as {kind}"
             )
-    return None
+    own, named = kind_of(dataset.type_of(reading.target)), task_classes(task)
+    if own in _NUMBERS or (own is ColumnKind.CATEGORY and (named or _learns_classes(task))):
+        return None
+    role = "a number or a category" if _learns_classes(task) else "a number"
+    return not_supported(
+        f'column "{reading.target}" of dataset "{dataset.name}" has type '
+        f"{dataset.type_of(reading.target)}; the target must be {role}"
+    )
+
+
+def _learns_classes(task: Task) -> bool:
+    work = task.work
+    return has_classes(work.algorithm, work.settings) and work.settings.get("classes") != 0
+
+
+_NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
+
+
+def _fits(own: ColumnKind, wanted: ColumnKind) -> bool:
+    """Numbers and booleans go together, and each may be read as a category."""
+    if own in _NUMBERS:
+        return wanted in (*_NUMBERS, ColumnKind.CATEGORY)
+    return own is wanted
+
+
+def check_columns(task: Task) -> None:
+    """FederatedError where what a task says of columns does not hold together, or is not private.
+
+    Under a budget each level that rows may have is in the task, and so is each class.
+    """
+    classes = task_classes(task)
+    asked = task.work.settings.get("classes")
+    if asked is not None and asked != len(classes):
+        raise invalid_value(f"the task is about {asked} classes, and names {len(classes)}")
+    columns = task.encoding.columns if task.encoding is not None else ()
+    # Only the step that finds levels does not know them.
+    of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
+    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",)}
+    for column in columns:
+        if column.form not in forms.get(column.kind, ("value", "log1p", "bins")):
+            raise invalid_value(
+                f'column "{column.column}" of kind {column.kind} is not read as {column.form}'
+            )
+    if asked_mechanism(task) is None:
+        return
+    if _learns_classes(task) and not classes:
+        raise invalid_value("the classes of the target are not known, as a privacy budget needs them")
+    for column in columns:
+        if column.kind is ColumnKind.ARRAY:
+            raise not_supported("arrays are not supported under a privacy_budget yet")

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from heliosdb import faults
+from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.description import describe_datasets
 from heliosdb.catalog.participant import SharedDataset, StoredRowSets
-from heliosdb.domain.classes import BINARY
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
@@ -38,13 +38,13 @@ from heliosdb.node.policy import (
     check_policy,
     check_populated,
     failure,
-    find_no_number,
+    find_misread,
     refused,
 )
 from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
-from heliosdb.parts.algorithms import has_classes
+from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -97,7 +97,7 @@ class NodeTasks:
         self._site.demand()
         described = await self._describe(greeting.workspace)
         await self._site.demand_ready()
-        return Introduction(tuple(described))
+        return Introduction(tuple(described), installed_extras())
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -220,12 +220,12 @@ class NodeTasks:
 
     async def _check(self, task: Task, dataset: SharedDataset) -> None:
         check_policy(task, dataset, plain_answers=self._plain_answers)
-        if find_no_number(dataset.description, task.reading) is None:
+        if find_misread(dataset.description, task) is None:
             return
-        # It may be a domain over a number: that only the catalog can tell.
+        # It may be a domain, or an enum: that only the catalog can tell.
         described = await self._describe(task.key.workspace)
         now = next((one for one in described if one.name == dataset.name), dataset.description)
-        if (error := find_no_number(now, task.reading)) is not None:
+        if (error := find_misread(now, task)) is not None:
             raise error
 
     async def _answer_charged(
@@ -336,7 +336,9 @@ class NodeTasks:
     def _table_request(
         self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
     ) -> TableRequest:
-        reading = received.task.reading
+        task, reading = received.task, received.task.reading
+        plain = asked_mechanism(task) is None
+        columns = task.encoding.columns if task.encoding is not None else ()
         return TableRequest(
             run=received.task.key.run.hex,
             dataset_id=dataset.dataset_id,
@@ -348,16 +350,12 @@ class NodeTasks:
             subject=dataset.subject,
             known_by=dataset.known_by,
             key=self._key,
-            plain=asked_mechanism(received.task) is None,
+            plain=plain,
             min_rows=dataset.min_rows,
             max_parameter_share=dataset.max_parameter_share,
-            classes=classes_of(received.task),
+            classes=() if plain else task_classes(task),
+            levels=() if plain else tuple(column.levels for column in columns),
         )
-
-
-def classes_of(task: Task) -> tuple[float, ...]:
-    """The numbers of the two classes of a target, of the task or else 0 and 1; () where none are learned."""
-    return task.reading.classes or (BINARY if has_classes(task.work.algorithm) else ())
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:

@@ -16,16 +16,17 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 import numpy as np
 import psycopg
 
 from heliosdb.algorithms.draws import TaskDraws
-from heliosdb.algorithms.encoding import encode
-from heliosdb.algorithms.steps import count_parameters
+from heliosdb.algorithms.encoding import task_classes
+from heliosdb.algorithms.steps import count_parameters, reads_columns
 from heliosdb.algorithms.table import Table
+from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
 from heliosdb.domain.task import Task
@@ -34,6 +35,7 @@ from heliosdb.domain.vector import Contribution, Dtype
 from heliosdb.node.database import unreadable
 from heliosdb.node.datasets import TableRequest, content_hash, make_plain_table, make_table, read_rows
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
+from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
 from heliosdb.node.policy import find_step
 from heliosdb.parts.loading import load_parts
@@ -53,20 +55,31 @@ _TEXT_FORM = (
 _OPEN_FILES = 256
 
 
+Encoded = dict[tuple[Encoding | None, tuple[str, ...]], Table]
+
+
 @dataclass(frozen=True, slots=True)
 class ReadTable:
-    """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about."""
+    """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about.
+
+    encoded: what an encoding made of it last, by that and the target's classes.
+    """
 
     table: Table
     rows_read: bytes
     row_set: bytes | None = None
+    encoded: Encoded = field(default_factory=dict, compare=False)
 
     @property
     def nbytes(self) -> int:
         """What it takes."""
-        table = self.table
-        arrays = (table.features, table.target, table.subjects, table.held_out, table.others)
-        return sum(array.nbytes for array in arrays) + len(self.row_set or b"")
+        tables = (self.table, *self.encoded.values())
+        arrays = {
+            id(array): array.nbytes
+            for table in tables
+            for array in (table.features, table.target, table.subjects, table.held_out, table.others)
+        }
+        return sum(arrays.values()) + len(self.row_set or b"")
 
 
 ReadsTables = Callable[[str, TableRequest, Sequence[bytes]], ReadTable]
@@ -117,27 +130,44 @@ class Tables:
         """The same with the arrays of another run's table where that holds the same rows."""
         for other in self._kept.values():
             if other.rows_read == read.rows_read:
-                return replace(read, table=other.table)
+                return replace(read, table=other.table, encoded=other.encoded)
         return read
 
 
-def compute(task: Task, table: Table, request: TableRequest, memory: State) -> Contribution:
+def compute(
+    task: Task, table: Table, request: TableRequest, memory: State, made: Encoded | None = None
+) -> Contribution:
     """A node's answer to `task`, which passed the node's policy, before the release door.
 
-    memory: what the run's earlier steps kept; none where the answer is private.
+    memory: what the run's earlier steps kept; none where the answer is private. made: what encodings made of
+    the table before.
     """
+    step = find_step(task)
+    encoded = table if reads_columns(step) else _encoded(task, table, request, {} if made is None else made)
     if task.budget is None:
         # Under a budget whether there is an answer must not depend on one subject's values.
-        parameters = count_parameters(find_step(task), task)
-        check_plain_answer(task, table, request.max_parameter_share, request.dataset, parameters)
-        table = replace(table, min_rows=request.min_rows)
-    encoded = table if task.encoding is None else encode(table, task.encoding)
-    made = find_step(task).compute(encoded, task, memory, TaskDraws(task, request.key))
-    if task.budget is None and not np.isfinite(made.vector).all():
-        check_values(table, request.features, request.target, request.dataset)
-    if made.vector.ndim != 1 or made.vector.dtype.name not in set(Dtype):
+        parameters = count_parameters(step, task)
+        check_plain_answer(task, encoded, request.max_parameter_share, request.dataset, parameters)
+        encoded = replace(encoded, min_rows=request.min_rows)
+    contribution = step.compute(encoded, task, memory, TaskDraws(task, request.key))
+    if task.budget is None and not np.isfinite(contribution.vector).all():
+        check_values(encoded, task.inputs, request.target, request.dataset)
+    if contribution.vector.ndim != 1 or contribution.vector.dtype.name not in set(Dtype):
         raise FederatedError(ErrorCode.INTERNAL, "the computation gave no vector")
-    return made if made.stays is None else replace(made, stays=freeze(made.stays))
+    if contribution.stays is None:
+        return contribution
+    return replace(contribution, stays=freeze(contribution.stays))
+
+
+def _encoded(task: Task, table: Table, request: TableRequest, made: Encoded) -> Table:
+    """The inputs that the task's encoding makes of a table, and under no budget the indices of its classes;
+    the last one is kept."""
+    asked = (task.encoding, task_classes(task))
+    if asked not in made:
+        found = encode_plainly(table, *asked, request) if request.plain else encode_privately(table, asked[0])
+        made.clear()
+        made[asked] = found
+    return made[asked]
 
 
 def answer(request: ComputeRequest, tables: Tables) -> ComputeAnswer:
@@ -164,7 +194,7 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     read = tables.get(request.reader, request.table, request.row_sets)
     if read is None:
         return None
-    computed = compute(task, read.table, request.table, memory)
+    computed = compute(task, read.table, request.table, memory, read.encoded)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if request.row_sets is None else read.row_set
     return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read)
@@ -178,11 +208,12 @@ def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) ->
         application_name="heliosdb node reader",
         options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
     ) as raw:
-        values, codes = read_rows(raw, request)
+        read = read_rows(raw, request)
     if not request.plain:
-        table = make_table(values, codes, request)
+        table = make_table(read.values, read.codes, request, read)
         return ReadTable(table, content_hash(table, request.key))
-    table, row_set = make_plain_table(values, codes, request, list(map(RowSet.from_bytes, row_sets)))
+    earlier = list(map(RowSet.from_bytes, row_sets))
+    table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
     return ReadTable(table, content_hash(table, request.key), row_set.to_bytes())
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from heliosdb.domain import bounds
+from heliosdb.domain.classes import Learns
 from heliosdb.domain.errors import not_supported
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
+
+LocalOptimizer = Literal["sgd", "momentum", "adam"]
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSettings:
+    """How a local step follows from its gradient, see algorithms/optimizers.py."""
+
+    optimizer: LocalOptimizer = "sgd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +33,32 @@ class DescentSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassifierSettings(DescentSettings):
+class RegressorSettings(DescentSettings):
+    """Of one that learns a number."""
+
+    optimizer: LocalOptimizer = "sgd"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings(RegressorSettings):
     """Of one that learns two classes: their labels, where the target is not true or false, or 0 or 1."""
 
     target_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSettings(ClassifierSettings):
+    """Of a neural network: units of its layers, and what is made of their sums. See parts/networks.py.
+
+    output_activation: sigmoid for two classes, softmax for two or more, linear for a number.
+    """
+
+    extra: ClassVar[str | None] = "neural"
+    has_private_form: ClassVar[bool] = False
+
+    layers: tuple[int, ...] = within(bounds.UNITS, default=(64, 32, 1))
+    activation: Literal["relu", "tanh", "sigmoid", "gelu"] = "relu"
+    output_activation: Literal["sigmoid", "softmax", "linear"] = "sigmoid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +75,7 @@ class TreeSettings:
     subsample: float = within(bounds.SUBSAMPLE, default=1.0)
     target_classes: tuple[str, ...] | None = None
 
+    has_private_form: ClassVar[bool] = False
     group: ClassVar[int] = 1
     """How many trees a round grows at least."""
 
@@ -69,16 +103,14 @@ class BoostingSettings(TreeSettings):
     learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
 
 
-Learns = Literal["classes", "number", "either"]
-"""What an algorithm's target is; `either`: the target's own type decides."""
-
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
     "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
 )
 ALGORITHMS.register(
-    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=DescentSettings
+    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressorSettings
 )
+ALGORITHMS.register("neural_network", "heliosdb.algorithms.neural:NEURAL_NETWORK", settings=NetworkSettings)
 ALGORITHMS.register(
     "random_forest", "heliosdb.algorithms.random_forest:RANDOM_FOREST", settings=ForestSettings
 )
@@ -87,18 +119,17 @@ ALGORITHMS.register(
 )
 
 
-def learns(algorithm: str) -> Learns:
-    """What the algorithm's target is; NOT_SUPPORTED where it is not built."""
+def learns(algorithm: str, given: Mapping[str, object]) -> Learns:
+    """What the target is with these options; NOT_SUPPORTED where there is no such algorithm.
+
+    One that has an output_activation learns a number where that is linear.
+    """
     settings = ALGORITHMS.entry(algorithm).settings
     if issubclass(settings, TreeSettings):
-        return "either"
-    return "classes" if "target_classes" in option_names(settings) else "number"
-
-
-def require_private(algorithm: str) -> None:
-    """Raise FederatedError NOT_SUPPORTED for an algorithm that knows no privacy budget, or is not built."""
-    if issubclass(ALGORITHMS.entry(algorithm).settings, TreeSettings):
-        raise not_supported(f"{algorithm} is not supported under a privacy_budget yet")
+        return "classes" if given.get("target_classes") else "either"
+    names = option_names(settings)
+    is_linear = "output_activation" in names and given.get("output_activation") == "linear"
+    return "classes" if "target_classes" in names and not is_linear else "number"
 
 
 def last_round(options: TrainingOptions) -> int:
@@ -110,6 +141,19 @@ def last_round(options: TrainingOptions) -> int:
     return options.rounds
 
 
-def has_classes(algorithm: str) -> bool:
-    """Whether it learns classes where nothing but its name is known; NOT_SUPPORTED where it is not built."""
-    return learns(algorithm) != "number"
+def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:
+    """Whether the target may have classes with these options; NOT_SUPPORTED for no algorithm."""
+    return learns(algorithm, given) != "number"
+
+
+def check_private(algorithm: str) -> None:
+    """Raise FederatedError NOT_SUPPORTED for one that cannot be had under a privacy budget."""
+    entry = ALGORITHMS.entry(algorithm)
+    if not getattr(entry.settings, "has_private_form", True):
+        raise not_supported(f"{entry.name} is not supported under a privacy_budget yet")
+
+
+def extra_of(algorithm: str) -> str | None:
+    """Return what a node must have installed beside the product to compute it, see parts/extras.py."""
+    found: str | None = getattr(ALGORITHMS.entry(algorithm).settings, "extra", None)
+    return found

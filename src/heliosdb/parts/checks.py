@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
-from heliosdb.domain.settings import option_names
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.domain.settings import option_names, settings_of
+from heliosdb.parts.algorithms import ALGORITHMS, OptimizerSettings
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.strategies import STRATEGIES, ScaffoldSettings, fewest_nodes, has_private_form
 
 
 def check_parts(options: TrainingOptions, policy: Policy) -> None:
@@ -20,11 +22,36 @@ def check_parts(options: TrainingOptions, policy: Policy) -> None:
 
     Every part is imported here, so that one whose module is broken shows too (as what importing it raises).
     """
+    check_rule(options, private=policy.budget is not None)
     for registry, name in _chosen(options):
         options.settings(registry.entry(name).settings)
         registry.get(name)
     entry, _ = read_selection(policy.node_selection)
     SELECTIONS.get(entry.name)
+
+
+def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | None = None) -> None:
+    """Raise FederatedError where the strategy cannot work: NOT_SUPPORTED under a privacy budget, and
+    INVALID_VALUE where it needs more updates than a round can have.
+
+    private: whether there is a budget. most_nodes: the most nodes that a round can have; None: not known.
+    """
+    settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+    if private and not has_private_form(settings):
+        raise not_supported(f"aggregation {options.aggregation} is not supported under a privacy_budget yet")
+    optimizer = options.settings(OptimizerSettings).optimizer
+    if isinstance(settings, ScaffoldSettings) and optimizer != "sgd":
+        raise invalid_value(
+            f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",
+            hint="Choose optimizer = 'sgd', or another aggregation.",
+        )
+    needed = fewest_nodes(settings)
+    if most_nodes is not None and needed > most_nodes:
+        raise invalid_value(
+            f"aggregation {options.aggregation} needs {needed} updates, and a round has at most {most_nodes}",
+            detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
+            hint="Choose a smaller number, or register more nodes.",
+        )
 
 
 def unread_option(given: Iterable[str], options: TrainingOptions) -> str | None:

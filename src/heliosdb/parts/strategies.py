@@ -1,8 +1,181 @@
-"""The aggregation strategies by name."""
+"""The aggregation strategies by name, and their settings."""
 
 from __future__ import annotations
 
-from heliosdb.parts.registry import Registry
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-STRATEGIES = Registry("aggregation")
-STRATEGIES.register("fedavg", "heliosdb.aggregation.fedavg:FEDAVG")
+from federated_sql.option_table import OPTIONS, OptionKind
+from federated_sql.option_values import is_custom
+from heliosdb.domain.bounds import PROXIMAL_TERM, Bounds
+from heliosdb.domain.settings import within
+from heliosdb.parts.registry import RegisteredPart, Registry
+
+_SHARE = Bounds(0.0, math.nextafter(1.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class MeanSettings:
+    """Of a mean: whether an update counts as much as its node has rows, or as much as any other."""
+
+    weighted_aggregation: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ProximalSettings(MeanSettings):
+    """Of fedprox. proximal_term: μ; None: 0.01."""
+
+    proximal_term: float | None = within(PROXIMAL_TERM, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings(MeanSettings):
+    """Of a server that takes a step of its own size along the mean. None: what each rule says."""
+
+    server_learning_rate: float | None = within(Bounds(1e-12, 1e3), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaffoldSettings(ServerSettings):
+    """Of scaffold, whose nodes remember what comes of their rows: there is no private form of that."""
+
+    has_private_form: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class MomentumSettings(ServerSettings):
+    """Of a server that takes steps along a moving mean of the updates. None: what each rule says."""
+
+    beta1: float | None = within(_SHARE, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class AdagradSettings(MomentumSettings):
+    """Of one that divides them by what updates have been. tau: how small a divisor may become; None: 1e-3."""
+
+    tau: float | None = within(Bounds(1e-12, 1.0), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveSettings(AdagradSettings):
+    """Of one that forgets old updates. beta2: how much of them stays; None: 0.99."""
+
+    beta2: float | None = within(_SHARE, default=None)
+
+
+class NodesNeeded:
+    """Settings that say how many updates their rule cannot do without."""
+
+    __slots__ = ()
+
+    @property
+    def fewest_nodes(self) -> int:
+        """The least number of updates that a round must have."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class TrimmedMeanSettings(NodesNeeded):
+    """trim_ratio: the part of the updates that is cut at either end; None: 0.2, and at least one of three."""
+
+    trim_ratio: float | None = within(Bounds(0.0, math.nextafter(0.5, 0.0)), default=None)
+
+    @property
+    def fewest_nodes(self) -> int:
+        """As many as it takes for one to be cut."""
+        if not self.trim_ratio:
+            return 1
+        least = max(3, math.floor(1.0 / max(self.trim_ratio, 1e-9)))
+        return least if self.cut(least) else least + 1
+
+    def cut(self, nodes: int) -> int:
+        """How many of so many updates are cut at either end; at least one is left."""
+        if self.trim_ratio is None:
+            return max(1, nodes // 5) if nodes >= 3 else 0
+        # 0.29 of 100 is 29, though as doubles it is a little less.
+        return min(math.floor(self.trim_ratio * nodes * (1.0 + 1e-12)), (nodes - 1) // 2)
+
+
+@dataclass(frozen=True, slots=True)
+class KrumSettings(NodesNeeded):
+    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as n >= 2f + 3 allows."""
+
+    byzantine_nodes: int | None = within(Bounds(0, 10_000), default=None)
+
+    @property
+    def fewest_nodes(self) -> int:
+        """2f + 3."""
+        return 1 if self.byzantine_nodes is None else 2 * self.byzantine_nodes + 3
+
+    def hostile(self, nodes: int) -> int:
+        """How many of so many are withstood."""
+        return max(0, (nodes - 3) // 2) if self.byzantine_nodes is None else self.byzantine_nodes
+
+
+@dataclass(frozen=True, slots=True)
+class BulyanSettings(NodesNeeded):
+    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as n >= 4f + 3 allows."""
+
+    byzantine_nodes: int | None = within(Bounds(0, 10_000), default=None)
+
+    @property
+    def fewest_nodes(self) -> int:
+        """4f + 3."""
+        return 1 if self.byzantine_nodes is None else 4 * self.byzantine_nodes + 3
+
+    def hostile(self, nodes: int) -> int:
+        """How many of so many are withstood."""
+        return max(0, (nodes - 3) // 4) if self.byzantine_nodes is None else self.byzantine_nodes
+
+
+_CUSTOM = "heliosdb.aggregation.custom_function:CustomFunction"
+
+
+class StrategyRegistry(Registry):
+    """The strategies, and any name that none of the language's has: a function that people have written.
+
+    Whether there is a function of that name only its database knows.
+    """
+
+    def entry(self, name: str) -> RegisteredPart:
+        """As a registry's; of a function's name an entry without settings."""
+        return RegisteredPart(name.lower(), _CUSTOM) if self.is_custom(name) else super().entry(name)
+
+    def get(self, name: str) -> Any:
+        """As a registry's; of a function's name the rule that calls it."""
+        return self._find(name, _CUSTOM)(name.lower()) if self.is_custom(name) else super().get(name)
+
+    def is_custom(self, name: str) -> bool:
+        """Whether it may be the name of a function."""
+        return name.lower() not in self.names() and is_custom(_AGGREGATION, name.lower())
+
+
+_AGGREGATION = OPTIONS[OptionKind.MODEL]["aggregation"]
+STRATEGIES = StrategyRegistry("aggregation")
+STRATEGIES.register("fedavg", "heliosdb.aggregation.fedavg:FEDAVG", settings=MeanSettings)
+STRATEGIES.register("weighted", "heliosdb.aggregation.fedavg:WEIGHTED")
+STRATEGIES.register("fedprox", "heliosdb.aggregation.fedprox:FEDPROX", settings=ProximalSettings)
+STRATEGIES.register("scaffold", "heliosdb.aggregation.scaffold:SCAFFOLD", settings=ScaffoldSettings)
+STRATEGIES.register("fedopt", "heliosdb.aggregation.fedopt:FEDOPT", settings=MomentumSettings)
+STRATEGIES.register("fedadagrad", "heliosdb.aggregation.fedopt:FEDADAGRAD", settings=AdagradSettings)
+STRATEGIES.register("fedadam", "heliosdb.aggregation.fedopt:FEDADAM", settings=AdaptiveSettings)
+STRATEGIES.register("fedyogi", "heliosdb.aggregation.fedopt:FEDYOGI", settings=AdaptiveSettings)
+STRATEGIES.register("median", "heliosdb.aggregation.median:MEDIAN")
+STRATEGIES.register(
+    "trimmed_mean", "heliosdb.aggregation.trimmed_mean:TRIMMED_MEAN", settings=TrimmedMeanSettings
+)
+STRATEGIES.register("krum", "heliosdb.aggregation.krum:KRUM", settings=KrumSettings)
+STRATEGIES.register("multi_krum", "heliosdb.aggregation.krum:MULTI_KRUM", settings=KrumSettings)
+STRATEGIES.register("bulyan", "heliosdb.aggregation.bulyan:BULYAN", settings=BulyanSettings)
+STRATEGIES.register("geometric_median", "heliosdb.aggregation.geometric_median:GEOMETRIC_MEDIAN")
+
+
+def fewest_nodes(settings: object) -> int:
+    """How many updates a round must have for a rule with these settings."""
+    return settings.fewest_nodes if isinstance(settings, NodesNeeded) else 1
+
+
+def has_private_form(settings: object) -> bool:
+    """Whether a rule with these settings may be used under a privacy budget."""
+    return bool(getattr(settings, "has_private_form", True))

@@ -54,12 +54,14 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal")
+    __slots__ = ("datasets", "refusal", "extras")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    EXTRAS_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+    extras: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ()
@@ -152,8 +154,8 @@ class Reading(_message.Message):
     target: str
     validation_split: float
     seed: int
-    classes: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[float]] = ...) -> None: ...
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Scaling(_message.Message):
     __slots__ = ("means", "scales", "target_mean", "target_scale")

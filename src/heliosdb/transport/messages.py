@@ -16,6 +16,7 @@ from uuid import UUID
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
+from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import REFUSED
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
@@ -242,8 +243,7 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
     require(0 < len(reading.features) <= limits.MAX_COLUMNS, "the number of features is out of range")
     require(0.0 <= reading.validation_split < 1.0, "validation_split is not in [0, 1)")
     require(reading.seed < 2**63, "the seed is out of range")
-    classes = tuple(read_within("a class", number, bounds.CLASS) for number in reading.classes)
-    require(len(set(classes)) == len(classes) in (0, 2), "the classes of the target are not two")
+    classes = read_classes(reading.classes)
     return Reading(
         dataset=read_name(reading.dataset) if reading.HasField("dataset") else None,
         features=tuple(read_name(feature) for feature in reading.features),
@@ -309,14 +309,17 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
                 ],
             )
             for dataset in introduction.datasets
-        ]
+        ],
+        extras=introduction.extras,
     )
 
 
 def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     """An introduction from the wire."""
     require(len(introduction.datasets) <= limits.MAX_DATASETS, "there are too many datasets")
-    return Introduction(tuple(_description_from_proto(dataset) for dataset in introduction.datasets))
+    require(len(introduction.extras) <= limits.MAX_EXTRAS, "there are too many extras")
+    described = tuple(_description_from_proto(dataset) for dataset in introduction.datasets)
+    return Introduction(described, read_names(introduction.extras))
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

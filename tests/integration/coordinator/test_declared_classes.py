@@ -214,18 +214,21 @@ async def test_without_a_budget_the_model_is_that_of_0_and_1_to_the_bit(world: W
 
 
 @pytest.mark.parametrize(
-    ("classes", "said"),
+    ("kind", "classes", "said"),
     [
-        ({}, 'the target "outcome" of dataset "patients" must be 0 or 1 in every row'),
+        ("numeric", {}, 'the target "outcome" of dataset "patients" must be 0 or 1 in every row'),
         (
+            "integer",
             {"target_classes": ["1", "3"]},
             'the target "outcome" of dataset "patients" must be 1 or 3 in every row',
         ),
     ],
 )
-async def test_without_a_budget_the_rows_say_so(world: World, classes: dict[str, Any], said: str) -> None:
+async def test_without_a_budget_the_rows_say_so(
+    world: World, kind: str, classes: dict[str, Any], said: str
+) -> None:
     create_workspace(world, min_nodes=2)
-    await two_sites(world, "integer AS ill + 1", "integer AS ill + 1")
+    await two_sites(world, f"{kind} AS ill + 1", f"{kind} AS ill + 1")
     create_model(world, **classes)
     world.start_coordinator()
     world.execute("START FEDERATED TRAINING risk")
@@ -239,11 +242,11 @@ async def test_without_a_budget_the_rows_say_so(world: World, classes: dict[str,
 
 async def test_a_node_that_differs_is_left_out_and_named_by_start_and_by_the_run(world: World) -> None:
     create_workspace(world, min_nodes=1)
-    await two_sites(world, "integer CHECK (outcome IN (0, 1)) AS ill", "text AS ill::text")
+    await two_sites(world, "integer CHECK (outcome IN (0, 1)) AS ill", "date AS current_date + ill")
     create_model(world)
     world.start_coordinator()
     await met(world)
-    reason = 'column outcome of dataset "patients" is of type text, no number'
+    reason = 'column outcome of dataset "patients" is of type date, no number and no label'
 
     error, said = start(world)
 
@@ -256,7 +259,7 @@ async def test_a_node_that_differs_is_left_out_and_named_by_start_and_by_the_run
 
 async def test_who_was_left_out_is_said_behind_what_mends_a_refusal(world: World) -> None:
     create_workspace(world, min_nodes=1)
-    await two_sites(world, "integer AS ill + 1", "text AS ill::text")
+    await two_sites(world, "numeric AS ill + 1", "date AS current_date + ill")
     create_model(world)
     world.start_coordinator()
     await met(world)

@@ -56,7 +56,8 @@ def linear(link: str, encoding: Encoding = ENCODING) -> Prediction:
     count = len(encoding.inputs)
     slopes, fills, shifts = (tuple(numbers(seed, count)) for seed in (1, 2, 3))
     slopes = tuple(
-        slope / (1000.0 if name == "seen" else 3.0) for slope, name in zip(slopes, encoding.inputs)
+        slope / (1000.0 if name == "seen" else 3.0)
+        for slope, name in zip(slopes, encoding.inputs, strict=True)
     )
     return LinearPrediction(0.25, slopes, fills, shifts, link, 10.0, 2.0).to_prediction()  # type: ignore[arg-type]
 
@@ -233,3 +234,125 @@ def test_several_classes_have_probabilities_a_label_and_no_number(
     )
     assert column(catalog, "SELECT count(*) FROM pg_proc WHERE pronamespace = 'federated_proba'::regnamespace"
                            " AND proname = 'stay'") == [0]  # fmt: skip
+
+
+MANY = tuple(f"x{number}" for number in range(150))
+LEVELS = ("a", "b", "c")
+
+
+def make_wide(catalog: psycopg.Connection) -> Encoding:
+    """A model of more features than a function has arguments, some of each kind, and a table that has them."""
+    kinds = {0: ColumnKind.BOOLEAN, 1: ColumnKind.TIME, 2: ColumnKind.INTERVAL}
+    columns = [ColumnEncoding(name, kinds.get(place, ColumnKind.NUMBER)) for place, name in enumerate(MANY)]
+    columns[3] = ColumnEncoding("x3", ColumnKind.CATEGORY, "indicators", levels=LEVELS, other_level=True)
+    columns[4] = ColumnEncoding("x4", ColumnKind.ARRAY, elements=20)
+    types = {0: "boolean", 1: "date", 2: "interval", 3: "text", 4: "real[]"}
+    catalog.execute(
+        "CREATE TABLE wide (id integer, "  # type: ignore[arg-type]
+        + ", ".join(f"{name} {types.get(place, 'float8')}" for place, name in enumerate(MANY))
+        + ")"
+    )
+    values = {0: "i % 2 = 0", 1: "date '2020-02-01' + i", 2: "i * interval '1 hour'", 3: "(ARRAY['a','b','c','d'])[i]",
+              4: "ARRAY(SELECT (i * j)::real / 8 FROM generate_series(1, 20) AS j)"}  # fmt: skip
+    for place in range(5, 150):
+        values[place] = "NULL" if place % 7 == 0 else f"i / {place}.0"
+    catalog.execute(
+        "INSERT INTO wide SELECT i, "
+        + ", ".join(values[p] for p in range(150))
+        + " FROM generate_series(1, 4) AS i"  # type: ignore[arg-type]
+    )
+    catalog.execute("GRANT SELECT ON wide TO federated_analyst")
+    quoted = ", ".join(f"'{name}'" for name in MANY)
+    catalog.execute(
+        "CALL federated.execute(%s)",
+        [f"CREATE FEDERATED MODEL wide IN WORKSPACE clinics WITH (algorithm = 'linear_regression',"
+         f" features = [{quoted}], target = 'outcome')"],
+    )  # fmt: skip
+    return Encoding(tuple(columns))
+
+
+def wide_slots(encoding: Encoding) -> list[list[float]]:
+    made = []
+    for i in range(1, 5):
+        row: dict[str, Any] = {
+            name: None if place % 7 == 0 else i / place for place, name in enumerate(MANY) if place > 4
+        }
+        row |= {"x0": i % 2 == 0, "x1": datetime(2020, 2, 1 + i, tzinfo=UTC), "x2": timedelta(hours=i), "x3": "abcd"[i - 1],
+                "x4": [i * j / 8 for j in range(1, 21)]}  # fmt: skip
+        made.append(slots(row, encoding.columns))
+    return made
+
+
+def test_more_features_than_a_function_has_arguments_are_predicted_by_numpy(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> None:
+    encoding = make_wide(catalog)
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no trained version"):
+        catalog.execute("SELECT federated_model.wide()")
+    prediction = linear("identity", encoding)
+    given = wide_slots(encoding)
+    expected = make_version(prediction.content, {}, encoding).predict(np.array(given))
+    assert publish_prediction(cluster, federated_database, "wide", prediction, encoding).obstacle is None
+    features = ", ".join(MANY)
+    with cluster.connect(federated_database, user="an_analyst") as analyst:
+        for query in (
+            "SELECT predict('wide', p) FROM wide AS p ORDER BY id",
+            "SELECT predict('wide@01', p) FROM wide AS p ORDER BY id",
+            "SELECT y FROM wide AS p, federated_row.wide(p) AS y ORDER BY id",
+            "SELECT federated_predict('wide', to_jsonb(p) - 'id') FROM wide AS p ORDER BY id",
+            "SELECT prediction FROM federated_predict_batch('wide',"
+            f" 'SELECT {features} FROM wide ORDER BY id') AS ("
+            + ", ".join(
+                f"{name} {dict(x0='boolean', x1='date', x2='interval', x3='text', x4='real[]').get(name, 'float8')}"
+                for name in MANY
+            )
+            + ", prediction float8)",
+        ):
+            np.testing.assert_allclose(column(analyst, query), expected, rtol=1e-9, err_msg=query)
+        for one, wanted in zip(given, expected, strict=True):
+            [(found,)] = analyst.execute(
+                "SELECT federated_model.wide(%s::float8[])", [[None if math.isnan(x) else x for x in one]]
+            ).fetchall()
+            assert found == pytest.approx(wanted, rel=1e-9)
+        with pytest.raises(
+            errors.InvalidParameterValue, match='feature "x3" of federated model "wide" is text'
+        ):
+            analyst.execute("SELECT predict('wide', %s::float8[])", [given[0]])
+
+
+def test_what_numpy_computes_runs_in_parallel_for_who_may_call_it_and_in_blocks(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> None:
+    elements = 1200
+    encoding = Encoding((ColumnEncoding("v", ColumnKind.ARRAY, elements=elements),))
+    catalog.execute(
+        "CALL federated.execute('CREATE FEDERATED MODEL dense IN WORKSPACE clinics WITH (algorithm ="
+        " ''linear_regression'', features = [''v''], target = ''outcome'')')"
+    )
+    count = (1.0,) * elements
+    zeros = (0.0,) * elements
+    sums = LinearPrediction(0.0, count, zeros, zeros, "identity").to_prediction()
+    assert publish_prediction(cluster, federated_database, "dense", sums, encoding).obstacle is None
+    catalog.execute(
+        "CREATE TABLE vectors AS SELECT i, array_fill(i::real, ARRAY[1200]) AS v FROM generate_series(1, 30) AS i;"
+        "GRANT SELECT ON vectors TO PUBLIC; GRANT USAGE ON SCHEMA federated_model TO a_nobody;"
+        "GRANT EXECUTE ON FUNCTION federated_model.dense TO a_nobody"
+    )
+    expected = [1200.0 * i for i in range(1, 31)]
+    with cluster.connect(federated_database, user="a_nobody") as nobody:
+        nobody.execute(
+            "SET force_parallel_mode = on; SET parallel_setup_cost = 0; SET min_parallel_table_scan_size = 0"
+        )
+        query = "SELECT federated_model.dense(v => v::float8[]) FROM vectors ORDER BY i"
+        assert column(nobody, query) == expected
+        with pytest.raises(errors.InsufficientPrivilege):
+            nobody.execute("SELECT federated._score_block('x', '')")
+    catalog.execute(
+        "INSERT INTO vectors SELECT i, array_fill(i::real, ARRAY[1200]) FROM generate_series(31, 8192) AS i"
+    )
+    for most in (0, 1, 4095, 4096, 4097, 8192):
+        rows_ = catalog.execute(
+            "SELECT i, prediction FROM federated_predict_batch('dense', %s) AS (i integer, v real[], prediction float8)",
+            [f"SELECT * FROM vectors WHERE i <= {most} ORDER BY i DESC"],
+        ).fetchall()
+        assert rows_ == [(i, 1200.0 * i) for i in range(most, 0, -1)]

@@ -83,7 +83,7 @@ RAW_FIELDS = (*NAME_FIELDS[:3], NAME_FIELDS[14], *TEXT_FIELDS[:2],
               "CREATE FEDERATED DATASET d7 FOR TABLE public.canary WHERE ({}) IN WORKSPACE clinics")  # fmt: skip
 # What a refusal may say. XX000 would be a defect, 42P01 or 42883 about our own objects an injection at work.
 REFUSALS = {"42601", "42602", "42622", "42703", "42704", "42710", "42P01", "22023", "22021", "0A000", "54000", "54001",
-            "55000", "55006", "2BP01", "42501", "42804", "42883", "42P22", "22P02", "42P18"}  # fmt: skip
+            "55000", "55006", "2BP01", "42501", "42804", "42883", "42P22", "22P02", "42P18", "42P13"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,12 @@ def test_no_function_with_its_owners_rights_is_owned_by_a_role_that_can_log_in_b
         f"SELECT DISTINCT p.proowner::regrole::text FROM ({MEMBERS}) AS m JOIN pg_proc AS p ON p.oid = m.objid"  # type: ignore[arg-type]
         " WHERE m.classid = 'pg_proc'::regclass AND p.prosecdef"
     ).fetchall()
-    assert {owner for (owner,) in owners} <= {"postgres", "federated_owner", "federated_probe"}
+    assert {owner for (owner,) in owners} <= {
+        "postgres",
+        "federated_owner",
+        "federated_probe",
+        "federated_aggregator",
+    }
 
 
 def test_nothing_is_granted_to_everybody(catalog: Session) -> None:

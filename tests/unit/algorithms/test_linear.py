@@ -22,7 +22,7 @@ from heliosdb.algorithms.linear import (
     sigmoid,
 )
 from heliosdb.algorithms.measures import LOSS_CAP
-from heliosdb.algorithms.sgd import _batches
+from heliosdb.algorithms.sgd import batches
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain.task import Scaling
@@ -244,10 +244,10 @@ def test_the_registry_knows_the_built_algorithms_and_never_overwrites() -> None:
 
 @given(st.integers(1, 500), st.integers(1, 100))
 def test_no_step_is_over_fewer_rows_than_a_batch_and_every_row_is_in_one(rows: int, batch_size: int) -> None:
-    batches = list(_batches(rows, batch_size))
-    sizes = [stop - start for start, stop in batches]
-    assert [start for start, _ in batches] == [0, *(stop for _, stop in batches[:-1])]
-    assert batches[-1][1] == rows
+    found = list(batches(rows, batch_size))
+    sizes = [stop - start for start, stop in found]
+    assert [start for start, _ in found] == [0, *(stop for _, stop in found[:-1])]
+    assert found[-1][1] == rows
     assert min(sizes) >= min(rows, batch_size)
     assert max(sizes) - min(sizes) <= 1
 

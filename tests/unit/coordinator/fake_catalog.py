@@ -50,6 +50,7 @@ class Rows:
     ledger: dict[int, dict[str, Any]] = field(default_factory=dict)
     spending: dict[Key, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    described: dict[Key, Any] = field(default_factory=dict)
     phases: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     versions: list[dict[str, Any]] = field(default_factory=list)
     events: list[tuple[str, int | None]] = field(default_factory=list)
@@ -176,6 +177,7 @@ class FakeCatalog:
             "status": "open",
             **dict.fromkeys(FIGURES),
             "message": None,
+            "report": None,
         }
 
     def _list_participation(self, _run: str, number: int) -> Sequence[Row]:
@@ -206,6 +208,8 @@ class FakeCatalog:
             self.rows.tasks[number, exchange, step, one["node"]].update(
                 {name: one[name] for name in ("outcome", "reason", "weight")}
             )
+            if one["described"] is not None:
+                self.rows.described[number, exchange, step, one["node"]] = one["described"]
 
     def _find_state(self, _run: str, number: int) -> Sequence[Row]:
         return [self.rows.states[number]] if number in self.rows.states else []
@@ -215,6 +219,13 @@ class FakeCatalog:
 
     def _delete_other_states(self, _run: str, kept: list[int]) -> None:
         self.rows.states = {of: state for of, state in self.rows.states.items() if of in kept}
+
+    def _put_figures(self, _run: str, number: int, figures: str) -> None:
+        assert self.rows.rounds[number]["status"] == "open"
+        self.rows.rounds[number].update(json.loads(figures))
+
+    def _put_report(self, _run: str, number: int, report: str) -> None:
+        self.rows.rounds[number]["report"] = json.loads(report)
 
     def _close_round(self, _run: str, number: int, figures: str, message: str | None) -> Sequence[Row]:
         row = self.rows.rounds[number]
@@ -330,5 +341,11 @@ class FakeCatalog:
     def _insert_version(self, _model: int, version: int, _run: str, number: int, *values: Any) -> None:
         sha256 = self.rows.states[number]["sha256"].hex()
         self.rows.versions.append(
-            {"version": version, "round": number, "sha256": sha256, "made_of": values[-1]}
+            {
+                "version": version,
+                "round": number,
+                "sha256": sha256,
+                "made_of": values[-1],
+                "report": self.rows.rounds[number]["report"],
+            }
         )

@@ -91,22 +91,37 @@ def typed(name: str, *types: str, values: tuple[str, ...] = ()) -> Member:
     return replace(made, introduction=Introduction((shared,)))
 
 
-def test_a_column_that_is_no_number_leaves_a_node_out() -> None:
+def test_a_column_of_another_kind_than_at_most_nodes_leaves_a_node_out() -> None:
     nodes = [
         typed("a", "text", "numeric", "boolean"),
         typed("b", "integer", "double precision[]", "boolean"),
         typed("c", "smallint", "real", "boolean"),
         typed("d", "mood", "real", "boolean"),
+        typed("e", "smallint", "real", "boolean"),
+        typed("f", "smallint", "real", "date"),
     ]
 
     found = select_nodes(nodes, OPTIONS)
 
-    assert found.able.keys() == {"c"}
-    assert [one.reason for one in found.left_out] == [
-        'column age of dataset "patients" is of type text, no number',
-        'column pressure of dataset "patients" is of type double precision[], no number',
-        'column age of dataset "patients" is of type mood, no number',
+    assert found.able.keys() == {"c", "e"}
+    assert [(one.node, one.reason) for one in found.left_out] == [
+        ("d", 'column age of dataset "patients" is of type mood, which is no feature'),
+        ("f", 'column outcome of dataset "patients" is of type date, no number and no label'),
+        ("a", 'column age of dataset "patients" is of type text, and a number at most nodes'),
+        (
+            "b",
+            'column pressure of dataset "patients" is of type double precision[], and a number at most nodes',
+        ),
     ]
+
+
+def test_where_as_many_nodes_say_one_thing_as_another_nobody_is_left_out_and_both_are_named() -> None:
+    nodes = [typed("a", "text", "real", "boolean"), typed("b", "date", "real", "boolean")]
+
+    found = select_nodes(nodes, OPTIONS)
+
+    assert found.able.keys() == {"a", "b"}
+    assert found.undecided == 'column "age" is of different types (a: text, b: date)'
 
 
 def test_a_feature_is_boolean_where_it_is_at_every_node() -> None:

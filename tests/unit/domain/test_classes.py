@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliosdb.domain.classes import class_number, read_classes, show_number
+from heliosdb.domain.classes import class_number, class_numbers, read_classes, show_number
 from heliosdb.domain.errors import FederatedError
 
 
@@ -15,14 +15,21 @@ from heliosdb.domain.errors import FederatedError
     [
         ((), ()),
         (("0", "1"), (0.0, 1.0)),
-        (("2", "1"), (2.0, 1.0)),
+        (("2", "1", "3"), (2.0, 1.0, 3.0)),
         (("false", "TRUE"), (0.0, 1.0)),
         (("-1", "1.5"), (-1.0, 1.5)),
         ((" 4", "2e0"), (4.0, 2.0)),
+        (("ill", "well"), None),
+        (("1", "one", "1.0"), None),
+        (("0", "nan"), None),
+        (("0", "9007199254740992"), None),
     ],
 )
-def test_labels_are_numbers(labels: tuple[str, ...], numbers: tuple[float, ...]) -> None:
-    assert read_classes(labels) == numbers
+def test_labels_stand_for_numbers_or_are_texts(
+    labels: tuple[str, ...], numbers: tuple[float, ...] | None
+) -> None:
+    assert read_classes(labels) == labels
+    assert class_numbers(labels) == numbers
 
 
 @pytest.mark.parametrize(
@@ -31,13 +38,13 @@ def test_labels_are_numbers(labels: tuple[str, ...], numbers: tuple[float, ...])
         (("1",), "22023"),
         (("1", "1.0"), "22023"),
         (("true", "1"), "22023"),
-        (("0", "1", "2"), "0A000"),
-        (("ill", "well"), "0A000"),
-        (("0", "nan"), "0A000"),
-        (("0", "9007199254740992"), "0A000"),
+        (("0", "1", "0.0"), "22023"),
+        (("ill", "ill"), "22023"),
+        (("ill", "x" * 121), "22023"),
+        (tuple(map(str, range(1001))), "22023"),
     ],
 )
-def test_what_are_not_two_numbers_is_refused(labels: tuple[str, ...], sqlstate: str) -> None:
+def test_what_are_not_two_different_classes_is_refused(labels: tuple[str, ...], sqlstate: str) -> None:
     with pytest.raises(FederatedError) as caught:
         read_classes(labels)
     assert caught.value.sqlstate == sqlstate

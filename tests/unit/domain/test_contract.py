@@ -39,7 +39,7 @@ def offer(name: str, kind: str, *values: str) -> Offer:
 def fault(*offers: Offer, classes: tuple[str, ...] = (), private: bool = True) -> FederatedError | None:
     options = replace(OPTIONS, given={"target_classes": list(classes)})
     try:
-        check_classes(select(offers, options).able, options, private=private)
+        check_classes(select(offers, options, learns_classes=True).able, options, private=private)
     except FederatedError as error:
         return error
     return None
@@ -83,7 +83,7 @@ def test_undeclared_numbers_that_are_no_integers_are_refused_under_a_budget(kind
 
 def test_where_an_integer_is_undeclared_its_classes_are_counted() -> None:
     nodes = [BOOLEAN, ZERO_ONE, ONE_TWO, UNKNOWN, offer("f", "smallint"), offer("e", "bigint")]
-    able = select(nodes, OPTIONS).able
+    able = select(nodes, OPTIONS, learns_classes=True).able
 
     assert undeclared_targets(able, OPTIONS) == ["e", "f"]
     assert undeclared_targets(able, replace(OPTIONS, given={"target_classes": ["1", "2"]})) == []
@@ -127,10 +127,10 @@ def test_nobody_is_left_for_the_true_reason() -> None:
     shared = (*BOOLEAN.introduction.datasets, twice)
     several = replace(BOOLEAN, introduction=Introduction(shared))
 
-    assert explain_nobody(select([several], OPTIONS)) == (
+    assert explain_nobody(select([several], OPTIONS, learns_classes=True)) == (
         "no node can take part (a: several datasets have all the columns (d, other): the option dataset names one)"
     )
-    assert explain_nobody(select([BOOLEAN], replace(OPTIONS, features=("bmi",)))) == (
+    assert explain_nobody(select([BOOLEAN], replace(OPTIONS, features=("bmi",)), learns_classes=True)) == (
         'no node shares column bmi (a: dataset "d" has no column bmi)'
     )
 

@@ -37,6 +37,7 @@ ACCEPTED: dict[str, Answer] = {
     "list_nodes": [NODE, {**NODE, "name": "o"}],
     "workspace_has_plain_runs": [{"has_plain_runs": False}],
     "consumed_epsilon": [{"consumed": 0.0}],
+    "has_aggregation_function": [{"is_there": False}],
     "is_served": [{"is_served": True}],
     "is_participant": [{"is_participant": False}],
     "insert_workspace": [{}],

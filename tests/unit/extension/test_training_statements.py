@@ -190,20 +190,20 @@ def test_start_says_where_the_classes_of_an_integer_are_counted_under_a_budget_a
 
 
 def test_start_tells_of_nodes_that_would_be_left_out() -> None:
-    plpy = server(list_nodes=[met("boolean"), {**met("text"), "name": "o"}])
+    plpy = server(list_nodes=[met("boolean"), {**met("date"), "name": "o"}])
 
     assert run(plpy, "START FEDERATED TRAINING m") is None
 
-    reason = 'column ill of dataset "d" is of type text, no number'
+    reason = 'column ill of dataset "d" is of type date, no number and no label'
     assert plpy.said == [("notice", f'node "o" would be left out of the run: {reason}')]
 
 
 def test_nodes_that_the_same_keeps_out_are_told_of_once() -> None:
-    plpy = server(list_nodes=[{**met("text"), "name": name} for name in ("n", "o")])
+    plpy = server(list_nodes=[{**met("date"), "name": name} for name in ("n", "o")])
 
     assert run(plpy, "START FEDERATED TRAINING m") is None
 
-    reason = 'column ill of dataset "d" is of type text, no number'
+    reason = 'column ill of dataset "d" is of type date, no number and no label'
     assert plpy.said == [("notice", f'nodes "n", "o" would be left out of the run: {reason}')]
 
 

@@ -1,4 +1,4 @@
-"""A target with declared classes is read as 0 and 1, each row by itself."""
+"""A target with classes is read as their indices, each row by itself."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from heliosdb.algorithms.encoding import number_classes
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import TrainWork
-from heliosdb.catalog.dataset_rows import as_read
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
@@ -22,9 +22,9 @@ from heliosdb.node.datasets import (
     content_hash,
     make_plain_table,
     make_table,
-    number_classes,
 )
 from heliosdb.node.disclosure import RowSet
+from heliosdb.node.encoding import encode_plainly
 
 REQUEST = TableRequest(
     run="f00d",
@@ -53,6 +53,10 @@ def trained(features: np.ndarray, target: Vector, request: TableRequest, seed: i
     return np.asarray(vector, dtype=np.float64)
 
 
+def shown(classes: Sequence[float]) -> tuple[str, ...]:
+    return tuple(map(str, classes))
+
+
 @pytest.mark.parametrize("seed", range(24))
 @pytest.mark.parametrize("request_", [REQUEST, PLAIN], ids=["private", "plain"])
 def test_declared_classes_train_the_same_model_as_0_and_1_to_the_bit(
@@ -65,7 +69,7 @@ def test_declared_classes_train_the_same_model_as_0_and_1_to_the_bit(
     coded = np.where(target == 1.0, classes[1], classes[0])
     coded[::17] = target[::17] = np.nan
 
-    read = number_classes(coded, classes, request_)
+    read = number_classes(coded, shown(classes), NEITHER)
 
     np.testing.assert_array_equal(read, target)
     expected = trained(features, target, request_, seed)
@@ -73,29 +77,40 @@ def test_declared_classes_train_the_same_model_as_0_and_1_to_the_bit(
 
 
 @pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("classes", [(1.0, 2.0), (2.0, 0.0, 1e15, 3.0)])
 def test_under_a_budget_a_row_of_another_class_is_one_without_a_target_whatever_the_others_hold(
-    seed: int,
+    seed: int, classes: tuple[float, ...]
 ) -> None:
     rng = np.random.default_rng(seed)
-    column = rng.choice([0.0, 1.0, 2.0, 3.0, 1e300, np.nan], size=50)
+    column = rng.choice([0.0, 1.0, 2.0, 3.0, 1e15, 1e300, np.nan], size=50)
+    labels = shown(classes)
 
-    read = number_classes(column, (1.0, 2.0), REQUEST)
+    read = number_classes(column, labels, NEITHER)
 
-    expected = {1.0: 0.0, 2.0: 1.0}
+    expected = {number: float(place) for place, number in enumerate(classes)}
     otherwise = np.where(np.isnan(column), np.nan, NEITHER)
     np.testing.assert_array_equal(
         read, [expected.get(value, none) for value, none in zip(column, otherwise, strict=True)]
     )
-    alone = np.concatenate([number_classes(column[i : i + 1], (1.0, 2.0), REQUEST) for i in range(50)])
+    alone = np.concatenate([number_classes(column[i : i + 1], labels, NEITHER) for i in range(50)])
     np.testing.assert_array_equal(read, alone)
 
 
-SUBJECTS = replace(REQUEST, subject="person", classes=(0.0, 1.0))
+def test_a_label_of_a_text_is_the_place_of_its_level_and_one_that_no_row_has_is_no_row_s() -> None:
+    levels = ("ill", "unknown", "well")
+    target = np.array([0.0, 2.0, 1.0, -1.0, np.nan])
+
+    read = number_classes(target, ("well", "never", "ill"), NEITHER, levels)
+
+    np.testing.assert_array_equal(read, [2.0, 0.0, NEITHER, NEITHER, np.nan])
+
+
+SUBJECTS = replace(REQUEST, subject="person", classes=("0", "1"))
 
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize(
-    "request_", [replace(REQUEST, classes=(0.0, 1.0)), SUBJECTS], ids=["rows", "subjects"]
+    "request_", [replace(REQUEST, classes=("0", "1")), SUBJECTS], ids=["rows", "subjects"]
 )
 def test_a_table_has_no_row_of_another_class_but_knows_whose_it_was(
     seed: int, request_: TableRequest
@@ -104,7 +119,7 @@ def test_a_table_has_no_row_of_another_class_but_knows_whose_it_was(
     values = np.column_stack(
         [
             rng.normal(size=(60, 2)),
-            number_classes(rng.choice([0.0, 1.0, 2.0, np.nan], size=60), (0, 1), request_),
+            number_classes(rng.choice([0.0, 1.0, 2.0, np.nan], size=60), ("0", "1"), NEITHER),
         ]
     )
     codes = rng.permutation(60)[:, None].astype(np.int64)
@@ -145,10 +160,11 @@ def test_a_target_that_is_read_as_it_is_has_no_other_classes() -> None:
 
 def plain_table(coded: Vector, earlier: Sequence[RowSet] = ()) -> tuple[Table, RowSet]:
     rng = np.random.default_rng(3)
-    classes = (1.0, 2.0)
-    request = replace(PLAIN, classes=classes, validation_split=0.0)
-    values = np.column_stack([rng.normal(size=(len(coded), 2)), number_classes(coded, classes, request)])
-    return make_plain_table(values, np.arange(len(coded), dtype=np.int64)[:, None], request, earlier)
+    request = replace(PLAIN, validation_split=0.0)
+    values = np.column_stack([rng.normal(size=(len(coded), 2)), coded])
+    codes = np.arange(len(coded), dtype=np.int64)[:, None]
+    table, rows = make_plain_table(values, codes, request, earlier)
+    return encode_plainly(table, None, ("1", "2"), request), rows
 
 
 def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> None:
@@ -158,7 +174,7 @@ def test_without_a_budget_it_ends_the_run_naming_the_target_and_no_value() -> No
     assert caught.value.sqlstate == "22023"
     assert caught.value.message == (
         'the target "y" of dataset "d" must be 1 or 2 in every row;'
-        " the model's option target_classes names the two values that it holds"
+        " the model's option target_classes names the values that it holds"
     )
 
 
@@ -182,7 +198,8 @@ def test_a_new_row_that_no_answer_is_about_may_have_any_class() -> None:
 
 
 def test_a_class_of_a_real_column_is_the_number_that_the_column_holds() -> None:
-    real, double = 700, 701
+    column = np.array([np.float32(0.1), 0.1, 2.0, 16777216.0, 16777217.0])
 
-    assert as_read((0.1, 2.0), real) == [float(np.float32(0.1)), 2.0]
-    assert as_read((0.1, 2.0), double) == [0.1, 2.0]
+    read = number_classes(column, ("0.1", "2", "16777217"), NEITHER)
+
+    np.testing.assert_array_equal(read, [0.0, 0.0, 1.0, NEITHER, 2.0])

@@ -68,7 +68,7 @@ def test_a_run_whose_parts_are_there_passes() -> None:
     ("changed", "named"),
     [
         ({"algorithm": "oracle"}, 'algorithm "oracle"'),
-        ({"aggregation": "krum"}, 'aggregation "krum"'),
+        ({"aggregation": "fltrust"}, 'aggregation "fltrust"'),
         ({"compression": "zstd"}, 'codec "zstd"'),
         ({"secure_aggregation": True, "aggregation_protocol": "shamir"}, 'sum protocol "shamir"'),
     ],
@@ -124,9 +124,9 @@ def test_a_selections_argument_is_read_from_its_text() -> None:
 
 def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_loaded", {})
-    STRATEGIES.register("krum", "heliosdb.no_such_module:KRUM")
-    with pytest.raises(FederatedError, match='"krum" cannot be loaded here') as caught:
-        check_parts(options(aggregation="krum"), policy())
+    STRATEGIES.register("fltrust", "heliosdb.no_such_module:KRUM")
+    with pytest.raises(FederatedError, match='"fltrust" cannot be loaded here') as caught:
+        check_parts(options(aggregation="fltrust"), policy())
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
 

@@ -193,4 +193,4 @@ def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries
     assert validate(OptionKind.MODEL, [Option("optimizer", "adam")], built) == {"optimizer": "adam"}
     with pytest.raises(FederatedError) as caught:
         validate(OptionKind.MODEL, [Option("optimizer", "newton")], built)
-    assert caught.value.hint == "Supported: 'sgd', 'adam'."
+    assert caught.value.hint == "Supported: 'sgd', 'momentum', 'adam'."

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.registry import BINARY_LABELS
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Cost, Step
 from heliosdb.algorithms.table import Table
@@ -19,12 +20,13 @@ from heliosdb.algorithms.trees.growing import GROW, GrowStep
 from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeStatisticsStep
 from heliosdb.algorithms.trees.measuring import TreeEvaluateStep
 from heliosdb.algorithms.trees.prediction import tree_prediction
+from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
-from heliosdb.parts.algorithms import require_private
+from heliosdb.parts.algorithms import check_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,13 @@ class TreeModel:
 
     name: str
     boosts: bool
+    coding: Literal["index"] = "index"
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics and counts in round 0; then sums, from which trees grow, and an evaluation."""
         return {
+            LEVELS: LevelsStep(self.name),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
@@ -47,7 +51,7 @@ class TreeModel:
     def prepare(self, plan: RunPlan) -> Findings:
         """Refuse a privacy budget."""
         if plan.run.policy.budget is not None:
-            require_private(self.name)
+            check_private(self.name)
         return plan.findings
 
     def begin(self, plan: RunPlan) -> State:
@@ -55,8 +59,8 @@ class TreeModel:
         raise AssertionError("round 0 makes the state")
 
     def first(self, plan: RunPlan) -> StepName:
-        """Statistics, then sums."""
-        return STATISTICS if plan.round == 0 else GROW
+        """For round 0 statistics, before which levels and classes may be asked for; then sums."""
+        return first_of_round_0(plan) if plan.round == 0 else GROW
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
         """Nothing: there is no budget."""
@@ -68,10 +72,6 @@ class TreeModel:
         encoding = findings.encoding
         classes = len(BINARY_LABELS if encoding is None else encoding.classes)
         return tree_prediction(state, findings, classes, boosts=self.boosts)
-
-    def allows(self, classes: int) -> bool:
-        """Whether a target has two classes or more, or is a number."""
-        return classes != 1
 
     def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), naming no value, where a class is none of so many."""

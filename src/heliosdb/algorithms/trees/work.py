@@ -25,7 +25,7 @@ from heliosdb.domain.settings import read_settings, settings_of, within
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
-from heliosdb.parts.algorithms import require_private
+from heliosdb.parts.algorithms import check_private
 
 MOST_VALUES = 2_000_000
 """Of an answer about tree nodes, where there is more than one: the others are asked for in the next
@@ -39,7 +39,7 @@ AnyLearner = ForestLearner | BoostingLearner
 def refuse_budget(task: Task) -> None:
     """Raise FederatedError NOT_SUPPORTED where an answer would have to be private."""
     if task.budget is not None or task.work.privacy is not None:
-        require_private(task.work.algorithm)
+        check_private(task.work.algorithm)
 
 
 def levels_of(encoding: Encoding | None, inputs: int) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ SELECT EXISTS (
 ) AS has_plain_runs
 
 -- name: list_nodes(bigint)
-SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets
+SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets, extras
 FROM federated.node WHERE workspace_id = $1 ORDER BY name
 
 -- name: insert_node(bigint, text, jsonb)
@@ -207,3 +207,28 @@ SELECT EXISTS (SELECT FROM federated.dataset) AND NOT EXISTS (SELECT FROM federa
 
 -- name: notify_coordinator()
 SELECT pg_notify('heliosdb_federated', '')
+
+-- name: has_aggregation_function(text)
+SELECT EXISTS (
+    SELECT FROM pg_proc AS p
+    WHERE p.pronamespace = (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = 'federated_aggregation')
+      AND p.proname = $1 AND oidvectortypes(p.proargtypes) = 'double precision[], double precision[]'
+) AS is_there
+
+-- name: create_aggregation_function(text, text, text, boolean)
+SELECT federated._create_aggregation_function($1, $2, $3, $4)
+
+-- name: drop_aggregation_function(text)
+SELECT federated._drop_aggregation_function($1)
+
+-- name: list_models_with_aggregation(text)
+SELECT m.name FROM federated.model AS m
+WHERE m.options ->> 'aggregation' = $1
+   OR EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = m.model_id AND r.status IN ('queued', 'running')
+                AND r.options ->> 'aggregation' = $1)
+ORDER BY m.name
+
+-- name: find_language(text)
+SELECT EXISTS (SELECT FROM pg_language AS l WHERE l.lanname = $1) AS is_installed,
+       EXISTS (SELECT FROM pg_available_extensions AS e WHERE e.name = $1) AS is_available,
+       current_setting('server_version_num')::integer / 10000 AS server

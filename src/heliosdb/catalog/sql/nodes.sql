@@ -19,9 +19,10 @@ UPDATE federated.node SET status = $3::federated.node_status, failure_reason = $
 WHERE node_id = $1 AND options = $2::jsonb
   AND (status::text IS DISTINCT FROM $3 OR failure_reason IS DISTINCT FROM $4)
 
--- name: record_introduction(bigint, jsonb, boolean, jsonb)
-UPDATE federated.node SET plain_answers = $3, datasets = $4::jsonb
-WHERE node_id = $1 AND options = $2::jsonb AND (plain_answers, datasets) IS DISTINCT FROM ($3, $4::jsonb)
+-- name: record_introduction(bigint, jsonb, boolean, jsonb, text[])
+UPDATE federated.node SET plain_answers = $3, datasets = $4::jsonb, extras = $5::text[]
+WHERE node_id = $1 AND options = $2::jsonb
+  AND (plain_answers, datasets, extras) IS DISTINCT FROM ($3, $4::jsonb, $5::text[])
 
 -- name: touch_nodes(bigint[])
 UPDATE federated.node SET last_seen = clock_timestamp() WHERE node_id = ANY ($1::bigint[])

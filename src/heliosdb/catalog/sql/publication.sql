@@ -7,10 +7,10 @@ UPDATE federated.version SET is_current = false WHERE model_id = $1 AND is_curre
 -- name: insert_version(bigint, integer, uuid, integer, text[], jsonb, double precision, boolean, jsonb, bytea)
 INSERT INTO federated.version (model_id, version, run_id, round_number, features, scaling, sealed, sha256,
     global_loss, global_accuracy, epsilon, is_current, prediction, global_loss_std_error, global_accuracy_std_error,
-    base_loss, global_precision, global_recall, global_f1_score, global_rmse, prediction_arrays)
+    base_loss, global_precision, global_recall, global_f1_score, global_rmse, report, prediction_arrays)
 SELECT $1, $2, d.run_id, d.round_number, $5::text[], $6::jsonb, p.sealed, p.sha256, d.global_loss,
        d.global_accuracy, $7, $8, $9::jsonb, d.global_loss_std_error, d.global_accuracy_std_error, d.base_loss,
-       d.global_precision, d.global_recall, d.global_f1_score, d.global_rmse, $10
+       d.global_precision, d.global_recall, d.global_f1_score, d.global_rmse, d.report, $10
 FROM federated.round AS d
 JOIN federated.run_parameters AS p USING (run_id, round_number)
 WHERE d.run_id = $3::uuid AND d.round_number = $4

@@ -20,10 +20,10 @@ SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.n
 -- name: settle_participation(uuid, integer, integer, text, bigint, jsonb)
 UPDATE federated.participation AS p
 SET outcome = s.outcome, reason = s.reason, weight = s.weight, bytes_sent = s.bytes_sent,
-    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds
+    bytes_received = s.bytes_received, duration_seconds = s.duration_seconds, described = s.described
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, outcome federated.participation_outcome, reason text, weight double precision, bytes_sent bigint,
-    bytes_received bigint, duration_seconds double precision)
+    bytes_received bigint, duration_seconds double precision, described jsonb)
 JOIN federated.node AS n ON n.workspace_id = $5 AND n.name = s.node
 WHERE p.run_id = $1::uuid AND p.round_number = $2 AND p.exchange = $3 AND p.step = $4 AND p.node_id = n.node_id
 
@@ -37,6 +37,18 @@ SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory
 
 -- name: delete_other_states(uuid, integer[])
 DELETE FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number <> ALL ($2::integer[])
+
+-- name: put_figures(uuid, integer, jsonb)
+UPDATE federated.round AS d
+SET global_loss = f.global_loss, global_accuracy = f.global_accuracy,
+    global_loss_std_error = f.global_loss_std_error, global_accuracy_std_error = f.global_accuracy_std_error,
+    base_loss = f.base_loss, global_precision = f.global_precision, global_recall = f.global_recall,
+    global_f1_score = f.global_f1_score, global_rmse = f.global_rmse, start_loss = f.start_loss
+FROM jsonb_populate_record(NULL::federated.round, $3::jsonb) AS f
+WHERE d.run_id = $1::uuid AND d.round_number = $2 AND d.status = 'open'
+
+-- name: put_report(uuid, integer, jsonb)
+UPDATE federated.round SET report = $3::jsonb WHERE run_id = $1::uuid AND round_number = $2
 
 -- name: close_round(uuid, integer, jsonb, text)
 UPDATE federated.round AS d

@@ -1,0 +1,37 @@
+"""What a run's aggregation adds to the objective that a node descends on.
+
+What always holds: what is added depends on parameters and on what the node was told and keeps, on no row of
+this task; it makes no step larger than finite numbers are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.domain.vector import Vector
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTerms:
+    """proximal: μ of the term μ/2 |w - w_global|² (Li et al. 2020). correction: what is added to every
+    gradient (c - c_i of Karimireddy et al. 2020); None for nothing."""
+
+    proximal: float = 0.0
+    correction: Vector | None = None
+
+    def apply(self, moved: Vector, start: Vector, learning_rate: float) -> Vector:
+        """Return where a step leads that, without the terms, has led to `moved`. start: the global
+        parameters.
+
+        The proximal term is taken at the step's end: the result is the minimum of the step's own
+        quadratic, |w - moved|² / (2 learning_rate), plus the term. So no μ makes the steps overshoot.
+        """
+        if self.correction is not None:
+            moved = moved - learning_rate * self.correction
+        if self.proximal == 0.0:
+            return moved
+        pull = learning_rate * self.proximal
+        return (moved + pull * start) / (1.0 + pull)
+
+
+NO_TERMS = LocalTerms()

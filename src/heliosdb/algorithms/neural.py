@@ -1,0 +1,217 @@
+"""Neural networks: fully connected layers on scaled inputs, for two or more classes or a number.
+
+What always holds: only training at a node needs PyTorch; a network begins, is measured and predicts by numpy
+alone. Inputs are scaled by the task's `Scaling`, a missing value being the mean, and cut, exactly as
+scoring/network.py does for predictions. Nothing here answers under a privacy budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from heliosdb.algorithms.architecture import Architecture, read_architecture
+from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.linear import half_squared_error, log_loss
+from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
+from heliosdb.algorithms.network_training import Descent, train_network
+from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep
+from heliosdb.algorithms.steps import Cost, Step, Taken
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.training import TRAIN, TrainStep
+from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, TrainWork
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from heliosdb.domain.findings import Findings, RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.state import State
+from heliosdb.domain.task import Scaling
+from heliosdb.domain.update import Moved, Total
+from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.parts.algorithms import NetworkSettings, check_private
+from heliosdb.parts.networks import check_layers, check_size
+from heliosdb.privacy.mechanisms import Secret
+from heliosdb.scoring.network import forward, scale
+
+_LINKS = {"linear": "identity", "sigmoid": "logistic", "softmax": "softmax"}
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredStatisticsStep(StatisticsStep):
+    """Round 0, which ends only where the layers fit the target that it found."""
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Turn the sums into scaling; FederatedError 22023 where the last layer and the target differ."""
+        check_network(plan)
+        return StatisticsStep.read(self, plan, state, gathered)
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralNetwork:
+    """A network. architecture: how it is laid out; None where that is not asked yet."""
+
+    architecture: Architecture | None = None
+    name: str = "neural_network"
+
+    @property
+    def steps(self) -> Mapping[StepName, Step]:
+        """Statistics in round 0; then training and, in some rounds, an evaluation."""
+        return {
+            LEVELS: LevelsStep(self.name),
+            STATISTICS: MeasuredStatisticsStep(self.name),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
+            EVALUATE: EvaluateStep(self.name),
+        }
+
+    def prepare(self, plan: RunPlan) -> Findings:
+        """Return what is known; 0A000 under a privacy budget, 22023 where the layers cannot fit."""
+        if plan.run.policy.budget is not None:
+            check_private(self.name)
+        settings = plan.run.options.settings(NetworkSettings)
+        known = settings.output_activation == "linear" or bool(plan.run.options.target_classes)
+        check_layers(settings, plan.run.options.target, len(classes_of(plan)) if known else None)
+        return plan.findings
+
+    def begin(self, plan: RunPlan) -> State:
+        """Return the network that the run's seed gives."""
+        check_network(plan)
+        settings = plan.run.options.settings(NetworkSettings)
+        architecture = Architecture(
+            len(plan.inputs), settings.layers, settings.activation, settings.output_activation
+        )
+        return architecture.begin(plan.run.seed)
+
+    def first(self, plan: RunPlan) -> StepName:
+        """Return for round 0 statistics, before which levels and classes may be asked for; else training."""
+        return TRAIN if plan.round > 0 else first_of_round_0(plan)
+
+    def releases(self, plan: RunPlan) -> Sequence[Cost]:
+        """Return none: there is no budget."""
+        del plan
+        return []
+
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        """Return the layers and the scaling, as scoring/network.py reads them."""
+        scaling = findings.scaling
+        assert scaling is not None
+        layers = self._found(state, len(scaling.means)).network(state[PARAMETERS])
+        arrays = {"means": np.array(scaling.means), "scales": np.array(scaling.scales)}
+        for place, layer in enumerate(layers):
+            arrays |= {f"weight_{place}": layer.weights, f"bias_{place}": layer.biases}
+        content = {
+            "link": _LINKS[layers[-1].activation],
+            "activations": [layer.activation for layer in layers],
+            "target_mean": float(scaling.target_mean),
+            "target_scale": float(scaling.target_scale),
+        }
+        return Prediction("network", content, arrays)
+
+    @property
+    def dtype(self) -> Dtype:
+        """Of parameters and updates."""
+        return Dtype.FLOAT32
+
+    def of(self, state: State, inputs: int) -> NeuralNetwork:
+        """Return it as the state lays it out."""
+        return replace(self, architecture=read_architecture(state, inputs))
+
+    def check_state(self, state: State, inputs: int, classes: int) -> None:
+        """Raise FederatedError (22023) for what is no network of so many inputs and classes."""
+        if not read_architecture(state, inputs).fits(classes):
+            raise invalid_value(f"The task's network is not of a target of {classes} classes.")
+
+    def allows(self, classes: int) -> bool:
+        """Whether that is what a target may have: a number, or classes."""
+        return classes != 1
+
+    def check_target(self, table: Table, classes: int) -> None:
+        """Raise FederatedError (22023), without revealing a value, where a class is not one of so many."""
+        target = table.target
+        if classes and not np.all((target >= 0) & (target < classes) & (target == np.rint(target))):
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f"The target of {self.name} must be one of its {classes} classes in every row.",
+                hint="target_classes names what else its classes are.",
+            )
+
+    def train(
+        self,
+        table: Table,
+        parameters: Vector,
+        work: TrainWork,
+        rng: np.random.Generator,
+        secret: Secret | None = None,
+    ) -> Contribution:
+        """Train from `parameters` on the rows that are not held out; see `LinearModel.train`."""
+        del secret
+        if work.privacy is not None or self.architecture is None:
+            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        rows = table.training()
+        if rows.rows == 0:
+            raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
+        moved = train_network(
+            self.architecture,
+            parameters,
+            _inputs(rows, work.scaling).astype(np.float32),
+            _targets(rows, work.scaling, work.classes),
+            descent=Descent(
+                work.local_epochs, work.batch_size, work.optimizer, work.learning_rate, work.terms
+            ),
+            rng=rng,
+        )
+        return Contribution(moved - parameters, float(rows.rows), Plain())
+
+    def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
+        """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""
+        assert self.architecture is not None
+        rows = table.validation()
+        sums = forward(self.architecture.network(parameters), _inputs(rows, work.scaling))
+        targets = _targets(rows, work.scaling, work.classes)
+        scores = sums if work.classes > 2 else sums[:, 0]
+        losses = np.fmin(_losses(scores, targets, work.classes), LARGEST_LOSS)
+        made = work.measure.plain_sums(losses, scores, targets)
+        return Contribution(made, max(1.0, float(rows.rows)), Plain())
+
+    def read_evaluation(self, total: Vector, work: EvaluateWork, nodes: int) -> Evaluation:
+        """Read the sum of so many nodes' answers to `evaluate`."""
+        del nodes
+        return work.measure.read_plain(total, work.scaling.target_scale)
+
+    def _found(self, state: State, inputs: int) -> Architecture:
+        return self.architecture or read_architecture(state, inputs)
+
+
+def check_network(plan: RunPlan) -> None:
+    """Raise FederatedError (22023) where the layers differ from the target or are too many numbers."""
+    settings = plan.run.options.settings(NetworkSettings)
+    check_layers(settings, plan.run.options.target, len(classes_of(plan)))
+    check_size(len(plan.inputs), settings.layers)
+
+
+def _inputs(rows: Table, scaling: Scaling) -> Matrix:
+    return scale(rows.features, scaling.means, scaling.scales)
+
+
+def _targets(rows: Table, scaling: Scaling, classes: int) -> Vector:
+    if classes:
+        return rows.target
+    return scale(rows.target[:, None], (scaling.target_mean,), (scaling.target_scale,))[:, 0]
+
+
+def _losses(scores: Matrix, targets: Vector, classes: int) -> Vector:
+    """Return the loss of each row; of several classes -log p(target), from the scores."""
+    if classes == 0:
+        return half_squared_error(scores, targets)
+    if classes == 2:
+        return log_loss(scores, targets)
+    lead = scores - scores.max(axis=1, keepdims=True)
+    chosen = lead[np.arange(targets.size), targets.astype(np.int64)]
+    losses: Vector = np.log(np.exp(lead).sum(axis=1)) - chosen
+    return losses
+
+
+NEURAL_NETWORK = NeuralNetwork()

@@ -1,0 +1,74 @@
+"""How a local step follows from its gradient: plain, with momentum, or by Adam.
+
+What always holds: what an optimizer remembers begins anew in each round at each node and never travels; a
+step is a function of the gradients so far alone. So where these are private, the steps are too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from heliosdb.domain.vector import Vector
+from heliosdb.parts.algorithms import LocalOptimizer
+
+MOMENTUM = 0.9
+"""The part of the earlier steps that each one keeps (Polyak 1964; Sutskever et al. 2013)."""
+
+ADAM_DECAYS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+"""Those of Kingma and Ba 2015, algorithm 1."""
+
+Step = Callable[[Vector, float], Vector]
+"""(sum of gradients, by what it is divided) → what is subtracted from the parameters."""
+
+REACH = {"sgd": 1.0, "momentum": 1.0 / (1.0 - MOMENTUM)}
+"""How many times further than the sum of its gradients a descent may go; by Adam see `adam_reach`."""
+
+
+def make_optimizer(name: LocalOptimizer, learning_rate: float, size: int) -> Step:
+    """Return the steps of an optimizer that remembers nothing yet; size: of the parameters."""
+    if name == "sgd":
+        return lambda total, count: (learning_rate / count) * total
+    return _Momentum(learning_rate, size) if name == "momentum" else _Adam(learning_rate, size)
+
+
+def adam_reach(learning_rate: float, steps: int, size: int) -> float:
+    """Return an L2 norm that so many steps of Adam never exceed, whatever the gradients.
+
+    By Kingma and Ba 2015, section 2.1, no parameter moves further in one than learning_rate x (1 - 0.9) /
+    sqrt(1 - 0.999).
+    """
+    decay, decay_square = ADAM_DECAYS
+    return learning_rate * steps * (1.0 - decay) / math.sqrt(1.0 - decay_square) * math.sqrt(size)
+
+
+class _Momentum:
+    """v = 0.9 v + gradient; the step is learning_rate x v."""
+
+    def __init__(self, learning_rate: float, size: int) -> None:
+        self._rate, self._velocity = learning_rate, np.zeros(size)
+
+    def __call__(self, total: Vector, count: float) -> Vector:
+        self._velocity *= MOMENTUM
+        self._velocity += total / count
+        return self._rate * self._velocity
+
+
+class _Adam:
+    """The step is learning_rate x mean of the gradients / root of that of their squares, both corrected."""
+
+    def __init__(self, learning_rate: float, size: int) -> None:
+        self._rate, self._steps = learning_rate, 0
+        self._first, self._second = np.zeros(size), np.zeros(size)
+
+    def __call__(self, total: Vector, count: float) -> Vector:
+        self._steps += 1
+        slopes = total / count
+        decay, decay_square = ADAM_DECAYS
+        self._first += (1.0 - decay) * (slopes - self._first)
+        self._second *= decay_square
+        self._second += (1.0 - decay_square) * np.square(slopes)
+        root = np.sqrt(self._second / (1.0 - decay_square**self._steps)) + ADAM_EPSILON
+        return (self._rate / (1.0 - decay**self._steps)) * self._first / root

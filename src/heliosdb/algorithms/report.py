@@ -1,0 +1,137 @@
+"""The report: once, at the end of a run, how the version that it publishes does on the held-out rows of all
+nodes, in detail.
+
+What always holds: a run stands without its report; there is none under a privacy budget. What it counts is
+told in parts of several subjects (reported.py), and what a node's own answer says is kept beside the sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
+
+from heliosdb.algorithms.registry import Supervised, algorithm, classes_of
+from heliosdb.algorithms.report_figures import read_figures, read_report, report_fault
+from heliosdb.algorithms.report_layout import ReportLayout
+from heliosdb.algorithms.reported import report
+from heliosdb.algorithms.stated import weight_fault
+from heliosdb.algorithms.steps import REPORT, Asked, Draws, Taken
+from heliosdb.algorithms.table import Table
+from heliosdb.algorithms.works import ReportWork
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.findings import RunPlan
+from heliosdb.domain.ids import StepName
+from heliosdb.domain.state import State
+from heliosdb.domain.task import Task, Work
+from heliosdb.domain.update import Moved, Total, Update
+from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
+
+
+class Scoring(Supervised, Protocol):
+    """An algorithm whose model gives each row scores."""
+
+    def check_scored(self, task: Task) -> None:
+        """Node: FederatedError where the task's state is none of such a model, or outside its bounds."""
+        ...
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Node: the scores of rows under the task's state, as measures/measure.py has them; (rows, inputs) →
+        (rows,), of more than two classes (rows, classes)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStep:
+    """One look at the model that is about to be published."""
+
+    algorithm: str
+    name: StepName = REPORT
+    required: bool = False
+    gathers: Literal["sum"] = "sum"
+    reads: Sequence[str] = ()
+    moving: Sequence[str] = ()
+
+    def ask(self, plan: RunPlan, state: State) -> Asked:
+        """Ask for the counts and sums of a report."""
+        scaling = plan.findings.scaling
+        assert scaling is not None
+        layout = _layout_of(plan)
+        work = ReportWork(plan.run.options.algorithm, scaling, classes=layout.classes)
+        return Asked(work.to_work(layout), scaling, state)
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say what no rows can have led to, or were not stated in round 0."""
+        del work
+        layout = _layout_of(plan)
+        blocks = layout.split(update.vector)
+        if update.weight != max(1.0, float(blocks["head"][0])):
+            return f"its weight {update.weight:g} is not that of the rows that it measures"
+        if blocks["outliers"].max(initial=0.0) > plan.stated.get(update.node, 0.0):
+            return "it has more outliers than it stated rows in round 0"
+        return weight_fault(plan.stated, update) or report_fault(layout, update.vector)
+
+    def rows(self, plan: RunPlan, update: Update) -> int | None:
+        """Return None: these are the held-out ones only."""
+        del plan, update
+        return None
+
+    def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
+        """Return the figures of one node, where rows of it are held out, and its outliers."""
+        layout, scaling = _layout_of(plan), plan.findings.scaling
+        assert scaling is not None
+        counts = layout.split(update.vector)["outliers"]
+        outliers = {name: int(count) for name, count in zip(plan.inputs, counts, strict=True)}
+        figures = read_figures(layout, update.vector, scaling.target_scale)
+        return {"figures": figures if figures["rows"] else None, "outliers": outliers}
+
+    def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
+        """Return the report over all nodes."""
+        assert isinstance(gathered, Total)
+        scaling = plan.findings.scaling
+        assert scaling is not None
+        found = read_report(
+            _layout_of(plan),
+            gathered.vector,
+            classes_of(plan),
+            plan.run.options.features,
+            scaling.target_scale,
+        )
+        return Taken(state, report=found)
+
+    def check(self, task: Task) -> None:
+        """Refuse what no table could answer."""
+        work = ReportWork.of(task)
+        method = cast(Scoring, algorithm(self.algorithm))
+        if not method.allows(work.classes):
+            raise invalid_value(f"{self.algorithm} learns no target of {work.classes} classes")
+        method.check_scored(task)
+        size = _layout_at_node(task, work).size
+        if task.work.dtype is not Dtype.FLOAT64 or task.work.size != size:
+            raise invalid_value(f"a report of this model has {size} values of float64")
+
+    def least_rows(self, task: Task) -> int | None:
+        """Return None: what is about a part of the rows is cut for it, see cells.py."""
+        del task
+        return None
+
+    def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
+        """Return the counts and sums."""
+        del memory
+        work, method = ReportWork.of(task), cast(Scoring, algorithm(self.algorithm))
+        method.check_target(table, work.classes)
+
+        def scores(features: Matrix) -> Vector:
+            return method.score(features, task)
+
+        layout = _layout_at_node(task, work)
+        vector = report(table, task, layout, scores, draws.rng())
+        return Contribution(vector, max(1.0, float(layout.split(vector)["head"][0])), Plain())
+
+
+def _layout_of(plan: RunPlan) -> ReportLayout:
+    return ReportLayout(len(classes_of(plan)), len(plan.run.options.features), len(plan.inputs))
+
+
+def _layout_at_node(task: Task, work: ReportWork) -> ReportLayout:
+    return ReportLayout(work.classes, len(task.reading.features), task.n_inputs)

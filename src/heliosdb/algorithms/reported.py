@@ -1,0 +1,120 @@
+"""What a node answers to a report: counts and sums over its held-out rows, coarse enough to leave.
+
+What always holds: every number is about all held-out rows, about a part of them of at least five subjects
+(cells.py), or about all rows of the table; a count of fewer than five is not told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from heliosdb.algorithms import cells
+from heliosdb.algorithms.importance import groups_of, growths
+from heliosdb.algorithms.measures import LARGEST_LOSS
+from heliosdb.algorithms.report_layout import ReportLayout
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.task import Scaling, Task
+from heliosdb.domain.vector import Matrix, Vector
+
+FAR_OUT = 4.0
+"""Scales (standard deviations) from the mean, beyond which a value counts as an outlier."""
+
+LARGEST_ERROR = 1e150
+"""Of one row, in units of the scaled target."""
+
+Scores = Callable[[Matrix], Matrix]
+"""(rows, inputs) → scores, see measures/measure.py."""
+
+
+def loss_of(classes: int, scores: Matrix, targets: Vector) -> Vector:
+    """Return each row's loss: the log loss, or half the squared error; at most `LARGEST_LOSS`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if classes == 0:
+            losses = 0.5 * np.square(scores - targets)
+        elif classes == 2:
+            losses = np.logaddexp(0.0, scores) - targets * scores
+        else:
+            chosen = scores[np.arange(targets.size), targets.astype(np.int64)]
+            losses = np.logaddexp.reduce(scores, axis=1, initial=-np.inf) - chosen
+    return np.fmin(losses, LARGEST_LOSS)
+
+
+def report(
+    table: Table, task: Task, layout: ReportLayout, scores_of: Scores, rng: np.random.Generator
+) -> Vector:
+    """Return the answer; layout.size values. rng: of the shuffles."""
+    scaling = task.scaling
+    assert scaling is not None
+    rows, vector = table.validation(), np.zeros(layout.size)
+    blocks = layout.split(vector)
+    targets = (rows.target - scaling.target_mean) / scaling.target_scale
+    scores = scores_of(rows.features)
+    losses = loss_of(layout.classes, scores, targets)
+    with np.errstate(over="ignore", invalid="ignore"):
+        blocks["head"][:] = layout.measure.plain_sums(losses, scores, targets)
+        blocks["quality"][:] = _quality(layout.classes, scores, targets)
+    if layout.classes == 2:
+        _count_in_cells(blocks, rows, scores)
+    elif blocks["confusion"].size:
+        _count_confused(blocks["confusion"], rows, scores)
+    blocks["shuffled"][:], blocks["importance"][:] = growths(
+        rows.features,
+        lambda features, known: loss_of(layout.classes, scores_of(features), known),
+        targets,
+        groups_of(layout.features, task.encoding),
+        rng,
+    )
+    blocks["outliers"][:] = _far_out(table, scaling)
+    return vector
+
+
+def _quality(classes: int, scores: Matrix, targets: Vector) -> float:
+    if classes == 0:
+        return float(np.fmin(np.abs(scores - targets), LARGEST_ERROR).sum())
+    if classes == 2:
+        return float(np.square(_probabilities(scores) - targets).sum())
+    shares = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True, initial=-np.inf))
+    shares[np.arange(targets.size), targets.astype(np.int64)] -= 1.0
+    return float(np.square(shares).sum())
+
+
+def _probabilities(scores: Vector) -> Vector:
+    found: Vector = 0.5 * (1.0 + np.tanh(0.5 * scores))
+    return found
+
+
+def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> None:
+    where, positive = cells.place(scores), rows.target > 0.5
+    # Of a subject that has several rows one place counts, so that a part holds no fewer subjects than places.
+    _, first = np.unique(rows.subjects, return_index=True)
+    weights = (~positive, positive, _probabilities(scores))
+    counted = np.stack([np.bincount(where, one, minlength=cells.CELLS).astype(np.float64) for one in weights])
+    told = cells.spread(counted, cells.cut(where[first]))
+    blocks["cells"][:] = told
+    exact = cells.ordered_pairs_of_rows(scores, positive)
+    positives = float(np.count_nonzero(positive))
+    own = positives * (rows.rows - positives)
+    blocks["correction"][:] = exact - cells.ordered_pairs(told[0], told[1]), own
+
+
+def _count_confused(confusion: Matrix, rows: Table, scores: Matrix) -> None:
+    predicted, actual = np.argmax(scores, axis=1), rows.target.astype(np.int64)
+    np.add.at(confusion, (predicted, actual), 1.0)
+    for place in range(len(confusion)):
+        if np.unique(rows.subjects[predicted == place]).size < cells.SMALLEST_PART:
+            confusion[place] = 0.0
+
+
+def _far_out(table: Table, scaling: Scaling) -> Vector:
+    """Return how many rows of each input lie far out: none where it is fewer than five subjects' or all but
+    so few."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (table.features - np.array(scaling.means)) / np.array(scaling.scales)
+        far = np.abs(scaled) > FAR_OUT
+    for column in far.T:
+        if min(np.unique(table.subjects[one]).size for one in (column, ~column)) < cells.SMALLEST_PART:
+            column[:] = False
+    counts: Vector = far.sum(axis=0).astype(np.float64)
+    return counts

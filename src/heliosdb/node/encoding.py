@@ -1,0 +1,68 @@
+"""A table as it was read becomes what a step computes on, under the node's own rules.
+
+What always holds: for an answer without noise a target that is none of its classes ends the task, and no
+input tells fewer than `SMALLEST_CELL` subjects apart from all others; under a budget nothing is refused here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from heliosdb.algorithms.encoding import encode, number_classes
+from heliosdb.algorithms.table import Table
+from heliosdb.domain.encoding import ColumnKind, Encoding
+from heliosdb.domain.errors import invalid_value
+from heliosdb.node.datasets import TableRequest
+from heliosdb.node.disclosure import SMALLEST_CELL, check_cells
+
+
+def encode_privately(table: Table, encoding: Encoding | None) -> Table:
+    """Return the inputs, each row by itself; the target was read as it is wanted."""
+    return table if encoding is None else encode(table, encoding)
+
+
+def encode_plainly(
+    table: Table, encoding: Encoding | None, classes: Sequence[str], request: TableRequest
+) -> Table:
+    """Return the inputs and, where the target has classes, their indices.
+
+    FederatedError INVALID_VALUE, telling no value, for a target that is none of them; NODE_REFUSED where an
+    input is about too few subjects.
+    """
+    made = table
+    if encoding is not None:
+        made = encode(table, encoding, smallest_cell=SMALLEST_CELL)
+        _check_elements(made, encoding, request)
+    if not classes:
+        return made
+    target = number_classes(table.target, classes, math.inf, table.labels)
+    # Only of rows that an answer may be about: that it is raised tells of a single one.
+    if bool(np.isinf(target).any()):
+        raise invalid_value(
+            f'the target "{request.target}" of dataset "{request.dataset}" must be {_either(classes)} in'
+            " every row; the model's option target_classes names the values that it holds",
+            hint="Rows of further classes are left out by the dataset's WHERE.",
+        )
+    return replace(made, target=target, labels=None)
+
+
+def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> None:
+    """Look at the inputs that were no columns: elements of arrays, and bins."""
+    named, start = [], 0
+    for column in encoding.columns:
+        count = len(column.inputs)
+        if column.kind is ColumnKind.ARRAY or column.form == "bins":
+            named += [(name, start + place) for place, name in enumerate(column.inputs)]
+        start += count
+    if named:
+        inputs = replace(made, features=made.features[:, [place for _, place in named]])
+        check_cells(inputs, [name for name, _ in named], request.dataset)
+
+
+def _either(classes: Sequence[str]) -> str:
+    shown = classes if len(classes) <= 10 else (*classes[:10], "…")
+    return f"{', '.join(shown[:-1])} or {shown[-1]}"
