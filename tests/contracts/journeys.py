@@ -212,7 +212,8 @@ def travel(
             model = course.initial_model(replace(plan, stated=stated))
     if course.report is not None:
         # As a run does that is about to publish its last round's model.
-        stops.append(_hold(course.ask(plan, exchange, course.report.step, model, len(NODES)), model, kept)[0])
+        question = course.ask(plan, exchange, course.report.step, model, len(NODES))
+        stops.append(_hold(question, model, kept, tables)[0])
     return Journey(course, tuple(stops), model, findings)
 
 

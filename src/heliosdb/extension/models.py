@@ -37,6 +37,7 @@ from heliosdb.extension.contract import (
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
+from heliosdb.parts.algorithms import check_private
 from heliosdb.parts.checks import check_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
@@ -136,6 +137,9 @@ def start_training(session: Session, command: StartTraining) -> None:
     check_series(overrides, chosen)
     _check_columns({name: value for name, value in chosen.items() if name != "folds"})
     policy = {**defaults(OptionKind.WORKSPACE, session.built), **model.workspace.options}
+    if policy.get("privacy_budget") is not None:
+        # Said first: that such a run cannot be is more than that an option of it has no effect.
+        check_private(chosen["algorithm"])
     if chosen.get("feature_ranges") and policy.get("privacy_budget") is None:
         raise invalid_value(
             "feature_ranges has no effect without a privacy_budget",

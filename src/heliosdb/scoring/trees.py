@@ -12,15 +12,15 @@ et al. 2015, "QuickScorer", whose bits are the leaves of a tree; here they are r
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.state import State
-from heliosdb.scoring.kinds import Rows
+from heliosdb.scoring.kinds import Rows, Scored
 from heliosdb.scoring.linear import softmax
 from heliosdb.scoring.ways import Ways, bins_of
 
@@ -36,8 +36,6 @@ _DEEPEST = 8
 _TREES_AT_ONCE = 8
 """So that what is worked on stays in a processor's cache."""
 
-_MOST_PREPARED = 16
-
 Bits = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
@@ -49,7 +47,16 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np
     `n_edges`, `levels` (of an input that is a category, how many, else 0), `tree` (of each node), `values` of
     leaves, (nodes, outputs), and with boosting `base`, the scores to begin with.
     """
-    outputs = add_up(_prepare(arrays), inputs, boosts=content["boosts"])
+    return prepare(content, arrays)(inputs)
+
+
+def prepare(content: Mapping[str, Any], arrays: State) -> Scored:
+    """Return what scores rows, with the tables that they are looked up in made once."""
+    return partial(_score, content, Prepared(arrays))
+
+
+def _score(content: Mapping[str, Any], found: Prepared, inputs: Rows) -> NDArray[np.float64]:
+    outputs = add_up(found, inputs, boosts=content["boosts"])
     match content["link"]:
         case "identity":
             return np.asarray(content["target_mean"] + content["target_scale"] * outputs[:, 0])
@@ -123,20 +130,6 @@ class Prepared:
 
     def _parts(self) -> list[Numbers]:
         return [self._roots[at : at + _TREES_AT_ONCE] for at in range(0, self.count, _TREES_AT_ONCE)]
-
-
-_prepared: OrderedDict[int, Prepared] = OrderedDict()
-
-
-def _prepare(arrays: State) -> Prepared:
-    """Return trees as they are scored; those that were asked for last are kept, with their arrays."""
-    name = id(arrays)
-    found = _prepared.get(name)
-    if found is None or found.arrays is not arrays:
-        found = _prepared[name] = Prepared(arrays)
-        while len(_prepared) > _MOST_PREPARED:
-            _prepared.popitem(last=False)
-    return found
 
 
 def _levels(arrays: State, roots: Numbers) -> list[Numbers]:

@@ -126,6 +126,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'cnn')", "0A000",
          "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'neural_network', 'random_forest', 'gradient_boosting'."),
+        ("CREATE FEDERATED MODEL m WITH (top_k = 5)", "0A000", 'option "top_k" is not supported yet', None),
         ("CREATE FEDERATED MODEL m WITH (aggregation = 'median_of_mine')", "42704",
          'federated aggregation function "median_of_mine" does not exist',
          "CREATE FEDERATED AGGREGATION FUNCTION median_of_mine() ... makes it."),
@@ -160,8 +161,8 @@ def test_what_is_wrong_gets_its_error_and_nothing_is_written(
 
 
 def test_an_error_about_an_option_says_where_it_stands() -> None:
-    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, layers = [5])"
-    assert refused(server(), statement)["position"] == str(statement.index("layers") + 1)
+    statement = "CREATE FEDERATED MODEL m WITH (rounds = 3, top_k = 5)"
+    assert refused(server(), statement)["position"] == str(statement.index("top_k") + 1)
 
 
 def test_a_workspace_is_stored_as_it_was_typed_without_defaults() -> None:
@@ -275,7 +276,7 @@ def test_options_as_stored_are_checked_as_a_statement_would() -> None:
     assert check("workspace", {"node_selection": "Random(3)"}) == "22023"
     assert check("workspace", {"node_selection": "most_data(3)"}) == "0A000"
     assert check("model", {"algorithm": "linear_regression", "batch_size": 8}) is None
-    assert check("model", {"layers": [8]}) == "0A000"
+    assert check("model", {"top_k": 8}) == "0A000"
 
 
 @pytest.mark.parametrize(

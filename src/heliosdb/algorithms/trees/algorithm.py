@@ -14,11 +14,11 @@ import numpy as np
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.statistics import STATISTICS
-from heliosdb.algorithms.steps import Cost, Step
+from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.growing import GROW, GrowStep
 from heliosdb.algorithms.trees.locating import QUANTILES, QuantilesStep, TreeStatisticsStep
-from heliosdb.algorithms.trees.measuring import TreeEvaluateStep
+from heliosdb.algorithms.trees.measuring import TreeEvaluateStep, TreeReportStep, check_scored, scores_of
 from heliosdb.algorithms.trees.prediction import tree_prediction
 from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -26,6 +26,8 @@ from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
+from heliosdb.domain.task import Task
+from heliosdb.domain.vector import Matrix
 from heliosdb.parts.algorithms import check_private
 
 
@@ -39,13 +41,15 @@ class TreeModel:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Statistics and counts in round 0; then sums, from which trees grow, and an evaluation."""
+        """In round 0 levels, where rows alone tell them, statistics and counts; then sums, from which trees
+        grow, and an evaluation; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
             QUANTILES: QuantilesStep(self.name, self.boosts),
             GROW: GrowStep(self.name, self.boosts),
             EVALUATE: TreeEvaluateStep(self.name, boosts=self.boosts),
+            REPORT: TreeReportStep(self.name),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -70,8 +74,17 @@ class TreeModel:
     def predict(self, state: State, findings: Findings) -> Prediction:
         """Return the trees as flat arrays."""
         encoding = findings.encoding
-        classes = len(BINARY_LABELS if encoding is None else encoding.classes)
+        undeclared = 0 if findings.number_target else len(BINARY_LABELS)
+        classes = undeclared if encoding is None else len(encoding.classes)
         return tree_prediction(state, findings, classes, boosts=self.boosts)
+
+    def check_scored(self, task: Task) -> None:
+        """Refuse what are no whole trees."""
+        check_scored(task, boosts=self.boosts)
+
+    def score(self, features: Matrix, task: Task) -> Matrix:
+        """Return the scores, as measures/measure.py has them."""
+        return scores_of(features, task, boosts=self.boosts)
 
     def allows(self, classes: int) -> bool:
         """Whether a target has two classes or more, or is a number."""

@@ -29,7 +29,7 @@ LOOKS = 4
 """Exchanges in which cells are counted, at most."""
 
 _FULL = 4
-"""A cell is full with more than a bin's share of the values over this."""
+"""A cell is full with more than a bin's share of the values (`_share`) over this."""
 
 _POINTS = 32
 """Into how many cells a full one is split, and a little more."""
@@ -120,7 +120,7 @@ def _by_input(cells: Ragged, counts: Vector) -> list[Vector]:
 def _split(points: Vector, counts: Vector, bins: int, inputs: int) -> Vector | None:
     there = counts[:-1]
     lows, highs = np.append(-_LARGEST, points), np.append(points, _LARGEST)
-    full = np.flatnonzero((there * (_FULL * bins) > there.sum()) & (lows < highs))
+    full = np.flatnonzero((there * _FULL > _share(there, bins)) & (lows < highs))
     if not points.size or not full.size:
         return None
     many = min(_POINTS, max(2, MOST_CELLS // (inputs * full.size)))
@@ -129,6 +129,35 @@ def _split(points: Vector, counts: Vector, bins: int, inputs: int) -> Vector | N
     beside = (there[:-1] > 0) | (there[1:] > 0)
     finer: Vector = np.unique(np.concatenate([points[beside], *between]))
     return None if np.array_equal(finer, points[beside]) else finer
+
+
+def _large(counts: Vector, bins: int) -> NDArray[np.bool_]:
+    """Return which cells hold a bin's share of the values, or more."""
+    large: NDArray[np.bool_] = counts * bins >= counts.sum()
+    return large
+
+
+def _share(counts: Vector, bins: int) -> float:
+    """Return how many values a bin is to hold of those that lie in no large cell: a value that most rows have
+    takes one bin, and not those of all others."""
+    large = _large(counts, bins)
+    return float(counts[~large].sum()) / max(1, bins - int(large.sum()))
+
+
+def _ends(counts: Vector, bins: int) -> NDArray[np.int64]:
+    """Return with which cells bins end, but for the last one: at most bins - 1 of them, ascending."""
+    large, share = _large(counts, bins), _share(counts, bins)
+    ends: list[int] = []
+    held = 0.0
+    for place, count in enumerate(counts[:-1]):
+        held += count
+        # A large cell has a bin of its own, whatever lies before it.
+        before_large = large[place + 1] and held >= 0.5 * share
+        if large[place] or held >= share or before_large:
+            ends.append(place)
+            # What is too much for this bin counts for the next: as many bins are made as there may be.
+            held = max(0.0, held - share) % share if share and not large[place] else 0.0
+    return np.array(ends[: bins - 1], dtype=np.int64)
 
 
 def _between(low: float, high: float, many: int) -> Vector:
@@ -167,12 +196,7 @@ def _edges(points: Vector, counts: Vector, levels: int, bins: int) -> Vector:
     taken = np.flatnonzero(counts[:-1] > 0)
     if taken.size < 2:
         return np.empty(0)
-    last = np.arange(taken.size - 1)
-    if taken.size > bins:
-        below = np.cumsum(counts[taken])
-        shares = below[-1] * np.arange(1, bins) / bins
-        last = np.unique(np.searchsorted(below, shares, side="left"))
-        last = last[last < taken.size - 1]
+    last = np.arange(taken.size - 1) if taken.size <= bins else _ends(counts[taken], bins)
     # In the middle of what lies empty between the two.
     edges: Vector = 0.5 * points[taken[last]] + 0.5 * points[taken[last + 1] - 1]
     return edges

@@ -1,6 +1,6 @@
 """Loss and quality of trees over the held-out rows.
 
-What always holds: as of `EvaluateStep`.
+What always holds: as of `EvaluateStep` and `ReportStep`; no model is learned from their answers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from heliosdb.algorithms.evaluation import EvaluateStep, evaluate_work
-from heliosdb.algorithms.measures import LARGEST_LOSS, measure
+from heliosdb.algorithms.measures import measure
+from heliosdb.algorithms.report import ReportStep
+from heliosdb.algorithms.reported import loss_of
 from heliosdb.algorithms.steps import Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.trees.grown import LEAF
@@ -30,8 +32,11 @@ from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Moved, Total
-from heliosdb.domain.vector import Contribution, Matrix, Plain, Vector
+from heliosdb.domain.vector import Contribution, Matrix, Plain
 from heliosdb.scoring.trees import Prepared, add_up
+
+_LEAST_SHARE = 1e-15
+"""Of a class: what subtraction has left of less is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +58,7 @@ class TreeEvaluateStep(EvaluateStep):
         """Refuse what no table could answer."""
         refuse_budget(task)
         work = EvaluateWork.of(task)
-        check_scaling(task)
-        model, _ = self._model(task, work)
-        if set(task.state) != model.names() or np.any(model.trees.feature < LEAF) or not model.trees.count:
-            raise invalid_value("the task's trees are not whole")
+        check_scored(task, boosts=self.boosts)
         check_shape(task.work, work.size)
 
     def parameters(self, task: Task) -> int:
@@ -67,35 +69,47 @@ class TreeEvaluateStep(EvaluateStep):
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums of the measure."""
         del memory, draws
-        work = EvaluateWork.of(task)
-        rows = table.validation()
-        target = scaled_target(rows, task, work.classes)
-        model, learner = self._model(task, work)
-        scores = link_scores(rows.features, model, learner)
-        losses = np.minimum(_losses(scores, target, work.classes), LARGEST_LOSS)
-        sums = measure(work.classes).plain_sums(losses, scores, target)
+        classes, rows = EvaluateWork.of(task).classes, table.validation()
+        target = scaled_target(rows, task, classes)
+        scores = scores_of(rows.features, task, boosts=self.boosts)
+        sums = measure(classes).plain_sums(loss_of(classes, scores, target), scores, target)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
 
-    def _model(self, task: Task, work: EvaluateWork) -> tuple[Model, AnyLearner]:
-        learner = make_learner(work.classes, 0, boosts=self.boosts)
-        return Model.of(task.state, levels_of(task.encoding, task.n_inputs), learner), learner
+
+class TreeReportStep(ReportStep):
+    """The report of trees."""
+
+    def parameters(self, task: Task) -> int:
+        """Return 0: nothing is learned from it but its figures."""
+        del task
+        return 0
 
 
-def link_scores(features: Matrix, model: Model, learner: AnyLearner) -> Vector:
-    """Return the log odds of class 1, or the scaled number: one score a row."""
-    boosts = model.base.size > 0
+def check_scored(task: Task, *, boosts: bool) -> None:
+    """Raise FederatedError INVALID_VALUE where a task's state is no whole trees, or its scaling does not
+    fit."""
+    check_scaling(task)
+    model, _ = _model(task, boosts=boosts)
+    if set(task.state) != model.names() or np.any(model.trees.feature < LEAF) or not model.trees.count:
+        raise invalid_value("the task's trees are not whole")
+
+
+def scores_of(features: Matrix, task: Task, *, boosts: bool) -> Matrix:
+    """Return the log odds of class 1, or the scaled number, (n,); of more classes the logarithms of their
+    shares, up to a number of the row, (n, classes)."""
+    model, learner = _model(task, boosts=boosts)
     levels = np.array(model.levels, dtype=np.int64)
-    found = Prepared({**model.to_state(), "levels": levels})
-    outputs: Vector = add_up(found, features, boosts=boosts)[:, 0]
-    if learner.classes and not boosts:
-        log_odds: Vector = np.log(outputs) - np.log1p(-outputs)
-        return log_odds
-    return outputs
+    outputs = add_up(Prepared({**model.to_state(), "levels": levels}), features, boosts=boosts)
+    if boosts or not learner.classes:
+        return outputs if outputs.shape[1] > 1 else outputs[:, 0]
+    shares = np.column_stack([1.0 - outputs.sum(axis=1), outputs])
+    logarithms: Matrix = np.log(np.maximum(shares, _LEAST_SHARE))
+    return logarithms if learner.classes > 2 else logarithms[:, 1] - logarithms[:, 0]
 
 
-def _losses(scores: Vector, target: Vector, classes: int) -> Vector:
-    with np.errstate(over="ignore"):
-        losses: Vector = (
-            np.logaddexp(0.0, scores) - target * scores if classes else 0.5 * np.square(scores - target)
-        )
-    return losses
+def _model(task: Task, *, boosts: bool) -> tuple[Model, AnyLearner]:
+    classes = task.work.settings.get("classes")
+    if type(classes) is not int:
+        raise invalid_value("the task does not say how many classes its target has")
+    learner = make_learner(classes, 0, boosts=boosts)
+    return Model.of(task.state, levels_of(task.encoding, task.n_inputs), learner), learner

@@ -91,7 +91,8 @@ def split(rows: Table, nodes: int, seed: int = 0) -> list[Table]:
 
 def grow(course: Course, tables: Sequence[Table], encoding: Encoding | None = None) -> Grown:
     """Hold the run."""
-    findings, model = Findings(encoding=encoding), ModelState(NO_STATE)
+    is_number = encoding is not None and not encoding.classes
+    findings, model = Findings(encoding=encoding, number_target=is_number), ModelState(NO_STATE)
     stated: dict[NodeName, float] = {}
     figures: list[Figures | None] = []
     exchanges: list[StepName] = []

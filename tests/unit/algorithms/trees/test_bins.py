@@ -80,9 +80,14 @@ def test_few_distinct_values_have_an_edge_between_each_two(values: list[float]) 
 
 
 def test_a_value_that_most_rows_have_stands_in_a_bin_of_its_own() -> None:
-    column = np.where(RNG.random(4000) < 0.7, 0.0, RNG.exponential(size=4000))
+    column = np.where(RNG.random(4000) < 0.7, 0.0, RNG.normal(size=4000))
     edges = find_edges(column, 16)
-    assert np.count_nonzero(np.isclose(shares(column, edges), 0.7, atol=0.05)) == 1
+    found = shares(column, edges)
+    (largest,) = np.flatnonzero(np.isclose(found, 0.7, atol=0.05))
+    # The others share the bins that it leaves.
+    rest = np.delete(found, largest)
+    assert rest.size >= 13
+    assert rest.max() < 0.3 / 10
 
 
 def test_one_value_and_none_have_no_edge() -> None:

@@ -15,7 +15,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 
 from tests.unit.algorithms.trees.federation import Grown, encoded, grow, make_course, split, table
 
@@ -179,6 +179,29 @@ def test_three_classes_are_told_and_their_probabilities_add_up() -> None:
         assert found.shape == (len(new), 3)
         np.testing.assert_allclose(found.sum(axis=1), 1.0)
         assert accuracy_score(truth, found.argmax(axis=1)) > 0.9
+
+
+@pytest.mark.parametrize("name", ["random_forest", "gradient_boosting"])
+@pytest.mark.parametrize("classes", [0, 2, 3])
+def test_figures_over_held_out_rows_are_those_of_the_predictions(name: str, classes: int) -> None:
+    x, y = load_wine(return_X_y=True)
+    y = np.minimum(y, 1) if classes == 2 else (x[:, 0] * 10 if classes == 0 else y)
+    held_out = np.arange(len(y)) % 3 == 0
+    course = make_course(name, 13, trees=10, rounds=1, max_depth=3, min_rows_per_leaf=5, validation_split=0.3)
+
+    found = grow(course, split(table(x, y, held_out), 3), encoded(13, classes))
+
+    (figures,) = (one for one in found.figures if one is not None)
+    predicted, truth = found.score(x[held_out]), y[held_out]
+    if classes == 0:
+        assert figures.accuracy == pytest.approx(r2_score(truth, predicted), rel=1e-9)
+        assert figures.rmse == pytest.approx(np.sqrt(np.mean(np.square(truth - predicted))), rel=1e-9)
+    elif classes == 2:
+        assert figures.accuracy == pytest.approx(np.mean((predicted > 0.5) == truth))
+        assert figures.loss == pytest.approx(log_loss(truth, predicted), rel=1e-9)
+    else:
+        assert figures.accuracy == pytest.approx(np.mean(predicted.argmax(axis=1) == truth))
+        assert figures.loss == pytest.approx(log_loss(truth, predicted), rel=1e-9)
 
 
 def test_what_is_not_enough_to_split_is_a_single_leaf() -> None:
