@@ -284,13 +284,13 @@ def test_a_call_with_a_tables_row_asks_the_models_function_for_rows(rest: str) -
 
 
 def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
-    call, ours = "public.federated_predict($$m$$, \"P\")", ROW.format('"P"')
+    call, ours = 'public.federated_predict($$m$$, "P")', ROW.format('"P"')
     for text in (
-        "SELECT avg({0} + 1) FROM t AS \"P\" WHERE {0} > 0.5 AND NOT x GROUP BY {0} HAVING max({0}) < 1 ORDER BY {0}",
-        "CREATE VIEW v AS SELECT id, {0} AS y FROM t AS \"P\"",
-        "SELECT * FROM (SELECT {0} FROM t AS \"P\") AS s",
-        "WITH w AS (SELECT {0} FROM t AS \"P\") SELECT * FROM w",
-        "INSERT INTO o SELECT {0} FROM t AS \"P\"",
+        'SELECT avg({0} + 1) FROM t AS "P" WHERE {0} > 0.5 AND NOT x GROUP BY {0} HAVING max({0}) < 1 ORDER BY {0}',
+        'CREATE VIEW v AS SELECT id, {0} AS y FROM t AS "P"',
+        'SELECT * FROM (SELECT {0} FROM t AS "P") AS s',
+        'WITH w AS (SELECT {0} FROM t AS "P") SELECT * FROM w',
+        'INSERT INTO o SELECT {0} FROM t AS "P"',
     ):
         assert changed(text.format(call)) == text.format(ours)
 
