@@ -11,7 +11,6 @@ from collections.abc import Collection, Iterable, Iterator
 
 from federated_sql.syntax import Body, Node, children, node_of, strings
 
-
 _APART = ("fromClause", "withClause", "larg", "rarg")
 
 
