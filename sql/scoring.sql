@@ -116,8 +116,9 @@ $$;
 COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
     'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
 
+-- This and what calls it never run in a worker of a query of their own: what is kept is kept by the process that asks.
 CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
-LANGUAGE plpython3u VOLATILE PARALLEL SAFE AS $$
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -129,7 +130,7 @@ COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
     'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
 
 CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN

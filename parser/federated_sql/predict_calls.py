@@ -2,7 +2,8 @@
 
 What always holds: calls are found in PostgreSQL's own syntax tree and changed at token boundaries; an output
 column keeps the name it had. A call that cannot be a call of the model's function (its model is no plain
-literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`).
+literal, or it is one of several classes) gets its features as JSON instead (see `computed_models`). A call
+with a row, `federated_predict('m', p)`, is found by `predicted_rows`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from federated_sql.computed_models import json_edits
 from federated_sql.edits import Edit
 from federated_sql.lexer import MAX_NAME_BYTES, Kind, string_value
+from federated_sql.predicted_rows import predicted_rows
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
@@ -23,6 +25,7 @@ MOST_FEATURES = 99
 _PARAMETER = "features"
 _ALIAS = f" AS {FUNCTION}"
 _SCHEMA = "federated_model"
+_ROW_SCHEMA = "federated_row"
 _UNUSUAL = (
     "agg_star",
     "agg_distinct",
@@ -73,9 +76,13 @@ class _Finder:
         """Return what the statement asks for."""
         nodes = self._syntax.nodes
         nameless = {id(call) for node in nodes for call in _nameless(node)}
+        rows = predicted_rows(nodes)
         for node in nodes:
             if is_prediction(node):
-                self._understand(node.body, may_rename=id(node.body) not in nameless)
+                if id(node.body) in rows:
+                    self._understand_row(node.body)
+                else:
+                    self._understand(node.body, may_rename=id(node.body) not in nameless)
         for node in nodes if self._calls else ():
             self._name_outputs(node)
         self._edits.extend(edit for call in self._calls.values() for edit in self._call_edits(call))
@@ -101,6 +108,24 @@ class _Finder:
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
 
+    def _understand_row(self, body: Body) -> None:
+        """Have a call with a row look the model's function for rows up; it names its column as before."""
+        names = strings(body["funcname"])
+        first = self._syntax.first_token(body)
+        literal = first + 2 * len(names)
+        close = self._syntax.closers.get(literal - 1)
+        model = self._function_name(literal, node_of(body["args"][0])) if names[-1] == FUNCTION else None
+        if close is None or model is None:
+            return
+        tokens = self._syntax.tokens
+        # The model's name is quoted as an identifier.
+        called = f"(SELECT {FUNCTION} FROM {_ROW_SCHEMA}.{_quoted(model)}"  # noqa: S608
+        self._edits += [
+            Edit(tokens[first].start, tokens[literal - 2].end, called),
+            Edit(tokens[literal].start, tokens[literal + 1].end, ""),
+            Edit(tokens[close].end, tokens[close].end, f"{_ALIAS})"),
+        ]
+
     def _function_name(self, index: int, argument: Node) -> str | None:
         """Return the model if it is given as a plain literal that can name a function."""
         token = self._syntax.tokens[index]
@@ -115,8 +140,8 @@ class _Finder:
 
     def _call_edits(self, call: _Call) -> Iterator[Edit]:
         tokens = self._syntax.tokens
-        quoted = '"' + call.model.replace('"', '""') + '"'
-        yield Edit(tokens[call.first].start, tokens[call.literal - 2].end, f"{_SCHEMA}.{quoted}")
+        called = f"{_SCHEMA}.{_quoted(call.model)}"
+        yield Edit(tokens[call.first].start, tokens[call.literal - 2].end, called)
         yield Edit(tokens[call.literal].start, tokens[call.literal + 1].end, "")
 
     def _name_outputs(self, node: Node) -> None:
@@ -135,6 +160,10 @@ class _Finder:
     def _alias_at(self, last: int) -> None:
         end = self._syntax.tokens[last].end
         self._edits.append(Edit(end, end, _ALIAS))
+
+
+def _quoted(model: str) -> str:
+    return '"' + model.replace('"', '""') + '"'
 
 
 def _functions(range_function: Body) -> Iterator[Body]:

@@ -33,7 +33,7 @@ from heliosdb.parts.checks import check_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
-MAX_FEATURES = 99
+MAX_FEATURES = 1_500
 
 
 def create_model(session: Session, command: CreateModel) -> None:

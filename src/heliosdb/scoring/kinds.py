@@ -5,13 +5,16 @@ name comes from a stored version, and what is not listed here is an error.
 
 **To add a kind**, write `heliosdb/scoring/NAME.py` with a function `score` as `Score` says, and list it in
 `_KINDS`. The algorithm returns `Prediction(kind=NAME, content={"link": …, …}, arrays={…})`, and its numbers
-come back here as they were stored. It may compute its steps by the same function.
+come back here as they were stored. It may compute its steps by the same function. Where numbers must be
+arranged before rows can be scored, the module has `prepare` too, as `Prepare` says: a session calls it once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
+from types import ModuleType
 from typing import Any, Final, Protocol, cast
 
 import numpy as np
@@ -41,6 +44,18 @@ class Score(Protocol):
         ...
 
 
+Scored = Callable[[Rows], NDArray[np.float64]]
+"""Rows to what `Score` returns, with a version's numbers in place."""
+
+
+class Prepare(Protocol):
+    """What is done once for a version that many rows are scored by."""
+
+    def __call__(self, content: Mapping[str, Any], arrays: State) -> Scored:
+        """Return what scores rows as `score` does with the same content and arrays, to the same bits."""
+        ...
+
+
 _KINDS: Final = {
     "linear": "heliosdb.scoring.linear",
     "softmax_linear": "heliosdb.scoring.linear",
@@ -51,10 +66,21 @@ _KINDS: Final = {
 
 def find_kind(kind: str) -> Score:
     """Return how versions of a kind are scored. FederatedError NOT_SUPPORTED where it is not known."""
-    module = _KINDS.get(kind)
-    if module is None:
+    return cast(Score, _module(kind).score)
+
+
+def prepare(kind: str, content: Mapping[str, Any], arrays: State) -> Scored:
+    """Return how rows are scored by a version. FederatedError NOT_SUPPORTED where its kind is not known."""
+    module = _module(kind)
+    if hasattr(module, "prepare"):
+        return cast(Prepare, module.prepare)(content, arrays)
+    return partial(cast(Score, module.score), content, arrays)
+
+
+def _module(kind: str) -> ModuleType:
+    if kind not in _KINDS:
         raise FederatedError(ErrorCode.NOT_SUPPORTED, f'there are no predictions of kind "{kind}"')
-    return cast(Score, import_module(module).score)
+    return import_module(_KINDS[kind])
 
 
 def scale(inputs: Rows, arrays: State) -> Rows:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.domain.state import State
-from heliosdb.scoring.kinds import Rows
+from heliosdb.scoring.kinds import Rows, Scored
 
 LARGEST_EXPONENT = 700.0
 """Exponents are cut here on both sides: exp is then neither 0 nor more than the largest float."""
@@ -23,11 +23,24 @@ LARGEST_EXPONENT = 700.0
 
 def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np.float64]:
     """Score rows; (n,), with link softmax (n, classes)."""
+    return prepare(content, arrays)(inputs)
+
+
+def prepare(content: Mapping[str, Any], arrays: State) -> Scored:
+    """Return what scores rows by numbers that are arrays already."""
     fills, shifts, slopes = (np.array(content[name]) for name in ("fills", "shifts", "slopes"))
-    centred = np.where(np.isnan(inputs), fills, inputs) - shifts
-    if "intercepts" in content:
-        return softmax(centred @ slopes.T + np.array(content["intercepts"]))
-    scores: NDArray[np.float64] = centred @ slopes + float(content["intercept"])
+    intercepts = np.array(content["intercepts"] if "intercepts" in content else content["intercept"])
+
+    def scored(inputs: Rows) -> NDArray[np.float64]:
+        centred = np.where(np.isnan(inputs), fills, inputs) - shifts
+        return _linked(content, centred @ slopes.T + intercepts)
+
+    return scored
+
+
+def _linked(content: Mapping[str, Any], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    if scores.ndim == 2:
+        return softmax(scores)
     match content["link"]:
         case "logistic":
             return 0.5 + 0.5 * np.tanh(0.5 * scores)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
-from heliosdb.scoring.kinds import Score, find_kind
+from heliosdb.scoring.kinds import Scored, prepare
 from heliosdb.scoring.rows import Slots, count_slots, encode_rows
 
 MOST_KEPT = 16
@@ -33,11 +33,9 @@ flag for NULLs, type; then of each dimension size and lower bound; each four byt
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version's numbers and how it scores. width: the slots of a row."""
+    """How a version scores, with its numbers in place. width: the slots of a row."""
 
-    score: Score
-    content: Mapping[str, Any]
-    arrays: State
+    score: Scored
     encoding: Encoding
     width: int
 
@@ -48,7 +46,7 @@ class Version:
                 ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {slots.shape[1]}"
             )
         with np.errstate(all="ignore"):
-            return self.score(self.content, self.arrays, encode_rows(slots, self.encoding))
+            return self.score(encode_rows(slots, self.encoding))
 
 
 _kept: OrderedDict[str, Version] = OrderedDict()
@@ -56,9 +54,8 @@ _kept: OrderedDict[str, Version] = OrderedDict()
 
 def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encoding) -> Version:
     """Return a version of what is stored of its prediction; encoding: how its columns become inputs."""
-    return Version(
-        find_kind(prediction.get("kind", "linear")), prediction, arrays, encoding, count_slots(encoding)
-    )
+    kind = prediction.get("kind", "linear")
+    return Version(prepare(kind, prediction, arrays), encoding, count_slots(encoding))
 
 
 def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:

@@ -262,3 +262,55 @@ def test_a_feature_called_features_beside_another_is_a_feature() -> None:
     assert rewritten is not None
     assert rewritten.text.startswith('SELECT federated_model."m"(')
     assert "features => 1, a => 2)" in rewritten.text
+
+
+ROW = '(SELECT federated_predict FROM federated_row."m"( {}) AS federated_predict)'
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "FROM patients AS p",
+        "FROM patients p WHERE p.id > 1",
+        "FROM p",
+        "FROM clinic.p",
+        "FROM a JOIN b AS p ON a.x = p.x",
+        "FROM a, LATERAL (SELECT 1) AS s, v AS p ORDER BY 1",
+        "FROM ONLY patients AS p GROUP BY p.id",
+    ],
+)
+def test_a_call_with_a_tables_row_asks_the_models_function_for_rows(rest: str) -> None:
+    assert changed(f"SELECT federated_predict('m', p) {rest}") == f"SELECT {ROW.format('p')} {rest}"
+
+
+def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
+    call, ours = 'public.federated_predict($$m$$, "P")', ROW.format('"P"')
+    for text in (
+        'SELECT avg({0} + 1) FROM t AS "P" WHERE {0} > 0.5 AND NOT x GROUP BY {0} HAVING max({0}) < 1 ORDER BY {0}',
+        'CREATE VIEW v AS SELECT id, {0} AS y FROM t AS "P"',
+        'SELECT * FROM (SELECT {0} FROM t AS "P") AS s',
+        'WITH w AS (SELECT {0} FROM t AS "P") SELECT * FROM w',
+        'INSERT INTO o SELECT {0} FROM t AS "P"',
+    ):
+        assert changed(text.format(call)) == text.format(ours)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT federated_predict('m', p) FROM (SELECT 1 AS a) AS p",
+        "WITH p AS (SELECT 1) SELECT federated_predict('m', p) FROM p",
+        "SELECT federated_predict('m', p) FROM t AS p (a, b)",
+        "SELECT federated_predict('m', p) FROM f() AS p",
+        "SELECT federated_predict('m', p) FROM (a JOIN b USING (x)) AS p",
+        "SELECT (SELECT federated_predict('m', p)) FROM t AS p",
+        "SELECT federated_predict('m', t.p) FROM t",
+        "SELECT federated_predict('m', features) FROM t",
+        "SELECT federated_predict($1, p) FROM t AS p",
+        "SELECT federated_predict_class('m', p) FROM t AS p",
+        "SELECT federated_predict('m', p, 1) FROM t AS p",
+        "SELECT other.federated_predict('m', p) FROM t AS p",
+    ],
+)
+def test_what_may_be_no_tables_row_stays_as_it_is(text: str) -> None:
+    assert rewrite(text) is None or rewrite(text).text == text  # type: ignore[union-attr]
