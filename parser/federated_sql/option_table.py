@@ -330,12 +330,38 @@ _TRAINING = (
         "target_classes",
         OptionType.TEXT_ARRAY,
         None,
-        "the target's two classes as its column holds them, first class 0 and then class 1, the one that is"
-        " predicted: ['1', '2']; needed under a privacy_budget, unless the target is boolean, or every node's"
-        " catalog declares that it is 0 or 1, or it is an undeclared integer, whose classes are then counted",
-        derived="a boolean target's false and true; else 0 and 1",
+        "the target's classes as its column holds them, in their order: of two the second is the one whose"
+        " probability is predicted, ['1', '2']; needed under a privacy_budget, unless the target is boolean, or"
+        " every node's catalog declares that it is 0 or 1, or lists the texts that it may be, or it is an"
+        " undeclared integer, of which is then counted whether it is 0 or 1",
+        derived="a boolean target's false and true; what catalogs list, or else what the rows hold of a text or an"
+        " integer, in order; of other numbers 0 and 1",
         maximum=1_000,
         of_parts=True,
+    ),
+    OptionSpec(
+        "feature_transforms",
+        OptionType.TEXT_ARRAY,
+        None,
+        "what is made of single features: log1p(x); onehot(x), a number as a category; standard(x), scaled as"
+        " every number is; none(x), not scaled; missing(x), one more input that says whether it is missing",
+        maximum=4_800,
+    ),
+    OptionSpec(
+        "max_levels",
+        _INT,
+        100,
+        "levels of a category that are told apart, those of most rows; the others are one more, other",
+        minimum=2,
+        maximum=1_000,
+    ),
+    OptionSpec(
+        "min_level_count",
+        _INT,
+        5,
+        "data subjects of one node that a level has at least; rarer ones are other",
+        minimum=5,
+        maximum=1_000_000,
     ),
     OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, of_parts=True),
     OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, of_parts=True),

@@ -14,9 +14,12 @@ import numpy as np
 
 from heliosdb.algorithms import Table
 from heliosdb.algorithms.draws import TaskDraws
-from heliosdb.algorithms.steps import Step
+from heliosdb.algorithms.encoding import encode, number_classes, task_classes
+from heliosdb.algorithms.steps import Step, reads_columns
+from heliosdb.algorithms.table import RawColumn
 from heliosdb.coordinator.course import Course, ModelState, Question
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Run
@@ -44,6 +47,7 @@ class Stop:
     model: ModelState
     tasks: Mapping[NodeName, Task]
     memory: Mapping[NodeName, State]
+    tables: Mapping[NodeName, Table]
     made: Mapping[NodeName, Contribution]
     after: ModelState
     findings: Findings
@@ -100,26 +104,92 @@ def make_rows(seed: int, rows: int = 80) -> Table:
     return Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
 
 
+def make_columns(seed: int, rows: int = 80) -> Table:
+    """Honest rows as they are read of a number, a category and an array; the target is a text."""
+    rng, table = np.random.default_rng(seed), make_rows(seed, rows)
+    levels = ("ALT", f"ört {seed % 2}", "ß" * 60)
+    city = rng.choice([-1.0, 0.0, 0.0, 1.0, 2.0, np.nan], size=(rows, 1))
+    array = np.column_stack([np.where(rng.random(rows) < 0.1, np.nan, 2.0), rng.normal(size=(rows, 2))])
+    array[np.isnan(array[:, 0])] = np.nan
+    return replace(
+        table,
+        features=np.concatenate([table.features[:, :1], city, array], axis=1),
+        columns=(
+            RawColumn(),
+            RawColumn(ColumnKind.CATEGORY, levels=levels),
+            RawColumn(ColumnKind.ARRAY, width=3),
+        ),
+        labels=("ill", "well"),
+    )
+
+
+OPENING = Encoding(
+    (
+        ColumnEncoding(FEATURES[0], missing_indicator=True, scaled=False),
+        ColumnEncoding(FEATURES[1], ColumnKind.CATEGORY),
+        ColumnEncoding(FEATURES[2], ColumnKind.ARRAY),
+    )
+)
+
+LEVELS = ("ALT", "neu", "ört")
+DECLARED = Encoding(
+    (
+        ColumnEncoding(FEATURES[0], missing_indicator=True),
+        ColumnEncoding(FEATURES[1], ColumnKind.CATEGORY, "indicators", LEVELS),
+        ColumnEncoding(FEATURES[2], scaled=False),
+    ),
+    ("ill", "well"),
+)
+
+
+def make_declared(seed: int, rows: int = 80) -> Table:
+    """Honest rows as they are read under a budget, where the levels are declared."""
+    rng, table = np.random.default_rng(seed), make_rows(seed, rows)
+    table.features[:, 1] = rng.choice([-1.0, 0.0, 0.0, 1.0, 2.0, np.nan], size=rows)
+    columns = (RawColumn(), RawColumn(ColumnKind.CATEGORY, levels=LEVELS), RawColumn())
+    return replace(table, columns=columns)
+
+
+DECLARED_TABLES = {node: make_declared(number) for number, node in enumerate(NODES)}
+COLUMNS = {node: make_columns(number) for number, node in enumerate(NODES)}
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 
 
 def modes(name: str) -> list[dict[str, bool]]:
     """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
+    encoded = [{"encoded": True}, {"encoded": True, "private": True}]
+    encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
-        return [{}]
+        return [{}, *encoded[:1]]
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
-    return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared]
+    return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
 
 
 @cache
-def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared: bool = False) -> Journey:
-    """Hold the run. undeclared: no node's catalog declares the target's classes."""
+def travel(
+    name: str,
+    *,
+    private: bool = False,
+    ranges: bool = False,
+    undeclared: bool = False,
+    encoded: bool = False,
+) -> Journey:
+    """Hold the run. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
+    than numbers."""
     course = Course.of(make_run(name, private=private, ranges=ranges))
-    model, findings = ModelState(NO_STATE), Findings(undeclared_target=undeclared)
+    model = ModelState(NO_STATE)
+    tables, opening = TABLES, None
+    if encoded:
+        tables, opening = (DECLARED_TABLES, DECLARED) if private else (COLUMNS, OPENING)
+        if not has_classes(name, {}):
+            # What learns no classes has a number as its target.
+            tables = {node: replace(table, labels=None) for node, table in tables.items()}
+            opening = replace(opening, classes=())
+    findings = Findings(undeclared_target=undeclared, encoding=opening)
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)
     stops: list[Stop] = []
@@ -132,7 +202,7 @@ def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared
         exchange = 0
         while name_of is not None:
             question = course.ask(plan, exchange, name_of, model, len(NODES))
-            stop, name_of = _hold(question, model, kept)
+            stop, name_of = _hold(question, model, kept, tables)
             stops.append(stop)
             model, findings = stop.after, stop.findings
             if number == exchange == 0:
@@ -142,21 +212,37 @@ def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared
             model = course.initial_model(replace(plan, stated=stated))
     if course.report is not None:
         # As a run does that is about to publish its last round's model.
-        stops.append(_hold(course.ask(plan, exchange, course.report.step, model, len(NODES)), model, kept)[0])
+        stops.append(
+            _hold(course.ask(plan, exchange, course.report.step, model, len(NODES)), model, kept, tables)[0]
+        )
     return Journey(course, tuple(stops), model, findings)
 
 
 def compute(step: Step, table: Table, task: Task, memory: State = NO_STATE) -> Contribution:
     """As a node's training process does."""
+    if task.encoding is not None and not reads_columns(step):
+        table = _encoded(table, task, task.encoding)
     return step.compute(table, task, memory, TaskDraws(task, SECRET))
 
 
-def _hold(question: Question, model: ModelState, kept: dict[NodeName, State]) -> tuple[Stop, StepName | None]:
+def _encoded(table: Table, task: Task, encoding: Encoding) -> Table:
+    made, classes = encode(table, encoding), task_classes(task)
+    if not classes or task.work.privacy is not None:
+        return made
+    target = number_classes(table.target, classes, np.inf, table.labels)
+    if np.isinf(target).any():
+        raise invalid_value("the target is none of its classes")
+    return replace(made, target=target, labels=None)
+
+
+def _hold(
+    question: Question, model: ModelState, kept: dict[NodeName, State], tables: Mapping[NodeName, Table]
+) -> tuple[Stop, StepName | None]:
     tasks = {node: question.task(node, "patients", NO_STATE) for node in NODES}
     gathering, before, made = question.gathering(), dict(kept), {}
     for node, task in tasks.items():
         question.step.check(task)
-        answer = made[node] = compute(question.step, TABLES[node], task, kept[node])
+        answer = made[node] = compute(question.step, tables[node], task, kept[node])
         if answer.stays is not None:
             kept[node] = freeze(answer.stays)
         update = Update(node, make_private(answer), answer.weight)
@@ -164,5 +250,5 @@ def _hold(question: Question, model: ModelState, kept: dict[NodeName, State]) ->
         gathering.take(update)
     conclusion = question.course.conclude(question, model, gathering.result())
     findings = conclusion.taken.findings or question.plan.findings
-    stop = Stop(question, model, tasks, before, made, conclusion.model, findings)
+    stop = Stop(question, model, tasks, before, tables, made, conclusion.model, findings)
     return stop, conclusion.taken.following

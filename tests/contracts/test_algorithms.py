@@ -36,11 +36,9 @@ from heliosdb.transport.messages import encode_task, received_task, task_from_he
 from tests.contracts.journeys import (
     NODES,
     ROUNDS,
-    TABLES,
     Journey,
     Stop,
     compute,
-    make_rows,
     make_run,
     modes,
     travel,
@@ -180,7 +178,7 @@ def check_contribution(task: Task, made: Contribution) -> None:
 def test_a_plain_answer_is_the_same_to_the_bit_and_a_private_one_never(journey: Journey) -> None:
     for stop in journey.stops:
         for node, task in stop.tasks.items():
-            again = compute(stop.step, TABLES[node], task, stop.memory[node])
+            again = compute(stop.step, stop.tables[node], task, stop.memory[node])
             released = [make_private(made).tobytes() for made in (again, stop.made[node])]
             assert (released[0] == released[1]) is (task.work.privacy is None)
 
@@ -209,7 +207,9 @@ def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journ
     prediction = journey.course.algorithm.predict(journey.model.state, journey.findings)
     if prediction.arrays:
         state_to_bytes(prediction.arrays)
-        scored = find_kind(prediction.kind)(prediction.content, prediction.arrays, make_rows(5).features)
+        assert journey.findings.scaling is not None
+        inputs = np.random.default_rng(5).normal(size=(20, len(journey.findings.scaling.means)))
+        scored = find_kind(prediction.kind)(prediction.content, prediction.arrays, inputs)
         assert np.isfinite(scored).all()
     else:
         function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")
@@ -295,7 +295,9 @@ def test_no_table_makes_a_private_answer_fail_or_a_plain_one_break(stop: Stop) -
 
 
 def refused(stop: Stop, task: Task) -> bool:
-    """Whether the step refuses a task; nothing but FederatedError counts as a refusal."""
+    """Whether the step refuses a task, or the wire; nothing but FederatedError counts as a refusal."""
+    if task.encoding is not None and len(task.encoding.columns) != len(task.reading.features):
+        return True
     try:
         stop.step.check(task)
     except FederatedError as error:
@@ -423,7 +425,7 @@ def check_computed_as_asked(stop: Stop, task: Task, *tables: Table) -> None:
 @pytest.mark.parametrize("stop", STOPS)
 def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> None:
     for task in with_another_number(stop.task):
-        check_computed_as_asked(stop, task, ugly_table(3), TABLES[NODES[0]])
+        check_computed_as_asked(stop, task, ugly_table(3), stop.tables[NODES[0]])
 
 
 @settings(max_examples=200, deadline=None)
@@ -434,7 +436,7 @@ def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataO
     for _ in range(data.draw(st.integers(0, 2))):
         numbers = list(with_another_number(task))
         task = data.draw(st.sampled_from(numbers)) if numbers else task
-    check_computed_as_asked(stop, task, ugly_table(data.draw(SEEDS)), TABLES[NODES[0]])
+    check_computed_as_asked(stop, task, ugly_table(data.draw(SEEDS)), stop.tables[NODES[0]])
 
 
 # What a hostile node answers.

@@ -8,12 +8,12 @@ subjects of a node than that by their level: these count as what most of its row
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from heliosdb.algorithms.table import Codes, RawColumn, Table
+from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.task import Task
@@ -80,12 +80,12 @@ def encode(table: Table, encoding: Encoding, *, smallest_cell: int = 0) -> Table
     if all(_is_itself(column) for column in encoding.columns):
         return replace(table, columns=())
     cells = _Cells(table, smallest_cell)
-    blocks, start = [], 0
+    made, start, place = np.empty((table.rows, len(encoding.inputs))), 0, 0
     for column, read in zip(encoding.columns, raw, strict=True):
-        values = table.features[:, start : start + read.width]
-        blocks += list(_inputs(values, read, column, cells))
-        start += read.width
-    return replace(table, features=np.concatenate(blocks, axis=1), columns=())
+        inputs = made[:, place : place + len(column.inputs)]
+        _fill(inputs, table.features[:, start : start + read.width], read, column, cells)
+        start, place = start + read.width, place + len(column.inputs)
+    return replace(table, features=made, columns=())
 
 
 def _is_itself(column: ColumnEncoding) -> bool:
@@ -97,34 +97,40 @@ class _Cells:
     """Which groups of rows are too small to be told apart, of all rows and of those trained on."""
 
     def __init__(self, table: Table, smallest: int) -> None:
-        self._subjects, self._smallest = table.subjects, smallest
-        self._parts = (np.ones(table.rows, dtype=np.bool_), ~table.held_out)
+        self._smallest = smallest
+        self._parts: list[tuple[Mask | slice, Codes]] = [(slice(None), table.subjects)]
+        if smallest and table.held_out.any():
+            trained = ~table.held_out
+            self._parts.append((trained, table.subjects[trained]))
 
     def merged(self, groups: Codes) -> Codes:
-        """Return the groups, those that are too small as part of the largest."""
+        """Return the groups, numbers from -1 on, those that are too small as part of the largest."""
         if not self._smallest or not groups.size:
             return groups
-        numbers, place, counts = np.unique(groups, return_inverse=True, return_counts=True)
-        small = np.zeros(numbers.size, dtype=np.bool_)
-        for part in self._parts:
-            pairs = np.unique(np.stack([place[part], self._subjects[part]]), axis=1)[0]
-            subjects = np.bincount(pairs, minlength=numbers.size)
-            small |= (subjects > 0) & (subjects < self._smallest)
-        largest = numbers[int(np.argmax(counts))]
-        merged: Codes = np.where(small[place], largest, groups)
+        numbers = groups + 1
+        counts = np.bincount(numbers)
+        small = np.zeros(counts.size, dtype=np.bool_)
+        for rows, subjects in self._parts:
+            having = count_subjects(numbers[rows], subjects, counts.size)
+            small |= (having > 0) & (having < self._smallest)
+        if not small.any():
+            return groups
+        merged: Codes = np.where(small[numbers], int(np.argmax(counts)) - 1, groups)
         return merged
 
 
-def _inputs(values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> Iterator[Matrix]:
-    if column.kind is ColumnKind.CATEGORY:
-        yield _of_levels(values[:, 0], read, column, cells)
-    elif column.kind is ColumnKind.ARRAY:
-        yield _of_elements(values, column.elements)
-    else:
-        yield _of_number(values, column)
+def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> None:
+    """Write a column's inputs where they belong."""
     if column.missing_indicator:
         missing = ~np.isfinite(values[:, 0])
-        yield cells.merged(missing.astype(np.int64))[:, None].astype(np.float64)
+        inputs[:, -1] = cells.merged(missing.astype(np.int64))
+        inputs = inputs[:, :-1]
+    if column.kind is ColumnKind.CATEGORY:
+        _fill_levels(inputs, cells.merged(level_places(values[:, 0], read, column)), column)
+    elif column.kind is ColumnKind.ARRAY:
+        inputs[:] = _of_elements(values, column.elements)
+    else:
+        inputs[:] = _of_number(values, column)
 
 
 def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:
@@ -147,16 +153,14 @@ def _of_elements(values: Matrix, elements: int) -> Matrix:
     return found
 
 
-def _of_levels(values: Vector, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> Matrix:
-    groups = cells.merged(level_places(values, read, column))
-    count = len(column.level_names)
+def _fill_levels(inputs: Matrix, places: Codes, column: ColumnEncoding) -> None:
     if column.form == "index":
-        return np.where(groups < 0, np.nan, groups)[:, None]
-    indicators = np.zeros((groups.size, max(count - 1, 0)))
-    rows = np.flatnonzero(groups > 0)
-    indicators[rows, groups[rows] - 1] = 1.0
-    indicators[groups < 0] = np.nan
-    return indicators
+        inputs[:, 0] = np.where(places < 0, np.nan, places)
+        return
+    inputs[:] = 0.0
+    rows = np.flatnonzero(places > 0)
+    inputs[rows, places[rows] - 1] = 1.0
+    inputs[places < 0] = np.nan
 
 
 def level_places(values: Vector, read: RawColumn, column: ColumnEncoding) -> Codes:

@@ -17,11 +17,11 @@ from typing import Literal
 import numpy as np
 
 from heliosdb.algorithms.classes import CLASSES
-from heliosdb.algorithms.registry import coding_of
+from heliosdb.algorithms.registry import check_classes, coding_of
 from heliosdb.algorithms.sketch import CELL, HASHES, read_sketch, sketch
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Asked, Draws, Taken
-from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table
+from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.classes import MOST_CLASSES, show_number
@@ -168,6 +168,7 @@ class LevelsStep:
         made = _encoded(encoding, found, work, self.algorithm)
         if work.labels:
             made = replace(made, classes=_find_classes(found[-1], target))
+            check_classes(self.algorithm, made.classes)
         findings = replace(plan.findings, encoding=made)
         return Taken(NO_STATE, findings, following=self.following, notes=_notes(made))
 
@@ -254,17 +255,19 @@ def _texts(values: Vector, levels: Sequence[str] | None) -> tuple[Codes, list[st
     if levels is not None:
         codes[there] = values[there].astype(np.int64)
         return codes, list(levels)
-    numbers, inverse = np.unique(values[there], return_inverse=True)
+    # Beyond these bounds not every whole number is a double: there a number is no label.
+    codes[there] = -1
+    there &= (values >= bounds.CLASS.least) & (values <= bounds.CLASS.most)
+    numbers, inverse = np.unique(values[there] + 0.0, return_inverse=True)
     codes[there] = inverse
-    return codes, [show_number(float(number)) for number in numbers + 0.0]
+    return codes, [show_number(float(number)) for number in numbers]
 
 
 def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) -> Named:
     """Name the values that enough subjects have, those of most rows first."""
     codes, names = texts
     rows = np.bincount(codes + 2, minlength=len(names) + 2)
-    pairs = np.unique(np.stack([codes, subjects]), axis=1)[0] if codes.size else codes
-    having = np.bincount(pairs + 2, minlength=len(names) + 2)[2:]
+    having = count_subjects(codes + 2, subjects, len(names) + 2)[2:]
     least = max(work.min_level_count, LEAST_SUBJECTS)
     enough = [place for place in range(len(names)) if having[place] >= least]
     enough.sort(key=lambda place: (-int(rows[place + 2]), names[place].encode()))

@@ -20,7 +20,6 @@ from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
-from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend
@@ -31,7 +30,7 @@ from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
 from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
@@ -118,9 +117,7 @@ class LinearModel:
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0; 0A000 for more than two classes."""
-        if len(classes_of(plan)) > 2:
-            raise not_supported(f"{self.name} of more than two classes is not supported yet")
+        """Choose the noise of round 0."""
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:

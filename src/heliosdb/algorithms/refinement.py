@@ -15,7 +15,14 @@ from heliosdb.algorithms.checks import check_refinement
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.located import Located, take_counts
 from heliosdb.algorithms.registry import classes_of
-from heliosdb.algorithms.statistics import REFINE, scaled_columns, taken_counts
+from heliosdb.algorithms.statistics import (
+    REFINE,
+    measured,
+    measured_inputs,
+    measured_part,
+    scaled_columns,
+    taken_counts,
+)
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import StatisticsWork
@@ -43,11 +50,11 @@ class RefineStep:
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for counts in the windows that were chosen."""
-        return Asked(_work(plan, state).to_work(len(plan.inputs)))
+        return Asked(_work(plan, state).to_work(len(measured_inputs(plan))))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
-        columns = (*plan.inputs, plan.run.options.target)
+        columns = (*measured_inputs(plan), plan.run.options.target)
         return statistics_fault(update.vector, update.weight, StatisticsWork.of(work), columns)
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -67,7 +74,7 @@ class RefineStep:
         """Refuse what no table could answer."""
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
-        check_refinement(task.n_inputs, task.work)
+        check_refinement(sum(measured(task)), task.work)
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all rows."""
@@ -77,7 +84,7 @@ class RefineStep:
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the node's counts."""
         del memory, draws
-        return statistics(table, StatisticsWork.of(task.work))
+        return statistics(measured_part(table, task), StatisticsWork.of(task.work))
 
 
 def _work(plan: RunPlan, state: State) -> StatisticsWork:

@@ -5,6 +5,7 @@ What always holds: an algorithm's file is imported when it is first asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, cast
 
 from heliosdb.algorithms.steps import Algorithm
@@ -62,6 +63,13 @@ def classes_of(plan: RunPlan) -> tuple[str, ...]:
     if encoding is not None:
         return encoding.classes
     return (options.target_classes or BINARY_LABELS) if has_classes(options.algorithm, options.given) else ()
+
+
+def check_classes(name: str, classes: Sequence[str]) -> None:
+    """Raise FederatedError NOT_SUPPORTED where an algorithm cannot learn a target of these classes."""
+    if classes and not supervised(name).allows(len(classes)):
+        shown = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+        raise not_supported(f"{name} of a target of {len(classes)} classes ({shown}) is not supported yet")
 
 
 def coding_of(name: str) -> Literal["indicators", "index"]:

@@ -7,9 +7,12 @@ of what was released; a plan's numbers lie within the bounds that a task must ke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from heliosdb.algorithms.answers import statistics_fault
 from heliosdb.algorithms.checks import check_statistics
@@ -17,14 +20,15 @@ from heliosdb.algorithms.described import describe_statistics
 from heliosdb.algorithms.features import private_noise, statistics
 from heliosdb.algorithms.located import Located, look_closer, take_counts
 from heliosdb.algorithms.measures import measure
-from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.registry import check_classes, classes_of
 from heliosdb.algorithms.schedule import count_evaluations
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.summary import Summary, summarise, summarise_located
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import Range, StatisticsWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.privacy import Mechanism
@@ -66,11 +70,11 @@ class StatisticsStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums, or noisy counts, of every column."""
         del state
-        return Asked(statistics_work(plan).to_work(len(plan.inputs)))
+        return Asked(statistics_work(plan).to_work(len(measured_inputs(plan))))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
-        columns = (*plan.inputs, plan.run.options.target)
+        columns = (*measured_inputs(plan), plan.run.options.target)
         return statistics_fault(update.vector, update.weight, StatisticsWork.of(work), columns)
 
     def rows(self, plan: RunPlan, update: Update) -> int | None:
@@ -93,14 +97,14 @@ class StatisticsStep:
         if work.noise_multiplier is not None and work.ranges is None:
             located = take_counts(None, gathered, work, len(scaled_columns(plan)))
             return taken_counts(plan, located, gathered.nodes)
-        summary = summarise(gathered.vector, work, plan.inputs, gathered.nodes)
+        summary = summarise(gathered.vector, work, measured_inputs(plan), gathered.nodes)
         return _taken(plan, summary, gathered.nodes)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         if task.state != NO_STATE or task.scaling is not None:
             raise invalid_value("statistics depend on no state and no scaling")
-        check_statistics(task.n_inputs, task.work)
+        check_statistics(sum(measured(task)), task.work)
         if StatisticsWork.of(task.work).windows is not None:
             raise invalid_value("statistics begin without windows")
 
@@ -112,12 +116,43 @@ class StatisticsStep:
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the node's sums or counts."""
         del memory, draws
-        return statistics(table, StatisticsWork.of(task.work))
+        return statistics(measured_part(table, task), StatisticsWork.of(task.work))
+
+
+def measured(task: Task) -> tuple[bool, ...]:
+    """Which inputs are described: all, but under a budget no indicator of a level (see `prior_scaling`)."""
+    if task.encoding is None or task.work.privacy is None:
+        return (True,) * task.n_inputs
+    return task.encoding.measured
+
+
+def measured_part(table: Table, task: Task) -> Table:
+    """Return the table with the inputs that are described."""
+    chosen = np.array(measured(task))
+    return table if chosen.all() else replace(table, features=table.features[:, chosen])
+
+
+def measured_inputs(plan: RunPlan) -> tuple[str, ...]:
+    """The names of the inputs that are described; see `measured`."""
+    encoding = plan.findings.encoding
+    if encoding is None or plan.run.policy.budget is None:
+        return plan.inputs
+    return tuple(name for name, told in zip(encoding.inputs, encoding.measured, strict=True) if told)
+
+
+def prior_scaling(column: ColumnEncoding) -> tuple[float, float]:
+    """Mean and scale of an indicator, by how many levels there are: as if each had as many rows.
+
+    It says nothing of any row and costs nothing. An indicator so scaled is at most sqrt(levels) large, as one
+    that is scaled by its own spread where its level is as frequent as the others.
+    """
+    share = 1.0 / len(column.level_names)
+    return share, math.sqrt(share * (1.0 - share))
 
 
 def scaled_columns(plan: RunPlan) -> list[str]:
-    """The inputs, and a target that is a number: of these round 0 finds the scaling."""
-    return [*plan.inputs, *_scaled_target(plan)]
+    """The described inputs, and a target that is a number: of these round 0 finds the scaling."""
+    return [*measured_inputs(plan), *_scaled_target(plan)]
 
 
 def _scaled_target(plan: RunPlan) -> list[str]:
@@ -133,13 +168,15 @@ def taken_counts(plan: RunPlan, located: Located, nodes: int) -> Taken:
         work = StatisticsWork(plan.run.options.algorithm, noise, classes=len(classes_of(plan)))
         deviation = private_noise(len(columns), work, nodes) / nodes
         return Taken(look_closer(located, deviation).to_state(), following=REFINE)
-    return _taken(plan, summarise_located(located, plan.inputs, _scaled_target(plan), nodes), nodes)
+    summary = summarise_located(located, measured_inputs(plan), _scaled_target(plan), nodes)
+    return _taken(plan, summary, nodes)
 
 
 def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
     """What round 0 ends with: no state, since the model begins when it is closed."""
     run, made = plan.run, plan.findings.plan
-    found = replace(plan.findings, scaling=_within_bounds(summary.scaling))
+    scaling = _unscaled(_with_priors(_within_bounds(summary.scaling), plan), plan)
+    found = replace(plan.findings, scaling=scaling)
     notes = list(summary.notes)
     if made is not None and run.policy.budget is not None:
         made = _plan_training(plan, made, summary, nodes)
@@ -149,10 +186,13 @@ def _taken(plan: RunPlan, summary: Summary, nodes: int) -> Taken:
 
 
 def prepare(plan: RunPlan) -> Findings:
-    """Choose the noise of round 0's exchanges; UF001 where the budget is spent, or all but."""
+    """Choose the noise of round 0's exchanges; UF001 where the budget is spent, or all but; 0A000 for more
+    classes than the algorithm learns."""
     budget, already = plan.run.policy.budget, plan.past
+    check_classes(plan.run.options.algorithm, classes_of(plan))
     if budget is None:
         return plan.findings
+    _check_levels(plan)
     spent = Accountant(budget.delta).epsilon(*already)
     if budget.epsilon - spent < LEAST_REMAINDER * budget.epsilon:
         raise FederatedError(
@@ -180,6 +220,14 @@ def prepare(plan: RunPlan) -> Findings:
     return replace(plan.findings, plan=made)
 
 
+def _check_levels(plan: RunPlan) -> None:
+    """Raise FederatedError NOT_SUPPORTED where levels are not declared: to ask rows for them would cost."""
+    encoding = plan.findings.encoding
+    for column in encoding.columns if encoding is not None else ():
+        if column.kind is ColumnKind.CATEGORY and column.form == "value":
+            raise not_supported(f'the levels of feature "{column.column}" are not declared at every node')
+
+
 def statistics_work(plan: RunPlan) -> StatisticsWork:
     """Return the work of round 0; declared ranges replace the grid where there is a budget."""
     made = plan.findings.plan
@@ -196,6 +244,30 @@ def _within_bounds(scaling: Scaling) -> Scaling:
         bounds.LOCATION.clamp(scaling.target_mean),
         bounds.SCALE.clamp(scaling.target_scale),
     )
+
+
+def _with_priors(scaling: Scaling, plan: RunPlan) -> Scaling:
+    """Put in the inputs that were not described."""
+    encoding = plan.findings.encoding
+    if encoding is None or plan.run.policy.budget is None or all(encoding.measured):
+        return scaling
+    columns = [column for column in encoding.columns for _ in column.inputs]
+    described = iter(zip(scaling.means, scaling.scales, strict=True))
+    pairs = [
+        next(described) if told else prior_scaling(column)
+        for column, told in zip(columns, encoding.measured, strict=True)
+    ]
+    return replace(scaling, means=tuple(m for m, _ in pairs), scales=tuple(s for _, s in pairs))
+
+
+def _unscaled(scaling: Scaling, plan: RunPlan) -> Scaling:
+    """Leave the inputs of columns that are not to be scaled in their own units, about their means."""
+    encoding = plan.findings.encoding
+    if encoding is None or all(column.scaled for column in encoding.columns):
+        return scaling
+    scaled = [column.scaled for column in encoding.columns for _ in column.inputs]
+    scales = zip(scaling.scales, scaled, strict=True)
+    return replace(scaling, scales=tuple(scale if is_scaled else 1.0 for scale, is_scaled in scales))
 
 
 def _ranges(plan: RunPlan) -> tuple[Range, ...] | None:

@@ -149,6 +149,15 @@ def starts_of_runs(ranked: Codes) -> Codes:
     return np.flatnonzero(changes)
 
 
+def count_subjects(groups: Codes, subjects: Codes, most: int) -> Codes:
+    """Return how many subjects have rows in each group; (most,). groups: a number in [0, most) a row."""
+    if subjects.size and bool(np.all(subjects[1:] > subjects[:-1])):
+        return np.bincount(groups, minlength=most)
+    width = int(subjects.max(initial=0)) + 1
+    pairs = np.unique(groups * width + subjects)
+    return np.bincount(pairs // width, minlength=most)
+
+
 def group_by_subject(subjects: Codes) -> Grouping:
     """Group rows by subject; codes that already rise with every row are recognised without sorting."""
     if subjects.size == 0 or bool(np.all(subjects[1:] > subjects[:-1])):

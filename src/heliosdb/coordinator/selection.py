@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from heliosdb.algorithms.registry import coding_of
 from heliosdb.coordinator.directory import Member
 from heliosdb.domain import contract
 from heliosdb.domain.contract import Eligibility, Offer
@@ -34,16 +36,27 @@ def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
     needed = private and has_classes(options.algorithm, options.given) and not options.target_classes
     undeclared = needed and (not are_all or bool(contract.undeclared_targets(able, options)))
     encoding = _opening(datasets, run, are_all=are_all)
-    booleans = tuple(column.kind is ColumnKind.BOOLEAN for column in encoding.columns)
+    booleans = contract.boolean_features(datasets if are_all else [], options)
     return Findings(booleans=booleans, undeclared_target=undeclared, encoding=encoding)
 
 
 def _opening(datasets: Sequence[DatasetDescription], run: Run, *, are_all: bool) -> Encoding:
     """The encoding with which round 0 begins: what only rows can tell is missing in it."""
     options, private = run.options, run.policy.budget is not None
-    kinds = contract.feature_kinds(datasets, options, are_all=are_all)
-    columns = tuple(ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True))
+    columns = contract.plain_columns(datasets, options, are_all=are_all)
+    if private and are_all:
+        columns = tuple(_declared(column, datasets, options.algorithm) for column in columns)
     known: tuple[str, ...] | None = ()
     if has_classes(options.algorithm, options.given):
         known = contract.known_classes(datasets if are_all else [], options, private=private)
     return Encoding(columns, known or ())
+
+
+def _declared(
+    column: ColumnEncoding, datasets: Sequence[DatasetDescription], algorithm: str
+) -> ColumnEncoding:
+    """Under a budget the levels are those that catalogs declare; a NULL has none, and counts as missing."""
+    levels = contract.declared_levels(datasets, column.column)
+    if column.kind is not ColumnKind.CATEGORY or levels is None:
+        return column
+    return replace(column, form=coding_of(algorithm), levels=levels)

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from heliosdb.domain.classes import BINARY_LABELS, class_number, class_numbers, read_classes, show_number
 from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lacking
-from heliosdb.domain.encoding import ColumnKind
-from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.transforms import transformed
 
 _ARTICLES = {
     ColumnKind.NUMBER: "a number",
@@ -109,14 +110,64 @@ def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool
             detail=f"{found.undecided[0].upper()}{found.undecided[1:]}.",
             hint="Let each node's own DBA share it in one type, by a view where need be.",
         )
-    if not private or not found.able:
+    if not found.able:
         return
-    for feature in options.features:
-        if family_of(next(iter(found.able.values())), feature) in (ColumnKind.CATEGORY, ColumnKind.ARRAY):
-            raise not_supported(
-                f'feature "{feature}", which is no number, is not supported under a privacy_budget yet',
-                hint="Leave it out, or share it as numbers.",
-            )
+    columns = plain_columns(list(found.able.values()), options, are_all=True)
+    for column in columns if private else ():
+        _check_private(column, found.able, options)
+
+
+def plain_columns(
+    datasets: Sequence[DatasetDescription], options: TrainingOptions, *, are_all: bool
+) -> tuple[ColumnEncoding, ...]:
+    """Return how these datasets' columns are read, as far as no row has to tell it.
+
+    are_all: whether there is no other node, of which nothing is known. FederatedError INVALID_VALUE for
+    transforms that cannot be done.
+    """
+    kinds = feature_kinds(datasets, options, are_all=are_all)
+    columns = [ColumnEncoding(name, kind) for name, kind in zip(options.features, kinds, strict=True)]
+    return transformed(columns, options.transforms)
+
+
+def declared_levels(datasets: Iterable[DatasetDescription], column: str) -> tuple[str, ...] | None:
+    """Return the levels that a column can have at any of these datasets, in the order of their bytes; None
+    where one does not declare them."""
+    declared = [_declared(dataset, column) for dataset in datasets]
+    if not declared or None in declared:
+        return None
+    return tuple(sorted({level for one in declared for level in one or ()}, key=str.encode))
+
+
+def _check_private(
+    column: ColumnEncoding, able: Mapping[NodeName, DatasetDescription], options: TrainingOptions
+) -> None:
+    name = column.column
+    if column.kind is ColumnKind.ARRAY:
+        raise not_supported(
+            f'feature "{name}", an array, is not supported under a privacy_budget yet',
+            hint="Leave it out, or let a view share its elements as columns.",
+        )
+    if options.feature_ranges and (column.kind is ColumnKind.CATEGORY or column.inputs != (name,)):
+        raise not_supported(
+            f'feature "{name}" is not supported beside feature_ranges yet',
+            hint="feature_ranges go with numbers that are not transformed.",
+        )
+    if column.kind is not ColumnKind.CATEGORY:
+        return
+    silent = sorted(node for node, dataset in able.items() if _declared(dataset, name) is None)
+    if silent:
+        raise not_supported(
+            f'feature "{name}", a category, is not supported under a privacy_budget where its levels are not'
+            f" declared: {', '.join(silent)}",
+            hint="To ask the rows for them would cost budget. Let each node's own DBA make the column an"
+            " enum, or list its values in a CHECK.",
+        )
+    levels = declared_levels(able.values(), name) or ()
+    if len(levels) > options.encoding_settings().max_levels:
+        raise invalid_value(
+            f'feature "{name}" is declared to have {len(levels)} levels, more than max_levels allows'
+        )
 
 
 def family_of(dataset: DatasetDescription, column: str) -> ColumnKind:

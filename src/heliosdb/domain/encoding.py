@@ -38,7 +38,7 @@ for each level but the first; the level's index (for trees)."""
 
 @dataclass(frozen=True, slots=True)
 class EncodingSettings:
-    """The options of a model that say how columns become inputs; see transforms.py for feature_transforms."""
+    """The options of a model that say how columns become inputs."""
 
     feature_transforms: tuple[str, ...] | None = None
     max_levels: int = within(Bounds(2, 1_000), default=100)
@@ -105,6 +105,16 @@ class Encoding:
 
     columns: tuple[ColumnEncoding, ...]
     classes: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[bool, ...]:
+        """Of each input, whether its mean and spread have to be found where finding them costs: those of an
+        indicator of a level are told well enough by how many levels there are."""
+        return tuple(
+            column.form != "indicators" or (column.missing_indicator and place == len(column.inputs) - 1)
+            for column in self.columns
+            for place in range(len(column.inputs))
+        )
 
     @property
     def inputs(self) -> tuple[str, ...]:

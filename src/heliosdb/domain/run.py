@@ -17,6 +17,7 @@ from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, RunId, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.settings import read_settings
+from heliosdb.domain.transforms import Transform, read_transforms
 
 S = TypeVar("S")
 
@@ -82,6 +83,11 @@ class TrainingOptions:
     def target_classes(self) -> tuple[str, ...]:
         """The labels of the target's classes in the order of their indices, () where none are named."""
         return tuple(self.given.get("target_classes") or ())
+
+    @property
+    def transforms(self) -> tuple[Transform, ...]:
+        """What is made of single features; FederatedError INVALID_VALUE as `read_transforms`."""
+        return read_transforms(self.encoding_settings().feature_transforms or (), self.features)
 
     def encoding_settings(self) -> EncodingSettings:
         """How columns are to become inputs."""

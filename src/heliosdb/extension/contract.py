@@ -15,6 +15,7 @@ from heliosdb.domain.contract import Offer, check_classes, check_columns, select
 from heliosdb.domain.events import Absence
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.transforms import read_transforms
 from heliosdb.parts.algorithms import ALGORITHMS, NetworkSettings, check_private, extra_of, has_classes
 from heliosdb.parts.extras import how_to_install
 from heliosdb.parts.networks import check_layers
@@ -32,6 +33,14 @@ def check_target_classes(given: catalog.Options) -> None:
             f"target_classes has no effect on {algorithm}, which predicts a number",
             hint="Leave it out, or choose logistic_regression.",
         )
+
+
+def check_transforms(given: catalog.Options) -> None:
+    """Raise 22023 for transforms that are none, or of what is no feature; 0A000 for what is not built."""
+    texts = given.get("feature_transforms")
+    if texts is not None:
+        features = given.get("features")
+        read_transforms(texts, features if features is None else tuple(features))
 
 
 def check_ranges(options: TrainingOptions) -> None:

@@ -26,7 +26,13 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.extension.contract import check_algorithm, check_contract, check_ranges, check_target_classes
+from heliosdb.extension.contract import (
+    check_algorithm,
+    check_contract,
+    check_ranges,
+    check_target_classes,
+    check_transforms,
+)
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import check_rule, unread_option
@@ -45,6 +51,7 @@ def create_model(session: Session, command: CreateModel) -> None:
     workspace = _choose_workspace(session, command.workspace)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(given)
+    check_transforms(given)
     if catalog.insert_model(session.connection, workspace, command.name, given):
         return
     if not command.if_not_exists:
@@ -63,6 +70,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
     _check_columns(merged)
     require_built(OptionKind.MODEL, command.options, given, session.built)
     check_target_classes(merged)
+    check_transforms(merged)
     catalog.update_model(session.connection, model, merged)
 
 
@@ -76,6 +84,7 @@ def reset_model(session: Session, command: ResetModel) -> None:
     left = drop_options(OptionKind.MODEL, command.options, model.options)
     _check_columns(left)
     check_target_classes(left)
+    check_transforms(left)
     catalog.update_model(session.connection, model, left)
 
 
@@ -130,6 +139,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     _check_budget(session, model, policy)
     require_built(OptionKind.TRAINING, command.options, overrides, session.built)
     check_target_classes(chosen)
+    check_transforms(chosen)
     _check_read(session, command.options, chosen)
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})

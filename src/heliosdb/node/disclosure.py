@@ -36,6 +36,8 @@ MOST_ROW_SETS = 64
 SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
+_GLANCE = 1_000
+
 LARGEST_VALUE = 1e150
 """Of a column: the square of a larger one is infinite."""
 LEAST_CELL = 2.0**-30
@@ -163,17 +165,32 @@ def check_cells(table: Table, features: Sequence[str], dataset: str) -> None:
     # Of held-out rows no sum leaves that is of one feature.
     for rows in (table, table.training()):
         for name, column in zip(features, rows.features.T, strict=True):
-            values, place, counts = np.unique(_cells(column), return_inverse=True, return_counts=True)
-            if values.size < 2:
-                continue
-            others = int(np.unique(rows.subjects[place != int(np.argmax(counts))]).size)
-            if others < SMALLEST_CELL:
+            others = rows.subjects[_differs(_cells(column))]
+            # Mostly a few of the first rows are of enough subjects already.
+            if others.size and all(
+                np.unique(some).size < SMALLEST_CELL for some in (others[:_GLANCE], others)
+            ):
                 raise _refused(
                     f'in column "{name}" of dataset "{dataset}" fewer than {SMALLEST_CELL} data subjects '
                     "differ from all others",
                     "An answer without noise would be about these few. Leave the column out, or their rows "
                     "by a view or predicate, or use a privacy_budget.",
                 )
+
+
+def _differs(cells: Vector) -> Flags:
+    """Say of each row whether it has another value than most; a missing one is a value."""
+    missing = np.isnan(cells)
+    ranked = np.sort(cells[~missing])
+    starts = np.flatnonzero(np.concatenate(([True], ranked[1:] != ranked[:-1]))) if ranked.size else None
+    if starts is None:
+        return ~missing
+    lengths = np.diff(starts, append=ranked.size)
+    longest = int(np.argmax(lengths))
+    if int(missing.sum()) > lengths[longest]:
+        return ~missing
+    differs: Flags = cells != ranked[starts[longest]]
+    return differs
 
 
 def _cells(column: Vector) -> Vector:

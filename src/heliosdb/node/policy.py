@@ -10,7 +10,7 @@ import hashlib
 
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import Step
+from heliosdb.algorithms.steps import Step, reads_columns
 from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.encoding import ColumnKind
@@ -214,10 +214,19 @@ def check_columns(task: Task) -> None:
     asked = task.work.settings.get("classes")
     if asked is not None and asked != len(classes):
         raise invalid_value(f"the task is about {asked} classes, and names {len(classes)}")
+    columns = task.encoding.columns if task.encoding is not None else ()
+    # Only the step that finds levels does not know them.
+    of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
+    forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",)}
+    for column in columns:
+        if column.form not in forms.get(column.kind, ("value", "log1p", "bins")):
+            raise invalid_value(
+                f'column "{column.column}" of kind {column.kind} is not read as {column.form}'
+            )
     if asked_mechanism(task) is None:
         return
     if learns_classes(task) and not classes:
         raise invalid_value("the classes of the target are not known, as a privacy budget needs them")
-    for column in task.encoding.columns if task.encoding is not None else ():
+    for column in columns:
         if column.kind is ColumnKind.ARRAY:
             raise not_supported("arrays are not supported under a privacy_budget yet")

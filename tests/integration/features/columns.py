@@ -60,3 +60,12 @@ def scaling(world: World) -> dict[str, Any]:
     (row,) = world.query("SELECT scaling FROM federated.run ORDER BY created_at DESC LIMIT 1")
     found: dict[str, Any] = row["scaling"]
     return found
+
+
+def closed_rounds(world: World) -> int:
+    """How many rounds of training the last run closed."""
+    (row,) = world.query(
+        "SELECT count(*) AS n FROM federated.round WHERE status = 'closed' AND round_number > 0 AND run_id ="
+        " (SELECT run_id FROM federated.run ORDER BY created_at DESC LIMIT 1)"
+    )
+    return int(row["n"])

@@ -214,7 +214,7 @@ async def test_payloads_of_earlier_rounds_are_forgotten_when_the_run_moves_on(
         (
             replace(train_task(), reading=replace(train_task().reading, features=("age", "city"))),
             ErrorCode.NOT_SUPPORTED,
-            'column "city" of dataset "patients" has type text; features must be numeric or boolean',
+            'column "city" of dataset "patients" has type text, and the task reads it as number',
         ),
         (
             replace(train_task(), reading=replace(train_task().reading, features=("age", "secret"))),

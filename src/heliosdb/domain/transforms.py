@@ -1,0 +1,123 @@
+"""The option feature_transforms: what is made of single features otherwise than their kind would have it.
+
+What always holds: a transform names one feature and is read whole, or raises FederatedError INVALID_VALUE
+that names it; two that cannot both be done are an error.
+
+    log1p(x)       the logarithm of 1 + x; of -1 and less there is none
+    onehot(x)      a number as a category
+    standard(x)    scaled to mean 0 and deviation 1, as every number is
+    none(x)        not scaled
+    missing(x)     one more input says whether it is missing
+
+A column is named as in SQL: in double quotes where it is more than lower-case letters, digits and _.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
+
+_FORM = re.compile(r'\s*(\w+)\s*\(\s*(?:"((?:[^"]|"")+)"|([^\s",()][^",()]*?))\s*(?:,\s*(\d{1,9})\s*)?\)\s*')
+_FUNCTIONS = ("log1p", "onehot", "bins", "standard", "none", "missing")
+_SHAPES, _SCALINGS = ("log1p", "onehot", "bins"), ("standard", "none")
+_NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
+_SCALED = (*_NUMBERS, ColumnKind.TIME, ColumnKind.INTERVAL, ColumnKind.ARRAY)
+_KINDS: dict[str, tuple[ColumnKind, ...]] = {
+    "log1p": (*_NUMBERS, ColumnKind.INTERVAL),
+    "onehot": _NUMBERS,
+    "standard": _SCALED,
+    "none": _SCALED,
+    "missing": _SCALED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """One of them. text: as it was given."""
+
+    function: str
+    column: str
+    text: str
+
+
+def read_transforms(texts: Sequence[str], features: Sequence[str] | None) -> tuple[Transform, ...]:
+    """Read the option; features: of the model, None where it has none yet.
+
+    FederatedError INVALID_VALUE for what is none of the forms, for a column that is no feature and for two
+    that exclude each other; NOT_SUPPORTED for bins.
+    """
+    found = tuple(_read(text, features) for text in texts)
+    for group in (_SHAPES, _SCALINGS, ("missing",)):
+        columns = [one.column for one in found if one.function in group]
+        twice = next((column for column in columns if columns.count(column) > 1), None)
+        if twice is not None:
+            raise _invalid(f'transforms "{twice}" twice', "One of them can be done.")
+    unscaled = {one.column for one in found if one.function in _SCALINGS}
+    for one in found:
+        if one.function == "onehot" and one.column in unscaled:
+            raise _invalid(f'scales "{one.column}", of which {one.text} makes a category', None)
+    return found
+
+
+def _read(text: str, features: Sequence[str] | None) -> Transform:
+    form = _FORM.fullmatch(text)
+    function = "" if form is None else form[1].lower()
+    if form is None or function not in _FUNCTIONS:
+        forms = ", ".join("bins(x, 10)" if name == "bins" else f"{name}(x)" for name in _FUNCTIONS)
+        raise _invalid(f"holds '{text[:80]}', which is none of its forms", f"They are {forms}.")
+    if (form[4] is not None) != (function == "bins"):
+        raise _invalid(
+            f"holds '{text[:80]}'", "A number of bins is given to bins(x, 10), and to no other function."
+        )
+    if function == "bins":
+        raise not_supported(f"feature_transforms = ['{text.strip()}'] is not supported yet")
+    return Transform(function, _column(form, features), text.strip())
+
+
+def _column(form: re.Match[str], features: Sequence[str] | None) -> str:
+    if form[2] is not None:
+        names: tuple[str, ...] = (form[2].replace('""', '"'),)
+    else:
+        names = (form[3], form[3].lower())
+    if features is None:
+        return names[-1]
+    for name in names:
+        if name in features:
+            return name
+    raise _invalid(f'names "{names[0]}", which is no feature of the model', None)
+
+
+def transformed(
+    columns: Sequence[ColumnEncoding], transforms: Iterable[Transform]
+) -> tuple[ColumnEncoding, ...]:
+    """Return the columns with what is to be made of them; FederatedError INVALID_VALUE for one of a kind with
+    which it cannot be done."""
+    made = {column.column: column for column in columns}
+    kinds = {column.column: column.kind for column in columns}
+    for one in transforms:
+        if kinds[one.column] not in _KINDS[one.function]:
+            raise _invalid(f'asks for {one.text}, and "{one.column}" is of kind {kinds[one.column]}', None)
+        column = made[one.column]
+        match one.function:
+            case "log1p":
+                column = replace(column, form="log1p")
+            case "onehot":
+                column = replace(column, kind=ColumnKind.CATEGORY)
+            case "none":
+                column = replace(column, scaled=False)
+            case "missing":
+                column = replace(column, missing_indicator=True)
+            case _:
+                pass
+        made[one.column] = column
+    if any(one.missing_indicator and one.kind is ColumnKind.CATEGORY for one in made.values()):
+        raise _invalid("asks for missing(x) of a category, of which NULL is a level already", None)
+    return tuple(made[column.column] for column in columns)
+
+
+def _invalid(what: str, hint: str | None) -> FederatedError:
+    return invalid_value(f"feature_transforms {what}", hint=hint)
