@@ -2728,7 +2728,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse, NULL)::federated.version
+               v.global_f1_score, v.global_rmse, NULL, v.report)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -2744,8 +2744,10 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                (SELECT array_agg(p.node_id ORDER BY p.node_id)
                 FROM federated.participation AS p
                 WHERE p.run_id = v.run_id AND p.round_number = v.round_number AND p.outcome = 'received'
+                  -- The figures are those of before the report, which may be of another round's model.
                   AND p.exchange = (SELECT max(q.exchange) FROM federated.participation AS q
-                                    WHERE q.run_id = v.run_id AND q.round_number = v.round_number)) AS nodes
+                                    WHERE q.run_id = v.run_id AND q.round_number = v.round_number
+                                      AND q.step <> 'report')) AS nodes
         FROM (VALUES (1, (a).run_id, (a).round_number, (a).global_loss),
                      (2, (b).run_id, (b).round_number, (b).global_loss)) AS v (place, run_id, round_number, global_loss)
         JOIN federated.run AS r USING (run_id)

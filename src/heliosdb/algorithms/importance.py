@@ -19,8 +19,9 @@ SHUFFLES = 5
 MOST_FEATURES = 1_000
 """Beyond so many features none is shuffled."""
 
-MOST_ROWS = 50_000
-"""Of more than twice as many held-out rows so many, drawn at random, are enough."""
+MOST_PREDICTIONS, ENOUGH_ROWS = 2_000_000, 1_000
+"""Of more than twice as many held-out rows as so many predictions allow, these are drawn at random, or enough
+of them."""
 
 LARGEST_GROWTH = 1e140
 """Of one row's loss, either way."""
@@ -46,8 +47,9 @@ def growths(
 
     losses_of: (features, targets) → one loss a row.
     """
-    if features.shape[0] > 2 * MOST_ROWS:
-        drawn = np.sort(rng.choice(features.shape[0], MOST_ROWS, replace=False))
+    most = max(ENOUGH_ROWS, MOST_PREDICTIONS // (SHUFFLES * max(1, len(groups))))
+    if features.shape[0] > 2 * most:
+        drawn = np.sort(rng.choice(features.shape[0], most, replace=False))
         features, targets = features[drawn], targets[drawn]
     rows, sums = features.shape[0], np.zeros((len(groups), SHUFFLES))
     if rows == 0 or not groups:

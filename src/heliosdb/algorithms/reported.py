@@ -114,11 +114,16 @@ def _count_confused(confusion: Matrix, rows: Table, scores: Matrix) -> None:
 def _far_out(table: Table, scaling: Scaling) -> Vector:
     """Return how many rows of each input lie far out: none where it is fewer than five subjects' or all but
     so few."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = (table.features - np.array(scaling.means)) / np.array(scaling.scales)
-        far = np.abs(scaled) > FAR_OUT
-    for column in far.T:
-        if min(np.unique(table.subjects[one]).size for one in (column, ~column)) < cells.SMALLEST_PART:
-            column[:] = False
-    counts: Vector = far.sum(axis=0).astype(np.float64)
+    counts = np.zeros(table.features.shape[1])
+    for place, (mean, scale) in enumerate(zip(scaling.means, scaling.scales, strict=True)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            far = np.abs((table.features[:, place] - mean) / scale) > FAR_OUT
+        if _are_several(table.subjects[far]) and _are_several(table.subjects[~far]):
+            counts[place] = np.count_nonzero(far)
     return counts
+
+
+def _are_several(subjects: cells.Places) -> bool:
+    """Whether rows are of as many subjects as may be told of; of many rows a few say so."""
+    few = np.unique(subjects[: 100 * cells.SMALLEST_PART]).size
+    return few >= cells.SMALLEST_PART or np.unique(subjects).size >= cells.SMALLEST_PART

@@ -95,3 +95,29 @@ def test_versions_that_other_nodes_evaluated_or_that_have_no_figures_are_not_com
     assert compare(trained, "2", "2")["comparable"]
     trained.execute("UPDATE federated.version SET global_loss = NULL WHERE version = 2")
     assert compare(trained, "1", "2")["reason"] == "a loss is not known; other nodes evaluated them"
+
+
+def test_who_answered_to_a_report_does_not_matter_and_what_it_said_is_kept_of_each(
+    trained: psycopg.Connection,
+) -> None:
+    trained.execute(
+        "INSERT INTO federated.node (workspace_id, name)"
+        " SELECT w.workspace_id, n.name FROM (SELECT workspace_id FROM federated.workspace LIMIT 1) AS w,"
+        " (VALUES ('one'), ('other')) AS n (name)"
+    )
+    trained.execute(
+        "INSERT INTO federated.round (run_id, round_number) SELECT run_id, round_number FROM federated.version"
+        " WHERE version IN (1, 2)"
+    )
+    trained.execute(
+        "INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, outcome)"
+        " SELECT v.run_id, v.round_number, s.exchange, s.step, n.node_id, 'received'"
+        " FROM federated.version AS v, federated.node AS n, (VALUES (1, 'evaluate'), (2, 'report')) AS s (exchange, step)"
+        " WHERE v.version IN (1, 2) AND n.name IN ('one', 'other')"
+        " AND NOT (s.step = 'report' AND v.version = 1 AND n.name = 'one')"
+    )
+    found = compare(trained, "1", "2")
+    assert (found["comparable"], found["reason"]) == (True, None)
+    trained.execute("UPDATE federated.version SET report = jsonb_build_object('rows', version)")
+    [(kept,)] = trained.execute("SELECT (federated._read_version('risk', '2')).report").fetchall()
+    assert kept == {"rows": 2}

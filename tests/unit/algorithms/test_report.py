@@ -23,7 +23,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from heliosdb.algorithms import cells
+from heliosdb.algorithms import cells, importance
 from heliosdb.algorithms.report_figures import Report, read_report, report_fault
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.reported import report
@@ -260,6 +260,17 @@ def test_importance_of_a_number_is_in_the_square_of_its_own_units() -> None:
     assert [one[0] for one in found] == ["x", "y", "z"]
     for (_, mean, _), known in zip(found, expected.importances_mean, strict=True):
         assert mean == pytest.approx(known, rel=0.08, abs=1e-9)
+
+
+def test_of_very_many_rows_some_are_shuffled_and_the_importance_is_theirs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    x, target, weights = classes(4_000, 6)
+    whole = {one[0]: one for one in pooled(x, target, weights, [np.arange(4_000)], 2)["importance"]}
+    monkeypatch.setattr(importance, "MOST_PREDICTIONS", 15_000)
+    drawn = {one[0]: one for one in pooled(x, target, weights, [np.arange(4_000)], 2)["importance"]}
+    assert drawn != whole
+    assert drawn["x"][1] == pytest.approx(whole["x"][1], rel=0.2)
 
 
 def test_the_inputs_of_one_feature_are_shuffled_together() -> None:
