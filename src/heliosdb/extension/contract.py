@@ -18,7 +18,7 @@ from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import read_transforms
 from heliosdb.parts.algorithms import ALGORITHMS, NetworkSettings, check_private, extra_of, has_classes
 from heliosdb.parts.extras import how_to_install
-from heliosdb.parts.networks import check_layers
+from heliosdb.parts.networks import check_layers, check_size
 
 
 def check_target_classes(given: catalog.Options) -> None:
@@ -68,7 +68,10 @@ def check_algorithm(options: TrainingOptions, *, private: bool) -> None:
 def _check_layers(options: TrainingOptions, classes: int | None) -> None:
     kind = ALGORITHMS.entry(options.algorithm).settings
     if issubclass(kind, NetworkSettings):
-        check_layers(options.settings(kind), options.target, classes)
+        settings = options.settings(kind)
+        check_layers(settings, options.target, classes)
+        # A feature is one input or more.
+        check_size(len(options.features), settings.layers)
 
 
 def check_contract(
