@@ -1,38 +1,66 @@
-"""Predictions over 1,000,000 rows: the generated SQL function against the bare scan and against exporting.
+"""Predictions over 1,000,000 rows of ten numbers and three categories, on one core, against the bare scan and exporting.
 
-The table is warm in shared buffers. The bare scan adds two columns of every row. The peer exports the features
-by COPY and predicts with scikit-learn's LogisticRegression. Medians of several repetitions in one run.
+The table is warm in shared buffers, and no query has parallel workers. The bare scan reads the same
+columns: it adds up the numbers and counts the texts. What numpy computes (a network of layers 128, 64, 32 over the same inputs; a forest of 100 trees of depth
+8) is asked row by row and in batches. The peer exports the columns by COPY and predicts with scikit-learn, one
+thread. Times are of processors, of the server's process and the client's together, so that what else runs on the
+machine counts little; medians of several repetitions. `make bench NAME=predict ARGS=linear` runs a part, ROWS=… fewer rows.
 """
 
 from __future__ import annotations
 
+import csv
 import io
-import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import psycopg
 from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.neural_network import MLPClassifier
 
-from benchmarks.harness import Figure, median_seconds, publish
+from benchmarks.harness import Figure, publish
 from heliosdb.algorithms.sql import linear_prediction
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.task import Scaling
-from tests.support.cluster import create_cluster, remove_cluster
+from heliosdb.scoring.rows import encode_rows
+from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
+from tests.support.publication import publish_prediction
 
-ROWS = 1_000_000
-REPETITIONS = 7
-FEATURES = ("age", "blood_pressure", "cholesterol", "bmi")
+ROWS = int(os.environ.get("ROWS", "1000000"))
+REPETITIONS = 3
+FEW = ROWS // 10
+NUMBERS = tuple(f"x{number}" for number in range(10))
+LEVELS = {"site": 4, "ward": 8, "insurer": 12}
+FEATURES = (*NUMBERS, *LEVELS)
+ENCODING = Encoding(
+    tuple(map(ColumnEncoding, NUMBERS))
+    + tuple(
+        ColumnEncoding(
+            name,
+            ColumnKind.CATEGORY,
+            "indicators",
+            levels=tuple(f"{name}{i:02}" for i in range(count)),
+            other_level=True,
+        )
+        for name, count in LEVELS.items()
+    )
+)
 CALL = ", ".join(f"{name} => {name}" for name in FEATURES)
-BARE = "SELECT sum(age + bmi) FROM patients"
-PREDICT = f"SELECT sum(federated_model.risk({CALL})) FROM patients"
-FORMS = {
-    "named arguments": f"federated_model.risk({CALL})",
-    "an array": f"predict('risk', ARRAY[{', '.join(FEATURES)}])",
-    "a row": "predict('risk', p)",
-    "JSON": "federated_predict('risk', to_jsonb(p) - '{patient_id,ill}'::text[])",
-}
-FORM_ROWS = 100_000
+BARE = f"SELECT sum({' + '.join(NUMBERS)}), {', '.join(f'count({name})' for name in LEVELS)} FROM patients"
+COLUMNS = ", ".join(f"{name} float8" for name in NUMBERS) + "".join(f", {name} text" for name in LEVELS)
+LAYERS = (128, 64, 32)
 
 
 def main() -> None:
@@ -40,96 +68,222 @@ def main() -> None:
     cluster = create_cluster(free_port())
     try:
         with cluster.connect() as connection:
-            _fill(connection)
-            model = _train(connection)
-            _publish_model(connection, model)
-            _check(connection, model)
-            publish("predict", [*_measure(connection, model), *_measure_forms(connection)])
+            _prepare(cluster, connection)
+            parts = {"linear": _linear, "network": _network, "forest": _forest}
+            chosen = sys.argv[1:] or list(parts)
+            publish("predict", [figure for part in chosen for figure in parts[part](cluster, connection)])
     finally:
         remove_cluster(cluster)
 
 
-def _fill(connection: psycopg.Connection) -> None:
-    columns = ", ".join(f"{name} double precision" for name in FEATURES)
-    connection.execute(f"CREATE TABLE patients (patient_id integer, {columns}, ill integer)")
-    connection.execute(
-        "INSERT INTO patients SELECT i, age, bp, chol, bmi, (age + bp / 2 + bmi + 30 * random() > 150)::integer"
-        " FROM (SELECT i, 19 + 60 * random() AS age, 62 + 71 * random() AS bp, 97 + 200 * random() AS chol,"
-        f" 18 + 24 * random() AS bmi FROM generate_series(1, {ROWS}) AS i) AS s"
+def _prepare(cluster: Cluster, connection: psycopg.Connection) -> None:
+    for statement in ("CREATE EXTENSION plpython3u", "CREATE EXTENSION heliosdb_federated_learning",
+                      "CREATE ROLE heliosdb_daemon LOGIN IN ROLE federated_daemon"):  # fmt: skip
+        connection.execute(statement)  # type: ignore[arg-type]
+    listed = ", ".join(f"'{name}'" for name in FEATURES)
+    connection.execute("CALL federated.execute('CREATE FEDERATED WORKSPACE clinics')")
+    for model in ("risk", "net", "forest"):
+        statement = (
+            f"CREATE FEDERATED MODEL {model} IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
+            f" features = [{listed}], target = 'ill')"
+        )
+        connection.execute("CALL federated.execute(%s)", [statement])
+    drawn = ", ".join(f"{place + 1} * random() AS {name}" for place, name in enumerate(NUMBERS))
+    drawn += "".join(
+        f", '{name}' || to_char(random() * {count}, 'FM00') AS {name}" for name, count in LEVELS.items()
     )
-    connection.execute("VACUUM ANALYZE patients")
+    connection.execute(
+        f"CREATE TABLE patients AS SELECT *, (x0 + x1 + x2 / 3 + random() > 2.2)::integer AS ill"
+        f" FROM (SELECT {drawn} FROM generate_series(1, {ROWS})) AS s"  # type: ignore[arg-type]
+    )
+    connection.execute(f"CREATE TABLE few AS SELECT * FROM patients LIMIT {FEW}")
+    connection.execute("VACUUM ANALYZE patients, few")
+    connection.execute("SET max_parallel_workers_per_gather = 0")
 
 
-def _export(connection: psycopg.Connection, limit: str = "") -> NDArray[np.float64]:
+def _export(
+    connection: psycopg.Connection, limit: str = ""
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (inputs, target) of rows that are copied out as text: what a client has to do before it can predict."""
     buffer = io.BytesIO()
-    query = f"COPY (SELECT {', '.join(FEATURES)}, ill FROM patients {limit}) TO STDOUT"
-    with connection.cursor().copy(query) as copy:
+    with connection.cursor().copy(
+        f"COPY (SELECT {', '.join(FEATURES)}, ill FROM few {limit}) TO STDOUT"
+    ) as copy:  # type: ignore[arg-type]
         for block in copy:
             buffer.write(block)
-    values = np.fromstring(buffer.getvalue().decode("ascii"), dtype=np.float64, sep=" ")
-    return values.reshape(-1, len(FEATURES) + 1)
+    buffer.seek(0)
+    codes = [
+        {level: place for place, level in enumerate(one.levels)} for one in ENCODING.columns[len(NUMBERS) :]
+    ]
+    rows = list(csv.reader(io.TextIOWrapper(buffer), delimiter="\t"))
+    values = np.empty((len(rows), len(FEATURES) + 1))
+    for place in range(len(FEATURES) + 1):
+        column = [row[place] for row in rows]
+        if len(NUMBERS) <= place < len(FEATURES):
+            known = codes[place - len(NUMBERS)]
+            values[:, place] = [known.get(level, len(known)) for level in column]
+        else:
+            values[:, place] = np.array(column, dtype=np.float64)
+    return encode_rows(values[:, :-1], ENCODING), values[:, -1]
 
 
-def _train(connection: psycopg.Connection) -> LogisticRegression:
-    sample = _export(connection, "LIMIT 20000")
-    return LogisticRegression(max_iter=1000).fit(sample[:, :-1], sample[:, -1])
+def _seconds(connection: psycopg.Connection, query: str, repetitions: int = REPETITIONS) -> float:
+    """Return what a query takes of one core: the median of the processor time of the server's process."""
+    return _processor_seconds(connection, lambda: connection.execute(query).fetchall(), repetitions)  # type: ignore[arg-type]
 
 
-def _publish_model(connection: psycopg.Connection, model: LogisticRegression) -> None:
-    identity = Scaling((0.0,) * len(FEATURES), (1.0,) * len(FEATURES))
-    parameters = np.append(model.coef_[0], model.intercept_[0])
-    prediction = linear_prediction("logistic", identity, parameters).to_prediction()
-    for statement in ("CREATE EXTENSION plpython3u", "CREATE EXTENSION heliosdb_federated_learning"):
-        connection.execute(statement)
-    for statement in ("CREATE FEDERATED WORKSPACE clinics", "CREATE FEDERATED MODEL risk"):
-        connection.execute("CALL federated.execute(%s)", [statement])
-    connection.execute(
-        "SELECT federated._publish_function((SELECT model_id FROM federated.model), 1, gen_random_uuid(), %s, %s,"
-        " %s)",
-        [
-            list(FEATURES),
-            [False] * len(FEATURES),
-            json.dumps({"kind": prediction.kind, **prediction.content}),
-        ],
-    )
+def _processor_seconds(
+    connection: psycopg.Connection, action: Callable[[], object], repetitions: int
+) -> float:
+    """Return the median over repetitions, of which the first is not counted, of this process's and the server
+    process's time together."""
+    times = []
+    for _ in range(repetitions + 1):
+        began = _used(connection)
+        action()
+        times.append(_used(connection) - began)
+    return statistics.median(times[1:])
 
 
-def _check(connection: psycopg.Connection, model: LogisticRegression) -> None:
+def _used(connection: psycopg.Connection) -> float:
+    fields = Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
+    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _same(connection: psycopg.Connection, query: str, expected: float) -> None:
     """The two ways predict the same."""
-    [(total,)] = connection.execute(PREDICT).fetchall()
-    expected = model.predict_proba(_export(connection)[:, :-1])[:, 1].sum()
-    assert abs(total - expected) <= 1e-9 * expected, (total, expected)
+    [(total,)] = connection.execute(query.replace("FROM patients", "FROM few")).fetchall()  # type: ignore[arg-type]
+    assert abs(total - expected) <= 1e-5 * expected, (query, total, expected)
 
 
-def _measure(connection: psycopg.Connection, model: LogisticRegression) -> list[Figure]:
-    figures = []
-    for label, workers in (("", 2), (" (no parallel workers)", 0)):
-        connection.execute(f"SET max_parallel_workers_per_gather = {workers}")
-        bare = median_seconds(lambda: connection.execute(BARE).fetchall(), REPETITIONS)
-        predict = median_seconds(lambda: connection.execute(PREDICT).fetchall(), REPETITIONS)
-        figures += [
-            Figure(f"bare scan{label}", bare, "s"),
-            Figure(f"predict{label}", predict, "s"),
-            Figure(f"predict / bare scan{label}", predict / bare, "ratio", "<= 2"),
-        ]
-        if not workers:
-            peer = median_seconds(lambda: model.predict_proba(_export(connection)[:, :-1]).sum(), 3)
-            figures += [
-                Figure("COPY out and scikit-learn", peer, "s"),
-                Figure(f"predict{label} / COPY out and scikit-learn", predict / peer, "ratio", "<= 0.2"),
-            ]
+def _peer(
+    connection: psycopg.Connection, name: str, predict: Callable[[NDArray[np.float64]], Any]
+) -> tuple[float, float, list[Figure]]:
+    """Return how long exporting and predicting take (of a tenth, for all), and what is predicted for that tenth."""
+    taken = _processor_seconds(connection, lambda: predict(_export(connection)[0]), 1) * ROWS / FEW
+    total = float(predict(_export(connection)[0]).sum())
+    return taken, total, [Figure(f"{name}: COPY out and scikit-learn", ROWS / taken, "rows/s")]
+
+
+def _linear(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
+    inputs, target = _export(connection, "LIMIT 20000")
+    means, scales = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
+    model = LogisticRegression(max_iter=200).fit((inputs - means) / scales, target)
+    scaling = Scaling(tuple(means.tolist()), tuple(scales.tolist()))
+    prediction = linear_prediction(
+        "logistic", scaling, np.append(model.coef_[0], model.intercept_[0])
+    ).to_prediction()
+    assert publish_prediction(cluster, "postgres", "risk", prediction, ENCODING).obstacle is None
+    peer, total, figures = _peer(
+        connection, "logistic", lambda x: model.predict_proba((x - means) / scales)[:, 1]
+    )
+    bare = _seconds(connection, BARE)
+    figures = [Figure("bare scan", ROWS / bare, "rows/s"), *figures]
+    for form, query in {
+        "named arguments": f"SELECT sum(federated_model.risk({CALL})) FROM patients",
+        "a row, through the proxy": "SELECT sum((SELECT y FROM federated_row.risk(p) AS y)) FROM patients AS p",
+        "a row in FROM": "SELECT sum(y) FROM patients AS p, federated_row.risk(p) AS y",
+        "a batch": f"SELECT sum(y) FROM federated_predict_batch('risk', 'SELECT {', '.join(FEATURES)} FROM patients')"
+        f" AS ({COLUMNS}, y float8)",
+    }.items():
+        _same(connection, query, total)
+        taken = _seconds(connection, query)
+        figures.append(Figure(f"logistic: {form}", ROWS / taken, "rows/s"))
+        target_of = "<= 2" if form != "a batch" else ""
+        figures.append(Figure(f"logistic: {form} / bare scan", taken / bare, "ratio", target_of))
+        figures.append(Figure(f"logistic: {form} / COPY out and scikit-learn", taken / peer, "ratio"))
+    few = "few AS p"
+    for form, call in {"predict with a row": "predict('risk', p)",
+                       "federated_predict with JSON": "federated_predict('risk', to_jsonb(p) - 'ill')"}.items():  # fmt: skip
+        taken = _seconds(connection, f"SELECT sum({call}) FROM {few}", 3)
+        figures.append(Figure(f"logistic: {form}", FEW / taken, "rows/s"))
     return figures
 
 
-def _measure_forms(connection: psycopg.Connection) -> list[Figure]:
-    """What a call in each form takes, the scan included, without parallel workers."""
-    figures = []
-    rows = f"(SELECT * FROM patients LIMIT {FORM_ROWS}) AS p"
-    for form, call in FORMS.items():
-        seconds = median_seconds(lambda call=call: connection.execute(f"SELECT sum({call}) FROM {rows}"), 3)  # type: ignore[misc, arg-type]
-        figures.append(Figure(f"a prediction with {form}", seconds / FORM_ROWS * 1e6, "us"))
-    return figures
+def _both_ways(
+    connection: psycopg.Connection, name: str, model: str, total: float, peer: float, wanted: tuple[str, str]
+) -> list[Figure]:
+    """By row (a tenth of the rows) and in a batch."""
+    by_row = _seconds(
+        connection,
+        f"SELECT sum(federated_model.{model}({CALL})) FROM few",
+        3,
+    )
+    query = f"SELECT {', '.join(FEATURES)} FROM patients"
+    batch = f"SELECT sum(y) FROM federated_predict_batch('{model}', '{query}') AS ({COLUMNS}, y float8)"
+    _same(connection, batch, total)
+    in_batch = _seconds(connection, batch, 3)
+    return [
+        Figure(f"{name}: by row", FEW / by_row, "rows/s", wanted[0]),
+        Figure(f"{name}: in a batch", ROWS / in_batch, "rows/s", wanted[1]),
+        Figure(f"{name}: in a batch / COPY out and scikit-learn", in_batch / peer, "ratio"),
+    ]
+
+
+def _network(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
+    """A network as scikit-learn trains it, with its numbers as ours stores them."""
+    inputs, target = _export(connection, "LIMIT 20000")
+    means, scales = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
+    model = MLPClassifier(LAYERS, max_iter=3).fit((inputs - means) / scales, target)
+    made = network_prediction(model.coefs_, model.intercepts_, means, scales)
+    assert publish_prediction(cluster, "postgres", "net", made, ENCODING).obstacle is None
+    scale = lambda x: ((x - means) / scales).astype(np.float32)  # noqa: E731
+    peer, total, figures = _peer(connection, "network", lambda x: model.predict_proba(scale(x))[:, 1])
+    return [*figures, *_both_ways(connection, "network", "net", total, peer, (">= 100000", ">= 800000"))]
+
+
+def _forest(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
+    """A forest as scikit-learn grows it, with its numbers as ours stores them."""
+    inputs, target = _export(connection, "LIMIT 20000")
+    model = RandomForestClassifier(100, max_depth=8, random_state=1).fit(inputs, target)
+    made = forest_prediction(model)
+    assert publish_prediction(cluster, "postgres", "forest", made, ENCODING).obstacle is None
+    peer, total, figures = _peer(connection, "forest", lambda x: model.predict_proba(x)[:, 1])
+    return [*figures, *_both_ways(connection, "forest", "forest", total, peer, ("", ">= 200000"))]
+
+
+def network_prediction(weights: Any, biases: Any, means: Any, scales: Any) -> Prediction:
+    """Return a network's prediction of a probability, of scikit-learn's weights, each (inputs, units)."""
+    arrays = {"means": means, "scales": scales}
+    for place, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+        arrays[f"weight_{place}"] = weight.T.astype(np.float32)
+        arrays[f"bias_{place}"] = bias.astype(np.float32)
+    activations = ["relu"] * (len(weights) - 1) + ["sigmoid"]
+    content = {"activations": activations, "link": "logistic", "target_mean": 0.0, "target_scale": 1.0}
+    return Prediction("network", content, arrays)
+
+
+def forest_prediction(model: RandomForestClassifier) -> Prediction:
+    """Return a forest's prediction of a probability, of scikit-learn's trees; children lie side by side."""
+    inputs = model.n_features_in_
+    trees = [one.tree_ for one in model.estimators_]
+    edges = [
+        np.unique(np.concatenate([tree.threshold[tree.feature == place] for tree in trees]))
+        for place in range(inputs)
+    ]
+    nodes: list[tuple[int, int, int, int, float]] = []
+    for number, tree in enumerate(trees):
+        start, queue = len(nodes), [0]
+        for node in queue:
+            feature = int(tree.feature[node])
+            left = 0
+            if feature >= 0:
+                left = start + len(queue)
+                queue += [tree.children_left[node], tree.children_right[node]]
+            split = int(np.searchsorted(edges[feature], tree.threshold[node])) if feature >= 0 else 0
+            shares = tree.value[node][0]
+            nodes.append((number, feature, split, left, float(shares[1] / shares.sum())))
+    number_of, feature_of, split_of, left_of, value_of = (np.array(part) for part in zip(*nodes, strict=True))
+    arrays = {
+        "tree": number_of.astype(np.int32), "feature": feature_of.astype(np.int32), "split": split_of.astype(np.int32),
+        "left": left_of.astype(np.int32), "values": value_of[:, None], "missing_left": np.zeros(len(nodes), np.uint8),
+        "edges": np.concatenate(edges), "n_edges": np.array([one.size for one in edges], np.int32),
+        "levels": np.zeros(inputs, np.int32), "subsets": np.zeros((1, 1), np.uint8),
+    }  # fmt: skip
+    return Prediction(
+        "trees", {"link": "logistic", "boosts": False, "target_mean": 0.0, "target_scale": 1.0}, arrays
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

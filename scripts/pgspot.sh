@@ -6,7 +6,8 @@
 #
 # Accepted, and why:
 #   federated.execute pins no search_path: a dataset's table is looked up in the caller's. It runs with the caller's
-#     rights, and every name in it is qualified; the functions that it calls pin theirs.
+#     rights, and every name in it is qualified; the functions that it calls pin theirs. So it is with federated_predict_batch
+#     and federated._fetch_block, in which the caller's query runs.
 #   PS002, PS007, PS015 in upgrade scripts (CREATE OR REPLACE): what they replace belongs to the extension, and the
 #     server itself refuses to replace what does not (PostgreSQL 14.5 and newer).
 #   plpython3u bodies are not analysed by pgspot; they import and call, and name nothing of the database.
@@ -43,6 +44,7 @@ check() {
     # pgspot's own "clean" is status 0; what it cannot parse is a status too.
     "$environment/bin/pgspot" --ignore-lang plpython3u \
         --proc-without-search-path 'federated.execute(command text)' \
+        --proc-without-search-path 'federated._fetch_block(cursor_name text,most integer)' \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
         --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${ignored[@]}" "$file"
 }

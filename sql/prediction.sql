@@ -717,11 +717,14 @@ COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, te
     'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
 
 CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-    WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
-               ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
-                    AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
+                   ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
+                        AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END);
+END
 $$;
 COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
 
@@ -740,6 +743,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     block  CONSTANT pg_catalog.int4 := 4096;
     found  pg_catalog.jsonb;
+    whole  pg_catalog.text;
     batch  record;
     rows   refcursor;
     taken  pg_catalog.int8;
@@ -750,13 +754,13 @@ BEGIN
     END IF;
     found := federated._describe_columns(query);
     PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
-    query := found OPERATOR(pg_catalog.->>) 'query';
-    batch := federated._describe_batch(model, query, found OPERATOR(pg_catalog.->) 'columns');
+    whole := found OPERATOR(pg_catalog.->>) 'query';
+    batch := federated._describe_batch(model, whole, found OPERATOR(pg_catalog.->) 'columns');
     IF NOT batch.by_block THEN
         RETURN QUERY EXECUTE batch.statement;
         RETURN;
     END IF;
-    OPEN rows NO SCROLL FOR EXECUTE query;
+    OPEN rows NO SCROLL FOR EXECUTE whole;
     LOOP
         RETURN QUERY EXECUTE batch.statement USING rows::pg_catalog.text, block;
         GET DIAGNOSTICS taken = ROW_COUNT;

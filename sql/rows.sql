@@ -1,6 +1,7 @@
 -- A row of any type as a model's features, at the speed of named arguments: a function over any type whose body is read anew
 -- for the type that it is called with, and inlined. A feature that the row has not is found outside of it, where each feature
--- is of the type federated.absent: what is made of a value is chosen by its type, when the query is planned.
+-- is of the type federated.absent: what is made of a value is chosen by its type, when the query is planned. The row itself is
+-- never made: one that is NULL (an outer join's) is one of whom nothing is known, as with named arguments.
 
 CREATE TYPE federated.absent AS ENUM ();
 COMMENT ON TYPE federated.absent IS 'The type of a feature that a row has not: it has no value';
@@ -96,7 +97,7 @@ BEGIN
             'CREATE OR REPLACE FUNCTION %I.%I(anyelement) RETURNS SETOF %s LANGUAGE sql STABLE PARALLEL SAFE AS %L',
             target.made, function_name, target.type, (
             SELECT format(E'SELECT s.prediction FROM (SELECT %s) AS d,\n'
-                '    LATERAL (SELECT CASE WHEN pg_catalog.num_nulls($1) OPERATOR(pg_catalog.=) 1 THEN NULL WHEN %s\n'
+                '    LATERAL (SELECT CASE WHEN %s\n'
                 '        THEN %s ELSE %s END AS prediction\n'
                 '    FROM (SELECT ($1).*) AS r) AS s',
                 string_agg(format('NULL::federated.absent AS %I', f.feature), ', ' ORDER BY f.place),

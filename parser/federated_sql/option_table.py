@@ -401,7 +401,7 @@ _TRAINING = (
         "optimizer",
         _CHOICE,
         "sgd",
-        "of local training",
+        "of local training; what momentum and adam remember begins anew in each round",
         choices=("sgd", "momentum", "adam", "newton"),
         built_values=("sgd",),
         of_parts=True,

@@ -11,9 +11,11 @@ from collections.abc import Collection, Iterable, Iterator
 
 from federated_sql.syntax import Body, Node, children, node_of, strings
 
+_APART = ("fromClause", "withClause", "larg", "rarg")
+
 
 def predicted_rows(nodes: Iterable[Node]) -> set[int]:
-    """Return the identities of the calls (their bodies) of two arguments, the second of which is such a row."""
+    """Return the identities of the calls' bodies: of two arguments, the second of which is such a row."""
     nodes = list(nodes)
     queries = {node.body["ctename"] for node in nodes if node.kind == "CommonTableExpr"}
     found = set()
@@ -32,9 +34,12 @@ def _tables(items: Iterable[Body], queries: Collection[str]) -> Iterator[str]:
         alias = body.get("alias", {})
         if kind == "JoinExpr" and not alias:
             stack += [node_of(body["larg"]), node_of(body["rarg"])]
-        elif kind == "RangeVar" and "colnames" not in alias:
-            if "schemaname" in body or body["relname"] not in queries:
-                yield alias.get("aliasname", body["relname"])
+        elif kind == "RangeVar" and "colnames" not in alias and _is_relation(body, queries):
+            yield alias.get("aliasname", body["relname"])
+
+
+def _is_relation(named: Body, queries: Collection[str]) -> bool:
+    return "schemaname" in named or named["relname"] not in queries
 
 
 def _calls(select: Body) -> Iterator[Body]:

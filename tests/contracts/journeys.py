@@ -158,14 +158,14 @@ TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 def modes(name: str) -> list[dict[str, bool]]:
     """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
+    encoded = [{"encoded": True}, {"encoded": True, "private": True}]
+    encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
-        return [{}]
+        return [{}, *encoded[:1]]
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
-    encoded = [{"encoded": True}, {"encoded": True, "private": True}]
-    encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
     return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
 
 

@@ -39,7 +39,6 @@ from tests.contracts.journeys import (
     Journey,
     Stop,
     compute,
-    make_rows,
     make_run,
     modes,
     travel,
@@ -208,7 +207,9 @@ def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journ
     prediction = journey.course.algorithm.predict(journey.model.state, journey.findings)
     if prediction.arrays:
         state_to_bytes(prediction.arrays)
-        scored = find_kind(prediction.kind)(prediction.content, prediction.arrays, make_rows(5).features)
+        assert journey.findings.scaling is not None
+        inputs = np.random.default_rng(5).normal(size=(20, len(journey.findings.scaling.means)))
+        scored = find_kind(prediction.kind)(prediction.content, prediction.arrays, inputs)
         assert np.isfinite(scored).all()
     else:
         function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")

@@ -60,6 +60,8 @@ def load_torch() -> tuple[ModuleType, Any]:
             hint=how_to_install("neural"),
         ) from error
     torch.use_deterministic_algorithms(True)
+    # The node's max_cpu_cores. By itself PyTorch would take all cores, on which sums depend.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     return torch, choose_device(torch)
 
 

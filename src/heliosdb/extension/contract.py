@@ -32,7 +32,7 @@ from heliosdb.parts.algorithms import (
     learns,
 )
 from heliosdb.parts.extras import how_to_install
-from heliosdb.parts.networks import check_layers
+from heliosdb.parts.networks import check_layers, check_size
 
 
 def check_target_classes(given: catalog.Options) -> None:
@@ -82,7 +82,10 @@ def check_algorithm(options: TrainingOptions, *, private: bool) -> None:
 def _check_layers(options: TrainingOptions, classes: int | None) -> None:
     kind = ALGORITHMS.entry(options.algorithm).settings
     if issubclass(kind, NetworkSettings):
-        check_layers(options.settings(kind), options.target, classes)
+        settings = options.settings(kind)
+        check_layers(settings, options.target, classes)
+        # A feature is one input or more.
+        check_size(len(options.features), settings.layers)
 
 
 def check_contract(

@@ -97,6 +97,11 @@ async def test_a_network_is_as_good_as_one_of_all_rows_and_the_same_again(world:
     assert ours > roc_auc_score(classes, pooled.predict_proba(scaled)[:, 1]) - 0.01
     assert ours > 0.98
 
+    matrix = world.query("SELECT predicted, actual, count FROM federated_confusion_matrix('risk')")
+    assert sum(one["count"] for one in matrix if one["predicted"] == one["actual"]) > 0.8 * sum(
+        one["count"] for one in matrix
+    )
+
     assert (await trained(world, count=2))["status"] == "completed"
     hashes = world.query("SELECT DISTINCT sha256 FROM federated.version")
     assert len(hashes) == 1

@@ -133,5 +133,7 @@ async def test_a_random_selection_asks_so_many_nodes_in_a_round_and_all_in_round
     assert [(one["round_number"], one["exchange"], one["nodes"]) for one in asked] == [
         (0, 0, 3),
         *((number, exchange, 2) for number in (1, 2, 3) for exchange in (0, 1)),
+        # Of what is published the last round's nodes report.
+        (3, 2, 2),
     ]
     assert all(one["nodes"] == one["asked"] for one in asked)

@@ -27,6 +27,15 @@ CALLERS_PATH = {
     "federated.execute(text)",
     "federated._describe_columns(text)",
     "federated_predict_batch(text,text)",
+    "federated._fetch_block(text,integer)",
+}
+# These look nothing up: of the first, every name is qualified and they would not be inlined; the second are Python alone.
+INLINED = ("federated._as_", "federated._is_given(")
+PYTHON = {
+    "federated._score(text,bytea)",
+    "federated._score_classes(text,bytea)",
+    "federated._score_rows(text,bytea)",
+    "federated._keep_version(text,text,bytea,text)",
 }
 
 
@@ -225,7 +234,7 @@ def test_every_function_pins_its_search_path(catalog: Session) -> None:
     loose = {
         name for name, settings, _ in functions if "search_path=pg_catalog, pg_temp" not in (settings or [])
     }
-    assert loose == CALLERS_PATH
+    assert {name for name in loose if not name.startswith(INLINED)} == CALLERS_PATH | PYTHON
     assert not [name for name, _, definer in functions if definer and name in CALLERS_PATH]
 
 

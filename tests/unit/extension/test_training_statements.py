@@ -237,6 +237,7 @@ def equipped(kind: str, *extras: str, name: str = "n") -> dict[str, object]:
          'layers ends with 2 units, and the target "ill" has 3 classes', "let layers end with 3"),
         ({"target_classes": ["1", "2", "3"]}, "integer",
          'output_activation sigmoid tells two classes apart, and the target "ill" has 3 classes', "softmax"),
+        ({"layers": [65536, 65536, 1]}, "boolean", "parameters, more than 50000000", "fewer or smaller"),
         ({"layers": [2], "output_activation": "linear"}, "integer", "output_activation linear needs 1", "end with 1"),
     ],
 )  # fmt: skip

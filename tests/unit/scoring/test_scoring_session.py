@@ -1,0 +1,86 @@
+"""Versions in a session: numbers as the server hands them over, kept by run, and no more of them than a session should hold."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.scoring import session
+
+ENCODING = Encoding((ColumnEncoding("a"), ColumnEncoding("v", ColumnKind.ARRAY, elements=2)))
+LINEAR = {
+    "kind": "linear", "link": "identity", "slopes": [1.0, 10.0, 100.0], "fills": [5.0, 6.0, 7.0], "shifts": [0.0] * 3,
+    "intercept": 0.0, "target_mean": 0.0, "target_scale": 1.0,
+}  # fmt: skip
+SOFTMAX = {
+    "kind": "softmax_linear", "slopes": [[0.0] * 3, [1.0, 0.0, 0.0], [2.0, 0.0, 0.0]], "fills": [0.0] * 3,
+    "shifts": [0.0] * 3, "intercepts": [0.0, 0.0, 0.0],
+}  # fmt: skip
+
+
+def sent(values: np.ndarray) -> bytes:
+    """What array_send makes of an array of double precision (oid 701) without NULLs."""
+    head = struct.pack(">iii", values.ndim, 0, 701) + b"".join(struct.pack(">ii", n, 1) for n in values.shape)
+    return head + b"".join(struct.pack(">id", 8, value) for value in values.ravel())
+
+
+@pytest.fixture(autouse=True)
+def empty() -> Iterator[None]:
+    session._kept.clear()
+    yield
+    session._kept.clear()
+
+
+def keep(run: str, prediction: dict[str, object], arrays: bytes | None = None) -> None:
+    session.keep_version(run, json.dumps(prediction), arrays, json.dumps(ENCODING.to_json()))
+
+
+def test_rows_are_read_of_the_servers_own_bytes() -> None:
+    rows = np.array([[1.0, 2.0, 3.0], [np.nan, 0.5, -1e300], [0.0, np.nan, np.nan]])
+    expected = [321.0, 10.0 - 1e302, 760.0]
+    assert session.score_row("r", sent(rows[0])) is None
+    assert session.score_rows("r", sent(rows)) is None
+    keep("r", LINEAR)
+    assert [session.score_row("r", sent(row)) for row in rows] == pytest.approx(expected)
+    assert session.score_rows("r", sent(rows)) == pytest.approx(expected)
+    assert session.score_rows("r", sent(rows[:1])) == [321.0]
+
+
+def test_classes_are_probabilities_by_row_and_by_block() -> None:
+    keep("c", SOFTMAX)
+    rows = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
+    powers = np.exp([0.0, 1.0, 2.0])
+    assert session.score_row_classes("c", sent(rows[0])) == pytest.approx([1 / 3] * 3)
+    assert session.score_rows("c", sent(rows))[1] == pytest.approx(powers / powers.sum())  # type: ignore[index]
+    assert session.score_row_classes("other", sent(rows[0])) is None
+
+
+def test_a_row_of_another_length_is_an_error() -> None:
+    keep("r", LINEAR)
+    with pytest.raises(FederatedError, match="a row comes as 3 numbers, not 2") as caught:
+        session.score_row("r", sent(np.zeros(2)))
+    assert caught.value.code is ErrorCode.INTERNAL
+
+
+def test_no_more_versions_are_kept_than_a_session_should_and_those_asked_for_last() -> None:
+    for number in range(session.MOST_KEPT):
+        keep(f"r{number}", LINEAR)
+    rows = sent(np.zeros((1, 3)))
+    assert session.score_rows("r0", rows) == [0.0]
+    keep("one more", LINEAR)
+    assert session.score_rows("r0", rows) == [0.0]
+    assert session.score_rows("r1", rows) is None
+    assert len(session._kept) == session.MOST_KEPT
+
+
+def test_bytes_that_are_no_arrays_are_refused() -> None:
+    with pytest.raises(FederatedError) as caught:
+        keep("r", LINEAR, b"\x80\x04pickle")
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert session.score_row("r", sent(np.zeros(3))) is None
