@@ -160,7 +160,8 @@ async def test_the_best_round_is_published_whoever_leads_in_the_end(world: World
         expected = await lead(world)
         losses = {one["round_number"]: one["global_loss"] for one in expected.rounds if one["global_loss"]}
         best = min(losses, key=lambda number: (losses[number], -number))
-        if best < 6:
+        # Where no round is better than the base rate nothing is published.
+        if best < 6 and expected.versions:
             break
     assert best < 6
 
