@@ -111,6 +111,8 @@ DECLARE
     deadline      timestamptz;
     awaited_run   federated.run;
     current       federated.run;
+    told          text;
+    reason        text;
 BEGIN
     -- NaN is greater than every other number.
     IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
@@ -144,8 +146,9 @@ BEGIN
                 current.status := 'running';
                 current.message := 'the best trial is to become a version';
             ELSE
-                SELECT s.status, s.message INTO current.status, current.message
-                FROM federated._series_status(current.series_id) AS s;
+                SELECT s.status, s.message INTO told, reason FROM federated._series_status(current.series_id) AS s;
+                current.status := told;
+                current.message := reason;
             END IF;
         END IF;
         IF current.run_id IS NULL THEN

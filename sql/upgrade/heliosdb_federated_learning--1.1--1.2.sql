@@ -1780,6 +1780,8 @@ DECLARE
     deadline      timestamptz;
     awaited_run   federated.run;
     current       federated.run;
+    told          text;
+    reason        text;
 BEGIN
     -- NaN is greater than every other number.
     IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
@@ -1813,8 +1815,9 @@ BEGIN
                 current.status := 'running';
                 current.message := 'the best trial is to become a version';
             ELSE
-                SELECT s.status, s.message INTO current.status, current.message
-                FROM federated._series_status(current.series_id) AS s;
+                SELECT s.status, s.message INTO told, reason FROM federated._series_status(current.series_id) AS s;
+                current.status := told;
+                current.message := reason;
             END IF;
         END IF;
         IF current.run_id IS NULL THEN
@@ -1975,7 +1978,12 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     folds integer := (new_run.options ->> 'folds')::integer;
 BEGIN
-    IF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
+    IF EXISTS (SELECT FROM (SELECT DISTINCT r.series_id FROM federated.run AS r
+                            WHERE r.model_id = new_run.model_id AND r.series_id IS NOT NULL) AS s
+               WHERE federated._is_undecided(s.series_id)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_in_use', MESSAGE = 'the search of the federated model has not ended',
+            DETAIL = 'The coordinator is about to make a version of its best trial.', HINT = 'Try again.';
+    ELSIF (new_run.series_id IS NOT NULL) <> (folds IS NOT NULL OR new_run.options ? 'search') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = CASE WHEN new_run.series_id IS NULL
                 THEN 'a run with folds or search is one of a series'
@@ -2676,7 +2684,7 @@ TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._check_series(federated.run) TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
 
 GRANT SELECT ON federated.run, federated.round TO federated_owner;
 
