@@ -179,7 +179,10 @@ async def test_start_refuses_what_cannot_be_searched(world: World) -> None:
         ("search = '{}'", 'invalid value for option "search"'),
         ("folds = 5, validation_split = 0.1", "exclude each other"),
         ("folds = 1", 'invalid value for option "folds"'),
-        ("""folds = 20, search = '{"rounds": [1,2,3,4,5,6,7,8,9], "learning_rate": [0.1,0.2,0.3]}'""", "540 runs"),
+        (
+            """folds = 20, search = '{"rounds": [1,2,3,4,5,6,7,8,9], "learning_rate": [0.1,0.2,0.3]}'""",
+            "540 runs",
+        ),
     ):
         with pytest.raises(psycopg.errors.InvalidParameterValue, match=message):
             world.execute(f"START FEDERATED TRAINING risk WITH ({options})")
