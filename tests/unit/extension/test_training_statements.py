@@ -254,3 +254,16 @@ def test_start_refuses_ranges_of_some_columns_only() -> None:
 
     assert (error["sqlstate"], error["message"]) == ("22023", "feature_ranges does not name age")
     assert error["hint"] == "Give the range of every column, a boolean one's is [0, 1], or of none."
+
+
+@pytest.mark.parametrize("option", ["target_accuracy = 0.9", """search = '{"rounds": [1, 2]}'"""])
+def test_what_needs_figures_is_refused_where_nothing_is_held_out(option: str) -> None:
+    statement = f"START FEDERATED TRAINING m WITH (validation_split = 0, {option})"
+
+    error = refused(server(), statement)
+
+    name = option.partition(" ")[0]
+    assert (error["sqlstate"], error["message"]) == (
+        "22023",
+        f"{name} has no effect where validation_split is 0",
+    )
