@@ -104,7 +104,7 @@ class TrainStep:
         del memory
         work, method = TrainWork.of(task), cast(Trainable, algorithm(self.algorithm))
         if work.privacy is None:
-            _check_steps(work, table.training().rows)
+            _check_steps(work, table.training_rows)
             method.check_target(table, work.classes)
         return method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
 

@@ -220,7 +220,7 @@ def _cells(column: Vector) -> Vector:
 
 def check_plain_answer(task: Task, table: Table, max_parameter_share: float, dataset: str) -> None:
     """FederatedError NODE_REFUSED where a plain answer over these rows would tell too much of one of them."""
-    rows = table.training().rows
+    rows = table.training_rows
     parameters = max(task.n_inputs + 1, size_of(task.state))
     if parameters > max_parameter_share * rows:
         raise _refused(

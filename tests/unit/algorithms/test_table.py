@@ -30,6 +30,7 @@ def test_training_and_validation_share_no_subject_and_miss_none() -> None:
     assert not training & validation
     assert training | validation == set(range(100))
     assert len(validation) == chosen.sum() > 0
+    assert table.training_rows == table.training().rows
 
 
 def test_about_the_fraction_is_held_out_and_none_for_zero() -> None:
