@@ -117,14 +117,16 @@ CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federate
 
 CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.status::text, r.message FROM federated.run AS r
+    SELECT CASE WHEN u.is_undecided THEN 'running' ELSE r.status::text END,
+           CASE WHEN u.is_undecided THEN 'the best trial is to become a version' ELSE r.message END
+    FROM federated.run AS r CROSS JOIN (SELECT federated._is_undecided(series) AS is_undecided) AS u
     WHERE r.series_id = series
     ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
              r.status IN ('converged', 'completed'), r.waiting, r.created_at
     LIMIT 1
 $$;
 COMMENT ON FUNCTION federated._series_status(uuid) IS
-    'How a series ended: as the run that became a version, else as the first that did not end well, else as the first';
+    'How a series of which all runs have ended did so (running: its best trial is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
 
 CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

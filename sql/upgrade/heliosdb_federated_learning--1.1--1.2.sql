@@ -3058,6 +3058,8 @@ DECLARE
     deadline      timestamptz;
     awaited_run   federated.run;
     current       federated.run;
+    told          text;
+    reason        text;
 BEGIN
     -- NaN is greater than every other number.
     IF timeout_seconds IS NULL OR timeout_seconds < 0 OR timeout_seconds >= 'Infinity' THEN
@@ -3086,30 +3088,26 @@ BEGIN
         SELECT r.* INTO current FROM federated.run AS r
         WHERE r.run_id = awaited_run.run_id OR r.series_id = awaited_run.series_id
         ORDER BY r.status IN ('queued', 'running') AND NOT r.waiting DESC, r.created_at DESC LIMIT 1;
-        IF FOUND AND current.status NOT IN ('queued', 'running') AND current.series_id IS NOT NULL THEN
-            IF federated._is_undecided(current.series_id) THEN
-                current.status := 'running';
-                current.message := 'the best trial is to become a version';
-            ELSE
-                SELECT s.status, s.message INTO current.status, current.message
-                FROM federated._series_status(current.series_id) AS s;
-            END IF;
+        told := current.status;
+        reason := current.message;
+        IF told NOT IN ('queued', 'running') AND current.series_id IS NOT NULL THEN
+            SELECT s.status, s.message INTO told, reason FROM federated._series_status(current.series_id) AS s;
         END IF;
-        IF current.run_id IS NULL THEN
+        IF told IS NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'undefined_object',
                 MESSAGE = format('federated model "%s" was dropped while waiting', model);
-        ELSIF current.status NOT IN ('queued', 'running') THEN
-            IF current.status NOT IN ('converged', 'completed') AND current.message <> '' THEN
-                RAISE NOTICE 'training of federated model "%" ended %: %', model, current.status, current.message;
+        ELSIF told NOT IN ('queued', 'running') THEN
+            IF told NOT IN ('converged', 'completed') AND reason <> '' THEN
+                RAISE NOTICE 'training of federated model "%" ended %: %', model, told, reason;
             END IF;
-            RETURN current.status;
+            RETURN told;
         ELSIF clock_timestamp() >= deadline THEN
             RAISE EXCEPTION USING ERRCODE = 'query_canceled',
                 MESSAGE = format('timed out waiting for federated model "%s" after %s seconds', model, timeout_seconds),
                 DETAIL = CASE
-                    WHEN current.status = 'queued' AND NOT EXISTS (SELECT FROM federated.lease)
+                    WHEN told = 'queued' AND NOT EXISTS (SELECT FROM federated.lease)
                     THEN 'The run is queued: no coordinator serves this database yet; it waits for one.'
-                    ELSE format('The run is %s%s; it goes on.', current.status, coalesce(': ' || current.message, ''))
+                    ELSE format('The run is %s%s; it goes on.', told, coalesce(': ' || reason, ''))
                 END;
         END IF;
         PERFORM pg_sleep(0.1);
@@ -3359,7 +3357,9 @@ CREATE TRIGGER advance_series AFTER UPDATE OF status, stop_requested ON federate
 
 CREATE FUNCTION federated._series_status(series uuid, OUT status text, OUT message text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.status::text, r.message FROM federated.run AS r
+    SELECT CASE WHEN u.is_undecided THEN 'running' ELSE r.status::text END,
+           CASE WHEN u.is_undecided THEN 'the best trial is to become a version' ELSE r.message END
+    FROM federated.run AS r CROSS JOIN (SELECT federated._is_undecided(series) AS is_undecided) AS u
     WHERE r.series_id = series
     ORDER BY EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id) DESC,
              r.status IN ('converged', 'completed'), r.waiting, r.created_at
@@ -3367,7 +3367,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._series_status(uuid) IS
-    'How a series ended: as the run that became a version, else as the first that did not end well, else as the first';
+    'How a series of which all runs have ended did so (running: its best trial is yet to become a version): as the run that became a version, else as the first that did not end well, else as the first';
 
 CREATE FUNCTION federated._run_metrics(run_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

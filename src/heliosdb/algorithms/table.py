@@ -78,6 +78,11 @@ class Table:
         """Number of rows."""
         return int(self.target.size)
 
+    @property
+    def training_rows(self) -> int:
+        """Number of rows that are not held out."""
+        return self.rows - int(np.count_nonzero(self.held_out))
+
     def training(self) -> Table:
         """Return the rows of the subjects that are not held out."""
         return self._where(~self.held_out) if self.held_out.any() else self

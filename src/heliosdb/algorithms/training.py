@@ -109,7 +109,7 @@ class TrainStep:
         model = without_control(task.state, work)
         method = cast(Trainable, supervised(self.algorithm).of(model, task.n_inputs))
         if work.privacy is None:
-            _check_steps(work, table.training().rows)
+            _check_steps(work, table.training_rows)
             method.check_target(table, work.classes)
         if work.control_variates:
             correction = task.state[CONTROL] - memory.get(CONTROL, np.zeros(task.state[CONTROL].size))

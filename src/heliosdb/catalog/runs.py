@@ -34,6 +34,18 @@ class ActiveRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """The trial of a search that is to become a version, with the round by which it is judged.
+
+    is_compared: whether it has figures; without them it is the first.
+    """
+
+    run: RunId
+    round: RoundNumber
+    is_compared: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     """A running run and what its round 0 left; scaling is None before it opened, plan without a budget.
 
@@ -150,12 +162,14 @@ def list_undecided_series(connection: Connection) -> list[UUID]:
     return [UUID(row["series_id"]) for row in _SQL.query(connection, "undecided_series")]
 
 
-def find_best(connection: Connection, series: UUID) -> tuple[RunId, RoundNumber] | None:
-    """Return of the best trial of a search its run and round; None where none has a model of use."""
+def find_best(connection: Connection, series: UUID) -> Best | None:
+    """Return the best trial of a search, where none could be compared the first that has a model; None where
+    none has."""
     rows = _SQL.query(connection, "best_trial", str(series))
     if not rows:
         return None
-    return RunId(UUID(rows[0]["run_id"])), RoundNumber(rows[0]["result_round"])
+    row = rows[0]
+    return Best(RunId(UUID(row["run_id"])), RoundNumber(row["result_round"]), row["is_compared"])
 
 
 def list_runs_of(connection: Connection, series: UUID) -> list[RunId]:

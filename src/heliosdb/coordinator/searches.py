@@ -16,7 +16,7 @@ from heliosdb.coordinator import records
 from heliosdb.coordinator.course import Course
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.findings import Findings
-from heliosdb.domain.ids import Epoch, RoundNumber, RunId
+from heliosdb.domain.ids import Epoch, RunId
 from heliosdb.transport.sealing import AtRestKey
 
 log = logging.getLogger(__name__)
@@ -27,36 +27,34 @@ def decide_series(connection: PsycopgConnection, epoch: Epoch, series: UUID, key
     with fenced(connection, epoch):
         best = runs.find_best(connection, series)
         if best is not None:
-            run, number = best
-            runs.add_to_message(connection, run, _publish(connection, epoch, run, number, key))
+            runs.add_to_message(connection, best.run, _publish(connection, epoch, best, key))
         for one in runs.list_runs_of(connection, series):
             rounds.delete_other_states(connection, one, ())
-    return None if best is None else best[0]
+    return None if best is None else best.run
 
 
-def _publish(
-    connection: PsycopgConnection, epoch: Epoch, run: RunId, number: RoundNumber, key: AtRestKey
-) -> str:
+def _publish(connection: PsycopgConnection, epoch: Epoch, best: runs.Best, key: AtRestKey) -> str:
     """Make the version, and say which; where that cannot be, say why: to try again would change nothing."""
+    trial = "the best trial" if best.is_compared else "no trial was evaluated, so the first one"
     try:
         with connection.transaction():
-            record = runs.find_run(connection, run, ended=True)
-            if record is None:
-                return "the run is gone"
+            record = runs.find_run(connection, best.run, ended=True)
+            assert record is not None
             findings = Findings.from_json(record.scaling, record.plan)
-            model = records.find_model(connection, run, number, key)
-            version = records.with_epsilon(
-                connection,
-                record.run,
-                records.new_version(Course.of(record.run), findings, number, model),
-            )
+            model = records.find_model(connection, best.run, best.round, key)
+            made = records.new_version(Course.of(record.run), findings, best.round, model)
+            version = records.with_epsilon(connection, record.run, made)
             published = publication.publish(connection, record.run, version)
-            details = {"version": published.version}
             events.record_event(
-                connection, epoch, "version.published", run=run, number=number, details=details
+                connection,
+                epoch,
+                "version.published",
+                run=best.run,
+                number=best.round,
+                details={"version": published.version},
             )
     except FederatedError as error:
-        log.warning("no version of a search's best trial: run=%s %s", run, error.message)
-        return f"the best trial, of which no version can be published: {error.message}"
-    said = f"the best trial: published as version {published.version}"
+        log.warning("no version of a search's best trial: run=%s %s", best.run, error.message)
+        return f"{trial}, of which no version can be published: {error.message}"
+    said = f"{trial}: published as version {published.version}"
     return said if published.obstacle is None else f"{said}; {published.obstacle}"

@@ -43,9 +43,18 @@ def plan_runs(chosen: catalog.Options, overrides: catalog.Options) -> list[NewRu
 
 
 def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
-    """Raise 22023 where START itself names validation_split and folds are asked for."""
+    """Raise 22023 where START itself names validation_split and folds are asked for, and for what would be
+    compared or ended by figures that nothing is held out for."""
     split = overrides.get("validation_split")
     check_folds({"folds": chosen.get("folds"), **({} if split is None else {"validation_split": split})})
+    if chosen.get("folds") is not None or chosen.get("validation_split") != 0:
+        return
+    for name in ("search", "target_accuracy"):
+        if chosen.get(name):
+            raise invalid_value(
+                f"{name} has no effect where validation_split is 0",
+                hint="No subject is held out, so no loss and no accuracy is measured. Hold some out.",
+            )
 
 
 def describe_runs(runs: list[NewRun], policy: Mapping[str, Any]) -> str:

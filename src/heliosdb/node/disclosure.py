@@ -233,7 +233,7 @@ def check_plain_answer(
 
     parameters: of what is learned from the answer; None: as many as the task's state has numbers.
     """
-    rows = table.training().rows
+    rows = table.training_rows
     parameters = max(task.n_inputs + 1, size_of(task.state) if parameters is None else parameters)
     if parameters > max_parameter_share * rows:
         raise _refused(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heliosdb.algorithms.table import Table, group_by_subject, held_out, sums_of_runs
+from heliosdb.algorithms.table import Table, fold_numbers, group_by_subject, held_out, sums_of_runs
 
 KEYS = [f"patient-{i}".encode() for i in range(5000)]
 
@@ -30,6 +30,7 @@ def test_training_and_validation_share_no_subject_and_miss_none() -> None:
     assert not training & validation
     assert training | validation == set(range(100))
     assert len(validation) == chosen.sum() > 0
+    assert table.training_rows == table.training().rows
 
 
 def test_about_the_fraction_is_held_out_and_none_for_zero() -> None:
@@ -49,6 +50,18 @@ def test_a_larger_fraction_holds_out_the_same_and_more() -> None:
 
 def test_another_key_chooses_others() -> None:
     assert not np.array_equal(held_out(KEYS, 0.5, b"one"), held_out(KEYS, 0.5, b"two"))
+
+
+def test_folds_part_the_subjects_evenly_whoever_else_there_is() -> None:
+    folds = fold_numbers(KEYS, 7, b"key")
+    assert np.bincount(folds, minlength=7) / len(KEYS) == pytest.approx([1 / 7] * 7, abs=0.02)
+    assert np.array_equal(folds[::3], fold_numbers(KEYS[::3], 7, b"key"))
+    assert not np.array_equal(folds, fold_numbers(KEYS, 7, b"other"))
+
+
+@pytest.mark.parametrize("folds", [2, 4, 5, 20])
+def test_the_first_fold_is_whom_its_share_holds_out(folds: int) -> None:
+    assert np.array_equal(fold_numbers(KEYS, folds, b"key") == 0, held_out(KEYS, 1 / folds, b"key"))
 
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0, float("nan")])

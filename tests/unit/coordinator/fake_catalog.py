@@ -42,6 +42,7 @@ class Rows:
     status: str = "running"
     message: str | None = None
     stop_requested: bool = False
+    result: int | None = None
     scaling: str | None = None
     plan: str | None = None
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
@@ -137,10 +138,21 @@ class FakeCatalog:
                 "plan": self.rows.plan,
                 "stop_requested": self.rows.stop_requested,
                 "status": self.rows.status,
-                "series_id": None,
-                "fold": None,
+                **self._series(),
             }
         ]
+
+    def _series(self) -> Row:
+        series, fold = self.run.series, self.run.options.fold
+        return {
+            "series_id": None if series is None else str(series.id),
+            "fold": None if fold is None else fold.number,
+            "has_folds": series is not None and not series.keeps,
+            "to_come": 0 if series is None else series.to_come,
+        }
+
+    def _set_result(self, _run: str, number: int) -> None:
+        self.rows.result = number
 
     def _ended_runs(self, _workspace: str) -> Sequence[Row]:
         return [] if self.rows.status == "running" else [{"run_id": str(self.run.id)}]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from heliosdb.coordinator import opened
 from heliosdb.coordinator.exchange import Exchange
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.folds import Fold, Series
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.update import Update
 from tests.unit.coordinator.driver_toys import LONG, LONGEST, PROBLEM, SHORT, USUAL, at, outcome
@@ -65,6 +67,23 @@ def test_the_best_round_is_published_as_it_was_and_only_it_and_the_last_are_kept
     assert outcome(best) == ("completed", "all 3 rounds done; published round 2 of 3")
     assert best.states.keys() == {2, 3}
     assert best.versions == shorter.versions
+
+
+@pytest.mark.parametrize("keeps", [True, False], ids=["trial", "fold"])
+def test_a_run_of_a_series_makes_no_version_and_says_by_which_round_it_is_judged(
+    made: Any, keeps: bool
+) -> None:
+    run = replace(toy_run(rounds=3, keep_best=True), series=Series(UUID(int=5), publishes=False, keeps=keeps))
+    if not keeps:
+        given = {**run.options.given, "folds": 2}
+        run = replace(run, options=replace(run.options, fold=Fold(0, 2), given=given))
+
+    rows = made(USUAL, run).live_on()
+
+    assert outcome(rows) == ("completed", "all 3 rounds done; judged by round 2 of 3")
+    assert rows.versions == []
+    assert rows.result == 2
+    assert rows.states.keys() == ({2} if keeps else set())
 
 
 def test_figures_are_of_the_exchange_that_measured_them(made: Any) -> None:

@@ -294,3 +294,29 @@ def test_a_run_that_was_killed_before_its_version_publishes_it() -> None:
     _, actions = resume(RULES, Progress(closed=2, members=ALL, figures=Figures(0.5, 0.8)))
 
     assert actions == (PublishVersion(n(2), RunStatus.COMPLETED, "all 2 rounds done"),)
+
+
+def test_a_run_that_is_never_evaluated_ends_with_its_last_round() -> None:
+    rules = replace(RULES, rounds=2, target_accuracy=0.5, threshold=0.001, patience=1)
+
+    _, actions = resume(rules, Progress(closed=2, members=ALL))
+
+    assert actions == (PublishVersion(n(2), RunStatus.COMPLETED, "all 2 rounds done"),)
+
+
+def test_a_round_whose_figures_have_no_accuracy_reaches_no_target() -> None:
+    state = closing(1, Figures(0.5, None), replace(RULES, rounds=9, target_accuracy=0.01))
+
+    _, actions = decide(state, ev.RoundClosed(n(1)))
+
+    assert actions == ()
+
+
+def test_a_trial_is_said_to_be_judged_by_its_best_round() -> None:
+    rules = replace(RULES, rounds=3, publishes=False)
+
+    _, actions = resume(rules, Progress(closed=3, members=ALL, trace=traced(0.5, 0.25, 0.75)))
+
+    assert actions == (
+        PublishVersion(n(2), RunStatus.COMPLETED, "all 3 rounds done; judged by round 2 of 3"),
+    )

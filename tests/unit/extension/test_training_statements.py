@@ -23,10 +23,40 @@ def test_start_locks_checks_and_queues_what_was_given_for_this_run() -> None:
         "may_act_as", "hold_workspace", "lock_model", "list_nodes", "insert_run", "notify_coordinator", "is_served",
         "list_private_nodes",
     ]  # fmt: skip
-    model, overrides = dict(plpy.called)["insert_run"]
+    model, overrides, *alone = dict(plpy.called)["insert_run"]
     assert model == 7
     assert json.loads(str(overrides)) == {"rounds": 3, "learning_rate": 1.0}
+    assert alone == [None, None, None, False]
     assert plpy.said == []
+
+
+def test_start_queues_every_trial_of_a_search_and_each_fold_of_it() -> None:
+    plpy = server(insert_run=lambda *_: [{"run_id": "r"}])
+    search = """'{"learning_rate": [0.1, 1], "rounds": [3]}'"""
+
+    assert run(plpy, f"START FEDERATED TRAINING m WITH (folds = 2, search = {search})") is None
+
+    queued = [values for name, values in plpy.called if name == "insert_run"]
+    tried = [json.loads(str(overrides)) for _, overrides, *_ in queued]
+    asked = {"folds": 2, "search": {"learning_rate": [0.1, 1.0], "rounds": [3]}}
+    assert tried == [
+        *([asked | {"learning_rate": rate, "rounds": 3} for rate in (0.1, 0.1, 1.0, 1.0)]),
+        asked,
+    ]
+    assert len({series for _, _, series, *_ in queued}) == 1
+    assert [(trial, fold, waits) for *_, trial, fold, waits in queued] == [
+        (1, 0, False), (1, 1, True), (2, 0, True), (2, 1, True), (None, None, True),
+    ]  # fmt: skip
+    said = "5 runs are queued, one after another: 2 trials of 2 folds, and one of the best trial"
+    assert plpy.said == [("notice", said)]
+
+
+def test_start_looks_at_each_trial_as_at_a_run_of_its_own() -> None:
+    search = """'{"learning_rate": [0.1], "top_k": [5, 6]}'"""
+
+    error = refused(server(), f"START FEDERATED TRAINING m WITH (search = {search})")
+
+    assert (error["sqlstate"], error["message"]) == ("0A000", 'option "top_k" is not supported yet')
 
 
 def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:
@@ -284,3 +314,16 @@ def test_start_names_nodes_that_lack_what_a_network_needs() -> None:
     assert error["message"] == 'federated model "m" cannot be trained: too few nodes have the extra "neural"'
     assert '"o"' in error["detail"]
     assert "pip install 'heliosdb-federated-learning[neural]'" in error["hint"]
+
+
+@pytest.mark.parametrize("option", ["target_accuracy = 0.9", """search = '{"rounds": [1, 2]}'"""])
+def test_what_needs_figures_is_refused_where_nothing_is_held_out(option: str) -> None:
+    statement = f"START FEDERATED TRAINING m WITH (validation_split = 0, {option})"
+
+    error = refused(server(), statement)
+
+    name = option.partition(" ")[0]
+    assert (error["sqlstate"], error["message"]) == (
+        "22023",
+        f"{name} has no effect where validation_split is 0",
+    )

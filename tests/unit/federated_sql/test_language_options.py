@@ -19,6 +19,7 @@ from federated_sql import (
 )
 from federated_sql.option_values import OptionType, canonical, describe_allowed
 from federated_sql.options import OPTIONS, Built, OptionSpec, specs
+from federated_sql.search_option import list_trials
 from heliosdb.parts.built import built_parts
 
 BUILT = built_parts()
@@ -367,3 +368,53 @@ def test_parts_change_no_option_that_is_none_of_theirs() -> None:
     assert workspace["tls_version"].built_values == ("1.3",)
     assert workspace["compression"].built_values == ("none",)
     assert not workspace["quantization"].built
+
+
+def test_a_search_holds_the_values_that_its_options_would_take() -> None:
+    text = '{"learning_rate": [1, 0.5], "aggregation": ["FedAvg"], "keep_best": [true, "off"]}'
+
+    assert only(OptionKind.TRAINING, "search", text) == {
+        "learning_rate": [1.0, 0.5],
+        "aggregation": ["fedavg"],
+        "keep_best": [True, False],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"learning_rat": [1]}', 'option "search": "learning_rat" is not an option that a run may set'),
+        ('{"features": [["a"]]}', 'option "search": "features" is not an option that a run may set'),
+        ('{"folds": [2, 3]}', 'option "search": "folds" cannot be tried by a search'),
+        ('{"rounds": [3, 3]}', 'option "search" names a value of "rounds" twice'),
+        ('{"rounds": [0]}', 'invalid value for option "rounds": 0'),
+        ('{"rounds": []}', 'invalid value for option "search": \'{"rounds": []}\''),
+        ('{"rounds": 3}', 'invalid value for option "search": \'{"rounds": 3}\''),
+        ("{}", "invalid value for option \"search\": '{}'"),
+        ('["rounds"]', 'invalid value for option "search": \'["rounds"]\''),
+    ],
+)
+def test_a_search_that_no_run_could_try_is_refused(text: str, message: str) -> None:
+    assert refused(OptionKind.TRAINING, "search", text).message == message
+
+
+def test_a_search_has_no_more_than_a_hundred_trials() -> None:
+    fits = {"rounds": list(range(1, 11)), "batch_size": list(range(1, 11))}
+    assert only(OptionKind.TRAINING, "search", json.dumps(fits)) == fits
+    fits["rounds"].append(11)
+    assert "at most 100 combinations" in str(refused(OptionKind.TRAINING, "search", json.dumps(fits)).detail)
+
+
+def test_every_combination_is_a_trial_the_last_option_changing_fastest() -> None:
+    assert list_trials({"rounds": [1, 2], "seed_like": ["a", "b"]}) == [
+        {"rounds": 1, "seed_like": "a"},
+        {"rounds": 1, "seed_like": "b"},
+        {"rounds": 2, "seed_like": "a"},
+        {"rounds": 2, "seed_like": "b"},
+    ]
+
+
+def test_folds_take_the_place_of_validation_split() -> None:
+    check_model({"folds": 5})
+    with pytest.raises(FederatedError, match="exclude each other"):
+        check_model({"folds": 5, "validation_split": 0.2})

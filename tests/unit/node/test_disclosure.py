@@ -18,6 +18,7 @@ from heliosdb.node.disclosure import (
     MOST_ROW_SETS,
     RowSet,
     check_cells,
+    check_folds,
     check_known_by,
     check_plain_answer,
     check_scaling,
@@ -228,3 +229,21 @@ def test_a_scaling_is_looked_at_whatever_the_step() -> None:
     check_plain_answer(asked(NO_STATE, Scaling((20.0,), (10.0,))), rows, 1 / 3, "d")
     with pytest.raises(FederatedError, match='scaling of column "x" is not'):
         check_plain_answer(asked(NO_STATE, Scaling((0.0,), (1e-150,))), rows, 1 / 3, "d")
+
+
+def test_folds_are_answered_about_where_each_has_min_rows_subjects_and_differ_by_whole_ones() -> None:
+    folds = [range(25 * fold, 25 * (fold + 1)) for fold in range(4)]
+    earlier: list[RowSet] = []
+    for fold in folds:
+        own = row_set(range(100), held_out=fold)
+        assert same(choose_row_set(own, earlier, LEAST, "d"), own)
+        earlier.append(own)
+    assert smallest_difference(earlier) == 25
+
+
+def test_too_small_a_fold_is_refused_before_any_is_answered_about() -> None:
+    check_folds(np.array([20, 21]), LEAST, "d")
+    with pytest.raises(FederatedError, match="one of 3 folds has fewer than min_rows = 20") as caught:
+        check_folds(np.array([30, 19, 30]), LEAST, "d")
+    assert caught.value.code is ErrorCode.NODE_REFUSED
+    assert caught.value.hint is not None

@@ -17,6 +17,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.state import ARRAY_TYPES, make_state, state_to_bytes
@@ -72,6 +73,10 @@ SEALING_KEY = bytes(range(32))
 @st.composite
 def tasks(draw: st.DrawFn) -> Task:
     n = draw(st.integers(1, 5))
+    fold = draw(
+        st.none()
+        | st.integers(2, 20).flatmap(lambda of: st.builds(Fold, st.integers(0, of - 1), st.just(of)))
+    )
     scaling = st.builds(Scaling, st.tuples(*[means] * n), st.tuples(*[scales] * n), means, scales)
     arrays = {
         name: np.array(
@@ -92,9 +97,10 @@ def tasks(draw: st.DrawFn) -> Task:
             draw(st.none() | names),
             tuple(draw(st.lists(names, min_size=n, max_size=n))),
             draw(names),
-            draw(st.floats(0, 0.99)),
+            draw(st.floats(0, 0.99)) if fold is None else fold.share,
             draw(st.integers(0, 2**63 - 1)),
             draw(st.sampled_from([(), ("0", "1"), ("-1", "1.5", "1e15"), ("ill", "gesünder", "")])),
+            fold,
         ),
         work=draw(works),
         scaling=draw(st.none() | scaling),

@@ -47,9 +47,9 @@ FROM (SELECT DISTINCT r.series_id FROM federated.run AS r JOIN federated.run_par
 WHERE federated._is_undecided(s.series_id)
 
 -- name: best_trial(uuid)
-SELECT r.run_id::text AS run_id, r.result_round
+SELECT r.run_id::text AS run_id, r.result_round, t.place IS NOT NULL AS is_compared
 FROM federated._trials($1::uuid) AS t JOIN federated.run AS r ON r.series_id = $1::uuid AND r.trial = t.trial
-WHERE t.place = 1 FOR UPDATE OF r
+WHERE r.result_round IS NOT NULL ORDER BY t.place NULLS LAST, t.trial LIMIT 1
 
 -- name: runs_of_series(uuid)
 SELECT run_id::text AS run_id FROM federated.run WHERE series_id = $1::uuid
