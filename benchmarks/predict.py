@@ -146,8 +146,8 @@ def _processor_seconds(
 
 
 def _used(connection: psycopg.Connection) -> float:
-    fields = Path(f"/proc/{connection.info.backend_pid}/stat").read_text().rpartition(")")[2].split()
-    return time.process_time() + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    on_processor = int(Path(f"/proc/{connection.info.backend_pid}/schedstat").read_text().split()[0])
+    return time.process_time() + on_processor / 1e9
 
 
 def _same(connection: psycopg.Connection, query: str, expected: float) -> None:

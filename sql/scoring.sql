@@ -62,17 +62,19 @@ $$;
 COMMENT ON FUNCTION federated._render_slots(text[], boolean[], jsonb, text[]) IS
     'A row''s slots as an expression of an array; given: of each feature an expression of its parameter''s type';
 
+-- By place, and every name qualified: it stands in PL/pgSQL, where FOUND and others are names too, and has the caller's
+-- search_path.
 CREATE FUNCTION federated._render_call(features text[], booleans boolean[], prediction jsonb, run_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('coalesce(federated.%1$I(%3$L::text, array_send(%4$s)), federated.%2$I(%3$L::text, array_send(%4$s)))',
+    SELECT format('coalesce(federated.%1$I(%3$L, pg_catalog.array_send(%4$s)), federated.%2$I(%3$L, pg_catalog.array_send(%4$s)))',
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes' ELSE '_score' END,
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes_first' ELSE '_score_first' END, run_id,
-        CASE WHEN count(*) > 99 THEN format('federated._elements(slots, %s)', sum(c.slots))
-             ELSE federated._render_slots(features, booleans, prediction, array_agg(quote_ident(c.feature) ORDER BY c.place)) END)
+        CASE WHEN count(*) > 99 THEN format('federated._elements($1, %s)', sum(c.slots))
+             ELSE federated._render_slots(features, booleans, prediction, array_agg('$' || c.place ORDER BY c.place)) END)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
 COMMENT ON FUNCTION federated._render_call(text[], boolean[], jsonb, uuid) IS
-    'A prediction that numpy computes, as an expression over parameters named as the features';
+    'A prediction that numpy computes, as an expression over the parameters by their places';
 
 -- NULL where this session has not read the version yet: what calls it reads it then (a parallel worker can, PL/Python's own
 -- queries cannot there).

@@ -8,7 +8,8 @@ DECLARE
     one record;
 BEGIN
     FOR one IN SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc AS p
-               WHERE p.pronamespace OPERATOR(pg_catalog.=) 'federated_model'::pg_catalog.regnamespace LOOP
+               WHERE p.pronamespace IN ('federated_model'::pg_catalog.regnamespace, 'federated_row'::pg_catalog.regnamespace,
+                                        'federated_proba'::pg_catalog.regnamespace) LOOP
         EXECUTE pg_catalog.format('DROP FUNCTION %s', one.name);
     END LOOP;
     FOR one IN SELECT p.oid::pg_catalog.regprocedure AS name FROM pg_catalog.pg_proc AS p

@@ -11,7 +11,8 @@ element; NaN is NULL.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,36 +30,85 @@ def count_slots(encoding: Encoding) -> int:
 
 def encode_rows(slots: Slots, encoding: Encoding) -> NDArray[np.float64]:
     """Return the inputs, (n, inputs), of rows, (n, slots)."""
-    if all(column.form in ("value", "index") and not column.missing_indicator for column in encoding.columns):
-        return np.where(np.isfinite(slots), slots, np.nan)
-    inputs = np.empty((slots.shape[0], len(encoding.inputs)))
-    first = place = 0
-    for column in encoding.columns:
-        for values in _encode(slots[:, first : first + _width(column)], column):
-            inputs[:, place] = values
-            place += 1
-        first += _width(column)
-    return inputs
+    return Encoder(encoding).encode(slots)
+
+
+class Encoder:
+    """An encoding with all that does not depend on rows in place, for many calls with few rows."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self._inputs = len(encoding.inputs)
+        self._parts: list[tuple[int, int, int, int, _Encode]] = []
+        kept: list[tuple[int, int]] = []
+        slot = place = 0
+        for column in encoding.columns:
+            width, count = _width(column), len(column.inputs)
+            if column.form in ("value", "index") and not column.missing_indicator:
+                kept += zip(range(slot, slot + width), range(place, place + width), strict=True)
+            else:
+                self._parts.append((slot, slot + width, place, place + count, _encoder(column)))
+            slot, place = slot + width, place + count
+        self._from, self._to = (np.array(kept, dtype=np.intp).reshape(-1, 2)).T
+
+    def encode(self, slots: Slots) -> NDArray[np.float64]:
+        """Return the inputs, (n, inputs), of rows, (n, slots)."""
+        known = np.where(np.isfinite(slots), slots, np.nan)
+        if not self._parts:
+            return known
+        inputs = np.empty((slots.shape[0], self._inputs))
+        inputs[:, self._to] = known[:, self._from]
+        for first, last, place, end, encode in self._parts:
+            inputs[:, place:end] = encode(known[:, first:last])
+        return inputs
+
+
+_Encode = Callable[[Slots], NDArray[np.float64]]
+"""A column's slots, each a finite number or NaN, to its inputs."""
 
 
 def _width(column: ColumnEncoding) -> int:
     return column.elements if column.kind is ColumnKind.ARRAY else 1
 
 
-def _encode(values: Slots, column: ColumnEncoding) -> Iterator[NDArray[np.float64]]:
-    """Yield each input of one column, (n,)."""
-    known = np.where(np.isfinite(values), values, np.nan)
+def _encoder(column: ColumnEncoding) -> _Encode:
     match column.form:
         case "log1p":
-            known = np.log1p(np.where(known > -1.0, known, np.nan))
-            yield from known.T
+            encode: _Encode = _log1p
         case "bins":
-            for edge in column.edges:
-                yield np.where(np.isnan(known[:, 0]), np.nan, known[:, 0] > edge)
+            # Of no bin's upper side, of one's, of two's, …; the last where the value is missing.
+            counted = _rows(np.tri(len(column.edges) + 1, len(column.edges), -1))
+            encode = partial(_look_up, counted, np.array(column.edges))
         case "indicators":
-            for level in range(1, len(column.level_names)):
-                yield np.where(np.isnan(known[:, 0]), np.nan, known[:, 0] == level)
+            count = len(column.level_names) - 1
+            encode = partial(_look_up, _rows(np.eye(count + 1, count, -1)), None)
         case _:
-            yield from known.T
-    if column.missing_indicator:
-        yield np.asarray(np.isnan(known).all(axis=1), dtype=np.float64)
+            encode = _same
+    return partial(_flagged, encode) if column.missing_indicator else encode
+
+
+def _rows(known: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.vstack([known, np.full((1, known.shape[1]), np.nan)])
+
+
+def _same(known: Slots) -> NDArray[np.float64]:
+    return known
+
+
+def _log1p(known: Slots) -> NDArray[np.float64]:
+    return np.asarray(np.log1p(np.where(known > -1.0, known, np.nan)))
+
+
+def _look_up(
+    rows: NDArray[np.float64], edges: NDArray[np.float64] | None, known: Slots
+) -> NDArray[np.float64]:
+    """Return the row of each value's place, or of the edges below it; of what has none, the last."""
+    value = known[:, 0]
+    place = value if edges is None else np.searchsorted(edges, value)
+    last = len(rows) - 1
+    return np.asarray(rows[np.where(~np.isnan(value) & (place < last), place, last).astype(np.intp)])
+
+
+def _flagged(encode: _Encode, known: Slots) -> NDArray[np.float64]:
+    """Say in one more input whether the column has no value."""
+    inputs = encode(known)
+    return np.column_stack([inputs, np.isnan(inputs if encode is _log1p else known).all(axis=1)])

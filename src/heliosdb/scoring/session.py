@@ -20,7 +20,7 @@ from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
 from heliosdb.scoring.kinds import Scored, prepare
-from heliosdb.scoring.rows import Slots, count_slots, encode_rows
+from heliosdb.scoring.rows import Encoder, Slots, count_slots
 
 MOST_KEPT = 16
 """Versions that a session keeps; of more, those that were not asked for longest are read again."""
@@ -36,7 +36,7 @@ class Version:
     """How a version scores, with its numbers in place. width: the slots of a row."""
 
     score: Scored
-    encoding: Encoding
+    encoder: Encoder
     width: int
 
     def predict(self, slots: Slots) -> NDArray[np.float64]:
@@ -46,7 +46,7 @@ class Version:
                 ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {slots.shape[1]}"
             )
         with np.errstate(all="ignore"):
-            return self.score(encode_rows(slots, self.encoding))
+            return self.score(self.encoder.encode(slots))
 
 
 _kept: OrderedDict[str, Version] = OrderedDict()
@@ -55,7 +55,7 @@ _kept: OrderedDict[str, Version] = OrderedDict()
 def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encoding) -> Version:
     """Return a version of what is stored of its prediction; encoding: how its columns become inputs."""
     kind = prediction.get("kind", "linear")
-    return Version(prepare(kind, prediction, arrays), encoding, count_slots(encoding))
+    return Version(prepare(kind, prediction, arrays), Encoder(encoding), count_slots(encoding))
 
 
 def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
