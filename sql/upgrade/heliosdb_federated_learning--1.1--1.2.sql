@@ -2383,11 +2383,14 @@ COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, te
     'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
 
 CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-    WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
-               ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
-                    AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
+                   ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
+                        AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END);
+END
 $$;
 
 COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
@@ -2408,6 +2411,7 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     block  CONSTANT pg_catalog.int4 := 4096;
     found  pg_catalog.jsonb;
+    whole  pg_catalog.text;
     batch  record;
     rows   refcursor;
     taken  pg_catalog.int8;
@@ -2418,13 +2422,13 @@ BEGIN
     END IF;
     found := federated._describe_columns(query);
     PERFORM federated._raise(found OPERATOR(pg_catalog.->) 'failure');
-    query := found OPERATOR(pg_catalog.->>) 'query';
-    batch := federated._describe_batch(model, query, found OPERATOR(pg_catalog.->) 'columns');
+    whole := found OPERATOR(pg_catalog.->>) 'query';
+    batch := federated._describe_batch(model, whole, found OPERATOR(pg_catalog.->) 'columns');
     IF NOT batch.by_block THEN
         RETURN QUERY EXECUTE batch.statement;
         RETURN;
     END IF;
-    OPEN rows NO SCROLL FOR EXECUTE query;
+    OPEN rows NO SCROLL FOR EXECUTE whole;
     LOOP
         RETURN QUERY EXECUTE batch.statement USING rows::pg_catalog.text, block;
         GET DIAGNOSTICS taken = ROW_COUNT;
@@ -2439,7 +2443,8 @@ COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
 
 -- A row of any type as a model's features, at the speed of named arguments: a function over any type whose body is read anew
 -- for the type that it is called with, and inlined. A feature that the row has not is found outside of it, where each feature
--- is of the type federated.absent: what is made of a value is chosen by its type, when the query is planned.
+-- is of the type federated.absent: what is made of a value is chosen by its type, when the query is planned. The row itself is
+-- never made: one that is NULL (an outer join's) is one of whom nothing is known, as with named arguments.
 CREATE TYPE federated.absent AS ENUM ();
 
 COMMENT ON TYPE federated.absent IS 'The type of a feature that a row has not: it has no value';
@@ -2579,7 +2584,7 @@ BEGIN
             'CREATE OR REPLACE FUNCTION %I.%I(anyelement) RETURNS SETOF %s LANGUAGE sql STABLE PARALLEL SAFE AS %L',
             target.made, function_name, target.type, (
             SELECT format(E'SELECT s.prediction FROM (SELECT %s) AS d,\n'
-                '    LATERAL (SELECT CASE WHEN pg_catalog.num_nulls($1) OPERATOR(pg_catalog.=) 1 THEN NULL WHEN %s\n'
+                '    LATERAL (SELECT CASE WHEN %s\n'
                 '        THEN %s ELSE %s END AS prediction\n'
                 '    FROM (SELECT ($1).*) AS r) AS s',
                 string_agg(format('NULL::federated.absent AS %I', f.feature), ', ' ORDER BY f.place),
