@@ -21,7 +21,7 @@ from benchmarks.pooled import Values, predict_pooled, truth
 from benchmarks.tables import Column, Problem, Row, load
 from heliosdb.cli.demo.installation import Access, NodeAccess, installed
 
-_NETWORK = {"rounds": 40, "local_epochs": 2, "batch_size": 128, "learning_rate": 0.001, "optimizer": "'adam'"}
+_NETWORK = {"rounds": 30, "local_epochs": 4, "batch_size": 25, "learning_rate": 0.003, "optimizer": "'adam'"}
 _LINEAR = {"optimizer": "'newton'", "rounds": 12}
 _BOOSTED = {"trees": 100, "learning_rate": 0.1, "max_depth": 6, "bins": 64}
 
@@ -147,11 +147,12 @@ class _Bench:
         labels = self.problem.classes
         if len(labels) > 2:
             rows = connection.execute(
-                "SELECT federated_predict_proba(%s, to_jsonb(t)) FROM judged AS t ORDER BY place", [model]
+                "SELECT federated_predict_proba(%s, to_jsonb(t) - 'place') FROM judged AS t ORDER BY place",
+                [model],
             ).fetchall()
             return np.array([[float(row[0][label]) for label in labels] for row in rows])
         rows = connection.execute(
-            "SELECT predict(%s, to_jsonb(t)) FROM judged AS t ORDER BY place", [model]
+            "SELECT predict(%s, to_jsonb(t) - 'place') FROM judged AS t ORDER BY place", [model]
         ).fetchall()
         return np.array([float(row[0]) for row in rows])
 
