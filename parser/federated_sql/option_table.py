@@ -331,10 +331,12 @@ _TRAINING = (
         OptionType.TEXT_ARRAY,
         None,
         "the target's classes as its column holds them, in their order: of two the second is the one whose"
-        " probability is predicted, ['1', '2']; needed under a privacy_budget, unless the target is boolean, or"
+        " probability is predicted, ['1', '2']; needed under a privacy_budget, unless the target"
+        " is boolean, or"
         " every node's catalog declares that it is 0 or 1, or lists the texts that it may be, or it is an"
         " undeclared integer, of which is then counted whether it is 0 or 1",
-        derived="a boolean target's false and true; what catalogs list, or else what the rows hold of a text or an"
+        derived="a boolean target's false and true; what catalogs list, or else what the rows"
+        " hold of a text or an"
         " integer, in order; of other numbers 0 and 1",
         maximum=1_000,
         of_parts=True,
