@@ -7,7 +7,14 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.catalog.run_options import parse_options
-from heliosdb.domain.contract import Offer, check_classes, explain_nobody, select, undeclared_targets
+from heliosdb.domain.contract import (
+    Offer,
+    check_classes,
+    explain_nobody,
+    known_classes,
+    select,
+    undeclared_targets,
+)
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import (
     DatasetDescription,
@@ -151,3 +158,33 @@ def test_what_a_node_said_is_read_from_the_catalog_as_it_was_written() -> None:
     assert introduction_from_json(introduction_json(said)) == said
     more = replace(said, extras=("neural",))
     assert introduction_from_json(introduction_json(more), more.extras) == more
+
+
+@pytest.mark.parametrize(
+    ("offers", "private", "expected"),
+    [
+        ((BOOLEAN, ZERO_ONE), False, ("0", "1")),
+        ((ZERO_ONE, ONE_TWO), False, ("0", "1", "2")),
+        ((offer("e", "integer", "10", "9"),), False, ("9", "10")),
+        ((ZERO_ONE, offer("e", "integer")), False, None),
+        ((offer("e", "numeric"),), False, ("0", "1")),
+        ((offer("e", "enum", "well", "Ill"), offer("f", "text", "ill")), True, ("Ill", "ill", "well")),
+        ((offer("e", "character", "m ", "f "),), True, ("f", "m")),
+        ((offer("e", "text"),), False, None),
+        ((ZERO_ONE, offer("e", "integer")), True, ("0", "1")),
+    ],
+)
+def test_classes_are_what_all_catalogs_list_and_where_one_does_not_only_rows_can_tell(
+    offers: tuple[Offer, ...], private: bool, expected: tuple[str, ...] | None
+) -> None:
+    able = select(offers, OPTIONS, learns_classes=True).able
+
+    assert known_classes(list(able.values()), OPTIONS, private=private) == expected
+
+
+def test_a_text_is_no_target_of_what_learns_a_number() -> None:
+    found = select([offer("a", "text")], OPTIONS, learns_classes=False)
+
+    assert [one.reason for one in found.left_out] == [
+        'column class of dataset "d" is of type text, no number'
+    ]
