@@ -3502,16 +3502,16 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     current_version integer;
     current_run     uuid;
-    found           jsonb;
+    stored          jsonb;
     started         federated.run;
     reason          text;
 BEGIN
-    SELECT v.version, v.run_id, v.report INTO current_version, current_run, found
+    SELECT v.version, v.run_id, v.report INTO current_version, current_run, stored
     FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
     IF NOT FOUND THEN
         PERFORM federated._predict_untrained(model);
-    ELSIF found ? part THEN
-        RETURN found -> part;
+    ELSIF stored ? part THEN
+        RETURN stored -> part;
     END IF;
     SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = current_run;
     IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
@@ -3519,14 +3519,14 @@ BEGIN
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
             DETAIL = 'A report would count held-out rows, and its noise is not planned for.',
             HINT = format('SELECT * FROM federated_evaluate(%L) has what such a run measures.', model);
-    ELSIF (found ->> 'rows')::bigint > 0 THEN
+    ELSIF (stored ->> 'rows')::bigint > 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('%s is not defined for federated model "%s"', source, model),
             DETAIL = format('It is of models that learn %s.', targets);
     END IF;
     reason := CASE
         WHEN (started.options ->> 'validation_split')::double precision = 0 THEN 'validation_split is 0, so no row is held out.'
-        WHEN found IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
+        WHEN stored IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
         ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('no report of version %s of federated model "%s" was made', current_version, model),
