@@ -54,7 +54,7 @@ def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
         "secure_aggregation": False,
     }.items()  # fmt: skip
     assert described["workspace"]["node_selection"] == "all"
-    assert not {"layers", "aggregation_protocol"} & described["model"].keys()
+    assert not {"top_k", "aggregation_protocol"} & described["model"].keys()
     assert {"rounds", "learning_rate"} <= set(described["training"])
 
 
