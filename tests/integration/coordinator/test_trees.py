@@ -18,7 +18,7 @@ from tests.integration.coordinator.support import (
 )
 
 INPUTS = 8
-STEPS = ["statistics", "quantiles", "histograms", "evaluate"]
+STEPS = ["statistics", "quantiles", "histograms", "evaluate", "report"]
 
 
 def patients() -> tuple[np.ndarray, np.ndarray]:
@@ -102,6 +102,48 @@ async def test_trees_grow_at_three_nodes_and_predict_in_sql(
     )
     assert last["global_accuracy"] > 0.85
     assert last["global_loss"] < 0.45
+
+
+async def test_a_number_is_learned_from_a_text_and_a_number(world: World) -> None:
+    create_workspace(world, min_nodes=3)
+    for number, name in enumerate(("east", "north", "west")):
+        site = Site(name, world.cluster.create_database("federated_template"))
+        with world.cluster.connect(site.database) as connection:
+            connection.execute("SELECT setseed(%s)", [0.1 * (number + 1)])
+            connection.execute(
+                "CREATE TABLE visit AS SELECT i AS visit_id, ward, age, "
+                "CASE ward WHEN 'surgery' THEN 8 WHEN 'eyes' THEN 1 ELSE 4 END + age / 20 + random() AS days "
+                "FROM (SELECT i, (ARRAY['surgery', 'eyes', 'heart'])[1 + (random() * 2.99)::integer % 3] AS ward, "
+                "20 + 60 * random() AS age FROM generate_series(1, 300) AS i OFFSET 0) AS drawn"
+            )
+            connection.execute(
+                "CALL federated.execute(%s)",
+                [f"CREATE FEDERATED DATASET visits FOR TABLE visit IN WORKSPACE {WORKSPACE}"],
+            )
+        world.sites.append(site)
+        await world.start_site(site)
+        world.register(site)
+    create_model(
+        world,
+        algorithm="gradient_boosting",
+        features=["ward", "age"],
+        target="days",
+        trees=20,
+        max_depth=3,
+        learning_rate=0.3,
+        rounds=4,
+    )
+    world.execute(f"START FEDERATED TRAINING {MODEL}")
+    world.start_coordinator()
+
+    run = await world.finished()
+
+    assert run["status"] in ("completed", "converged"), run
+    for ward, age, days in (("surgery", 40.0, 10.5), ("eyes", 40.0, 3.5), ("heart", 70.0, 8.0)):
+        (found,) = world.query(f"SELECT federated_model.{MODEL}(ward => %s, age => %s) AS days", ward, age)
+        assert found["days"] == pytest.approx(days, abs=0.5), (ward, found)
+    (last,) = world.query("SELECT max(global_accuracy) AS r2 FROM federated.round")
+    assert last["r2"] > 0.9
 
 
 async def test_a_coordinator_that_dies_while_trees_grow_leaves_the_same_model(world: World) -> None:
