@@ -332,14 +332,17 @@ COMMENT ON FUNCTION @extschema@.federated_checkpoints(text) IS
 
 CREATE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN a.features = b.features AND a.prediction -> 'link' = b.prediction -> 'link' THEN (
+    SELECT CASE WHEN a.features = b.features AND a.prediction -> 'link' = b.prediction -> 'link'
+                     AND a.prediction -> 'encoding' IS NOT DISTINCT FROM b.prediction -> 'encoding'
+                     AND 'linear' = ALL (ARRAY[coalesce(a.prediction ->> 'kind', 'linear'), coalesce(b.prediction ->> 'kind', 'linear')])
+                THEN (
         SELECT sqrt(sum(power(s.one * (a.prediction ->> 'target_scale')::double precision
                               - s.other * (b.prediction ->> 'target_scale')::double precision, 2)))
         FROM unnest(federated._json_numbers(a.prediction -> 'slopes'), federated._json_numbers(b.prediction -> 'slopes'))
              AS s (one, other)) END
 $$;
 COMMENT ON FUNCTION federated._distance(federated.version, federated.version) IS
-    'L2 distance of two versions'' coefficients in raw feature units; NULL where features differ or numbers were not kept';
+    'L2 distance of two linear versions'' coefficients in raw input units; NULL where features or their encoding differ or numbers were not kept';
 
 CREATE FUNCTION federated._version_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$

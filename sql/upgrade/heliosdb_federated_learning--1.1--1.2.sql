@@ -2825,6 +2825,21 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
     'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
 
+CREATE OR REPLACE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN a.features = b.features AND a.prediction -> 'link' = b.prediction -> 'link'
+                     AND a.prediction -> 'encoding' IS NOT DISTINCT FROM b.prediction -> 'encoding'
+                     AND 'linear' = ALL (ARRAY[coalesce(a.prediction ->> 'kind', 'linear'), coalesce(b.prediction ->> 'kind', 'linear')])
+                THEN (
+        SELECT sqrt(sum(power(s.one * (a.prediction ->> 'target_scale')::double precision
+                              - s.other * (b.prediction ->> 'target_scale')::double precision, 2)))
+        FROM unnest(federated._json_numbers(a.prediction -> 'slopes'), federated._json_numbers(b.prediction -> 'slopes'))
+             AS s (one, other)) END
+$$;
+
+COMMENT ON FUNCTION federated._distance(federated.version, federated.version) IS
+    'L2 distance of two linear versions'' coefficients in raw input units; NULL where features or their encoding differ or numbers were not kept';
+
 CREATE OR REPLACE FUNCTION federated._version_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
     SELECT jsonb_build_object('version', subject.version, 'round_number', subject.round_number,
