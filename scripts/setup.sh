@@ -62,6 +62,11 @@ ensure_environment() {
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
         echo "$wanted" > .venv/.requirements
     fi
+    # Not in the lock: which build of PyTorch there is depends on the platform.
+    if ! .venv/bin/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
+        say "installing PyTorch, for the tests of neural networks"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+    fi
     wanted=$(hash_of pyproject.toml requirements.lock)
     if [ "$(cat .venv/.project 2> /dev/null)" != "$wanted" ]; then
         say "installing the project into .venv"
