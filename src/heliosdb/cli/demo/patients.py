@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 FEATURES = ("age", "blood_pressure", "cholesterol", "bmi")
+SEX, SEXES = "sex", ("1", "2")
+"""A text, as the study codes it; it does not say which is which."""
+
 TARGET = "disease_outcome"
 _COLUMNS = ("age", "bp", "s1", "bmi")
 _HELD_OUT_SHARE = 0.15
@@ -20,17 +23,23 @@ _SEED = 20_04
 
 @dataclass(frozen=True, slots=True)
 class Patients:
-    """Rows of one place: features (n x 4) in raw units, outcomes (n) 0 or 1."""
+    """Rows of one place: features (n x 4) in raw units, sexes (n), outcomes (n) 0 or 1."""
 
     features: NDArray[np.float64]
+    sexes: NDArray[np.str_]
     outcomes: NDArray[np.int64]
 
-    def rows(self) -> list[tuple[float | int, ...]]:
-        """The rows as they go into a table: id, features, outcome."""
+    def rows(self) -> list[tuple[float | int | str, ...]]:
+        """The rows as they go into a table: id, features, sex, outcome."""
+        described = zip(self.features, self.sexes, self.outcomes, strict=True)
         return [
-            (number, *map(float, values), int(outcome))
-            for number, (values, outcome) in enumerate(zip(self.features, self.outcomes, strict=True), 1)
+            (number, *map(float, values), str(sex), int(outcome))
+            for number, (values, sex, outcome) in enumerate(described, 1)
         ]
+
+    def inputs(self) -> NDArray[np.float64]:
+        """Features, and behind them whether the sex is the second, (n x 5)."""
+        return np.column_stack([self.features, self.sexes == SEXES[1]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,7 @@ class Study:
         """All hospitals' rows in one place: what the federated model never sees, for comparison only."""
         return Patients(
             np.concatenate([hospital.features for hospital in self.hospitals]),
+            np.concatenate([hospital.sexes for hospital in self.hospitals]),
             np.concatenate([hospital.outcomes for hospital in self.hospitals]),
         )
 
@@ -54,13 +64,14 @@ def load_study(hospitals: int) -> Study:
 
     data = load_diabetes(scaled=False)
     features = data.data[:, [data.feature_names.index(column) for column in _COLUMNS]]
+    sexes = np.array([f"{code:.0f}" for code in data.data[:, data.feature_names.index("sex")]])
     outcomes = (data.target > np.median(data.target)).astype(np.int64)
     held_out = np.random.default_rng(_SEED).random(len(outcomes)) < _HELD_OUT_SHARE
     by_age = np.argsort(features[:, 0], kind="stable")
     bands = np.array_split(by_age[~held_out[by_age]], hospitals)
     return Study(
-        tuple(Patients(features[band], outcomes[band]) for band in bands),
-        Patients(features[held_out], outcomes[held_out]),
+        tuple(Patients(features[band], sexes[band], outcomes[band]) for band in bands),
+        Patients(features[held_out], sexes[held_out], outcomes[held_out]),
     )
 
 
@@ -88,5 +99,5 @@ def judge_pooled(study: Study) -> Quality:
     from sklearn.preprocessing import StandardScaler
 
     pooled = study.pooled()
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(pooled.features, pooled.outcomes)
-    return judge(study.held_out.outcomes, model.predict_proba(study.held_out.features)[:, 1])
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(pooled.inputs(), pooled.outcomes)
+    return judge(study.held_out.outcomes, model.predict_proba(study.held_out.inputs())[:, 1])

@@ -19,7 +19,7 @@ CREATE FEDERATED MODEL disease_classifier
 IN WORKSPACE healthcare_consortium
 WITH (
     algorithm = 'logistic_regression',
-    features = ['age', 'blood_pressure', 'cholesterol', 'bmi'],
+    features = ['age', 'sex', 'blood_pressure', 'cholesterol', 'bmi'],
     target = 'disease_outcome',
     rounds = 50,                            -- Training rounds
     aggregation = 'fedavg'
@@ -39,19 +39,24 @@ CREATE FEDERATED MODEL open_classifier
 IN WORKSPACE open_study
 WITH (
     algorithm = 'logistic_regression',
-    features = ['age', 'blood_pressure', 'cholesterol', 'bmi'],
-    target = 'disease_outcome',
-    rounds = 50
+    features = ['age', 'sex', 'blood_pressure', 'cholesterol', 'bmi'],
+    target = 'disease_outcome'
 );"""
 
 START_PLAIN = """\
 START FEDERATED TRAINING open_classifier
-WITH (local_epochs = 1, batch_size = 32, learning_rate = 0.05);"""
+WITH (optimizer = 'newton');              -- the estimate of all hospitals' rows together"""
+
+COEFFICIENTS = """\
+SELECT term, round(estimate::numeric, 4) AS estimate, round(std_error::numeric, 4) AS std_error,
+       round(statistic::numeric, 2) AS z, round(p_value::numeric, 4) AS p_value
+FROM federated_coefficients('open_classifier');"""
 
 PREDICT_PATIENT = """\
 SELECT federated_predict(
     '{model}',
     age => 55,
+    sex => '2',
     blood_pressure => 140,
     cholesterol => 220,
     bmi => 28.5
@@ -62,7 +67,7 @@ SELECT count(*) AS patients,
        count(*) FILTER (WHERE p > 0.5) AS predicted_ill,
        round(avg(p)::numeric, 3) AS mean_probability
 FROM (
-    SELECT federated_predict('{model}', age => age, blood_pressure => blood_pressure,
+    SELECT federated_predict('{model}', age => age, sex => sex, blood_pressure => blood_pressure,
                              cholesterol => cholesterol, bmi => bmi) AS p
     FROM held_out_patients
 ) AS predicted;"""

@@ -17,6 +17,8 @@ from heliosdb.cli.demo import statements
 from heliosdb.cli.demo.installation import Access, installed
 from heliosdb.cli.demo.patients import (
     FEATURES,
+    SEX,
+    SEXES,
     TARGET,
     Patients,
     Quality,
@@ -51,7 +53,7 @@ def run() -> None:
         ):
             _headline("The quick start, typed into psql on the proxy")
             _train_private(terminal, observer, access)
-            _headline("The same model without a privacy budget and with enough learning rate")
+            _headline("The same model without a privacy budget, to the estimate of the pooled rows")
             _train_plain(terminal, observer, access)
             _headline("Predictions: one patient, and a whole table")
             for model in ("disease_classifier", "open_classifier"):
@@ -60,6 +62,8 @@ def run() -> None:
             _headline("What each hospital let out: no row, only vectors through the release door")
             terminal.type(statements.WHAT_LEFT)
             _compare(observer, study)
+            _headline("What the model without a budget says of each column")
+            terminal.type(statements.COEFFICIENTS)
     print(f"\nFinished in {time.monotonic() - began:.0f} s; everything that was started is stopped.")
 
 
@@ -78,6 +82,12 @@ def _fill(access: Access, study: Study) -> None:
 
 def _load(dsn: str, table: str, patients: Patients) -> None:
     columns = [sql.SQL("{} double precision").format(sql.Identifier(name)) for name in FEATURES]
+    # Under a privacy budget what a text may be is the catalog's to say: no row is asked for it.
+    columns += [
+        sql.SQL("{0} text CHECK ({0} IN ({1}))").format(
+            sql.Identifier(SEX), sql.SQL(", ").join(map(sql.Literal, SEXES))
+        )
+    ]
     with psycopg.connect(dsn) as connection, connection.cursor() as cursor:
         cursor.execute(
             sql.SQL("CREATE TABLE {} (patient_id integer PRIMARY KEY, {}, {} boolean)").format(
@@ -197,7 +207,7 @@ def _compare(observer: psycopg.Connection, study: Study) -> None:
 
 def _judge_model(observer: psycopg.Connection, model: str) -> Quality:
     arguments = sql.SQL(", ").join(
-        sql.SQL("{0} => {0}").format(sql.Identifier(feature)) for feature in FEATURES
+        sql.SQL("{0} => {0}").format(sql.Identifier(feature)) for feature in (*FEATURES, SEX)
     )
     rows = observer.execute(
         sql.SQL("SELECT {}, federated_model.{}({}) FROM held_out_patients ORDER BY patient_id").format(
