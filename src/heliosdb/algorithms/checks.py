@@ -33,7 +33,7 @@ def check_statistics(n_inputs: int, envelope: Work) -> None:
     takes.
     """
     work = StatisticsWork.of(envelope)
-    _check_shape(envelope, work.size(n_inputs))
+    check_shape(envelope, work.size(n_inputs))
     declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
         check_columns(n_inputs, work)
@@ -47,7 +47,7 @@ def check_classes(task: Task) -> None:
     if task.state != NO_STATE or task.scaling is not None:
         raise invalid_value("counts of classes depend on no state and no scaling")
     work = ClassesWork.of(task.work)
-    _check_shape(task.work, CLASS_COUNTS)
+    check_shape(task.work, CLASS_COUNTS)
     Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS)
 
 
@@ -56,8 +56,8 @@ def check_training(task: Task) -> None:
     bounds.
     """
     work = TrainWork.of(task)
-    _check_parameters(task)
-    _check_shape(task.work, task.state[PARAMETERS].size)
+    check_parameters(task, work.classes)
+    check_shape(task.work, task.state[PARAMETERS].size)
     if work.privacy is not None:
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
@@ -65,25 +65,30 @@ def check_training(task: Task) -> None:
 def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
-    _check_parameters(task)
-    _check_shape(task.work, work.size)
+    check_parameters(task, work.classes)
+    check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
 
 
-def _check_shape(work: Work, size: int) -> None:
+def check_shape(work: Work, size: int) -> None:
+    """Raise FederatedError INVALID_VALUE where an answer is not to be so many numbers of float64."""
     if work.dtype is not Dtype.FLOAT64 or work.size != size:
         raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of float64.")
 
 
-def _check_parameters(task: Task) -> None:
-    """A model of this kind is one array of a weight for each input and a bias, each within its bounds."""
+def check_parameters(task: Task, classes: int, within: bounds.Bounds = bounds.PARAMETER) -> None:
+    """Raise FederatedError INVALID_VALUE for parameters that are not those of a linear model.
+
+    It is one array of a weight for each input and a bias, of K > 2 classes for each but the first; each
+    within its bounds.
+    """
     parameters = task.state.get(PARAMETERS)
     if len(task.state) != 1 or parameters is None or parameters.dtype != np.float64:
         raise _invalid("The task's parameters do not fit its algorithm and features.")
-    if parameters.shape != (task.n_inputs + 1,):
+    width = task.n_inputs + 1
+    if parameters.shape != ((classes - 1, width) if classes > 2 else (width,)):
         raise _invalid("The task's parameters do not fit its algorithm and features.")
-    within = bounds.PARAMETER
     inside = (parameters >= within.least) & (parameters <= within.most)
     if not np.all(inside):
         raise outside("a parameter", float(parameters[~inside][0]), within)

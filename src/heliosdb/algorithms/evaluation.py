@@ -20,7 +20,7 @@ from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.state import State
+from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Vector
@@ -54,7 +54,8 @@ class EvaluateStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums of loss and quality."""
         work = evaluate_work(plan)
-        return Asked(work.to_work(), work.scaling, state)
+        # What else a state holds is how its parameters were found.
+        return Asked(work.to_work(), work.scaling, make_state(**{PARAMETERS: state[PARAMETERS]}))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""

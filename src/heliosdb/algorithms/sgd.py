@@ -15,7 +15,10 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.vector import Matrix, Vector
 
 Residual = Callable[[Vector, Vector], Vector]
-"""(scores, targets) → derivative of the loss by the score, row by row."""
+"""(scores, targets) → derivative of the loss by the score, row by row; scores: (n,), or (n, several)."""
+
+Shrink = Callable[[Vector, float], None]
+"""(parameters, learning rate): moves the parameters as a penalty does, in place."""
 
 
 def derive_rng(seed: int, round: int, node: str, secret: bytes, *, exchange: int = 0) -> np.random.Generator:
@@ -42,12 +45,14 @@ def descend(
     batch_size: int,
     learning_rate: float,
     rng: np.random.Generator,
+    shrink: Shrink | None = None,
 ) -> Vector:
     """Run mini-batch SGD and return the new parameters.
 
-    inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean; rows that fill no batch join the others. Raises FederatedError (UF003) where the
-    parameters cease to be finite.
+    inputs: (n, k), the last column of ones; parameters: (k,), or (scores, k) where a row has several. shrink:
+    what a penalty makes of the parameters after each step, in place. Each epoch shuffles the rows anew; a
+    batch's gradient is its mean; rows that fill no batch join the others. Raises FederatedError (UF003) where
+    the parameters cease to be finite.
     """
     current = parameters.copy()
     rows = targets.size
@@ -58,8 +63,10 @@ def descend(
             x, y = inputs[order], targets[order]
             for start, stop in _batches(rows, batch_size):
                 batch = x[start:stop]
-                slope = residual(batch @ current, y[start:stop])
-                current -= (learning_rate / slope.size) * (slope @ batch)
+                slope = residual(batch @ current.T, y[start:stop])
+                current -= (learning_rate / len(slope)) * (slope.T @ batch)
+                if shrink is not None:
+                    shrink(current, learning_rate)
             check_finite(current)
     return current
 
@@ -83,3 +90,18 @@ def check_finite(parameters: Vector) -> None:
             "Training diverged: the parameters are no longer finite.",
             hint="Lower learning_rate.",
         )
+
+
+def shrinking(penalty: float, l1_ratio: float) -> Shrink | None:
+    """Return the proximal step of an elastic net on all but the bias, the last of a score's parameters; None
+    where there is no penalty (Parikh and Boyd 2014, section 6.5.3)."""
+    if penalty == 0.0:
+        return None
+
+    def shrink(parameters: Vector, learning_rate: float) -> None:
+        weights = parameters[..., :-1]
+        size = np.abs(weights) - learning_rate * penalty * l1_ratio
+        kept = np.maximum(size, 0.0) / (1.0 + learning_rate * penalty * (1.0 - l1_ratio))
+        weights[...] = np.sign(weights) * kept
+
+    return shrink

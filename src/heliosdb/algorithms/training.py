@@ -32,7 +32,7 @@ from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
 from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings
+from heliosdb.parts.algorithms import DescentSettings, NetSettings
 from heliosdb.privacy.mechanisms import Secret
 
 TRAIN = StepName("train")
@@ -121,7 +121,7 @@ def train_work(plan: RunPlan) -> TrainWork:
     """Return the work of a training round; scaling and privacy plan are known after round 0."""
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
-    descent = plan.run.options.settings(DescentSettings)
+    descent, net = plan.run.options.settings(DescentSettings), plan.run.options.settings(NetSettings)
     return TrainWork(
         algorithm=plan.run.options.algorithm,
         scaling=scaling,
@@ -130,6 +130,8 @@ def train_work(plan: RunPlan) -> TrainWork:
         batch_size=descent.batch_size,
         learning_rate=descent.learning_rate,
         privacy=None if made is None else private_training(plan, made),
+        penalty=net.penalty,
+        l1_ratio=net.l1_ratio,
     )
 
 

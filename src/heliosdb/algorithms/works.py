@@ -136,12 +136,15 @@ class _TrainSettings:
     batch_size: int = within(bounds.BATCH_SIZE)
     learning_rate: float = within(bounds.LEARNING_RATE)
     clipping_norm: float | None = within(bounds.CLIPPING_NORM, default=None)
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainWork:
     """Local epochs of mini-batch SGD from the task's parameters; the answer is how far the parameters
-    moved. classes: of the target, 0 where it is a number.
+    moved. classes: of the target, 0 where it is a number. penalty, l1_ratio: of an elastic net, of plain
+    training.
     """
 
     algorithm: str
@@ -151,6 +154,8 @@ class TrainWork:
     learning_rate: float
     privacy: PrivateTraining | None = None
     classes: int = field(kw_only=True)
+    penalty: float = 0.0
+    l1_ratio: float = 0.0
 
     @classmethod
     def of(cls, task: Task) -> TrainWork:
@@ -161,14 +166,18 @@ class TrainWork:
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
             private = _private_training(work.privacy, given.clipping_norm)
+        if private is not None and given.penalty:
+            raise invalid_value("there is no penalty in private training")
         return cls(
             work.algorithm,
-            _scaling(task),
+            scaling_of(task),
             given.local_epochs,
             given.batch_size,
             given.learning_rate,
             private,
             classes=given.classes,
+            penalty=given.penalty,
+            l1_ratio=given.l1_ratio,
         )
 
     def to_work(self, size: int) -> Work:
@@ -176,7 +185,13 @@ class TrainWork:
         private = self.privacy
         clipping_norm = None if private is None else private.clipping_norm
         given = _TrainSettings(
-            self.classes, self.local_epochs, self.batch_size, self.learning_rate, clipping_norm
+            self.classes,
+            self.local_epochs,
+            self.batch_size,
+            self.learning_rate,
+            clipping_norm,
+            self.penalty,
+            self.l1_ratio,
         )
         return Work(
             self.algorithm,
@@ -206,7 +221,7 @@ class EvaluateWork:
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, _scaling(task), _noise(task.work), classes=given.classes)
+        return cls(task.work.algorithm, scaling_of(task), _noise(task.work), classes=given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""
@@ -229,7 +244,8 @@ def _demand_no_settings(work: Work) -> None:
         raise invalid_value(f"{min(work.settings)} is no setting here")
 
 
-def _scaling(task: Task) -> Scaling:
+def scaling_of(task: Task) -> Scaling:
+    """Return a task's scaling, every number within its bounds; FederatedError INVALID_VALUE."""
     scaling = task.scaling
     if scaling is None:
         raise invalid_value("the task holds no scaling")

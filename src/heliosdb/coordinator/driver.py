@@ -322,7 +322,11 @@ class RunDriver:
         faults.reach("coordinator.aggregated")
         if combined.following is not None:
             await self._keep(action, exchange, combined.following)
-        self._report(Combined(action.round, action.exchange, combined.figures, combined.following))
+        self._report(
+            Combined(
+                action.round, action.exchange, combined.figures, combined.following, opened.findings.ended
+            )
+        )
 
     async def _keep(self, action: Combine, exchange: Exchange, following: Next) -> None:
         opened = self._round

@@ -140,6 +140,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             figures=closed[-1].figures if closed else None,
             opened=None if opened is None else _opened(course, RunPlan(record.run, findings, opened), tasks),
             stop_requested=record.stop_requested,
+            ended=findings.ended,
         )
         return Loaded(
             course,

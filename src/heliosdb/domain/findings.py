@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.events import Ended
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -46,7 +47,8 @@ class Findings:
 
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
-    encoding: how columns become inputs, None where every feature is one.
+    encoding: how columns become inputs, None where every feature is one. ended: None while further rounds
+    have something to find.
     """
 
     scaling: Scaling | None = None
@@ -54,6 +56,7 @@ class Findings:
     booleans: tuple[bool, ...] = ()
     undeclared_target: bool = False
     encoding: Encoding | None = None
+    ended: Ended | None = None
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -71,6 +74,7 @@ class Findings:
             () if scaling is None else tuple(scaling.get("booleans", ())),
             scaling is not None and scaling.get("undeclared_target", False),
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
+            None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -80,6 +84,7 @@ class Findings:
             and not self.booleans
             and not self.undeclared_target
             and self.encoding is None
+            and self.ended is None
         ):
             return None
         columns: dict[str, Any] = {"booleans": list(self.booleans)}
@@ -87,6 +92,8 @@ class Findings:
             columns["undeclared_target"] = True
         if self.encoding is not None:
             columns["encoding"] = self.encoding.to_json()
+        if self.ended is not None:
+            columns["ended"] = asdict(self.ended)
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from heliosdb.domain import bounds
 from heliosdb.domain.settings import option_names, within
@@ -25,13 +27,50 @@ class ClassifierSettings(DescentSettings):
     target_classes: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class NetSettings:
+    """Of an elastic net on the coefficients of scaled inputs; see algorithms/newton_solver.py."""
+
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionSettings(DescentSettings):
+    """Of a model that is linear up to its link: which way it is estimated, and an elastic net.
+
+    optimizer newton: by steps on the summed derivatives of all nodes' rows, of which passes, batches and
+    step size are none. penalty, l1_ratio: as of `NetSettings`.
+    """
+
+    optimizer: Literal["sgd", "newton"] = "sgd"
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticSettings(RegressionSettings):
+    """Of one that learns classes: their labels, where the target is not true or false, or 0 or 1."""
+
+    target_classes: tuple[str, ...] | None = None
+
+
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
-    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
+    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=LogisticSettings
 )
 ALGORITHMS.register(
-    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=DescentSettings
+    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressionSettings
 )
+ALGORITHMS.register(
+    "poisson_regression", "heliosdb.algorithms.linear:POISSON_REGRESSION", settings=RegressionSettings
+)
+
+
+def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run takes Newton steps: it then ends by itself, and its last round is the result."""
+    settings = ALGORITHMS.entry(algorithm).settings
+    return "optimizer" in option_names(settings) and given.get("optimizer") == "newton"
 
 
 def has_classes(algorithm: str) -> bool:
