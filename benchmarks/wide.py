@@ -14,15 +14,16 @@ from typing import Literal
 
 import numpy as np
 
-from heliosdb.algorithms.steps import Asked, Cost, Draws, Prediction, Step, Taken
+from heliosdb.algorithms.steps import Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.bounds import Bounds
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import RoundNumber, StepName
+from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
-from heliosdb.domain.task import Scaling, Task, Work
+from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Plain
 from heliosdb.parts.algorithms import ALGORITHMS
@@ -140,7 +141,7 @@ class Wide:
         """Nothing: there is no privacy here."""
         return ()
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
+    def predict(self, state: State, findings: Findings) -> Prediction:
         """The first weights, as the catalog knows linear predictions."""
         first = np.zeros(1 + len(FEATURES))
         first[: state["weights"].size] = state["weights"][: first.size]

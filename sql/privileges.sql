@@ -26,7 +26,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text)
+    @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
+    @extschema@.federated_compliance_check(text, text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state FROM PUBLIC;
@@ -126,7 +127,8 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
     federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
+    @extschema@.federated_coefficients(text), federated._coefficients(text)
 TO federated_analyst, federated_auditor;
 
 -- What the audits of security and of compliance look at, and these themselves.

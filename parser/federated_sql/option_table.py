@@ -343,7 +343,7 @@ _TRAINING = (
         "event",
         _TEXT,
         None,
-        "column that says whether a survival time ended with the event, true or 1; false or 0: it was censored",
+        "column that says whether a survival time ended with the event (true, 1) or was censored (false, 0)",
         identifier=True,
         of_parts=True,
     ),
@@ -404,7 +404,7 @@ _TRAINING = (
         "optimizer",
         _CHOICE,
         "sgd",
-        "of local training; newton: steps on the summed first and second derivatives of the nodes' rows, which "
+        "of local training; newton: steps on the summed derivatives of the nodes' rows, which "
         "lead to the estimate of the pooled rows and to its standard errors",
         choices=("sgd", "momentum", "adam", "newton"),
         built_values=("sgd",),

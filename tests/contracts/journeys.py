@@ -20,7 +20,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Run
-from heliosdb.domain.settings import read_settings, settings_of
+from heliosdb.domain.settings import listed_values, read_settings, settings_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
@@ -74,9 +74,11 @@ class Journey:
     findings: Findings
 
 
-def make_run(name: str, *, private: bool = False, ranges: bool = False) -> Run:
-    """A run under the algorithm's own defaults; its last round alone is evaluated."""
+def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: bool = False) -> Run:
+    """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
+    if newton:
+        given["optimizer"] = "newton"
     run = with_options(
         RUN,
         algorithm=name,
@@ -106,19 +108,33 @@ TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
 def modes(name: str) -> list[dict[str, bool]]:
     """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
+    plain: list[dict[str, bool]] = [{}, {"newton": True}] if takes_newton_steps(name) else [{}]
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
-        return [{}]
+        return plain
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name) else []
-    return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared]
+    return [*plain, {"private": True}, {"private": True, "ranges": True}, *undeclared]
+
+
+def takes_newton_steps(name: str) -> bool:
+    """Whether it can be trained by descent and by Newton steps alike."""
+    optimizers = listed_values(ALGORITHMS.entry(name).settings).get("optimizer") or ()
+    return "newton" in optimizers and len(optimizers) > 1
 
 
 @cache
-def travel(name: str, *, private: bool = False, ranges: bool = False, undeclared: bool = False) -> Journey:
+def travel(
+    name: str,
+    *,
+    private: bool = False,
+    ranges: bool = False,
+    undeclared: bool = False,
+    newton: bool = False,
+) -> Journey:
     """Hold the run. undeclared: no node's catalog declares the target's classes."""
-    course = Course.of(make_run(name, private=private, ranges=ranges))
+    course = Course.of(make_run(name, private=private, ranges=ranges, newton=newton))
     model, findings = ModelState(NO_STATE), Findings(undeclared_target=undeclared)
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)

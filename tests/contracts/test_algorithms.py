@@ -194,7 +194,7 @@ def test_under_a_budget_no_answer_is_plain(journey: Journey) -> None:
 
 
 def test_a_prediction_is_finite_numbers_of_a_kind_that_the_catalog_renders(journey: Journey) -> None:
-    prediction = journey.course.algorithm.predict(journey.model.state, journey.findings.scaling)
+    prediction = journey.course.algorithm.predict(journey.model.state, journey.findings)
     function = re.compile(rf"CREATE FUNCTION federated\._render_{re.escape(prediction.kind)}\(")
     assert any(function.search(path.read_text()) for path in SQL.glob("*.sql"))
     assert prediction.kind.isidentifier()

@@ -11,9 +11,10 @@ import numpy as np
 
 from heliosdb.algorithms.features import block_count, check_columns, sensitivity
 from heliosdb.algorithms.layout import CLASS_COUNTS, CLASSES_SENSITIVITY
+from heliosdb.algorithms.registry import supervised
 from heliosdb.algorithms.works import PARAMETERS, ClassesWork, EvaluateWork, StatisticsWork, TrainWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.settings import outside
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Task, Work
@@ -33,6 +34,7 @@ def check_statistics(n_inputs: int, envelope: Work) -> None:
     takes.
     """
     work = StatisticsWork.of(envelope)
+    check_target(work.algorithm, work.classes)
     check_shape(envelope, work.size(n_inputs))
     declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
@@ -56,19 +58,35 @@ def check_training(task: Task) -> None:
     bounds.
     """
     work = TrainWork.of(task)
+    check_target(work.algorithm, work.classes)
     check_parameters(task, work.classes)
     check_shape(task.work, task.state[PARAMETERS].size)
     if work.privacy is not None:
+        _check_private(task)
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
 
 def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
+    check_target(work.algorithm, work.classes)
     check_parameters(task, work.classes)
     check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
+        _check_private(task)
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
+
+
+def _check_private(task: Task) -> None:
+    """Raise FederatedError NOT_SUPPORTED where a private computation would be one of several scores a row."""
+    if task.state[PARAMETERS].ndim > 1:
+        raise not_supported("more than two classes are not supported under a privacy_budget yet")
+
+
+def check_target(name: str, classes: int) -> None:
+    """Raise FederatedError INVALID_VALUE for a target that an algorithm does not learn."""
+    if not supervised(name).allows(classes):
+        raise _invalid(f"{name} learns no target of {classes} classes.")
 
 
 def check_shape(work: Work, size: int) -> None:

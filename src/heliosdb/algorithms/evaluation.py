@@ -18,6 +18,7 @@ from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
+from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State, make_state
@@ -42,7 +43,10 @@ class Evaluable(Supervised, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EvaluateStep:
-    """One measurement of the parameters that a round has led to."""
+    """One measurement of the parameters that a round has led to.
+
+    is_private: whether there is a private form of it.
+    """
 
     algorithm: str
     name: StepName = EVALUATE
@@ -50,6 +54,7 @@ class EvaluateStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    is_private: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums of loss and quality."""
@@ -79,6 +84,8 @@ class EvaluateStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_evaluation(task)
+        if task.work.privacy is not None and not self.is_private:
+            raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all held-out rows."""

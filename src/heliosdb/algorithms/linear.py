@@ -111,9 +111,9 @@ class LinearModel:
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name),
+            TRAIN: TrainStep(self.name, is_private=not self.counts),
             NEWTON: NewtonStep(self.name),
-            EVALUATE: EvaluateStep(self.name),
+            EVALUATE: EvaluateStep(self.name, is_private=not self.counts),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -195,6 +195,10 @@ class LinearModel:
             return Units(shift=math.log(scaling.target_mean))
         return Units(scaling.target_scale, scaling.target_mean) if self.link == "identity" else Units()
 
+    def allows(self, classes: int) -> bool:
+        """Whether that is what its targets have: two classes or more, or a number."""
+        return classes == 0 if self.scales_target else classes >= 2
+
     def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), without revealing a value, where a target is no class, or no count.
 
@@ -265,16 +269,15 @@ class LinearModel:
 
     def curvature(self, table: Table, parameters: Vector, scaling: Scaling) -> Curvature:
         """Return loss, gradient and Hessian at `parameters` over the rows that are not held out."""
-        rows, width = table.training(), parameters.shape[-1]
+        rows, loss = table.training(), 0.0
         check_rows(rows)
-        targets, loss = self._targets(rows, scaling), 0.0
         gradient, hessian = np.zeros(parameters.size), np.zeros((parameters.size, parameters.size))
         with np.errstate(over="ignore", invalid="ignore"):
+            targets = self._targets(rows, scaling)
             for block in row_blocks(rows.rows):
                 inputs, own = scale_inputs(rows.features[block], scaling), targets[block]
                 found = self._derivatives(inputs, own, parameters)
                 loss, gradient, hessian = loss + found[0], gradient + found[1], hessian + found[2]
-        assert width == inputs.shape[1]
         return Curvature(float(rows.rows), float(rows.rows), loss, gradient, hessian)
 
     def _derivatives(

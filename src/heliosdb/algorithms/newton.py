@@ -14,7 +14,7 @@ from typing import Literal, Protocol, cast
 
 import numpy as np
 
-from heliosdb.algorithms.checks import check_parameters, check_shape
+from heliosdb.algorithms.checks import check_parameters, check_shape, check_target
 from heliosdb.algorithms.coefficients import BY_DESCENT, PENALISED, UNFINISHED, Fit
 from heliosdb.algorithms.curvature import MOST_PARAMETERS, Curvature, curvature_size
 from heliosdb.algorithms.evaluation import EVALUATE
@@ -120,6 +120,7 @@ class NewtonStep:
         if task.work.privacy is not None or task.budget is not None:
             raise not_supported("optimizer newton is not supported under a privacy_budget yet")
         given = read_settings(_NewtonSettings, task.work.settings, exact=True)
+        check_target(self.algorithm, given.classes)
         scaling_of(task)
         family = cast(Differentiable, algorithm(self.algorithm)).family
         check_parameters(task, given.classes, parameter_bounds(family))

@@ -23,6 +23,7 @@ import numpy as np
 from heliosdb.algorithms.curvature import Curvature
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.state import State
+from heliosdb.domain.update import DivergedError
 from heliosdb.domain.vector import Matrix, Vector
 
 _RANK = 1e-11
@@ -132,7 +133,8 @@ def advance(
 ) -> Advance:
     """Take one step. most: bound of a parameter. dispersed: whether the loss's unit is estimated.
 
-    Raises FederatedError INVALID_VALUE, naming the inputs, where they are collinear and nothing is penalised.
+    Raises FederatedError INVALID_VALUE, naming the inputs, where they are collinear and nothing is penalised;
+    DivergedError where the sums are so large that no step is a number.
     """
     objective = found.loss + penalty.value(search.parameters, found.weights)
     if search.accepted is not None and search.halvings < _MOST_HALVINGS:
@@ -145,8 +147,11 @@ def advance(
     if penalty.is_none and inverse is None:
         # It was regular where the search began: the weights of rows have since vanished.
         return Advance(replace(search, decrements=()), ended=True, separated=_largest(search.parameters))
-    step = _step(search.parameters, found, penalty, free, inverse)
-    decrement = max(0.0, float(step @ found.hessian @ step))
+    with np.errstate(over="ignore", invalid="ignore"):
+        step = _step(search.parameters, found, penalty, free, inverse)
+        decrement = max(0.0, float(step @ found.hessian @ step))
+    if not (np.isfinite(step).all() and math.isfinite(decrement)):
+        raise DivergedError("the nodes' sums lead to no step that is a number")
     taken = Search(
         _within(search.parameters, step, most),
         search.parameters,
@@ -301,5 +306,5 @@ def _collinear(scaled: Matrix, order: Sequence[int], rank: int, names: Sequence[
         said.append(f"{names[place]} is a combination of {' and '.join(of)}")
     return invalid_value(
         f"the inputs are collinear: {'; '.join(said)}",
-        hint="Leave one of them out, or set a penalty.",
+        detail="Leave one of them out, or set a penalty.",
     )

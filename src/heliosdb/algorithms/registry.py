@@ -21,6 +21,10 @@ BINARY_LABELS = ("0", "1")
 class Supervised(Algorithm, Protocol):
     """An algorithm that learns a target, for which round 0 counts features and target."""
 
+    def allows(self, classes: int) -> bool:
+        """Whether it can learn a target of so many classes, of a number where that is 0."""
+        ...
+
     def check_target(self, table: Table, classes: int) -> None:
         """Raise FederatedError (22023), naming no value, where the target is of no use to this algorithm.
 

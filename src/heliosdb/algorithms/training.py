@@ -25,7 +25,7 @@ from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, PrivateTraining, TrainWork
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State, flatten, with_vector
@@ -58,7 +58,10 @@ class Trainable(Supervised, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainStep:
-    """Some epochs of descent from the global parameters."""
+    """Some epochs of descent from the global parameters.
+
+    is_private: whether there is a private form of it.
+    """
 
     algorithm: str
     name: StepName = TRAIN
@@ -66,6 +69,7 @@ class TrainStep:
     gathers: Literal["rule"] = "rule"
     reads: Sequence[str] = ()
     moving: Sequence[str] = (PARAMETERS,)
+    is_private: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
@@ -94,6 +98,8 @@ class TrainStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_training(task)
+        if task.work.privacy is not None and not self.is_private:
+            raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
     def least_rows(self, task: Task) -> int | None:
         """Return the rows of a batch: the update is a sum over batches."""

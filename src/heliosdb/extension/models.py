@@ -27,6 +27,7 @@ from federated_sql.statements import (
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.extension.contract import check_contract, check_ranges, check_target_classes
+from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.checks import unread_option
@@ -133,6 +134,7 @@ def start_training(session: Session, command: StartTraining) -> None:
     nodes = catalog.list_nodes(session.connection, model.workspace)
     options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
     check_ranges(options)
+    check_regression(options, command.options, private=policy.get("privacy_budget") is not None)
     said = check_contract(model.name, nodes, options, private=policy.get("privacy_budget") is not None)
     if not catalog.insert_run(session.connection, model, overrides):
         raise in_training(model)

@@ -66,6 +66,9 @@ ALGORITHMS.register(
     "poisson_regression", "heliosdb.algorithms.linear:POISSON_REGRESSION", settings=RegressionSettings
 )
 
+NO_PRIVATE_FORM = frozenset({"poisson_regression"})
+"""Those that are refused under a privacy budget."""
+
 
 def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:
     """Whether a run takes Newton steps: it then ends by itself, and its last round is the result."""

@@ -24,7 +24,7 @@ from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import within
 from heliosdb.domain.state import State, flatten, make_state, with_vector
-from heliosdb.domain.task import Scaling, Task, Work
+from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain
 from heliosdb.parts.algorithms import ALGORITHMS
@@ -194,7 +194,7 @@ class ToyBins:
         """Nothing: a toy knows no privacy."""
         return ()
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
+    def predict(self, state: State, findings: Findings) -> Prediction:
         """Edges and means."""
         return Prediction("toy_bins", {name: state[name].tolist() for name in ("edges", "means")})
 
@@ -263,7 +263,7 @@ class ToyPersonal:
         """Nothing: a toy knows no privacy."""
         return ()
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
+    def predict(self, state: State, findings: Findings) -> Prediction:
         """The slopes without an offset, as the catalog knows linear predictions."""
         slopes = (state["slopes"] / 100.0).tolist()
         zeros = [0.0] * len(slopes)

@@ -382,6 +382,13 @@ def test_more_noise_than_the_lattice_takes_is_refused(view: View) -> None:
 
 
 def test_both_models_check_the_same_way() -> None:
-    for model in (LINEAR_REGRESSION, LOGISTIC_REGRESSION):
+    for model, classes in ((LINEAR_REGRESSION, 0), (LOGISTIC_REGRESSION, 2)):
         for view in (TRAINING, EVALUATION):
-            check(task(replace(view, algorithm=model.name)))
+            check(task(replace(view, algorithm=model.name, classes=classes)))
+
+
+@pytest.mark.parametrize("view", [STATISTICS, TRAINING, EVALUATION])
+@pytest.mark.parametrize(("name", "classes"), [("linear_regression", 2), ("logistic_regression", 0)])
+def test_a_target_that_the_algorithm_does_not_learn_is_refused(view: Any, name: str, classes: int) -> None:
+    with pytest.raises(FederatedError, match="learns no target"):
+        check(task(replace(view, algorithm=name, classes=classes)))

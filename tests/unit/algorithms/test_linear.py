@@ -118,10 +118,10 @@ def test_no_row_to_train_on_is_an_error() -> None:
 def test_a_target_that_is_no_class_is_refused_without_its_value() -> None:
     data = Table.from_rows(np.zeros((2, 1)), np.array([0.0, 41.5]), np.arange(2), np.zeros(2, dtype=bool))
     with pytest.raises(FederatedError) as caught:
-        LOGISTIC_REGRESSION.check_target(data)
+        LOGISTIC_REGRESSION.check_target(data, 2)
     assert caught.value.code is ErrorCode.INVALID_VALUE
     assert "41" not in f"{caught.value.message}{caught.value.detail}{caught.value.hint}"
-    LINEAR_REGRESSION.check_target(data)
+    LINEAR_REGRESSION.check_target(data, 0)
 
 
 def test_under_a_budget_a_class_beyond_the_two_counts_as_the_nearer() -> None:

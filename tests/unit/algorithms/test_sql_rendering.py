@@ -14,6 +14,7 @@ from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.algorithms import algorithm
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, scale_inputs, sigmoid
 from heliosdb.algorithms.sql import LinearPrediction
+from heliosdb.domain.findings import Findings
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Scaling
 
@@ -93,6 +94,6 @@ def test_parts_of_a_prediction_that_do_not_fit_are_a_programming_error() -> None
 
 def test_an_algorithm_that_is_not_built_has_no_prediction() -> None:
     with pytest.raises(FederatedError) as caught:
-        algorithm("random_forest").predict(NO_STATE, Scaling((0.0,), (1.0,)))
+        algorithm("random_forest").predict(NO_STATE, Findings(Scaling((0.0,), (1.0,))))
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
     assert LOGISTIC_REGRESSION.name in str(caught.value.hint)

@@ -141,8 +141,8 @@ class Toy:
             return ()
         return [Cost(step.name, NOISE) for step in self._asked(plan)]
 
-    def predict(self, state: State, scaling: Scaling | None) -> Prediction:
-        del scaling
+    def predict(self, state: State, findings: Findings) -> Prediction:
+        del findings
         return Prediction("toy", {name: array.tolist() for name, array in state.items()})
 
 

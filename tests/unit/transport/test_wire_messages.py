@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
 from heliosdb.domain.bounds import Bounds
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
@@ -369,10 +371,48 @@ def test_bytes_that_are_no_message_are_refused() -> None:
         task_from_header(b"\xff" * 40)
 
 
+def test_an_encoding_reads_back_the_same() -> None:
+    encoding = Encoding(
+        (
+            ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("", "a", "ä"), True, True),
+            ColumnEncoding("y", ColumnKind.ARRAY, elements=3, missing_indicator=True),
+            ColumnEncoding("z", form="bins", edges=(-1.5, 0.0, 2.0), scaled=False),
+        ),
+        ("no", "yes", "unknown"),
+    )
+    task = replace(
+        a_task(), reading=replace(a_task().reading, features=("x", "y", "z")), scaling=None, encoding=encoding
+    )
+    assert task_from_header(encode_task(task, SEALING_KEY)[0]).task.encoding == encoding
+    assert Encoding.from_json(json.loads(json.dumps(encoding.to_json()))) == encoding
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        Encoding((ColumnEncoding("y"),)),
+        Encoding((ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("b", "a")),)),
+        Encoding((ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("a", "a" * 121)),)),
+        Encoding((ColumnEncoding("x", form="bins", edges=(1.0, 1.0)),)),
+        Encoding((ColumnEncoding("x", form="bins", edges=(np.nan,)),)),
+        Encoding((ColumnEncoding("x", ColumnKind.ARRAY, elements=0),)),
+        Encoding((ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", ("a",)),)),
+        Encoding((ColumnEncoding("x"),), ("only",)),
+        Encoding((ColumnEncoding("x"),), ("twice", "twice")),
+    ],
+)
+def test_what_is_no_encoding_of_the_features_is_refused(encoding: Encoding) -> None:
+    header = encode_task(replace(a_task(), scaling=None, encoding=encoding), SEALING_KEY)[0]
+    with pytest.raises(FederatedError) as raised:
+        task_from_header(header)
+    assert raised.value.code is ErrorCode.INVALID_VALUE
+
+
 def test_a_header_beyond_its_limit_is_refused_on_both_sides() -> None:
-    wide = replace(a_task().reading, features=("x" * 255,) * 1200)
-    scaling = Scaling((0.0,) * 1200, (1.0,) * 1200)
-    task = replace(a_task(), reading=wide, scaling=scaling)
+    levels = tuple(f"{number:0120}" for number in range(1000))
+    wide = replace(a_task().reading, features=("x",) * 20)
+    columns = (ColumnEncoding("x", ColumnKind.CATEGORY, "indicators", levels),) * 20
+    task = replace(a_task(), reading=wide, scaling=None, encoding=Encoding(columns))
     with pytest.raises(FederatedError) as raised:
         encode_task(task, SEALING_KEY)
     assert raised.value.code is ErrorCode.PROGRAM_LIMIT

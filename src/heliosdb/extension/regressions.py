@@ -1,0 +1,56 @@
+"""What START refuses of a regression: what its optimizer or a budget leaves no place for.
+
+What always holds: nothing is asked of a node; the coordinator refuses the same when it takes the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from federated_sql.statements import Option
+from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.settings import option_names
+from heliosdb.parts.algorithms import ALGORITHMS, NO_PRIVATE_FORM, DescentSettings, by_newton
+
+_NOT_OF_NEWTON = (*option_names(DescentSettings), "max_update_norm")
+
+
+def check_regression(options: TrainingOptions, given: Iterable[Option], *, private: bool) -> None:
+    """Raise 22023 for options that do not go together, 0A000 for what there is no private form of.
+
+    given: the options of the START itself, of which none may be without effect.
+    """
+    options.settings(ALGORITHMS.entry(options.algorithm).settings)
+    if private:
+        _check_private(options)
+    if not by_newton(options.algorithm, options.given):
+        return
+    if options.aggregation != "fedavg":
+        raise invalid_value(
+            f"aggregation {options.aggregation} has no effect under optimizer newton, which adds sums up",
+            hint="Leave it out, or train with optimizer = 'sgd'.",
+        )
+    for option in given:
+        if option.name in _NOT_OF_NEWTON:
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f'option "{option.name}" has no effect under optimizer newton',
+                hint="Leave it out, or train with optimizer = 'sgd'.",
+                position=option.position or None,
+            )
+
+
+def _check_private(options: TrainingOptions) -> None:
+    hint = "Train in a workspace without a privacy_budget."
+    if options.algorithm in NO_PRIVATE_FORM:
+        raise not_supported(f"{options.algorithm} is not supported under a privacy_budget yet", hint=hint)
+    if by_newton(options.algorithm, options.given):
+        raise not_supported(
+            "optimizer newton is not supported under a privacy_budget yet",
+            hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
+        )
+    if "penalty" in option_names(ALGORITHMS.entry(options.algorithm).settings) and options.given.get(
+        "penalty"
+    ):
+        raise not_supported("a penalty is not supported under a privacy_budget yet", hint=hint)
