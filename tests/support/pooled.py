@@ -58,13 +58,13 @@ def split(rows: int, nodes: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def make_tables(features: np.ndarray, target: np.ndarray, nodes: int, **columns: np.ndarray) -> list[Table]:
-    """The rows over so many nodes, none held out."""
+    """The rows over so many nodes, none held out. columns: by role."""
     return [
         replace(
             Table.from_rows(
                 features[rows], target[rows], np.arange(rows.size), np.zeros(rows.size, dtype=bool)
             ),
-            **{name: column[rows] for name, column in columns.items()},
+            roles={role: column[rows] for role, column in columns.items()},
         )
         for rows in split(target.size, nodes)
     ]

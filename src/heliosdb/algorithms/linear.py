@@ -37,6 +37,7 @@ from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
 from heliosdb.algorithms.registry import classes_of
+from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import descend, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
@@ -127,8 +128,9 @@ class LinearModel:
         options = plan.run.options
         if self.counts:
             raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
-        if options.given.get("penalty"):
-            raise not_supported("a penalty is not supported under a privacy_budget yet")
+        for name in ("penalty", "weights", "offset"):
+            if options.given.get(name):
+                raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
         if len(classes_of(plan)) > 2:
             raise not_supported(
                 "a target of more than two classes is not supported under a privacy_budget yet"
@@ -200,11 +202,13 @@ class LinearModel:
         return classes == 0 if self.scales_target else classes >= 2
 
     def check_target(self, table: Table, classes: int) -> None:
-        """Raise FederatedError (22023), without revealing a value, where a target is no class, or no count.
+        """Raise FederatedError (22023), revealing no value, where a target is no class or no count, or a weight
+        is not more than 0.
 
         For plain answers only: whether it is raised tells something of a single row. A private answer counts
         a class outside [0, 1] as the nearer of the two.
         """
+        check_weights(table)
         target = table.target
         if self.counts and not np.all(target >= 0.0):
             raise FederatedError(
@@ -273,24 +277,31 @@ class LinearModel:
         check_rows(rows)
         gradient, hessian = np.zeros(parameters.size), np.zeros((parameters.size, parameters.size))
         with np.errstate(over="ignore", invalid="ignore"):
-            targets = self._targets(rows, scaling)
+            targets, weights, offset = (
+                self._targets(rows, scaling),
+                weights_of(rows),
+                self._offset(rows, scaling),
+            )
             for block in row_blocks(rows.rows):
                 inputs, own = scale_inputs(rows.features[block], scaling), targets[block]
-                found = self._derivatives(inputs, own, parameters)
+                values = _shifted(inputs @ parameters.T, offset[block])
+                found = self._derivatives(inputs, values, own, weights[block])
                 loss, gradient, hessian = loss + found[0], gradient + found[1], hessian + found[2]
-        return Curvature(float(rows.rows), float(rows.rows), loss, gradient, hessian)
+        return Curvature(float(rows.rows), float(weights.sum()), loss, gradient, hessian)
 
     def _derivatives(
-        self, inputs: Matrix, targets: Vector, parameters: Vector
+        self, inputs: Matrix, values: Matrix, targets: Vector, weights: Vector
     ) -> tuple[float, Vector, Matrix]:
-        values = inputs @ parameters.T
+        """Loss, gradient and Hessian over rows of these scores."""
         if values.ndim == 1:
             losses, family = self.loss(values, targets), self.family
-            slopes = family.residuals(values, targets)
-            return float(losses.sum()), *one_score(inputs, slopes, family.weights(values))
+            slopes, curved = family.residuals(values, targets), family.weights(values)
+            return float(weights @ losses), *one_score(inputs, weights * slopes, weights * curved)
         losses, slopes = softmax_losses(values, targets), softmax_residuals(values, targets)
-        ones = np.ones(targets.size)
-        return float(losses.sum()), *several_scores(inputs, slopes, softmax(values), ones)
+        return float(weights @ losses), *several_scores(inputs, slopes, softmax(values), weights)
+
+    def _offset(self, rows: Table, scaling: Scaling) -> Vector:
+        return offset_of(rows, scaling.target_scale if self.link == "identity" else 1.0)
 
     @property
     def measure(self) -> Measure:
@@ -307,6 +318,7 @@ class LinearModel:
             return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
         with np.errstate(over="ignore", invalid="ignore"):
             values = scale_inputs(rows.features, work.scaling) @ parameters.T
+            values = _shifted(values, self._offset(rows, work.scaling))
             losses, values, targets = self._measured(values, rows, work.scaling)
             sums = work.measure.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
@@ -315,7 +327,9 @@ class LinearModel:
         """Return losses, scores and targets: of a count how far its mean is off, as of any number."""
         targets = self._targets(rows, scaling)
         if values.ndim > 1:
-            return softmax_losses(values, targets), values, targets
+            # Of every class a score, as measures have it.
+            every = np.column_stack([np.zeros(targets.size), values])
+            return softmax_losses(values, targets), every, targets
         if self.counts:
             factor = scaling.target_mean / scaling.target_scale
             values, targets = factor * (self.family.weights(values) - 1.0), factor * (targets - 1.0)
@@ -357,6 +371,11 @@ class LinearModel:
         # fmax, fmin: what is not a number counts as a class too.
         classes: Vector = np.fmin(np.fmax(rows.target, 0.0), 1.0)
         return classes
+
+
+def _shifted(values: Matrix, offset: Vector) -> Matrix:
+    """Add a row's offset to its score, or to each of its scores."""
+    return values + (offset if values.ndim == 1 else offset[:, None])
 
 
 def check_rows(rows: Table) -> None:

@@ -8,6 +8,7 @@ charged. A run ends by itself: where the estimate no longer moves, or grows with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast
@@ -101,6 +102,10 @@ class NewtonStep:
         family = cast(Differentiable, algorithm(self.algorithm)).family
         found = Curvature.from_vector(gathered.vector, old.size).times(family.unit(scaling))
         search = Search.from_state(old.ravel(), state)
+        shift = _first_shift(family, search, found)
+        if shift != 0.0:
+            moved = make_state(**{PARAMETERS: np.r_[old[:-1], old[-1] + shift]})
+            return Taken(moved, following=EVALUATE if evaluates(plan) else None)
         names = parameter_names(plan)
         step = advance(
             search,
@@ -146,7 +151,11 @@ def check_newton_run(plan: RunPlan) -> None:
     """Raise FederatedError for a run that cannot take Newton steps: 0A000 under a budget, 54000 for too many
     parameters; nothing for one that takes none."""
     options = plan.run.options
-    if not by_newton(options.algorithm, options.given):
+    newton = by_newton(options.algorithm, options.given)
+    for role, _ in options.roles:
+        if role != "event" and not newton:
+            raise not_supported(f"the option {role} is not supported by optimizer sgd yet")
+    if not newton:
         return
     if plan.run.policy.budget is not None:
         raise not_supported(
@@ -212,6 +221,19 @@ def _parameters_of(work: Work) -> int:
 def _penalty(plan: RunPlan, parameters: int) -> Penalty:
     net, width = plan.run.options.settings(NetSettings), len(plan.inputs) + 1
     return Penalty(net.penalty, net.l1_ratio, (np.arange(parameters) % width != width - 1).astype(np.float64))
+
+
+def _first_shift(family: Family, search: Search, found: Curvature) -> float:
+    """How far the intercept of a logarithmic mean is off before the first step: exactly, for the sum of means
+    is the second derivative by it. Newton steps would take about one round for every unit."""
+    if family.link != "exp" or search.accepted is not None:
+        return 0.0
+    means = float(found.hessian[-1, -1])
+    observed = means - float(found.gradient[-1])
+    if not (means > 0.0 and observed > 0.0):
+        return 0.0
+    shift = math.log(observed / means)
+    return shift if abs(shift) > 1.0 and parameter_bounds(family).hold(shift) else 0.0
 
 
 def _ending(plan: RunPlan, step: Advance, names: Sequence[str]) -> Ended | None:

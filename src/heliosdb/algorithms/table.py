@@ -8,7 +8,7 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,7 +31,8 @@ class Table:
     features: (n, d) float64, NaN = missing. target: (n,) float64, finite. subjects: (n,) codes ≥ 0, equal
     for the rows of one subject (the row's number where the dataset names no subject). held_out: (n,) bool.
     others: (m,) the subjects of further rows, one code a row, which have a target that is neither of its two
-    classes; nothing else is known of them, and no part of the table has them.
+    classes; nothing else is known of them, and no part of the table has them. roles: by role the values of
+    a further column, (n,) finite float64, such as weights.
     """
 
     features: Matrix
@@ -39,6 +40,7 @@ class Table:
     subjects: Codes
     held_out: Mask
     others: Codes = field(default_factory=_no_codes)
+    roles: Mapping[str, Vector] = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -64,7 +66,13 @@ class Table:
         return self._where(self.held_out)
 
     def _where(self, mask: Mask) -> Table:
-        return Table(self.features[mask], self.target[mask], self.subjects[mask], self.held_out[mask])
+        return Table(
+            self.features[mask],
+            self.target[mask],
+            self.subjects[mask],
+            self.held_out[mask],
+            roles={role: column[mask] for role, column in self.roles.items()},
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,6 +185,7 @@ class Question:
                 validation_split=run.options.validation_split,
                 seed=run.seed,
                 classes=read_classes(run.options.target_classes),
+                roles=run.options.roles,
             ),
             work=replace(work, summing=replace(work.summing, note=note)),
             scaling=self.asked.scaling,

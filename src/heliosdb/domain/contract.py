@@ -41,7 +41,7 @@ class Eligibility:
 
 def select(offers: Iterable[Offer], options: TrainingOptions) -> Eligibility:
     """Sort nodes by whether they share what the run reads, as numbers."""
-    columns = (*options.features, options.target)
+    columns = options.columns
     shared: set[str] = set()
     able, left_out = {}, []
     for offer in offers:

@@ -50,8 +50,8 @@ class TrainingOptions:
     feature_ranges: (lower, upper) by column name, () where none are declared; the target may have one too.
     validation_split: fraction of subjects held out, [0, 1). validation_frequency: evaluate every n-th round.
     max_update_norm: largest L2 norm of an update, None for the derived one. keep_best: whether the best
-    evaluated round is published, not the last. given: every option by name,
-    from which the parts read their settings.
+    evaluated round is published, not the last. roles: of further columns, as in `Reading`. given: every
+    option by name, from which the parts read their settings.
     """
 
     algorithm: str
@@ -69,7 +69,13 @@ class TrainingOptions:
     validation_frequency: int
     max_update_norm: float | None = None
     keep_best: bool = True
+    roles: tuple[tuple[str, str], ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
     def settings(self, kind: type[S]) -> S:
         """The settings of a part, read from the options of its fields' names; FederatedError

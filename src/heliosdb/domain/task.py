@@ -38,13 +38,18 @@ class TaskKey:
     node: NodeName
 
 
+ROLES = ("weights", "offset", "event")
+"""What a column beside features and target may be to the rows; see parts/algorithms.py."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
 
     validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
     [0, 2**63), of the run; with round and node it decides the order of training. classes: the two numbers of
-    the target's classes 0 and 1, where they are not these themselves; ().
+    the target's classes 0 and 1, where they are not these themselves; (). roles: (role, column) of further
+    columns, each role of `ROLES` once at most, in their order; a row without a value in one is left out.
     """
 
     dataset: str | None
@@ -53,6 +58,12 @@ class Reading:
     validation_split: float
     seed: int
     classes: tuple[float, ...] = ()
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
     options.settings(ALGORITHMS.entry(options.algorithm).settings)
     if private:
         _check_private(options)
+    _check_roles(options)
     if not by_newton(options.algorithm, options.given):
         return
     if options.aggregation != "fedavg":
@@ -50,7 +51,20 @@ def _check_private(options: TrainingOptions) -> None:
             "optimizer newton is not supported under a privacy_budget yet",
             hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
         )
-    if "penalty" in option_names(ALGORITHMS.entry(options.algorithm).settings) and options.given.get(
-        "penalty"
-    ):
-        raise not_supported("a penalty is not supported under a privacy_budget yet", hint=hint)
+    read = option_names(ALGORITHMS.entry(options.algorithm).settings)
+    for name in ("penalty", "weights", "offset"):
+        if name in read and options.given.get(name):
+            raise not_supported(f"the option {name} is not supported under a privacy_budget yet", hint=hint)
+
+
+def _check_roles(options: TrainingOptions) -> None:
+    taken = dict.fromkeys(options.features, "the features") | {options.target: "the target"}
+    for role, column in options.roles:
+        if column in taken:
+            raise invalid_value(f'the column "{column}" of option {role} is among {taken[column]} already')
+        taken[column] = f"option {role}"
+        if role != "event" and not by_newton(options.algorithm, options.given):
+            raise not_supported(
+                f"the option {role} is not supported by optimizer sgd yet",
+                hint="Train with optimizer = 'newton'.",
+            )

@@ -13,7 +13,7 @@ import hmac
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from heliosdb.domain.classes import show_number
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
-from heliosdb.node.disclosure import Hashes, RowSet, check_cells, choose_row_set
+from heliosdb.node.disclosure import Hashes, RowSet, check_cells, check_role_cells, choose_row_set
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
 _COPY_TRAILER = struct.pack(">h", -1)
@@ -49,10 +49,10 @@ class TableRequest:
     """Everything that decides what a table holds; equal requests may share one table.
 
     run: its id in hexadecimal; a new run reads anew. classes: the two numbers of a target that is
-    to be 0 and 1; () where it is read as it is. base_tables: what the rows come from. known_by: the
-    columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
-    sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
-    min_rows and max_parameter_share are theirs.
+    to be 0 and 1; () where it is read as it is. roles: (role, column) of further columns.
+    base_tables: what the rows come from. known_by: the columns by which a row is known. key: secret; of the
+    choice of held-out subjects, of the names in row sets and of the order of training. plain: for answers
+    without noise, under the rules of `disclosure`; min_rows and max_parameter_share are theirs.
     """
 
     run: str
@@ -69,6 +69,12 @@ class TableRequest:
     min_rows: int
     max_parameter_share: float
     classes: tuple[float, ...] = ()
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read as numbers: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -85,11 +91,11 @@ def table_key(secret: bytes) -> bytes:
 def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matrix, Codes]:
     """Read a dataset's numbers, (rows, columns), and codes, (rows, names); NOT_SUPPORTED for what is no
     number."""
-    query = RowQuery(request.dataset, (*request.features, request.target), request.names)
+    query = RowQuery(request.dataset, request.columns, request.names)
     types = column_types(raw, query)
     for column, type_oid in zip(query.columns, types, strict=True):
         if not is_number(type_oid):
-            role = "the target" if column == request.target else "features"
+            role = "features" if column in request.features else "the target and further columns"
             raise not_supported(
                 f'column "{column}" of dataset "{request.dataset}" has type {type_name(raw, type_oid)}; '
                 f"{role} must be numeric or boolean"
@@ -97,7 +103,16 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> tuple[Matr
     values, codes = parse_copy(b"".join(copy_rows(raw, query, types)), len(query.columns), len(query.names))
     if request.classes:
         values[:, -1] = number_classes(values[:, -1], as_read(request.classes, types[-1]), request)
-    return values, codes
+    return _without_incomplete(values, request), codes
+
+
+def _without_incomplete(values: Matrix, request: TableRequest) -> Matrix:
+    """Take the target from rows that lack a value in a column with a role: they are left out as those without
+    a target are; each row by itself."""
+    first = len(request.features)
+    lacking = ~np.isfinite(values[:, first:-1]).all(axis=1)
+    values[lacking, -1] = np.nan
+    return values
 
 
 def number_classes(target: Vector, classes: Sequence[float], request: TableRequest) -> Vector:
@@ -169,8 +184,10 @@ def make_plain_table(
     place[place == chosen.rows.size] = 0
     kept = chosen.rows[place] == rows
     held = chosen.held_out[place[kept]]
-    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held)
+    roles = {role: column[kept] for role, column in table.roles.items()}
+    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held, roles=roles)
     check_cells(plain, request.features, request.dataset)
+    check_role_cells(plain, dict(request.roles), request.dataset)
     _check_classes(plain.target, request)
     return plain, chosen
 
@@ -183,7 +200,7 @@ def content_hash(table: Table, key: bytes) -> bytes:
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
     rows, others = subjects[: table.rows], subjects[table.rows :]
-    for array in (table.features, table.target, rows, table.held_out, others):
+    for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):
         keyed.update(np.ascontiguousarray(array).data)
     return keyed.digest()
 
@@ -211,7 +228,10 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
         names = [code.tobytes() for code in distinct]
     subjects, others = np.split(numbers.astype(np.int64), [len(values)])
     chosen = held_out(names, request.validation_split, request.key)[subjects]
-    table = Table.from_rows(values[:, :-1], values[:, -1], subjects, chosen, others)
+    first = len(request.features)
+    table = Table.from_rows(values[:, :first], values[:, -1], subjects, chosen, others)
+    own = {role: values[:, first + place] for place, (role, _) in enumerate(request.roles)}
+    table = replace(table, roles=own) if own else table
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     assert row_names is not None

@@ -70,6 +70,7 @@ class ComputeRequest:
         table["dataset"] = DatasetName(table["dataset"])
         for name in ("base_tables", "features", "classes", "known_by"):
             table[name] = tuple(table[name])
+        table["roles"] = tuple((role, column) for role, column in table["roles"])
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 

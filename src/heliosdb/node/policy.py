@@ -165,10 +165,11 @@ def check_populated(dataset: SharedDataset, unpopulated: frozenset[int]) -> None
 
 def find_no_number(dataset: DatasetDescription, reading: Reading) -> FederatedError | None:
     """The error for a column that is no number, None where all are."""
-    for column in (*reading.features, reading.target):
+    for column in reading.columns:
         kind = dataset.type_of(column)
         if kind not in NUMERIC_TYPES:
             role = "the target" if column == reading.target else "features"
+            role = next((f"the {name} column" for name, of in reading.roles if of == column), role)
             return not_supported(
                 f'column "{column}" of dataset "{dataset.name}" has type {kind}; '
                 f"{role} must be numeric or boolean"

@@ -64,7 +64,14 @@ class ReadTable:
     def nbytes(self) -> int:
         """What it takes."""
         table = self.table
-        arrays = (table.features, table.target, table.subjects, table.held_out, table.others)
+        arrays = (
+            table.features,
+            table.target,
+            table.subjects,
+            table.held_out,
+            table.others,
+            *table.roles.values(),
+        )
         return sum(array.nbytes for array in arrays) + len(self.row_set or b"")
 
 

@@ -40,12 +40,14 @@ class RegressionSettings(DescentSettings):
     """Of a model that is linear up to its link: which way it is estimated, and an elastic net.
 
     optimizer newton: by steps on the summed derivatives of all nodes' rows, of which passes, batches and
-    step size are none. penalty, l1_ratio: as of `NetSettings`.
+    step size are none. penalty, l1_ratio: as of `NetSettings`. weights, offset: columns, for newton alone.
     """
 
     optimizer: Literal["sgd", "newton"] = "sgd"
     penalty: float = within(bounds.PENALTY, default=0.0)
     l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+    weights: str | None = None
+    offset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,15 @@ ALGORITHMS.register(
 
 NO_PRIVATE_FORM = frozenset({"poisson_regression"})
 """Those that are refused under a privacy budget."""
+
+
+def roles_of(algorithm: str, given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the columns that an algorithm reads beside features and target: (role, column), by the roles of
+    domain/task.py, which are options of the same name. NOT_SUPPORTED for an algorithm that there is not."""
+    read = option_names(ALGORITHMS.entry(algorithm).settings)
+    return tuple(
+        (role, given[role]) for role in ("weights", "offset", "event") if role in read and given.get(role)
+    )
 
 
 def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:

@@ -140,20 +140,30 @@ class TaskKey(_message.Message):
     def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., exchange: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
-    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes")
+    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes", "roles")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
     VALIDATION_SPLIT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
     validation_split: float
     seed: int
     classes: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[float]] = ...) -> None: ...
+    roles: _containers.RepeatedCompositeFieldContainer[RoleColumn]
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[float]] = ..., roles: _Optional[_Iterable[_Union[RoleColumn, _Mapping]]] = ...) -> None: ...
+
+class RoleColumn(_message.Message):
+    __slots__ = ("role", "column")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    column: str
+    def __init__(self, role: _Optional[str] = ..., column: _Optional[str] = ...) -> None: ...
 
 class Scaling(_message.Message):
     __slots__ = ("means", "scales", "target_mean", "target_scale")
