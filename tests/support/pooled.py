@@ -15,7 +15,7 @@ from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.run import Run
-from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.update import Update
 from heliosdb.node.guards import make_private
 from tests.support.runs import RUN, with_options
@@ -75,6 +75,7 @@ def play(run: Run, tables: Sequence[Table], classes: Sequence[str] = ()) -> Play
     course, model, stated = Course.of(run), ModelState(NO_STATE), dict[NodeName, float]()
     encoding = Encoding(tuple(map(ColumnEncoding, run.options.features)), tuple(classes)) if classes else None
     findings, notes, number = Findings(encoding=encoding), list[str](), 0
+    kept: dict[NodeName, State] = {}
     while number <= run.options.rounds and findings.ended is None:
         plan = RunPlan(run, findings, RoundNumber(number), stated)
         if number == 0:
@@ -87,7 +88,10 @@ def play(run: Run, tables: Sequence[Table], classes: Sequence[str] = ()) -> Play
                 node = NodeName(f"n{place}")
                 task = question.task(node, None, NO_STATE)
                 question.step.check(task)
-                made = question.step.compute(table, task, NO_STATE, TaskDraws(task, b"secret"))
+                memory = kept.get(node, NO_STATE)
+                made = question.step.compute(table, task, memory, TaskDraws(task, b"secret"))
+                if made.stays is not None:
+                    kept[node] = freeze(made.stays)
                 update = Update(node, make_private(made), made.weight)
                 question.check(update)
                 gathering.take(update)

@@ -202,7 +202,7 @@ class LinearModel:
         return classes == 0 if self.scales_target else classes >= 2
 
     def check_target(self, table: Table, classes: int) -> None:
-        """Raise FederatedError (22023), revealing no value, where a target is no class or no count, or a weight
+        """Raise FederatedError (22023), revealing no value, where a target is no class or count, or a weight
         is not more than 0.
 
         For plain answers only: whether it is raised tells something of a single row. A private answer counts

@@ -115,7 +115,7 @@ class NewtonStep:
             most=parameter_bounds(family).most,
             dispersed=family.has_dispersion,
         )
-        ended = _ending(plan, step, names)
+        ended = ending(plan, step, names)
         findings = plan.findings if ended is None else replace(plan.findings, ended=ended)
         new = make_state(**{PARAMETERS: step.search.parameters.reshape(old.shape)}, **step.search.to_arrays())
         return Taken(new, findings, following=EVALUATE if evaluates(plan) else None)
@@ -236,7 +236,8 @@ def _first_shift(family: Family, search: Search, found: Curvature) -> float:
     return shift if abs(shift) > 1.0 and parameter_bounds(family).hold(shift) else 0.0
 
 
-def _ending(plan: RunPlan, step: Advance, names: Sequence[str]) -> Ended | None:
+def ending(plan: RunPlan, step: Advance, names: Sequence[str]) -> Ended | None:
+    """Say why a search is over; None where it is not."""
     if not step.ended:
         return None
     if step.separated:

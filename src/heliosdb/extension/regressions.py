@@ -24,6 +24,7 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
     options.settings(ALGORITHMS.entry(options.algorithm).settings)
     if private:
         _check_private(options)
+    _check_event(options)
     _check_roles(options)
     if not by_newton(options.algorithm, options.given):
         return
@@ -55,6 +56,22 @@ def _check_private(options: TrainingOptions) -> None:
     for name in ("penalty", "weights", "offset"):
         if name in read and options.given.get(name):
             raise not_supported(f"the option {name} is not supported under a privacy_budget yet", hint=hint)
+
+
+def _check_event(options: TrainingOptions) -> None:
+    if "event" not in option_names(ALGORITHMS.entry(options.algorithm).settings):
+        return
+    if not by_newton(options.algorithm, options.given):
+        raise not_supported(
+            f"{options.algorithm} is not supported with optimizer {options.given.get('optimizer')}",
+            hint="Train with optimizer = 'newton'.",
+        )
+    if "event" not in dict(options.roles):
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"{options.algorithm} needs the option event",
+            hint="It names the column that says whether a time ended with the event: event = 'died'.",
+        )
 
 
 def _check_roles(options: TrainingOptions) -> None:

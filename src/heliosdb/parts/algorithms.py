@@ -57,6 +57,19 @@ class LogisticSettings(RegressionSettings):
     target_classes: tuple[str, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CoxSettings:
+    """Of a Cox regression: the column that says whether a time ended with the event, and an elastic net.
+
+    optimizer: newton alone is one; descent is refused when the run is prepared.
+    """
+
+    event: str | None = None
+    optimizer: Literal["sgd", "newton"] = "sgd"
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+
+
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
     "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=LogisticSettings
@@ -67,8 +80,9 @@ ALGORITHMS.register(
 ALGORITHMS.register(
     "poisson_regression", "heliosdb.algorithms.linear:POISSON_REGRESSION", settings=RegressionSettings
 )
+ALGORITHMS.register("cox_regression", "heliosdb.algorithms.cox:COX_REGRESSION", settings=CoxSettings)
 
-NO_PRIVATE_FORM = frozenset({"poisson_regression"})
+NO_PRIVATE_FORM = frozenset({"poisson_regression", "cox_regression"})
 """Those that are refused under a privacy budget."""
 
 
