@@ -20,13 +20,13 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Run
-from heliosdb.domain.settings import listed_values, read_settings, settings_of
+from heliosdb.domain.settings import listed_values, option_names, read_settings, settings_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
-from heliosdb.parts.algorithms import ALGORITHMS, has_classes
+from heliosdb.parts.algorithms import ALGORITHMS, has_classes, roles_of
 from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -79,6 +79,8 @@ def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: 
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
     if newton:
         given["optimizer"] = "newton"
+    if survives(name):
+        given["event"] = "died"
     run = with_options(
         RUN,
         algorithm=name,
@@ -88,7 +90,7 @@ def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: 
         rounds=ROUNDS,
         validation_frequency=ROUNDS,
     )
-    run = replace(run, options=replace(run.options, given=given))
+    run = replace(run, options=replace(run.options, given=given, roles=roles_of(name, given)))
     return with_policy(run, privacy_budget=1000.0 if private else None)
 
 
@@ -99,7 +101,9 @@ def make_rows(seed: int, rows: int = 80) -> Table:
     score = (features - [50.0, 120.0, 75.0]) @ [0.1, 0.05, -0.03] + rng.normal(0.0, 0.5, rows)
     features[rng.random(features.shape) < 0.03] = np.nan
     subjects = np.maximum(np.arange(rows), rows // 10)
-    return Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
+    table = Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
+    # For those that learn how long something lasts: all leave at one time or the other, most with the event.
+    return replace(table, roles={"event": (rng.random(rows) < 0.6).astype(np.float64)})
 
 
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
@@ -109,6 +113,8 @@ def modes(name: str) -> list[dict[str, bool]]:
     """How `travel` can hold the algorithm's runs; a budget it may refuse as a whole."""
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
     plain: list[dict[str, bool]] = [{}, {"newton": True}] if takes_newton_steps(name) else [{}]
+    if survives(name):
+        return [{"newton": True}]
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
@@ -116,6 +122,11 @@ def modes(name: str) -> list[dict[str, bool]]:
         return plain
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name) else []
     return [*plain, {"private": True}, {"private": True, "ranges": True}, *undeclared]
+
+
+def survives(name: str) -> bool:
+    """Whether it reads which rows had an event; such an algorithm takes Newton steps alone."""
+    return "event" in option_names(ALGORITHMS.entry(name).settings)
 
 
 def takes_newton_steps(name: str) -> bool:

@@ -22,7 +22,7 @@ from heliosdb.algorithms.sql import linear_prediction
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import Asked, Cost, Draws, Step, Taken
-from heliosdb.algorithms.survival import survival_curvature, survival_size, survival_sums
+from heliosdb.algorithms.survival import survival_curvature, survival_fault, survival_size, survival_sums
 from heliosdb.algorithms.survival_grid import (
     LEAVES,
     Leaves,
@@ -42,7 +42,7 @@ from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.settings import NoSettings, outside, read_settings
-from heliosdb.domain.state import State, make_state
+from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Plain, Vector
@@ -131,7 +131,17 @@ class GridStep(SurvivalStep):
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask about every leaf, and then about what was joined."""
-        return self._ask(plan, 1 + (state[STARTS].size if state else LEAVES), state)
+        starts = state.get(STARTS)
+        told = NO_STATE if starts is None else make_state(**{STARTS: starts})
+        return self._ask(plan, 1 + (LEAVES if starts is None else starts.size), told)
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say that an answer is neither yes nor no for each cell, behind the node's rows."""
+        del plan, work
+        if update.weight != float(update.vector[0]) or not update.weight.is_integer():
+            return f"its weight {update.weight:g} is not that of its rows"
+        is_flag = np.isin(update.vector[1:], (0.0, 1.0))
+        return None if bool(is_flag.all()) else "of a cell it says neither yes nor no"
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Join cells and ask again; where all can be answered, ask for the events in them."""
@@ -169,6 +179,18 @@ class TimesStep(SurvivalStep):
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask about every cell."""
         return self._ask(plan, _OF_TIMES * state[STARTS].size, state)
+
+    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
+        """Say that counts are not of these rows, or that sums of times are of none of them."""
+        del plan, work
+        events, rows, times, squares = update.vector.reshape(_OF_TIMES, -1)
+        counts = np.concatenate([events, rows, rows - events])
+        if not (bool((counts >= 0.0).all()) and bool((counts == np.rint(counts)).all())):
+            return "its counts of events are not those of rows"
+        if float(rows.sum()) > update.weight or not update.weight.is_integer():
+            return f"its weight {update.weight:g} is not that of its rows"
+        within = (times >= 0.0) & (times <= LEAVES * rows) & (squares >= 0.0) & (squares <= LEAVES**2 * rows)
+        return None if bool(within.all()) else "its times are not those of its rows"
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Keep the cells with events, and begin; FederatedError 22023 where there are none."""
@@ -230,7 +252,7 @@ class CoxNewtonStep(SurvivalStep):
         rows, events = map(float, update.vector[:2])
         if not (update.weight == rows >= events >= 0.0 and events.is_integer()):
             return f"{events:g} events are not those of {rows:g} rows, or its weight is not theirs"
-        return weight_fault(plan.stated, update)
+        return weight_fault(plan.stated, update) or survival_fault(update.vector, len(plan.inputs))
 
     def read(self, plan: RunPlan, state: State, gathered: Total | Moved) -> Taken:
         """Move the parameters; FederatedError 22023 names inputs that are collinear."""
@@ -321,8 +343,8 @@ class CoxRegression:
         return prepare(plan)
 
     def begin(self, plan: RunPlan) -> State:
-        """Round 0 has made the state."""
-        raise FederatedError(ErrorCode.INTERNAL, "a Cox regression begins with the grid of round 0")
+        """Return zeros; (inputs,). The last step of round 0 makes them too, with the grid."""
+        return make_state(**{PARAMETERS: np.zeros(len(plan.inputs))})
 
     def first(self, plan: RunPlan) -> StepName:
         """Return statistics for round 0, else a Newton step."""

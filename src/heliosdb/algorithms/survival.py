@@ -21,6 +21,7 @@ import numpy as np
 
 from heliosdb.algorithms.curvature import Curvature
 from heliosdb.algorithms.families import LARGEST_SCORE
+from heliosdb.algorithms.measures import LARGEST_SUM
 from heliosdb.algorithms.survival_grid import Leaves, leaves_of
 from heliosdb.algorithms.table import Table
 from heliosdb.domain.task import Scaling
@@ -54,6 +55,25 @@ def survival_sums(
         squares = (own.T * grown) @ own
         blocks += [np.array([grown.sum()]), grown @ own, squares[upper]]
     return np.concatenate(blocks)
+
+
+def survival_fault(vector: Vector, inputs: int) -> str | None:
+    """Say what no rows can have led to in one node's vector; None for nothing.
+
+    In each cell by Cauchy and Schwarz: the square of a sum of x exp(xβ) is at most that of exp(xβ) times that
+    of x² exp(xβ).
+    """
+    if not bool((np.abs(vector) <= LARGEST_SUM).all()):
+        return f"a sum is larger than {LARGEST_SUM:g}"
+    cells = vector[2 + inputs :].reshape(-1, cell_size(inputs))
+    own = 1 + inputs + np.flatnonzero(np.equal(*np.triu_indices(inputs)))
+    hazards, squares = cells[:, :1], cells[:, own]
+    if not (bool((hazards >= 0.0).all()) and bool((squares >= 0.0).all())):
+        return "hazards and squares are not below 0"
+    allowed = np.sqrt(hazards) * np.sqrt(squares) * (1.0 + 1e-9) + 1e-9
+    if not bool((np.abs(cells[:, 1 : 1 + inputs]) <= allowed).all()):
+        return "the sums of a cell are not those of rows"
+    return None
 
 
 def survival_curvature(vector: Vector, parameters: Vector, events: Vector) -> Curvature:
