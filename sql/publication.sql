@@ -39,8 +39,8 @@ BEGIN
     ELSIF cardinality(features) <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
-    ELSIF link NOT IN ('identity', 'logistic') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
+    ELSIF link NOT IN ('identity', 'logistic', 'exp') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity, logistic or exp';
     ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || ARRAY[intercept, target_mean, target_scale]) AS number
                   WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -64,6 +64,7 @@ BEGIN
             CASE WHEN link = 'identity' AND target_mean = 0 AND taken <> shifts
                  THEN '%4$L::float8 * (%1$L::float8%2$s) + %8$L::float8 - %8$L::float8'
                  WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+                 WHEN link = 'exp' THEN 'exp(greatest(-700, least(700, %1$L::float8%2$s)))'
                  WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
                  ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
                       ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
@@ -78,7 +79,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
-    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
+    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity, logistic or exp), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
 -- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction

@@ -1259,8 +1259,8 @@ BEGIN
     ELSIF cardinality(features) <> ANY (ARRAY[cardinality(slopes), cardinality(fills), cardinality(shifts)]) THEN
         RAISE EXCEPTION USING ERRCODE = 'array_subscript_error',
             MESSAGE = 'a prediction has one flag, slope, fill and shift for each feature';
-    ELSIF link NOT IN ('identity', 'logistic') THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity or logistic';
+    ELSIF link NOT IN ('identity', 'logistic', 'exp') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the link is identity, logistic or exp';
     ELSIF EXISTS (SELECT FROM unnest(slopes || fills || shifts || ARRAY[intercept, target_mean, target_scale]) AS number
                   WHERE number IS NULL OR number IN ('NaN', 'Infinity', '-Infinity')) THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -1284,6 +1284,7 @@ BEGIN
             CASE WHEN link = 'identity' AND target_mean = 0 AND taken <> shifts
                  THEN '%4$L::float8 * (%1$L::float8%2$s) + %8$L::float8 - %8$L::float8'
                  WHEN link = 'identity' THEN '%3$L::float8 + %4$L::float8 * (%1$L::float8%2$s)'
+                 WHEN link = 'exp' THEN 'exp(greatest(-700, least(700, %1$L::float8%2$s)))'
                  WHEN divisor = 2 THEN '%5$L::float8 + %5$L::float8 * tanh(%1$L::float8%2$s)'
                  ELSE '%5$L::float8 + %5$L::float8 * tanh(%6$L::float8'
                       ' * greatest(-greatest(-(%1$L::float8%2$s), %7$L::float8), %7$L::float8))' END,
@@ -1299,7 +1300,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._render_linear(text[], boolean[], jsonb) IS
-    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity or logistic), and for each feature one of slopes, fills and shifts';
+    'A prediction that is linear up to its link, as an expression: intercept, target_mean and target_scale, link (identity, logistic or exp), and for each feature one of slopes, fills and shifts';
 
 -- The kind comes from a run's algorithm and names a function: only one that is the extension's own, and makes an expression
 -- of numbers and of the features' names alone, whatever it is given. Of each kind, link logistic says that the prediction
@@ -1926,17 +1927,16 @@ COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    name    text := split_part(model, '@', 1);
+    label   text := CASE WHEN model LIKE '%@%' THEN substr(model, strpos(model, '@') + 1)
+        ELSE (SELECT v.version::text FROM federated.version AS v
+              WHERE v.model_id = federated._model_id(model) AND v.is_current) END;
     subject federated.version;
 BEGIN
-    IF model LIKE '%@%' THEN
-        subject := federated._read_version(split_part(model, '@', 1), substr(model, strpos(model, '@') + 1));
-    ELSE
-        SELECT federated._read_version(model, v.version::text) INTO subject
-        FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
-        IF subject.version_id IS NULL THEN
-            PERFORM federated._predict_untrained(model);
-        END IF;
+    IF label IS NULL THEN
+        PERFORM federated._predict_untrained(name);
     END IF;
+    subject := federated._read_version(name, label);
     IF subject.epsilon IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),

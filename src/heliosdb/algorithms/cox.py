@@ -36,12 +36,12 @@ from heliosdb.algorithms.survival_grid import (
 )
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, scaling_of
-from heliosdb.domain.bounds import COEFFICIENT
+from heliosdb.domain.bounds import COEFFICIENT, ROWS, Bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.settings import NoSettings, outside, read_settings
+from heliosdb.domain.settings import outside, read_settings, settings_of, within
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -62,6 +62,13 @@ _EVERY_LEAF: Leaves = np.arange(LEAVES, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
+class _GridSettings:
+    """starts: the leaves at which cells start. They are no parameters, of which a node counts its rows."""
+
+    starts: tuple[int, ...] | None = within(Bounds(0, LEAVES - 1), default=None)
+
+
+@dataclass(frozen=True, slots=True)
 class SurvivalStep:
     """What the exchanges after the statistics have in common: plain sums over cells."""
 
@@ -76,37 +83,37 @@ class SurvivalStep:
         del plan, update
         return None
 
-    def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
-        """Say that a weight is of rows that were not stated, or that a number is none of these sums."""
-        del work
-        if not update.weight.is_integer():
-            return f"its weight {update.weight:g} is no number of rows"
-        return weight_fault(plan.stated, update) if plan.stated else None
-
     def least_rows(self, task: Task) -> int | None:
         """Return None: of how many rows a cell is depends on them; a grid that is too fine is refused."""
         del task
         return None
 
-    def _ask(self, plan: RunPlan, size: int, state: State) -> Asked:
-        return Asked(Work(NAME, size), plan.findings.scaling, state)
+    def _ask(self, plan: RunPlan, size: int, starts: Leaves | None, told: State = NO_STATE) -> Asked:
+        listed = None if starts is None else tuple(map(int, starts))
+        work = Work(NAME, size, settings=settings_of(_GridSettings(listed)))
+        return Asked(work, plan.findings.scaling, told)
 
     def _check(self, task: Task, names: Sequence[str], size: int) -> None:
         if task.work.privacy is not None or task.budget is not None:
             raise not_supported(f"{NAME} is not supported under a privacy_budget yet")
-        read_settings(NoSettings, task.work.settings, exact=True)
         scaling_of(task)
         if sorted(task.state) != sorted(names):
             raise invalid_value("The task's state does not fit its algorithm and step.")
         check_shape(task.work, size)
 
 
+def is_count(weight: float) -> bool:
+    """Whether a weight is a number of rows that a node may have."""
+    return ROWS.hold(weight) and weight.is_integer()
+
+
 def _starts_of(task: Task) -> Leaves:
-    """The starts of a task's cells, every leaf where it has none; FederatedError for what is no grid."""
-    if STARTS not in task.state:
+    """The starts of a task's cells, every leaf where it names none; FederatedError for what is no grid."""
+    listed = read_settings(_GridSettings, task.work.settings, exact=True).starts
+    if listed is None:
         return _EVERY_LEAF
-    starts = task.state[STARTS]
-    if starts.dtype != np.int64 or starts.ndim != 1 or not are_starts(starts):
+    starts = np.array(listed, dtype=np.int64)
+    if not are_starts(starts):
         raise invalid_value("The task's grid of times is none.")
     return starts
 
@@ -132,13 +139,12 @@ class GridStep(SurvivalStep):
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask about every leaf, and then about what was joined."""
         starts = state.get(STARTS)
-        told = NO_STATE if starts is None else make_state(**{STARTS: starts})
-        return self._ask(plan, 1 + (LEAVES if starts is None else starts.size), told)
+        return self._ask(plan, 1 + (LEAVES if starts is None else starts.size), starts)
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say that an answer is neither yes nor no for each cell, behind the node's rows."""
         del plan, work
-        if update.weight != float(update.vector[0]) or not update.weight.is_integer():
+        if update.weight != float(update.vector[0]) or not is_count(update.weight):
             return f"its weight {update.weight:g} is not that of its rows"
         is_flag = np.isin(update.vector[1:], (0.0, 1.0))
         return None if bool(is_flag.all()) else "of a cell it says neither yes nor no"
@@ -160,7 +166,7 @@ class GridStep(SurvivalStep):
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         starts = _starts_of(task)
-        self._check(task, [STARTS] if STARTS in task.state else [], 1 + starts.size)
+        self._check(task, [], 1 + starts.size)
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Say of which cells there are too few subjects for an answer."""
@@ -178,7 +184,7 @@ class TimesStep(SurvivalStep):
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask about every cell."""
-        return self._ask(plan, _OF_TIMES * state[STARTS].size, state)
+        return self._ask(plan, _OF_TIMES * state[STARTS].size, state[STARTS])
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say that counts are not of these rows, or that sums of times are of none of them."""
@@ -187,7 +193,7 @@ class TimesStep(SurvivalStep):
         counts = np.concatenate([events, rows, rows - events])
         if not (bool((counts >= 0.0).all()) and bool((counts == np.rint(counts)).all())):
             return "its counts of events are not those of rows"
-        if float(rows.sum()) > update.weight or not update.weight.is_integer():
+        if float(rows.sum()) > update.weight or not is_count(update.weight):
             return f"its weight {update.weight:g} is not that of its rows"
         within = (times >= 0.0) & (times <= LEAVES * rows) & (squares >= 0.0) & (squares <= LEAVES**2 * rows)
         return None if bool(within.all()) else "its times are not those of its rows"
@@ -218,7 +224,7 @@ class TimesStep(SurvivalStep):
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         starts = _starts_of(task)
-        self._check(task, [STARTS], _OF_TIMES * starts.size)
+        self._check(task, [], _OF_TIMES * starts.size)
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums; a grid that is too fine, or another than before in the run, is refused."""
@@ -243,9 +249,9 @@ class CoxNewtonStep(SurvivalStep):
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask at the parameters; nodes are not told how these were found."""
-        told = {PARAMETERS: state[PARAMETERS], STARTS: state[STARTS]}
+        told = make_state(**{PARAMETERS: state[PARAMETERS]})
         size = survival_size(state[PARAMETERS].size, state[STARTS].size)
-        return self._ask(plan, size, make_state(**told))
+        return self._ask(plan, size, state[STARTS], told)
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to."""
@@ -270,7 +276,7 @@ class CoxNewtonStep(SurvivalStep):
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         parameters, starts = task.state.get(PARAMETERS), _starts_of(task)
-        self._check(task, [PARAMETERS, STARTS], survival_size(task.n_inputs, starts.size))
+        self._check(task, [PARAMETERS], survival_size(task.n_inputs, starts.size))
         if parameters is None or parameters.dtype != np.float64 or parameters.shape != (task.n_inputs,):
             raise invalid_value("The task's parameters do not fit its algorithm and features.")
         inside = (parameters >= COEFFICIENT.least) & (parameters <= COEFFICIENT.most)

@@ -30,7 +30,9 @@ from heliosdb.domain.vector import Matrix, Vector
 
 Leaves = NDArray[np.int64]
 
-LEAVES = 1 << 14
+LEAVES = 1 << 13
+"""As many as a setting may have values; whole days of ten years have mostly one each."""
+
 SMALLEST_CELL = 5
 ROWS_A_PARAMETER = 3
 MOST_CELLS = 512
@@ -40,8 +42,8 @@ _TAIL = LEAVES // 64
 
 
 def leaf_width(scaling: Scaling) -> float:
-    """Return the width of a leaf: all but a few times lie within eight deviations of their mean."""
-    reach = max(scaling.target_mean, 0.0) + 8.0 * scaling.target_scale
+    """Return the width of a leaf: all but a few times lie within six deviations of their mean."""
+    reach = max(scaling.target_mean, 0.0) + 6.0 * scaling.target_scale
     return float(2.0 ** math.ceil(math.log2(reach / LEAVES)))
 
 

@@ -47,6 +47,88 @@ def test_linear_regression_by_tag(clinics: Clinics) -> None:
     check_against(clinics, "price@first", sm.OLS(clinics.pooled["cost"], clinics.design()).fit())
 
 
+def test_poisson_regression_with_weights_and_an_offset(clinics: Clinics) -> None:
+    run = clinics.train(
+        "counts",
+        algorithm="'poisson_regression'",
+        target="'visits'",
+        weights="'share'",
+        offset="'exposure'",
+        optimizer="'newton'",
+    )
+    assert run["status"] == "converged", run
+    pooled = clinics.pooled
+    model = sm.GLM(
+        pooled["visits"],
+        clinics.design(),
+        family=sm.families.Poisson(),
+        var_weights=pooled["share"],
+        offset=pooled["exposure"],
+    )
+    oracle = model.fit(tol=1e-14, maxiter=100)
+    check_against(clinics, "counts", oracle)
+    predicted = clinics.world.query("SELECT federated_model.counts(a => 50, b => 1, flag => true) AS mean")
+    np.testing.assert_allclose(predicted[0]["mean"], np.exp(oracle.params @ [1.0, 50.0, 1.0, 1.0]), rtol=1e-9)
+
+
+def test_cox_regression(clinics: Clinics) -> None:
+    run = clinics.train(
+        "hazard", algorithm="'cox_regression'", target="'months'", event="'died'", optimizer="'newton'"
+    )
+    assert run["status"] == "converged", run
+    found = clinics.coefficients("hazard")
+    assert list(found) == TERMS[1:]
+    pooled = clinics.pooled
+    oracle = sm.PHReg(pooled["months"], clinics.design()[:, 1:], status=pooled["died"], ties="breslow").fit()
+    # Of so few rows months are grouped, which the round says.
+    said = clinics.world.query(
+        "SELECT message FROM federated.round WHERE run_id = %s AND round_number = 0", run["run_id"]
+    )
+    assert "intervals, in each of which every node has enough rows" in said[0]["message"]
+    for term, expected, error in zip(TERMS[1:], oracle.params, oracle.bse, strict=True):
+        assert abs(found[term]["estimate"] - expected) < error
+        np.testing.assert_allclose(found[term]["std_error"], error, rtol=0.25)
+    row = {"a": 60.0, "b": 1.0, "flag": True}
+    one, other = (
+        clinics.world.query("SELECT federated_model.hazard(a => %s, b => %s, flag => %s) AS h", *values)[0][
+            "h"
+        ]
+        for values in (tuple(row.values()), (61.0, 1.0, True))
+    )
+    np.testing.assert_allclose(np.log(other / one), found["a"]["estimate"], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "state", "text"),
+    [
+        (
+            "algorithm = 'cox_regression', target = 'months', optimizer = 'newton'",
+            "55000",
+            "needs the option event",
+        ),
+        ("algorithm = 'cox_regression', target = 'months', event = 'died'", "0A000", "with optimizer sgd"),
+        (
+            "algorithm = 'linear_regression', target = 'cost', weights = 'share'",
+            "0A000",
+            "not supported by optimizer sgd",
+        ),
+        (
+            "algorithm = 'linear_regression', target = 'cost', weights = 'a', optimizer = 'newton'",
+            "22023",
+            "among the features",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_at_start(
+    clinics: Clinics, options: str, state: str, text: str
+) -> None:
+    name = f"bad_{abs(hash(options))}"
+    clinics.world.execute(f"CREATE FEDERATED MODEL {name} WITH (features = ['a'], {options})")
+    with pytest.raises(psycopg.Error, match=text) as caught:
+        clinics.world.execute(f"START FEDERATED TRAINING {name}")
+    assert caught.value.sqlstate == state
+
+
 def test_training_by_descent_has_estimates_and_says_why_no_errors(clinics: Clinics) -> None:
     run = clinics.train("slow", algorithm="'logistic_regression'", target="'ill'", rounds=2)
     assert run["status"] == "completed", run
