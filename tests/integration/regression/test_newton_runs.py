@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import psycopg
 import pytest
@@ -168,3 +170,31 @@ def test_what_newton_does_not_read_is_refused(clinics: Clinics) -> None:
     )
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="learning_rate"):
         clinics.world.execute("START FEDERATED TRAINING odd WITH (optimizer = 'newton', learning_rate = 0.1)")
+
+
+@pytest.mark.parametrize("before_the_end", [0, 2], ids=["at the end", "in the middle"])
+def test_a_coordinator_that_is_killed_leads_to_the_same_estimates(
+    clinics: Clinics, before_the_end: int
+) -> None:
+    options = {"algorithm": "'logistic_regression'", "target": "'ill'", "optimizer": "'newton'", "seed": 3}
+    world = clinics.world
+    run = clinics.train(f"whole{before_the_end}", **options)
+    assert run["status"] == "converged", run
+    rounds = world.query("SELECT count(*) AS n FROM federated.round WHERE run_id = %s", run["run_id"])[0]["n"]
+
+    world.coordinators[-1].kill()
+    killed = world.start_coordinator(faults=f"coordinator.round.closed:{rounds - before_the_end}=kill")
+    listed = ", ".join(f"{key} = {value}" for key, value in options.items())
+    name = f"interrupted{before_the_end}"
+    world.execute(
+        f"CREATE FEDERATED MODEL {name} WITH "
+        f"({listed}, features = ['a', 'b', 'flag'], validation_split = 0.0, rounds = 20)"
+    )
+    world.execute(f"START FEDERATED TRAINING {name}")
+    asyncio.run(killed.died())
+    world.start_coordinator()
+    again = asyncio.run(world.finished(count=len(world.runs())))
+
+    assert again["status"] == "converged", again
+    assert again["message"] == run["message"]
+    assert clinics.coefficients(name) == clinics.coefficients(f"whole{before_the_end}")
