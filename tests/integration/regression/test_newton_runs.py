@@ -198,3 +198,31 @@ def test_a_coordinator_that_is_killed_leads_to_the_same_estimates(
     assert again["status"] == "converged", again
     assert again["message"] == run["message"]
     assert clinics.coefficients(name) == clinics.coefficients(f"whole{before_the_end}")
+
+
+def test_under_a_budget_and_for_several_classes_coefficients_say_what_they_are(clinics: Clinics) -> None:
+    clinics.train("shown", algorithm="'linear_regression'", target="'cost'", optimizer="'newton'")
+    with clinics.world.catalog() as connection, connection.transaction(force_rollback=True):
+        connection.execute(
+            'UPDATE federated.version SET prediction = jsonb_set(jsonb_set(prediction, \'{classes}\', \'["x", "y", "z"]\'), '
+            "'{coefficients,scores}', (prediction #> '{coefficients,scores}') || (prediction #> '{coefficients,scores}'))"
+        )
+        rows = connection.execute("SELECT term, estimate FROM federated_coefficients('shown')").fetchall()
+        assert [row["term"] for row in rows] == [f"{label}: {term}" for label in "yz" for term in TERMS]
+        assert [row["estimate"] for row in rows[:4]] == [row["estimate"] for row in rows[4:]]
+        connection.execute("UPDATE federated.version SET epsilon = 1.5")
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="under a privacy_budget"):
+            connection.execute("SELECT * FROM federated_coefficients('shown')")
+
+
+def test_who_may_see_predictions_may_see_coefficients_and_nobody_else(clinics: Clinics) -> None:
+    clinics.train("owned", algorithm="'linear_regression'", target="'cost'", optimizer="'newton'")
+    for user, may in (("an_analyst", True), ("an_auditor", True), ("a_nobody", False)):
+        with clinics.world.cluster.connect(clinics.world.database, user=user) as connection:
+            if may:
+                assert (
+                    len(connection.execute("SELECT * FROM federated_coefficients('owned')").fetchall()) == 4
+                )
+                continue
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("SELECT * FROM federated_coefficients('owned')")
