@@ -59,8 +59,10 @@ class EvaluateStep:
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums of loss and quality."""
         work = evaluate_work(plan)
-        # What else a state holds is how its parameters were found.
-        return Asked(work.to_work(), work.scaling, make_state(**{PARAMETERS: state[PARAMETERS]}))
+        if PARAMETERS in state:
+            # What else such a state holds is how its parameters were found.
+            state = make_state(**{PARAMETERS: state[PARAMETERS]})
+        return Asked(work.to_work(), work.scaling, state)
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""

@@ -137,11 +137,9 @@ def advance(
     DivergedError where the sums are so large that no step is a number.
     """
     objective = found.loss + penalty.value(search.parameters, found.weights)
-    if search.accepted is not None and search.halvings < _MOST_HALVINGS:
-        slack = 1e-11 * abs(search.objective) + 1e-14 * found.weights
-        if not objective <= search.objective + slack:
-            half = search.accepted + 0.5 * (search.parameters - search.accepted)
-            return Advance(replace(search, parameters=half, halvings=search.halvings + 1))
+    halved = _halved(search, objective, found.weights)
+    if halved is not None:
+        return Advance(halved)
     free = _free(found)
     inverse = _invert(found, free, names, is_first=search.accepted is None) if penalty.is_none else None
     if penalty.is_none and inverse is None:
@@ -169,6 +167,18 @@ def advance(
     if penalty.is_none and not dispersed and is_endless:
         return Advance(replace(taken, parameters=search.parameters), ended=True, separated=_largest(step))
     return Advance(taken)
+
+
+def _halved(search: Search, objective: float, weights: float) -> Search | None:
+    """Return the search half a step back where the last one went too far; None where it did not."""
+    if search.accepted is None or search.halvings >= _MOST_HALVINGS:
+        return None
+    # Rounding moves a sum by as much.
+    slack = 1e-11 * abs(search.objective) + 1e-14 * weights
+    if objective <= search.objective + slack:
+        return None
+    half = search.accepted + 0.5 * (search.parameters - search.accepted)
+    return replace(search, parameters=half, halvings=search.halvings + 1)
 
 
 def _dispersion(found: Curvature, parameters: int) -> float:
@@ -270,6 +280,10 @@ def _invert(
     try:
         factor = np.linalg.inv(np.linalg.cholesky(scaled))
     except np.linalg.LinAlgError:
+        if is_first:
+            raise invalid_value(
+                "the inputs are so nearly collinear that no estimate tells them apart"
+            ) from None
         return None
     inverse = np.zeros_like(found.hessian)
     inverse[np.ix_(places, places)] = (factor.T @ factor) / np.outer(roots, roots)
