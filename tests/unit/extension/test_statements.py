@@ -125,7 +125,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("ALTER FEDERATED WORKSPACE w SET (max_nodes = 1)", "22023", "min_nodes (2) may not be greater than max_nodes (1)",
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'cnn')", "0A000",
-         "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression'."),
+         "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression'."),
         ("CREATE FEDERATED MODEL m WITH (trees = 5)", "0A000", 'option "trees" is not supported yet', None),
         ("CREATE FEDERATED MODEL m WITH (aggregation = 'median_of_mine')", "0A000",
          "option \"aggregation\" = 'median_of_mine' is not supported yet",
