@@ -67,7 +67,7 @@ def select(
     learns_classes: whether the target may be a label, and need not be a number. extra: what the run's
     algorithm needs to be installed there.
     """
-    columns = (*options.features, options.target)
+    columns = options.columns
     shared: set[str] = set()
     readable: dict[NodeName, DatasetDescription] = {}
     left_out: list[Absence] = []

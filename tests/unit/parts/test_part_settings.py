@@ -115,6 +115,8 @@ def sample(spec: OptionSpec) -> Any:
         return tuple(spec.default) if isinstance(spec.default, list) else spec.default
     if spec.type is OptionType.TEXT_ARRAY:
         return ("one", "another")
+    if spec.type is OptionType.TEXT:
+        return "a_column"
     return spec.choices[0] if spec.choices else spec.maximum or (spec.below or 1) / 2
 
 
@@ -192,5 +194,5 @@ def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries
 
     assert validate(OptionKind.MODEL, [Option("optimizer", "adam")], built) == {"optimizer": "adam"}
     with pytest.raises(FederatedError) as caught:
-        validate(OptionKind.MODEL, [Option("optimizer", "newton")], built)
-    assert caught.value.hint == "Supported: 'sgd', 'momentum', 'adam'."
+        validate(OptionKind.MODEL, [Option("optimizer", "shampoo")], built)
+    assert caught.value.detail == "Allowed: one of 'sgd', 'momentum', 'adam', 'newton'."
