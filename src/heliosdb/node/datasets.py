@@ -218,16 +218,15 @@ def _numbered_levels(
     if request.classes:
         values[:, -1] = number_classes(values[:, -1], request.classes, NEITHER, labels)
         labels = None
-    values[_incomplete(values, request), -1] = np.nan
-    return Reading(values, codes, tuple(raw[: len(request.features)]), labels)
+    return Reading(_without_incomplete(values, request), codes, tuple(raw[: len(request.features)]), labels)
 
 
-def _incomplete(values: Matrix, request: TableRequest) -> Mask:
-    """Which rows lack a value in a column with a role: they are left out as those without a target are; each
-    row by itself."""
+def _without_incomplete(values: Matrix, request: TableRequest) -> Matrix:
+    """Take the target from rows that lack a value in a column with a role: they are left out as those without
+    a target are; each row by itself."""
     roles = values[:, _first_role(values, request) : -1]
-    lacking: Mask = np.any(~np.isfinite(roles), axis=1)
-    return lacking
+    values[np.any(~np.isfinite(roles), axis=1), -1] = np.nan
+    return values
 
 
 def _first_role(values: Matrix, request: TableRequest) -> int:

@@ -64,7 +64,7 @@ def test_under_a_budget_what_has_no_private_form_is_named(
         ("linear_regression", {"offset": "w"}, "0A000", "not supported by optimizer sgd"),
         ("cox_regression", {"event": "died"}, "0A000", "with optimizer sgd"),
         ("cox_regression", NEWTON, "55000", "needs the option event"),
-        ("linear_regression", {"optimizer": "adam"}, "22023", "optimizer"),
+        ("cox_regression", {"optimizer": "adam", "event": "died"}, "22023", "optimizer"),
         (
             "linear_regression",
             NEWTON | {"aggregation": "median"},

@@ -125,7 +125,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("ALTER FEDERATED WORKSPACE w SET (max_nodes = 1)", "22023", "min_nodes (2) may not be greater than max_nodes (1)",
          "min_nodes is 2 unless set."),
         ("CREATE FEDERATED MODEL m WITH (algorithm = 'cnn')", "0A000",
-         "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'neural_network', 'random_forest', 'gradient_boosting', 'poisson_regression', 'cox_regression'."),
+         "option \"algorithm\" = 'cnn' is not supported yet", "Supported: 'logistic_regression', 'linear_regression', 'poisson_regression', 'cox_regression', 'neural_network', 'random_forest', 'gradient_boosting'."),
         ("CREATE FEDERATED MODEL m WITH (top_k = 5)", "0A000", 'option "top_k" is not supported yet', None),
         ("CREATE FEDERATED MODEL m WITH (aggregation = 'median_of_mine')", "42704",
          'federated aggregation function "median_of_mine" does not exist',
