@@ -118,7 +118,8 @@ class NewtonStep:
         ended = ending(plan, step, names)
         findings = plan.findings if ended is None else replace(plan.findings, ended=ended)
         new = make_state(**{PARAMETERS: step.search.parameters.reshape(old.shape)}, **step.search.to_arrays())
-        return Taken(new, findings, following=EVALUATE if evaluates(plan) else None)
+        following = EVALUATE if evaluates(plan, ends=ended is not None) else None
+        return Taken(new, findings, following=following)
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer, and every task under a budget."""

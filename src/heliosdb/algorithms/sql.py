@@ -71,6 +71,7 @@ def softmax_prediction(scaling: Scaling, parameters: Matrix) -> Prediction:
         "slopes": [list(one.slopes) for one in classes],
         "fills": list(first.fills),
         "shifts": list(first.shifts),
+        "link": "softmax",
     }
     return Prediction("softmax_linear", content)
 
