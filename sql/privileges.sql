@@ -29,7 +29,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
-    @extschema@.federated_security_audit(text), @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
+    @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text)
@@ -200,7 +201,8 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) 
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
     federated._project(jsonb, text[], text[], text), federated._evaluation(text),
-    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[])
+    federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
+    @extschema@.federated_coefficients(text), federated._coefficients(text)
 TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),

@@ -273,6 +273,8 @@ _DEFINITION = (
         choices=(
             "logistic_regression",
             "linear_regression",
+            "poisson_regression",
+            "cox_regression",
             "neural_network",
             "random_forest",
             "gradient_boosting",
@@ -364,6 +366,52 @@ _TRAINING = (
         minimum=5,
         maximum=1_000_000,
     ),
+    OptionSpec(
+        "event",
+        _TEXT,
+        None,
+        "column that says whether a survival time ended with the event (true, 1) or was censored (false, 0)",
+        identifier=True,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "weights",
+        _TEXT,
+        None,
+        "column of the rows' case weights, each more than 0; a row without one is left out",
+        derived="every row counts 1",
+        identifier=True,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "offset",
+        _TEXT,
+        None,
+        "column that is added to every score with the coefficient 1, on the scale of the link; a row without "
+        "one is left out",
+        identifier=True,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "penalty",
+        _NUM,
+        0.0,
+        "strength of an elastic net on the coefficients of scaled inputs, intercepts left out: added to the "
+        "mean loss of a row is penalty times (1 - l1_ratio) / 2 of the sum of their squares and l1_ratio of "
+        "that of their magnitudes",
+        minimum=0,
+        maximum=1e6,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "l1_ratio",
+        _NUM,
+        0.0,
+        "part of the penalty that is on magnitudes: 0 is ridge, 1 lasso",
+        minimum=0,
+        maximum=1,
+        of_parts=True,
+    ),
     OptionSpec("trees", _INT, 100, "trees of a forest", minimum=1, maximum=10_000, of_parts=True),
     OptionSpec("max_depth", _INT, 8, "depth of a tree", minimum=1, maximum=32, of_parts=True),
     OptionSpec("bins", _INT, 64, "bins of a feature's histogram", minimum=2, maximum=65_536, of_parts=True),
@@ -401,7 +449,9 @@ _TRAINING = (
         "optimizer",
         _CHOICE,
         "sgd",
-        "of local training; what momentum and adam remember begins anew in each round",
+        "of local training; what momentum and adam remember begins anew in each round; newton: steps on the"
+        " summed derivatives of the nodes' rows, which lead to the estimate of the pooled rows and to its"
+        " standard errors",
         choices=("sgd", "momentum", "adam", "newton"),
         built_values=("sgd",),
         of_parts=True,

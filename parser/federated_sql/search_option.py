@@ -15,7 +15,10 @@ from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.option_values import OptionJson, OptionSpec, canonical
 from federated_sql.statements import Option, OptionValue, Scalar
 
-FIXED = ("folds", "search", "seed", "validation_split", "target_classes", "feature_ranges")
+FIXED = (
+    *("folds", "search", "seed", "validation_split", "target_classes", "feature_ranges"),
+    *("event", "weights", "offset"),
+)
 """Options that a search does not vary: with others of them losses are not about the same question or rows."""
 
 MOST_RUNS = 500

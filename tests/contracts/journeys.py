@@ -23,13 +23,13 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber, StepName
 from heliosdb.domain.run import Run
-from heliosdb.domain.settings import read_settings, settings_of
+from heliosdb.domain.settings import listed_values, option_names, read_settings, settings_of
 from heliosdb.domain.state import NO_STATE, State, freeze
 from heliosdb.domain.task import Task
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Contribution
 from heliosdb.node.guards import make_private
-from heliosdb.parts.algorithms import ALGORITHMS, has_classes
+from heliosdb.parts.algorithms import ALGORITHMS, has_classes, roles_of
 from tests.support.runs import RUN, with_options, with_policy
 
 FEATURES, TARGET = ("age", "pressure", "weight"), "outcome"
@@ -78,9 +78,13 @@ class Journey:
     findings: Findings
 
 
-def make_run(name: str, *, private: bool = False, ranges: bool = False) -> Run:
-    """A run under the algorithm's own defaults; its last round alone is evaluated."""
+def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: bool = False) -> Run:
+    """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
+    if newton:
+        given["optimizer"] = "newton"
+    if survives(name):
+        given["event"] = "died"
     run = with_options(
         RUN,
         algorithm=name,
@@ -90,7 +94,7 @@ def make_run(name: str, *, private: bool = False, ranges: bool = False) -> Run:
         rounds=ROUNDS,
         validation_frequency=ROUNDS,
     )
-    run = replace(run, options=replace(run.options, given=given))
+    run = replace(run, options=replace(run.options, given=given, roles=roles_of(name, given)))
     return with_policy(run, privacy_budget=1000.0 if private else None)
 
 
@@ -101,7 +105,9 @@ def make_rows(seed: int, rows: int = 80) -> Table:
     score = (features - [50.0, 120.0, 75.0]) @ [0.1, 0.05, -0.03] + rng.normal(0.0, 0.5, rows)
     features[rng.random(features.shape) < 0.03] = np.nan
     subjects = np.maximum(np.arange(rows), rows // 10)
-    return Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
+    table = Table.from_rows(features, (score > 0).astype(np.float64), subjects, subjects % 5 == 0)
+    # For those that learn how long something lasts: all leave at one time or the other, most with the event.
+    return replace(table, roles={"event": (rng.random(rows) < 0.6).astype(np.float64)})
 
 
 def make_columns(seed: int, rows: int = 80) -> Table:
@@ -160,13 +166,29 @@ def modes(name: str) -> list[dict[str, bool]]:
     plan = RunPlan(make_run(name, private=True), Findings(), RoundNumber(0))
     encoded = [{"encoded": True}, {"encoded": True, "private": True}]
     encoded = encoded if any(map(reads_columns, ALGORITHMS.get(name).steps.values())) else []
+    plain: list[dict[str, bool]] = [{}, {"newton": True}] if takes_newton_steps(name) else [{}]
+    if survives(name):
+        return [{"newton": True}, *({**one, "newton": True} for one in encoded[:1])]
+    if takes_newton_steps(name) and encoded:
+        plain.append({"newton": True, "encoded": True})
     try:
         ALGORITHMS.get(name).prepare(plan)
     except FederatedError as error:
         assert error.code is ErrorCode.NOT_SUPPORTED
-        return [{}, *encoded[:1]]
+        return [*plain, *encoded[:1]]
     undeclared = [{"private": True, "ranges": True, "undeclared": True}] if has_classes(name, {}) else []
-    return [{}, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
+    return [*plain, {"private": True}, {"private": True, "ranges": True}, *undeclared, *encoded]
+
+
+def survives(name: str) -> bool:
+    """Whether it reads which rows had an event; such an algorithm takes Newton steps alone."""
+    return "event" in option_names(ALGORITHMS.entry(name).settings)
+
+
+def takes_newton_steps(name: str) -> bool:
+    """Whether it can be trained by descent and by Newton steps alike."""
+    optimizers = listed_values(ALGORITHMS.entry(name).settings).get("optimizer") or ()
+    return "newton" in optimizers and len(optimizers) > 1
 
 
 @cache
@@ -177,10 +199,11 @@ def travel(
     ranges: bool = False,
     undeclared: bool = False,
     encoded: bool = False,
+    newton: bool = False,
 ) -> Journey:
     """Hold the run. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
     than numbers."""
-    course = Course.of(make_run(name, private=private, ranges=ranges))
+    course = Course.of(make_run(name, private=private, ranges=ranges, newton=newton))
     model = ModelState(NO_STATE)
     tables, opening = TABLES, None
     if encoded:

@@ -22,9 +22,9 @@ from heliosdb.algorithms.works import (
     without_control,
 )
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
 from heliosdb.domain.settings import outside
-from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype
 from heliosdb.privacy.mechanisms import Lattice
@@ -42,8 +42,8 @@ def check_statistics(n_inputs: int, envelope: Work) -> None:
     takes.
     """
     work = StatisticsWork.of(envelope)
-    _check_target(work.algorithm, work.classes)
-    _check_shape(envelope, work.size(n_inputs))
+    check_target(work.algorithm, work.classes)
+    check_shape(envelope, work.size(n_inputs))
     declared = sensitivity(block_count(n_inputs, work), work)
     if work.noise_multiplier is not None:
         check_columns(n_inputs, work)
@@ -57,7 +57,7 @@ def check_classes(task: Task) -> None:
     if task.state != NO_STATE or task.scaling is not None:
         raise invalid_value("counts of classes depend on no state and no scaling")
     work = ClassesWork.of(task.work)
-    _check_shape(task.work, CLASS_COUNTS)
+    check_shape(task.work, CLASS_COUNTS)
     Lattice.of(CLASSES_SENSITIVITY, work.noise_multiplier, CLASS_COUNTS)
 
 
@@ -66,35 +66,64 @@ def check_training(task: Task) -> None:
     bounds.
     """
     work = TrainWork.of(task)
-    _check_target(work.algorithm, work.classes)
+    check_target(work.algorithm, work.classes)
     method = supervised(work.algorithm)
     method.check_state(without_control(task.state, work), task.n_inputs, work.classes)
     size = task.state[PARAMETERS].size
-    _check_shape(task.work, 2 * size if work.control_variates else size, method.dtype)
+    check_shape(task.work, 2 * size if work.control_variates else size, method.dtype)
     if work.control_variates:
         _check_control(task, size)
     if work.privacy is not None:
+        _check_private(task)
         Lattice.of(work.privacy.clipping_norm, work.privacy.noise_multiplier, task.work.size)
 
 
 def check_evaluation(task: Task) -> None:
     """Raise FederatedError as `check_training` does."""
     work = EvaluateWork.of(task)
-    _check_target(work.algorithm, work.classes)
+    check_target(work.algorithm, work.classes)
     supervised(work.algorithm).check_state(task.state, task.n_inputs, work.classes)
-    _check_shape(task.work, work.size)
+    check_shape(task.work, work.size)
     if work.noise_multiplier is not None:
+        _check_private(task)
         Lattice.of(work.measure.boxes.sensitivity, work.noise_multiplier, work.size)
 
 
-def _check_target(name: str, classes: int) -> None:
+def _check_private(task: Task) -> None:
+    """Raise FederatedError NOT_SUPPORTED where a private computation would be one of several scores a row."""
+    if task.state[PARAMETERS].ndim > 1:
+        raise not_supported("more than two classes are not supported under a privacy_budget yet")
+
+
+def check_target(name: str, classes: int) -> None:
+    """Raise FederatedError INVALID_VALUE for a target that an algorithm does not learn."""
     if not supervised(name).allows(classes):
         raise _invalid(f"{name} learns no target of {classes} classes.")
 
 
-def _check_shape(work: Work, size: int, dtype: Dtype = Dtype.FLOAT64) -> None:
+def check_shape(work: Work, size: int, dtype: Dtype = Dtype.FLOAT64) -> None:
+    """Raise FederatedError INVALID_VALUE where an answer is not to be so many numbers of that type."""
     if work.dtype is not dtype or work.size != size:
         raise _invalid(f"The task asks for {work.size} values of type {work.dtype}, not {size} of {dtype}.")
+
+
+def check_parameters(
+    state: State, inputs: int, classes: int, within: bounds.Bounds = bounds.PARAMETER
+) -> None:
+    """Raise FederatedError INVALID_VALUE for parameters that are not those of a linear model.
+
+    It is one array of a weight for each input and a bias, of K > 2 classes for each but the first; each
+    within its bounds.
+    """
+    parameters = state.get(PARAMETERS)
+    if len(state) != 1 or parameters is None or parameters.dtype != np.float64:
+        raise _invalid("The task's parameters do not fit its algorithm and features.")
+    width = inputs + 1
+    if parameters.shape != ((classes - 1, width) if classes > 2 else (width,)):
+        raise _invalid("The task's parameters do not fit its algorithm and features.")
+    inside = (parameters >= within.least) & (parameters <= within.most)
+    if not np.all(inside):
+        raise outside("a parameter", float(parameters[~inside][0]), within)
 
 
 def _check_control(task: Task, size: int) -> None:

@@ -18,9 +18,10 @@ from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, EvaluateWork
+from heliosdb.domain.errors import not_supported
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.state import State
+from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Vector
@@ -42,7 +43,11 @@ class Evaluable(Supervised, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EvaluateStep:
-    """One measurement of the parameters that a round has led to."""
+    """One measurement of the parameters that a round has led to.
+
+    is_private: whether there is a private form of it. told: the arrays of the state that nodes are told, None
+    for all; what else a state holds is how these were found.
+    """
 
     algorithm: str
     name: StepName = EVALUATE
@@ -50,11 +55,13 @@ class EvaluateStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    is_private: bool = True
+    told: Sequence[str] | None = None
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the sums of loss and quality."""
         work = evaluate_work(plan)
-        return Asked(work.to_work(), work.scaling, state)
+        return Asked(work.to_work(), work.scaling, told_of(state, self.told))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""
@@ -78,6 +85,8 @@ class EvaluateStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_evaluation(task)
+        if task.work.privacy is not None and not self.is_private:
+            raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: every sum is over all held-out rows."""

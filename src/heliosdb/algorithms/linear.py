@@ -1,69 +1,76 @@
-"""Logistic and linear regression, trained by stochastic gradient descent on scaled inputs.
+"""Logistic, linear and Poisson regression: by stochastic gradient descent or by Newton steps.
 
 What always holds: parameters are (weights…, bias) on inputs scaled by the task's `Scaling`, a missing value
-being the mean (0 after scaling), exactly as the generated SQL treats NULL.
+being the mean (0 after scaling), exactly as the generated SQL treats NULL; of a target of K > 2 classes one
+such row for each class but the first, whose score is 0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.checks import check_parameters
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
+from heliosdb.algorithms.coefficients import Units, describe_coefficients
 from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scale_target, scores
+from heliosdb.algorithms.curvature import Curvature, one_score, row_blocks, several_scores
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
+from heliosdb.algorithms.families import (
+    BINOMIAL,
+    GAUSSIAN,
+    POISSON,
+    Family,
+    RowValues,
+    half_squared_error,
+    log_loss,
+    sigmoid,
+    softmax,
+    softmax_losses,
+    softmax_residuals,
+)
 from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
+from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.private_sgd import descend_privately
 from heliosdb.algorithms.refinement import REFINE, RefineStep
+from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
+from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import descend
-from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction
+from heliosdb.algorithms.sgd import descend, shrinking
+from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table, group_by_subject
 from heliosdb.algorithms.training import TRAIN, TrainStep, private_training
-from heliosdb.algorithms.works import PARAMETERS, TRAINING_TERMS, EvaluateWork, PrivateTraining, TrainWork
-from heliosdb.domain import bounds
-from heliosdb.domain.errors import invalid_value
+from heliosdb.algorithms.works import (
+    PARAMETERS,
+    TRAINING_TERMS,
+    EvaluateWork,
+    PrivateTraining,
+    ReportWork,
+    TrainWork,
+)
+from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
-from heliosdb.domain.settings import outside
 from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Scaling, Task
 from heliosdb.domain.vector import AlreadyPrivate, ClippedSum, Contribution, Dtype, Matrix, Plain, Vector
+from heliosdb.parts.algorithms import by_newton
 from heliosdb.privacy.mechanisms import Lattice, Secret
+
+__all__ = ["half_squared_error", "log_loss", "sigmoid"]
 
 _ROW_CAP = 1024.0
 """A row's loss counts up to this in the mean of its subject."""
-
-RowValues = Callable[[Vector, Vector], Vector]
-"""(scores, scaled targets) → one value a row."""
-
-
-def sigmoid(scores: Vector) -> Vector:
-    """Return 1 / (1 + exp(-score)), without overflow."""
-    probabilities: Vector = 0.5 * (1.0 + np.tanh(0.5 * scores))
-    return probabilities
-
-
-def log_loss(scores: Vector, targets: Vector) -> Vector:
-    """Return -log p(target), from the scores, so that no probability is rounded to 0 or 1."""
-    losses: Vector = np.logaddexp(0.0, scores) - targets * scores
-    return losses
-
-
-def half_squared_error(scores: Vector, targets: Vector) -> Vector:
-    """Return half the squared error, in units of the scaled target."""
-    losses: Vector = 0.5 * np.square(scores - targets)
-    return losses
 
 
 def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
@@ -76,59 +83,91 @@ def scale_inputs(features: Matrix, scaling: Scaling) -> Matrix:
     return inputs
 
 
-def check_parameters(state: State, inputs: int) -> None:
-    """Raise FederatedError (22023) for all but one array of a weight for each input and a bias, in bounds."""
-    parameters = state.get(PARAMETERS)
-    if len(state) != 1 or parameters is None or parameters.dtype != np.float64:
-        raise invalid_value("The task's parameters do not fit its algorithm and features.")
-    if parameters.shape != (inputs + 1,):
-        raise invalid_value("The task's parameters do not fit its algorithm and features.")
-    within = bounds.PARAMETER
-    inside = (parameters >= within.least) & (parameters <= within.most)
-    if not np.all(inside):
-        raise outside("a parameter", float(parameters[~inside][0]), within)
-
-
 @dataclass(frozen=True, slots=True)
 class LinearModel:
-    """One score a row, linear in the scaled inputs, under a loss.
+    """One score a row, linear in the scaled inputs, under the loss of a family; see families.py.
 
-    residual: the loss's derivative by the score.
+    counts: whether the target is a count, 0 or more.
     """
 
     name: str
-    scales_target: bool
-    residual: RowValues
-    loss: RowValues
-    link: Link
+    family: Family
+    counts: bool = False
+
+    @property
+    def scales_target(self) -> bool:
+        """Whether the target is a number."""
+        return self.family.scales_target
+
+    @property
+    def residual(self) -> RowValues:
+        """The loss's derivative by the score."""
+        return self.family.residuals
+
+    @property
+    def loss(self) -> RowValues:
+        """The loss of each row."""
+        return self.family.losses
+
+    @property
+    def link(self) -> Link:
+        """From scores to what is predicted."""
+        return self.family.link
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
-        training and, in some rounds, an evaluation; in the end a report."""
+        training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
             REFINE: RefineStep(self.name),
-            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
-            EVALUATE: EvaluateStep(self.name),
-            REPORT: ReportStep(self.name),
+            TRAIN: TrainStep(self.name, reads=TRAINING_TERMS, is_private=not self.counts),
+            NEWTON: NewtonStep(self.name),
+            EVALUATE: EvaluateStep(self.name, is_private=not self.counts, told=(PARAMETERS,)),
+            REPORT: ReportStep(self.name, told=(PARAMETERS,)),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
-        """Choose the noise of round 0."""
+        """Choose the noise of round 0; NOT_SUPPORTED for what there is no private form of."""
+        if plan.run.policy.budget is not None:
+            self._check_private(plan)
+        check_newton_run(plan)
         return prepare(plan)
 
+    def _check_private(self, plan: RunPlan) -> None:
+        options = plan.run.options
+        if self.counts:
+            raise not_supported(f"{self.name} is not supported under a privacy_budget yet")
+        for name in ("penalty", "weights", "offset"):
+            if options.given.get(name):
+                raise not_supported(f"the option {name} is not supported under a privacy_budget yet")
+        if len(classes_of(plan)) > 2:
+            raise not_supported(
+                "a target of more than two classes is not supported under a privacy_budget yet"
+            )
+
     def begin(self, plan: RunPlan) -> State:
-        """Return zeros; (features + 1,), weights then bias."""
-        return make_state(**{PARAMETERS: np.zeros(len(plan.inputs) + 1)})
+        """Return zeros; (inputs + 1,), weights then bias; of K > 2 classes (K - 1, inputs + 1).
+
+        FederatedError INVALID_VALUE for counts that are all 0.
+        """
+        classes, width = len(classes_of(plan)), len(plan.inputs) + 1
+        scaling = plan.findings.scaling
+        if self.counts and (scaling is None or not scaling.target_mean > 0.0):
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                "The target is 0 in every row of every node: there is nothing to learn.",
+            )
+        return make_state(**{PARAMETERS: np.zeros((classes - 1, width) if classes > 2 else width)})
 
     def first(self, plan: RunPlan) -> StepName:
         """Return for round 0 statistics, before which levels or undeclared classes are asked for; else
         training."""
         if plan.round > 0:
-            return TRAIN
+            options = plan.run.options
+            return NEWTON if by_newton(options.algorithm, options.given) else TRAIN
         return first_of_round_0(plan)
 
     def releases(self, plan: RunPlan) -> Sequence[Cost]:
@@ -147,9 +186,28 @@ class LinearModel:
         return costs
 
     def predict(self, state: State, findings: Findings) -> Prediction:
-        """Return slopes of raw inputs, and a link."""
-        assert findings.scaling is not None
-        return self.make_prediction(findings.scaling, state[PARAMETERS]).to_prediction()
+        """Return slopes of raw inputs and a link, of several classes those of each, and the coefficients."""
+        scaling, parameters = findings.scaling, state[PARAMETERS]
+        assert scaling is not None
+        made = (
+            softmax_prediction(scaling, parameters)
+            if parameters.ndim > 1
+            else self.make_prediction(scaling, parameters).to_prediction()
+        )
+        encoding = findings.encoding
+        table = describe_coefficients(
+            scaling,
+            np.atleast_2d(parameters),
+            self._units(scaling),
+            fit_of(state, findings, dispersed=self.family.has_dispersion),
+            inputs=() if encoding is None else encoding.inputs,
+        )
+        return Prediction(made.kind, {**made.content, "coefficients": table})
+
+    def _units(self, scaling: Scaling) -> Units:
+        if self.link == "exp":
+            return Units(shift=math.log(scaling.target_mean))
+        return Units(scaling.target_scale, scaling.target_mean) if self.link == "identity" else Units()
 
     @property
     def dtype(self) -> Dtype:
@@ -163,20 +221,28 @@ class LinearModel:
 
     def check_state(self, state: State, inputs: int, classes: int) -> None:
         """Raise FederatedError (22023) for all but a weight for each input and a bias, in their bounds."""
-        del classes
-        check_parameters(state, inputs)
+        check_parameters(state, inputs, classes)
 
     def allows(self, classes: int) -> bool:
-        """Whether that is what its targets have: two classes, or a number."""
-        return classes == (0 if self.scales_target else 2)
+        """Whether that is what its targets have: two classes or more, or a number."""
+        return classes == 0 if self.scales_target else classes >= 2
 
     def check_target(self, table: Table, classes: int) -> None:
-        """Raise FederatedError (22023), without revealing a value, where a class is not 0 or 1.
+        """Raise FederatedError (22023), revealing no value, where a target is no class or count, or a weight
+        is not more than 0.
 
         For plain answers only: whether it is raised tells something of a single row. A private answer counts
         a class outside [0, 1] as the nearer of the two.
         """
-        if not self.scales_target and not np.all((table.target == 0) | (table.target == 1)):
+        check_weights(table)
+        target = table.target
+        if self.counts and not np.all(target >= 0.0):
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE, f"The target of {self.name} must be 0 or more in every row."
+            )
+        if not self.scales_target and not np.all(
+            (target >= 0) & (target < classes) & (target == np.rint(target))
+        ):
             raise FederatedError(
                 ErrorCode.INVALID_VALUE,
                 f"The target of {self.name} must be 0 or 1 in every row.",
@@ -201,21 +267,21 @@ class LinearModel:
         rows = table.training()
         if work.privacy is not None:
             return self._train_privately(rows, parameters, work, work.privacy, secret or Secret())
-        if rows.rows == 0:
-            raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
+        check_rows(rows)
         new = descend(
             scale_inputs(rows.features, work.scaling),
             self._targets(rows, work.scaling),
             parameters,
-            self.residual,
+            self.residual if parameters.ndim == 1 else softmax_residuals,
             epochs=work.local_epochs,
             batch_size=work.batch_size,
             learning_rate=work.learning_rate,
             rng=rng,
             optimizer=work.optimizer,
             terms=work.terms,
+            shrink=shrinking(work.penalty, work.l1_ratio),
         )
-        return Contribution(new - parameters, float(rows.rows), Plain())
+        return Contribution((new - parameters).ravel(), float(rows.rows), Plain())
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret
@@ -235,9 +301,44 @@ class LinearModel:
         guard = AlreadyPrivate(privacy.mechanism)
         return Contribution(new - parameters, privacy.expected_subjects, guard)
 
+    def curvature(self, table: Table, parameters: Vector, scaling: Scaling) -> Curvature:
+        """Return loss, gradient and Hessian at `parameters` over the rows that are not held out."""
+        rows, loss = table.training(), 0.0
+        check_rows(rows)
+        gradient, hessian = np.zeros(parameters.size), np.zeros((parameters.size, parameters.size))
+        with np.errstate(over="ignore", invalid="ignore"):
+            targets, weights, offset = (
+                self._targets(rows, scaling),
+                weights_of(rows),
+                self._offset(rows, scaling),
+            )
+            for block in row_blocks(rows.rows):
+                inputs, own = scale_inputs(rows.features[block], scaling), targets[block]
+                values = _shifted(inputs @ parameters.T, offset[block])
+                found = self._derivatives(inputs, values, own, weights[block])
+                loss, gradient, hessian = loss + found[0], gradient + found[1], hessian + found[2]
+        return Curvature(float(rows.rows), float(weights.sum()), loss, gradient, hessian)
+
+    def _derivatives(
+        self, inputs: Matrix, values: Matrix, targets: Vector, weights: Vector
+    ) -> tuple[float, Vector, Matrix]:
+        """Loss, gradient and Hessian over rows of these scores."""
+        if values.ndim == 1:
+            losses, family = self.loss(values, targets), self.family
+            slopes, curved = family.residuals(values, targets), family.weights(values)
+            return float(weights @ losses), *one_score(inputs, weights * slopes, weights * curved)
+        losses, slopes = softmax_losses(values, targets), softmax_residuals(values, targets)
+        return float(weights @ losses), *several_scores(inputs, slopes, softmax(values), weights)
+
+    def _offset(self, rows: Table, scaling: Scaling) -> Vector:
+        return offset_of(rows, self._offset_unit(scaling))
+
+    def _offset_unit(self, scaling: Scaling) -> float:
+        return scaling.target_scale if self.link == "identity" else 1.0
+
     @property
     def measure(self) -> Measure:
-        """How its predictions are measured."""
+        """How its predictions are measured where it has two classes at most."""
         return measure(0 if self.scales_target else 2)
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
@@ -249,11 +350,32 @@ class LinearModel:
         if work.noise_multiplier is not None:
             return self._evaluate_privately(rows, parameters, work.scaling, work.noise_multiplier)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = scale_inputs(rows.features, work.scaling) @ parameters
-            targets = self._targets(rows, work.scaling)
-            losses = np.fmin(self.loss(values, targets), LARGEST_LOSS)
-            sums = self.measure.plain_sums(losses, values, targets)
+            values = scale_inputs(rows.features, work.scaling) @ parameters.T
+            values = _shifted(values, self._offset(rows, work.scaling))
+            losses, values, targets = self._measured(values, rows, work.scaling)
+            sums = work.measure.plain_sums(np.fmin(losses, LARGEST_LOSS), values, targets)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain())
+
+    def _measured(self, values: Matrix, rows: Table, scaling: Scaling) -> tuple[Vector, Matrix, Vector]:
+        """Return losses, scores and targets: of a count how far its mean is off, as of any number."""
+        targets, scored = self._targets(rows, scaling), self._scores(values, scaling)
+        if values.ndim > 1:
+            return softmax_losses(values, targets), scored, targets
+        if self.counts:
+            targets = scaling.target_mean / scaling.target_scale * (targets - 1.0)
+            return half_squared_error(scored, targets), scored, targets
+        return self.loss(values, targets), scored, targets
+
+    def _scores(self, values: Matrix, scaling: Scaling) -> Matrix:
+        """Return what measures take: of several classes a score of each, of a count its mean, as of any
+        number."""
+        if values.ndim > 1:
+            return np.column_stack([np.zeros(len(values)), values])
+        if self.counts:
+            factor = scaling.target_mean / scaling.target_scale
+            means: Vector = factor * (self.family.weights(values) - 1.0)
+            return means
+        return values
 
     def _evaluate_privately(
         self, rows: Table, parameters: Vector, scaling: Scaling, noise_multiplier: float
@@ -270,29 +392,32 @@ class LinearModel:
         """Read the sum of so many nodes' answers to `evaluate`."""
         scale = work.scaling.target_scale
         if work.noise_multiplier is None:
-            return self.measure.read_plain(total, scale)
+            return work.measure.read_plain(total, scale)
         boxes = self.measure.boxes
         noise = Lattice.of(boxes.sensitivity, work.noise_multiplier, boxes.size).std * math.sqrt(nodes)
         return self.measure.read_private(total, noise, scale)
 
     def check_scored(self, task: Task) -> None:
         """Refuse what are no parameters, or outside their bounds."""
-        check_parameters(task.state, task.n_inputs)
+        check_parameters(task.state, task.n_inputs, ReportWork.of(task).classes)
 
-    def score(self, features: Matrix, task: Task) -> Matrix:
-        """Return the scores; (rows, inputs) → (rows,)."""
+    def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
+        """Return the scores; (rows, inputs) → (rows,), of more than two classes (rows, classes)."""
         assert task.scaling is not None
-        scored: Vector = scale_inputs(features, task.scaling) @ task.state[PARAMETERS]
-        return scored
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = scale_inputs(features, task.scaling) @ task.state[PARAMETERS].T
+            if offset is not None:
+                values = _shifted(values, offset / self._offset_unit(task.scaling))
+            return self._scores(values, task.scaling)
 
     def make_prediction(self, scaling: Scaling, parameters: Vector) -> LinearPrediction:
         """Return the prediction as numbers; see `heliosdb.algorithms.sql`."""
         return linear_prediction(self.link, scaling, parameters)
 
     def _targets(self, rows: Table, scaling: Scaling) -> Vector:
-        if not self.scales_target:
-            return rows.target
-        return (rows.target - scaling.target_mean) / scaling.target_scale
+        if self.counts and not scaling.target_mean > 0.0:
+            raise invalid_value("the mean of counts is more than 0")
+        return self.family.units(rows.target, scaling)
 
     def _private_targets(self, rows: Table, scaling: Scaling) -> Vector:
         if self.scales_target:
@@ -302,18 +427,17 @@ class LinearModel:
         return classes
 
 
-LOGISTIC_REGRESSION = LinearModel(
-    name="logistic_regression",
-    scales_target=False,
-    residual=lambda scores, targets: sigmoid(scores) - targets,
-    loss=log_loss,
-    link="logistic",
-)
+def _shifted(values: Matrix, offset: Vector) -> Matrix:
+    """Add a row's offset to its score, or to each of its scores."""
+    return values + (offset if values.ndim == 1 else offset[:, None])
 
-LINEAR_REGRESSION = LinearModel(
-    name="linear_regression",
-    scales_target=True,
-    residual=lambda scores, targets: scores - targets,
-    loss=half_squared_error,
-    link="identity",
-)
+
+def check_rows(rows: Table) -> None:
+    """Raise FederatedError (22023) where there is no row to train on."""
+    if rows.rows == 0:
+        raise FederatedError(ErrorCode.INVALID_VALUE, "The dataset has no row with a target to train on.")
+
+
+LOGISTIC_REGRESSION = LinearModel("logistic_regression", BINOMIAL)
+LINEAR_REGRESSION = LinearModel("linear_regression", GAUSSIAN)
+POISSON_REGRESSION = LinearModel("poisson_regression", POISSON, counts=True)

@@ -193,8 +193,9 @@ class NeuralNetwork:
         """Refuse what is no network of the task's inputs and classes."""
         self.check_state(task.state, task.n_inputs, ReportWork.of(task).classes)
 
-    def score(self, features: Matrix, task: Task) -> Matrix:
+    def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
         """Return the scores; (rows, inputs) → (rows,), of more than two classes (rows, classes)."""
+        del offset  # There is none of it.
         assert task.scaling is not None
         found = self._found(task.state, task.n_inputs)
         return _scores(found, task.state[PARAMETERS], features, task.scaling)

@@ -27,8 +27,8 @@ REACH = {"sgd": 1.0, "momentum": 1.0 / (1.0 - MOMENTUM)}
 """How many times further than the sum of its gradients a descent may go; by Adam see `adam_reach`."""
 
 
-def make_optimizer(name: LocalOptimizer, learning_rate: float, size: int) -> Step:
-    """Return the steps of an optimizer that remembers nothing yet; size: of the parameters."""
+def make_optimizer(name: LocalOptimizer, learning_rate: float, size: int | tuple[int, ...]) -> Step:
+    """Return the steps of an optimizer that remembers nothing yet; size: of the parameters, or shape."""
     if name == "sgd":
         return lambda total, count: (learning_rate / count) * total
     return _Momentum(learning_rate, size) if name == "momentum" else _Adam(learning_rate, size)
@@ -49,7 +49,7 @@ def adam_reach(learning_rate: float, steps: int, size: int) -> float:
 class _Momentum:
     """v = 0.9 v + gradient; the step is learning_rate x v."""
 
-    def __init__(self, learning_rate: float, size: int) -> None:
+    def __init__(self, learning_rate: float, size: int | tuple[int, ...]) -> None:
         self._rate, self._velocity = learning_rate, np.zeros(size)
 
     def __call__(self, total: Vector, count: float) -> Vector:
@@ -61,7 +61,7 @@ class _Momentum:
 class _Adam:
     """The step is learning_rate x mean of the gradients / root of that of their squares, both corrected."""
 
-    def __init__(self, learning_rate: float, size: int) -> None:
+    def __init__(self, learning_rate: float, size: int | tuple[int, ...]) -> None:
         self._rate, self._steps = learning_rate, 0
         self._first, self._second = np.zeros(size), np.zeros(size)
 

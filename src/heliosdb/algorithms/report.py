@@ -22,7 +22,7 @@ from heliosdb.algorithms.works import ReportWork
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
-from heliosdb.domain.state import State
+from heliosdb.domain.state import State, told_of
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
 from heliosdb.domain.vector import Contribution, Dtype, Matrix, Plain, Vector
@@ -35,15 +35,16 @@ class Scoring(Supervised, Protocol):
         """Node: FederatedError where the task's state is none of such a model, or outside its bounds."""
         ...
 
-    def score(self, features: Matrix, task: Task) -> Matrix:
+    def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
         """Node: the scores of rows under the task's state, as measures/measure.py has them; (rows, inputs) →
-        (rows,), of more than two classes (rows, classes)."""
+        (rows,), of more than two classes (rows, classes). offset: what a column adds to each row's, (rows,).
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class ReportStep:
-    """One look at the model that is about to be published."""
+    """One look at the model that is about to be published. told: as of an evaluation."""
 
     algorithm: str
     name: StepName = REPORT
@@ -51,6 +52,7 @@ class ReportStep:
     gathers: Literal["sum"] = "sum"
     reads: Sequence[str] = ()
     moving: Sequence[str] = ()
+    told: Sequence[str] | None = None
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask for the counts and sums of a report."""
@@ -58,7 +60,7 @@ class ReportStep:
         assert scaling is not None
         layout = _layout_of(plan)
         work = ReportWork(plan.run.options.algorithm, scaling, classes=layout.classes)
-        return Asked(work.to_work(layout), scaling, state)
+        return Asked(work.to_work(layout), scaling, told_of(state, self.told))
 
     def fault(self, plan: RunPlan, work: Work, update: Update) -> str | None:
         """Say what no rows can have led to, or were not stated in round 0."""
@@ -121,8 +123,11 @@ class ReportStep:
         work, method = ReportWork.of(task), cast(Scoring, algorithm(self.algorithm))
         method.check_target(table, work.classes)
 
-        def scores(features: Matrix) -> Vector:
-            return method.score(features, task)
+        def scores(columns: Matrix) -> Matrix:
+            features = columns[:, : task.n_inputs]
+            # Behind the inputs is the offset, where there is one.
+            offset = columns[:, -1] if columns.shape[1] > task.n_inputs else None
+            return method.score(features, task, offset)
 
         layout = _layout_at_node(task, work)
         vector = report(table, task, layout, scores, draws.rng())

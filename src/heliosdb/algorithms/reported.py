@@ -25,7 +25,7 @@ LARGEST_ERROR = 1e150
 """Of one row, in units of the scaled target."""
 
 Scores = Callable[[Matrix], Matrix]
-"""(rows, inputs) → scores, see measures/measure.py."""
+"""(rows, inputs, behind which is an offset where rows have one) → scores, see measures/measure.py."""
 
 
 def loss_of(classes: int, scores: Matrix, targets: Vector) -> Vector:
@@ -50,7 +50,11 @@ def report(
     rows, vector = table.validation(), np.zeros(layout.size)
     blocks = layout.split(vector)
     targets = (rows.target - scaling.target_mean) / scaling.target_scale
-    scores = scores_of(rows.features)
+    features = rows.features
+    if "offset" in rows.roles:
+        # Of each row, whichever of its features are shuffled.
+        features = np.column_stack([features, rows.roles["offset"]])
+    scores = scores_of(features)
     losses = loss_of(layout.classes, scores, targets)
     with np.errstate(over="ignore", invalid="ignore"):
         blocks["head"][:] = layout.measure.plain_sums(losses, scores, targets)
@@ -60,8 +64,8 @@ def report(
     elif blocks["confusion"].size:
         _count_confused(blocks["confusion"], rows, scores)
     blocks["shuffled"][:], blocks["importance"][:] = growths(
-        rows.features,
-        lambda features, known: loss_of(layout.classes, scores_of(features), known),
+        features,
+        lambda shuffled, known: loss_of(layout.classes, scores_of(shuffled), known),
         targets,
         groups_of(layout.features, task.encoding),
         rng,

@@ -18,12 +18,12 @@ def count_evaluations(options: TrainingOptions) -> int:
     return whole + (1 if rest else 0)
 
 
-def evaluates(plan: RunPlan) -> bool:
+def evaluates(plan: RunPlan, *, ends: bool = False) -> bool:
     """Whether the plan's round ends with an evaluation: every n-th, and the last; none where noise would
-    leave no figures."""
+    leave no figures. ends: whether it is the last by the algorithm's own word."""
     options, findings = plan.run.options, plan.findings
     if options.validation_split == 0 or plan.round == 0:
         return False
     if findings.plan is not None and findings.plan.evaluation_noise is None:
         return False
-    return plan.round % options.validation_frequency == 0 or plan.round == last_round(options)
+    return ends or plan.round % options.validation_frequency == 0 or plan.round == last_round(options)

@@ -18,7 +18,10 @@ from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import LocalOptimizer
 
 Residual = Callable[[Vector, Vector], Vector]
-"""(scores, targets) → derivative of the loss by the score, row by row."""
+"""(scores, targets) → derivative of the loss by the score, row by row; scores: (n,), or (n, several)."""
+
+Shrink = Callable[[Vector, float], None]
+"""(parameters, learning rate): moves the parameters as a penalty does, in place."""
 
 
 def derive_rng(seed: int, round: int, node: str, secret: bytes, *, exchange: int = 0) -> np.random.Generator:
@@ -47,16 +50,18 @@ def descend(
     rng: np.random.Generator,
     optimizer: LocalOptimizer = "sgd",
     terms: LocalTerms = NO_TERMS,
+    shrink: Shrink | None = None,
 ) -> Vector:
     """Run mini-batch SGD and return the new parameters.
 
-    inputs: (n, k), the last column of ones; parameters: (k,). Each epoch shuffles the rows anew; a batch's
-    gradient is its mean; rows that fill no batch join the others. optimizer: see optimizers.py. terms: what
-    the run's aggregation adds to the objective. Raises FederatedError (UF003) where the parameters cease to
-    be finite.
+    inputs: (n, k), the last column of ones; parameters: (k,), or (scores, k) where a row has several. Each
+    epoch shuffles the rows anew; a batch's gradient is its mean; rows that fill no batch join the others.
+    optimizer: see optimizers.py. terms: what the run's aggregation adds to the objective. shrink: what a
+    penalty makes of the parameters after each step, in place. Raises FederatedError (UF003) where the
+    parameters cease to be finite.
     """
     current = parameters.copy()
-    rows, step = targets.size, make_optimizer(optimizer, learning_rate, parameters.size)
+    rows, step = targets.size, make_optimizer(optimizer, learning_rate, parameters.shape)
     # Overflow is looked for once an epoch, and is an error there.
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
@@ -64,9 +69,11 @@ def descend(
             x, y = inputs[order], targets[order]
             for start, stop in batches(rows, batch_size):
                 batch = x[start:stop]
-                slope = residual(batch @ current, y[start:stop])
-                current -= step(slope @ batch, slope.size)
+                slope = residual(batch @ current.T, y[start:stop])
+                current -= step(slope.T @ batch, len(slope))
                 current = terms.apply(current, parameters, learning_rate)
+                if shrink is not None:
+                    shrink(current, learning_rate)
             check_finite(current)
     return current
 
@@ -95,3 +102,18 @@ def check_finite(parameters: Vector) -> None:
             "Training diverged: the parameters are no longer finite.",
             hint="Lower learning_rate.",
         )
+
+
+def shrinking(penalty: float, l1_ratio: float) -> Shrink | None:
+    """Return the proximal step of an elastic net on all but the bias, the last of a score's parameters; None
+    where there is no penalty (Parikh and Boyd 2014, section 6.5.3)."""
+    if penalty == 0.0:
+        return None
+
+    def shrink(parameters: Vector, learning_rate: float) -> None:
+        weights = parameters[..., :-1]
+        size = np.abs(weights) - learning_rate * penalty * l1_ratio
+        kept = np.maximum(size, 0.0) / (1.0 + learning_rate * penalty * (1.0 - l1_ratio))
+        weights[...] = np.sign(weights) * kept
+
+    return shrink

@@ -10,12 +10,14 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import numpy as np
+
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.task import Scaling
-from heliosdb.domain.vector import Vector
+from heliosdb.domain.vector import Matrix, Vector
 
-Link = Literal["identity", "logistic"]
+Link = Literal["identity", "logistic", "exp"]
 
 _FOLD_UP_TO = 1e3
 """Folding mean / scale into the intercept loses that factor of precision; beyond, the mean is subtracted."""
@@ -26,8 +28,9 @@ class LinearPrediction:
     """A prediction that is linear in the raw features, up to its link.
 
     score = intercept + sum of slope x (feature - shift), a missing feature being its fill. link logistic: the
-    probability 1/2 (1 + tanh(score / 2)); identity: target_mean + target_scale x score. slopes, fills and
-    shifts are of length features. Raises FederatedError (XX000) where a number is not finite.
+    probability 1/2 (1 + tanh(score / 2)); exp: the mean exp(score); identity: target_mean + target_scale x
+    score. slopes, fills and shifts are of length inputs. Raises FederatedError (XX000) where a number is not
+    finite.
     """
 
     intercept: float
@@ -53,9 +56,34 @@ class LinearPrediction:
         return Prediction("linear", asdict(self))
 
 
+def softmax_prediction(scaling: Scaling, parameters: Matrix) -> Prediction:
+    """Return the prediction of several classes, of kind softmax_linear; parameters: (K - 1, inputs + 1).
+
+    Of each class an intercept and the slopes, class 0 first, whose score is 0; the shares of the classes are
+    the exponentials of their scores, over the sum of these.
+    """
+    classes = [
+        linear_prediction("logistic", scaling, row) for row in (np.zeros_like(parameters[0]), *parameters)
+    ]
+    first = classes[0]
+    content = {
+        "intercepts": [one.intercept for one in classes],
+        "slopes": [list(one.slopes) for one in classes],
+        "fills": list(first.fills),
+        "shifts": list(first.shifts),
+        "link": "softmax",
+    }
+    return Prediction("softmax_linear", content)
+
+
 def linear_prediction(link: Link, scaling: Scaling, parameters: Vector) -> LinearPrediction:
-    """Turn (weights…, bias) on scaled inputs into slopes of raw features; (features + 1,)."""
+    """Turn (weights…, bias) on scaled inputs into slopes of raw inputs; (inputs + 1,).
+
+    Under the link exp scores are those of a target by its mean, whose logarithm is added.
+    """
     slopes, shifts, intercept = [], [], [float(parameters[-1])]
+    if link == "exp":
+        intercept.append(math.log(scaling.target_mean))
     for weight, mean, scale in zip(parameters[:-1], scaling.means, scaling.scales, strict=True):
         slope = float(weight) / scale
         folds = abs(mean) <= _FOLD_UP_TO * scale

@@ -10,7 +10,7 @@ tell. Values that are NULL or not finite count as missing (NaN).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -51,7 +51,8 @@ class Table:
     classes; nothing else is known of them, and no part of the table has them. columns: how the dataset's
     columns stand in `features`, in order; () where each is one number. labels: where the target is a
     category, as `RawColumn.levels`. min_rows: of the node's dataset: no number of a plain answer that
-    partitions rows is about fewer data subjects.
+    partitions rows is about fewer data subjects. roles: by role the values of a further column, (n,) finite
+    float64, such as weights.
     """
 
     features: Matrix
@@ -62,6 +63,7 @@ class Table:
     min_rows: int = 1
     columns: tuple[RawColumn, ...] = ()
     labels: tuple[str, ...] | None = None
+    roles: Mapping[str, Vector] = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -99,6 +101,7 @@ class Table:
             subjects=self.subjects[mask],
             held_out=self.held_out[mask],
             others=_no_codes(),
+            roles={role: column[mask] for role, column in self.roles.items()},
         )
 
 

@@ -28,14 +28,14 @@ from heliosdb.algorithms.steps import Asked, Draws, Taken
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import CONTROL, PARAMETERS, PrivateTraining, TrainWork, without_control
 from heliosdb.domain import bounds
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
 from heliosdb.domain.vector import Contribution, Vector
-from heliosdb.parts.algorithms import DescentSettings, OptimizerSettings
+from heliosdb.parts.algorithms import DescentSettings, NetSettings, OptimizerSettings
 from heliosdb.privacy.mechanisms import Secret
 
 TRAIN = StepName("train")
@@ -61,7 +61,10 @@ class Trainable(Supervised, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainStep:
-    """Some epochs of descent from the global parameters."""
+    """Some epochs of descent from the global parameters.
+
+    is_private: whether there is a private form of it.
+    """
 
     algorithm: str
     name: StepName = TRAIN
@@ -69,6 +72,7 @@ class TrainStep:
     gathers: Literal["rule"] = "rule"
     reads: Sequence[str] = ()
     moving: Sequence[str] = (PARAMETERS,)
+    is_private: bool = True
 
     def ask(self, plan: RunPlan, state: State) -> Asked:
         """Ask how far the parameters move."""
@@ -98,6 +102,8 @@ class TrainStep:
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
         check_training(task)
+        if task.work.privacy is not None and not self.is_private:
+            raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
 
     def least_rows(self, task: Task) -> int | None:
         """Return the rows of a batch: the update is a sum over batches."""
@@ -113,7 +119,8 @@ class TrainStep:
             method.check_target(table, work.classes)
         if work.control_variates:
             correction = task.state[CONTROL] - memory.get(CONTROL, np.zeros(task.state[CONTROL].size))
-            work = replace(work, terms=LocalTerms(correction=correction))
+            shaped = correction.reshape(task.state[PARAMETERS].shape)
+            work = replace(work, terms=LocalTerms(correction=shaped))
         moved = method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
         return _with_variate(moved, work) if work.control_variates else moved
 
@@ -126,7 +133,7 @@ def _with_variate(moved: Contribution, work: TrainWork) -> Contribution:
     """
     steps = count_steps(int(moved.weight), work.local_epochs, work.batch_size)
     assert work.terms.correction is not None
-    variate = -moved.vector / (steps * work.learning_rate) - work.terms.correction
+    variate = -moved.vector / (steps * work.learning_rate) - work.terms.correction.ravel()
     variate = variate.astype(moved.vector.dtype)
     return replace(moved, vector=np.concatenate([moved.vector, variate]), stays={CONTROL: variate})
 
@@ -157,7 +164,7 @@ def train_work(plan: RunPlan) -> TrainWork:
     """Return the work of a training round; scaling and privacy plan are known after round 0."""
     scaling, made = plan.findings.scaling, plan.findings.plan
     assert scaling is not None
-    descent = plan.run.options.settings(DescentSettings)
+    descent, net = plan.run.options.settings(DescentSettings), plan.run.options.settings(NetSettings)
     return TrainWork(
         algorithm=plan.run.options.algorithm,
         scaling=scaling,
@@ -167,6 +174,8 @@ def train_work(plan: RunPlan) -> TrainWork:
         learning_rate=descent.learning_rate,
         privacy=None if made is None else private_training(plan, made),
         optimizer=plan.run.options.settings(OptimizerSettings).optimizer,
+        penalty=net.penalty,
+        l1_ratio=net.l1_ratio,
     )
 
 

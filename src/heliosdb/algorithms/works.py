@@ -142,6 +142,8 @@ class _TrainSettings:
     batch_size: int = within(bounds.BATCH_SIZE)
     learning_rate: float = within(bounds.LEARNING_RATE)
     clipping_norm: float | None = within(bounds.CLIPPING_NORM, default=None)
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
     proximal_term: float | None = within(bounds.PROXIMAL_TERM, default=None)
     control_variates: bool | None = None
     optimizer: LocalOptimizer = "sgd"
@@ -166,7 +168,8 @@ def without_control(state: State, work: TrainWork) -> State:
 @dataclass(frozen=True, slots=True)
 class TrainWork:
     """Local epochs of mini-batch SGD from the task's parameters; the answer is how far the parameters
-    moved. classes: of the target, 0 where it is a number.
+    moved. classes: of the target, 0 where it is a number. penalty, l1_ratio: of an elastic net, of plain
+    training.
 
     terms: what the run's aggregation adds to the objective. control_variates: whether the node's variate
     (the mean gradient of its steps) is answered behind that, and corrects its steps the next time.
@@ -182,6 +185,8 @@ class TrainWork:
     terms: LocalTerms = NO_TERMS
     control_variates: bool = False
     classes: int = field(kw_only=True)
+    penalty: float = 0.0
+    l1_ratio: float = 0.0
 
     @classmethod
     def of(cls, task: Task) -> TrainWork:
@@ -196,9 +201,11 @@ class TrainWork:
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
             private = _private_training(work.privacy, given.clipping_norm)
+        if private is not None and given.penalty:
+            raise invalid_value("there is no penalty in private training")
         return cls(
             work.algorithm,
-            _scaling(task),
+            scaling_of(task),
             given.local_epochs,
             given.batch_size,
             given.learning_rate,
@@ -207,6 +214,8 @@ class TrainWork:
             LocalTerms(given.proximal_term or 0.0),
             bool(given.control_variates),
             classes=given.classes,
+            penalty=given.penalty,
+            l1_ratio=given.l1_ratio,
         )
 
     def to_work(self, size: int, dtype: Dtype = Dtype.FLOAT64) -> Work:
@@ -219,6 +228,8 @@ class TrainWork:
             self.batch_size,
             self.learning_rate,
             clipping_norm,
+            self.penalty,
+            self.l1_ratio,
             optimizer=self.optimizer,
         )
         return Work(
@@ -250,7 +261,7 @@ class EvaluateWork:
     def of(cls, task: Task) -> EvaluateWork:
         """Read the envelope."""
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, _scaling(task), _noise(task.work), classes=given.classes)
+        return cls(task.work.algorithm, scaling_of(task), _noise(task.work), classes=given.classes)
 
     def to_work(self) -> Work:
         """Write the envelope."""
@@ -284,7 +295,7 @@ class ReportWork:
         if task.work.privacy is not None:
             raise not_supported("a report of a model is not supported under a privacy_budget yet")
         given = read_settings(_EvaluateSettings, task.work.settings, exact=True)
-        return cls(task.work.algorithm, _scaling(task), classes=given.classes)
+        return cls(task.work.algorithm, scaling_of(task), classes=given.classes)
 
     def to_work(self, layout: ReportLayout) -> Work:
         """Write the envelope."""
@@ -296,7 +307,8 @@ def _demand_no_settings(work: Work) -> None:
         raise invalid_value(f"{min(work.settings)} is no setting here")
 
 
-def _scaling(task: Task) -> Scaling:
+def scaling_of(task: Task) -> Scaling:
+    """Return a task's scaling, every number within its bounds; FederatedError INVALID_VALUE."""
     scaling = task.scaling
     if scaling is None:
         raise invalid_value("the task holds no scaling")

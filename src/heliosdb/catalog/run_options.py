@@ -13,6 +13,7 @@ from typing import Any
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.run import Policy, TrainingOptions
+from heliosdb.parts.algorithms import roles_of
 
 
 def parse_options(options: Mapping[str, Any], fold: int | None = None) -> TrainingOptions:
@@ -36,6 +37,7 @@ def parse_options(options: Mapping[str, Any], fold: int | None = None) -> Traini
         validation_frequency=options.get("validation_frequency") or 1,
         max_update_norm=_number(options.get("max_update_norm")),
         keep_best=bool(options.get("keep_best")),
+        roles=roles_of(options["algorithm"], options),
         given=MappingProxyType(dict(options)),
         fold=part,
     )

@@ -216,6 +216,7 @@ class Question:
                 seed=run.seed,
                 classes=read_classes(run.options.target_classes),
                 fold=run.options.fold,
+                roles=run.options.roles,
             ),
             work=replace(work, summing=replace(work.summing, note=note)),
             scaling=self.asked.scaling,

@@ -338,7 +338,11 @@ class RunDriver:
         faults.reach("coordinator.aggregated")
         if combined.following is not None:
             await self._keep(action, exchange, combined.following)
-        self._report(Combined(action.round, action.exchange, combined.figures, combined.following))
+        self._report(
+            Combined(
+                action.round, action.exchange, combined.figures, combined.following, opened.findings.ended
+            )
+        )
 
     async def _prepare_report(self, action: PrepareReport) -> None:
         asked = self._course.report

@@ -144,6 +144,7 @@ def load(connection: Connection, run_id: RunId, key: AtRestKey) -> Loaded | None
             if opened is None
             else _opened(course, RunPlan(record.run, findings, opened), tasks, listed[-1].figures),
             stop_requested=record.stop_requested,
+            ended=findings.ended,
         )
         return Loaded(
             course,

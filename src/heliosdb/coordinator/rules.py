@@ -8,13 +8,14 @@ from __future__ import annotations
 from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
-from heliosdb.parts.algorithms import last_round
+from heliosdb.parts.algorithms import by_newton, last_round
 
 
 def make_rules(run: Run, *, reports: bool = False) -> Rules:
     """Return the rules of a run; FederatedError where its selection is not one. reports: whether what it
     publishes can be reported on."""
     options, policy = run.options, run.policy
+    newton = by_newton(options.algorithm, options.given)
     return Rules(
         rounds=last_round(options),
         min_nodes=policy.min_nodes,
@@ -23,9 +24,10 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         target_accuracy=options.target_accuracy,
         threshold=None if options.early_stopping_rounds is None else options.convergence_threshold,
         patience=options.early_stopping_rounds or PATIENCE,
-        keep_best=options.keep_best,
+        # What is looked for is the minimum over the rows that are trained on: the last round is nearest.
+        keep_best=options.keep_best and not newton,
         noised=policy.budget is not None,
-        learning_rate=options.given.get("learning_rate"),
+        learning_rate=None if newton else options.given.get("learning_rate"),
         reports=reports and run.publishes,
         publishes=run.publishes,
     )

@@ -55,8 +55,14 @@ RANGE_WIDTH, RANGE_END = Bounds(1e-150, 1e150), Bounds(-1e150, 1e150)
 RANGE_RESOLUTION = 1e-9
 """A declared range is at least this part of its larger end's magnitude wide."""
 
+PENALTY = Bounds(0.0, 1e6)
+"""Of an elastic net, on coefficients of scaled inputs."""
+
 PARAMETER = Bounds(-1e9, 1e9)
 """Of a model on scaled inputs."""
+
+COEFFICIENT = Bounds(-100.0, 100.0)
+"""Of one whose second derivatives weigh rows by their scores: farther out a few rows alone would count."""
 
 INPUT = Bounds(-1e6, 1e6)
 """Of a scaled value in a private computation: what lies outside counts as the bound."""

@@ -67,7 +67,7 @@ def select(
     learns_classes: whether the target may be a label, and need not be a number. extra: what the run's
     algorithm needs to be installed there.
     """
-    columns = (*options.features, options.target)
+    columns = options.columns
     shared: set[str] = set()
     readable: dict[NodeName, DatasetDescription] = {}
     left_out: list[Absence] = []
@@ -382,6 +382,12 @@ def _readable(
                 " which is no feature"
             )
     wanted = {ColumnKind.NUMBER, ColumnKind.BOOLEAN}
+    for role, column in options.roles:
+        if kind_of(dataset.type_of(column)) not in wanted:
+            return (
+                f'column {column} of dataset "{dataset.name}" is of type {dataset.type_of(column)}, no number'
+                f" as {role} needs"
+            )
     if learns_classes:
         wanted.add(ColumnKind.CATEGORY)
     kind = dataset.type_of(options.target)

@@ -75,6 +75,17 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """Why no further round is needed: an algorithm's own word. reason: reads on from the run's name.
+
+    converged: whether the model is what was looked for; else it is as near as there is.
+    """
+
+    reason: str
+    converged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Next:
     """The step of an exchange; required: whether a round counts only with enough updates in it. reports:
     whether it is about the model that is to be published, and so the last of a run."""
@@ -151,12 +162,13 @@ class DeadlinePassed:
 @dataclass(frozen=True, slots=True)
 class Combined:
     """The updates are combined. following: what those who answered are asked next in the round; the result is
-    committed before. figures: what the exchange found of the model."""
+    committed before. figures: what the exchange found of the model. ended: why no further round is needed."""
 
     round: RoundNumber
     exchange: int
     figures: Figures | None = None
     following: Next | None = None
+    ended: Ended | None = None
 
 
 @dataclass(frozen=True, slots=True)

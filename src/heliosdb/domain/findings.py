@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.events import Ended
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.run import Run
@@ -49,7 +50,7 @@ class Findings:
     booleans: which features are boolean at every node of round 0, in their order; () before it was opened.
     undeclared_target: whether the run has a budget and learns classes, and they are known of no declaration.
     encoding: how columns become inputs, None where every feature is one. number_target: whether what could
-    learn classes as well learns a number.
+    learn classes as well learns a number. ended: None while further rounds have something to find.
     """
 
     scaling: Scaling | None = None
@@ -58,6 +59,7 @@ class Findings:
     undeclared_target: bool = False
     encoding: Encoding | None = None
     number_target: bool = False
+    ended: Ended | None = None
 
     @classmethod
     def from_json(cls, scaling: Mapping[str, Any] | None, plan: Mapping[str, Any] | None) -> Findings:
@@ -76,6 +78,7 @@ class Findings:
             scaling is not None and scaling.get("undeclared_target", False),
             None if scaling is None or "encoding" not in scaling else Encoding.from_json(scaling["encoding"]),
             scaling is not None and scaling.get("number_target", False),
+            None if scaling is None or "ended" not in scaling else Ended(**scaling["ended"]),
         )
 
     def scaling_json(self) -> dict[str, Any] | None:
@@ -91,6 +94,8 @@ class Findings:
             columns["encoding"] = self.encoding.to_json()
             # For those who read the row: the names of what means and scales are of.
             columns["inputs"] = list(self.encoding.inputs)
+        if self.ended is not None:
+            columns["ended"] = asdict(self.ended)
         return columns | ({} if self.scaling is None else asdict(self.scaling))
 
     def plan_json(self) -> dict[str, Any] | None:

@@ -47,6 +47,7 @@ from heliosdb.domain.events import (
     Combine,
     Combined,
     DeadlinePassed,
+    Ended,
     Event,
     FailRun,
     Figures,
@@ -132,7 +133,7 @@ class RunState:
 
     asked: the step of the open exchange, None before a round has one. counted: who answered the round's last
     required exchange. members: who counted in round 0 (None before it closed). closed: the last closed round,
-    -1 before any.
+    -1 before any. ended: why the algorithm needs no further round, where it says so.
     """
 
     rules: Rules
@@ -148,6 +149,7 @@ class RunState:
     members: Names | None = None
     trace: Trace = ()
     figures: Figures | None = None
+    ended: Ended | None = None
     stragglers_dropped: bool = False
     stop_requested: bool = False
 
@@ -176,7 +178,9 @@ class OpenedRound:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is committed of a run: its closed rounds and the open one. figures: of the last closed round."""
+    """What is committed of a run: its closed rounds and the open one. figures: of the last closed round.
+    ended: what that has said of the run's end.
+    """
 
     closed: int = -1
     members: Names | None = None
@@ -184,6 +188,7 @@ class Progress:
     figures: Figures | None = None
     opened: OpenedRound | None = None
     stop_requested: bool = False
+    ended: Ended | None = None
 
 
 def begin(rules: Rules) -> RunState:
@@ -201,6 +206,7 @@ def resume(rules: Rules, progress: Progress) -> Decision:
         closed=progress.closed,
         round=RoundNumber(max(progress.closed, 0)),
         figures=progress.figures,
+        ended=progress.ended,
     )
     if progress.opened is None:
         return (state, ()) if progress.closed < 0 else _go_on(state)
@@ -336,6 +342,8 @@ def _combined(state: RunState, event: Combined) -> Decision:
             return _end(state, FailRun(f"round {state.round} has no end: {MOST_EXCHANGES} exchanges"))
         return _send(state, state.exchange + 1, event.following, state.answered)
     enough = len(state.answered) >= state.rules.min_nodes_per_round
+    # Kept from the exchange before where a report was all that was missing.
+    state = replace(state, ended=event.ended or state.ended)
     if state.asked is not None and state.asked.reports:
         return _close(state, is_reported=enough)
     state = replace(state, figures=event.figures if enough else None)
@@ -374,6 +382,9 @@ def _go_on(state: RunState) -> Decision:
     rules = state.rules
     if state.stop_requested:
         return _end_stopped(state)
+    if state.ended is not None:
+        status = RunStatus.CONVERGED if state.ended.converged else RunStatus.COMPLETED
+        return _end(state, PublishVersion(RoundNumber(state.closed), status, state.ended.reason))
     is_last = state.closed >= rules.rounds
     if (ended_diverged if is_last else diverged)(state.trace, rules.patience):
         return _end_diverged(state, f"training diverged in round {state.closed}: {_losses(state)}")

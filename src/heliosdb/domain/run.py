@@ -55,8 +55,8 @@ class TrainingOptions:
     subjects is held out, None where it is a fraction and no fold. validation_frequency: evaluate every n-th
     round.
     max_update_norm: largest L2 norm of an update, None for the derived one. keep_best: whether the best
-    evaluated round is published, not the last. given: every option by name,
-    from which the parts read their settings.
+    evaluated round is published, not the last. roles: of further columns, as in `Reading`. given: every
+    option by name, from which the parts read their settings.
     """
 
     algorithm: str
@@ -74,8 +74,14 @@ class TrainingOptions:
     validation_frequency: int
     max_update_norm: float | None = None
     keep_best: bool = True
+    roles: tuple[tuple[str, str], ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     fold: Fold | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
     def settings(self, kind: type[S]) -> S:
         """The settings of a part, read from the options of its fields' names; FederatedError

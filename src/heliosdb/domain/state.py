@@ -88,6 +88,11 @@ def size_of(state: State) -> int:
     return sum(array.size for array in state.values())
 
 
+def told_of(state: State, names: Iterable[str] | None) -> State:
+    """Return a state's arrays of these names, of which it has each; None for all."""
+    return state if names is None else make_state(**{name: state[name] for name in names})
+
+
 def flatten(state: State, names: Iterable[str]) -> Vector:
     """The arrays of these names as one float64 vector, each in C order."""
     parts = [np.ravel(state[name]).astype(np.float64) for name in names]

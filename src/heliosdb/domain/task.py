@@ -39,6 +39,10 @@ class TaskKey:
     node: NodeName
 
 
+ROLES = ("weights", "offset", "event")
+"""What a column beside features and target may be to the rows; see parts/algorithms.py."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """Which rows and columns a task is about. dataset None: the node's only one with all the columns.
@@ -46,7 +50,9 @@ class Reading:
     validation_split: the fraction of subjects held out, in [0, 1); a secret of the node decides who. seed: in
     [0, 2**63), of the run; with round and node it decides the order of training. classes: the labels of the
     target's classes as the run names them, in the order of their indices; () where it names none. fold: of
-    cross-validation, which part of the subjects is held out; validation_split is then its share.
+    cross-validation, which part of the subjects is held out; validation_split is then its share. roles:
+    (role, column) of further columns, each role of `ROLES` once at most, in their order; a row without a
+    value in one is left out.
     """
 
     dataset: str | None
@@ -56,6 +62,12 @@ class Reading:
     seed: int
     classes: tuple[str, ...] = ()
     fold: Fold | None = None
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
 
 @dataclass(frozen=True, slots=True)

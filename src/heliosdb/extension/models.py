@@ -34,6 +34,7 @@ from heliosdb.extension.contract import (
     check_target_classes,
     check_transforms,
 )
+from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
@@ -181,6 +182,7 @@ def _check_run(  # noqa: PLR0917
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(len(nodes), policy["min_nodes"])
     private = policy.get("privacy_budget") is not None
+    check_regression(options, given, private=private)
     check_rule(options, private=private, most_nodes=count_chosen(policy["node_selection"], able))
     check_algorithm(options, private=private)
     return check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])

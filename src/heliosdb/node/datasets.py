@@ -39,7 +39,14 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
-from heliosdb.node.disclosure import Hashes, RowSet, check_cells, check_folds, choose_row_set
+from heliosdb.node.disclosure import (
+    Hashes,
+    RowSet,
+    check_cells,
+    check_folds,
+    check_role_cells,
+    choose_row_set,
+)
 from heliosdb.transport.limits import MAX_LEVEL_BYTES
 
 _COPY_HEADER = b"PGCOPY\n\377\r\n\0" + struct.pack(">ii", 0, 0)
@@ -58,10 +65,10 @@ class TableRequest:
 
     run: its id in hexadecimal; a new run reads anew. classes: the labels of a target that is read as their
     indices, under a budget; () where it is read as it is. levels: of each feature, where there is a budget
-    and it is a category. base_tables: what the rows come from. known_by: the
-    columns by which a row is known. key: secret; of the choice of held-out subjects, of the names in row
-    sets and of the order of training. plain: for answers without noise, under the rules of `disclosure`;
-    min_rows and max_parameter_share are theirs.
+    and it is a category. roles: (role, column) of further columns. base_tables: what the rows come from.
+    known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
+    names in row sets and of the order of training. plain: for answers without noise, under the rules of
+    `disclosure`; min_rows and max_parameter_share are theirs.
     """
 
     run: str
@@ -80,6 +87,12 @@ class TableRequest:
     classes: tuple[str, ...] = ()
     levels: tuple[tuple[str, ...], ...] = ()
     fold: Fold | None = None
+    roles: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that are read: features, roles and, last, the target."""
+        return (*self.features, *(column for _, column in self.roles), self.target)
 
     @property
     def names(self) -> tuple[tuple[str, ...], ...]:
@@ -122,8 +135,8 @@ class Reading:
 def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
     """Read a dataset's numbers and codes in one snapshot; NOT_SUPPORTED for what is neither number nor
     category, PROGRAM_LIMIT for arrays that are too long."""
-    query = RowQuery(request.dataset, (*request.features, request.target), request.names)
-    kinds = _find_kinds(raw, query)
+    query = RowQuery(request.dataset, request.columns, request.names)
+    kinds = _find_kinds(raw, query, len(request.features))
     # Before the snapshot: what the database cannot hold ends a transaction.
     vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
     with raw.transaction():
@@ -147,13 +160,18 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
     return _numbered_levels(values, codes, columns, vocabularies, request)
 
 
-def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery) -> list[ColumnReading]:
-    """How each column is read."""
+def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery, features: int) -> list[ColumnReading]:
+    """How each column is read: so many features, then what has a role, then the target."""
     found: list[ColumnReading] = []
     for column, type_oid in zip(query.columns, column_types(raw, query), strict=True):
-        kind, is_target = kind_of_type(raw, type_oid), len(found) == len(query.columns) - 1
-        if kind is None or (is_target and kind not in _TARGETS):
-            role = "the target is a number or a category" if is_target else "it is no feature"
+        kind, place = kind_of_type(raw, type_oid), len(found)
+        fits: tuple[ColumnKind, ...] = tuple(ColumnKind)
+        role = "it is no feature"
+        if place == len(query.columns) - 1:
+            fits, role = _TARGETS, "the target is a number or a category"
+        elif place >= features:
+            fits, role = _NUMBERS, "what is beside features and target is a number, or true or false"
+        if kind is None or kind not in fits:
             raise not_supported(
                 f'column "{column}" of dataset "{query.dataset}" has type {type_name(raw, type_oid)}; {role}'
             )
@@ -161,7 +179,8 @@ def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery) -> list[ColumnRea
     return found
 
 
-_TARGETS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN, ColumnKind.CATEGORY)
+_NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
+_TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 
 
 def _with_elements(raw: psycopg.Connection[Any], query: RowQuery, column: ColumnReading) -> ColumnReading:
@@ -174,7 +193,8 @@ def _private_vocabularies(
     raw: psycopg.Connection[Any], query: RowQuery, kinds: Sequence[ColumnReading], request: TableRequest
 ) -> dict[str, dict[int, str]]:
     """Under a budget the levels are the task's: which of them a row has is nobody else's matter."""
-    levels = [*(request.levels or [()] * len(request.features)), request.classes]
+    of_roles: list[tuple[str, ...]] = [()] * len(request.roles)
+    levels = [*(request.levels or [()] * len(request.features)), *of_roles, request.classes]
     pairs = zip(kinds, levels, strict=True)
     return {column.name: hashes_of(raw, known) for column, known in pairs if column.is_hashed}
 
@@ -198,7 +218,20 @@ def _numbered_levels(
     if request.classes:
         values[:, -1] = number_classes(values[:, -1], request.classes, NEITHER, labels)
         labels = None
-    return Reading(values, codes, tuple(raw[:-1]), labels)
+    return Reading(_without_incomplete(values, request), codes, tuple(raw[: len(request.features)]), labels)
+
+
+def _without_incomplete(values: Matrix, request: TableRequest) -> Matrix:
+    """Take the target from rows that lack a value in a column with a role: they are left out as those without
+    a target are; each row by itself."""
+    roles = values[:, _first_role(values, request) : -1]
+    values[np.any(~np.isfinite(roles), axis=1), -1] = np.nan
+    return values
+
+
+def _first_role(values: Matrix, request: TableRequest) -> int:
+    """Where the columns with roles begin: the target is the last, and they are before it."""
+    return int(values.shape[1]) - 1 - len(request.roles)
 
 
 def _place_levels(column: Vector, vocabulary: Mapping[int, str]) -> tuple[str, ...]:
@@ -270,9 +303,11 @@ def make_plain_table(
     place[place == chosen.rows.size] = 0
     kept = chosen.rows[place] == rows
     held = chosen.held_out[place[kept]]
-    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held)
+    roles = {role: column[kept] for role, column in table.roles.items()}
+    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held, roles=roles)
     plain = _with_own_levels(_described(plain, read))
     _check_cells(plain, request)
+    check_role_cells(plain, dict(request.roles), request.dataset)
     return plain, chosen
 
 
@@ -328,7 +363,7 @@ def content_hash(table: Table, key: bytes) -> bytes:
     if any(column.levels for column in table.columns) or table.labels is not None:
         keyed.update(repr((table.columns, table.labels)).encode())
     rows, others = subjects[: table.rows], subjects[table.rows :]
-    for array in (table.features, table.target, rows, table.held_out, others):
+    for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):
         keyed.update(np.ascontiguousarray(array).data)
     return keyed.digest()
 
@@ -356,7 +391,10 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
         names = [code.tobytes() for code in distinct]
     subjects, others = np.split(numbers.astype(np.int64), [len(values)])
     chosen = choose_held_out(names, request)[subjects]
-    table = Table.from_rows(values[:, :-1], values[:, -1], subjects, chosen, others)
+    first = _first_role(values, request)
+    table = Table.from_rows(values[:, :first], values[:, -1], subjects, chosen, others)
+    own = {role: values[:, first + place] for place, (role, _) in enumerate(request.roles)}
+    table = replace(table, roles=own) if own else table
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     assert row_names is not None

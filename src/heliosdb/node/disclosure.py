@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -211,6 +211,33 @@ def _differs(cells: Vector) -> Flags:
         return ~missing
     differs: Flags = cells != ranked[starts[longest]]
     return differs
+
+
+def check_role_cells(table: Table, columns: Mapping[str, str], dataset: str) -> None:
+    """FederatedError as `check_cells` raises it, for weights and offsets, which enter sums as features do, or
+    where one subject's weight is more than one in `SMALLEST_CELL` of all.
+
+    The event is a part of the target. columns: the column of each role.
+    """
+    for role, values in table.roles.items():
+        if role != "event":
+            alone = replace(table, features=values[:, np.newaxis])
+            check_cells(alone, (columns[role],), dataset)
+        if role == "weights":
+            for rows in (table, table.training()):
+                _check_share(rows, columns[role], dataset)
+
+
+def _check_share(table: Table, column: str, dataset: str) -> None:
+    whose = np.unique(table.subjects, return_inverse=True)[1]
+    with np.errstate(over="ignore", invalid="ignore"):
+        shares = np.bincount(whose, weights=np.abs(table.roles["weights"]))
+        if shares.size and not SMALLEST_CELL * float(shares.max()) <= float(shares.sum()):
+            raise _refused(
+                f'one data subject has more than a {SMALLEST_CELL}th of the weights in column "{column}" of '
+                f'dataset "{dataset}"',
+                "Sums without noise would be about that one. Use other weights, or none.",
+            )
 
 
 def _cells(column: Vector) -> Vector:

@@ -73,6 +73,7 @@ class ComputeRequest:
             table[name] = tuple(table[name])
         table["levels"] = tuple(map(tuple, table["levels"]))
         table["fold"] = None if table["fold"] is None else Fold(**table["fold"])
+        table["roles"] = tuple((role, column) for role, column in table["roles"])
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 

@@ -172,12 +172,18 @@ def check_populated(dataset: SharedDataset, unpopulated: frozenset[int]) -> None
 def find_misread(dataset: DatasetDescription, task: Task) -> FederatedError | None:
     """The error for a column that is not of the kind that the task reads it as, None where all are.
 
-    A target is a number, or a category whose classes the task knows or asks for.
+    A target is a number, or a category whose classes the task knows or asks for; what has a role is a number.
     """
     reading, encoding = task.reading, task.encoding
     wanted = [ColumnKind.NUMBER] * len(reading.features)
     if encoding is not None:
         wanted = [column.kind for column in encoding.columns]
+    for role, column in reading.roles:
+        if kind_of(dataset.type_of(column)) not in _NUMBERS:
+            return not_supported(
+                f'column "{column}" of dataset "{dataset.name}" has type {dataset.type_of(column)}; the'
+                f" {role} column must be numeric or boolean"
+            )
     for column, kind in zip(reading.features, wanted, strict=True):
         own = kind_of(dataset.type_of(column))
         if own is None or not _fits(own, kind):

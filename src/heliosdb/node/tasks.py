@@ -356,6 +356,7 @@ class NodeTasks:
             classes=() if plain else task_classes(task),
             levels=() if plain else tuple(column.levels for column in columns),
             fold=reading.fold,
+            roles=reading.roles,
         )
 
 
@@ -378,7 +379,7 @@ async def _to_the_end(passing: asyncio.Task[T]) -> T:
 
 def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace: str) -> SharedDataset:
     """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none."""
-    wanted = (*reading.features, reading.target)
+    wanted = reading.columns
     if len(set(wanted)) != len(wanted):
         raise not_supported("a column is named twice among features and target")
     by_name = {dataset.name: dataset for dataset in shared}

@@ -77,7 +77,14 @@ class ReadTable:
         arrays = {
             id(array): array.nbytes
             for table in tables
-            for array in (table.features, table.target, table.subjects, table.held_out, table.others)
+            for array in (
+                table.features,
+                table.target,
+                table.subjects,
+                table.held_out,
+                table.others,
+                *table.roles.values(),
+            )
         }
         return sum(arrays.values()) + len(self.row_set or b"")
 

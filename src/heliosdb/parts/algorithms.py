@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from heliosdb.domain import bounds
 from heliosdb.domain.classes import Learns
@@ -14,6 +14,7 @@ from heliosdb.domain.settings import option_names, within
 from heliosdb.parts.registry import Registry
 
 LocalOptimizer = Literal["sgd", "momentum", "adam"]
+Optimizer = Literal["sgd", "momentum", "adam", "newton"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,58 @@ class ClassifierSettings(RegressorSettings):
     """Of one that learns two classes: their labels, where the target is not true or false, or 0 or 1."""
 
     target_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetSettings:
+    """Of an elastic net on the coefficients of scaled inputs; see algorithms/newton_solver.py."""
+
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionSettings(DescentSettings):
+    """Of a model that is linear up to its link: which way it is estimated, and an elastic net.
+
+    optimizer newton: by steps on the summed derivatives of all nodes' rows, of which passes, batches and
+    step size are none. penalty, l1_ratio: as of `NetSettings`. weights, offset: columns, for newton alone.
+    """
+
+    optimizer: Optimizer = "sgd"
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+    weights: str | None = None
+    offset: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticSettings(RegressionSettings):
+    """Of one that learns classes: their labels, where the target is not true or false, or 0 or 1."""
+
+    target_classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CountSettings(RegressionSettings):
+    """Of one that learns counts."""
+
+    has_private_form: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class CoxSettings:
+    """Of a Cox regression: the column that says whether a time ended with the event, and an elastic net.
+
+    optimizer: newton alone is one; descent is refused when the run is prepared.
+    """
+
+    event: str | None = None
+    optimizer: Literal["sgd", "newton"] = "sgd"
+    penalty: float = within(bounds.PENALTY, default=0.0)
+    l1_ratio: float = within(bounds.Bounds(0.0, 1.0), default=0.0)
+
+    has_private_form: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +158,10 @@ class BoostingSettings(TreeSettings):
 
 ALGORITHMS = Registry("algorithm")
 ALGORITHMS.register(
-    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=ClassifierSettings
+    "logistic_regression", "heliosdb.algorithms.linear:LOGISTIC_REGRESSION", settings=LogisticSettings
 )
 ALGORITHMS.register(
-    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressorSettings
+    "linear_regression", "heliosdb.algorithms.linear:LINEAR_REGRESSION", settings=RegressionSettings
 )
 ALGORITHMS.register("neural_network", "heliosdb.algorithms.neural:NEURAL_NETWORK", settings=NetworkSettings)
 ALGORITHMS.register(
@@ -117,6 +170,25 @@ ALGORITHMS.register(
 ALGORITHMS.register(
     "gradient_boosting", "heliosdb.algorithms.gradient_boosting:GRADIENT_BOOSTING", settings=BoostingSettings
 )
+ALGORITHMS.register(
+    "poisson_regression", "heliosdb.algorithms.linear:POISSON_REGRESSION", settings=CountSettings
+)
+ALGORITHMS.register("cox_regression", "heliosdb.algorithms.cox:COX_REGRESSION", settings=CoxSettings)
+
+
+def roles_of(algorithm: str, given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the columns that an algorithm reads beside features and target: (role, column), by the roles of
+    domain/task.py, which are options of the same name. NOT_SUPPORTED for an algorithm that there is not."""
+    read = option_names(ALGORITHMS.entry(algorithm).settings)
+    return tuple(
+        (role, given[role]) for role in ("weights", "offset", "event") if role in read and given.get(role)
+    )
+
+
+def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run takes Newton steps: it then ends by itself, and its last round is the result."""
+    settings = ALGORITHMS.entry(algorithm).settings
+    return "optimizer" in option_names(settings) and given.get("optimizer") == "newton"
 
 
 def learns(algorithm: str, given: Mapping[str, object]) -> Learns:

@@ -8,7 +8,7 @@ from typing import Any
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
-from heliosdb.parts.algorithms import ALGORITHMS, OptimizerSettings
+from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
@@ -39,7 +39,7 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
     if private and not has_private_form(settings):
         raise not_supported(f"aggregation {options.aggregation} is not supported under a privacy_budget yet")
-    optimizer = options.settings(OptimizerSettings).optimizer
+    optimizer = options.given.get("optimizer") or "sgd"
     if isinstance(settings, ScaffoldSettings) and optimizer != "sgd":
         raise invalid_value(
             f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",

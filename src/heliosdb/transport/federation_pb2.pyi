@@ -142,7 +142,7 @@ class TaskKey(_message.Message):
     def __init__(self, workspace: _Optional[str] = ..., run: _Optional[bytes] = ..., round: _Optional[int] = ..., exchange: _Optional[int] = ..., step: _Optional[str] = ..., node: _Optional[str] = ...) -> None: ...
 
 class Reading(_message.Message):
-    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes", "fold")
+    __slots__ = ("dataset", "features", "target", "validation_split", "seed", "classes", "fold", "roles")
     DATASET_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TARGET_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class Reading(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     FOLD_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
     dataset: str
     features: _containers.RepeatedScalarFieldContainer[str]
     target: str
@@ -157,7 +158,8 @@ class Reading(_message.Message):
     seed: int
     classes: _containers.RepeatedScalarFieldContainer[str]
     fold: Fold
-    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., fold: _Optional[_Union[Fold, _Mapping]] = ...) -> None: ...
+    roles: _containers.RepeatedCompositeFieldContainer[RoleColumn]
+    def __init__(self, dataset: _Optional[str] = ..., features: _Optional[_Iterable[str]] = ..., target: _Optional[str] = ..., validation_split: _Optional[float] = ..., seed: _Optional[int] = ..., classes: _Optional[_Iterable[str]] = ..., fold: _Optional[_Union[Fold, _Mapping]] = ..., roles: _Optional[_Iterable[_Union[RoleColumn, _Mapping]]] = ...) -> None: ...
 
 class Fold(_message.Message):
     __slots__ = ("number", "of")
@@ -166,6 +168,14 @@ class Fold(_message.Message):
     number: int
     of: int
     def __init__(self, number: _Optional[int] = ..., of: _Optional[int] = ...) -> None: ...
+
+class RoleColumn(_message.Message):
+    __slots__ = ("role", "column")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    COLUMN_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    column: str
+    def __init__(self, role: _Optional[str] = ..., column: _Optional[str] = ...) -> None: ...
 
 class Scaling(_message.Message):
     __slots__ = ("means", "scales", "target_mean", "target_scale")

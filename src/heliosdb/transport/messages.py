@@ -24,7 +24,7 @@ from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeti
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
-from heliosdb.domain.task import MOST_EXCHANGES, Reading, Scaling, Task, TaskKey
+from heliosdb.domain.task import MOST_EXCHANGES, ROLES, Reading, Scaling, Task, TaskKey
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import (
@@ -238,6 +238,7 @@ def _reading_to_proto(reading: Reading) -> pb.Reading:
         seed=reading.seed,
         classes=reading.classes,
         fold=None if reading.fold is None else pb.Fold(number=reading.fold.number, of=reading.fold.of),
+        roles=[pb.RoleColumn(role=role, column=column) for role, column in reading.roles],
     )
 
 
@@ -257,7 +258,14 @@ def _reading_from_proto(reading: pb.Reading) -> Reading:
         seed=reading.seed,
         classes=classes,
         fold=fold,
+        roles=_roles_from_proto(reading.roles),
     )
+
+
+def _roles_from_proto(columns: Sequence[pb.RoleColumn]) -> tuple[tuple[str, str], ...]:
+    roles = [one.role for one in columns]
+    require(roles == [role for role in ROLES if role in roles], "the roles of columns are none")
+    return tuple((one.role, read_name(one.column)) for one in columns)
 
 
 def _scaling_to_proto(scaling: Scaling) -> pb.Scaling:

@@ -47,3 +47,9 @@ def test_a_selection_that_there_is_not_is_refused() -> None:
         make_rules(with_policy(RUN, node_selection="lottery"))
 
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
+
+
+def test_a_run_of_newton_steps_publishes_its_last_round_and_has_no_learning_rate() -> None:
+    rules = make_rules(with_options(RUN, optimizer="newton"))
+    assert not rules.keep_best
+    assert rules.learning_rate is None

@@ -62,6 +62,20 @@ def test_a_node_that_lacks_what_an_algorithm_needs_is_left_out_and_told_how_to_g
     assert len(select([with_it, ZERO_ONE], OPTIONS, learns_classes=True).able) == 2
 
 
+@pytest.mark.parametrize(("kind", "fits"), [("boolean", True), ("numeric", True), ("text", False)])
+def test_a_column_with_a_role_is_a_number_at_every_node(kind: str, fits: bool) -> None:
+    shared = DatasetDescription(DatasetName("d"), ("age", "class", "w"), ("numeric", "boolean", kind), False)
+    offered = Offer(NodeName("a"), None, Introduction((shared,)))
+    options = replace(OPTIONS, roles=(("weights", "w"),))
+
+    found = select([offered, BOOLEAN], options, learns_classes=True)
+
+    assert list(found.able) == (["a"] if fits else [])
+    said = {one.reason for one in found.left_out}
+    assert ('column w of dataset "d" is of type text, no number as weights needs' in said) is not fits
+    assert 'dataset "d" has no column w' in said
+
+
 BOOLEAN, ZERO_ONE, ONE_TWO = (
     offer("a", "boolean"),
     offer("b", "integer", "0", "1"),

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from uuid import UUID
 
+from heliosdb.domain.events import Ended
 from heliosdb.domain.findings import Findings, PrivacyPlan
 from heliosdb.domain.ids import RunId
 from tests.support.runs import POLICY, RUN, SCALING, with_options
@@ -67,3 +68,9 @@ def test_a_run_without_a_seed_has_one_of_its_own() -> None:
 
     assert len(drawn) == 2
     assert all(0 <= seed < 2**63 for seed in drawn)
+
+
+def test_why_a_run_has_ended_is_known_again() -> None:
+    for ended in (Ended("done"), Ended("separation", converged=False)):
+        found = Findings(ended=ended)
+        assert Findings.from_json(found.scaling_json(), None) == found

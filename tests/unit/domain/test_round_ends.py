@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from heliosdb.domain import events as ev
-from heliosdb.domain.events import CloseRound, Event, FailRun, Figures, FinishRun, Loss, PublishVersion
+from heliosdb.domain.events import CloseRound, Ended, Event, FailRun, Figures, FinishRun, Loss, PublishVersion
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.round import OpenedRound, Progress, Rules, RunState, begin, decide, resume
 from heliosdb.domain.run import Outcome, RunStatus
@@ -320,3 +320,33 @@ def test_a_trial_is_said_to_be_judged_by_its_best_round() -> None:
     assert actions == (
         PublishVersion(n(2), RunStatus.COMPLETED, "all 3 rounds done; judged by round 2 of 3"),
     )
+
+
+@pytest.mark.parametrize(
+    ("ended", "status"),
+    [
+        (Ended("the estimates no longer move"), RunStatus.CONVERGED),
+        (Ended("separation", converged=False), RunStatus.COMPLETED),
+    ],
+)
+def test_an_algorithm_that_says_it_is_done_ends_the_run_with_its_last_round(
+    ended: Ended, status: RunStatus
+) -> None:
+    rules = replace(RULES, rounds=30)
+    state, _ = play(training(rules=rules), *arrive(*sorted(ALL)))
+
+    state, actions = decide(state, ev.Combined(n(1), 0, None, None, ended))
+    assert actions == (CloseRound(n(1), None, n(1)),)
+    _, actions = decide(state, ev.RoundClosed(n(1)))
+    assert actions == (PublishVersion(n(1), status, ended.reason),)
+
+    # The same from committed rows, whichever of the rounds has the best figures.
+    progress = Progress(closed=3, members=ALL, trace=traced(0.2, 0.5, 0.6), ended=ended)
+    assert resume(rules, progress)[1] == (PublishVersion(n(3), status, ended.reason),)
+
+
+def test_what_was_asked_to_stop_is_stopped_though_it_was_done() -> None:
+    progress = Progress(closed=2, members=ALL, stop_requested=True, ended=Ended("done"))
+    (action,) = resume(RULES, progress)[1]
+    assert isinstance(action, PublishVersion)
+    assert action.status is RunStatus.STOPPED

@@ -386,6 +386,7 @@ def test_a_search_holds_the_values_that_its_options_would_take() -> None:
         ('{"learning_rat": [1]}', 'option "search": "learning_rat" is not an option that a run may set'),
         ('{"features": [["a"]]}', 'option "search": "features" is not an option that a run may set'),
         ('{"folds": [2, 3]}', 'option "search": "folds" cannot be tried by a search'),
+        ('{"weights": ["a", "b"]}', 'option "search": "weights" cannot be tried by a search'),
         ('{"rounds": [3, 3]}', 'option "search" names a value of "rounds" twice'),
         ('{"rounds": [0]}', 'invalid value for option "rounds": 0'),
         ('{"rounds": []}', 'invalid value for option "search": \'{"rounds": []}\''),

@@ -115,6 +115,8 @@ def sample(spec: OptionSpec) -> Any:
         return tuple(spec.default) if isinstance(spec.default, list) else spec.default
     if spec.type is OptionType.TEXT_ARRAY:
         return ("one", "another")
+    if spec.type is OptionType.TEXT:
+        return "a_column"
     return spec.choices[0] if spec.choices else spec.maximum or (spec.below or 1) / 2
 
 
@@ -182,15 +184,15 @@ def test_what_is_registered_is_built_at_once(registries: None) -> None:
 
 def test_of_an_option_of_which_parts_read_some_values_those_are_built(registries: None) -> None:
     @dataclasses.dataclass(frozen=True)
-    class Descent:
-        optimizer: Any = "sgd"
+    class Coarse:
+        quantization: Any = 16
 
-    Descent.__annotations__["optimizer"] = Literal["sgd", "adam"]
-    ALGORITHMS.register("cnn", object(), settings=Descent)
+    Coarse.__annotations__["quantization"] = Literal[8, 16]
+    ALGORITHMS.register("cnn", object(), settings=Coarse)
 
     built = built_parts()
 
-    assert validate(OptionKind.MODEL, [Option("optimizer", "adam")], built) == {"optimizer": "adam"}
+    assert validate(OptionKind.MODEL, [Option("quantization", 8)], built) == {"quantization": 8}
     with pytest.raises(FederatedError) as caught:
-        validate(OptionKind.MODEL, [Option("optimizer", "newton")], built)
-    assert caught.value.hint == "Supported: 'sgd', 'momentum', 'adam'."
+        validate(OptionKind.MODEL, [Option("quantization", 32)], built)
+    assert caught.value.hint == "Supported: 8, 16."

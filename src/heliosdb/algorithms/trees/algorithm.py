@@ -27,7 +27,7 @@ from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import State
 from heliosdb.domain.task import Task
-from heliosdb.domain.vector import Matrix
+from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.parts.algorithms import check_private
 
 
@@ -82,8 +82,9 @@ class TreeModel:
         """Refuse what are no whole trees."""
         check_scored(task, boosts=self.boosts)
 
-    def score(self, features: Matrix, task: Task) -> Matrix:
+    def score(self, features: Matrix, task: Task, offset: Vector | None = None) -> Matrix:
         """Return the scores, as measures/measure.py has them."""
+        del offset  # There is none of it.
         return scores_of(features, task, boosts=self.boosts)
 
     def allows(self, classes: int) -> bool:

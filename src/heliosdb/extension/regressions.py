@@ -1,0 +1,86 @@
+"""What START refuses of a regression: what its optimizer or a budget leaves no place for.
+
+What always holds: nothing is asked of a node; the coordinator refuses the same when it takes the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
+from federated_sql.statements import Option
+from heliosdb.domain.run import TrainingOptions
+from heliosdb.domain.settings import option_names
+from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, by_newton, check_private
+
+_NOT_OF_NEWTON = (*option_names(DescentSettings), "max_update_norm")
+
+
+def check_regression(options: TrainingOptions, given: Iterable[Option], *, private: bool) -> None:
+    """Raise 22023 for options that do not go together, 0A000 for what there is no private form of.
+
+    given: the options of the START itself, of which none may be without effect.
+    """
+    options.settings(ALGORITHMS.entry(options.algorithm).settings)
+    if private:
+        _check_private(options)
+    _check_event(options)
+    _check_roles(options)
+    if not by_newton(options.algorithm, options.given):
+        return
+    if options.aggregation != "fedavg":
+        raise invalid_value(
+            f"aggregation {options.aggregation} has no effect under optimizer newton, which adds sums up",
+            hint="Leave it out, or train with optimizer = 'sgd'.",
+        )
+    for option in given:
+        if option.name in _NOT_OF_NEWTON:
+            raise FederatedError(
+                ErrorCode.INVALID_VALUE,
+                f'option "{option.name}" has no effect under optimizer newton',
+                hint="Leave it out, or train with optimizer = 'sgd'.",
+                position=option.position or None,
+            )
+
+
+def _check_private(options: TrainingOptions) -> None:
+    hint = "Train in a workspace without a privacy_budget."
+    check_private(options.algorithm)
+    if by_newton(options.algorithm, options.given):
+        raise not_supported(
+            "optimizer newton is not supported under a privacy_budget yet",
+            hint="Train with optimizer = 'sgd', or in a workspace without a budget.",
+        )
+    read = option_names(ALGORITHMS.entry(options.algorithm).settings)
+    for name in ("penalty", "weights", "offset"):
+        if name in read and options.given.get(name):
+            raise not_supported(f"the option {name} is not supported under a privacy_budget yet", hint=hint)
+
+
+def _check_event(options: TrainingOptions) -> None:
+    if "event" not in option_names(ALGORITHMS.entry(options.algorithm).settings):
+        return
+    if not by_newton(options.algorithm, options.given):
+        raise not_supported(
+            f"{options.algorithm} is not supported with optimizer {options.given.get('optimizer')}",
+            hint="Train with optimizer = 'newton'.",
+        )
+    if "event" not in dict(options.roles):
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"{options.algorithm} needs the option event",
+            hint="It names the column that says whether a time ended with the event: event = 'died'.",
+        )
+
+
+def _check_roles(options: TrainingOptions) -> None:
+    taken = dict.fromkeys(options.features, "the features") | {options.target: "the target"}
+    for role, column in options.roles:
+        if column in taken:
+            raise invalid_value(f'the column "{column}" of option {role} is among {taken[column]} already')
+        taken[column] = f"option {role}"
+        if role != "event" and not by_newton(options.algorithm, options.given):
+            raise not_supported(
+                f"the option {role} is not supported by optimizer sgd yet",
+                hint="Train with optimizer = 'newton'.",
+            )

@@ -1,0 +1,143 @@
+"""Newton steps on data that statisticians meet: collinear, constant, separated, huge, tiny, missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import statsmodels.api as sm
+
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from tests.support.pooled import make_run, make_tables, play
+
+
+def uniform(rows: int, columns: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, columns))
+
+
+@pytest.mark.parametrize("algorithm", ["linear_regression", "logistic_regression", "poisson_regression"])
+def test_collinear_inputs_are_named(algorithm: str) -> None:
+    inputs = uniform(300, 4)
+    inputs[:, 3] = 1e6 - 3.0 * inputs[:, 0] + 0.001 * inputs[:, 2]
+    target = (inputs[:, 0] > 0).astype(float)
+    target[::7] = 1.0 - target[::7]
+    with pytest.raises(FederatedError) as caught:
+        play(make_run(algorithm, ("age", "b", "c", "twice")), make_tables(inputs, target, 3))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+    assert caught.value.message.startswith("the inputs are collinear: ")
+    assert "age" in caught.value.message
+    assert "twice" in caught.value.message
+    assert " b" not in caught.value.message.replace(" because", "")
+
+
+def test_collinear_inputs_are_no_error_under_a_penalty() -> None:
+    inputs = uniform(300, 2)
+    inputs = np.column_stack([inputs, inputs[:, 0]])
+    target = inputs[:, 0] + 0.1 * uniform(300, 1, 1)[:, 0]
+    found = play(
+        make_run("linear_regression", ("a", "b", "twice"), penalty=0.1), make_tables(inputs, target, 3)
+    )
+    estimates = found.column("estimate")
+    np.testing.assert_allclose(estimates[1], estimates[3], rtol=1e-8)
+
+
+def test_a_constant_input_has_no_estimate_and_the_others_have() -> None:
+    inputs = uniform(300, 2)
+    inputs[:, 1] = 7.0
+    target = inputs[:, 0] + 0.5 * uniform(300, 1, 1)[:, 0]
+    found = play(make_run("linear_regression", ("a", "same")), make_tables(inputs, target, 3))
+    assert found.findings.ended is not None
+    oracle = sm.OLS(target, sm.add_constant(inputs[:, 0])).fit()
+    assert np.isnan(found.column("estimate")[2])
+    assert np.isnan(found.column("std_error")[2])
+    np.testing.assert_allclose(found.column("estimate")[:2], oracle.params, rtol=1e-8)
+    np.testing.assert_allclose(found.column("std_error")[:2], oracle.bse, rtol=1e-8)
+
+
+@pytest.mark.parametrize("nodes", [2, 5])
+def test_complete_separation_ends_with_finite_estimates_and_says_so(nodes: int) -> None:
+    inputs = uniform(400, 2)
+    target = (inputs[:, 0] > 0.3).astype(float)
+    found = play(make_run("logistic_regression", ("a", "b")), make_tables(inputs, target, nodes))
+    assert found.findings.ended is not None
+    assert not found.findings.ended.converged
+    assert found.findings.ended.reason.startswith("separation: the estimates of a grow without end")
+    assert np.isfinite(found.column("estimate")).all()
+    assert np.isnan(found.column("std_error")).all()
+    assert found.coefficients["reason"] == found.findings.ended.reason
+
+
+@pytest.mark.parametrize("algorithm", ["logistic_regression", "poisson_regression"])
+def test_a_level_in_which_nothing_happens_is_separated_and_named(algorithm: str) -> None:
+    rng = np.random.default_rng(4)
+    inputs = np.column_stack([rng.normal(size=500), rng.random(500) < 0.04]).astype(float)
+    target = ((rng.random(500) < 0.4) & (inputs[:, 1] == 0)).astype(float)
+    found = play(make_run(algorithm, ("a", "rare")), make_tables(inputs, target, 3))
+    assert found.findings.ended is not None
+    assert found.findings.ended.reason.startswith("separation: the estimates of rare grow without end")
+    assert np.isfinite(found.column("estimate")).all()
+
+
+def test_rare_events_are_no_separation() -> None:
+    rng = np.random.default_rng(6)
+    inputs = rng.normal(size=(4_000, 2))
+    target = (rng.random(4_000) < 1 / (1 + np.exp(5.5 - inputs[:, 0]))).astype(float)
+    assert 10 < target.sum() < 60
+    found = play(make_run("logistic_regression", ("a", "b")), make_tables(inputs, target, 5))
+    assert found.findings.ended is not None
+    assert found.findings.ended.converged
+    assert found.rounds <= 12
+    oracle = sm.Logit(target, sm.add_constant(inputs)).fit(disp=0, method="newton", tol=1e-14, maxiter=100)
+    np.testing.assert_allclose(found.column("estimate"), oracle.params, rtol=1e-8)
+    np.testing.assert_allclose(found.column("std_error"), oracle.bse, rtol=1e-8)
+
+
+def test_huge_means_and_tiny_spreads_lose_nothing() -> None:
+    rng = np.random.default_rng(8)
+    base = rng.integers(-4, 5, size=(500, 2)).astype(float)
+    inputs = base * [2.0**-20, 2.0**40] + [2.0**24, -(2.0**60)]  # exact: the spreads are there to the bit
+    target = (rng.random(500) < 1 / (1 + np.exp(-0.3 * base[:, 0]))).astype(float)
+    found = play(make_run("logistic_regression", ("a", "b")), make_tables(inputs, target, 3))
+    oracle = sm.Logit(target, sm.add_constant(base)).fit(disp=0, method="newton", tol=1e-14, maxiter=100)
+    units = np.array([2.0**-20, 2.0**40])
+    np.testing.assert_allclose(found.column("estimate")[1:] * units, oracle.params[1:], rtol=1e-8)
+    np.testing.assert_allclose(found.column("std_error")[1:] * units, oracle.bse[1:], rtol=1e-8)
+
+
+def test_what_is_missing_is_the_pooled_mean() -> None:
+    rng = np.random.default_rng(9)
+    inputs = rng.normal(10.0, 3.0, size=(400, 2))
+    target = inputs[:, 0] + rng.normal(size=400)
+    holes = inputs.copy()
+    holes[rng.random((400, 2)) < 0.1] = np.nan
+    holes[:3, 0] = [np.inf, -np.inf, np.nan]
+    found = play(make_run("linear_regression", ("a", "b")), make_tables(holes, target, 3))
+    finite = np.where(np.isfinite(holes), holes, np.nan)
+    filled = np.where(np.isnan(finite), np.nanmean(finite, axis=0), finite)
+    oracle = sm.OLS(target, sm.add_constant(filled)).fit()
+    np.testing.assert_allclose(found.column("estimate"), oracle.params, rtol=1e-8)
+    np.testing.assert_allclose(found.column("std_error"), oracle.bse, rtol=1e-8)
+
+
+def test_a_target_that_is_met_exactly_is_no_division_by_0() -> None:
+    inputs = uniform(200, 2)
+    found = play(make_run("linear_regression", ("a", "b")), make_tables(inputs, 3.0 + 2.0 * inputs[:, 0], 3))
+    assert found.findings.ended is not None
+    np.testing.assert_allclose(found.column("estimate"), [3.0, 2.0, 0.0], atol=1e-9)
+
+
+def test_counts_that_are_all_0_are_refused() -> None:
+    inputs = uniform(100, 1)
+    with pytest.raises(FederatedError, match="0 in every row"):
+        play(make_run("poisson_regression", ("a",)), make_tables(inputs, np.zeros(100), 2))
+
+
+def test_a_step_that_overshoots_is_halved() -> None:
+    # From 0, the first Newton step of such counts lands where the mean is far too large.
+    rng = np.random.default_rng(11)
+    inputs = rng.normal(size=(300, 1)) ** 3
+    target = rng.poisson(np.exp(np.clip(1.2 * inputs[:, 0], -5.0, 6.0))).astype(float)
+    found = play(make_run("poisson_regression", ("a",)), make_tables(inputs, target, 3))
+    assert found.findings.ended is not None
+    assert found.findings.ended.converged
+    oracle = sm.GLM(target, sm.add_constant(inputs), family=sm.families.Poisson()).fit(tol=1e-14, maxiter=200)
+    np.testing.assert_allclose(found.column("estimate"), oracle.params, rtol=1e-8)
