@@ -60,12 +60,9 @@ ensure_environment() {
     if [ "$(cat .venv/.requirements 2> /dev/null)" != "$wanted" ]; then
         say "installing the locked packages into .venv"
         .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement requirements.lock
-        echo "$wanted" > .venv/.requirements
-    fi
-    # Not in the lock: which build of PyTorch there is depends on the platform.
-    if ! .venv/bin/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)'; then
-        say "installing PyTorch, for the tests of neural networks"
+        # Not in the lock: which build of PyTorch there is depends on the platform. Its tests need it, nothing else.
         .venv/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+        echo "$wanted" > .venv/.requirements
     fi
     wanted=$(hash_of pyproject.toml requirements.lock)
     if [ "$(cat .venv/.project 2> /dev/null)" != "$wanted" ]; then

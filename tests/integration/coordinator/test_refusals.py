@@ -107,7 +107,10 @@ async def test_what_nobody_knows_stays_reserved_and_is_said(world: World) -> Non
         ("options = options - 'rounds'", 'cannot be read: "rounds" is missing'),
         ('options = options || \'{"validation_split": "half"}\'', "cannot be read: a value is not of"),
         ('options = options || \'{"learning_rate": "fast"}\'', "learning_rate is not of its type"),
-        ('options = options || \'{"aggregation": "guess"}\'', 'The aggregation "guess" is not supported.'),
+        (
+            'options = options || \'{"aggregation": "guess"}\'',
+            'federated aggregation function "guess" does not exist',
+        ),
     ],
 )
 async def test_a_run_whose_row_was_written_by_another_hand_fails_with_the_reason(
@@ -140,7 +143,9 @@ async def test_a_plain_run_is_refused_once_its_workspace_has_come_under_a_compli
     assert "started under compliance_mode none, and workspace consortium is under HIPAA" in run["message"]
 
 
-async def test_text_columns_leave_a_node_out_before_anything_is_reserved(world: World) -> None:
+async def test_text_whose_levels_no_catalog_declares_ends_a_private_run_before_anything_is_reserved(
+    world: World,
+) -> None:
     create_workspace(world, min_nodes=1, privacy_budget=4, round_timeout=3)
     site = await world.add_site("north", shares=False)
     with world.cluster.connect(site.database) as connection:
@@ -158,5 +163,5 @@ async def test_text_columns_leave_a_node_out_before_anything_is_reserved(world: 
 
     run = await world.finished()
 
-    assert 'north: column age of dataset "patients" is of type text, no number' in run["message"], run
+    assert 'feature "age", a category, is not supported under a privacy_budget' in run["message"], run
     assert reserved(world) == []
