@@ -146,3 +146,39 @@ def test_places_of_levels_that_a_table_has_never_seen_are_other_or_none() -> Non
 
     assert level_places(values, CITY, plain).tolist() == [-1, -1, -1]
     assert level_places(values, CITY, other).tolist() == [1, 1, -1]
+
+
+def counts(values: list[float], column: ColumnEncoding) -> list[float]:
+    made = encode(table(np.array([values]).T, CITY), Encoding((column,)), smallest_cell=5)
+    return [float(value) for value in np.nansum(made.features, axis=0)]
+
+
+def test_levels_that_a_task_chooses_cannot_be_subtracted_to_a_few_subjects() -> None:
+    """Three of Zug and five of Rom: others are eight, and Rom alone is five."""
+    values = [0.0] * 20 + [1.0] * 5 + [2.0] * 3
+    one = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", ("Bonn", "Köln"), other_level=True)
+    two = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", ("Bonn", "Köln", "Rom"), other_level=True)
+
+    [koeln, other] = counts(values, one)
+    [koeln_again, rom, further] = counts(values, two)
+
+    assert (koeln, other) == (23.0, 5.0)
+    assert (koeln_again, rom, further) == (23.0, 5.0, 0.0)
+
+
+def test_values_of_few_are_one_group_whatever_levels_are_asked() -> None:
+    values = [0.0] * 20 + [1.0] * 4 + [2.0] * 3
+    for levels in (("Bonn", "Köln"), ("Bonn", "Köln", "Rom"), ("Bonn", "Köln", "Rom", "Zug")):
+        column = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", levels, other_level=True)
+        found = counts(values, column)
+        assert (found[0], found[-1], sum(found)) == (20.0, 7.0, 27.0)
+
+
+def test_a_number_as_a_category_keeps_the_same_groups() -> None:
+    values = np.array([[1.0]] * 20 + [[2.0]] * 3 + [[3.0]] * 5 + [[NAN]] * 2)
+    column = ColumnEncoding("grade", ColumnKind.CATEGORY, "index", ("1", "2", "3"), True, True)
+
+    made = encode(table(values, RawColumn()), Encoding((column,)), smallest_cell=5).features[:, 0]
+
+    # Two that are 2 and missing are five together: none of the levels.
+    assert made.tolist() == [0.0] * 20 + [4.0] * 3 + [2.0] * 5 + [4.0] * 2

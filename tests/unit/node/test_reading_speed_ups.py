@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heliosdb.node.datasets import _order
-from heliosdb.node.disclosure import _count_distinct, _differs_from_most
+from heliosdb.node.disclosure import _count_distinct, _differs
 
 
 @pytest.mark.parametrize("last", ([5, 3, 1, 4], [2, 2, 1, 1], [0, 0, 0, 0], []))
@@ -41,7 +41,7 @@ def test_rows_that_differ_from_the_most_frequent_value_are_those_of_numpy(cells:
     values, place, counts = np.unique(column, return_inverse=True, return_counts=True)
     expected = place != int(np.argmax(counts)) if values.size else np.zeros(0, dtype=np.bool_)
 
-    found = _differs_from_most(column)
+    found = _differs(column)
 
     # As many others, and of the same rows wherever the most frequent value is one alone.
     assert found.sum() == expected.sum()

@@ -223,7 +223,10 @@ class Trees:
         reached = np.concatenate([roots, left, left + 1])
         if reached.size != self.size or np.unique(reached).size != self.size:
             raise _none()
-        if int(self.depths().max(initial=0)) > bounds.DEPTH.most:
+        level = roots
+        for _ in range(int(bounds.DEPTH.most) + 1):
+            level = self.children(level)
+        if level.size:
             raise _none()
 
 
