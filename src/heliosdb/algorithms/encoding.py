@@ -144,17 +144,18 @@ class _Cells:
 
 def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> None:
     """Write a column's inputs where they belong."""
-    if column.missing_indicator:
-        missing = ~np.isfinite(values[:, 0])
-        inputs[:, -1] = cells.merged(missing.astype(np.int64))
-        inputs = inputs[:, :-1]
+    own = inputs[:, :-1] if column.missing_indicator else inputs
     if column.kind is ColumnKind.CATEGORY:
-        places = level_places(values[:, 0], read, column)
-        _fill_levels(inputs, cells.told(values[:, 0], places, column), column)
-    elif column.kind is ColumnKind.ARRAY:
-        inputs[:] = _of_elements(values, column.elements)
+        places = cells.told(values[:, 0], level_places(values[:, 0], read, column), column)
+        _fill_levels(own, places, column)
+        missing = places < 0
     else:
-        inputs[:] = _of_number(values, column)
+        is_array = column.kind is ColumnKind.ARRAY
+        own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
+        # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
+        missing = ~np.isfinite(own).any(axis=1)
+    if column.missing_indicator:
+        inputs[:, -1] = cells.merged(missing.astype(np.int64))
 
 
 def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:

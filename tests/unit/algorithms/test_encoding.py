@@ -9,8 +9,9 @@ import pytest
 
 from heliosdb.algorithms.encoding import encode, level_places
 from heliosdb.algorithms.table import RawColumn, Table
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding, Form
 from heliosdb.domain.vector import Matrix
+from heliosdb.scoring.rows import encode_rows
 
 NAN, INF = math.nan, math.inf
 CITY = RawColumn(ColumnKind.CATEGORY, levels=("Köln", "Rom", "Zug"))
@@ -84,7 +85,7 @@ def test_an_array_of_its_length_is_its_elements_and_of_another_it_is_missing() -
 
     np.testing.assert_array_equal(
         inputs(values, column, raw),
-        [[1, NAN, 0], [NAN, NAN, 0], [NAN, NAN, 1], [5, 6, 0], [NAN, NAN, 0]],
+        [[1, NAN, 0], [NAN, NAN, 1], [NAN, NAN, 1], [5, 6, 0], [NAN, NAN, 1]],
     )
     longer = ColumnEncoding("v", ColumnKind.ARRAY, elements=9)
     assert np.isnan(inputs(values, longer, raw)).all()
@@ -95,7 +96,7 @@ def test_a_logarithm_bins_and_an_indicator_of_missing_values() -> None:
     log = ColumnEncoding("x", form="log1p", missing_indicator=True)
     np.testing.assert_allclose(
         inputs(values, log),
-        [[0, 0], [1, 0], [NAN, 0], [NAN, 0], [NAN, 1], [NAN, 1], [math.log(1e300), 0]],
+        [[0, 0], [1, 0], [NAN, 1], [NAN, 1], [NAN, 1], [NAN, 1], [math.log(1e300), 0]],
         rtol=1e-15,
     )
     bins = ColumnEncoding("x", form="bins", edges=(0.0, 2.0))
@@ -182,3 +183,26 @@ def test_a_number_as_a_category_keeps_the_same_groups() -> None:
 
     # Two that are 2 and missing are five together: none of the levels.
     assert made.tolist() == [0.0] * 20 + [4.0] * 3 + [2.0] * 5 + [4.0] * 2
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+@pytest.mark.parametrize("form", ["value", "log1p", "bins"])
+def test_a_node_makes_of_a_row_what_a_prediction_makes_of_it(form: Form, *, flagged: bool) -> None:
+    edges = (0.0, 2.0) if form == "bins" else ()
+    column = ColumnEncoding("x", form=form, edges=edges, missing_indicator=flagged)
+    values = np.array([[0.0], [3.5], [-0.5], [-1.0], [-5.0], [1e300], [-1e300], [INF], [-INF], [NAN]])
+
+    made = encode(table(values, RawColumn()), Encoding((column,))).features
+
+    made = np.where(np.isfinite(made), made, NAN)
+    np.testing.assert_array_equal(made, encode_rows(values, Encoding((column,))))
+
+
+def test_a_node_makes_of_an_array_what_a_prediction_makes_of_it() -> None:
+    column = ColumnEncoding("v", ColumnKind.ARRAY, elements=2, missing_indicator=True)
+    values = np.array([[1.0, 2.0], [NAN, 3.0], [NAN, NAN]])
+    read = np.column_stack([np.full(3, 2.0), values])
+
+    made = encode(table(read, RawColumn(ColumnKind.ARRAY, width=3)), Encoding((column,))).features
+
+    np.testing.assert_array_equal(made, encode_rows(values, Encoding((column,))))
