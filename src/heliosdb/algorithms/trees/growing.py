@@ -126,7 +126,7 @@ class GrowStep:
         del draws
         work, rows = GrowingWork.of(task, boosts=self.boosts), table.training()
         target = scaled_target(rows, task, work.classes)
-        stays = added_up(memory, work.model.edges)
+        stays = added_up(memory, work.model.edges, work.subsample)
         sums = histograms(rows, target, work, task.reading.seed, boosts=self.boosts)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain(), stays=stays)
 

@@ -195,6 +195,13 @@ def test_bins_that_move_between_tasks_are_refused_and_so_is_a_fifth_look() -> No
         step.compute(rows_of(200), replace(task, state=moved), kept, TaskDraws(task, b"s"))
     assert caught.value.code is ErrorCode.NODE_REFUSED
 
+    # Who is drawn at one share, and not at the next, can be a single patient whose row the coordinator guesses.
+    other = {**task.work.settings, "subsample": 0.5}
+    with pytest.raises(FederatedError, match="bins or its subsample are not those") as caught:
+        drawn = replace(task, work=replace(task.work, settings=other))
+        step.compute(rows_of(200), drawn, kept, TaskDraws(task, b"s"))
+    assert caught.value.code is ErrorCode.NODE_REFUSED
+
     counts = make_course("gradient_boosting", 3).algorithm.steps["quantiles"]  # type: ignore[index]
     cells = {"cells": np.zeros(0), "n_cells": np.zeros(3, dtype=np.int64)}
     asked = replace(task, state=cells, scaling=None, work=replace(task.work, size=6, settings={}))
