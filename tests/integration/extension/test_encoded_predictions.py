@@ -285,11 +285,11 @@ def test_levels_and_names_are_text_and_never_code(
     version = make_version(prediction.content, {}, encoding)
     given = [*levels, "unheard of", None]
     for place, value in enumerate(given):
-        row: dict[str, Any] = {name: given[(place + shift) % len(given)] for shift, name in enumerate(HOSTILE_NAMES)}
+        row: dict[str, Any] = {
+            name: given[(place + shift) % len(given)] for shift, name in enumerate(HOSTILE_NAMES)
+        }
         if by_numpy:
             row["v"] = [0.5] * 1_001
         expected = version.predict(np.array([slots(row, columns)]))[0]
-        found = catalog.execute(
-            "SELECT federated_predict('odd', %s::jsonb)", [Jsonb(row)]
-        ).fetchall()
+        found = catalog.execute("SELECT federated_predict('odd', %s::jsonb)", [Jsonb(row)]).fetchall()
         assert found == [(pytest.approx(expected, rel=1e-9),)], value
