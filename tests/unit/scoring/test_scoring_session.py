@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def empty() -> Iterator[None]:
     session._kept.clear()
 
 
-def keep(run: str, prediction: dict[str, object], arrays: bytes | None = None) -> None:
+def keep(run: str, prediction: Mapping[str, object], arrays: bytes | None = None) -> None:
     session.keep_version(run, json.dumps(prediction), arrays, json.dumps(ENCODING.to_json()))
 
 
