@@ -24,14 +24,16 @@ from heliosdb.algorithms.columns import clamp_parameters, scale_columns, scores
 from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.linear import LINEAR_REGRESSION, LOGISTIC_REGRESSION, LinearModel
 from heliosdb.algorithms.private_sgd import SubjectRows
-from heliosdb.algorithms.table import group_by_subject
+from heliosdb.algorithms.table import RawColumn, group_by_subject
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.domain.bounds import LOCATION, NOISE_MULTIPLIER, PARAMETER, RANGE_WIDTH, SCALE
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE, State, make_state
 from heliosdb.domain.task import Reading, Scaling, Task, TaskKey, Work
 from heliosdb.domain.vector import ClippedSum, Contribution, Vector
+from heliosdb.node.encoding import encode_privately
 from heliosdb.privacy.clipping import column_norms, fold
 from heliosdb.privacy.mechanisms import STD_STEPS, Integers, Lattice, add_noise, discrete_gaussian
 from heliosdb.privacy.plan import CLASSIFICATION_NOISE
@@ -383,3 +385,38 @@ def test_the_door_s_noise_is_added_to_the_very_integers(model: LinearModel, seed
         entropy = random.Random(seed).randbytes
         released = add_noise(answer.vector, answer.guard.sensitivity, noise_multiplier, entropy)
         assert released.tobytes() == expected.tobytes()
+
+
+CATEGORIES = (
+    ColumnEncoding("c", ColumnKind.CATEGORY, "indicators", ("", "a", "b"), null_level=True, other_level=True),
+    ColumnEncoding("d", ColumnKind.CATEGORY, "indicators", ("1", "2"), missing_indicator=True),
+    ColumnEncoding("x", form="log1p", missing_indicator=True),
+    ColumnEncoding("t", ColumnKind.TIME),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEEDS)
+def test_under_a_budget_a_row_s_inputs_are_its_own_and_no_value_makes_them_fail(seed: int) -> None:
+    """The node's rules about few subjects are of answers without noise: here they would tell of others."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 30))
+    levels = rng.choice([-1.0, 0.0, 1.0, math.nan], size=n)
+    values = np.column_stack([levels, *(rng.choice(VALUES, size=n) for _ in range(3))])
+    columns = (RawColumn(ColumnKind.CATEGORY, levels=("a", "rare")), *(RawColumn(),) * 3)
+    table = Table(values, np.zeros(n), np.arange(n), np.zeros(n, dtype=bool), columns=columns)
+    encoding = Encoding(CATEGORIES)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = encode_privately(table, encoding).features
+        for row in range(n):
+            one = replace(
+                table,
+                features=values[row : row + 1],
+                target=np.zeros(1),
+                subjects=np.zeros(1, dtype=np.int64),
+                held_out=np.zeros(1, dtype=bool),
+            )
+            alone = encode_privately(one, encoding).features
+            assert alone.tobytes() == whole[row : row + 1].tobytes()

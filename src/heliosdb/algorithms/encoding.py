@@ -2,7 +2,7 @@
 
 What always holds: without a smallest cell a row's inputs depend on that row and the encoding alone; a value
 that has none is NaN. Where there is a smallest cell (answers without noise), no input tells apart fewer
-subjects of a node than that by their level: these count as what most of its rows are.
+subjects of a node than that by their level: values that so few have count as one, whatever levels are asked.
 """
 
 from __future__ import annotations
@@ -104,33 +104,58 @@ class _Cells:
             self._parts.append((trained, table.subjects[trained]))
 
     def merged(self, groups: Codes) -> Codes:
-        """Return the groups, numbers from -1 on, those that are too small as part of the largest."""
-        if not self._smallest or not groups.size:
-            return groups
-        numbers = groups + 1
-        counts = np.bincount(numbers)
+        """Return the groups, numbers from 0 on, those that are too small as part of the largest."""
+        few = self._in_few(groups)
+        return np.where(few, int(np.argmax(np.bincount(groups))), groups) if few.any() else groups
+
+    def told(self, values: Vector, places: Codes, column: ColumnEncoding) -> Codes:
+        """Return the places of rows' levels, with those of values that too few have as one: further values
+        where these are a level and there are enough of them, else what most rows are.
+
+        Which values these are does not depend on the task: whatever levels it names, and whatever is
+        subtracted of answers about others, is about values of enough subjects or about all the rest.
+        """
+        if not self._smallest or not values.size:
+            return places
+        own = np.unique(np.where(np.isfinite(values), values, np.nan), return_inverse=True)[1].astype(
+            np.int64
+        )
+        few = self._in_few(own)
+        if not few.any():
+            return places
+        are_several = column.other_level and not self._in_few(few.astype(np.int64))[few].any()
+        if are_several or few.all():
+            instead = len(column.level_names) - 1 if column.other_level else -1
+        else:
+            counts = np.bincount(own[~few])
+            instead = int(places[int(np.argmax(own == np.argmax(counts)))])
+        return np.where(few, instead, places)
+
+    def _in_few(self, groups: Codes) -> Mask:
+        """Say of each row whether its group is too small."""
+        counts = np.bincount(groups)
         small = np.zeros(counts.size, dtype=np.bool_)
-        for rows, subjects in self._parts:
-            having = count_subjects(numbers[rows], subjects, counts.size)
+        for rows, subjects in self._parts if self._smallest else []:
+            having = count_subjects(groups[rows], subjects, counts.size)
             small |= (having > 0) & (having < self._smallest)
-        if not small.any():
-            return groups
-        merged: Codes = np.where(small[numbers], int(np.argmax(counts)) - 1, groups)
-        return merged
+        few: Mask = small[groups]
+        return few
 
 
 def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncoding, cells: _Cells) -> None:
     """Write a column's inputs where they belong."""
-    if column.missing_indicator:
-        missing = ~np.isfinite(values[:, 0])
-        inputs[:, -1] = cells.merged(missing.astype(np.int64))
-        inputs = inputs[:, :-1]
+    own = inputs[:, :-1] if column.missing_indicator else inputs
     if column.kind is ColumnKind.CATEGORY:
-        _fill_levels(inputs, cells.merged(level_places(values[:, 0], read, column)), column)
-    elif column.kind is ColumnKind.ARRAY:
-        inputs[:] = _of_elements(values, column.elements)
+        places = cells.told(values[:, 0], level_places(values[:, 0], read, column), column)
+        _fill_levels(own, places, column)
+        missing = places < 0
     else:
-        inputs[:] = _of_number(values, column)
+        is_array = column.kind is ColumnKind.ARRAY
+        own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
+        # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
+        missing = ~np.isfinite(own).any(axis=1)
+    if column.missing_indicator:
+        inputs[:, -1] = cells.merged(missing.astype(np.int64))
 
 
 def _of_number(values: Matrix, column: ColumnEncoding) -> Matrix:

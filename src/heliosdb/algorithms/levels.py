@@ -2,10 +2,10 @@
 round 0, where no catalog says it. Without a budget only.
 
 What always holds: a node names no value that fewer than `LEAST_SUBJECTS` of its data subjects have, and no
-more values than the task asks for; the others are one number, and so are the rows without a value, each 0
-where it is of fewer subjects. The answer is a vector to be summed (sketch.py), so that the sum tells what is
-named anywhere, and not who named it. What it leads to is the encoding that all further steps, and the
-prediction, read columns by.
+more values than the task asks for; the others are one number, and so are the rows without a value. What is of
+fewer subjects counts with the value of most rows, so that no count falls short by these few. The answer is a
+vector to be summed (sketch.py), so that the sum tells what is named anywhere, and not who named it. What it
+leads to is the encoding that all further steps, and the prediction, read columns by.
 """
 
 from __future__ import annotations
@@ -271,12 +271,16 @@ def _count(texts: tuple[Codes, list[str]], subjects: Codes, work: LevelsWork) ->
     enough = [place for place in range(len(names)) if having[place] >= least]
     enough.sort(key=lambda place: (-int(rows[place + 2]), names[place].encode()))
     chosen = enough[: work.max_levels]
-    is_rest = (codes >= -1) & ~np.isin(codes, chosen)
-    return Named(
-        {names[place]: int(rows[place + 2]) for place in chosen},
-        _if_enough(is_rest, subjects),
-        _if_enough(codes == -2, subjects),
-    )
+    named = {names[place]: int(rows[place + 2]) for place in chosen}
+    is_rest, is_null = (codes >= -1) & ~np.isin(codes, chosen), codes == -2
+    rest, nulls = _if_enough(is_rest, subjects), _if_enough(is_null, subjects)
+    untold = int((is_rest | is_null).sum()) - rest - nulls
+    # The answer's weight is all rows: what is left of it by subtraction would be about these few.
+    if chosen:
+        named[names[chosen[0]]] += untold
+    else:
+        rest, nulls = rest + untold * bool(rest), nulls + untold * bool(nulls and not rest)
+    return Named(named, rest, nulls)
 
 
 def _if_enough(chosen: Mask, subjects: Codes) -> int:
@@ -305,11 +309,23 @@ def _part_fault(values: Vector, work: LevelsWork, salt: int, rows: float) -> str
     counts = bool(np.all((head >= 0) & (head <= rows) & (head == np.rint(head))))
     if not counts or head[_UNREAD] > 1:
         return "a count of its rows is none"
-    if head[_UNREAD]:
-        return "it tells of values that it says it cannot tell" if values[1:].any() else None
+    return _unread_fault(values, work) if head[_UNREAD] else _table_fault(values, work, salt, rows)
+
+
+def _unread_fault(values: Vector, work: LevelsWork) -> str | None:
+    if work.cells >= MOST_CELLS:
+        # It has room for several times as many values as a node may name.
+        return "it says that it cannot tell its values in the largest table"
+    return "it tells of values that it says it cannot tell" if values[1:].any() else None
+
+
+def _table_fault(values: Vector, work: LevelsWork, salt: int, rows: float) -> str | None:
     named = _read_part(values, work, salt)
     if named is None or len(named.rows) > max(work.max_levels, MOST_CLASSES if work.labels else 0):
         return "its table of values cannot be read"
+    if not np.array_equal(sketch(named.rows, work.cells, salt), values[_HEAD:]):
+        # Such as a value that is there a million times: the sum of all nodes' could not be read.
+        return "its table of values is not what one node writes"
     if sum(named.rows.values()) + named.rest + named.nulls > rows:
         return f"it counts more than the {rows:g} rows that it states"
     return None

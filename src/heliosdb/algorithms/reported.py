@@ -110,9 +110,16 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
 def _count_confused(confusion: Matrix, rows: Table, scores: Matrix) -> None:
     predicted, actual = np.argmax(scores, axis=1), rows.target.astype(np.int64)
     np.add.at(confusion, (predicted, actual), 1.0)
-    for place in range(len(confusion)):
-        if np.unique(rows.subjects[predicted == place]).size < cells.SMALLEST_PART:
-            confusion[place] = 0.0
+    sizes = [np.unique(rows.subjects[predicted == place]).size for place in range(len(confusion))]
+    untold = np.zeros(predicted.size, dtype=np.bool_)
+    # The head tells of all rows by class: what is left of it when all that is told is subtracted is of as
+    # many subjects, or of nobody.
+    for place in sorted(range(len(confusion)), key=sizes.__getitem__):
+        several = not untold.any() or np.unique(rows.subjects[untold]).size >= cells.SMALLEST_PART
+        if sizes[place] >= cells.SMALLEST_PART and several:
+            break
+        untold |= predicted == place
+        confusion[place] = 0.0
 
 
 def _far_out(table: Table, scaling: Scaling) -> Vector:

@@ -22,6 +22,9 @@ from heliosdb.domain.ids import DatasetName
 MOST_VALUES = 65_536
 """Of a category's different values so many are known by their text, those of most rows first."""
 
+LONGEST_VALUE = 480
+"""Bytes of a value that is known by its text, in any encoding of a database: longer than that no level is."""
+
 NULL_HASH = -(2**63)
 """Stands for NULL among hashes of values."""
 
@@ -118,12 +121,12 @@ def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -
     """Return the values of a category by their hash, the most frequent ones where there are too many."""
     statement = sql.SQL(
         "SELECT hash, value FROM (SELECT {hash} AS hash, min({value}) AS value, count(*) AS n FROM {view}"
-        " WHERE {column} IS NOT NULL GROUP BY 1) AS s ORDER BY n DESC, value LIMIT {most}"
+        " WHERE octet_length({value}) <= {longest} GROUP BY 1) AS s ORDER BY n DESC, value LIMIT {most}"
     ).format(
         hash=_hash(column),
         value=_as_text(column),
         view=_view(query),
-        column=sql.Identifier(column),
+        longest=sql.Literal(LONGEST_VALUE),
         most=sql.Literal(MOST_VALUES),
     )
     found = {}
@@ -142,7 +145,8 @@ def hashes_of(raw: psycopg.Connection[Any], values: Sequence[str]) -> dict[int, 
             row = raw.execute(
                 'SELECT pg_catalog.hashtextextended(%s::text COLLATE "C", 0)', [value]
             ).fetchone()
-        except psycopg.DataError:
+        except (psycopg.DataError, UnicodeEncodeError):
+            # The second is of the client: of characters that the database's encoding has not.
             continue
         assert row is not None
         found[int(row[0])] = value

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from heliosdb.domain.classes import (
     BINARY_LABELS,
+    MOST_LABEL_BYTES,
     Learns,
     class_number,
     class_numbers,
@@ -338,7 +339,7 @@ def _declared(dataset: DatasetDescription, column: str) -> tuple[str, ...] | Non
     if dataset.type_of(column) == "boolean":
         return BINARY_LABELS
     values = dataset.values_of(column)
-    if values is None:
+    if values is None or any(len(value.encode()) > MOST_LABEL_BYTES for value in values):
         return None
     if family_of(dataset, column) is ColumnKind.CATEGORY:
         padded = dataset.type_of(column) == "character"

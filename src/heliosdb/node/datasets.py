@@ -360,7 +360,7 @@ def content_hash(table: Table, key: bytes) -> bytes:
     subjects = np.unique(both, return_inverse=True)[1].astype(np.int64)
     keyed = hashlib.blake2b(key=key, digest_size=32, person=b"run-rows")
     keyed.update(struct.pack("<QQ", *table.features.shape))
-    if any(column.levels for column in table.columns) or table.labels is not None:
+    if any(column.levels or column.width > 1 for column in table.columns) or table.labels is not None:
         keyed.update(repr((table.columns, table.labels)).encode())
     rows, others = subjects[: table.rows], subjects[table.rows :]
     for array in (table.features, table.target, rows, table.held_out, others, *table.roles.values()):

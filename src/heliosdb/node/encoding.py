@@ -51,11 +51,12 @@ def encode_plainly(
 
 
 def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> None:
-    """Look at the inputs that were no columns: elements of arrays, and bins."""
+    """Look at the inputs that were no columns: elements of arrays, and logarithms, of which fewer values are
+    there than of the column."""
     named, start = [], 0
     for column in encoding.columns:
         count = len(column.inputs)
-        if column.kind is ColumnKind.ARRAY or column.form == "bins":
+        if column.kind is ColumnKind.ARRAY or column.form == "log1p":
             named += [(name, start + place) for place, name in enumerate(column.inputs)]
         start += count
     if named:

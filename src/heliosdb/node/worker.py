@@ -55,14 +55,15 @@ _TEXT_FORM = (
 _OPEN_FILES = 256
 
 
-Encoded = dict[tuple[Encoding | None, tuple[str, ...]], Table]
+Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
+"""By whether answers are plain, which decides what becomes of small cells; encoding; the target's classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadTable:
     """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about.
 
-    encoded: what an encoding made of it last, by that and the target's classes.
+    encoded: what an encoding made of it last.
     """
 
     table: Table
@@ -169,9 +170,14 @@ def compute(
 def _encoded(task: Task, table: Table, request: TableRequest, made: Encoded) -> Table:
     """The inputs that the task's encoding makes of a table, and under no budget the indices of its classes;
     the last one is kept."""
-    asked = (task.encoding, task_classes(task))
+    encoding, classes = task.encoding, task_classes(task)
+    # Runs with a budget and without one share tables that hold the same rows, and not what is made of them.
+    asked = (request.plain, encoding, classes)
     if asked not in made:
-        found = encode_plainly(table, *asked, request) if request.plain else encode_privately(table, asked[0])
+        if request.plain:
+            found = encode_plainly(table, encoding, classes, request)
+        else:
+            found = encode_privately(table, encoding)
         made.clear()
         made[asked] = found
     return made[asked]

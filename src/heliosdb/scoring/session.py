@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ from heliosdb.scoring.rows import Encoder, Slots, count_slots
 MOST_KEPT = 16
 """Versions that a session keeps; of more, those that were not asked for longest are read again."""
 
+MOST_BYTES = 512 * 2**20
+"""Of the stored arrays of all that are kept; the one that was read last is, however large."""
+
 _ELEMENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])
 _HEADERS = {1: 20, 2: 28}
 """Bytes before the elements of an array of one and of two dimensions, as `array_send` writes it: dimensions,
@@ -33,11 +36,13 @@ flag for NULLs, type; then of each dimension size and lower bound; each four byt
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """How a version scores, with its numbers in place. width: the slots of a row."""
+    """How a version scores, with its numbers in place. width: the slots of a row. size: bytes of its arrays
+    as they are stored."""
 
     score: Scored
     encoder: Encoder
     width: int
+    size: int = 0
 
     def predict(self, slots: Slots) -> NDArray[np.float64]:
         """Return (n,) or (n, classes) for rows, (n, slots)."""
@@ -60,12 +65,13 @@ def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encodin
 
 def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
     """Keep a version under its run. prediction, encoding: JSON; arrays: those of `state_to_bytes`."""
-    _kept[run_id] = make_version(
+    found = make_version(
         json.loads(prediction),
         NO_STATE if arrays is None else state_from_bytes(arrays),
         Encoding.from_json(json.loads(encoding)),
     )
-    while len(_kept) > MOST_KEPT:
+    _kept[run_id] = replace(found, size=len(arrays or b""))
+    while len(_kept) > 1 and (len(_kept) > MOST_KEPT or sum(one.size for one in _kept.values()) > MOST_BYTES):
         _kept.popitem(last=False)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
 from heliosdb.algorithms.sql import LinearPrediction
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -249,3 +250,46 @@ def test_what_numpy_computes_runs_in_parallel_for_who_may_call_it_and_in_blocks(
             [f"SELECT * FROM vectors WHERE i <= {most} ORDER BY i DESC"],
         ).fetchall()
         assert rows_ == [(i, 1200.0 * i) for i in range(most, 0, -1)]
+
+
+HOSTILE_LEVELS = (
+    "", " ", "'", "''", '"', "\\", "\\'", "E'\\''", "%", "%s", "%1$L", "$1", "$$", "$body$", "{}", "NULL", "other", "--", "/*",
+    ";", "'; DROP TABLE patients; --", "\n", "\t\r\n", "\x01\x7f", "\u2028", "\ufeff", "\U0001f600", "a" * 120, "\u00e4" * 60,
+)  # fmt: skip
+"""Such as a hostile node may name, or an honest patient's row may hold."""
+
+HOSTILE_NAMES = ('we"ird', "na'me", "back\\slash", "per%cent %s $1", "Gr\u00f6\u00dfe", "select")
+
+
+@pytest.mark.parametrize("by_numpy", [False, True])
+def test_levels_and_names_are_text_and_never_code(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection, *, by_numpy: bool
+) -> None:
+    levels = tuple(sorted(HOSTILE_LEVELS, key=str.encode))
+    columns = [
+        ColumnEncoding(name, ColumnKind.CATEGORY, "indicators", levels, null_level=True, other_level=True)
+        for name in HOSTILE_NAMES
+    ]
+    if by_numpy:
+        columns.append(ColumnEncoding("v", ColumnKind.ARRAY, elements=1_001))
+    encoding = Encoding(tuple(columns))
+    names = [column.column for column in columns]
+    quoted = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
+    catalog.execute(
+        "CALL federated.execute(%s)",
+        ["CREATE FEDERATED MODEL odd IN WORKSPACE clinics WITH (algorithm = 'linear_regression',"
+         f" features = [{quoted}], target = 'outcome')"],
+    )  # fmt: skip
+    prediction = linear("identity", encoding)
+    assert publish_prediction(cluster, federated_database, "odd", prediction, encoding).obstacle is None
+    version = make_version(prediction.content, {}, encoding)
+    given = [*levels, "unheard of", None]
+    for place, value in enumerate(given):
+        row: dict[str, Any] = {
+            name: given[(place + shift) % len(given)] for shift, name in enumerate(HOSTILE_NAMES)
+        }
+        if by_numpy:
+            row["v"] = [0.5] * 1_001
+        expected = version.predict(np.array([slots(row, columns)]))[0]
+        found = catalog.execute("SELECT federated_predict('odd', %s::jsonb)", [Jsonb(row)]).fetchall()
+        assert found == [(pytest.approx(expected, rel=1e-9),)], value

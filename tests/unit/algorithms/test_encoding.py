@@ -9,8 +9,9 @@ import pytest
 
 from heliosdb.algorithms.encoding import encode, level_places
 from heliosdb.algorithms.table import RawColumn, Table
-from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding, Form
 from heliosdb.domain.vector import Matrix
+from heliosdb.scoring.rows import encode_rows
 
 NAN, INF = math.nan, math.inf
 CITY = RawColumn(ColumnKind.CATEGORY, levels=("Köln", "Rom", "Zug"))
@@ -84,7 +85,7 @@ def test_an_array_of_its_length_is_its_elements_and_of_another_it_is_missing() -
 
     np.testing.assert_array_equal(
         inputs(values, column, raw),
-        [[1, NAN, 0], [NAN, NAN, 0], [NAN, NAN, 1], [5, 6, 0], [NAN, NAN, 0]],
+        [[1, NAN, 0], [NAN, NAN, 1], [NAN, NAN, 1], [5, 6, 0], [NAN, NAN, 1]],
     )
     longer = ColumnEncoding("v", ColumnKind.ARRAY, elements=9)
     assert np.isnan(inputs(values, longer, raw)).all()
@@ -95,7 +96,7 @@ def test_a_logarithm_bins_and_an_indicator_of_missing_values() -> None:
     log = ColumnEncoding("x", form="log1p", missing_indicator=True)
     np.testing.assert_allclose(
         inputs(values, log),
-        [[0, 0], [1, 0], [NAN, 0], [NAN, 0], [NAN, 1], [NAN, 1], [math.log(1e300), 0]],
+        [[0, 0], [1, 0], [NAN, 1], [NAN, 1], [NAN, 1], [NAN, 1], [math.log(1e300), 0]],
         rtol=1e-15,
     )
     bins = ColumnEncoding("x", form="bins", edges=(0.0, 2.0))
@@ -146,3 +147,62 @@ def test_places_of_levels_that_a_table_has_never_seen_are_other_or_none() -> Non
 
     assert level_places(values, CITY, plain).tolist() == [-1, -1, -1]
     assert level_places(values, CITY, other).tolist() == [1, 1, -1]
+
+
+def counts(values: list[float], column: ColumnEncoding) -> list[float]:
+    made = encode(table(np.array([values]).T, CITY), Encoding((column,)), smallest_cell=5)
+    return [float(value) for value in np.nansum(made.features, axis=0)]
+
+
+def test_levels_that_a_task_chooses_cannot_be_subtracted_to_a_few_subjects() -> None:
+    """Three of Zug and five of Rom: others are eight, and Rom alone is five."""
+    values = [0.0] * 20 + [1.0] * 5 + [2.0] * 3
+    one = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", ("Bonn", "Köln"), other_level=True)
+    two = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", ("Bonn", "Köln", "Rom"), other_level=True)
+
+    [koeln, other] = counts(values, one)
+    [koeln_again, rom, further] = counts(values, two)
+
+    assert (koeln, other) == (23.0, 5.0)
+    assert (koeln_again, rom, further) == (23.0, 5.0, 0.0)
+
+
+def test_values_of_few_are_one_group_whatever_levels_are_asked() -> None:
+    values = [0.0] * 20 + [1.0] * 4 + [2.0] * 3
+    for levels in (("Bonn", "Köln"), ("Bonn", "Köln", "Rom"), ("Bonn", "Köln", "Rom", "Zug")):
+        column = ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", levels, other_level=True)
+        found = counts(values, column)
+        assert (found[0], found[-1], sum(found)) == (20.0, 7.0, 27.0)
+
+
+def test_a_number_as_a_category_keeps_the_same_groups() -> None:
+    values = np.array([[1.0]] * 20 + [[2.0]] * 3 + [[3.0]] * 5 + [[NAN]] * 2)
+    column = ColumnEncoding("grade", ColumnKind.CATEGORY, "index", ("1", "2", "3"), True, True)
+
+    made = encode(table(values, RawColumn()), Encoding((column,)), smallest_cell=5).features[:, 0]
+
+    # Two that are 2 and missing are five together: none of the levels.
+    assert made.tolist() == [0.0] * 20 + [4.0] * 3 + [2.0] * 5 + [4.0] * 2
+
+
+@pytest.mark.parametrize("flagged", [False, True])
+@pytest.mark.parametrize("form", ["value", "log1p", "bins"])
+def test_a_node_makes_of_a_row_what_a_prediction_makes_of_it(form: Form, *, flagged: bool) -> None:
+    edges = (0.0, 2.0) if form == "bins" else ()
+    column = ColumnEncoding("x", form=form, edges=edges, missing_indicator=flagged)
+    values = np.array([[0.0], [3.5], [-0.5], [-1.0], [-5.0], [1e300], [-1e300], [INF], [-INF], [NAN]])
+
+    made = encode(table(values, RawColumn()), Encoding((column,))).features
+
+    made = np.where(np.isfinite(made), made, NAN)
+    np.testing.assert_array_equal(made, encode_rows(values, Encoding((column,))))
+
+
+def test_a_node_makes_of_an_array_what_a_prediction_makes_of_it() -> None:
+    column = ColumnEncoding("v", ColumnKind.ARRAY, elements=2, missing_indicator=True)
+    values = np.array([[1.0, 2.0], [NAN, 3.0], [NAN, NAN]])
+    read = np.column_stack([np.full(3, 2.0), values])
+
+    made = encode(table(read, RawColumn(ColumnKind.ARRAY, width=3)), Encoding((column,))).features
+
+    np.testing.assert_array_equal(made, encode_rows(values, Encoding((column,))))

@@ -103,8 +103,9 @@ def test_what_would_tell_of_fewer_than_five_subjects_is_not_told() -> None:
     task = ask(plan_of())
 
     told = compute(STEP, texts(rows), task).vector
-    silent = compute(STEP, texts(["Rom"] * 30), task).vector
+    silent = compute(STEP, texts(["Rom"] * 38), task).vector
 
+    # Nor is it what is left of all rows, which the answer's weight says.
     np.testing.assert_array_equal(told, silent)
     # Five rows of one subject are one subject's.
     subjects = [*range(30), 30, 30, 30, 30, 31, 31, 31, 31]
@@ -250,6 +251,40 @@ def test_an_answer_that_no_rows_lead_to_is_judged(place: int, value: float, said
 
     assert STEP.fault(plan, task.work, Update(NodeName("n"), vector, 40.0)) == said
     assert STEP.fault(plan, task.work, Update(NodeName("n"), vector, 39.5)) is not None
+
+
+def test_what_few_subjects_have_is_not_told_by_what_is_left_where_no_value_is_named() -> None:
+    task = ask(plan_of())
+    for rows in ([None] * 20 + ["rare"] * 3, [f"name {number}" for number in range(20)] + [None] * 3):
+        told = compute(STEP, texts(rows), task)
+        assert told.vector[1:3].sum() == told.weight == 23.0
+
+
+def test_a_table_that_would_make_the_sum_of_all_nodes_unreadable_is_judged() -> None:
+    plan, task, vector = answer(["Rom"] * 20 + ["Ulm"] * 20)
+    cells = vector[3:].reshape(FEWEST_CELLS, -1)
+    many = np.concatenate([vector[:3], (cells * 2.0**20).ravel()])
+    many[3:].reshape(FEWEST_CELLS, -1)[:, 1] = cells[:, 1]
+
+    said = STEP.fault(plan, task.work, Update(NodeName("n"), many, 40.0))
+
+    assert said == "its table of values is not what one node writes in column city"
+
+
+def test_a_node_that_says_the_largest_table_is_too_small_is_judged_and_so_cannot_end_the_run() -> None:
+    plan = plan_of()
+    task = ask(plan, {"cells": np.array([MOST_CELLS])})
+    vector = np.zeros(task.work.size)
+    vector[0] = 1.0
+
+    said = STEP.fault(plan, task.work, Update(NodeName("n"), vector, 40.0))
+
+    assert said == "it says that it cannot tell its values in the largest table in column city"
+    names = texts([f"name {number}" for number in range(1_000) for _ in range(5)])
+    full = compute(
+        STEP, names, replace(task, work=LevelsWork(MOST_CELLS, 1_000, 5).to_work("logistic_regression", 1))
+    )
+    assert not full.vector[0]
 
 
 def test_under_a_budget_it_is_not_answered() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.calibration import calibration_curve
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -207,12 +208,22 @@ def test_several_classes_have_the_confusion_matrix_of_the_pooled_rows() -> None:
 
 
 def test_a_class_that_a_node_predicts_of_fewer_than_five_subjects_is_not_told() -> None:
-    x, weights = np.zeros((30, 3)), np.eye(3)
-    x[:4, 0], x[4:, 1] = 1.0, 1.0
-    target = (np.arange(30) % 3).astype(np.float64)
-    found = pooled(x, target, weights, [np.arange(30)], 3)["confusion"]["counts"]
-    assert found[0] == [0, 0, 0]
-    assert sum(found[1]) == 26
+    x, weights = np.zeros((60, 4)), np.eye(4)
+    x[:4, 0], x[4:8, 1], x[8:30, 2], x[30:, 3] = 1.0, 1.0, 1.0, 1.0
+    target = (np.arange(60) % 4).astype(np.float64)
+
+    def told(rows: NDArray[np.int64]) -> list[int]:
+        return [
+            sum(one)
+            for one in pooled(x[rows], target[rows], weights, [np.arange(len(rows))], 4)["confusion"][
+                "counts"
+            ]
+        ]
+
+    assert told(np.arange(60)) == [0, 0, 22, 30]
+    # Of a single class the rows would be what is left of all, class by class: another is not told either.
+    assert told(np.arange(4, 60)) == [0, 0, 0, 30]
+    assert told(np.arange(8, 60)) == [0, 0, 22, 30]
 
 
 @pytest.mark.parametrize("unlike", [False, True])

@@ -202,3 +202,13 @@ def test_a_text_is_no_target_of_what_learns_a_number() -> None:
     assert [one.reason for one in found.left_out] == [
         'column class of dataset "d" is of type text, no number'
     ]
+
+
+def test_declared_values_that_no_task_may_name_declare_nothing() -> None:
+    """Else one node's long value would have all others refuse the run's tasks."""
+    long = offer("e", "text", "a", "b" * 121)
+    error = fault(offer("a", "text", "a", "b"), long)
+    assert error is not None
+    assert error.detail is not None
+    assert error.detail.startswith("e: ")
+    assert known_classes([long.introduction.datasets[0]], OPTIONS, private=False) is None

@@ -20,7 +20,7 @@ def test_one_boolean_feature_gives_the_probabilities_of_its_two_kinds_of_rows(se
     request = TableRequest(
         run="f00d", dataset_id=1, dataset=DatasetName("d"), base_tables=(1,), features=("x",), target="y",
         validation_split=0.2, subject=None, known_by=("x", "y"), key=bytes([secret]) * 32, plain=False,
-        min_rows=20, max_parameter_share=1 / 3, classes=(0.0, 1.0),
+        min_rows=20, max_parameter_share=1 / 3, classes=("0", "1"),
     )  # fmt: skip
 
     table = make_table(values, codes, request)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import numpy as np
 import pytest
 
 from heliosdb.algorithms.table import Table
-from heliosdb.domain.ids import DatasetName
+from heliosdb.algorithms.works import StatisticsWork
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.privacy import Budget
+from heliosdb.domain.state import NO_STATE
+from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.datasets import TableRequest, content_hash
-from heliosdb.node.worker import ReadTable, Tables
+from heliosdb.node.worker import Encoded, ReadTable, Tables, compute
 
 KEY = b"k" * 32
 ROWS = 1000
@@ -143,3 +149,25 @@ def test_the_hash_of_rows_follows_each_part_and_not_how_subjects_are_numbered() 
     assert known not in {content_hash(one, KEY) for one in others}
     assert known != content_hash(made, b"o" * 32)
     assert known == content_hash(Table(made.features, made.target, 3 * made.subjects + 5, made.held_out), KEY)
+
+
+def test_what_a_plain_answer_makes_of_a_table_is_nothing_to_a_private_one_that_shares_it() -> None:
+    """Without noise values of few count with others; under a budget a row's inputs are its own."""
+    values = np.array([[0.0]] * 20 + [[1.0]] * 5 + [[2.0]] * 3)
+    kept = Table(values, np.array([0.0, 1.0] * 14), np.arange(28), np.zeros(28, dtype=np.bool_))
+    column = ColumnEncoding("age", ColumnKind.CATEGORY, "indicators", ("0", "1", "2"))
+    encoding = Encoding((column,), ("0", "1"))
+    made: Encoded = {}
+    found = []
+    for budget in (None, Budget(1.0, 1e-5), None):
+        work = StatisticsWork("logistic_regression", None if budget is None else 3.0, classes=2)
+        key = TaskKey(
+            WorkspaceName("w"), RunId(UUID(int=1)), RoundNumber(0), 0, StepName("statistics"), NodeName("n")
+        )
+        reading = Reading(None, ("age",), "outcome", 0.0, 1)
+        task = Task(key, reading, work.to_work(2 if budget is None else 0), budget=budget, encoding=encoding)
+        compute(task, kept, request("a", plain=budget is None), NO_STATE, made)
+        [table_] = made.values()
+        found.append(float(table_.features[:, 1].sum()))
+
+    assert found == [0.0, 3.0, 0.0]

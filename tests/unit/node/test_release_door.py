@@ -11,6 +11,7 @@ import pytest
 
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -93,6 +94,17 @@ def test_a_task_against_policy_is_refused_before_it_is_computed(
     with pytest.raises(FederatedError, match=message) as raised:
         check(task, dataset(max_epsilon))
     assert raised.value.code is ErrorCode.NODE_REFUSED
+
+
+@pytest.mark.parametrize("noise", [None, 3.0])
+def test_bins_whose_edges_a_task_chooses_are_refused(noise: float | None) -> None:
+    """Between two edges there may be one patient: the difference of two inputs is about it alone."""
+    encoding = Encoding((ColumnEncoding("x", form="bins", edges=(41.0, 42.0)),), ("0", "1"))
+    work = StatisticsWork("logistic_regression", noise, classes=2).to_work(2)
+    task = replace(statistics(noise, None if noise is None else BUDGET), work=work, encoding=encoding)
+    with pytest.raises(FederatedError, match="bins are not supported yet") as raised:
+        check(task, dataset())
+    assert raised.value.sqlstate == "0A000"
 
 
 def test_tasks_within_policy_pass() -> None:

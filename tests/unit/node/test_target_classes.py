@@ -12,7 +12,8 @@ from heliosdb.algorithms.encoding import number_classes
 from heliosdb.algorithms.linear import LOGISTIC_REGRESSION
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import TrainWork
-from heliosdb.domain.errors import FederatedError
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.task import Scaling
 from heliosdb.domain.vector import Vector
@@ -203,3 +204,19 @@ def test_a_class_of_a_real_column_is_the_number_that_the_column_holds() -> None:
     read = number_classes(column, ("0.1", "2", "16777217"), NEITHER)
 
     np.testing.assert_array_equal(read, [0.0, 0.0, 1.0, NEITHER, 2.0])
+
+
+@pytest.mark.parametrize(("few", "refused"), [(1, True), (4, True), (5, False), (0, False)])
+def test_a_logarithm_that_only_a_few_rows_have_is_refused(few: int, *, refused: bool) -> None:
+    """A coordinator that asks for log1p of what is mostly below -1 would have sums over these few."""
+    column = np.linspace(-9.0, -2.0, 40)
+    column[:few] = np.arange(few) + 3.0
+    table = Table.from_rows(column[:, None], np.arange(40.0) % 2, np.arange(40), np.zeros(40, dtype=np.bool_))
+    encoding = Encoding((ColumnEncoding("a", form="log1p"),))
+    if not refused:
+        made = encode_plainly(table, encoding, ("0", "1"), PLAIN)
+        assert np.isfinite(made.features).sum() == few
+        return
+    with pytest.raises(FederatedError, match=r'column "log1p\(a\)".* fewer than 5 data subjects') as raised:
+        encode_plainly(table, encoding, ("0", "1"), PLAIN)
+    assert raised.value.code is ErrorCode.NODE_REFUSED

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.scoring import session
 
 ENCODING = Encoding((ColumnEncoding("a"), ColumnEncoding("v", ColumnKind.ARRAY, elements=2)))
@@ -37,7 +38,7 @@ def empty() -> Iterator[None]:
     session._kept.clear()
 
 
-def keep(run: str, prediction: dict[str, object], arrays: bytes | None = None) -> None:
+def keep(run: str, prediction: Mapping[str, object], arrays: bytes | None = None) -> None:
     session.keep_version(run, json.dumps(prediction), arrays, json.dumps(ENCODING.to_json()))
 
 
@@ -77,6 +78,18 @@ def test_no_more_versions_are_kept_than_a_session_should_and_those_asked_for_las
     assert session.score_rows("r0", rows) == [0.0]
     assert session.score_rows("r1", rows) is None
     assert len(session._kept) == session.MOST_KEPT
+
+
+def test_a_session_does_not_fill_with_the_arrays_of_large_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = state_to_bytes(make_state(unused=np.zeros(1_000)))
+    monkeypatch.setattr(session, "MOST_BYTES", 2 * len(arrays))
+    for run in ("a", "b", "c"):
+        keep(run, LINEAR, arrays)
+    assert list(session._kept) == ["b", "c"]
+    monkeypatch.setattr(session, "MOST_BYTES", 10)
+    keep("d", LINEAR, arrays)
+    assert list(session._kept) == ["d"]
+    assert session.score_row("d", sent(np.array([1.0, 2.0, 3.0]))) == 321.0
 
 
 def test_bytes_that_are_no_arrays_are_refused() -> None:

@@ -43,6 +43,8 @@ class Crowds:
     def answered(self, trees: Trees, places: NDArray[np.int64], drawn: Flags) -> Flags:
         """Return which nodes of one tree may be answered; places: where each row ended, (n,)."""
         counts = np.bincount(places, self.firsts * drawn, trees.size)
+        # A subject's further rows may lie, or be drawn, where its first one is not: there is somebody, too.
+        rows = np.bincount(places, drawn, trees.size)
         ways, level = [], trees.roots()
         while level.size:
             ways.append(level)
@@ -51,11 +53,12 @@ class Crowds:
             inner = nodes[trees.feature[nodes] >= 0]
             left = trees.left[inner]
             counts[inner] = counts[left] + counts[left + 1]
+            rows[inner] = rows[left] + rows[left + 1]
         allowed = counts >= self.least
         for nodes in ways:
             inner = nodes[trees.feature[nodes] >= 0]
             left = trees.left[inner].astype(np.int64)
-            few = [(counts[side] > 0) & ~(counts[side] >= self.least) for side in (left, left + 1)]
+            few = [(rows[side] > 0) & ~(counts[side] >= self.least) for side in (left, left + 1)]
             passes = allowed[inner] & ~few[0] & ~few[1]
             for side in (left, left + 1):
                 allowed[side] &= passes

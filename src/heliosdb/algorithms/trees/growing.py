@@ -27,6 +27,7 @@ from heliosdb.algorithms.trees.remembered import added_up
 from heliosdb.algorithms.trees.splits import Ends, best_splits
 from heliosdb.algorithms.trees.sums import ROWS
 from heliosdb.algorithms.trees.work import (
+    MOST_PADDED,
     MOST_VALUES,
     AnyLearner,
     GrowingWork,
@@ -38,6 +39,7 @@ from heliosdb.algorithms.trees.work import (
     refuse_budget,
     scaled_target,
 )
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.findings import RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.state import State
@@ -105,7 +107,10 @@ class GrowStep:
         refuse_budget(task)
         work = GrowingWork.of(task, boosts=self.boosts)
         check_scaling(task)
-        check_shape(task.work, work.layout(boosts=self.boosts).size)
+        layout = work.layout(boosts=self.boosts)
+        check_shape(task.work, layout.size)
+        if layout.padded_size > MOST_PADDED:
+            raise invalid_value("the task asks for more sums than an exchange has")
 
     def least_rows(self, task: Task) -> int | None:
         """Return None: the answer itself holds to the node's min_rows."""
@@ -121,7 +126,7 @@ class GrowStep:
         del draws
         work, rows = GrowingWork.of(task, boosts=self.boosts), table.training()
         target = scaled_target(rows, task, work.classes)
-        stays = added_up(memory, work.model.edges)
+        stays = added_up(memory, work.model.edges, work.subsample)
         sums = histograms(rows, target, work, task.reading.seed, boosts=self.boosts)
         return Contribution(sums, max(1.0, float(rows.rows)), Plain(), stays=stays)
 

@@ -38,7 +38,8 @@ _ARRAYS = {
 
 NAMES = tuple(_ARRAYS)
 
-_LARGEST_VALUE = 1e9
+LARGEST_VALUE = 1e9
+"""Of what a leaf says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +193,7 @@ class Trees:
         splits = int(categories[self.feature[self.feature >= 0]].sum()) if self._inputs_fit(widths) else -1
         if not fits or self.subsets.shape != (splits, -(-widest // 8)):
             raise _none()
-        if n and (np.abs(self.values).max(initial=0.0) > _LARGEST_VALUE or self.tree.max() >= n):
+        if n and (np.abs(self.values).max(initial=0.0) > LARGEST_VALUE or self.tree.max() >= n):
             raise _none()
 
     def _inputs_fit(self, widths: Numbers) -> bool:
@@ -223,7 +224,10 @@ class Trees:
         reached = np.concatenate([roots, left, left + 1])
         if reached.size != self.size or np.unique(reached).size != self.size:
             raise _none()
-        if int(self.depths().max(initial=0)) > bounds.DEPTH.most:
+        level = roots
+        for _ in range(int(bounds.DEPTH.most) + 1):
+            level = self.children(level)
+        if level.size:
             raise _none()
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from heliosdb.algorithms.trees.grown import LARGEST_VALUE
 from heliosdb.algorithms.trees.sums import PARTS, ROWS, WEIGHT
 from heliosdb.domain.vector import Matrix, Vector
 
@@ -200,9 +201,10 @@ class BoostingLearner:
         return sums[PARTS:]
 
     def values(self, sums: Array) -> Array:
-        """Return the part of Newton's step that is taken."""
+        """Return the part of Newton's step that is taken; what no task may carry, as only a node that makes
+        its sums up leads to, is cut."""
         steps: Array = -(sums[PARTS:] / np.maximum(sums[WEIGHT], self.least_weight)).T
-        return self.learning_rate * steps
+        return np.clip(self.learning_rate * steps, -LARGEST_VALUE, LARGEST_VALUE)
 
     def fault(self, sums: Array) -> bool:
         """Derivatives are within their bounds."""

@@ -54,6 +54,11 @@ class Layout:
         """How many values an answer has."""
         return self.bins * self.channels
 
+    @property
+    def padded_size(self) -> int:
+        """How many values it has as `padded` makes it."""
+        return self.channels * self.candidates.size * self.widest
+
     def padded(self, vector: Vector) -> NDArray[np.float64]:
         """Return an answer as (channels, asked, m, widest); bins of missing values come last, after empty
         ones."""

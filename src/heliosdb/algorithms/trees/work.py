@@ -27,6 +27,10 @@ from heliosdb.domain.task import Task, Work
 from heliosdb.domain.vector import Dtype, Vector
 from heliosdb.parts.algorithms import check_private
 
+MOST_PADDED = 2**27
+"""Numbers that a node holds of an answer while it adds up: one for each bin of the widest candidate, also of
+those that have fewer."""
+
 MOST_VALUES = 2_000_000
 """Of an answer about tree nodes, where there is more than one: the others are asked for in the next
 exchange."""

@@ -19,7 +19,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import NodeName, RoundNumber
 from heliosdb.domain.state import NO_STATE
-from heliosdb.domain.task import Task
+from heliosdb.domain.task import Scaling, Task
 from tests.unit.algorithms.trees.federation import encoded, grow, make_course, split, table
 
 NOBODY = np.zeros(1, dtype=np.int64)
@@ -91,6 +91,52 @@ def test_a_subject_with_many_rows_is_one_of_a_crowd() -> None:
     assert crowds.answered(trees, ends, np.ones(23, dtype=bool)).tolist() == [True, False, False]
 
 
+def test_a_side_where_only_further_rows_of_subjects_lie_is_of_somebody() -> None:
+    """A subject's first row is on the left, its second alone on the right: all less left is that row."""
+    crowds = Crowds.of(people([*range(20), 0], 5))
+    trees = chain(1)
+    ends = np.array([1] * 20 + [2])
+    assert crowds.answered(trees, ends, np.ones(21, dtype=bool)).tolist() == [True, False, False]
+    # The same where the first row is not drawn.
+    crowds = Crowds.of(people([*range(20), 20, 20], 5))
+    ends, drawn = np.array([1] * 20 + [2, 2]), np.arange(22) != 20
+    assert crowds.answered(trees, ends, drawn).tolist() == [True, False, False]
+
+
+def test_what_no_node_could_hold_is_refused_before_a_row_is_read() -> None:
+    task, step = first_task("gradient_boosting", rows_of(200), trees=2)
+    step.check(task)
+    trees = Trees.empty(1, 0).with_roots(1)
+    many, inputs = 2_000, 400
+    edges = np.concatenate([np.arange(1_000.0), *[np.zeros(1)] * (inputs - 1)])
+    flat = {
+        **trees.with_roots(many - 1).to_arrays(),
+        "edges": edges,
+        "n_edges": np.array([1_000] + [1] * (inputs - 1)),
+        "base": task.state["base"],
+        "asked": np.arange(many, dtype=np.int32),
+        "candidates": np.tile(np.arange(inputs, dtype=np.int32), (many, 1)),
+    }
+    names = tuple(f"x{place}" for place in range(inputs))
+    wide = replace(
+        task,
+        state=flat,
+        reading=replace(task.reading, features=names),
+        encoding=None,
+        scaling=Scaling((0.0,) * inputs, (1.0,) * inputs),
+        work=replace(task.work, size=many * 3 * (1_002 + 3 * (inputs - 1))),
+    )
+    with pytest.raises(FederatedError, match="more sums than an exchange has"):
+        step.check(wide)
+
+
+def test_a_chain_of_splits_is_refused_without_being_walked() -> None:
+    trees = chain(33)
+    with pytest.raises(FederatedError, match="trees are none"):
+        Trees.read(trees.to_arrays(), 1, np.array([40]), np.array([False]))
+    Trees.read(chain(32).to_arrays(), 1, np.array([40]), np.array([False]))
+
+
 def first_task(name: str, rows: Table, **options: Any) -> tuple[Task, Any]:
     """The first task about trees of a run, and its step."""
     course = make_course(name, rows.features.shape[1], rounds=1, **options)
@@ -147,6 +193,13 @@ def test_bins_that_move_between_tasks_are_refused_and_so_is_a_fifth_look() -> No
     moved = {**task.state, "edges": task.state["edges"] + 1e-9}
     with pytest.raises(FederatedError) as caught:
         step.compute(rows_of(200), replace(task, state=moved), kept, TaskDraws(task, b"s"))
+    assert caught.value.code is ErrorCode.NODE_REFUSED
+
+    # Who is drawn at one share, and not at the next, can be a single patient whose row the coordinator guesses.
+    other = {**task.work.settings, "subsample": 0.5}
+    with pytest.raises(FederatedError, match="bins or its subsample are not those") as caught:
+        drawn = replace(task, work=replace(task.work, settings=other))
+        step.compute(rows_of(200), drawn, kept, TaskDraws(task, b"s"))
     assert caught.value.code is ErrorCode.NODE_REFUSED
 
     counts = make_course("gradient_boosting", 3).algorithm.steps["quantiles"]  # type: ignore[index]

@@ -17,6 +17,8 @@ from sklearn.ensemble import (
 )
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 
+from heliosdb.algorithms.trees.grown import Trees
+from heliosdb.algorithms.trees.leaves import BoostingLearner
 from tests.unit.algorithms.trees.federation import Grown, encoded, grow, make_course, split, table
 
 OPTIONS: dict[str, Any] = {"trees": 5, "max_depth": 3, "min_rows_per_leaf": 4, "bins": 8, "rounds": 2}
@@ -210,3 +212,15 @@ def test_what_is_not_enough_to_split_is_a_single_leaf() -> None:
         found = grow(make_course(name, 1, trees=2, rounds=1), [table(x, y)])
         assert found.state["feature"].tolist() == [-1, -1]
         assert found.score(x) == pytest.approx(np.full(30, 0.5), abs=0.2)
+
+
+def test_sums_that_a_node_makes_up_within_bounds_do_not_make_leaves_that_no_task_may_carry() -> None:
+    learner = BoostingLearner(2, 10)
+    sums = np.array([[1e12], [0.0], [-1e12 * 2**10]])
+    assert not learner.fault(sums)
+
+    trees = (
+        Trees.empty(1, 0).with_roots(1).with_values(np.array([0]), learner.values(sums)).closed(np.array([0]))
+    )
+
+    assert Trees.read(trees.to_arrays(), 1, np.array([4]), np.array([False])).values.tolist() == [[1e9]]
