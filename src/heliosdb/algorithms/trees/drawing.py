@@ -8,8 +8,6 @@ drawn alike, and not independently: the one way in which it matters how rows are
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +15,9 @@ from heliosdb.algorithms.trees.leaves import MOST_DRAWS
 from heliosdb.domain.vector import Matrix, Vector
 
 Hashes = NDArray[np.uint64]
+
+_MEAN_WEIGHT = 3.0
+"""Before weights are rounded up: as finely as they are told apart."""
 
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -58,15 +59,20 @@ def _occurrences(hashes: Hashes) -> Hashes:
     return found
 
 
-def draws_of(hashes: Hashes, seed: int, tree: int, share: float, *, repeated: bool = False) -> Vector:
-    """Return how often each row is drawn for a tree: share of the time, or with repetitions as often as
-    Poisson of that mean says."""
-    if share == 1.0 and not repeated:
+def draws_of(hashes: Hashes, seed: int, tree: int, share: float, *, weighted: bool = False) -> Vector:
+    """Return how much each row counts for a tree: 1 for a share of them, else 0; or, weighted, 1 to
+    `MOST_DRAWS` for that share, as exponential weights in thirds, rounded up (Rubin 1981).
+
+    With weights a tree of a forest sees other rows than its neighbours without leaving any out: a node's sums
+    are of crowds, and the third that drawing with repetition leaves out is missed where rows are few.
+    """
+    if share == 1.0 and not weighted:
         return np.ones(hashes.size)
     key = _mix(_mix(np.array([seed], dtype=np.uint64)) ^ np.array([tree + 1], dtype=np.uint64))
     uniform = (_mix(hashes ^ key) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    if not repeated:
-        return (uniform < share).astype(np.float64)
-    chances = [math.exp(-share) * share**count / math.factorial(count) for count in range(MOST_DRAWS)]
-    draws: Vector = np.searchsorted(np.cumsum(chances), uniform, side="right").astype(np.float64)
-    return draws
+    drawn = uniform < share
+    if not weighted:
+        return drawn.astype(np.float64)
+    limits = share * -np.expm1(-np.arange(1, MOST_DRAWS) / _MEAN_WEIGHT)
+    weights: Vector = np.where(drawn, 1.0 + np.searchsorted(limits, uniform, side="right"), 0.0)
+    return weights

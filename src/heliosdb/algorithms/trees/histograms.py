@@ -63,7 +63,7 @@ class _Adding:
         if isinstance(learner, BoostingLearner):
             # The trees of several classes are grown from the same rows.
             return draws_of(self._seen.hashes(), self._seed, tree // learner.scores, self._work.subsample)
-        return draws_of(self._seen.hashes(), self._seed, tree, self._work.subsample, repeated=True)
+        return draws_of(self._seen.hashes(), self._seed, tree, self._work.subsample, weighted=True)
 
     def _add(self, chosen: NDArray[np.int64], there: NDArray[np.int64], sums: Padded) -> None:
         """Add the rows `there`; chosen: which of the asked nodes each is in, (there,)."""

@@ -19,7 +19,7 @@ from heliosdb.domain.vector import Matrix, Vector
 Array = NDArray[np.float64]
 
 MOST_DRAWS = 16
-"""How often a forest draws one row, at most: Poisson of mean 1 is larger in one of 10¹⁴ rows."""
+"""How much a row counts for a tree of a forest, at most: larger weights, one in 150, are cut to this."""
 
 FARTHEST = 1024.0
 """A residual, or a forest's target, counts up to this, in the target's standard deviations."""
