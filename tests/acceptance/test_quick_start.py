@@ -336,8 +336,8 @@ def test_bad_data_fails_the_run_with_a_reason(installation: Access, session: psy
     share(installation, workspace, tables, columns, types=types)
     assert "height" in failing(session, workspace, "'height'")
     assert "empty" in failing(session, workspace, "'age', 'empty'")
-    assert "word" in failing(session, workspace, "'word'")
-    assert "must be 0 or 1" in failing(session, workspace, "'age'", target="grade")
+    assert "the same value in every row" in failing(session, workspace, "'word'")
+    assert "the same value in every row" in failing(session, workspace, "'age'", target="word")
 
 
 def test_a_dataset_below_min_rows_is_no_answer(installation: Access, session: psycopg.Connection) -> None:

@@ -480,10 +480,13 @@ def _ask_on(stop: Stop, model: ModelState, taken: Taken) -> None:
     plan = replace(plan, findings=taken.findings or plan.findings, stated=dict.fromkeys(NODES, 80.0))
     exchange, name = stop.question.exchange + 1, taken.following
     if name is None:
+        try:
+            model = model if model.state else course.initial_model(plan)
+        except FederatedError:
+            # Nothing can be learnt from what was answered, which ends the run.
+            return
         plan = replace(plan, round=RoundNumber(plan.round + 1))
         exchange, name = 0, course.algorithm.first(plan)
-    if not model.state:
-        model = course.initial_model(plan)
     question = course.ask(plan, exchange, name, model, len(NODES))
     task = question.task(NODES[0], None, NO_STATE)
     encode_task(task, SEALING_KEY)

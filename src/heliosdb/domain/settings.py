@@ -133,7 +133,7 @@ def _as_float(number: Any) -> float:
 
 
 def _as_tuple(kind: Any, value: object) -> Setting | None:
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    if isinstance(value, str | bytes) or not isinstance(value, Sequence):
         return None
     elements = [_as(kind, one) for one in value]
     return None if any(one is None for one in elements) else tuple(elements)  # type: ignore[return-value]
