@@ -153,7 +153,7 @@ def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncodin
         is_array = column.kind is ColumnKind.ARRAY
         own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
         # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
-        missing = ~np.isfinite(own).any(axis=1)
+        missing = np.all(~np.isfinite(own), axis=1)
     if column.missing_indicator:
         inputs[:, -1] = cells.merged(missing.astype(np.int64))
 
