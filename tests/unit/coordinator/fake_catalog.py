@@ -360,7 +360,7 @@ class FakeCatalog:
                 "version": version,
                 "round": number,
                 "sha256": sha256,
-                "made_of": values[-1],
+                "made_of": values[-2],
                 "report": self.rows.rounds[number]["report"],
             }
         )
