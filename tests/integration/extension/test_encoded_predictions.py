@@ -293,3 +293,64 @@ def test_levels_and_names_are_text_and_never_code(
         expected = version.predict(np.array([slots(row, columns)]))[0]
         found = catalog.execute("SELECT federated_predict('odd', %s::jsonb)", [Jsonb(row)]).fetchall()
         assert found == [(pytest.approx(expected, rel=1e-9),)], value
+
+
+HIJACK = """
+CREATE SCHEMA evil;
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
+CREATE FUNCTION evil.array_send(float8[]) RETURNS bytea LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.date_part(text, timestamp) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.date_part(text, interval) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.same(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.joined(float8[], float8[]) RETURNS float8[] LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.divided(float8, float8) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE FUNCTION evil.divided(float8, integer) RETURNS float8 LANGUAGE plpgsql AS $$ BEGIN RAISE 'hijacked'; END $$;
+CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.same);
+CREATE OPERATOR evil.|| (LEFTARG = float8[], RIGHTARG = float8[], FUNCTION = evil.joined);
+CREATE OPERATOR evil./ (LEFTARG = float8, RIGHTARG = float8, FUNCTION = evil.divided);
+CREATE OPERATOR evil./ (LEFTARG = float8, RIGHTARG = integer, FUNCTION = evil.divided);
+CREATE DOMAIN evil.float8 AS pg_catalog.float8 CHECK (VALUE < -1e299);
+CREATE DOMAIN evil.int4 AS pg_catalog.int4 CHECK (VALUE < -1000000);
+CREATE COLLATION evil."C" FROM "POSIX";
+SET search_path = evil, pg_catalog;
+"""
+
+
+def test_what_runs_as_the_owner_finds_nothing_in_its_callers_search_path(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> None:
+    columns = (
+        ColumnEncoding("federated"),
+        ColumnEncoding("found", ColumnKind.BOOLEAN),
+        ColumnEncoding("seen", ColumnKind.TIME),
+        ColumnEncoding("stay", ColumnKind.INTERVAL),
+        ColumnEncoding("site", ColumnKind.CATEGORY, "indicators", ("a", "b"), null_level=True),
+        ColumnEncoding("v", ColumnKind.ARRAY, elements=1_001),
+    )
+    quoted = ", ".join(f"'{column.column}'" for column in columns)
+    catalog.execute(
+        "CALL federated.execute(%s)",
+        ["CREATE FEDERATED MODEL safe IN WORKSPACE clinics WITH (algorithm = 'linear_regression',"
+         f" features = [{quoted}], target = 'outcome')"],
+    )  # fmt: skip
+    prediction, encoding = linear("identity", Encoding(columns)), Encoding(columns)
+    assert publish_prediction(cluster, federated_database, "safe", prediction, encoding).obstacle is None
+    row = {
+        "federated": 1.5, "found": True, "seen": datetime(2024, 2, 29, tzinfo=UTC), "stay": timedelta(hours=7),
+        "site": "b", "v": [0.25] * 1_001,
+    }  # fmt: skip
+    version = make_version(prediction.content, {}, encoding)
+    expected = version.predict(np.array([slots(row, columns)]))[0]
+    catalog.execute(HIJACK)
+    call = (
+        "SELECT federated_model.safe(1.5::pg_catalog.float8, true, '2024-02-29', '7 hours', 'b',"
+        " pg_catalog.array_fill(0.25::pg_catalog.float8, '{1001}'))"
+    )
+
+    assert catalog.execute(
+        "SELECT prosecdef FROM pg_catalog.pg_proc WHERE proname OPERATOR(pg_catalog.=) 'safe'"
+        " AND pronamespace OPERATOR(pg_catalog.=) 'federated_model'::pg_catalog.regnamespace::pg_catalog.oid"
+    ).fetchall() == [(True,)]
+    for _ in range(2):
+        [(found,)] = catalog.execute(call).fetchall()
+        assert found == pytest.approx(expected, rel=1e-9)

@@ -158,7 +158,9 @@ class GrowStep:
         opened = trees.open_nodes()
         candidates = self._candidates(plan, trees, opened, len(levels))
         cells = model.edges.widths[candidates].sum(axis=1) * learner.channels
-        asked = max(1, int(np.searchsorted(np.cumsum(cells), MOST_VALUES, side="right")))
+        padded = learner.channels * candidates.shape[1] * int(model.edges.widths.max(initial=2))
+        fitting = int(np.searchsorted(np.cumsum(cells), MOST_VALUES, side="right"))
+        asked = max(1, min(fitting, MOST_PADDED // padded))
         return GrowingWork(
             self.algorithm,
             learner.classes,

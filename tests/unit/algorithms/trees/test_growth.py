@@ -17,6 +17,7 @@ from sklearn.ensemble import (
 )
 from sklearn.metrics import accuracy_score, log_loss, r2_score, roc_auc_score
 
+from heliosdb.algorithms.trees import growing
 from heliosdb.algorithms.trees.grown import Trees
 from heliosdb.algorithms.trees.leaves import BoostingLearner
 from tests.unit.algorithms.trees.federation import Grown, encoded, grow, make_course, split, table
@@ -224,3 +225,15 @@ def test_sums_that_a_node_makes_up_within_bounds_do_not_make_leaves_that_no_task
     )
 
     assert Trees.read(trees.to_arrays(), 1, np.array([4]), np.array([False])).values.tolist() == [[1e9]]
+
+
+def test_a_coordinator_asks_no_more_at_once_than_a_node_may_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(300, 3))
+    rows = [table(x, x[:, 0] * x[:, 1] > 0)]
+    whole = grow(make_course("random_forest", 3, **OPTIONS), rows)
+    monkeypatch.setattr(growing, "MOST_PADDED", 3 * 2 * 10)
+
+    found = grow(make_course("random_forest", 3, **OPTIONS), rows)
+
+    np.testing.assert_array_equal(found.score(x), whole.score(x))
