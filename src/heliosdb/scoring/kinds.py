@@ -7,6 +7,7 @@ name comes from a stored version, and what is not listed here is an error.
 `_KINDS`. The algorithm returns `Prediction(kind=NAME, content={"link": …, …}, arrays={…})`, and its numbers
 come back here as they were stored. It may compute its steps by the same function. Where numbers must be
 arranged before rows can be scored, the module has `prepare` too, as `Prepare` says: a session calls it once.
+Where one row by itself is worth a way of its own, it has `prepare_row`, as `PrepareRow` says.
 """
 
 from __future__ import annotations
@@ -56,6 +57,22 @@ class Prepare(Protocol):
         ...
 
 
+Row = NDArray[np.float64]
+"""(inputs,), as a row of `Rows`."""
+
+ScoredRow = Callable[[Row], float | NDArray[np.float64]]
+"""One row to its number, or to (classes,)."""
+
+
+class PrepareRow(Protocol):
+    """What is done once for a version that is asked row by row."""
+
+    def __call__(self, content: Mapping[str, Any], arrays: State) -> ScoredRow:
+        """Return what scores a row as `Scored` does, but for rounding. It may keep buffers: who calls it has
+        one thread."""
+        ...
+
+
 _KINDS: Final = {
     "linear": "heliosdb.scoring.linear",
     "softmax_linear": "heliosdb.scoring.linear",
@@ -75,6 +92,20 @@ def prepare(kind: str, content: Mapping[str, Any], arrays: State) -> Scored:
     if hasattr(module, "prepare"):
         return cast(Prepare, module.prepare)(content, arrays)
     return partial(cast(Score, module.score), content, arrays)
+
+
+def prepare_row(kind: str, content: Mapping[str, Any], arrays: State, scored: Scored) -> ScoredRow:
+    """Return how one row is scored by a version, of which `scored` scores many."""
+    module = _module(kind)
+    if hasattr(module, "prepare_row"):
+        return cast(PrepareRow, module.prepare_row)(content, arrays)
+    return partial(_one_of_many, scored)
+
+
+def _one_of_many(scored: Scored, inputs: Row) -> float | NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        found = scored(inputs[None])[0]
+    return found if found.ndim else float(found)
 
 
 def _module(kind: str) -> ModuleType:

@@ -1,7 +1,9 @@
 """What a neural network makes of rows: at nodes that evaluate it, in the database, and in tests.
 
-What always holds: numbers are taken in float64, whatever type the weights have, in blocks of rows; no value
-overflows where the inputs were scaled by `scale`.
+What always holds: no value overflows where the inputs were scaled by `scale`. Nodes measure in float64
+(`forward`). What predicts (`prepare`, `prepare_row`) sums in float32, in which networks are trained, unless
+weights are so large that a sum might not be a float32: it agrees with float64 to 1e-5, relative to the
+largest that the sums are made of; and one row by itself with the same row among others to 1e-6.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,8 @@ from heliosdb.domain.state import State
 from heliosdb.scoring.linear import softmax
 
 Matrix = NDArray[np.float64]
+Sums = NDArray[np.floating[Any]]
+"""float32 or float64."""
 
 LARGEST_INPUT = 1e6
 """A scaled value beyond counts as this."""
@@ -30,6 +35,12 @@ OUTPUT = ("linear", "sigmoid", "softmax")
 
 _BLOCK = 2048
 """Rows at a time: their values stay in the processor's cache."""
+
+_LARGEST_SUM = 1e30
+"""Sums that may be larger are taken in float64."""
+
+_PLAIN = 1e140
+"""Below it, a value less a mean, divided by a scale, is a float: what is larger takes the dearer way."""
 
 _GELU = math.sqrt(2.0 / math.pi)
 
@@ -68,7 +79,7 @@ def forward(layers: Sequence[Layer], inputs: Matrix) -> Matrix:
         for layer in layers:
             sums = values @ layer.weights.T
             sums += layer.biases
-            values = sums if layer is layers[-1] else _activate(layer.activation, sums)
+            values = sums if layer is layers[-1] else np.asarray(_activate(layer.activation, sums))
         out[start : start + _BLOCK] = values
     return out
 
@@ -84,31 +95,110 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Matrix) -> Matrix:
 
 def prepare(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], Matrix]:
     """Return what scores rows as `score` does, with the layers in place."""
-    layers = [
-        Layer.of(arrays[f"weight_{place}"], arrays[f"bias_{place}"], name)
-        for place, name in enumerate(content["activations"])
-    ]
+    activations, weights = content["activations"], _weights(content, arrays)
 
     def scored(inputs: Matrix) -> Matrix:
-        sums = forward(layers, scale(inputs, arrays["means"], arrays["scales"]))
+        out = np.empty((inputs.shape[0], weights[-1].shape[1]))
+        for start in range(0, out.shape[0], _BLOCK):
+            block = scale(inputs[start : start + _BLOCK], arrays["means"], arrays["scales"])
+            values: Sums = block.astype(weights[0].dtype)
+            for name, weight in zip(activations, weights, strict=True):
+                values = values @ weight[:-1]
+                values += weight[-1]
+                values = values if weight is weights[-1] else _activate(name, values)
+            out[start : start + _BLOCK] = values
         match content["link"]:
             case "softmax":
-                return softmax(sums)
+                return softmax(out)
             case "logistic":
-                return sigmoid(sums[:, 0])
+                return np.asarray(sigmoid(out[:, 0]))
             case _:
-                found: Matrix = content["target_mean"] + content["target_scale"] * sums[:, 0]
+                found: Matrix = content["target_mean"] + content["target_scale"] * out[:, 0]
                 return found
 
     return scored
 
 
-def sigmoid(sums: Matrix) -> Matrix:
+def prepare_row(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], float | Matrix]:
+    """Return what scores one row, (inputs,) → a number or (classes,), in buffers that are made once.
+
+    Each step is a call whose arguments are in place: for so few numbers, a call costs more than what it does.
+    What is returned is for one row at a time.
+    """
+    means, scales = (np.array(arrays[name], dtype=np.float64) for name in ("means", "scales"))
+    is_plain = bool(abs(means).max(initial=0.0) < _PLAIN and scales.min(initial=1.0) > 1.0 / _PLAIN)
+    values, sums, steps = _steps(content, arrays)
+
+    def scaled(inputs: Matrix) -> Matrix:
+        # A square that is small says at once that nothing is missing, and nothing to be cut.
+        if is_plain and inputs.dot(inputs) < _PLAIN:
+            found = inputs - means
+            found /= scales
+            if found.dot(found) <= LARGEST_INPUT**2:
+                return found
+        return scale(inputs, means, scales)
+
+    def scored(inputs: Matrix) -> float | Matrix:
+        values[:-1] = scaled(inputs)
+        for step in steps:
+            step()
+        match content["link"]:
+            case "softmax":
+                shares: Matrix = softmax(sums[None].astype(np.float64))[0]
+                return shares
+            case "logistic":
+                return 0.5 * (1.0 + math.tanh(0.5 * float(sums[0])))
+            case _:
+                return float(content["target_mean"] + content["target_scale"] * float(sums[0]))
+
+    return scored
+
+
+def _weights(content: Mapping[str, Any], arrays: State) -> list[Sums]:
+    """Return each layer's weights with its biases below them, (inputs + 1, units), as they are multiplied."""
+    weights = [
+        np.vstack([np.transpose(arrays[f"weight_{place}"]), arrays[f"bias_{place}"]]).astype(np.float64)
+        for place in range(len(content["activations"]))
+    ]
+    bound = LARGEST_INPUT
+    for weight, name in zip(weights, content["activations"], strict=True):
+        bound = float((np.abs(weight) * max(1.0, bound)).sum(axis=0).max())
+        if not bound < _LARGEST_SUM:
+            return list(weights)
+        bound = 1.0 if name in ("tanh", "sigmoid") else bound
+    return [weight.astype(np.float32) for weight in weights]
+
+
+def _steps(content: Mapping[str, Any], arrays: State) -> tuple[Sums, Sums, list[Callable[[], object]]]:
+    """Return where a row's scaled inputs are put, with a 1 behind them for the biases; where the last layer's
+    sums are found; and what to call in between."""
+    weights = _weights(content, arrays)
+    first = values = np.ones(weights[0].shape[0], weights[0].dtype)
+    steps: list[Callable[[], object]] = []
+    for name, weight in zip(content["activations"], weights, strict=True):
+        after = np.ones(weight.shape[1] + 1, weight.dtype)
+        sums = after[:-1]
+        steps.append(partial(values.dot, weight, sums))
+        if weight is not weights[-1]:
+            steps.append(partial(_activate_into, name, sums, np.zeros_like(sums)))
+        values = after
+    return first, values[:-1], steps
+
+
+def _activate_into(name: str, sums: Sums, zeros: Sums) -> None:
+    if name == "relu":
+        np.maximum(sums, zeros, out=sums)
+    else:
+        sums[:] = _activate(name, sums)
+
+
+def sigmoid(sums: Sums) -> Sums:
     """Return 1 / (1 + exp(-sum)), without overflow."""
-    return 0.5 * (1.0 + np.tanh(0.5 * sums))
+    found: Sums = 0.5 * (1.0 + np.tanh(0.5 * sums))
+    return found
 
 
-def _activate(name: str, sums: Matrix) -> Matrix:
+def _activate(name: str, sums: Sums) -> Sums:
     """In place where that is possible. gelu: by tanh (Hendrycks and Gimpel 2016, section 2)."""
     match name:
         case "relu":
@@ -120,5 +210,6 @@ def _activate(name: str, sums: Matrix) -> Matrix:
         case "gelu":
             # Where the cube would overflow the tangent is ±1 long since.
             cut = np.minimum(np.maximum(sums, -1e3), 1e3)
-            return 0.5 * sums * (1.0 + np.tanh(_GELU * (cut + 0.044715 * cut**3)))
+            found: Sums = 0.5 * sums * (1.0 + np.tanh(_GELU * (cut + 0.044715 * cut**3)))
+            return found
     raise ValueError(f"there is no activation {name!r}")

@@ -11,7 +11,8 @@ element; NaN is NULL.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -49,6 +50,7 @@ class Encoder:
                 self._parts.append((slot, slot + width, place, place + count, _encoder(column)))
             slot, place = slot + width, place + count
         self._from, self._to = (np.array(kept, dtype=np.intp).reshape(-1, 2)).T
+        self._one = _OneRow(encoding)
 
     def encode(self, slots: Slots) -> NDArray[np.float64]:
         """Return the inputs, (n, inputs), of rows, (n, slots)."""
@@ -59,6 +61,56 @@ class Encoder:
         inputs[:, self._to] = known[:, self._from]
         for first, last, place, end, encode in self._parts:
             inputs[:, place:end] = encode(known[:, first:last])
+        return inputs
+
+    def encode_one(self, slots: Sequence[float]) -> NDArray[np.float64]:
+        """Return the inputs, (inputs,), of one row of as many numbers as there are slots."""
+        total = sum(slots)
+        # What is not finite shows in the sum, but so does what is missing.
+        if self._one.is_plain and (total - total == 0.0 or not (math.inf in slots or -math.inf in slots)):
+            return self._one.encode(slots)
+        inputs: NDArray[np.float64] = self.encode(np.array([slots]))[0]
+        return inputs
+
+
+class _OneRow:
+    """The quick way for one row, without a call for each column: of values as they are, and of levels.
+
+    is_plain: whether the encoding has nothing else.
+    """
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.is_plain = True
+        self._values: list[tuple[slice, slice]] = []
+        self._levels: list[tuple[int, int, int]] = []
+        slot = place = 0
+        for column in encoding.columns:
+            width, count = _width(column), len(column.inputs)
+            if column.missing_indicator or column.form not in ("value", "index", "indicators"):
+                self.is_plain = False
+            elif column.form == "indicators":
+                self._levels.append((slot, place, count))
+            elif self._values and (self._values[-1][0].stop, self._values[-1][1].stop) == (slot, place):
+                before = self._values.pop()
+                self._values.append(
+                    (slice(before[0].start, slot + width), slice(before[1].start, place + count))
+                )
+            else:
+                self._values.append((slice(slot, slot + width), slice(place, place + count)))
+            slot, place = slot + width, place + count
+        self._blank = np.zeros(place)
+
+    def encode(self, slots: Sequence[float]) -> NDArray[np.float64]:
+        """Return the inputs, (inputs,). slots: finite numbers and NaN."""
+        inputs = self._blank.copy()
+        for of, to in self._values:
+            inputs[to] = slots[of]
+        for slot, place, count in self._levels:
+            level = slots[slot]
+            if not level <= count:
+                inputs[place : place + count] = math.nan
+            elif level >= 1.0:
+                inputs[place + int(level) - 1] = 1.0
         return inputs
 
 

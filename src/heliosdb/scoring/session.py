@@ -11,7 +11,8 @@ import json
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from struct import Struct
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
-from heliosdb.scoring.kinds import Scored, prepare
+from heliosdb.scoring.kinds import Scored, ScoredRow, prepare, prepare_row
 from heliosdb.scoring.rows import Encoder, Slots, count_slots
 
 MOST_KEPT = 16
@@ -36,12 +37,14 @@ flag for NULLs, type; then of each dimension size and lower bound; each four byt
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """How a version scores, with its numbers in place. width: the slots of a row. size: bytes of its arrays
-    as they are stored."""
+    """How a version scores, with its numbers in place. width: the slots of a row; row: their bytes. size:
+    bytes of its arrays as they are stored."""
 
     score: Scored
+    score_one: ScoredRow
     encoder: Encoder
     width: int
+    row: Struct
     size: int = 0
 
     def predict(self, slots: Slots) -> NDArray[np.float64]:
@@ -53,6 +56,13 @@ class Version:
         with np.errstate(all="ignore"):
             return self.score(self.encoder.encode(slots))
 
+    def predict_one(self, raw: bytes) -> float | NDArray[np.float64]:
+        """Return a number or (classes,) for one row, an array of double precision in its binary form."""
+        if len(raw) != self.row.size:
+            given = (len(raw) - _HEADERS[1]) // _ELEMENT.itemsize
+            raise FederatedError(ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {given}")
+        return self.score_one(self.encoder.encode_one(self.row.unpack(raw)))
+
 
 _kept: OrderedDict[str, Version] = OrderedDict()
 
@@ -60,7 +70,11 @@ _kept: OrderedDict[str, Version] = OrderedDict()
 def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encoding) -> Version:
     """Return a version of what is stored of its prediction; encoding: how its columns become inputs."""
     kind = prediction.get("kind", "linear")
-    return Version(prepare(kind, prediction, arrays), Encoder(encoding), count_slots(encoding))
+    score, width = prepare(kind, prediction, arrays), count_slots(encoding)
+    score_one = prepare_row(kind, prediction, arrays, score)
+    # Of each element its size, which is passed over, and its value.
+    row = Struct(f">{_HEADERS[1]}x{'4xd' * width}")
+    return Version(score, score_one, Encoder(encoding), width, row)
 
 
 def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
@@ -78,13 +92,13 @@ def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: s
 def score_row(run_id: str, slots: bytes) -> float | None:
     """Return the number for one row; None where the version is not kept. slots: the bytes of an array."""
     version = _kept.get(run_id)
-    return None if version is None else float(version.predict(_read(slots, 1).reshape(1, -1))[0])
+    return None if version is None else cast(float, version.predict_one(slots))
 
 
 def score_row_classes(run_id: str, slots: bytes) -> list[float] | None:
     """Return the probabilities of the classes for one row; None where the version is not kept."""
     version = _kept.get(run_id)
-    return None if version is None else list(version.predict(_read(slots, 1).reshape(1, -1))[0].tolist())
+    return None if version is None else cast(list[float], np.asarray(version.predict_one(slots)).tolist())
 
 
 def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
@@ -96,11 +110,11 @@ def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
     if version is None:
         return None
     _kept.move_to_end(run_id)
-    return list(version.predict(_read(slots, 2)).tolist())
+    return list(version.predict(_read(slots)).tolist())
 
 
-def _read(raw: bytes, dimensions: int) -> NDArray[np.float64]:
-    """Return an array of double precision of its binary form; none of its elements is NULL."""
-    shape = [int.from_bytes(raw[12 + 8 * i : 16 + 8 * i], "big") for i in range(dimensions)]
-    elements = np.frombuffer(raw, _ELEMENT, offset=_HEADERS[dimensions])
+def _read(raw: bytes) -> NDArray[np.float64]:
+    """Return an array of two dimensions of its binary form; none of its elements is NULL."""
+    shape = [int.from_bytes(raw[12 + 8 * i : 16 + 8 * i], "big") for i in range(2)]
+    elements = np.frombuffer(raw, _ELEMENT, offset=_HEADERS[2])
     return elements["value"].astype(np.float64).reshape(shape)
