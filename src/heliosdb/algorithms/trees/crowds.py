@@ -42,6 +42,8 @@ class Crowds:
 
     def answered(self, trees: Trees, places: NDArray[np.int64], drawn: Flags) -> Flags:
         """Return which nodes of one tree may be answered; places: where each row ended, (n,)."""
+        # A side may have rows of subjects that are counted on the other: they are somebody there.
+        present = np.bincount(places, drawn, trees.size)
         counts = np.bincount(places, self.firsts * drawn, trees.size)
         ways, level = [], trees.roots()
         while level.size:
@@ -51,11 +53,12 @@ class Crowds:
             inner = nodes[trees.feature[nodes] >= 0]
             left = trees.left[inner]
             counts[inner] = counts[left] + counts[left + 1]
+            present[inner] = present[left] + present[left + 1]
         allowed = counts >= self.least
         for nodes in ways:
             inner = nodes[trees.feature[nodes] >= 0]
             left = trees.left[inner].astype(np.int64)
-            few = [(counts[side] > 0) & ~(counts[side] >= self.least) for side in (left, left + 1)]
+            few = [(present[side] > 0) & ~(counts[side] >= self.least) for side in (left, left + 1)]
             passes = allowed[inner] & ~few[0] & ~few[1]
             for side in (left, left + 1):
                 allowed[side] &= passes

@@ -91,6 +91,12 @@ def test_a_subject_with_many_rows_is_one_of_a_crowd() -> None:
     assert crowds.answered(trees, ends, np.ones(23, dtype=bool)).tolist() == [True, False, False]
 
 
+def test_rows_of_subjects_who_are_counted_on_the_other_side_are_somebody() -> None:
+    crowds = Crowds.of(people([*range(20), 7], 5))
+    ends = np.array([1] * 20 + [2])
+    assert crowds.answered(chain(1), ends, np.ones(21, dtype=bool)).tolist() == [True, False, False]
+
+
 def first_task(name: str, rows: Table, **options: Any) -> tuple[Task, Any]:
     """The first task about trees of a run, and its step."""
     course = make_course(name, rows.features.shape[1], rounds=1, **options)
