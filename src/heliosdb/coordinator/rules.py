@@ -8,7 +8,7 @@ from __future__ import annotations
 from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
-from heliosdb.parts.algorithms import last_round
+from heliosdb.parts.algorithms import last_round, learning_rate_of
 
 
 def make_rules(run: Run, *, reports: bool = False) -> Rules:
@@ -25,7 +25,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         patience=options.early_stopping_rounds or PATIENCE,
         keep_best=options.keep_best,
         noised=policy.budget is not None,
-        learning_rate=options.given.get("learning_rate"),
+        learning_rate=learning_rate_of(options),
         reports=reports and run.publishes,
         publishes=run.publishes,
     )
