@@ -64,7 +64,7 @@ def main() -> None:
     given = parser.parse_args()
     wanted = [tuple(one.split(":")) for one in given.only]
     figures: list[Figure] = []
-    for problem in load([one[0] for one in wanted], given.data):
+    for problem in load(list(dict.fromkeys(one[0] for one in wanted)), given.data):
         with installed(problem.nodes) as access:
             bench = _Bench(access, problem, given.min_rows)
             for recipe, deal in _cases(problem, wanted):
