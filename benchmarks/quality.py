@@ -1,7 +1,8 @@
 """How good federated models are beside pooled ones: real databases, text columns as they are, no budget.
 
 ARGS: --data FOLDER for adult.csv and telco_churn.csv; --only PROBLEM:ALGORITHM[:DEAL] some of it, repeatedly;
---rules for rows of one class a node under several aggregation rules.
+--rules for rows of one class a node under several aggregation rules; --min-rows N for datasets that answer
+of N data subjects at least (20).
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.harness import Figure, publish
-from benchmarks.pooled import Values, predict_pooled, truth
+from benchmarks.pooled import POOLED_BATCH, Values, predict_pooled, truth
 from benchmarks.tables import Column, Problem, Row, load
 from heliosdb.cli.demo.installation import Access, NodeAccess, installed
 
-_NETWORK = {"rounds": 30, "local_epochs": 4, "batch_size": 25, "learning_rate": 0.003, "optimizer": "'adam'"}
+_NETWORK = {"rounds": 30, "local_epochs": 2, "learning_rate": 0.001, "optimizer": "'adam'"}
 _LINEAR = {"optimizer": "'newton'", "rounds": 12}
 _BOOSTED = {"trees": 100, "learning_rate": 0.1, "max_depth": 6, "bins": 64}
 
@@ -44,7 +45,12 @@ def _recipes(problem: Problem) -> Iterator[Recipe]:
     yield Recipe(linear, _LINEAR, exact)
     yield Recipe("random_forest", {"trees": 100, "max_depth": 8}, exact)
     yield Recipe("gradient_boosting", _BOOSTED, exact)
-    network = _NETWORK | {"layers": layers, "output_activation": f"'{output}'"}
+    # All nodes' batches of a step together are as many rows as one of the pooled model's.
+    network = _NETWORK | {
+        "batch_size": POOLED_BATCH // problem.nodes,
+        "layers": layers,
+        "output_activation": f"'{output}'",
+    }
     yield Recipe("neural_network", network, close)
 
 
@@ -54,12 +60,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--rules", action="store_true")
+    parser.add_argument("--min-rows", type=int, default=20)
     given = parser.parse_args()
     wanted = [tuple(one.split(":")) for one in given.only]
     figures: list[Figure] = []
-    for problem in load([one[0] for one in wanted], given.data):
+    for problem in load(list(dict.fromkeys(one[0] for one in wanted)), given.data):
         with installed(problem.nodes) as access:
-            bench = _Bench(access, problem)
+            bench = _Bench(access, problem, given.min_rows)
             for recipe, deal in _cases(problem, wanted):
                 figures += bench.compare(recipe, deal)
             if given.rules and problem.name == "digits":
@@ -95,10 +102,12 @@ def _one_class_a_node(bench: _Bench) -> Iterator[Figure]:
 
 @dataclass(slots=True)
 class _Bench:
-    """A running installation and one problem. dealt: how the nodes' tables were filled last."""
+    """A running installation and one problem. min_rows: of the nodes' datasets. dealt: how their tables were
+    filled last."""
 
     access: Access
     problem: Problem
+    min_rows: int
     dealt: str = ""
     models: int = 0
 
@@ -121,7 +130,7 @@ class _Bench:
             self._prepare()
         if self.dealt != deal:
             for node, rows in zip(self.access.nodes.values(), self.problem.deal(deal), strict=True):
-                _refill(node, self.problem, rows)
+                _refill(node, self.problem, rows, self.min_rows)
             self.dealt = deal
         self.models += 1
         model = f"model_{self.models}"
@@ -171,7 +180,7 @@ class _Bench:
                 )
 
 
-def _refill(node: NodeAccess, problem: Problem, rows: Sequence[Row]) -> None:
+def _refill(node: NodeAccess, problem: Problem, rows: Sequence[Row], min_rows: int) -> None:
     """A table of its own for each deal: rows that differ by a few from those of earlier answers are refused."""
     with psycopg.connect(node.proxy, autocommit=True) as connection:
         connection.execute("DROP FEDERATED DATASET IF EXISTS rows_here")
@@ -179,7 +188,7 @@ def _refill(node: NodeAccess, problem: Problem, rows: Sequence[Row]) -> None:
         _fill(connection, "rows_here", (*problem.features, problem.target), rows)
         connection.execute(
             "CREATE FEDERATED DATASET rows_here FOR TABLE rows_here IN WORKSPACE study"
-            " WITH (plain_answers = true, max_parameter_share = 1000)"
+            f" WITH (plain_answers = true, max_parameter_share = 1000, min_rows = {min_rows})"
         )
 
 

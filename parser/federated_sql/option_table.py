@@ -444,7 +444,16 @@ _TRAINING = (
         of_parts=True,
     ),
     OptionSpec("batch_size", _INT, 32, "rows of a local step", minimum=1, maximum=1_000_000, of_parts=True),
-    OptionSpec("learning_rate", _NUM, 0.01, "of a local step", minimum=1e-12, maximum=1_000, of_parts=True),
+    OptionSpec(
+        "learning_rate",
+        _NUM,
+        None,
+        "of a local step, or the part of a boosted tree's step that is taken",
+        derived="`0.01`; `0.1` of gradient_boosting",
+        minimum=1e-12,
+        maximum=1_000,
+        of_parts=True,
+    ),
     OptionSpec(
         "optimizer",
         _CHOICE,

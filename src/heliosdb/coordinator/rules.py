@@ -8,7 +8,7 @@ from __future__ import annotations
 from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
-from heliosdb.parts.algorithms import by_newton, last_round
+from heliosdb.parts.algorithms import by_newton, last_round, learning_rate_of
 
 
 def make_rules(run: Run, *, reports: bool = False) -> Rules:
@@ -27,7 +27,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         # What is looked for is the minimum over the rows that are trained on: the last round is nearest.
         keep_best=options.keep_best and not newton,
         noised=policy.budget is not None,
-        learning_rate=None if newton else options.given.get("learning_rate"),
+        learning_rate=None if newton else learning_rate_of(options),
         reports=reports and run.publishes,
         publishes=run.publishes,
     )

@@ -153,7 +153,7 @@ class ForestSettings(TreeSettings):
 class BoostingSettings(TreeSettings):
     """Of gradient boosting. learning_rate: the part of each tree's step that is taken."""
 
-    learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+    learning_rate: float = within(bounds.LEARNING_RATE, default=0.1)
 
 
 ALGORITHMS = Registry("algorithm")
@@ -211,6 +211,13 @@ def last_round(options: TrainingOptions) -> int:
     if issubclass(settings, TreeSettings):
         return options.settings(settings).last_round(options.rounds)
     return options.rounds
+
+
+def learning_rate_of(options: TrainingOptions) -> float | None:
+    """Return the step size that a run was given or has by default, None where its algorithm takes none."""
+    kind: type[object] = ALGORITHMS.entry(options.algorithm).settings
+    rate: float | None = getattr(options.settings(kind), "learning_rate", None)
+    return rate
 
 
 def has_classes(algorithm: str, given: Mapping[str, object]) -> bool:

@@ -41,7 +41,10 @@ def registries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_field(field: dataclasses.Field[Any], annotation: Any) -> None:
-    """Assert that an option of the field's name has its type and default, and bounds as wide or wider."""
+    """Assert that an option of the field's name has its type and default, and bounds as wide or wider.
+
+    An option whose default is not the same for all parts names them.
+    """
     spec = MODEL.get(field.name)
     assert spec is not None, f"{field.name} is no option of a model"
     assert spec.of_parts, f"the option {field.name} is none of parts"
@@ -52,7 +55,11 @@ def check_field(field: dataclasses.Field[Any], annotation: Any) -> None:
         assert set(listed) <= set(spec.choices) or not spec.choices, field.name
         kind = type(listed[0])
     assert spec.type in TYPES[kind], field.name
-    assert spec.default == given_default(field), field.name
+    default = given_default(field)
+    if spec.default is None and default is not None:
+        assert f"`{default}`" in (spec.derived or ""), field.name
+    else:
+        assert spec.default == default, field.name
     bounds = field.metadata.get("within")
     if bounds is not None:
         assert spec.minimum is None or bounds.least >= spec.minimum, field.name
