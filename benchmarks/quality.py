@@ -22,7 +22,8 @@ from benchmarks.pooled import POOLED_BATCH, Values, predict_pooled, truth
 from benchmarks.tables import Column, Problem, Row, load
 from heliosdb.cli.demo.installation import Access, NodeAccess, installed
 
-_NETWORK = {"rounds": 30, "local_epochs": 2, "learning_rate": 0.001, "optimizer": "'adam'"}
+_LEAST_BATCH = 25
+_NETWORK = {"local_epochs": 2, "learning_rate": 0.001, "optimizer": "'adam'"}
 _LINEAR = {"optimizer": "'newton'", "rounds": 12}
 _BOOSTED = {"trees": 100, "learning_rate": 0.1, "max_depth": 6, "bins": 64}
 
@@ -45,9 +46,12 @@ def _recipes(problem: Problem) -> Iterator[Recipe]:
     yield Recipe(linear, _LINEAR, exact)
     yield Recipe("random_forest", {"trees": 100, "max_depth": 8}, exact)
     yield Recipe("gradient_boosting", _BOOSTED, exact)
-    # All nodes' batches of a step together are as many rows as one of the pooled model's.
+    # All nodes' batches of a step together are as many rows as one of the pooled model's, and there are as
+    # many steps: but a step is of min_rows rows at least, and then more rounds make up for the fewer.
+    batch = max(_LEAST_BATCH, POOLED_BATCH // problem.nodes)
     network = _NETWORK | {
-        "batch_size": POOLED_BATCH // problem.nodes,
+        "rounds": -(-30 * batch * problem.nodes // POOLED_BATCH),
+        "batch_size": batch,
         "layers": layers,
         "output_activation": f"'{output}'",
     }
