@@ -123,8 +123,8 @@ def statements_of_the_language(w: str) -> list[Step]:
         tag(f"DROP FEDERATED DATASET {w}_d", "DROP FEDERATED DATASET"),
         error("CHECKPOINT FEDERATED TRAINING risk TO '/tmp/x.bin'", "0A000"),
         error("RESUME FEDERATED TRAINING risk", "0A000"),
-        error("CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE plrust", "0A000"),
-        error("DROP FEDERATED AGGREGATION FUNCTION f", "0A000"),
+        error("CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE plrust", "42704"),
+        error("DROP FEDERATED AGGREGATION FUNCTION f", "42704"),
         error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "0A000"),
         error(
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
