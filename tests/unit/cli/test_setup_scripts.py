@@ -108,6 +108,7 @@ def checkout(tmp_path: Path) -> Checkout:
         "src/heliosdb/domain/ids.py",
         "src/heliosdb/parts/registry.py",
         "src/heliosdb/catalog/connection.py",
+        "src/heliosdb/scoring/rows.py",
         "src/heliosdb/extension/session.py",
         "src/heliosdb/node/service.py",
     ):
@@ -147,6 +148,7 @@ def test_the_first_call_does_every_step_and_the_second_none(checkout: Checkout) 
         ("src/heliosdb/domain/ids.py", ["extension"]),
         ("src/heliosdb/parts/registry.py", ["extension"]),
         ("src/heliosdb/catalog/connection.py", ["extension"]),
+        ("src/heliosdb/scoring/rows.py", ["extension"]),
         ("src/heliosdb/faults.py", ["extension"]),
         ("src/heliosdb/node/service.py", []),
     ],
