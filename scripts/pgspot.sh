@@ -41,12 +41,19 @@ check() {
         "$extension"--*--*.sql) ignored=(--ignore PS002 --ignore PS007 --ignore PS015) ;;
     esac
     echo "pgspot: $file"
+    # Inlined, so without a SET clause; every name in them is qualified.
+    local one inlined=()
+    for one in is_given as_number as_flag as_text as_time as_interval as_array; do
+        inlined+=(--proc-without-search-path "federated._$one(value anyelement)")
+    done
+    # What is bound when it is created, a body of RETURN, is nothing that a search_path can change, and nothing that pgspot reads.
+    sed -E -z 's/\nCREATE FUNCTION [^;$]*[[:space:]]RETURN[[:space:]][^;]*;/\n/g' "$file" > "build/pgspot/$(basename "$file")"
     # pgspot's own "clean" is status 0; what it cannot parse is a status too.
     "$environment/bin/pgspot" --ignore-lang plpython3u \
         --proc-without-search-path 'federated.execute(command text)' \
         --proc-without-search-path 'federated._fetch_block(cursor_name text,most integer)' \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
-        --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${ignored[@]}" "$file"
+        --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${inlined[@]}" "${ignored[@]}" "build/pgspot/$(basename "$file")"
 }
 
 ensure_pgspot

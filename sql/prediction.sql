@@ -745,7 +745,7 @@ DECLARE
     found  pg_catalog.jsonb;
     whole  pg_catalog.text;
     batch  record;
-    rows   refcursor;
+    rows   CONSTANT pg_catalog.text := 'federated_batch_' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text;
     taken  pg_catalog.int8;
 BEGIN
     PERFORM federated._find_function(model);
@@ -760,13 +760,13 @@ BEGIN
         RETURN QUERY EXECUTE batch.statement;
         RETURN;
     END IF;
-    OPEN rows NO SCROLL FOR EXECUTE whole;
+    EXECUTE pg_catalog.format('DECLARE %I NO SCROLL CURSOR FOR %s', rows, whole);
     LOOP
-        RETURN QUERY EXECUTE batch.statement USING rows::pg_catalog.text, block;
+        RETURN QUERY EXECUTE batch.statement USING rows, block;
         GET DIAGNOSTICS taken = ROW_COUNT;
         EXIT WHEN taken OPERATOR(pg_catalog.<) block;
     END LOOP;
-    CLOSE rows;
+    EXECUTE pg_catalog.format('CLOSE %I', rows);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_batch(text, text) IS
