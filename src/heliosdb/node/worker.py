@@ -253,6 +253,8 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     # The daemon decides when to stop; a Ctrl-C in its terminal reaches this process too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # Its warnings quote the server, which may quote a row; errors are logged by their condition (unreadable).
+    logging.getLogger("psycopg").disabled = True
     set_limits(memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.
