@@ -254,7 +254,7 @@ def main(memory_bytes: int | None, parts: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # Its warnings quote the server, which may quote a row; errors are logged by their condition (unreadable).
-    logging.getLogger("psycopg").disabled = True
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL + 1)
     set_limits(memory_bytes)
     answers = os.fdopen(os.dup(1), "wb")
     # A library that prints must not write into a frame.
