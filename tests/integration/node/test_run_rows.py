@@ -136,7 +136,8 @@ async def end_training_process() -> None:
     for pid in found:
         os.kill(pid, signal.SIGKILL)
     assert found
-    await until(lambda: not any(map(command, found)))
+    # Until the node has noticed: what is dead and not yet waited for would be asked once more.
+    await until(lambda: not children() & set(found))
 
 
 def children() -> set[int]:
