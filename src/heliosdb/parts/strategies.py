@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -64,15 +65,15 @@ class AdaptiveSettings(AdagradSettings):
     beta2: float | None = within(_SHARE, default=None)
 
 
-class NodesNeeded:
+class NodesNeeded(ABC):
     """Settings that say how many updates their rule cannot do without."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def fewest_nodes(self) -> int:
         """The least number of updates that a round must have."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)
