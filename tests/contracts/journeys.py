@@ -79,8 +79,11 @@ class Journey:
 
 
 def make_run(name: str, *, private: bool = False, ranges: bool = False, newton: bool = False) -> Run:
-    """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated."""
+    """A run under the algorithm's own defaults, or by Newton steps; its last round alone is evaluated. Few trees
+    are as many kinds of exchanges as a hundred."""
     given = settings_of(read_settings(ALGORITHMS.entry(name).settings, {}))
+    if "trees" in given:
+        given["trees"] = 4
     if newton:
         given["optimizer"] = "newton"
     if survives(name):

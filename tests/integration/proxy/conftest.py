@@ -16,7 +16,10 @@ from pathlib import Path
 import psycopg
 import pytest
 import uvloop
-from proxy_harness import (
+
+from heliosdb.proxy.config import ProxyConfig
+from heliosdb.proxy.wire import build_startup
+from tests.integration.proxy.proxy_harness import (
     DATABASE,
     DEADLINE_S,
     HBA,
@@ -30,10 +33,7 @@ from proxy_harness import (
     free_port,
     start_proxy,
 )
-from proxy_process import Launcher, launcher
-
-from heliosdb.proxy.config import ProxyConfig
-from heliosdb.proxy.wire import build_startup
+from tests.integration.proxy.proxy_process import Launcher, launcher
 
 
 @pytest.fixture(scope="session")

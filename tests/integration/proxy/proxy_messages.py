@@ -5,9 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-from proxy_harness import Wire
-
 from heliosdb.proxy.wire import build_message
+from tests.integration.proxy.proxy_harness import Wire
 
 SYNC, FLUSH = build_message(b"S"), build_message(b"H")
 COPY_DONE = build_message(b"c")

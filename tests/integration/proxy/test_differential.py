@@ -9,9 +9,11 @@ from collections.abc import Callable
 import psycopg
 import pytest
 import uvloop
-from differential_corpus import ORDINARY, SCHEMA, SEVERAL
-from proxy_harness import Cluster, query
-from proxy_messages import (
+
+from heliosdb.proxy.wire import build_message
+from tests.integration.proxy.differential_corpus import ORDINARY, SCHEMA, SEVERAL
+from tests.integration.proxy.proxy_harness import Cluster, query
+from tests.integration.proxy.proxy_messages import (
     COPY_DONE,
     FLUSH,
     SYNC,
@@ -26,8 +28,6 @@ from proxy_messages import (
     play,
     step,
 )
-
-from heliosdb.proxy.wire import build_message
 
 Conversation = list[tuple[bytes, bytes]]
 _LO_OPEN, _LO_CLOSE, _LOREAD, _LOWRITE, _LO_CREATE, _LO_UNLINK = 952, 953, 954, 955, 715, 964

@@ -11,12 +11,20 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, Wire, as_postgres, binary, eventually, query
 
 from heliosdb.proxy.admin import COMMANDS
 from heliosdb.proxy.config import Upstream
 from heliosdb.proxy.server import MAX_GUESTS
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    Wire,
+    as_postgres,
+    binary,
+    eventually,
+    query,
+)
 
 ADMIN = "heliosdb_proxy"
 SYNC = build_message(b"S")

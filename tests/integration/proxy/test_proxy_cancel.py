@@ -11,7 +11,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from proxy_harness import (
+
+from heliosdb.proxy.cancel import MAX_SEEKING
+from heliosdb.proxy.config import Upstream
+from tests.integration.proxy.proxy_harness import (
     DEADLINE_S,
     OneAnswerServer,
     binary,
@@ -20,9 +23,6 @@ from proxy_harness import (
     free_port,
     wait_until_asleep,
 )
-
-from heliosdb.proxy.cancel import MAX_SEEKING
-from heliosdb.proxy.config import Upstream
 
 UNKNOWN_KEY = struct.pack("!IIII", 16, 80877102, 1, 1)
 

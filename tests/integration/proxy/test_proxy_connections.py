@@ -12,7 +12,10 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from proxy_harness import (
+
+from heliosdb.proxy.config import Upstream
+from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import (
     DATABASE,
     DEADLINE_S,
     OneAnswerServer,
@@ -22,9 +25,6 @@ from proxy_harness import (
     free_port,
     query,
 )
-
-from heliosdb.proxy.config import Upstream
-from heliosdb.proxy.wire import build_message, build_startup, parse_fields
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 GSS_REQUEST = struct.pack("!II", 8, 80877104)

@@ -14,10 +14,18 @@ from pathlib import Path
 import psycopg
 import pytest
 from hypothesis import given
-from proxy_harness import DATABASE, DEADLINE_S, Cluster, ProxyProcess, eventually, proxy_process, query
 
 from federated_sql.rewrite import rewrite
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    Cluster,
+    ProxyProcess,
+    eventually,
+    proxy_process,
+    query,
+)
 from tests.support.wire_fuzz import FEDERATED, ORDINARY, Said, damaged, fuzz, said
 
 STARTUP = build_startup({"user": "postgres", "database": DATABASE})

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, Wire, eventually, query
 
 from heliosdb.proxy.config import Upstream
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, Wire, eventually, query
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 START = build_startup({"user": "postgres", "database": DATABASE})

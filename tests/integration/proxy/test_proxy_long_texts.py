@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
-from proxy_harness import DEADLINE_S, RunningProxy, Wire, eventually, query
 
 from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter, federated_rewriter
 from heliosdb.proxy.wire import build_message, parse_fields
+from tests.integration.proxy.proxy_harness import DEADLINE_S, RunningProxy, Wire, eventually, query
 
 STATEMENT = "CREATE FEDERATED WORKSPACE w"
 LONG = STATEMENT + " " * LONG_TEXT

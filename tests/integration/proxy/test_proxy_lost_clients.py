@@ -10,7 +10,11 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from proxy_harness import (
+
+from heliosdb.proxy.config import Upstream
+from heliosdb.proxy.relay import MAX_OUTSTANDING
+from heliosdb.proxy.wire import build_startup
+from tests.integration.proxy.proxy_harness import (
     DATABASE,
     DEADLINE_S,
     Cluster,
@@ -20,11 +24,7 @@ from proxy_harness import (
     query,
     wait_until_asleep,
 )
-from proxy_messages import SYNC, close
-
-from heliosdb.proxy.config import Upstream
-from heliosdb.proxy.relay import MAX_OUTSTANDING
-from heliosdb.proxy.wire import build_startup
+from tests.integration.proxy.proxy_messages import SYNC, close
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 SLEEP = query("SELECT pg_sleep(600)")

@@ -11,11 +11,19 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, ProxyProcess, binary, eventually, proxy_process, query
-from proxy_messages import SYNC, close
 
 from heliosdb.proxy.relay import MAX_OUTSTANDING
 from heliosdb.proxy.wire import build_message
+from tests.integration.proxy.proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    ProxyProcess,
+    binary,
+    eventually,
+    proxy_process,
+    query,
+)
+from tests.integration.proxy.proxy_messages import SYNC, close
 
 SIZE = 100_000_000
 BOUND_KIB = 32 * 1024

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import asyncpg
-from proxy_harness import (
+
+from heliosdb.proxy.config import Upstream
+from heliosdb.proxy.wire import parse_fields
+from tests.integration.proxy.proxy_harness import (
     DATABASE,
     DEADLINE_S,
     Cluster,
@@ -20,9 +23,6 @@ from proxy_harness import (
     query,
     wait_until_asleep,
 )
-
-from heliosdb.proxy.config import Upstream
-from heliosdb.proxy.wire import parse_fields
 
 ACCEPTS, REJECTS = 0, 1  # exit codes of pg_isready
 

@@ -7,8 +7,10 @@ import subprocess
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, binary, eventually, query
-from proxy_messages import (
+
+from heliosdb.proxy.wire import build_message
+from tests.integration.proxy.proxy_harness import DATABASE, binary, eventually, query
+from tests.integration.proxy.proxy_messages import (
     COPY_DONE,
     FLUSH,
     SYNC,
@@ -23,8 +25,6 @@ from proxy_messages import (
     play,
     step,
 )
-
-from heliosdb.proxy.wire import build_message
 
 CONVERSATIONS = {
     "select": [step(Z, query("SELECT 1, 'a', NULL, ARRAY[1,2]"))],

@@ -12,7 +12,8 @@ import subprocess
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, eventually, free_port
+
+from tests.integration.proxy.proxy_harness import DATABASE, DEADLINE_S, eventually, free_port
 
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from proxy_harness import DEADLINE_S, Cluster, binary, eventually
+
+from tests.integration.proxy.proxy_harness import DEADLINE_S, Cluster, binary, eventually
 
 FOREVER_S = 20 * DEADLINE_S
 

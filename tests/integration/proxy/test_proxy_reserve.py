@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, RunningProxy, as_postgres, binary, eventually
 
 from heliosdb.proxy.wire import build_message, parse_fields
+from tests.integration.proxy.proxy_harness import DATABASE, RunningProxy, as_postgres, binary, eventually
 
 CLIENT = "somebody"
 

@@ -13,10 +13,18 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, DEADLINE_S, Wire, cancel_when_running, eventually, free_port, query
-from proxy_process import COMMAND, is_running
 
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import (
+    DATABASE,
+    DEADLINE_S,
+    Wire,
+    cancel_when_running,
+    eventually,
+    free_port,
+    query,
+)
+from tests.integration.proxy.proxy_process import COMMAND, is_running
 
 START = build_startup({"user": "postgres", "database": DATABASE})
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from proxy_harness import DATABASE, Wire
 
 from heliosdb.proxy.wire import build_message, build_startup, parse_fields
+from tests.integration.proxy.proxy_harness import DATABASE, Wire
 
 # Passwords
 

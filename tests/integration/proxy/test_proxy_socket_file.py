@@ -11,12 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from proxy_harness import free_port
 
 from federated_sql.errors import FederatedError
 from heliosdb.proxy.config import ProxyConfig
 from heliosdb.proxy.rewriting import federated_rewriter
 from heliosdb.proxy.server import Proxy
+from tests.integration.proxy.proxy_harness import free_port
 
 
 @pytest.fixture

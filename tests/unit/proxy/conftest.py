@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from session_talk import Talk
 
 from heliosdb.proxy.rewriting import Rewriter
+from tests.unit.proxy.session_talk import Talk
 
 PREFIX = "CALL federated.execute('"
 

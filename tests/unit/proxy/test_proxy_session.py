@@ -8,7 +8,12 @@ from __future__ import annotations
 import struct
 
 import pytest
-from session_talk import (
+
+from heliosdb.proxy.names import MAX_CHARACTERS, Names
+from heliosdb.proxy.rewriting import Rewriter
+from heliosdb.proxy.session import MAX_TEXT_MESSAGE, ClientSession
+from heliosdb.proxy.wire import build_message
+from tests.unit.proxy.session_talk import (
     BOUND,
     CALLED,
     CLOSED,
@@ -30,11 +35,6 @@ from session_talk import (
     query,
     status,
 )
-
-from heliosdb.proxy.names import MAX_CHARACTERS, Names
-from heliosdb.proxy.rewriting import Rewriter
-from heliosdb.proxy.session import MAX_TEXT_MESSAGE, ClientSession
-from heliosdb.proxy.wire import build_message
 
 # Simple queries
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from session_talk import (
+
+from heliosdb.proxy.wire import build_message
+from tests.unit.proxy.session_talk import (
     BOUND,
     CALLED,
     COPY_IN,
@@ -21,8 +23,6 @@ from session_talk import (
     parse,
     query,
 )
-
-from heliosdb.proxy.wire import build_message
 
 # COPY
 

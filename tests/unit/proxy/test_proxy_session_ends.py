@@ -8,7 +8,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from session_talk import (
+
+from heliosdb.proxy.rewriting import DEAR_TEXT, LONG_TEXT, Rewriter
+from heliosdb.proxy.session import MAX_AT_ONCE, ClientSession
+from heliosdb.proxy.wire import build_fields, build_message
+from tests.unit.proxy.session_talk import (
     CALLED,
     IDLE,
     LONG,
@@ -23,10 +27,6 @@ from session_talk import (
     parse,
     query,
 )
-
-from heliosdb.proxy.rewriting import DEAR_TEXT, LONG_TEXT, Rewriter
-from heliosdb.proxy.session import MAX_AT_ONCE, ClientSession
-from heliosdb.proxy.wire import build_fields, build_message
 
 # The whole
 

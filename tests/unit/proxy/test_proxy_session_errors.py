@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from session_talk import (
+
+from heliosdb.proxy.rewriting import federated_rewriter
+from heliosdb.proxy.wire import build_fields, build_message, parse_fields
+from tests.unit.proxy.session_talk import (
     BOUND,
     IDLE,
     PARSED,
@@ -18,9 +21,6 @@ from session_talk import (
     parse,
     query,
 )
-
-from heliosdb.proxy.rewriting import federated_rewriter
-from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
 # Errors
 
