@@ -26,6 +26,7 @@ CONFIDENCE = 0.95
 
 BY_DESCENT = "only optimizer = newton gives standard errors"
 PENALISED = "estimates under a penalty have no standard errors"
+FITTED = "the model fits every row that was trained on exactly, which leaves nothing to tell errors by"
 UNFINISHED = "the estimates had not converged when the run ended, so they have no standard errors"
 
 
@@ -33,13 +34,15 @@ UNFINISHED = "the estimates had not converged when the run ended, so they have n
 class Fit:
     """How an estimate came about.
 
-    covariance: (P, P) of all parameters on scaled inputs, in the order of `curvature`; None where there are
-    no standard errors, for the `reason`. degrees: of freedom of a t statistic; None for one that is normal.
+    covariance: (P, P) of all parameters on scaled inputs, in the order of `curvature`, but for the factor
+    `dispersion`; None where there are no standard errors, for the `reason`. degrees: of freedom of a t
+    statistic; None for one that is normal. dispersion: the variance about the model, 0 where it fits all.
     """
 
     covariance: Matrix | None = None
     degrees: float | None = None
     reason: str | None = BY_DESCENT
+    dispersion: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def _of_score(
     if fit.covariance is not None:
         own = slice(number * width, (number + 1) * width)
         with np.errstate(all="ignore"):
-            variances = np.einsum("ij,jk,ik->i", rows, fit.covariance[own, own], rows)
+            variances = fit.dispersion * np.einsum("ij,jk,ik->i", rows, fit.covariance[own, own], rows)
         errors = [math.sqrt(one) if one > 0.0 else math.nan for one in map(float, variances)]
         # An input that is the same in every row has no variance, and says nothing.
         known = fit.covariance.diagonal()[own] > 0.0

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, cast
 import numpy as np
 
 from heliosdb.algorithms.checks import check_parameters, check_shape, check_target
-from heliosdb.algorithms.coefficients import BY_DESCENT, PENALISED, UNFINISHED, Fit
+from heliosdb.algorithms.coefficients import BY_DESCENT, FITTED, PENALISED, UNFINISHED, Fit
 from heliosdb.algorithms.curvature import MOST_PARAMETERS, Curvature, curvature_size
 from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.families import Family
@@ -200,7 +200,7 @@ def fit_of(state: State, findings: Findings, *, dispersed: bool) -> Fit:
     degrees = rows - int((covariance.diagonal() > 0.0).sum())
     if degrees < 1:
         return Fit(reason="there are no more rows than coefficients, so these have no standard errors")
-    return Fit(covariance * (2.0 * loss / degrees), degrees, None)
+    return Fit(covariance, degrees, None if loss > 0.0 else FITTED, dispersion=2.0 * loss / degrees)
 
 
 def _withheld(state: State, findings: Findings) -> str | None:

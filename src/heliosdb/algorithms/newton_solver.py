@@ -36,11 +36,13 @@ _STANDSTILL = 1e-11
 """As a part of the largest parameter (or 1): so is a step that moves none by more."""
 
 _MOST_HALVINGS = 30
-_SLOW = 0.2
-"""Newton steps near a minimum square their length; one that is this part of the last, time and again, has
-none near."""
+_ENDLESS = math.exp(-1.0)
+"""Where a score settles a target, what is left of the loss falls as exp(-score), and each Newton step adds 1
+to the score: so the square of a step's length is this part of that of the one before. A long way to an
+estimate, as a long tail of an input makes it, is walked at no such even pace."""
 
-_SLOW_STEPS = 4
+_EVEN = 0.01
+_EVEN_STEPS = 4
 _PASSES = 10_000
 """Of coordinate descent."""
 
@@ -154,7 +156,7 @@ def advance(
         _within(search.parameters, step, most),
         search.parameters,
         objective,
-        (*search.decrements, decrement)[-_SLOW_STEPS:],
+        (*search.decrements, decrement)[-_EVEN_STEPS:],
         0,
         inverse,
         (found.rows, found.weights, found.loss),
@@ -163,7 +165,7 @@ def advance(
     largest = max(1.0, float(np.abs(search.parameters).max(initial=0.0)))
     if decrement <= _DECREMENT**2 * unit or float(np.abs(step).max(initial=0.0)) <= _STANDSTILL * largest:
         return Advance(taken, ended=True)
-    is_endless = _is_slow(taken.decrements) or largest >= most * (1.0 - 1e-9)
+    is_endless = _is_even(taken.decrements) or largest >= most * (1.0 - 1e-9)
     if penalty.is_none and not dispersed and is_endless:
         return Advance(replace(taken, parameters=search.parameters), ended=True, separated=_largest(step))
     return Advance(taken)
@@ -191,11 +193,11 @@ def _free(found: Curvature) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray(diagonal > 1e-20 * float(diagonal.max(initial=0.0)))
 
 
-def _is_slow(decrements: Sequence[float]) -> bool:
-    """Whether the last steps were short, and each nearly as long as the one before."""
-    if len(decrements) < _SLOW_STEPS or decrements[0] > 1.0:
+def _is_even(decrements: Sequence[float]) -> bool:
+    """Whether the last steps were short, and each at the pace of estimates that grow without end."""
+    if len(decrements) < _EVEN_STEPS or decrements[0] > 1.0:
         return False
-    return all(later >= _SLOW * earlier for earlier, later in pairwise(decrements))
+    return all(abs(later - _ENDLESS * earlier) <= _EVEN * earlier for earlier, later in pairwise(decrements))
 
 
 def _largest(step: Vector) -> tuple[int, ...]:

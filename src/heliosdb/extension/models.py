@@ -26,6 +26,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
+from heliosdb.domain.run import TrainingOptions
 from heliosdb.extension.aggregation_functions import check_aggregation
 from heliosdb.extension.contract import (
     check_algorithm,
@@ -38,7 +39,7 @@ from heliosdb.extension.regressions import check_regression
 from heliosdb.extension.series import check_series, describe_runs, plan_runs, trials_of
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
-from heliosdb.parts.algorithms import check_private
+from heliosdb.parts.algorithms import by_newton, check_private
 from heliosdb.parts.checks import check_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
@@ -176,13 +177,15 @@ def _check_run(  # noqa: PLR0917
     check_target_classes(chosen)
     check_aggregation(session, chosen)
     check_transforms(chosen)
-    _check_read(session, given, chosen)
-    options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
+    _check_read(session, model, given, chosen)
+    options = _parse(session, chosen)
     check_ranges(options)
     # A run with fewer nodes than min_nodes waits for the others.
     able = max(len(nodes), policy["min_nodes"])
     private = policy.get("privacy_budget") is not None
-    check_regression(options, given, private=private)
+    # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
+    own = model.options if by_newton(options.algorithm, model.options) else ()
+    check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
     check_rule(options, private=private, most_nodes=count_chosen(policy["node_selection"], able))
     check_algorithm(options, private=private)
     return check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
@@ -291,18 +294,29 @@ def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
         )
 
 
-def _check_read(session: Session, given: Sequence[Option], chosen: catalog.Options) -> None:
-    """Raise 22023 for an option given for this run alone that none of its parts reads."""
-    options = parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
-    unread = unread_option([option.name for option in given], options)
-    if unread is not None:
-        raise FederatedError(
-            ErrorCode.INVALID_VALUE,
-            f'option "{unread}" has no effect on this run',
-            detail=f"Neither {options.algorithm} nor {options.aggregation} reads it.",
-            hint="Leave it out, or choose another algorithm or aggregation.",
-            position=next(option.position for option in given if option.name == unread) or None,
-        )
+def _check_read(
+    session: Session, model: catalog.Model, given: Sequence[Option], chosen: catalog.Options
+) -> None:
+    """Raise 22023 for an option that no part of the run reads: estimates that were meant to be weighted, say,
+    would not be. What the model has may be for an aggregation of its own, where a run chooses another."""
+    run, own = _parse(session, chosen), _parse(session, {**chosen, **model.options})
+    named = {option.name: option.position for option in given}
+    unread = unread_option(named, run)
+    left = unread_option([name for name in model.options if name not in named], run, own)
+    if unread is None and left is None:
+        return
+    reset = f"ALTER FEDERATED MODEL {model.name} RESET ({left})"
+    raise FederatedError(
+        ErrorCode.INVALID_VALUE,
+        f'option "{unread or left}" has no effect on this run',
+        detail=f"Neither {run.algorithm} nor {run.aggregation} reads it.",
+        hint=f"{'Leave it out' if unread else reset}, or choose another algorithm or aggregation.",
+        position=named.get(unread or "") or None,
+    )
+
+
+def _parse(session: Session, chosen: catalog.Options) -> TrainingOptions:
+    return parse_options({**defaults(OptionKind.MODEL, session.built), **chosen})
 
 
 def _check_budget(session: Session, model: catalog.Model, policy: catalog.Options) -> None:

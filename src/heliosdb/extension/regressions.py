@@ -19,7 +19,7 @@ _NOT_OF_NEWTON = (*option_names(DescentSettings), "max_update_norm")
 def check_regression(options: TrainingOptions, given: Iterable[Option], *, private: bool) -> None:
     """Raise 22023 for options that do not go together, 0A000 for what there is no private form of.
 
-    given: the options of the START itself, of which none may be without effect.
+    given: the options of which none may be without effect under the run's optimizer.
     """
     options.settings(ALGORITHMS.entry(options.algorithm).settings)
     if private:

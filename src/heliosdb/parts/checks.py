@@ -54,9 +54,9 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
         )
 
 
-def unread_option(given: Iterable[str], options: TrainingOptions) -> str | None:
-    """Return the first of the given options that some part reads, and none of those of this run."""
-    read = _read_by(registry.entry(name) for registry, name in _chosen(options))
+def unread_option(given: Iterable[str], *runs: TrainingOptions) -> str | None:
+    """Return the first of the given options that some part reads, and none of those of these runs."""
+    read = _read_by(registry.entry(name) for options in runs for registry, name in _chosen(options))
     known = _read_by(entry for registry in READ_FROM_OPTIONS for entry in registry.entries())
     return next((option for option in given if option in known - read), None)
 

@@ -125,6 +125,16 @@ def test_a_target_that_is_met_exactly_is_no_division_by_0() -> None:
     np.testing.assert_allclose(found.column("estimate"), [3.0, 2.0, 0.0], atol=1e-9)
 
 
+def test_a_target_that_is_the_same_in_every_row_has_estimates_and_no_errors() -> None:
+    inputs = uniform(200, 2)
+    inputs[:, 1] = 7.0
+    found = play(make_run("linear_regression", ("a", "same")), make_tables(inputs, np.full(200, 5.0), 3))
+    assert found.findings.ended is not None
+    np.testing.assert_array_equal(found.column("estimate"), [5.0, 0.0, np.nan])
+    assert np.isnan(found.column("std_error")).all()
+    assert found.coefficients["reason"].startswith("the model fits every row that was trained on exactly")
+
+
 def test_counts_that_are_all_0_are_refused() -> None:
     inputs = uniform(100, 1)
     with pytest.raises(FederatedError, match="0 in every row"):
@@ -141,3 +151,20 @@ def test_a_step_that_overshoots_is_halved() -> None:
     assert found.findings.ended.converged
     oracle = sm.GLM(target, sm.add_constant(inputs), family=sm.families.Poisson()).fit(tol=1e-14, maxiter=200)
     np.testing.assert_allclose(found.column("estimate"), oracle.params, rtol=1e-8)
+
+
+@pytest.mark.parametrize("algorithm", ["logistic_regression", "poisson_regression"])
+def test_a_long_way_to_the_estimate_is_no_separation(algorithm: str) -> None:
+    """A long tail holds the first steps back: each of several is nearly as long as the one before."""
+    rng = np.random.default_rng(13)
+    inputs = np.exp(3.0 * rng.normal(size=(1_000, 1)))
+    counts = rng.poisson(0.4, 1_000).astype(float)
+    target = counts.clip(0, 1) if algorithm == "logistic_regression" else counts
+    found = play(make_run(algorithm, ("income",)), make_tables(inputs, target, 3))
+    assert found.findings.ended is not None
+    assert found.findings.ended.converged, found.findings.ended.reason
+    family = sm.families.Binomial() if algorithm == "logistic_regression" else sm.families.Poisson()
+    oracle = sm.GLM(target, sm.add_constant(inputs / 1e3), family=family).fit(tol=1e-14, maxiter=300)
+    np.testing.assert_allclose(found.column("estimate") * [1.0, 1e3], oracle.params, rtol=1e-6)
+    # The oracle takes its errors one iteration before its estimates.
+    np.testing.assert_allclose(found.column("std_error") * [1.0, 1e3], oracle.bse, rtol=1e-4)

@@ -65,12 +65,48 @@ def test_start_takes_no_option_that_no_part_of_the_run_reads() -> None:
     assert (error["sqlstate"], error["message"]) == ("22023", 'option "trees" has no effect on this run')
     assert error["position"] == str(statement.index("trees") + 1)
 
-    # What the model has may be for another algorithm, or for what a run chooses.
-    forest = {
-        **MODEL,
-        "options": json.dumps({**MODEL_OPTIONS, "algorithm": "random_forest", "batch_size": 8}),
-    }
-    assert run(server(lock_model=[forest]), statement) is None
+
+def _of(algorithm: str, **options: object) -> dict[str, object]:
+    return {**MODEL, "options": json.dumps({**MODEL_OPTIONS, "algorithm": algorithm, **options})}
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "unread"),
+    [
+        ("random_forest", {"weights": "w"}, "weights"),
+        ("random_forest", {"penalty": 0.5}, "penalty"),
+        ("random_forest", {"batch_size": 8}, "batch_size"),
+        ("neural_network", {"weights": "w"}, "weights"),
+        ("cox_regression", {"event": "died", "optimizer": "newton", "weights": "w"}, "weights"),
+        ("cox_regression", {"event": "died", "optimizer": "newton", "offset": "o"}, "offset"),
+        ("linear_regression", {"event": "died"}, "event"),
+        ("logistic_regression", {"layers": [4, 1]}, "layers"),
+        ("logistic_regression", {"trim_ratio": 0.1}, "trim_ratio"),
+    ],
+)
+def test_start_takes_no_model_of_which_an_option_would_be_ignored(
+    algorithm: str, options: dict[str, object], unread: str
+) -> None:
+    error = refused(server(lock_model=[_of(algorithm, **options)]), "START FEDERATED TRAINING m")
+    assert (error["sqlstate"], error["message"]) == ("22023", f'option "{unread}" has no effect on this run')
+    assert error["hint"].startswith(f"ALTER FEDERATED MODEL m RESET ({unread}), or")
+
+
+def test_what_a_model_has_for_another_choice_than_the_runs_is_no_error() -> None:
+    prox = _of("logistic_regression", aggregation="fedprox", proximal_term=0.1)
+    assert run(server(lock_model=[prox]), "START FEDERATED TRAINING m WITH (aggregation = 'median')") is None
+    ready = _of("logistic_regression", proximal_term=0.1)
+    chosen = "START FEDERATED TRAINING m WITH (aggregation = 'fedprox')"
+    assert run(server(lock_model=[ready]), chosen) is None
+
+
+def test_newton_takes_no_option_of_descent_beside_it() -> None:
+    both = _of("logistic_regression", optimizer="newton", learning_rate=0.5)
+    error = refused(server(lock_model=[both]), "START FEDERATED TRAINING m")
+    assert error["message"] == 'option "learning_rate" has no effect under optimizer newton'
+
+    descent = _of("logistic_regression", learning_rate=0.5)
+    assert run(server(lock_model=[descent]), "START FEDERATED TRAINING m WITH (optimizer = 'newton')") is None
 
 
 def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
