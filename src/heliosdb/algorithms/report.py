@@ -79,11 +79,14 @@ class ReportStep:
         return None
 
     def describe(self, plan: RunPlan, update: Update) -> Mapping[str, Any] | None:
-        """Return the figures of one node, where rows of it are held out, and its outliers."""
+        """Return the figures of one node, where rows of it are held out, and its outliers of numbers."""
         layout, scaling = _layout_of(plan), plan.findings.scaling
         assert scaling is not None
         counts = layout.split(update.vector)["outliers"]
-        outliers = {name: int(count) for name, count in zip(plan.inputs, counts, strict=True)}
+        encoding = plan.findings.encoding
+        spread = (True,) * len(plan.inputs) if encoding is None else encoding.spread
+        counted = zip(plan.inputs, counts, spread, strict=True)
+        outliers = {name: int(count) for name, count, is_number in counted if is_number}
         figures = read_figures(layout, update.vector, scaling.target_scale)
         return {"figures": figures if figures["rows"] else None, "outliers": outliers}
 

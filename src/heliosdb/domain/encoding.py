@@ -77,6 +77,12 @@ class ColumnEncoding:
         )
 
     @property
+    def has_spread(self) -> bool:
+        """Whether its values are numbers in units of their own spread."""
+        flags = (ColumnKind.BOOLEAN, ColumnKind.CATEGORY)
+        return self.scaled and self.form in {"value", "log1p"} and self.kind not in flags
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The names of its inputs, as reports show them."""
         missing = (f"{self.column} is missing",) if self.missing_indicator else ()
@@ -112,6 +118,16 @@ class Encoding:
         indicator of a level are told well enough by how many levels there are."""
         return tuple(
             column.form != "indicators" or (column.missing_indicator and place == len(column.inputs) - 1)
+            for column in self.columns
+            for place in range(len(column.inputs))
+        )
+
+    @property
+    def spread(self) -> tuple[bool, ...]:
+        """Of each input, whether it is a number in units of its own spread: no flag, level or index, whose
+        rare values are not far out, and nothing that is left unscaled."""
+        return tuple(
+            column.has_spread and not (column.missing_indicator and place == len(column.inputs) - 1)
             for column in self.columns
             for place in range(len(column.inputs))
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from heliosdb.algorithms.features import statistics
 from heliosdb.algorithms.report_layout import ReportLayout
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import StatisticsWork
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.update import Update
 from heliosdb.domain.vector import Vector
@@ -60,6 +62,28 @@ def test_a_report_is_described_by_the_figures_of_its_node(name: str) -> None:
     assert found["figures"].keys() & {"auc", "mae"}
     assert found["outliers"] == {"age": 0, "pressure": 0, "weight": 0}
     json.dumps(found, allow_nan=False)
+
+
+def test_only_numbers_in_units_of_their_spread_have_outliers() -> None:
+    """The rows of a rare level lie many deviations from its share, and are what they are."""
+    stop = report_of("logistic_regression")
+    encoding = Encoding(
+        (
+            ColumnEncoding("age", missing_indicator=True),
+            ColumnEncoding("raw", scaled=False),
+            ColumnEncoding("flag", ColumnKind.BOOLEAN),
+            ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", levels=("a", "b")),
+            ColumnEncoding("seen", ColumnKind.TIME),
+        ),
+        classes=("0", "1"),
+    )
+    plan = replace(stop.question.plan, findings=replace(stop.question.plan.findings, encoding=encoding))
+    layout = ReportLayout(2, len(plan.run.options.features), len(encoding.inputs))
+    vector = np.zeros(layout.size)
+    layout.split(vector)["outliers"][:] = 7.0
+    found = stop.step.describe(plan, Update(NODES[0], vector, 1.0))
+    assert found is not None
+    assert found["outliers"] == {"age": 7, "seen": 7}
 
 
 def heavier(vector: Vector, weight: float) -> tuple[Vector, float]:
