@@ -611,7 +611,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_predict_class(text, jsonb) IS
-    'The likeliest class by its label; of two, the second (''1'' where none are declared: the target is true or 1) from a probability of 0.5 on; error 55000 for a regression';
+    'The likeliest class by its label; of two, the second (''1'' where none are declared: the target is true or 1) above a probability of 0.5; of equally likely ones the first; error 55000 for a regression';
 
 CREATE FUNCTION @extschema@.federated_predict_proba(model text, features jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
@@ -642,9 +642,8 @@ COMMENT ON FUNCTION federated._describe_columns(text) IS
 CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Of two, the second from a half on; of several, the first of the likeliest. Where nothing is known (NaN), no class is.
+    -- Of equally likely ones the first, as where versions are judged. Where nothing is known (NaN), no class is.
     RETURN CASE WHEN shares IS NULL OR array_position(shares, 'NaN') IS NOT NULL THEN NULL
-                WHEN cardinality(classes) = 2 THEN classes[CASE WHEN shares[2] >= 0.5 THEN 2 ELSE 1 END]
                 ELSE classes[array_position(shares, (SELECT max(s.share) FROM unnest(shares) AS s (share)))] END;
 END
 $$;

@@ -53,6 +53,8 @@ def test_every_form_takes_a_version(analyst: psycopg.Connection) -> None:
         ("predict('risk', NULL::patients)", None),
         (f"federated_predict_class('risk@old', {given})", "1"),
         ("federated_predict_class('risk@1', '{\"age\": -10, \"smoker\": false}')", "0"),
+        # As likely as the other: the first, as an evaluation has it.
+        ("federated_predict_class('risk@1', '{\"age\": -0.5, \"smoker\": false}')", "0"),
         ("federated_predict_class('risk@1', NULL)", None),
         (f"federated_predict_proba('risk@old', {given})", {"0": 1 - OLD, "1": OLD}),
         ("federated_predict_proba('risk@old', NULL)", None),
