@@ -81,14 +81,22 @@ def _of_score(
     errors: list[float] = [math.nan] * width
     if fit.covariance is not None:
         own = slice(number * width, (number + 1) * width)
-        with np.errstate(all="ignore"):
-            variances = fit.dispersion * np.einsum("ij,jk,ik->i", rows, fit.covariance[own, own], rows)
-        errors = [math.sqrt(one) if one > 0.0 else math.nan for one in map(float, variances)]
+        errors = _errors(rows, fit.dispersion * fit.covariance[own, own])
         # An input that is the same in every row has no variance, and says nothing.
         known = fit.covariance.diagonal()[own] > 0.0
         estimates = np.where(np.r_[True, known[:-1]], estimates, np.nan)
     found = [_figures(*one, fit.degrees) for one in zip(map(float, estimates), errors, strict=True)]
     return {name: [_finite(one[name]) for one in found] for name in found[0]}
+
+
+def _errors(rows: Matrix, covariance: Matrix) -> list[float]:
+    """Return the standard errors of rows @ parameters, NaN for none; a square of units may be no number."""
+    with np.errstate(all="ignore"):
+        peaks = np.abs(rows).max(axis=1)
+        shares = rows / peaks[:, None]
+        variances = np.einsum("ij,jk,ik->i", shares, covariance, shares)
+        found = peaks * np.sqrt(variances)
+    return [one if 0.0 < one < math.inf else math.nan for one in map(float, found)]
 
 
 def _in_own_units(scaling: Scaling, parameters: Vector, units: Units) -> tuple[Matrix, Vector]:
@@ -97,7 +105,7 @@ def _in_own_units(scaling: Scaling, parameters: Vector, units: Units) -> tuple[M
     width = parameters.size
     rows = np.zeros((width, width))
     with np.errstate(all="ignore"):
-        rows[0, :-1] = -units.factor * means / scales
+        rows[0, :-1] = -units.factor * (means / scales)
         rows[0, -1] = units.factor
         rows[np.arange(1, width), np.arange(width - 1)] = units.factor / scales
         estimates: Vector = rows @ parameters

@@ -168,3 +168,21 @@ def test_a_long_way_to_the_estimate_is_no_separation(algorithm: str) -> None:
     np.testing.assert_allclose(found.column("estimate") * [1.0, 1e3], oracle.params, rtol=1e-6)
     # The oracle takes its errors one iteration before its estimates.
     np.testing.assert_allclose(found.column("std_error") * [1.0, 1e3], oracle.bse, rtol=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["linear_regression", "logistic_regression"])
+def test_units_whose_squares_are_no_numbers_have_estimates_and_errors(algorithm: str) -> None:
+    rng = np.random.default_rng(3)
+    units = np.array([2.0**660, 2.0**-660, 1.0])
+    base = rng.normal(size=(300, 3)) + [1.0, 0.0, 0.0]
+    score = base @ [0.5, -0.5, 1.0] + rng.logistic(size=300)
+    linear = algorithm == "linear_regression"
+    scale = 2.0**340 if linear else 1.0
+    target = score * scale if linear else (score > 0).astype(float)
+    found = play(make_run(algorithm, ("vast", "minute", "c")), make_tables(base * units, target, 3))
+    design = sm.add_constant(base)
+    oracle = sm.OLS(score, design).fit() if linear else sm.Logit(target, design).fit(disp=0, tol=1e-14)
+    own = np.r_[1.0, units] / scale
+    for name, expected in (("estimate", oracle.params), ("std_error", oracle.bse)):
+        np.testing.assert_allclose(found.column(name) * own, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.column("p_value"), oracle.pvalues, rtol=1e-5, atol=1e-12)
