@@ -3410,7 +3410,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
                'version', (SELECT max(v.version) FROM federated.version AS v JOIN federated.run AS r USING (run_id)
                            WHERE r.series_id = s.series_id AND r.trial = t.trial))
            || CASE WHEN s.folds IS NULL THEN federated._run_metrics((t.runs ->> 0)::uuid) - 'fold'
-              ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures END
+              ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures || g.means END
     FROM (
         SELECT r.series_id, (r.options ->> 'folds')::integer AS folds FROM federated.run AS r
         WHERE r.model_id = federated._model_id(federated_trials.model) AND r.series_id IS NOT NULL
@@ -3419,23 +3419,27 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     CROSS JOIN LATERAL federated._trials(s.series_id) AS t
     CROSS JOIN LATERAL (
         SELECT jsonb_build_object(
-                   'accuracy', t.accuracy, 'accuracy_std', stddev_samp((m.one ->> 'accuracy')::double precision),
-                   'base_loss', avg((m.one ->> 'base_loss')::double precision),
-                   'precision', avg((m.one ->> 'precision')::double precision),
-                   'recall', avg((m.one ->> 'recall')::double precision),
-                   'f1_score', avg((m.one ->> 'f1_score')::double precision),
-                   'rmse', avg((m.one ->> 'rmse')::double precision),
+                   'accuracy', t.accuracy,
+                   'accuracy_std', CASE WHEN t.accuracy IS NOT NULL THEN stddev_samp((m.one ->> 'accuracy')::double precision) END,
                    'folds', jsonb_agg(m.one ORDER BY m.place)) AS figures
         FROM (
             SELECT federated._run_metrics(u.id::uuid) AS one, u.place
             FROM jsonb_array_elements_text(t.runs) WITH ORDINALITY AS u (id, place)
         ) AS m
     ) AS f
+    -- Where a fold has no figure, the mean of the others would be about other rows.
+    CROSS JOIN LATERAL (
+        SELECT jsonb_object_agg(e.key, e.mean) AS means FROM (
+            SELECT w.key, CASE WHEN count(w.value) = count(*) THEN avg(w.value::double precision) END AS mean
+            FROM jsonb_array_elements(f.figures -> 'folds') AS one, jsonb_each_text(one) AS w
+            WHERE w.key IN ('base_loss', 'precision', 'recall', 'f1_score', 'rmse') GROUP BY w.key
+        ) AS e
+    ) AS g
     ORDER BY t.trial
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_trials(text) IS
-    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means, loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the same rows flatter it, the more the more trials there are, and so they do federated_evaluate of the version. Keep other rows apart to judge it by';
+    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
 
 CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,

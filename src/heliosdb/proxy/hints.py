@@ -59,9 +59,10 @@ def _about_prediction(code: bytes, message: bytes) -> bytes | None:
     model = found[1]
     literal = b"'" + model.replace(b"'", b"''") + b"'"
     return (
-        b'Is there a model "%s", and does it have these features? A category takes a text, a time a timestamp '
-        b"(of a timestamptz AT TIME ZONE 'UTC'), one that is boolean at every node true or false, any other a "
-        b"number: cast to it. JSON takes all of them. SELECT federated_predict(%s, '{\"feature\": value}'::jsonb) gives the exact reason."
+        b'Is there a model "%s", and does it have these features? A category takes a text, a time a '
+        b"timestamp (of a timestamptz AT TIME ZONE 'UTC'), one that is boolean at every node true or false, "
+        b"any other a number: cast to it. JSON takes all of them. "
+        b"SELECT federated_predict(%s, '{\"feature\": value}'::jsonb) gives the exact reason."
     ) % (model, literal)
 
 

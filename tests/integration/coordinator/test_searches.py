@@ -71,6 +71,14 @@ async def test_folds_are_evaluated_and_no_model_of_theirs_is_kept(world: World) 
     assert trial["metrics"]["loss"] == pytest.approx(sum(one["loss"] for one in folds) / 4, rel=1e-12)
     assert len({one["loss"] for one in folds}) == 4
     assert trial["metrics"]["loss_std"] > 0
+    assert trial["metrics"]["f1_score"] == pytest.approx(sum(one["f1_score"] for one in folds) / 4, rel=1e-12)
+    world.query(
+        "UPDATE federated.round SET global_f1_score = NULL WHERE global_loss = %s RETURNING 1",
+        folds[2]["loss"],
+    )
+    (trial,) = _trials(world)
+    assert trial["metrics"]["f1_score"] is None, "the mean over three folds is about other rows than the loss"
+    assert trial["metrics"]["base_loss"] > 0
     assert world.query("SELECT version FROM federated.version") == []
     assert _kept_states(world) == 0
     overlaps = world.query(

@@ -174,7 +174,7 @@ def test_a_long_way_to_the_estimate_is_no_separation(algorithm: str) -> None:
 def test_units_whose_squares_are_no_numbers_have_estimates_and_errors(algorithm: str) -> None:
     rng = np.random.default_rng(3)
     units = np.array([2.0**660, 2.0**-660, 1.0])
-    base = rng.normal(size=(300, 3)) + [1.0, 0.0, 0.0]
+    base = rng.normal([1.0, 0.0, 0.0], size=(300, 3))
     score = base @ [0.5, -0.5, 1.0] + rng.logistic(size=300)
     linear = algorithm == "linear_regression"
     scale = 2.0**340 if linear else 1.0
