@@ -77,7 +77,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY b.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_calibration(text) IS
-    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, spread evenly. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
+    'Of the held-out rows in each tenth of probability, by the current version of a model: the mean probability, the share that is of the second class, and how many there are; both are NULL where there are none. A node that has fewer than five data subjects in a tenth tells of them together with those of the next, in the tenth in which their mean probability is: the sums are those of all rows, and a count is off by a few rows of each node at most. Error 55000 where there is no report or not two classes, 0A000 under a privacy_budget';
 
 CREATE FUNCTION @extschema@.federated_feature_importance(
     model text, OUT feature text, OUT importance double precision, OUT std_error double precision

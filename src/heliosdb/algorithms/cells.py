@@ -2,8 +2,9 @@
 
 What always holds: the edges are the same everywhere; a node's counts are known of parts that hold at least
 `SMALLEST_PART` of its subjects each (of all of them where it has fewer), cut at the coarsest edges that leave
-so many on either side; within a part they are spread evenly over its probabilities. So no edge is nearer to a
-row than it has to be, and no cell tells of a row that is alone in it.
+so many on either side; of a part nothing is told but its sums, spread evenly over the tenth in which their
+mean is. So no edge is nearer to a row than it has to be, no cell tells of a row that is alone in it, and
+calibration is off by no more rows than a node has too few of in a tenth.
 
 The edges: the tenths of probability, between which calibration is shown, and between each two of them
 `CELLS_A_TENTH` cells of one width in log-odds, at most 0.03, and .001 around even odds; beyond ±`FARTHEST`
@@ -53,9 +54,6 @@ EDGES = _make_edges()
 PROBABILITIES = np.concatenate([[0.0], 0.5 * (1.0 + np.tanh(0.5 * EDGES[1:-1])), [1.0]])
 """The same as probabilities; the ends are 0 and 1."""
 
-MIDDLES = 0.5 * (PROBABILITIES[:-1] + PROBABILITIES[1:])
-"""Of the cells, as probabilities."""
-
 _WIDTHS = np.diff(PROBABILITIES)
 
 
@@ -96,12 +94,24 @@ def _edge_between(ranked: Places, first: int, end: int) -> int | None:
     return None
 
 
-def spread(values: Matrix, starts: Places) -> Matrix:
-    """Spread what stands in each part's cells evenly over the part's probabilities; (v, CELLS) → the same."""
-    sums = np.add.reduceat(values, starts, axis=1)
-    widths = np.add.reduceat(_WIDTHS, starts)
-    lengths = np.diff(starts, append=CELLS)
-    return np.repeat(sums / widths, lengths, axis=1) * _WIDTHS
+def tell(counted: Matrix, starts: Places) -> Matrix:
+    """Return what is told of what stands in the cells: that of each part, evenly over its probabilities.
+
+    counted: (3, CELLS), negative rows, positive rows and the sum of their probabilities; so is what is told.
+    Of a part that lies in several tenths it is told in the one in which the mean of its probabilities is.
+    """
+    sums = np.add.reduceat(counted, starts, axis=1)
+    ends = np.append(starts[1:], CELLS)
+    means = sums[2] / np.maximum(sums[0] + sums[1], 1.0)
+    tenths = np.floor(means * TENTHS).astype(np.int64)
+    tenths = np.clip(tenths, starts // CELLS_A_TENTH, (ends - 1) // CELLS_A_TENTH)
+    lowest = np.maximum(starts, tenths * CELLS_A_TENTH)
+    highest = np.minimum(ends, (tenths + 1) * CELLS_A_TENTH)
+    told = np.zeros(counted.shape)
+    for part, (low, high) in enumerate(zip(lowest.tolist(), highest.tolist(), strict=True)):
+        widths = _WIDTHS[low:high]
+        told[:, low:high] = np.outer(sums[:, part] / widths.sum(), widths)
+    return told
 
 
 def ordered_pairs(negatives: Vector, positives: Vector) -> float:

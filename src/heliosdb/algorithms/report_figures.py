@@ -178,7 +178,7 @@ def _calibration(told: Matrix) -> list[list[float | int | None]]:
         if count < 0.5:
             found.append([number, None, None, 0])
         else:
-            # Where a node has rows of several bins in one part, their mean may lie beyond the bin.
+            # A node that tells a sum of probabilities elsewhere than at its rows is not believed.
             least, most = (number - 1) / cells.TENTHS, number / cells.TENTHS
             mean = min(most, max(least, probability / count))
             found.append([number, mean, positives / count, round(count)])

@@ -96,10 +96,7 @@ def _count_in_cells(blocks: dict[str, Vector], rows: Table, scores: Vector) -> N
     weights = (~positive, positive, _probabilities(scores))
     counted = np.stack([np.bincount(where, one, minlength=cells.CELLS).astype(np.float64) for one in weights])
     starts = cells.cut(where[first])
-    told = cells.spread(counted, starts)
-    # The probabilities of a part's rows add up to what they are, wherever in it the rows are told to be.
-    even = (told[0] + told[1]) * cells.MIDDLES
-    told[2] = even + cells.spread((counted[2] - even)[np.newaxis], starts)[0]
+    told = cells.tell(counted, starts)
     blocks["cells"][:] = told
     exact = cells.ordered_pairs_of_rows(scores, positive)
     positives = float(np.count_nonzero(positive))

@@ -142,6 +142,21 @@ def test_the_mean_probability_of_a_bin_lies_in_it_however_few_its_rows_are() -> 
             assert observed is None or 0.0 <= observed <= 1.0
 
 
+def test_calibration_keeps_every_sum_and_tells_of_no_rows_where_none_are() -> None:
+    """Rare events: each node has but a few rows in the upper bins that are there at all."""
+    x, target, weights = classes(1_200, 4, shift=-2.0)
+    chances = np.minimum(sigmoid(x @ weights), 0.65)
+    scores = np.log(chances / (1.0 - chances))
+    found = pooled(scores[:, None] * [1.0, 0.0, 0.0], target, np.array([1.0, 0.0, 0.0]), split(1_200, 3), 2)
+    told = np.array([[one or 0.0 for one in row] for row in found["calibration"]])
+    assert told[:, 3].sum() == 1_200
+    assert (told[:, 3] * told[:, 1]).sum() == pytest.approx(chances.sum(), rel=1e-9)
+    assert (told[:, 3] * told[:, 2]).sum() == pytest.approx(target.sum(), rel=1e-9)
+    assert told[7:, 3].tolist() == [0.0, 0.0, 0.0]
+    there = np.histogram(chances, np.linspace(0.0, 1.0, 11))[0]
+    assert np.abs(told[:, 3] - there).max() <= 3 * 4
+
+
 @pytest.mark.parametrize(("rows", "part"), [(60, 0.9), (120, 0.5), (1000, 0.1)])
 def test_of_few_rows_auc_is_off_by_less_than_its_own_error(rows: int, part: float) -> None:
     """Three nodes, at first with as few rows as may be held out at all."""
@@ -317,14 +332,14 @@ def test_parts_hold_five_subjects_each_and_no_edge_is_finer_than_it_has_to_be() 
 
 
 def test_one_row_more_or_less_is_not_seen_where_it_stands() -> None:
-    """A lone row far from the others is told with those next to it, spread over what is between them."""
+    """A lone row far from the others is told with those next to it, where the mean of them all is."""
     scores = np.concatenate([np.linspace(-1.0, 1.0, 50), [7.5]])
-    counted = np.bincount(cells.place(scores), minlength=cells.CELLS).astype(float)[None]
-    told = cells.spread(counted, cells.cut(cells.place(scores)))[0]
+    where, chances = cells.place(scores), sigmoid(scores)
+    rows, sums = (np.bincount(where, one, minlength=cells.CELLS) for one in (np.ones(51), chances))
+    told = cells.tell(np.stack([rows, np.zeros(cells.CELLS), sums]), cells.cut(where))[0]
     assert told.max() < 0.9
-    lone = told[cells.place(np.array([7.5]))[0]]
-    assert lone == pytest.approx(told[cells.place(np.array([7.0]))[0]], rel=1.0)
-    assert lone < 0.01
+    assert told[cells.place(np.array([7.5]))[0]] == 0.0
+    assert told.sum() == pytest.approx(51.0)
 
 
 def test_subjects_of_several_rows_count_once() -> None:
@@ -343,8 +358,14 @@ def test_subjects_of_several_rows_count_once() -> None:
         np.random.default_rng(1),
     )
     told = layout.split(vector)["cells"]
-    # Four subjects are one part: as many rows a probability everywhere.
-    assert told[0] / np.diff(cells.PROBABILITIES) == pytest.approx(np.full(cells.CELLS, 20.0))
+    # Four subjects are one part: its rows are at their mean, as many a probability in all of its tenth.
+    chances = sigmoid(features[:, 0])
+    assert told[2].sum() == pytest.approx(chances.sum())
+    tenth = int(10.0 * chances.mean())
+    dense = told[0].reshape(10, -1) / np.diff(cells.PROBABILITIES).reshape(10, -1)
+    assert dense == pytest.approx(
+        np.where(np.arange(10) == tenth, 200.0, 0.0)[:, None] * np.ones(cells.CELLS_A_TENTH)
+    )
 
 
 # Outliers.
