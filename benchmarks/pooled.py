@@ -66,6 +66,9 @@ def _pipeline(algorithm: str, problem: Problem) -> Any:
     else:
         encoder = OneHotEncoder(handle_unknown="ignore", drop="first")
         scaler = make_pipeline(SimpleImputer(), StandardScaler())
+    if algorithm == "logistic_regression":
+        # A penalty is on coefficients of scaled inputs, an indicator being one.
+        encoder = make_pipeline(encoder, StandardScaler(with_mean=False))
     columns = ColumnTransformer([("text", encoder, texts), ("number", scaler, numbers)])
     return make_pipeline(columns, _model(algorithm, problem))
 
@@ -78,7 +81,7 @@ def _model(algorithm: str, problem: Problem) -> Any:
     learns_classes = bool(problem.classes)
     match algorithm:
         case "logistic_regression":
-            return linear_model.LogisticRegression(C=np.inf, max_iter=5000)
+            return linear_model.LogisticRegression(max_iter=5000)
         case "linear_regression":
             return linear_model.LinearRegression()
         case "random_forest":

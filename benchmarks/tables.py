@@ -171,4 +171,6 @@ def _value(text: str, *, number: bool) -> object:
     stripped = text.strip()
     if stripped in ("", "?"):
         return None
-    return float(stripped) if number else stripped
+    if not number:
+        return stripped
+    return int(stripped) if stripped.isdecimal() else float(stripped)

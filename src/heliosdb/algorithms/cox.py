@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from heliosdb.algorithms.checks import check_shape
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
 from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
 from heliosdb.algorithms.linear import check_rows, scale_inputs
@@ -22,7 +21,7 @@ from heliosdb.algorithms.newton_solver import Penalty, Search, advance
 from heliosdb.algorithms.sql import linear_prediction
 from heliosdb.algorithms.stated import weight_fault
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
-from heliosdb.algorithms.steps import Asked, Cost, Draws, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Asked, Cost, Draws, Step, Taken
 from heliosdb.algorithms.survival import survival_curvature, survival_fault, survival_size, survival_sums
 from heliosdb.algorithms.survival_grid import (
     LEAVES,
@@ -35,21 +34,28 @@ from heliosdb.algorithms.survival_grid import (
     leaves_of,
     unanswerable,
 )
+from heliosdb.algorithms.survival_report import SurvivalReportStep
+from heliosdb.algorithms.survival_step import (
+    NAME,
+    GridSettings,
+    SurvivalStep,
+    check_coefficients,
+    check_survivors,
+)
 from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, scaling_of
-from heliosdb.domain.bounds import COEFFICIENT, ROWS, Bounds
+from heliosdb.domain.bounds import COEFFICIENT, ROWS
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
-from heliosdb.domain.settings import outside, read_settings, settings_of, within
-from heliosdb.domain.state import NO_STATE, State, make_state
+from heliosdb.domain.settings import read_settings
+from heliosdb.domain.state import State, make_state
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import Moved, Total, Update
-from heliosdb.domain.vector import Contribution, Plain, Vector
+from heliosdb.domain.vector import Contribution, Plain
 from heliosdb.parts.algorithms import NetSettings, by_newton
 
-NAME = "cox_regression"
 GRID, TIMES = StepName("grid"), StepName("times")
 STARTS, EVENTS = "starts", "events"
 """Arrays of the state: the leaf at which each cell starts, and the events in it over all nodes."""
@@ -62,47 +68,6 @@ _TOLERANCE = 1e-9
 _EVERY_LEAF: Leaves = np.arange(LEAVES, dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class _GridSettings:
-    """starts: the leaves at which cells start. They are no parameters, of which a node counts its rows."""
-
-    starts: tuple[int, ...] | None = within(Bounds(0, LEAVES - 1), default=None)
-
-
-@dataclass(frozen=True, slots=True)
-class SurvivalStep:
-    """What the exchanges after the statistics have in common: plain sums over cells."""
-
-    name: StepName
-    required: bool = True
-    gathers: Literal["sum"] = "sum"
-    reads: Sequence[str] = ()
-    moving: Sequence[str] = ()
-
-    def rows(self, plan: RunPlan, update: Update) -> int | None:
-        """Return None: the statistics tell them."""
-        del plan, update
-        return None
-
-    def least_rows(self, task: Task) -> int | None:
-        """Return None: of how many rows a cell is depends on them; a grid that is too fine is refused."""
-        del task
-        return None
-
-    def _ask(self, plan: RunPlan, size: int, starts: Leaves | None, told: State = NO_STATE) -> Asked:
-        listed = None if starts is None else tuple(map(int, starts))
-        work = Work(NAME, size, settings=settings_of(_GridSettings(listed)))
-        return Asked(work, plan.findings.scaling, told)
-
-    def _check(self, task: Task, names: Sequence[str], size: int) -> None:
-        if task.work.privacy is not None or task.budget is not None:
-            raise not_supported(f"{NAME} is not supported under a privacy_budget yet")
-        scaling_of(task)
-        if sorted(task.state) != sorted(names):
-            raise invalid_value("The task's state does not fit its algorithm and step.")
-        check_shape(task.work, size)
-
-
 def is_count(weight: float) -> bool:
     """Whether a weight is a number of rows that a node may have."""
     return ROWS.hold(weight) and weight.is_integer()
@@ -110,7 +75,7 @@ def is_count(weight: float) -> bool:
 
 def _starts_of(task: Task) -> Leaves:
     """The starts of a task's cells, every leaf where it names none; FederatedError for what is no grid."""
-    listed = read_settings(_GridSettings, task.work.settings, exact=True).starts
+    listed = read_settings(GridSettings, task.work.settings, exact=True).starts
     if listed is None:
         return _EVERY_LEAF
     starts = np.array(listed, dtype=np.int64)
@@ -276,13 +241,9 @@ class CoxNewtonStep(SurvivalStep):
 
     def check(self, task: Task) -> None:
         """Refuse what no table could answer."""
-        parameters, starts = task.state.get(PARAMETERS), _starts_of(task)
+        starts = _starts_of(task)
         self._check(task, [PARAMETERS], survival_size(task.n_inputs, starts.size))
-        if parameters is None or parameters.dtype != np.float64 or parameters.shape != (task.n_inputs,):
-            raise invalid_value("The task's parameters do not fit its algorithm and features.")
-        inside = (parameters >= COEFFICIENT.least) & (parameters <= COEFFICIENT.most)
-        if not np.all(inside):
-            raise outside("a parameter", float(parameters[~inside][0]), COEFFICIENT)
+        check_coefficients(task)
 
     def compute(self, table: Table, task: Task, memory: State, draws: Draws) -> Contribution:
         """Return the sums; a grid that is too fine, or another than before in the run, is refused."""
@@ -314,7 +275,7 @@ def scaling_of_plan(plan: RunPlan) -> Any:
 
 def _survivors(table: Table) -> Table:
     """The rows that are trained on; FederatedError 22023 for times and events that are none."""
-    COX_REGRESSION.check_target(table, 0)
+    check_survivors(table)
     rows = table.training()
     check_rows(rows)
     return rows
@@ -328,13 +289,14 @@ class CoxRegression:
 
     @property
     def steps(self) -> Mapping[StepName, Step]:
-        """Levels, statistics and the grid in round 0, then a Newton step a round."""
+        """Levels, statistics and the grid in round 0, then a Newton step a round; in the end a report."""
         return {
             LEVELS: LevelsStep(self.name),
             STATISTICS: _SurvivalStatistics(self.name),
             GRID: GridStep(),
             TIMES: TimesStep(),
             NEWTON: CoxNewtonStep(),
+            REPORT: SurvivalReportStep(),
         }
 
     def prepare(self, plan: RunPlan) -> Findings:
@@ -385,13 +347,7 @@ class CoxRegression:
         """Raise FederatedError (22023), revealing no value, for a time below 0, and an event that is no 0 or
         1."""
         del classes
-        events: Vector | None = table.roles.get("event")
-        if events is None:
-            raise invalid_value(f"{self.name} reads a column with the role event")
-        if not bool(np.isin(events, (0.0, 1.0)).all()):
-            raise invalid_value("the event column must be true or false, or 0 or 1, in every row")
-        if not bool((table.target >= 0.0).all()):
-            raise invalid_value("the target, a survival time, must be 0 or more in every row")
+        check_survivors(table)
 
 
 COX_REGRESSION = CoxRegression()

@@ -108,7 +108,7 @@ class ClassesWork:
         noise = _noise(work)
         if noise is None:
             raise invalid_value("classes are counted under a privacy budget alone")
-        _demand_no_settings(work)
+        demand_no_settings(work)
         return cls(work.algorithm, noise)
 
     def to_work(self) -> Work:
@@ -302,7 +302,8 @@ class ReportWork:
         return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
 
 
-def _demand_no_settings(work: Work) -> None:
+def demand_no_settings(work: Work) -> None:
+    """Raise FederatedError INVALID_VALUE for a setting where there is none."""
     if work.settings:
         raise invalid_value(f"{min(work.settings)} is no setting here")
 

@@ -100,6 +100,32 @@ def test_cox_regression(clinics: Clinics) -> None:
     np.testing.assert_allclose(np.log(other / one), found["a"]["estimate"], rtol=1e-9)
 
 
+def test_the_c_index_of_a_cox_regression(clinics: Clinics) -> None:
+    clinics.train(
+        "leaving",
+        algorithm="'cox_regression'",
+        target="'months'",
+        event="'died'",
+        optimizer="'newton'",
+        validation_split=0.4,
+    )
+    known = {
+        row["metric"]: row["value"]
+        for row in clinics.world.query("SELECT * FROM federated_evaluate('leaving')")
+    }
+    assert 0.5 < known.pop("global_c_index") < 0.8
+    assert not any(value is not None for value in known.values())
+    [each] = clinics.world.query("SELECT federated._evaluate_columns('leaving', '{per_node_metrics}') AS found")
+    nodes = each["found"][0]["per_node_metrics"]
+    assert set(nodes) == {"north", "south"}
+    assert all(0.4 < one["c_index"] < 0.9 and 30 < one["rows"] < 90 for one in nodes.values())
+    with pytest.raises(psycopg.Error, match="is not defined for federated model") as caught:
+        clinics.world.query("SELECT * FROM federated_roc_curve('leaving')")
+    assert caught.value.sqlstate == "55000"
+    checked = clinics.world.query("SELECT node_name, outliers FROM federated_data_quality_check('leaving')")
+    assert [row["outliers"] for row in checked] == [None] * 3
+
+
 @pytest.mark.parametrize(
     ("options", "state", "text"),
     [
