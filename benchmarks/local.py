@@ -137,7 +137,7 @@ def make_request(number: int) -> TableRequest:
         plain=True,
         min_rows=20,
         max_parameter_share=1.0,
-        classes=(0.0, 1.0),
+        classes=("0", "1"),
     )
 
 
