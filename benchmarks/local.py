@@ -25,7 +25,6 @@ import psycopg
 from numpy.typing import NDArray
 
 from benchmarks.harness import Figure, publish
-from heliosdb.algorithms.table import Table
 from heliosdb.algorithms.works import PARAMETERS, TrainWork
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.state import NO_STATE, make_state
@@ -80,7 +79,7 @@ def measure(cluster: Cluster, rows: int, repetitions: int) -> list[Figure]:
         least.append(Took.of(lambda: one_pass(copied(reader))))
         request = make_request(run)
         read.append(Took.of(partial(worker.read_table, reader, request, [])))
-        task = partial(train, worker.read_table(reader, request, []).table, request)
+        task = partial(train, worker.read_table(reader, request, []), request)
         first.append(read[-1] + Took.of(task))
         later += [Took.of(task) for _ in range(3)]
     name = f"{rows:,} x {len(FEATURES)} rows"
@@ -137,7 +136,7 @@ def make_request(number: int) -> TableRequest:
         plain=True,
         min_rows=20,
         max_parameter_share=1.0,
-        classes=(0.0, 1.0),
+        classes=("0", "1"),
     )
 
 
@@ -160,8 +159,9 @@ def one_pass(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return weights
 
 
-def train(table: Table, request: TableRequest) -> None:
-    """What a task of training computes from a table in memory: one epoch, and what is checked before it."""
+def train(read: worker.ReadTable, request: TableRequest) -> None:
+    """What a task of training computes from a table in memory: one epoch, and what is checked before it; the
+    classes' indices are the first task's to make."""
     scaling = Scaling((0.5,) * len(FEATURES), (0.29,) * len(FEATURES))
     work = TrainWork(
         algorithm="logistic_regression",
@@ -178,7 +178,7 @@ def train(table: Table, request: TableRequest) -> None:
     state = make_state(**{PARAMETERS: np.zeros(len(FEATURES) + 1)})
     reading = Reading("rows", FEATURES, "y", request.validation_split, 1)
     task = Task(key, reading, work.to_work(len(FEATURES) + 1), scaling, state)
-    worker.compute(task, table, request, NO_STATE)
+    worker.compute(task, read.table, request, NO_STATE, read.encoded)
 
 
 if __name__ == "__main__":

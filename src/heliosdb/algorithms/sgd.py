@@ -66,10 +66,11 @@ def descend(
     with np.errstate(over="ignore", invalid="ignore"):
         for _ in range(epochs):
             order = rng.permutation(rows)
-            x, y = inputs[order], targets[order]
             for start, stop in batches(rows, batch_size):
-                batch = x[start:stop]
-                slope = residual(batch @ current.T, y[start:stop])
+                # A batch is gathered when it is its turn: it stays in the processor's cache.
+                chosen = order[start:stop]
+                batch = inputs.take(chosen, axis=0)
+                slope = residual(batch @ current.T, targets[chosen])
                 current -= step(slope.T @ batch, len(slope))
                 current = terms.apply(current, parameters, learning_rate)
                 if shrink is not None:

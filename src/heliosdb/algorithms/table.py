@@ -72,7 +72,7 @@ class Table:
         """Make a table of the rows whose target is there."""
         there = np.isfinite(target)
         table = cls(features, target, subjects, held_out)
-        table = table if bool(there.all()) else table._where(there)
+        table = table if bool(there.all()) else table.where(there)
         return table if others is None else replace(table, others=others)
 
     @property
@@ -87,13 +87,16 @@ class Table:
 
     def training(self) -> Table:
         """Return the rows of the subjects that are not held out."""
-        return self._where(~self.held_out) if self.held_out.any() else self
+        return self.where(~self.held_out) if self.held_out.any() else self
 
     def validation(self) -> Table:
         """Return the rows of the held-out subjects."""
-        return self._where(self.held_out)
+        return self.where(self.held_out)
 
-    def _where(self, mask: Mask) -> Table:
+    def where(self, mask: Mask) -> Table:
+        """Return the rows of a mask, (n,), without `others`; all of them are not copied."""
+        if mask.all():
+            return replace(self, others=_no_codes())
         return replace(
             self,
             features=self.features[mask],
@@ -191,7 +194,7 @@ def held_out(subject_keys: Sequence[bytes], fraction: float, secret: bytes) -> M
     if fraction == 0:
         return np.zeros(len(subject_keys), dtype=np.bool_)
     limit = np.uint64(int(fraction * 2.0**64))
-    chosen: Mask = _places(subject_keys, secret) < limit
+    chosen: Mask = keyed_hashes(subject_keys, secret, b"held-out") < limit
     return chosen
 
 
@@ -201,15 +204,19 @@ def fold_numbers(subject_keys: Sequence[bytes], folds: int, secret: bytes) -> Co
     Fold 0 of K are the subjects whom `held_out` chooses for the fraction 1/K.
     """
     limits = [np.uint64(-(-(number << 64) // folds)) for number in range(1, folds)]
-    return np.searchsorted(np.array(limits), _places(subject_keys, secret), side="right").astype(np.int64)
+    places = keyed_hashes(subject_keys, secret, b"held-out")
+    return np.searchsorted(np.array(limits), places, side="right").astype(np.int64)
 
 
-def _places(subject_keys: Sequence[bytes], secret: bytes) -> NDArray[np.uint64]:
-    """The keyed hash of each subject's key, in [0, 2**64)."""
-    fresh = hashlib.blake2b(key=secret, digest_size=8, person=b"held-out").copy
+def keyed_hashes(names: Sequence[bytes], secret: bytes, purpose: bytes) -> NDArray[np.uint64]:
+    """Return the keyed hash (BLAKE2b) of each name, in [0, 2**64); (names,).
+
+    secret: 1 to 64 bytes. purpose: at most 16 bytes; hashes for one tell nothing of those for another.
+    """
+    fresh = hashlib.blake2b(key=secret, digest_size=8, person=purpose).copy
     digests = []
-    for key in subject_keys:
+    for name in names:
         keyed = fresh()
-        keyed.update(key)
+        keyed.update(name)
         digests.append(keyed.digest())
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)

@@ -163,10 +163,8 @@ def _decoded(value: str | bytes) -> str | None:
         return None
 
 
-def copy_rows(
-    raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]
-) -> Iterator[bytes]:
-    """Yield the rows as binary COPY: each number a float8 (NULL is NaN) or a hash, int8, then a code, int8,
+def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[ColumnReading]) -> bytearray:
+    """Return the rows as binary COPY: each number a float8 (NULL is NaN) or a hash, int8, then a code, int8,
     for each name.
 
     A code is a hash without a key: a statement is seen by whoever reads the server's log, so none holds a
@@ -177,24 +175,26 @@ def copy_rows(
     statement = sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT (FORMAT binary)").format(
         sql.SQL(", ").join(fields), _view(query)
     )
-    yield from _copied(raw, statement.as_bytes(raw))
+    return _copied(raw, statement.as_bytes(raw))
 
 
-def _copied(raw: psycopg.Connection[Any], statement: bytes) -> Iterator[bytes]:
-    """Yield what a COPY sends; psycopg's errors.
+def _copied(raw: psycopg.Connection[Any], statement: bytes) -> bytearray:
+    """Return what a COPY sends; psycopg's errors.
 
     From libpq itself: there is a message for every row, and psycopg waits for each as if it were the last,
-    which takes longer than the rest of reading.
+    which takes longer than the rest of reading. Nor is an object made of each.
     """
     pgconn, encoding = raw.pgconn, raw.info.encoding
     begun = pgconn.exec_(statement)
     if begun.status != ExecStatus.COPY_OUT:
         raise error_from_result(begun, encoding=encoding)
+    copied = bytearray()
     while (message := pgconn.get_copy_data(0))[0] > 0:
-        yield bytes(message[1])
+        copied += message[1]
     while (ended := pgconn.get_result()) is not None:
         if ended.status != ExecStatus.COMMAND_OK:
             raise error_from_result(ended, encoding=encoding)
+    return copied
 
 
 def _code(name: tuple[str, ...]) -> sql.Composed:

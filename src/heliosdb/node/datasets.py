@@ -21,7 +21,16 @@ import psycopg
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.encoding import number_classes
-from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, fold_numbers, held_out
+from heliosdb.algorithms.table import (
+    Codes,
+    Mask,
+    RawColumn,
+    Table,
+    fold_numbers,
+    held_out,
+    keyed_hashes,
+    starts_of_runs,
+)
 from heliosdb.catalog.dataset_rows import (
     NULL_HASH,
     ColumnReading,
@@ -40,6 +49,8 @@ from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
 from heliosdb.node.disclosure import (
+    ABSENT,
+    HELD_OUT,
     Hashes,
     RowSet,
     check_cells,
@@ -151,7 +162,7 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
                 hint="Leave arrays out, or share a part of them.",
             )
         hashed = [place for column in columns for place in [column.is_hashed] * column.width]
-        copied = b"".join(copy_rows(raw, query, columns))
+        copied = copy_rows(raw, query, columns)
         if request.plain:
             vocabularies = {
                 column.name: values_by_hash(raw, query, column.name) for column in columns if column.is_hashed
@@ -252,7 +263,9 @@ def _is_level(value: str) -> bool:
     return len(value.encode()) <= MAX_LEVEL_BYTES and "\0" not in value
 
 
-def parse_copy(copied: bytes, columns: int, codes: int, hashed: Sequence[bool] = ()) -> tuple[Matrix, Codes]:
+def parse_copy(
+    copied: bytes | bytearray, columns: int, codes: int, hashed: Sequence[bool] = ()
+) -> tuple[Matrix, Codes]:
     """Read binary COPY of fixed-width rows by stride: (rows, columns) float64 and (rows, codes) int64.
 
     hashed: which columns are integers, whose bits are kept.
@@ -297,14 +310,12 @@ def make_plain_table(
     """The table for plain answers, and the row set that it is about; FederatedError where there may be
     none."""
     table, rows, subjects = _arrange(values, codes, request)
-    own = RowSet.of(rows, subjects, table.held_out)
+    order = np.argsort(rows, kind="stable")
+    own = RowSet(rows[order], subjects[order], table.held_out[order])
     chosen = choose_row_set(own, earlier, request.min_rows, request.dataset)
-    place = np.searchsorted(chosen.rows, rows)
-    place[place == chosen.rows.size] = 0
-    kept = chosen.rows[place] == rows
-    held = chosen.held_out[place[kept]]
-    roles = {role: column[kept] for role, column in table.roles.items()}
-    plain = Table(table.features[kept], table.target[kept], table.subjects[kept], held, roles=roles)
+    parts = np.empty(rows.size, dtype=np.int64)
+    parts[order] = chosen.part_of(own.rows)
+    plain = replace(table, held_out=parts == HELD_OUT, others=table.others[:0]).where(parts != ABSENT)
     plain = _with_own_levels(_described(plain, read))
     _check_cells(plain, request)
     check_role_cells(plain, dict(request.roles), request.dataset)
@@ -321,13 +332,12 @@ def _check_cells(table: Table, request: TableRequest) -> None:
     """Of numbers; of categories and arrays the inputs are looked at that an encoding makes of them."""
     columns = table.columns or (RawColumn(),) * len(request.features)
     starts = np.cumsum([0, *(column.width for column in columns)])
-    named = [
-        (name, int(start))
+    numbers = [
+        (name, table.features[:, start])
         for name, start, column in zip(request.features, starts, columns, strict=False)
         if column.kind not in (ColumnKind.CATEGORY, ColumnKind.ARRAY)
     ]
-    numbers = replace(table, features=table.features[:, [start for _, start in named]])
-    check_cells(numbers, [name for name, _ in named], request.dataset)
+    check_cells(table, numbers, request.dataset)
 
 
 def _with_own_levels(table: Table) -> Table:
@@ -379,27 +389,30 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
     others = order[target == NEITHER] if request.classes else order[:0]
     order = order[np.isfinite(target)]
     of_others = codes[others, -1]
-    values, codes = np.ascontiguousarray(values[order]), codes[order]
-    row_names = _numbered(codes[:, 0]) if request.plain or request.subject is None else None
+    codes = codes[order]
+    row_names = _number_equal(codes[:, 0]) if request.plain or request.subject is None else None
     if request.subject is None:
         # A row is a subject: known by what names it, since its number would change with other rows.
         assert row_names is not None
-        names, numbers = row_names, np.arange(len(values) + of_others.size, dtype=np.int64)
+        names, numbers = row_names, np.arange(order.size + of_others.size, dtype=np.int64)
     else:
         both = np.concatenate([codes[:, -1], of_others])
         distinct, numbers = np.unique(both, return_inverse=True)
-        names = [code.tobytes() for code in distinct]
-    subjects, others = np.split(numbers.astype(np.int64), [len(values)])
+        names = _names(distinct)
+    subjects, others = np.split(numbers.astype(np.int64), [order.size])
     chosen = choose_held_out(names, request)[subjects]
     first = _first_role(values, request)
-    table = Table.from_rows(values[:, :first], values[:, -1], subjects, chosen, others)
-    own = {role: values[:, first + place] for place, (role, _) in enumerate(request.roles)}
-    table = replace(table, roles=own) if own else table
+    # Arrays of their own: what is kept of them is what they take.
+    roles = {role: values[order, first + place] for place, (role, _) in enumerate(request.roles)}
+    features, target = values[:, :first][order], values[order, -1]
+    table = Table(features, target, subjects, chosen, others, roles=roles)
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     assert row_names is not None
-    rows = _hashes(row_names, request.key)
-    return table, rows, rows if request.subject is None else _hashes(names, request.key)[subjects]
+    rows = keyed_hashes(row_names, request.key, b"row-set")
+    if request.subject is None:
+        return table, rows, rows
+    return table, rows, keyed_hashes(names, request.key, b"row-set")[subjects]
 
 
 def _order(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
@@ -410,24 +423,19 @@ def _order(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:
     return order if bool((ranked[1:] != ranked[:-1]).all()) else np.lexsort(keys)
 
 
-def _numbered(codes: NDArray[np.int64]) -> list[bytes]:
+def _number_equal(codes: NDArray[np.int64]) -> list[bytes]:
     """Name each row by its code and its number among the rows of the same code, so that equal rows differ."""
     order = np.argsort(codes, kind="stable")
     ranked = codes[order]
-    starts = np.concatenate(([True], ranked[1:] != ranked[:-1])) if codes.size else np.empty(0, np.bool_)
-    first = np.flatnonzero(starts)
-    numbers = np.arange(codes.size) - np.repeat(first, np.diff(np.append(first, codes.size)))
+    first = starts_of_runs(ranked)
+    numbers = np.arange(codes.size) - np.repeat(first, np.diff(first, append=codes.size))
     named = np.empty((codes.size, 2), dtype=np.int64)
     named[order, 0], named[order, 1] = ranked, numbers
-    return [name.tobytes() for name in named]
+    return _names(named)
 
 
-def _hashes(names: Sequence[bytes], key: bytes) -> Hashes:
-    """A keyed 64-bit hash (BLAKE2b) of each name."""
-    fresh = hashlib.blake2b(key=key, digest_size=8, person=b"row-set").copy
-    digests = []
-    for name in names:
-        keyed = fresh()
-        keyed.update(name)
-        digests.append(keyed.digest())
-    return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64)
+def _names(codes: NDArray[np.int64]) -> list[bytes]:
+    """The bytes of each row of codes; (n,) or (n, several)."""
+    width = codes.itemsize * math.prod(codes.shape[1:])
+    names: list[bytes] = np.ascontiguousarray(codes).view(f"V{width}").ravel().tolist()
+    return names

@@ -57,11 +57,9 @@ def _check_elements(made: Table, encoding: Encoding, request: TableRequest) -> N
     for column in encoding.columns:
         count = len(column.inputs)
         if column.kind is ColumnKind.ARRAY or column.form == "log1p":
-            named += [(name, start + place) for place, name in enumerate(column.inputs)]
+            named += [(name, made.features[:, start + place]) for place, name in enumerate(column.inputs)]
         start += count
-    if named:
-        inputs = replace(made, features=made.features[:, [place for _, place in named]])
-        check_cells(inputs, [name for name, _ in named], request.dataset)
+    check_cells(made, named, request.dataset)
 
 
 def _either(classes: Sequence[str]) -> str:

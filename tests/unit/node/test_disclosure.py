@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -31,9 +32,9 @@ LEAST = 20
 
 def row_set(rows: range | list[int], *, held_out: range = range(0), per_subject: int = 1) -> RowSet:
     """Rows by number, `per_subject` of them to a subject; held_out: subjects."""
-    numbers = np.array(rows, dtype=np.uint64)
+    numbers = np.array(sorted(rows), dtype=np.uint64)
     subjects = numbers // np.uint64(per_subject)
-    return RowSet.of(numbers, subjects, np.isin(subjects, np.array(held_out, dtype=np.uint64)))
+    return RowSet(numbers, subjects, np.isin(subjects, np.array(held_out, dtype=np.uint64)))
 
 
 def same(one: RowSet, other: RowSet) -> bool:
@@ -44,7 +45,8 @@ def same(one: RowSet, other: RowSet) -> bool:
     st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 9), st.booleans()), unique_by=lambda t: t[0])
 )
 def test_a_row_set_survives_the_catalog(rows: list[tuple[int, int, bool]]) -> None:
-    one = RowSet.of(
+    rows.sort()
+    one = RowSet(
         np.array([row[0] for row in rows], dtype=np.uint64),
         np.array([row[1] for row in rows], dtype=np.uint64),
         np.array([row[2] for row in rows], dtype=np.bool_),
@@ -165,17 +167,24 @@ NAN = float("nan")
 )
 def test_a_feature_in_which_only_a_few_differ_is_refused(column: list[float], refused: bool) -> None:
     if not refused:
-        check_cells(table(column), ["x"], "d")
+        check_cells(table(column), [("x", np.array(column))], "d")
         return
     with pytest.raises(FederatedError, match='in column "x" of dataset "d" fewer than 5'):
-        check_cells(table(column), ["x"], "d")
+        check_cells(table(column), [("x", np.array(column))], "d")
 
 
 def test_subjects_are_counted_and_not_rows() -> None:
-    column = [1.0] * 10 + [0.0] * 30
-    check_cells(table(column), ["x"], "d")
+    column = np.array([1.0] * 10 + [0.0] * 30)
+    check_cells(table(list(column)), [("x", column)], "d")
     with pytest.raises(FederatedError, match="fewer than 5 data subjects"):
-        check_cells(table(column, subjects=[0] * 10 + list(range(1, 31))), ["x"], "d")
+        check_cells(table(list(column), subjects=[0] * 10 + list(range(1, 31))), [("x", column)], "d")
+
+
+def test_a_column_is_looked_at_in_the_rows_that_are_trained_on_as_well() -> None:
+    column = np.array([1.0] * 8 + [0.0] * 32)
+    held_out = np.arange(40) < 4
+    with pytest.raises(FederatedError, match="fewer than 5 data subjects"):
+        check_cells(replace(table(list(column)), held_out=held_out), [("x", column)], "d")
 
 
 @given(

@@ -86,7 +86,7 @@ def table(features: np.ndarray, target: np.ndarray, held_out: np.ndarray | None 
 def split(rows: Table, nodes: int, seed: int = 0) -> list[Table]:
     """The rows over nodes, some of which have many and some few."""
     owner = np.minimum(np.random.default_rng(seed).geometric(0.4, rows.rows) - 1, nodes - 1)
-    return [rows._where(owner == node) for node in range(nodes)]
+    return [rows.where(owner == node) for node in range(nodes)]
 
 
 def grow(course: Course, tables: Sequence[Table], encoding: Encoding | None = None) -> Grown:
