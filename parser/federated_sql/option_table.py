@@ -574,8 +574,8 @@ _TRAINING = (
         "adaptive_learning",
         _BOOL,
         False,
-        "a learning rate for each node from its progress",
-        built_values=(False,),
+        "a learning rate for each node from its progress: a part of learning_rate that it finds itself",
+        of_parts=True,
     ),
     OptionSpec(
         "convergence_threshold",

@@ -42,7 +42,7 @@ from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import descend, shrinking
+from heliosdb.algorithms.sgd import descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
@@ -282,6 +282,15 @@ class LinearModel:
             shrink=shrinking(work.penalty, work.l1_ratio),
         )
         return Contribution((new - parameters).ravel(), float(rows.rows), Plain())
+
+    def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
+        """Return what `train` descends on without privacy: the mean loss of its rows, and the elastic net."""
+        rows = table.training()
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = scale_inputs(rows.features, work.scaling) @ parameters.T
+            losses = softmax_losses if parameters.ndim > 1 else self.loss
+            found = np.fmin(losses(scores, self._targets(rows, work.scaling)), LARGEST_LOSS)
+            return float(found.mean()) + net_value(parameters, work.penalty, work.l1_ratio)
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret

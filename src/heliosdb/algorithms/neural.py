@@ -174,6 +174,14 @@ class NeuralNetwork:
         )
         return Contribution(moved - parameters, float(rows.rows), Plain())
 
+    def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
+        """Return what `train` descends on: the mean loss of its rows."""
+        assert self.architecture is not None
+        rows = table.training()
+        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
+        losses = _losses(scores, _targets(rows, work.scaling, work.classes), work.classes)
+        return float(np.fmin(losses, LARGEST_LOSS).mean())
+
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""
         assert self.architecture is not None

@@ -26,11 +26,15 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True)
 class DescentSettings:
-    """Of stochastic gradient descent over a node's rows: passes, rows a step, step size."""
+    """Of stochastic gradient descent over a node's rows: passes, rows a step, step size.
+
+    adaptive_learning: whether each node takes a part of the step size that follows its own progress.
+    """
 
     local_epochs: int = within(bounds.EPOCHS, default=1)
     batch_size: int = within(bounds.BATCH_SIZE, default=32)
     learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+    adaptive_learning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from heliosdb.domain.errors import invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, by_newton
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
@@ -37,6 +37,8 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     private: whether there is a budget. most_nodes: the most nodes that a round can have; None: not known.
     """
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+    if options.given.get("adaptive_learning"):
+        _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
         raise not_supported(f"aggregation {options.aggregation} is not supported under a privacy_budget yet")
     optimizer = options.given.get("optimizer") or "sgd"
@@ -51,6 +53,27 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
             f"aggregation {options.aggregation} needs {needed} updates, and a round has at most {most_nodes}",
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
+        )
+
+
+def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool) -> None:
+    """Raise FederatedError where nodes cannot take a learning rate of their own."""
+    if private:
+        raise not_supported(
+            "adaptive_learning is not supported under a privacy_budget yet",
+            hint="It would follow what a node's rows say. Train in a workspace without a privacy_budget.",
+        )
+    newton = by_newton(options.algorithm, options.given)
+    if newton or "adaptive_learning" not in option_names(ALGORITHMS.entry(options.algorithm).settings):
+        what = "optimizer newton" if newton else options.algorithm
+        raise invalid_value(
+            f"adaptive_learning has no effect on {what}, which takes no local steps of a learning rate",
+            hint="Leave it out, or train by descent.",
+        )
+    if isinstance(settings, ScaffoldSettings):
+        raise invalid_value(
+            f"aggregation {options.aggregation} corrects steps of one length; adaptive_learning changes it",
+            hint="Leave adaptive_learning out, or choose another aggregation.",
         )
 
 

@@ -23,6 +23,7 @@ RULES: list[dict[str, Any]] = [
     {"aggregation": "multi_krum"},
     {"aggregation": "bulyan"},
     {"aggregation": "geometric_median"},
+    {"aggregation": "median", "adaptive_learning": True, "learning_rate": 2.0},
 ]
 
 

@@ -84,3 +84,9 @@ def test_what_a_rule_adds_at_the_nodes_changes_the_network() -> None:
     assert losses("fedprox", rounds=3, proximal_term=0.0) == pytest.approx(plain, rel=1e-6)
     assert losses("fedprox", rounds=3, proximal_term=5.0)[-1] > plain[-1] + 0.01
     assert losses("scaffold", rounds=3) != pytest.approx(plain, rel=1e-6)
+
+
+def test_networks_whose_steps_are_too_long_learn_where_nodes_find_their_own() -> None:
+    rough = {"learning_rate": 30.0, "rounds": 8}
+    assert losses("fedavg", **rough, adaptive_learning=True)[-1] < losses("fedavg", **rough)[-1] - 0.05
+    assert losses("fedavg", adaptive_learning=True) == losses("fedavg")

@@ -96,6 +96,36 @@ def test_settings_that_cannot_be_read_are_refused(changed: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
+    ("changed", "private", "code", "said"),
+    [
+        ({}, True, ErrorCode.NOT_SUPPORTED, "not supported under a privacy_budget"),
+        (
+            {"aggregation": "scaffold"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "scaffold corrects steps of one length",
+        ),
+        ({"optimizer": "newton"}, False, ErrorCode.INVALID_VALUE, "no effect on optimizer newton"),
+        (
+            {"algorithm": "gradient_boosting"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "no effect on gradient_boosting",
+        ),
+        ({"algorithm": "cox_regression"}, False, ErrorCode.INVALID_VALUE, "no effect on cox_regression"),
+    ],
+)
+def test_where_nodes_have_no_learning_rate_of_their_own_none_is_asked_for(
+    changed: dict[str, Any], private: bool, code: ErrorCode, said: str
+) -> None:
+    rules = replace(policy(), privacy_budget=1.0 if private else None)
+    check_parts(options(**changed), rules)
+    with pytest.raises(FederatedError, match=said) as caught:
+        check_parts(options(**changed, adaptive_learning=True), rules)
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize(
     ("text", "code"),
     [
         ("most_data(3)", ErrorCode.NOT_SUPPORTED),
