@@ -506,7 +506,7 @@ _TRAINING = (
         _NUM,
         None,
         "η of the server's optimizer",
-        derived="1 for fedopt and scaffold, 0.1 for fedadagrad, fedadam and fedyogi",
+        derived="1 for fedopt, scaffold and fltrust, 0.1 for fedadagrad, fedadam and fedyogi",
         minimum=1e-12,
         maximum=1_000,
         of_parts=True,
@@ -559,6 +559,14 @@ _TRAINING = (
         derived="as many as a round's updates allow",
         minimum=0,
         maximum=10_000,
+        of_parts=True,
+    ),
+    OptionSpec(
+        "root_node",
+        _TEXT,
+        None,
+        "the registered node whose rows fltrust trusts, and to whose update it holds those of the others",
+        identifier=True,
         of_parts=True,
     ),
     OptionSpec(

@@ -108,9 +108,16 @@ def _agree(
     return able, left_out, undecided
 
 
-def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool) -> None:
-    """Raise FederatedError WRONG_STATE where nodes' columns do not go together, NOT_SUPPORTED for features
-    that a privacy budget cannot be kept with yet, whatever the algorithm learns."""
+def check_columns(
+    found: Eligibility,
+    options: TrainingOptions,
+    *,
+    private: bool,
+    needed: frozenset[NodeName] = frozenset(),
+) -> None:
+    """Raise FederatedError WRONG_STATE where columns do not go together, or a needed node would be left out;
+    NOT_SUPPORTED for features that a privacy budget cannot be kept with yet, whatever the algorithm learns.
+    """
     if found.undecided is not None:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
@@ -118,6 +125,14 @@ def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool
             detail=f"{found.undecided[0].upper()}{found.undecided[1:]}.",
             hint="Let each node's own DBA share it in one type, by a view where need be.",
         )
+    for one in found.left_out:
+        if one.node in needed:
+            raise FederatedError(
+                ErrorCode.WRONG_STATE,
+                f'the run needs node "{one.node}", which would be left out',
+                detail=f"{one.node}: {one.reason}.",
+                hint="Let its DBA share what the other nodes share, or name another root_node.",
+            )
     if not found.able:
         return
     columns = plain_columns(list(found.able.values()), options, are_all=True)

@@ -195,6 +195,11 @@ def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:
     return "optimizer" in option_names(settings) and given.get("optimizer") == "newton"
 
 
+def adds_up(algorithm: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run adds up sums alone, and its nodes move no parameters that a rule could combine."""
+    return by_newton(algorithm, given) or issubclass(ALGORITHMS.entry(algorithm).settings, TreeSettings)
+
+
 def learns(algorithm: str, given: Mapping[str, object]) -> Learns:
     """What the target is with these options; NOT_SUPPORTED where there is no such algorithm.
 

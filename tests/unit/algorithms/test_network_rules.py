@@ -19,7 +19,8 @@ from tests.support.runs import with_options
 
 NODES = [NodeName(f"n{place}") for place in range(5)]
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
-OWN = {
+OWN: dict[str, dict[str, object]] = {
+    "fltrust": {"root_node": "n0"},
     "scaffold": {"local_epochs": 2},
     "fedadam": {"server_learning_rate": 0.05},
     "fedyogi": {"server_learning_rate": 0.05},

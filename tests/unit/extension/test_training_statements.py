@@ -172,6 +172,30 @@ def met(kind: str, *values: str) -> dict[str, object]:
     return {**NODE, "datasets": json.dumps([{**said, "plain_answers": False, "declared": declared}])}
 
 
+@pytest.mark.parametrize(
+    ("root", "sqlstate", "message"),
+    [
+        (None, "55000", "aggregation fltrust needs the option root_node"),
+        ("elsewhere", "42704", 'root_node "elsewhere" is no registered node of the workspace'),
+        (
+            "o",
+            "55000",
+            'federated model "m" cannot be trained: the run needs node "o", which would be left out',
+        ),
+    ],
+)
+def test_start_refuses_a_root_node_that_could_not_be_asked(
+    root: str | None, sqlstate: str, message: str
+) -> None:
+    nodes = [met("boolean"), {**met("date"), "name": "o"}]
+    trusting = json.dumps({**MODEL_OPTIONS, "aggregation": "fltrust", "root_node": root})
+    at = {"list_nodes": nodes, "lock_model": [{**MODEL, "options": trusting}]}
+    error = refused(server(**at), "START FEDERATED TRAINING m")
+    assert (error["sqlstate"], error["message"]) == (sqlstate, message)
+    assert error["hint"]
+    assert run(server(**at), "START FEDERATED TRAINING m WITH (root_node = 'n')") is None
+
+
 PRIVATE = {**MODEL, "policy": json.dumps({"privacy_budget": 1.0})}
 
 
