@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.checks import check_parameters
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
@@ -33,7 +34,7 @@ from heliosdb.algorithms.families import (
     softmax_losses,
     softmax_residuals,
 )
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.private_sgd import descend_privately
@@ -119,6 +120,7 @@ class LinearModel:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
         training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
@@ -64,6 +65,7 @@ class NeuralNetwork:
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0; then training and, in some rounds, an evaluation; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),

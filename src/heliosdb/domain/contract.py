@@ -133,6 +133,12 @@ def check_columns(
                 detail=f"{one.node}: {one.reason}.",
                 hint="Let its DBA share what the other nodes share, or name another root_node.",
             )
+    binned = next((one for one in options.transforms if one.bins is not None), None)
+    if private and binned is not None:
+        raise not_supported(
+            f"feature_transforms = ['{binned.text}'] is not supported under a privacy_budget yet",
+            hint="To count where its bins end would cost budget. Let a view share which bin a value is in.",
+        )
     if not found.able:
         return
     columns = plain_columns(list(found.able.values()), options, are_all=True)

@@ -220,6 +220,25 @@ def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_thos
     assert run(server(list_nodes=nodes), start) is None
 
 
+def test_start_refuses_bins_under_a_budget_and_of_what_has_none() -> None:
+    nodes = [met("boolean"), {**met("boolean"), "name": "o"}]
+    binned = {**MODEL, "options": json.dumps({**MODEL_OPTIONS, "feature_transforms": ["bins(age, 10)"]})}
+    assert run(server(list_nodes=nodes, lock_model=[binned]), "START FEDERATED TRAINING m") is None
+
+    private = [{**binned, "policy": PRIVATE["policy"]}]
+    error = refused(server(list_nodes=nodes, lock_model=private), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "0A000"
+    assert (
+        "feature_transforms = ['bins(age, 10)'] is not supported under a privacy_budget" in error["message"]
+    )
+    assert error["hint"]
+
+    texts = [{**one, "datasets": str(one["datasets"]).replace('"integer"', '"text"')} for one in nodes]
+    error = refused(server(list_nodes=texts, lock_model=[binned]), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "22023"
+    assert 'bins(age, 10), and "age" is of kind category' in error["message"]
+
+
 def test_start_says_where_the_classes_of_an_integer_are_counted_under_a_budget_and_how_not_to() -> None:
     start = "START FEDERATED TRAINING m"
     nodes = [met("integer"), {**met("boolean"), "name": "o"}]
