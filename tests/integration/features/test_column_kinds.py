@@ -107,6 +107,17 @@ async def test_transforms_are_done_at_the_nodes(world: World) -> None:
         [sum(there) / len(there), 0.25, 1 / 3, 1 / 3, 24.5, 0.8, 0.6, 0.4, 0.2], rel=1e-9
     )
     assert found["scales"][4] == 1.0
+    told = world.query("SELECT term, estimate FROM federated_coefficients('risk')")
+    slopes = {row["term"]: row["estimate"] for row in told}
+    logits = world.query(
+        "SELECT ln(p / (1 - p)) AS logit FROM unnest(ARRAY[date '1970-01-02', '1970-01-03', '1980-01-01', '1990-01-01'])"
+        " WITH ORDINALITY AS d (born, n), federated_predict('risk', jsonb_build_object('amount', 1.5, 'grade', 2, 'bmi', 25, 'born', born)) AS p"
+        " ORDER BY n"
+    )
+    one, two, late, later = (row["logit"] for row in logits)
+    assert two - one == pytest.approx(slopes["born > 1.5"], rel=1e-9)
+    assert late - two == pytest.approx(sum(slopes[f"born > {day}.5"] for day in (2, 3, 4)), rel=1e-9)
+    assert later == late
     assert found["scales"][2] == pytest.approx(math.sqrt(2) / 3, rel=1e-9)
 
 
