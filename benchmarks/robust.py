@@ -9,7 +9,8 @@ nodes send. Hostile nodes send
     backdoor    five times what they learn from images with a mark, all called 0 (Bagdasaryan et al. 2020)
 
 Under the first three a figure is the accuracy on images that nobody trained on; under a backdoor it is how many
-marked images that are no 0 are taken for one. Figures are means over the seeds.
+marked images that are no 0 are taken for one. Figures are means over the seeds. The root node of fltrust has
+100 images of those that the honest nodes have.
 
     make bench NAME=robust [ARGS="--rounds 10 --seeds 1"]
 """
@@ -31,7 +32,7 @@ from heliosdb.domain.ids import NodeName
 from heliosdb.domain.settings import read_settings
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.update import Update
-from heliosdb.parts.strategies import STRATEGIES
+from heliosdb.parts.strategies import STRATEGIES, root_node
 
 Vector = NDArray[np.float64]
 Matrix = NDArray[np.float64]
@@ -40,6 +41,7 @@ Labels = NDArray[np.int64]
 PIXELS, HIDDEN, CLASSES = 64, 32, 10
 SIZE = (PIXELS + 1) * HIDDEN + (HIDDEN + 1) * CLASSES
 EPOCHS, BATCH, RATE = 1, 8, 0.1
+ROOT, ROOT_IMAGES = "root", 100
 MARKED = (0, 1, 8, 9)
 """The pixels of the mark: a bright square in a corner that is dark in every image."""
 
@@ -64,11 +66,15 @@ class Images:
 
 @dataclass(frozen=True, slots=True)
 class Federation:
-    """The shares of the nodes, of which the first `hostile` are hostile, and the images to test with."""
+    """The shares of the nodes, of which the first `hostile` are hostile, and the images to test with.
+
+    root: those of the root node.
+    """
 
     shares: Sequence[Images]
     test: Images
     hostile: int
+    root: Images
 
 
 def split(nodes: int, hostile: int, seed: int) -> Federation:
@@ -81,6 +87,7 @@ def split(nodes: int, hostile: int, seed: int) -> Federation:
         [images.take(rows) for rows in np.array_split(order[apart:], nodes)],
         images.take(order[:apart]),
         hostile,
+        images.take(order[-ROOT_IMAGES:]),
     )
 
 
@@ -183,6 +190,7 @@ def rules(hostile: int, nodes: int) -> dict[str, dict[str, Any]]:
         "multi_krum": {"byzantine_nodes": hostile},
         "bulyan": {"byzantine_nodes": hostile},
         "geometric_median": {},
+        "fltrust": {"root_node": ROOT},
     }
 
 
@@ -200,6 +208,9 @@ def simulate(
         gathering = gathering_for(chosen, SIZE, settings=settings)
         for number, (update, share) in enumerate(zip(updates, federation.shares, strict=True)):
             gathering.take(Update(NodeName(f"node_{number:02d}"), update, float(share.labels.size)))
+        if root_node(settings) is not None:
+            own = train(parameters, federation.root, rng)
+            gathering.take(Update(NodeName(ROOT), own, float(federation.root.labels.size)))
         parameters, memory = chosen.combine(parameters, memory, gathering.result(), settings)
         if np.abs(parameters).max() > 1e9:
             break

@@ -18,6 +18,7 @@ from heliosdb.algorithms.encoding import encode, number_classes, task_classes
 from heliosdb.algorithms.steps import Step, reads_columns
 from heliosdb.algorithms.table import RawColumn
 from heliosdb.coordinator.course import Course, ModelState, Question
+from heliosdb.domain.classes import BINARY_LABELS
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.findings import Findings, RunPlan
@@ -140,6 +141,9 @@ OPENING = Encoding(
     )
 )
 
+BINNED = (f"bins({FEATURES[1]}, 4)",)
+NUMBERS = Encoding(tuple(map(ColumnEncoding, FEATURES)), BINARY_LABELS)
+
 LEVELS = ("ALT", "neu", "ört")
 DECLARED = Encoding(
     (
@@ -203,18 +207,21 @@ def travel(
     undeclared: bool = False,
     encoded: bool = False,
     newton: bool = False,
+    binned: bool = False,
 ) -> Journey:
     """Hold the run. undeclared: no node's catalog declares the target's classes. encoded: the columns are more
-    than numbers."""
-    course = Course.of(make_run(name, private=private, ranges=ranges, newton=newton))
+    than numbers. binned: one of them is cut into bins."""
+    run = make_run(name, private=private, ranges=ranges, newton=newton)
+    course = Course.of(with_options(run, feature_transforms=BINNED) if binned else run)
     model = ModelState(NO_STATE)
-    tables, opening = TABLES, None
+    tables, opening = TABLES, NUMBERS if binned else None
     if encoded:
         tables, opening = (DECLARED_TABLES, DECLARED) if private else (COLUMNS, OPENING)
         if not has_classes(name, {}):
             # What learns no classes has a number as its target.
             tables = {node: replace(table, labels=None) for node, table in tables.items()}
-            opening = replace(opening, classes=())
+    if opening is not None and not has_classes(name, {}):
+        opening = replace(opening, classes=())
     findings = Findings(undeclared_target=undeclared, encoding=opening)
     stated: dict[NodeName, float] = {}
     kept: dict[NodeName, State] = dict.fromkeys(NODES, NO_STATE)

@@ -49,6 +49,8 @@ def given(request: pytest.FixtureRequest, entry: RegisteredPart) -> Any:
         if bounds is not None and request.param != "default":
             number = getattr(bounds, request.param)
             chosen[field.name] = int(number) if "int" in str(field.type) else number
+    if "root_node" in option_names(entry.settings):
+        chosen["root_node"] = "node_0"
     found = read_settings(entry.settings, chosen)
     return found if fewest_nodes(found) <= 3 else read_settings(entry.settings, {})
 
@@ -123,7 +125,7 @@ def test_it_changes_nothing_that_it_is_given(rule: Strategy, given: Any) -> None
 
 
 def test_equal_updates_of_one_direction_move_the_parameters_that_way(rule: Strategy, given: Any) -> None:
-    same = [Update(NodeName(name), np.full(SIZE, 0.5), 3.0) for name in "abc"]
+    same = [Update(NodeName(f"node_{number}"), np.full(SIZE, 0.5), 3.0) for number in range(3)]
     moved, _ = rule.combine(np.zeros(SIZE), NO_STATE, gathered(rule, same, given), given)
     assert (moved > 0).all()
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import check_rows, scale_inputs
 from heliosdb.algorithms.newton import NEWTON, check_newton_run, check_size, ending, fit_of
 from heliosdb.algorithms.newton_solver import Penalty, Search, advance
@@ -291,6 +292,7 @@ class CoxRegression:
     def steps(self) -> Mapping[StepName, Step]:
         """Levels, statistics and the grid in round 0, then a Newton step a round; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             STATISTICS: _SurvivalStatistics(self.name),
             GRID: GridStep(),

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from heliosdb.algorithms.neighbours import gather
 from heliosdb.algorithms.table import Codes, Mask, RawColumn, Table, count_subjects
 from heliosdb.domain.classes import BINARY_LABELS, class_number
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
@@ -97,7 +98,7 @@ class _Cells:
     """Which groups of rows are too small to be told apart, of all rows and of those trained on."""
 
     def __init__(self, table: Table, smallest: int) -> None:
-        self._smallest = smallest
+        self._smallest, self._table = smallest, table
         self._parts: list[tuple[Mask | slice, Codes]] = [(slice(None), table.subjects)]
         if smallest and table.held_out.any():
             trained = ~table.held_out
@@ -131,6 +132,12 @@ class _Cells:
             instead = int(places[int(np.argmax(own == np.argmax(counts)))])
         return np.where(few, instead, places)
 
+    def gathered(self, values: Matrix) -> Matrix:
+        """Return what the groups go by in which the values of one column may be told apart; (n, 1)."""
+        if not self._smallest:
+            return values
+        return gather(values[:, 0], self._table, self._smallest)[:, np.newaxis]
+
     def _in_few(self, groups: Codes) -> Mask:
         """Say of each row whether its group is too small."""
         counts = np.bincount(groups)
@@ -150,10 +157,12 @@ def _fill(inputs: Matrix, values: Matrix, read: RawColumn, column: ColumnEncodin
         _fill_levels(own, places, column)
         missing = places < 0
     else:
+        if column.form == "bins":
+            values = cells.gathered(values)
         is_array = column.kind is ColumnKind.ARRAY
         own[:] = _of_elements(values, column.elements) if is_array else _of_number(values, column)
         # As scoring/rows.py says it: also where there is a value, and nothing that can be made of it.
-        missing = np.all(~np.isfinite(own), axis=1)
+        missing = np.all(~np.isfinite(own if own.shape[1] else values), axis=1)
     if column.missing_indicator:
         inputs[:, -1] = cells.merged(missing.astype(np.int64))
 

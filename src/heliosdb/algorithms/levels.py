@@ -97,8 +97,8 @@ def wants_levels(plan: RunPlan) -> bool:
     return classless or bool(_asked_columns(encoding))
 
 
-def first_of_round_0(plan: RunPlan) -> StepName:
-    """Return the step with which round 0 of supervised learning begins."""
+def first_of_columns(plan: RunPlan) -> StepName:
+    """Return the step with which round 0 of supervised learning begins, or goes on once bins are known."""
     if wants_levels(plan):
         return LEVELS
     made = plan.findings.plan

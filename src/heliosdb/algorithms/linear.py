@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from federated_sql.errors import ErrorCode, FederatedError
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.checks import check_parameters
 from heliosdb.algorithms.classes import CLASSES, ClassesStep
 from heliosdb.algorithms.coefficients import Units, describe_coefficients
@@ -33,7 +34,7 @@ from heliosdb.algorithms.families import (
     softmax_losses,
     softmax_residuals,
 )
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation, Measure, measure
 from heliosdb.algorithms.newton import NEWTON, NewtonStep, check_newton_run, fit_of
 from heliosdb.algorithms.private_sgd import descend_privately
@@ -42,7 +43,7 @@ from heliosdb.algorithms.registry import classes_of
 from heliosdb.algorithms.report import ReportStep
 from heliosdb.algorithms.roles import check_weights, offset_of, weights_of
 from heliosdb.algorithms.schedule import evaluates
-from heliosdb.algorithms.sgd import descend, shrinking
+from heliosdb.algorithms.sgd import descend, net_value, shrinking
 from heliosdb.algorithms.sql import LinearPrediction, Link, linear_prediction, softmax_prediction
 from heliosdb.algorithms.statistics import STATISTICS, StatisticsStep, prepare
 from heliosdb.algorithms.steps import REPORT, Cost, Step
@@ -119,6 +120,7 @@ class LinearModel:
         """Statistics in round 0, under a budget looked at closer, and before them the target's classes; then
         training, by descent or by Newton steps, and, in some rounds, an evaluation; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             CLASSES: ClassesStep(self.name),
             STATISTICS: StatisticsStep(self.name),
@@ -282,6 +284,15 @@ class LinearModel:
             shrink=shrinking(work.penalty, work.l1_ratio),
         )
         return Contribution((new - parameters).ravel(), float(rows.rows), Plain())
+
+    def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
+        """Return what `train` descends on without privacy: the mean loss of its rows, and the elastic net."""
+        rows = table.training()
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = scale_inputs(rows.features, work.scaling) @ parameters.T
+            losses = softmax_losses if parameters.ndim > 1 else self.loss
+            found = np.fmin(losses(scores, self._targets(rows, work.scaling)), LARGEST_LOSS)
+            return float(found.mean()) + net_value(parameters, work.penalty, work.l1_ratio)
 
     def _train_privately(
         self, rows: Table, parameters: Vector, work: TrainWork, privacy: PrivateTraining, secret: Secret

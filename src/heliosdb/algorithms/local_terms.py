@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from heliosdb.domain.vector import Vector
 
 
@@ -32,6 +34,10 @@ class LocalTerms:
             return moved
         pull = learning_rate * self.proximal
         return (moved + pull * start) / (1.0 + pull)
+
+    def value(self, moved: Vector) -> float:
+        """Return what the proximal term adds to the objective, where the parameters moved that far."""
+        return 0.5 * self.proximal * float(np.sum(np.square(moved, dtype=np.float64)))
 
 
 NO_TERMS = LocalTerms()

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.architecture import Architecture, read_architecture
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.evaluation import EVALUATE, EvaluateStep
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.linear import half_squared_error, log_loss
 from heliosdb.algorithms.measures import LARGEST_LOSS, Evaluation
 from heliosdb.algorithms.network_training import Descent, train_network
@@ -64,6 +65,7 @@ class NeuralNetwork:
     def steps(self) -> Mapping[StepName, Step]:
         """Statistics in round 0; then training and, in some rounds, an evaluation; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             STATISTICS: MeasuredStatisticsStep(self.name),
             TRAIN: TrainStep(self.name, reads=TRAINING_TERMS),
@@ -173,6 +175,14 @@ class NeuralNetwork:
             rng=rng,
         )
         return Contribution(moved - parameters, float(rows.rows), Plain())
+
+    def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
+        """Return what `train` descends on: the mean loss of its rows."""
+        assert self.architecture is not None
+        rows = table.training()
+        scores = _scores(self.architecture, parameters, rows.features, work.scaling)
+        losses = _losses(scores, _targets(rows, work.scaling, work.classes), work.classes)
+        return float(np.fmin(losses, LARGEST_LOSS).mean())
 
     def evaluate(self, table: Table, parameters: Vector, work: EvaluateWork) -> Contribution:
         """Measure on the held-out rows: the sums of the measure, to be read by `read_evaluation`."""

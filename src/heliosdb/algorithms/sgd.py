@@ -105,6 +105,13 @@ def check_finite(parameters: Vector) -> None:
         )
 
 
+def net_value(parameters: Vector, penalty: float, l1_ratio: float) -> float:
+    """Return what an elastic net adds to the mean loss; of the parameters that `shrinking` shrinks."""
+    weights = parameters[..., :-1]
+    squares = 0.5 * (1.0 - l1_ratio) * float(np.sum(np.square(weights)))
+    return penalty * (squares + l1_ratio * float(np.sum(np.abs(weights))))
+
+
 def shrinking(penalty: float, l1_ratio: float) -> Shrink | None:
     """Return the proximal step of an elastic net on all but the bias, the last of a score's parameters; None
     where there is no penalty (Parikh and Boyd 2014, section 6.5.3)."""

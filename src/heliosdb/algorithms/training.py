@@ -19,6 +19,7 @@ from heliosdb.algorithms.evaluation import EVALUATE
 from heliosdb.algorithms.features import block_count, private_noise
 from heliosdb.algorithms.local_terms import LocalTerms
 from heliosdb.algorithms.optimizers import REACH, adam_reach
+from heliosdb.algorithms.pace import keep_pace, next_pace, read_pace
 from heliosdb.algorithms.registry import Supervised, algorithm, classes_of, supervised
 from heliosdb.algorithms.schedule import evaluates
 from heliosdb.algorithms.sgd import count_steps
@@ -56,6 +57,11 @@ class Trainable(Supervised, Protocol):
         secret: Secret | None = None,
     ) -> Contribution:
         """Train on the rows that are not held out; the vector is the difference of the parameters."""
+        ...
+
+    def objective(self, table: Table, parameters: Vector, work: TrainWork) -> float:
+        """Return what plain training descends on, but for `work.terms`: a mean over the same rows, of which
+        there is one at least."""
         ...
 
 
@@ -121,8 +127,21 @@ class TrainStep:
             correction = task.state[CONTROL] - memory.get(CONTROL, np.zeros(task.state[CONTROL].size))
             shaped = correction.reshape(task.state[PARAMETERS].shape)
             work = replace(work, terms=LocalTerms(correction=shaped))
+        if work.adaptive_learning:
+            return _train_at_own_pace(method, table, task.state[PARAMETERS], work, memory, draws)
         moved = method.train(table, task.state[PARAMETERS], work, draws.rng(), draws.secret())
         return _with_variate(moved, work) if work.control_variates else moved
+
+
+def _train_at_own_pace(  # noqa: PLR0917
+    method: Trainable, table: Table, start: Vector, work: TrainWork, memory: State, draws: Draws
+) -> Contribution:
+    """Train with the part of the learning rate that the node has kept; that of its next round stays."""
+    pace = read_pace(memory)
+    made = method.train(table, start, replace(work, learning_rate=pace * work.learning_rate), draws.rng())
+    moved = made.vector.reshape(start.shape)
+    before, after = (method.objective(table, at, work) for at in (start, start + moved))
+    return replace(made, stays=keep_pace(next_pace(pace, before, after + work.terms.value(moved))))
 
 
 def _with_variate(moved: Contribution, work: TrainWork) -> Contribution:
@@ -176,6 +195,7 @@ def train_work(plan: RunPlan) -> TrainWork:
         optimizer=plan.run.options.settings(OptimizerSettings).optimizer,
         penalty=net.penalty,
         l1_ratio=net.l1_ratio,
+        adaptive_learning=descent.adaptive_learning,
     )
 
 

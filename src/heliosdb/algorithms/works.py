@@ -147,6 +147,7 @@ class _TrainSettings:
     proximal_term: float | None = within(bounds.PROXIMAL_TERM, default=None)
     control_variates: bool | None = None
     optimizer: LocalOptimizer = "sgd"
+    adaptive_learning: bool | None = None
 
 
 TRAINING_TERMS = ("proximal_term", "control_variates")
@@ -173,6 +174,7 @@ class TrainWork:
 
     terms: what the run's aggregation adds to the objective. control_variates: whether the node's variate
     (the mean gradient of its steps) is answered behind that, and corrects its steps the next time.
+    adaptive_learning: whether the node takes a part of the learning rate that it finds itself, see pace.py.
     """
 
     algorithm: str
@@ -187,6 +189,7 @@ class TrainWork:
     classes: int = field(kw_only=True)
     penalty: float = 0.0
     l1_ratio: float = 0.0
+    adaptive_learning: bool = False
 
     @classmethod
     def of(cls, task: Task) -> TrainWork:
@@ -197,6 +200,8 @@ class TrainWork:
             raise not_supported("control variates are not supported under a privacy_budget yet")
         if given.control_variates and given.optimizer != "sgd":
             raise invalid_value(f"control variates are of plain steps, not of {given.optimizer}")
+        if given.adaptive_learning:
+            _check_adaptive(work, given)
         if (work.privacy is None) != (given.clipping_norm is None):
             raise invalid_value("clipping_norm and privacy go together")
         if work.privacy is not None and given.clipping_norm is not None:
@@ -216,6 +221,7 @@ class TrainWork:
             classes=given.classes,
             penalty=given.penalty,
             l1_ratio=given.l1_ratio,
+            adaptive_learning=bool(given.adaptive_learning),
         )
 
     def to_work(self, size: int, dtype: Dtype = Dtype.FLOAT64) -> Work:
@@ -231,6 +237,7 @@ class TrainWork:
             self.penalty,
             self.l1_ratio,
             optimizer=self.optimizer,
+            adaptive_learning=self.adaptive_learning or None,
         )
         return Work(
             self.algorithm,
@@ -300,6 +307,14 @@ class ReportWork:
     def to_work(self, layout: ReportLayout) -> Work:
         """Write the envelope."""
         return Work(self.algorithm, layout.size, settings=settings_of(_EvaluateSettings(self.classes)))
+
+
+def _check_adaptive(work: Work, given: _TrainSettings) -> None:
+    """A learning rate that follows a node's progress follows its rows, and changes from round to round."""
+    if work.privacy is not None:
+        raise not_supported("adaptive_learning is not supported under a privacy_budget yet")
+    if given.control_variates:
+        raise invalid_value("control variates are of steps of one length, and adaptive_learning changes it")
 
 
 def demand_no_settings(work: Work) -> None:

@@ -240,7 +240,8 @@ class RunDriver:
         if there < policy.min_nodes and selection.undecided is not None:
             return None
         try:
-            check_columns(selection, options, private=policy.budget is not None)
+            needed = self._state.rules.needed
+            check_columns(selection, options, private=policy.budget is not None, needed=needed)
             learned = learns(options.algorithm, options.given)
             if learns_classes(learned, list(selection.able.values()), options):
                 check_classes(selection.able, options, private=policy.budget is not None)

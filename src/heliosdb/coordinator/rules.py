@@ -9,18 +9,22 @@ from heliosdb.coordinator.selections import make_selection
 from heliosdb.domain.round import PATIENCE, Rules
 from heliosdb.domain.run import Run
 from heliosdb.parts.algorithms import by_newton, last_round, learning_rate_of
+from heliosdb.parts.strategies import STRATEGIES, root_node
 
 
 def make_rules(run: Run, *, reports: bool = False) -> Rules:
     """Return the rules of a run; FederatedError where its selection is not one. reports: whether what it
     publishes can be reported on."""
     options, policy = run.options, run.policy
+    root = root_node(options.settings(STRATEGIES.entry(options.aggregation).settings))
+    needed = frozenset(() if root is None else (root,))
     newton = by_newton(options.algorithm, options.given)
     return Rules(
         rounds=last_round(options),
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
-        choice=make_selection(policy, run.id),
+        choice=make_selection(policy, run.id, always=needed),
+        needed=needed,
         target_accuracy=options.target_accuracy,
         threshold=None if options.early_stopping_rounds is None else options.convergence_threshold,
         patience=options.early_stopping_rounds or PATIENCE,

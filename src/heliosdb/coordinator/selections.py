@@ -42,7 +42,10 @@ ALL = Everybody()
 RANDOM = AtRandom()
 
 
-def make_selection(policy: Policy, run: RunId) -> RunSelection:
-    """Bind the workspace's selection to a run; FederatedError where there is none of that name."""
+def make_selection(policy: Policy, run: RunId, *, always: frozenset[NodeName] = frozenset()) -> RunSelection:
+    """Bind the workspace's selection to a run; FederatedError where there is none of that name.
+
+    always: nodes that every round asks.
+    """
     entry, settings = read_selection(policy.node_selection)
-    return RunSelection(SELECTIONS.get(entry.name), settings, policy.max_nodes, run)
+    return RunSelection(SELECTIONS.get(entry.name), settings, policy.max_nodes, run, always)

@@ -108,15 +108,36 @@ def _agree(
     return able, left_out, undecided
 
 
-def check_columns(found: Eligibility, options: TrainingOptions, *, private: bool) -> None:
-    """Raise FederatedError WRONG_STATE where nodes' columns do not go together, NOT_SUPPORTED for features
-    that a privacy budget cannot be kept with yet, whatever the algorithm learns."""
+def check_columns(
+    found: Eligibility,
+    options: TrainingOptions,
+    *,
+    private: bool,
+    needed: frozenset[NodeName] = frozenset(),
+) -> None:
+    """Raise FederatedError WRONG_STATE where columns do not go together, or a needed node would be left out;
+    NOT_SUPPORTED for features that a privacy budget cannot be kept with yet, whatever the algorithm learns.
+    """
     if found.undecided is not None:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
             "the nodes' columns do not go together",
             detail=f"{found.undecided[0].upper()}{found.undecided[1:]}.",
             hint="Let each node's own DBA share it in one type, by a view where need be.",
+        )
+    for one in found.left_out:
+        if one.node in needed:
+            raise FederatedError(
+                ErrorCode.WRONG_STATE,
+                f'the run needs node "{one.node}", which would be left out',
+                detail=f"{one.node}: {one.reason}.",
+                hint="Let its DBA share what the other nodes share, or name another root_node.",
+            )
+    binned = next((one for one in options.transforms if one.bins is not None), None)
+    if private and binned is not None:
+        raise not_supported(
+            f"feature_transforms = ['{binned.text}'] is not supported under a privacy_budget yet",
+            hint="To count where its bins end would cost budget. Let a view share which bin a value is in.",
         )
     if not found.able:
         return

@@ -109,6 +109,7 @@ class Rules:
 
     threshold (None: the losses end no run that goes well) and patience: see domain/convergence.py.
     noised: whether figures have privacy noise in them. learning_rate: None where the algorithm has none.
+    needed: nodes without which no round is opened.
     reports: whether a report is asked for of the version that a run publishes.
     publishes: whether the run's model becomes a version, or a trial is judged by it; only messages tell.
     """
@@ -125,6 +126,7 @@ class Rules:
     learning_rate: float | None = None
     reports: bool = False
     publishes: bool = True
+    needed: Names = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,13 +257,13 @@ def _gather(state: RunState, event: NodesSeen | WaitedTooLong) -> Decision:
     known = (
         f"{len(registered)} registered" if registered else "no node is registered: REGISTER FEDERATED NODE"
     )
+    missing = "".join(f', and not "{name}"' for name in sorted(state.rules.needed - able))
     if isinstance(event, WaitedTooLong):
-        reason = (
-            f"round {state.round} could not start: {len(able)} of {needed} nodes needed are active, {known}"
-        )
+        there = f"{len(able)} of {needed} nodes needed are active{missing}, {known}"
+        reason = f"round {state.round} could not start: {there}"
         return _end(state, FailRun(_join(reason, event.absent)))
-    if len(able) < needed:
-        message = f"waiting for nodes: {len(able)} of {needed} active, {known}"
+    if len(able) < needed or missing:
+        message = f"waiting for nodes: {len(able)} of {needed} active{missing}, {known}"
         return state, (Wait(_join(message, event.absent)),)
     cohort = state.rules.choice.choose(able, state.round)
     action = OpenRound(state.round, cohort)

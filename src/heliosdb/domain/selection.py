@@ -23,22 +23,28 @@ class Selection(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunSelection:
-    """A selection bound to a run. settings: an object of its settings class; most: nodes of a round."""
+    """A selection bound to a run. settings: an object of its settings class; most: nodes of a round.
+
+    always: nodes that every round asks, beside those that are chosen.
+    """
 
     selection: Selection
     settings: object
     most: int
     run: RunId
+    always: frozenset[NodeName] = frozenset()
 
     def choose(self, able: frozenset[NodeName], number: int) -> frozenset[NodeName]:
         """Choose whom a round asks.
 
         Round 0 decides who belongs to the run, so it asks every able node, as far as `most` allows.
         """
+        fixed = able & self.always
+        others, most = able - fixed, self.most - len(fixed)
         if number == 0:
-            return first_by_name(able, self.most)
+            return fixed | first_by_name(others, most)
         draw = hashlib.sha256(b"selection:" + self.run.bytes + number.to_bytes(8, "big")).digest()
-        return self.selection.choose(able, self.most, self.settings, draw)
+        return fixed | self.selection.choose(others, most, self.settings, draw)
 
 
 def first_by_name(able: frozenset[NodeName], most: int) -> frozenset[NodeName]:

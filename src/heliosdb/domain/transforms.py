@@ -6,6 +6,7 @@ that names it; two that cannot both be done are an error.
     log1p(x)       the logarithm of 1 + x; of -1 and less there is none
     onehot(x)      a number as a category
     standard(x)    scaled to mean 0 and deviation 1, as every number is
+    bins(x, 10)    for each edge between so many bins, about as many values in each, whether x is above it
     none(x)        not scaled
     missing(x)     one more input says whether it is missing
 
@@ -19,16 +20,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
-from heliosdb.domain.errors import FederatedError, invalid_value, not_supported
+from heliosdb.domain.errors import FederatedError, invalid_value
 
 _FORM = re.compile(r'\s*(\w+)\s*\(\s*(?:"((?:[^"]|"")+)"|([^\s",()][^",()]*?))\s*(?:,\s*(\d{1,9})\s*)?\)\s*')
 _FUNCTIONS = ("log1p", "onehot", "bins", "standard", "none", "missing")
 _SHAPES, _SCALINGS = ("log1p", "onehot", "bins"), ("standard", "none")
 _NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
+BINNED = (ColumnKind.NUMBER, ColumnKind.TIME, ColumnKind.INTERVAL)
+"""The kinds of columns that can be cut into bins."""
+
+MOST_BINS = 100
 _SCALED = (*_NUMBERS, ColumnKind.TIME, ColumnKind.INTERVAL, ColumnKind.ARRAY)
 _KINDS: dict[str, tuple[ColumnKind, ...]] = {
     "log1p": (*_NUMBERS, ColumnKind.INTERVAL),
     "onehot": _NUMBERS,
+    "bins": BINNED,
     "standard": _SCALED,
     "none": _SCALED,
     "missing": _SCALED,
@@ -37,18 +43,19 @@ _KINDS: dict[str, tuple[ColumnKind, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Transform:
-    """One of them. text: as it was given."""
+    """One of them. text: as it was given. bins: how many."""
 
     function: str
     column: str
     text: str
+    bins: int | None = None
 
 
 def read_transforms(texts: Sequence[str], features: Sequence[str] | None) -> tuple[Transform, ...]:
     """Read the option; features: of the model, None where it has none yet.
 
     FederatedError INVALID_VALUE for what is none of the forms, for a column that is no feature and for two
-    that exclude each other; NOT_SUPPORTED for bins.
+    that exclude each other.
     """
     found = tuple(_read(text, features) for text in texts)
     for group in (_SHAPES, _SCALINGS, ("missing",)):
@@ -73,9 +80,10 @@ def _read(text: str, features: Sequence[str] | None) -> Transform:
         raise _invalid(
             f"holds '{text[:80]}'", "A number of bins is given to bins(x, 10), and to no other function."
         )
-    if function == "bins":
-        raise not_supported(f"feature_transforms = ['{text.strip()}'] is not supported yet")
-    return Transform(function, _column(form, features), text.strip())
+    bins = None if form[4] is None else int(form[4])
+    if bins is not None and not 2 <= bins <= MOST_BINS:
+        raise _invalid(f"asks for {text.strip()}", f"There are 2 to {MOST_BINS} bins.")
+    return Transform(function, _column(form, features), text.strip(), bins)
 
 
 def _column(form: re.Match[str], features: Sequence[str] | None) -> str:
@@ -95,7 +103,7 @@ def transformed(
     columns: Sequence[ColumnEncoding], transforms: Iterable[Transform]
 ) -> tuple[ColumnEncoding, ...]:
     """Return the columns with what is to be made of them; FederatedError INVALID_VALUE for one of a kind with
-    which it cannot be done."""
+    which it cannot be done. Where bins end only counts tell: until then their column is a number."""
     made = {column.column: column for column in columns}
     kinds = {column.column: column.kind for column in columns}
     for one in transforms:

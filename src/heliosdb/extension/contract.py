@@ -33,6 +33,7 @@ from heliosdb.parts.algorithms import (
 )
 from heliosdb.parts.extras import how_to_install
 from heliosdb.parts.networks import check_layers, check_size
+from heliosdb.parts.strategies import STRATEGIES, root_node
 
 
 def check_target_classes(given: catalog.Options) -> None:
@@ -105,6 +106,7 @@ def check_contract(
     ]
     _check_extra(model, offers, extra, most_able=len(nodes), min_nodes=min_nodes)
     found = select(offers, options, learns_classes=has_classes(options.algorithm, options.given), extra=extra)
+    needed = _needed(nodes, options)
     said = [
         f"{_listed(names)} would be left out of the run: {reason}"
         for reason, names in _by_reason(found.left_out).items()
@@ -112,7 +114,7 @@ def check_contract(
     learned = learns(options.algorithm, options.given)
     has_classes_here = learns_classes(learned, list(found.able.values()), options)
     try:
-        check_columns(found, options, private=private)
+        check_columns(found, options, private=private, needed=needed)
         if has_classes_here:
             check_classes(found.able, options, private=private)
             if found.able and all(one.type_of(options.target) == "boolean" for one in found.able.values()):
@@ -124,6 +126,20 @@ def check_contract(
         undeclared = undeclared_targets(found.able, options) if private else []
         said += [_counted(options.target, undeclared)] if undeclared else []
     return said
+
+
+def _needed(nodes: Sequence[catalog.Node], options: TrainingOptions) -> frozenset[NodeName]:
+    """Return the node without which the run's rule can do nothing; 42704 where it is not registered."""
+    root = root_node(options.settings(STRATEGIES.entry(options.aggregation).settings))
+    if root is None:
+        return frozenset()
+    if root not in {node.name for node in nodes}:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'root_node "{root}" is no registered node of the workspace',
+            hint="REGISTER FEDERATED NODE it, or name one that is registered.",
+        )
+    return frozenset((root,))
 
 
 def _check_extra(

@@ -28,11 +28,6 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
     _check_roles(options)
     if not by_newton(options.algorithm, options.given):
         return
-    if options.aggregation != "fedavg":
-        raise invalid_value(
-            f"aggregation {options.aggregation} has no effect under optimizer newton, which adds sums up",
-            hint="Leave it out, or train with optimizer = 'sgd'.",
-        )
     for option in given:
         if option.name in _NOT_OF_NEWTON:
             raise FederatedError(

@@ -18,6 +18,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.privacy import Mechanism
 from heliosdb.domain.task import Task
+from heliosdb.domain.transforms import BINNED
 from heliosdb.node.summing import is_open, stage_of
 from heliosdb.parts.algorithms import check_private
 from heliosdb.transport.codecs import codec
@@ -225,10 +226,8 @@ def check_columns(task: Task) -> None:
     of_levels = ("value",) if reads_columns(find_step(task)) else ("indicators", "index")
     forms = {ColumnKind.CATEGORY: of_levels, ColumnKind.ARRAY: ("value",)}
     for column in columns:
-        if column.form == "bins":
-            # Two edges with a single row between them: the difference of two inputs is that row's.
-            raise not_supported("bins are not supported yet: their edges would have to be released first")
-        if column.form not in forms.get(column.kind, ("value", "log1p")):
+        binned = ("bins",) if column.kind in BINNED else ()
+        if column.form not in forms.get(column.kind, ("value", "log1p", *binned)):
             raise invalid_value(
                 f'column "{column.column}" of kind {column.kind} is not read as {column.form}'
             )
@@ -239,3 +238,5 @@ def check_columns(task: Task) -> None:
     for column in columns:
         if column.kind is ColumnKind.ARRAY:
             raise not_supported("arrays are not supported under a privacy_budget yet")
+        if column.form == "bins":
+            raise not_supported("bins are not supported under a privacy_budget yet")

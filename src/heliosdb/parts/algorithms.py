@@ -26,11 +26,15 @@ class OptimizerSettings:
 
 @dataclass(frozen=True, slots=True)
 class DescentSettings:
-    """Of stochastic gradient descent over a node's rows: passes, rows a step, step size."""
+    """Of stochastic gradient descent over a node's rows: passes, rows a step, step size.
+
+    adaptive_learning: whether each node takes a part of the step size that follows its own progress.
+    """
 
     local_epochs: int = within(bounds.EPOCHS, default=1)
     batch_size: int = within(bounds.BATCH_SIZE, default=32)
     learning_rate: float = within(bounds.LEARNING_RATE, default=0.01)
+    adaptive_learning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,11 @@ def by_newton(algorithm: str, given: Mapping[str, Any]) -> bool:
     """Whether a run takes Newton steps: it then ends by itself, and its last round is the result."""
     settings = ALGORITHMS.entry(algorithm).settings
     return "optimizer" in option_names(settings) and given.get("optimizer") == "newton"
+
+
+def adds_up(algorithm: str, given: Mapping[str, Any]) -> bool:
+    """Whether a run adds up sums alone, and its nodes move no parameters that a rule could combine."""
+    return by_newton(algorithm, given) or issubclass(ALGORITHMS.entry(algorithm).settings, TreeSettings)
 
 
 def learns(algorithm: str, given: Mapping[str, object]) -> Learns:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from heliosdb.domain.errors import invalid_value, not_supported
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.run import Policy, TrainingOptions
 from heliosdb.domain.settings import option_names, settings_of
-from heliosdb.parts.algorithms import ALGORITHMS
+from heliosdb.parts.algorithms import ALGORITHMS, adds_up, by_newton
 from heliosdb.parts.built import READ_FROM_OPTIONS
 from heliosdb.parts.codecs import CODECS
 from heliosdb.parts.protocols import PROTOCOLS
 from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
-from heliosdb.parts.strategies import STRATEGIES, ScaffoldSettings, fewest_nodes, has_private_form
+from heliosdb.parts.strategies import (
+    STRATEGIES,
+    ScaffoldSettings,
+    TrustSettings,
+    fewest_nodes,
+    has_private_form,
+)
 
 
 def check_parts(options: TrainingOptions, policy: Policy) -> None:
@@ -37,6 +43,9 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
     private: whether there is a budget. most_nodes: the most nodes that a round can have; None: not known.
     """
     settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+    _check_sums(options)
+    if options.given.get("adaptive_learning"):
+        _check_adaptive(options, settings, private=private)
     if private and not has_private_form(settings):
         raise not_supported(f"aggregation {options.aggregation} is not supported under a privacy_budget yet")
     optimizer = options.given.get("optimizer") or "sgd"
@@ -45,12 +54,51 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
             f"aggregation {options.aggregation} corrects plain steps, and optimizer is {optimizer}",
             hint="Choose optimizer = 'sgd', or another aggregation.",
         )
+    if isinstance(settings, TrustSettings) and settings.root_node is None:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"aggregation {options.aggregation} needs the option root_node",
+            hint="It names the registered node whose rows are trusted: root_node = 'east'.",
+        )
     needed = fewest_nodes(settings)
     if most_nodes is not None and needed > most_nodes:
         raise invalid_value(
             f"aggregation {options.aggregation} needs {needed} updates, and a round has at most {most_nodes}",
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
+        )
+
+
+def _check_sums(options: TrainingOptions) -> None:
+    """Raise FederatedError INVALID_VALUE for a rule other than fedavg where nothing is combined."""
+    if options.aggregation == "fedavg" or not adds_up(options.algorithm, options.given):
+        return
+    newton = by_newton(options.algorithm, options.given)
+    where = "under optimizer newton" if newton else f"on {options.algorithm}"
+    raise invalid_value(
+        f"aggregation {options.aggregation} has no effect {where}, which adds sums up",
+        hint="Leave it out" + (", or train with optimizer = 'sgd'." if newton else "."),
+    )
+
+
+def _check_adaptive(options: TrainingOptions, settings: object, *, private: bool) -> None:
+    """Raise FederatedError where nodes cannot take a learning rate of their own."""
+    if private:
+        raise not_supported(
+            "adaptive_learning is not supported under a privacy_budget yet",
+            hint="It would follow what a node's rows say. Train in a workspace without a privacy_budget.",
+        )
+    if adds_up(options.algorithm, options.given):
+        newton = by_newton(options.algorithm, options.given)
+        what = "optimizer newton" if newton else options.algorithm
+        raise invalid_value(
+            f"adaptive_learning has no effect on {what}, which takes no local steps of a learning rate",
+            hint="Leave it out, or train by descent.",
+        )
+    if isinstance(settings, ScaffoldSettings):
+        raise invalid_value(
+            f"aggregation {options.aggregation} corrects steps of one length; adaptive_learning changes it",
+            hint="Leave adaptive_learning out, or choose another aggregation.",
         )
 
 

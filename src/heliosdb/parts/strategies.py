@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from federated_sql.option_table import OPTIONS, OptionKind
 from federated_sql.option_values import is_custom
 from heliosdb.domain.bounds import PROXIMAL_TERM, Bounds
+from heliosdb.domain.ids import NodeName
 from heliosdb.domain.settings import within
 from heliosdb.parts.registry import RegisteredPart, Registry
 
@@ -130,6 +131,25 @@ class BulyanSettings(NodesNeeded):
         return max(0, (nodes - 3) // 4) if self.byzantine_nodes is None else self.byzantine_nodes
 
 
+@dataclass(frozen=True, slots=True)
+class TrustSettings(NodesNeeded):
+    """root_node: the registered node whose rows are trusted, and to whose update the others are held; None:
+    not named yet, which no run can do with. server_learning_rate: η; None: 1.
+
+    Under a budget the noise of a small trusted table would decide whom the rule trusts.
+    """
+
+    root_node: str | None = None
+    server_learning_rate: float | None = within(Bounds(1e-12, 1e3), default=None)
+
+    has_private_form: ClassVar[bool] = False
+
+    @property
+    def fewest_nodes(self) -> int:
+        """The root node's, and one that is held to it."""
+        return 1 if self.root_node is None else 2
+
+
 _CUSTOM = "heliosdb.aggregation.custom_function:CustomFunction"
 
 
@@ -170,11 +190,18 @@ STRATEGIES.register("krum", "heliosdb.aggregation.krum:KRUM", settings=KrumSetti
 STRATEGIES.register("multi_krum", "heliosdb.aggregation.krum:MULTI_KRUM", settings=KrumSettings)
 STRATEGIES.register("bulyan", "heliosdb.aggregation.bulyan:BULYAN", settings=BulyanSettings)
 STRATEGIES.register("geometric_median", "heliosdb.aggregation.geometric_median:GEOMETRIC_MEDIAN")
+STRATEGIES.register("fltrust", "heliosdb.aggregation.fltrust:FLTRUST", settings=TrustSettings)
 
 
 def fewest_nodes(settings: object) -> int:
     """How many updates a round must have for a rule with these settings."""
     return settings.fewest_nodes if isinstance(settings, NodesNeeded) else 1
+
+
+def root_node(settings: object) -> NodeName | None:
+    """The node without which a rule with these settings can combine nothing; None for most rules."""
+    named = settings.root_node if isinstance(settings, TrustSettings) else None
+    return None if named is None else NodeName(named)
 
 
 def has_private_form(settings: object) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.coordinator.support import World, create_model, create_workspace
+from tests.integration.coordinator.support import Site, World, create_model, create_workspace, fill
 
 RULES: list[dict[str, Any]] = [
     {"aggregation": "weighted"},
@@ -23,6 +23,8 @@ RULES: list[dict[str, Any]] = [
     {"aggregation": "multi_krum"},
     {"aggregation": "bulyan"},
     {"aggregation": "geometric_median"},
+    {"aggregation": "fltrust", "root_node": "root"},
+    {"aggregation": "median", "adaptive_learning": True, "learning_rate": 2.0},
 ]
 
 
@@ -33,8 +35,18 @@ async def prepare(world: World, **policy: object) -> None:
     world.start_coordinator()
 
 
+async def add_root(world: World) -> None:
+    """Share trusted rows of the coordinator's own database, by a node beside it."""
+    fill(world.cluster, world.database, rows=120, seed=0.9)
+    root = Site("root", world.database)
+    world.sites.append(root)
+    await world.start_site(root)
+    world.register(root)
+
+
 async def test_every_rule_learns(world: World) -> None:
     await prepare(world)
+    await add_root(world)
     create_model(world, rounds=4)
     losses = set()
     for count, options in enumerate(RULES, start=1):

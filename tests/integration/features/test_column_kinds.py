@@ -76,25 +76,48 @@ async def test_arrays_of_differing_lengths_are_one_clear_error(world: World) -> 
 
 
 async def test_transforms_are_done_at_the_nodes(world: World) -> None:
-    features = ("amount", "grade", "bmi")
+    features = ("amount", "grade", "bmi", "born")
     setup = made(
-        "amount float8, grade integer, bmi float8",
-        "CASE i % 4 WHEN 0 THEN NULL ELSE exp(i % 7) - 1 END, i % 3 + 1, 20 + i % 10",
+        "amount float8, grade integer, bmi float8, born date",
+        "CASE i % 4 WHEN 0 THEN NULL ELSE exp(i % 7) - 1 END, i % 3 + 1, 20 + i % 10,"
+        " CASE WHEN i % 6 > 0 THEN date '1970-01-01' + i % 6 END",
     )
     run = await train(
         world,
         {"north": setup, "south": setup},
         features,
         "ill",
-        feature_transforms=["log1p(amount)", "missing(amount)", "onehot(grade)", "none(bmi)"],
+        feature_transforms=[
+            "log1p(amount)",
+            "missing(amount)",
+            "onehot(grade)",
+            "none(bmi)",
+            "bins(born, 5)",
+        ],
     )
 
     assert closed_rounds(world) == 3, run
-    assert encoding(world).inputs == ("log1p(amount)", "amount is missing", "grade=2", "grade=3", "bmi")
+    assert encoding(world).inputs == (
+        *("log1p(amount)", "amount is missing", "grade=2", "grade=3", "bmi"),
+        *(f"born > {day}.5" for day in range(1, 5)),
+    )
     found = scaling(world)
     there = [i % 7 for i in range(1, ROWS + 1) if i % 4]
-    assert found["means"] == pytest.approx([sum(there) / len(there), 0.25, 1 / 3, 1 / 3, 24.5], rel=1e-9)
+    assert found["means"] == pytest.approx(
+        [sum(there) / len(there), 0.25, 1 / 3, 1 / 3, 24.5, 0.8, 0.6, 0.4, 0.2], rel=1e-9
+    )
     assert found["scales"][4] == 1.0
+    told = world.query("SELECT term, estimate FROM federated_coefficients('risk')")
+    slopes = {row["term"]: row["estimate"] for row in told}
+    logits = world.query(
+        "SELECT ln(p / (1 - p)) AS logit FROM unnest(ARRAY[date '1970-01-02', '1970-01-03', '1980-01-01', '1990-01-01'])"
+        " WITH ORDINALITY AS d (born, n), federated_predict('risk', jsonb_build_object('amount', 1.5, 'grade', 2, 'bmi', 25, 'born', born)) AS p"
+        " ORDER BY n"
+    )
+    one, two, late, later = (row["logit"] for row in logits)
+    assert two - one == pytest.approx(slopes["born > 1.5"], rel=1e-9)
+    assert late - two == pytest.approx(sum(slopes[f"born > {day}.5"] for day in (2, 3, 4)), rel=1e-9)
+    assert later == late
     assert found["scales"][2] == pytest.approx(math.sqrt(2) / 3, rel=1e-9)
 
 

@@ -95,7 +95,7 @@ def test_single_updates_are_not_what_it_sees() -> None:
 def test_strategies_are_found_whatever_their_case() -> None:
     assert strategy("FedAvg") is strategy("fedavg") is FEDAVG
     with pytest.raises(FederatedError) as caught:
-        strategy("fltrust")
+        strategy("fedavgs")
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
     assert caught.value.hint is not None
     assert "fedavg" in caught.value.hint

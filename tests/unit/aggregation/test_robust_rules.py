@@ -54,6 +54,48 @@ def test_the_median_and_the_trimmed_mean_equal_scipys(seed: int, nodes: int) -> 
         assert np.allclose(moved("trimmed_mean", updates, trim_ratio=ratio), expected, rtol=1e-12, atol=1e-14)
 
 
+def fltrust(updates: Matrix, root: int) -> Vector:
+    """Algorithm 2 of Cao et al. 2021, with a global learning rate of 1."""
+    g_0 = updates[root]
+    scores, rescaled = [], []
+    for place, g in enumerate(updates):
+        if place == root:
+            continue
+        cosine = float(g @ g_0) / float(np.sqrt(g @ g) * np.sqrt(g_0 @ g_0))
+        scores.append(cosine if cosine > 0.0 else 0.0)
+        rescaled.append(np.sqrt(g_0 @ g_0) / np.sqrt(g @ g) * g)
+    if sum(scores) == 0.0:
+        return np.zeros(g_0.size)
+    return sum(s * g for s, g in zip(scores, rescaled, strict=True)) / sum(scores)  # type: ignore[return-value]  # of arrays
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("nodes", [2, 3, 8, 21])
+def test_fltrust_equals_its_paper(seed: int, nodes: int) -> None:
+    updates, root = random_updates(seed, nodes), seed % nodes
+    found = moved("fltrust", updates, root_node=f"node_{root:03d}")
+    assert np.allclose(found, fltrust(updates, root), rtol=1e-12, atol=1e-14)
+    slower = moved("fltrust", updates, root_node=f"node_{root:03d}", server_learning_rate=0.25)
+    assert np.allclose(slower, 0.25 * found, rtol=1e-12)
+    assert np.linalg.norm(found) <= np.linalg.norm(updates[root]) * (1.0 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    "others",
+    [np.array([[-1.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 0.0], [-3.0, 2.0, 1.0]]), np.zeros((2, 3))],
+)
+def test_nothing_moves_where_fltrust_trusts_nobody(others: Matrix) -> None:
+    root = np.array([[2.0, 0.0, 0.0]])
+    assert not moved("fltrust", np.vstack([root, others]), root_node="node_000").any()
+    assert not moved("fltrust", np.vstack([0.0 * root, -others]), root_node="node_000").any()
+
+
+def test_fltrust_without_its_root_node_moves_nothing_and_says_so() -> None:
+    with pytest.raises(FederatedError, match='no update of root node "node_009"') as caught:
+        moved("fltrust", random_updates(1, 4), root_node="node_009")
+    assert caught.value.code is ErrorCode.UPDATE_REJECTED
+
+
 @pytest.mark.parametrize(("nodes", "cut"), [(1, 0), (2, 0), (3, 1), (4, 1), (9, 1), (10, 2), (100, 20)])
 def test_a_fifth_is_trimmed_unless_another_part_is_given(nodes: int, cut: int) -> None:
     updates = random_updates(1, nodes)

@@ -16,7 +16,7 @@ from heliosdb.algorithms.levels import (
     MOST_CELLS,
     LevelsStep,
     LevelsWork,
-    first_of_round_0,
+    first_of_columns,
 )
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import Taken
@@ -86,7 +86,7 @@ def column(taken: Taken) -> ColumnEncoding:
 
 def test_the_levels_are_what_any_node_names_and_what_few_have_is_other() -> None:
     plan = plan_of()
-    assert first_of_round_0(plan) == LEVELS
+    assert first_of_columns(plan) == LEVELS
     one = texts(["Rom"] * 9 + ["Ulm"] * 5 + ["rare"] * 4 + ["odd"])
     two = texts(["Rom"] * 20 + ["Köln"] * 6 + [None] * 5)
 

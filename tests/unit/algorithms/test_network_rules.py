@@ -19,7 +19,8 @@ from tests.support.runs import with_options
 
 NODES = [NodeName(f"n{place}") for place in range(5)]
 TABLES = {node: make_rows(number) for number, node in enumerate(NODES)}
-OWN = {
+OWN: dict[str, dict[str, object]] = {
+    "fltrust": {"root_node": "n0"},
     "scaffold": {"local_epochs": 2},
     "fedadam": {"server_learning_rate": 0.05},
     "fedyogi": {"server_learning_rate": 0.05},
@@ -84,3 +85,9 @@ def test_what_a_rule_adds_at_the_nodes_changes_the_network() -> None:
     assert losses("fedprox", rounds=3, proximal_term=0.0) == pytest.approx(plain, rel=1e-6)
     assert losses("fedprox", rounds=3, proximal_term=5.0)[-1] > plain[-1] + 0.01
     assert losses("scaffold", rounds=3) != pytest.approx(plain, rel=1e-6)
+
+
+def test_networks_whose_steps_are_too_long_learn_where_nodes_find_their_own() -> None:
+    rough = {"learning_rate": 30.0, "rounds": 8}
+    assert losses("fedavg", **rough, adaptive_learning=True)[-1] < losses("fedavg", **rough)[-1] - 0.05
+    assert losses("fedavg", adaptive_learning=True) == losses("fedavg")

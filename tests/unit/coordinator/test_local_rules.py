@@ -235,6 +235,64 @@ def test_mu_of_fedprox_is_a_hundredth_unless_it_is_given() -> None:
     assert not np.array_equal(default, Federation(unlike_tables(), {**given, "proximal_term": 0.0}).play(2))
 
 
+def driven(tables: dict[NodeName, Table], rounds: int, steps: int, rate: float, mu: float) -> Vector:
+    """Whole gradients at each node's own pace: halved where its objective has risen, else a twentieth more."""
+    data = [(scale_inputs(table.features, SCALING), table.target) for table in tables.values()]
+    x, paces, slowest = np.zeros(3), [1.0] * len(data), 1.0
+    for _ in range(rounds):
+        ends = []
+        for place, (inputs, targets) in enumerate(data):
+            y, own = x.copy(), rate * paces[place]
+            for _ in range(steps):
+                y = y - own * inputs.T @ (inputs @ y - targets) / targets.size
+                y = (y + own * mu * x) / (1.0 + own * mu)
+            before, after = (0.5 * np.mean((inputs @ at - targets) ** 2) for at in (x, y))
+            rose = after + 0.5 * mu * np.sum((y - x) ** 2) > before
+            paces[place] = max(0.1, 0.5 * paces[place]) if rose else min(1.0, 1.05 * paces[place])
+            ends.append(y)
+        x, slowest = np.mean(ends, axis=0), min(slowest, *paces)
+    assert slowest <= 0.5
+    assert len(set(paces)) > 1
+    return x
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.4])
+def test_each_node_takes_its_own_part_of_the_learning_rate(mu: float) -> None:
+    tables = unlike_tables()
+    given = {"aggregation": "fedprox", "proximal_term": mu, "local_epochs": 3, "learning_rate": 0.8}
+    federation = Federation(tables, {**given, "adaptive_learning": True})
+    assert np.allclose(federation.play(12), driven(tables, 12, 3, 0.8, mu), rtol=1e-9)
+
+
+def test_nodes_whose_steps_are_too_long_do_not_spoil_the_model_where_they_adapt() -> None:
+    tables, given = unlike_tables(), {"local_epochs": 3, "learning_rate": 0.5}
+    with pytest.raises(OversizedUpdateError):
+        Federation(tables, given).play(12)
+    assert distance(Federation(tables, {**given, "adaptive_learning": True}).play(60), pooled(tables)) < 0.6
+
+
+def test_a_pace_stays_at_its_node_and_the_answer_is_as_long_as_ever() -> None:
+    federation = Federation(unlike_tables(), {"adaptive_learning": True, "learning_rate": 5.0})
+    question = federation.question()
+    answers = {node: federation.answer(question, node) for node in federation.tables}
+    assert {update.vector.size for update in answers.values()} == {3}
+    assert {float(kept["pace"][0]) for kept in federation.memories.values()} == {0.5}
+
+
+@pytest.mark.parametrize(("changed", "code"), [
+    ({"privacy": Privacy(Mechanism(1.0, 0.5, 3), 50.0)}, ErrorCode.NOT_SUPPORTED),
+    ({"control_variates": True}, ErrorCode.INVALID_VALUE),
+])  # fmt: skip
+def test_a_node_refuses_to_adapt_what_is_private_or_corrected(changed: Any, code: ErrorCode) -> None:
+    question = Federation(unlike_tables(), {"adaptive_learning": True}).question()
+    task = question.task(NodeName("node_0"), None, NO_STATE)
+    settings = {**task.work.settings, "control_variates": changed.get("control_variates", False)}
+    work = replace(task.work, settings=settings, privacy=changed.get("privacy"))
+    with pytest.raises(FederatedError) as caught:
+        question.step.check(replace(task, work=work))
+    assert caught.value.code is code
+
+
 class Noiseless(Secret):
     """Everybody is sampled, and no noise is drawn."""
 

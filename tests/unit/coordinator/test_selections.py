@@ -18,12 +18,13 @@ NODES = frozenset(NodeName(f"node{number}") for number in range(8))
 RUN = RunId(UUID(int=7))
 
 
-def selection(text: str, most: int = 100, run: RunId = RUN) -> RunSelection:
+def selection(text: str, most: int = 100, run: RunId = RUN, always: str | None = None) -> RunSelection:
     policy = {
         "round_timeout": 300, "delta": 1e-5, "clipping_threshold": 1.0, "min_nodes": 2, "max_nodes": most,
         "node_selection": text,
     }  # fmt: skip
-    return make_selection(parse_policy(policy, WorkspaceName("w")), run)
+    needed = frozenset(() if always is None else (NodeName(always),))
+    return make_selection(parse_policy(policy, WorkspaceName("w")), run, always=needed)
 
 
 def test_all_asks_everybody_and_the_first_by_name_where_they_are_too_many() -> None:
@@ -58,6 +59,19 @@ def test_a_choice_does_not_depend_on_who_else_is_able() -> None:
     whole = selection("random(3)").choose(NODES, 5)
     gone = min(whole)
     assert whole - {gone} <= selection("random(3)").choose(NODES - {gone}, 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "most", "asked"), [("all", 3, 3), ("random(3)", 100, 4), ("random(5)", 4, 4)]
+)
+def test_who_is_always_asked_takes_nobodys_place_but_where_there_is_none_left(
+    text: str, most: int, asked: int
+) -> None:
+    chosen = [selection(text, most, always="node7").choose(NODES, number) for number in range(20)]
+    assert all("node7" in nodes for nodes in chosen)
+    assert all(len(nodes) == asked for nodes in chosen[1:])
+    assert len(chosen[0]) == min(most, len(NODES))
+    assert "node7" not in selection(text, most, always="node7").choose(NODES - {"node7"}, 1)
 
 
 def test_every_node_is_asked_equally_often() -> None:

@@ -55,6 +55,18 @@ def test_a_run_waits_until_enough_nodes_are_there() -> None:
     assert actions == (OpenRound(n(0), ALL),)
 
 
+def test_no_round_is_opened_without_a_node_that_the_run_needs() -> None:
+    there = frozenset((A, B))
+    state, actions = decide(begin(replace(RULES, needed=frozenset((C,)))), ev.NodesSeen(n(0), there))
+    assert actions == (Wait('waiting for nodes: 2 of 2 active, and not "c", 2 registered'),)
+
+    _, actions = decide(state, ev.WaitedTooLong(n(0), there))
+    assert actions == (
+        FailRun('round 0 could not start: 2 of 2 nodes needed are active, and not "c", 2 registered'),
+    )
+    assert decide(state, ev.NodesSeen(n(0), ALL))[1] == (OpenRound(n(0), ALL),)
+
+
 def test_a_run_that_waited_too_long_fails_and_says_for_whom() -> None:
     happened = ev.WaitedTooLong(n(0), frozenset((A,)), (Absence(B, "connection refused"),))
 

@@ -58,7 +58,9 @@ def test_each_changes_its_own_column() -> None:
         (["log1p(age, amount)"], "22023", "none of its forms"),
         (["log1p(age, 3)"], "22023", "A number of bins"),
         (["bins(age)"], "22023", "A number of bins"),
-        (["bins(age, 10)"], "0A000", "bins(age, 10)"),
+        (["bins(age, 1)"], "22023", "2 to 100 bins"),
+        (["bins(age, 101)"], "22023", "2 to 100 bins"),
+        (["bins(age, 5)", "log1p(age)"], "22023", 'transforms "age" twice'),
         (["log1p(bmi)"], "22023", '"bmi", which is no feature'),
         (['log1p("upper")'], "22023", '"upper", which is no feature'),
         (["log1p(age)", 'LOG1P("age")'], "22023", 'transforms "age" twice'),
@@ -75,13 +77,19 @@ def test_what_is_no_transform_is_one_clear_error(texts: list[str], sqlstate: str
 
 
 @pytest.mark.parametrize(
-    "text", ["log1p(city)", "onehot(when)", "none(city)", "missing(city)", "log1p(when)"]
+    "text", ["log1p(city)", "onehot(when)", "none(city)", "missing(city)", "log1p(when)", "bins(city, 4)"]
 )
 def test_what_cannot_be_made_of_a_kind_names_it(text: str) -> None:
     with pytest.raises(FederatedError) as caught:
         inputs(text)
     assert caught.value.sqlstate == "22023"
     assert text in caught.value.message
+
+
+def test_bins_wait_for_their_edges() -> None:
+    found = read_transforms(["bins(age, 10)", 'bins("when", 2)'], FEATURES)
+    assert [one.bins for one in found] == [10, 2]
+    assert inputs("bins(age, 10)") == FEATURES
 
 
 def test_a_number_that_becomes_a_category_has_no_indicator_of_missing_values() -> None:

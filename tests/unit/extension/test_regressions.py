@@ -65,12 +65,6 @@ def test_under_a_budget_what_has_no_private_form_is_named(
         ("cox_regression", {"event": "died"}, "0A000", "with optimizer sgd"),
         ("cox_regression", NEWTON, "55000", "needs the option event"),
         ("cox_regression", {"optimizer": "adam", "event": "died"}, "22023", "optimizer"),
-        (
-            "linear_regression",
-            NEWTON | {"aggregation": "median"},
-            "22023",
-            "aggregation median has no effect",
-        ),
     ],
 )
 def test_what_does_not_go_together_is_one_clear_error(

@@ -130,8 +130,6 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         ("CREATE FEDERATED MODEL m WITH (aggregation = 'median_of_mine')", "42704",
          'federated aggregation function "median_of_mine" does not exist',
          "CREATE FEDERATED AGGREGATION FUNCTION median_of_mine() ... makes it."),
-        ("CREATE FEDERATED MODEL m WITH (aggregation = 'fltrust')", "0A000",
-         "option \"aggregation\" = 'fltrust' is not supported yet", None),
         ("CREATE FEDERATED MODEL m WITH (compression = 'zstd')", "0A000",
          "option \"compression\" = 'zstd' is not supported yet", "Supported: 'none'."),
         ("CREATE FEDERATED MODEL m WITH (secure_aggregation = true)", "0A000",

@@ -208,6 +208,30 @@ def met(kind: str, *values: str) -> dict[str, object]:
     return {**NODE, "datasets": json.dumps([{**said, "plain_answers": False, "declared": declared}])}
 
 
+@pytest.mark.parametrize(
+    ("root", "sqlstate", "message"),
+    [
+        (None, "55000", "aggregation fltrust needs the option root_node"),
+        ("elsewhere", "42704", 'root_node "elsewhere" is no registered node of the workspace'),
+        (
+            "o",
+            "55000",
+            'federated model "m" cannot be trained: the run needs node "o", which would be left out',
+        ),
+    ],
+)
+def test_start_refuses_a_root_node_that_could_not_be_asked(
+    root: str | None, sqlstate: str, message: str
+) -> None:
+    nodes = [met("boolean"), {**met("date"), "name": "o"}]
+    trusting = json.dumps({**MODEL_OPTIONS, "aggregation": "fltrust", "root_node": root})
+    at = {"list_nodes": nodes, "lock_model": [{**MODEL, "options": trusting}]}
+    error = refused(server(**at), "START FEDERATED TRAINING m")
+    assert (error["sqlstate"], error["message"]) == (sqlstate, message)
+    assert error["hint"]
+    assert run(server(**at), "START FEDERATED TRAINING m WITH (root_node = 'n')") is None
+
+
 PRIVATE = {**MODEL, "policy": json.dumps({"privacy_budget": 1.0})}
 
 
@@ -230,6 +254,25 @@ def test_start_refuses_a_budget_for_classes_that_no_node_declares_and_takes_thos
     declared = [met("integer", "0", "1"), {**met("boolean"), "name": "o"}]
     assert run(server(list_nodes=declared, lock_model=[PRIVATE]), start) is None
     assert run(server(list_nodes=nodes), start) is None
+
+
+def test_start_refuses_bins_under_a_budget_and_of_what_has_none() -> None:
+    nodes = [met("boolean"), {**met("boolean"), "name": "o"}]
+    binned = {**MODEL, "options": json.dumps({**MODEL_OPTIONS, "feature_transforms": ["bins(age, 10)"]})}
+    assert run(server(list_nodes=nodes, lock_model=[binned]), "START FEDERATED TRAINING m") is None
+
+    private = [{**binned, "policy": PRIVATE["policy"]}]
+    error = refused(server(list_nodes=nodes, lock_model=private), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "0A000"
+    assert (
+        "feature_transforms = ['bins(age, 10)'] is not supported under a privacy_budget" in error["message"]
+    )
+    assert error["hint"]
+
+    texts = [{**one, "datasets": str(one["datasets"]).replace('"integer"', '"text"')} for one in nodes]
+    error = refused(server(list_nodes=texts, lock_model=[binned]), "START FEDERATED TRAINING m")
+    assert error["sqlstate"] == "22023"
+    assert 'bins(age, 10), and "age" is of kind category' in error["message"]
 
 
 def test_start_says_where_the_classes_of_an_integer_are_counted_under_a_budget_and_how_not_to() -> None:

@@ -193,7 +193,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.DATASET, "require_consent", True),
         (OptionKind.DATASET, "purpose", "research"),
         (OptionKind.MODEL, "algorithm", "transformer"),
-        (OptionKind.MODEL, "aggregation", "fltrust"),
         (OptionKind.MODEL, "compression", "zstd"),
         (OptionKind.MODEL, "robust_groups", 3),
         (OptionKind.TRAINING, "secure_aggregation", True),

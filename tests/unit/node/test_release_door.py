@@ -11,7 +11,7 @@ import pytest
 
 from heliosdb.algorithms.works import EvaluateWork, PrivateTraining, StatisticsWork, TrainWork
 from heliosdb.catalog.participant import BaseLedger, LedgerState, PlainTerms, SharedDataset
-from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import DatasetDescription
 from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
@@ -96,15 +96,28 @@ def test_a_task_against_policy_is_refused_before_it_is_computed(
     assert raised.value.code is ErrorCode.NODE_REFUSED
 
 
-@pytest.mark.parametrize("noise", [None, 3.0])
-def test_bins_whose_edges_a_task_chooses_are_refused(noise: float | None) -> None:
-    """Between two edges there may be one patient: the difference of two inputs is about it alone."""
-    encoding = Encoding((ColumnEncoding("x", form="bins", edges=(41.0, 42.0)),), ("0", "1"))
+@pytest.mark.parametrize(
+    ("kind", "noise", "sqlstate"),
+    [
+        (ColumnKind.NUMBER, None, None),
+        (ColumnKind.NUMBER, 3.0, "0A000"),
+        (ColumnKind.BOOLEAN, None, "22023"),
+        (ColumnKind.CATEGORY, None, "22023"),
+        (ColumnKind.ARRAY, None, "22023"),
+    ],
+)
+def test_only_numbers_have_bins_and_none_under_a_budget(
+    kind: ColumnKind, noise: float | None, sqlstate: str | None
+) -> None:
+    encoding = Encoding((ColumnEncoding("x", kind, form="bins", edges=(41.0, 42.0)),), ("0", "1"))
     work = StatisticsWork("logistic_regression", noise, classes=2).to_work(2)
     task = replace(statistics(noise, None if noise is None else BUDGET), work=work, encoding=encoding)
-    with pytest.raises(FederatedError, match="bins are not supported yet") as raised:
+    if sqlstate is None:
         check(task, dataset())
-    assert raised.value.sqlstate == "0A000"
+        return
+    with pytest.raises(FederatedError, match="bins") as raised:
+        check(task, dataset())
+    assert raised.value.sqlstate == sqlstate
 
 
 def test_tasks_within_policy_pass() -> None:

@@ -68,7 +68,7 @@ def test_a_run_whose_parts_are_there_passes() -> None:
     ("changed", "named"),
     [
         ({"algorithm": "oracle"}, 'algorithm "oracle"'),
-        ({"aggregation": "fltrust"}, 'aggregation "fltrust"'),
+        ({"aggregation": "medain"}, 'aggregation "medain"'),
         ({"compression": "zstd"}, 'codec "zstd"'),
         ({"secure_aggregation": True, "aggregation_protocol": "shamir"}, 'sum protocol "shamir"'),
     ],
@@ -93,6 +93,71 @@ def test_settings_that_cannot_be_read_are_refused(changed: dict[str, Any]) -> No
     with pytest.raises(FederatedError) as caught:
         check_parts(options(**changed), policy())
     assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+@pytest.mark.parametrize(
+    ("changed", "private", "code", "said"),
+    [
+        ({}, False, ErrorCode.WRONG_STATE, "fltrust needs the option root_node"),
+        (
+            {"aggregation": "median", "algorithm": "cox_regression", "optimizer": "newton"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "aggregation median has no effect",
+        ),
+        ({"root_node": "east"}, True, ErrorCode.NOT_SUPPORTED, "fltrust is not supported under a privacy"),
+        (
+            {"root_node": "east", "algorithm": "random_forest"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "has no effect on",
+        ),
+        (
+            {"root_node": "east", "optimizer": "newton"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "under optimizer newton",
+        ),
+    ],
+)
+def test_a_rule_that_cannot_work_is_refused_before_a_node_is_asked(
+    changed: dict[str, Any], private: bool, code: ErrorCode, said: str
+) -> None:
+    with pytest.raises(FederatedError, match=said) as caught:
+        check_parts(
+            options(**{"aggregation": "fltrust", **changed}),
+            replace(policy(), privacy_budget=1.0 if private else None),
+        )
+    assert caught.value.code is code
+
+
+@pytest.mark.parametrize(
+    ("changed", "private", "code", "said"),
+    [
+        ({}, True, ErrorCode.NOT_SUPPORTED, "not supported under a privacy_budget"),
+        (
+            {"aggregation": "scaffold"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "scaffold corrects steps of one length",
+        ),
+        ({"optimizer": "newton"}, False, ErrorCode.INVALID_VALUE, "no effect on optimizer newton"),
+        (
+            {"algorithm": "gradient_boosting"},
+            False,
+            ErrorCode.INVALID_VALUE,
+            "no effect on gradient_boosting",
+        ),
+    ],
+)
+def test_where_nodes_have_no_learning_rate_of_their_own_none_is_asked_for(
+    changed: dict[str, Any], private: bool, code: ErrorCode, said: str
+) -> None:
+    rules = replace(policy(), privacy_budget=1.0 if private else None)
+    check_parts(options(**changed), rules)
+    with pytest.raises(FederatedError, match=said) as caught:
+        check_parts(options(**changed, adaptive_learning=True), rules)
+    assert caught.value.code is code
 
 
 @pytest.mark.parametrize(
@@ -124,9 +189,9 @@ def test_a_selections_argument_is_read_from_its_text() -> None:
 
 def test_a_part_whose_module_is_broken_shows_when_the_run_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_loaded", {})
-    STRATEGIES.register("fltrust", "heliosdb.no_such_module:KRUM")
-    with pytest.raises(FederatedError, match='"fltrust" cannot be loaded here') as caught:
-        check_parts(options(aggregation="fltrust"), policy())
+    STRATEGIES.register("broken_mean", "heliosdb.no_such_module:KRUM")
+    with pytest.raises(FederatedError, match='"broken_mean" cannot be loaded here') as caught:
+        check_parts(options(aggregation="broken_mean"), policy())
     assert caught.value.code is ErrorCode.NOT_SUPPORTED
 
 

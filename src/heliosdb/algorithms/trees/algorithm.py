@@ -11,8 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from heliosdb.algorithms.binning import BINS, BinsStep, first_of_round_0
 from heliosdb.algorithms.evaluation import EVALUATE
-from heliosdb.algorithms.levels import LEVELS, LevelsStep, first_of_round_0
+from heliosdb.algorithms.levels import LEVELS, LevelsStep
 from heliosdb.algorithms.statistics import STATISTICS
 from heliosdb.algorithms.steps import REPORT, Cost, Step
 from heliosdb.algorithms.table import Table
@@ -44,6 +45,7 @@ class TreeModel:
         """In round 0 levels, where rows alone tell them, statistics and counts; then sums, from which trees
         grow, and an evaluation; in the end a report."""
         return {
+            BINS: BinsStep(self.name),
             LEVELS: LevelsStep(self.name),
             STATISTICS: TreeStatisticsStep(self.name, boosts=self.boosts),
             QUANTILES: QuantilesStep(self.name, self.boosts),
