@@ -142,7 +142,7 @@ GRANT EXECUTE ON FUNCTION
     federated._write_array_function(text, text[], boolean[], jsonb), federated._write_typed_function(text, text[], boolean[], jsonb)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
-    federated._list_functions(text)
+    federated._list_functions(text), federated._move_tag(text, federated.tag)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
@@ -269,6 +269,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 
 -- What is shown of it in views, and what each part of the catalog keeps besides.
 GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
@@ -286,7 +287,8 @@ TO federated_auditor, federated_admin;
 GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+GRANT INSERT (model_id, name, version), UPDATE (version), DELETE ON federated.tag TO federated_operator;
+GRANT DELETE ON federated.version TO federated_operator;
 GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;

@@ -148,3 +148,6 @@ ALTER TABLE federated.run
 -- done: index run_one_active
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
+
+-- done: table federated.model
+ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;

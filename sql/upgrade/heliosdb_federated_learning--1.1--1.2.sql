@@ -153,6 +153,9 @@ ALTER TABLE federated.run
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
 
+-- done: table federated.model
+ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
 -- aggregation functions.
@@ -229,6 +232,9 @@ COMMENT ON COLUMN federated.node.datasets IS
 
 COMMENT ON COLUMN federated.node.extras IS
     'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
+
+COMMENT ON COLUMN federated.model.dropped_version IS
+    'The largest number of a version that was dropped, 0 where none was: a number is not given twice';
 
 CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
 
@@ -1771,6 +1777,27 @@ $$;
 
 COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function in all its forms; without cascade, dependents refuse';
 
+CREATE OR REPLACE FUNCTION federated._predict_untrained(model text) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever may call this function alone learns no more.
+    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT') THEN
+        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('federated model "%s" has no current version', model),
+                DETAIL = 'Its runs left versions, none of which was promoted.',
+                HINT = format('PROMOTE FEDERATED MODEL %s VERSION ...; SELECT version, tags FROM federated_model_versions(%L) shows all.',
+                              quote_ident(model), model);
+        END IF;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('federated model "%s" has no trained version', model),
+        HINT = format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).', quote_ident(model), model);
+END
+$$;
+
+COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before a version is current: error 55000';
+
 CREATE FUNCTION federated._predict_many_classes(model text) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -1841,6 +1868,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model in all their forms: its own, and one for each version and tag';
+
+-- Runs as federated_owner, which owns the functions; it fires only where the caller may change the model's row.
+CREATE OR REPLACE FUNCTION federated._keep_model_function() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        FOR model_function IN SELECT f.oid FROM federated._list_functions(OLD.name) AS f (oid) LOOP
+            EXECUTE format('DROP FUNCTION %s %s', model_function,
+                           CASE current_setting('federated.drop_behavior', true) WHEN 'cascade' THEN 'CASCADE'
+                                ELSE 'RESTRICT' END);
+        END LOOP;
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    ELSIF NEW.name <> OLD.name THEN
+        PERFORM federated._rename_functions(NEW.model_id, OLD.name, NEW.name, OLD.options -> 'features');
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
+       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.is_current) THEN
+        PERFORM federated._drop_model_function(NEW.name, 'restrict');
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_model_function() IS 'Keeps the functions of a model in step with its row: made, renamed and dropped with it';
 
 -- A version from before predictions were kept is known by its function's arguments alone.
 CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
@@ -2707,6 +2762,38 @@ $$;
 COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
 
+COMMENT ON TABLE federated.tag IS 'Names that a model''s versions were given; a tag moves to another version by TAG ... REPLACE alone';
+
+-- 42704 with what there is: whoever mistypes a tag sees the right one.
+CREATE OR REPLACE FUNCTION federated._version_number(model text, label text) RETURNS integer
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject bigint := federated._model_id(model);
+    dropped integer := (SELECT m.dropped_version FROM federated.model AS m WHERE m.model_id = subject);
+    wanted  integer := CASE WHEN label ~ '^[0-9]+$'
+        THEN (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject AND v.version = label::numeric)
+        ELSE (SELECT t.version FROM federated.tag AS t WHERE t.model_id = subject AND t.name = label) END;
+    numbers text;
+    tags    text;
+BEGIN
+    IF wanted IS NULL THEN
+        numbers := (SELECT string_agg(k.version::text, ', ' ORDER BY k.version) FROM (
+            SELECT v.version FROM federated.version AS v WHERE v.model_id = subject ORDER BY v.version DESC LIMIT 20) AS k);
+        tags := (SELECT string_agg(format('"%s"', k.name), ', ' ORDER BY k.name) FROM (
+            SELECT t.name FROM federated.tag AS t WHERE t.model_id = subject ORDER BY t.created_at DESC LIMIT 20) AS k);
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated model "%s" has no version "%s"', model, label),
+            DETAIL = CASE WHEN label ~ '^[1-9][0-9]*$' AND label::numeric <= dropped THEN format('Version %s was dropped.', label)
+                WHEN numbers IS NULL THEN 'It has no trained version yet.'
+                ELSE format('Its latest versions are %s; its latest tags %s.', numbers, coalesce(tags, 'none')) END,
+            HINT = format('SELECT version, tags FROM federated_model_versions(%L) shows all.', model);
+    END IF;
+    RETURN wanted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._version_number(text, text) IS 'The version that a tag or number of a model names, or error 42704';
+
 CREATE OR REPLACE FUNCTION federated._json_numbers(numbers jsonb) RETURNS double precision[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(array_agg(n.number::double precision ORDER BY n.place), '{}')
@@ -2796,7 +2883,7 @@ BEGIN
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSIF NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = _rename_functions.model_id) THEN
+    ELSE
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
@@ -2805,6 +2892,99 @@ $$;
 
 COMMENT ON FUNCTION federated._rename_functions(bigint, text, text, jsonb) IS
     'Renames the functions of a model; what depends on them follows, and a version''s whose name would be too long is dropped';
+
+-- Whoever stored what a tag computed, in an index say, would have another version's predictions there.
+CREATE FUNCTION federated._move_tag(model_name text, moved federated.tag) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    function_name text := model_name || '@' || moved.name;
+    obstacle      text;
+BEGIN
+    PERFORM federated._refuse_stored_predictions(function_name);
+    PERFORM federated._define_version(
+        function_name, (SELECT federated._describe_version(model_name, v.version, v.run_id) || format(', tagged %s', moved.name)
+                        FROM federated.version AS v WHERE v.model_id = moved.model_id AND v.version = moved.version),
+        moved.model_id, moved.version);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+        MESSAGE = format('the tag "%s" of federated model "%s" cannot be moved: objects depend on its function as it is',
+                         moved.name, model_name),
+        DETAIL = obstacle,
+        HINT = 'Drop these objects first, and make them again afterwards.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._move_tag(text, federated.tag) IS 'Makes the function of a tag compute the version that the tag was moved to';
+
+CREATE OR REPLACE FUNCTION federated._keep_version_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = coalesce(NEW.model_id, OLD.model_id));
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM federated._label_functions(NEW.model_id, NEW.version);
+    ELSIF TG_OP = 'UPDATE' THEN
+        PERFORM federated._move_tag(model_name, NEW);
+    ELSIF model_name IS NOT NULL THEN
+        -- A model that is dropped takes all along, and what depends on it where it is dropped so.
+        PERFORM federated._drop_model_function(
+            model_name || '@' || coalesce(to_jsonb(OLD) ->> 'name', OLD.version::text),
+            coalesce(current_setting('federated.drop_behavior', true), 'restrict'));
+        IF TG_TABLE_NAME = 'version' THEN
+            UPDATE federated.model AS m SET dropped_version = greatest(m.dropped_version, OLD.version)
+            WHERE m.model_id = OLD.model_id;
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_version_functions() IS 'Keeps a function for each version and each tag';
+
+CREATE OR REPLACE TRIGGER keep_version_functions AFTER INSERT OR DELETE OR UPDATE OF version ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_version_functions();
+
+CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+-- What goes with its model, or with its run, has no model to ask about any more.
+CREATE FUNCTION federated._check_dropped_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = OLD.model_id);
+    tags       text := (SELECT string_agg(format('"%s"', t.name), ', ' ORDER BY t.name) FROM federated.tag AS t
+                        WHERE t.model_id = OLD.model_id AND t.version = OLD.version);
+BEGIN
+    IF model_name IS NULL THEN
+        RETURN OLD;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    IF OLD.is_current THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s is the current one of federated model "%s"', OLD.version, model_name),
+            HINT = 'PROMOTE FEDERATED MODEL ... VERSION ... makes another version current.';
+    ELSIF tags IS NOT NULL AND coalesce(current_setting('federated.drop_behavior', true), '') <> 'cascade' THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('version %s of federated model "%s" is tagged', OLD.version, model_name),
+            DETAIL = format('Its tags are %s.', tags),
+            HINT = 'DROP FEDERATED MODEL ... VERSION ... CASCADE drops them, and what depends on their functions.';
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_dropped_version() IS
+    'Lets a model''s owners drop a version that is not current; one that is tagged only by CASCADE';
+
+CREATE TRIGGER check_dropped BEFORE DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dropped_version();
+
+CREATE TRIGGER audit_dropped AFTER DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
@@ -4189,7 +4369,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
-    federated._list_functions(text)
+    federated._list_functions(text), federated._move_tag(text, federated.tag)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
@@ -4345,6 +4525,8 @@ GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
 
+GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
+
 -- What is shown of it in views, and what each part of the catalog keeps besides.
 GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
@@ -4372,7 +4554,9 @@ GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federa
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
 
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+GRANT INSERT (model_id, name, version), UPDATE (version), DELETE ON federated.tag TO federated_operator;
+
+GRANT DELETE ON federated.version TO federated_operator;
 
 GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
 
