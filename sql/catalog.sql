@@ -47,9 +47,12 @@ CREATE TABLE federated.model (
     name         text NOT NULL UNIQUE CHECK (name <> ''),
     owner        name NOT NULL DEFAULT current_user,
     options      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(options) = 'object'),
-    created_at   timestamptz NOT NULL DEFAULT now()
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    dropped_version integer NOT NULL DEFAULT 0
 );
 COMMENT ON TABLE federated.model IS 'What is to be learned: algorithm, features, target and training options';
+COMMENT ON COLUMN federated.model.dropped_version IS
+    'The largest number of a version that was dropped, 0 where none was: a number is not given twice';
 
 CREATE TABLE federated.run (
     run_id         uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -33,20 +33,61 @@ COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: t
 COMMENT ON COLUMN federated.part_taken.duration_seconds IS
     'From the beginning of an exchange until the node''s answer was there; where the first step took several messages, of the longest';
 
+CREATE VIEW @extschema@.federated_runs AS
+SELECT w.name AS workspace_name, m.name AS model_name,
+       (row_number() OVER (PARTITION BY r.model_id ORDER BY r.created_at, r.run_id))::integer AS run, r.run_id,
+       CASE WHEN r.waiting THEN 'waiting' ELSE r.status::text END AS status, r.requested_by AS started_by,
+       r.created_at AS queued_at, r.started_at, r.finished_at,
+       (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
+       v.version, r.trial, r.fold, r.overrides AS options, r.message
+FROM federated.run AS r
+JOIN federated.model AS m USING (model_id)
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN federated.version AS v USING (run_id);
+COMMENT ON VIEW @extschema@.federated_runs IS
+    'Every run of every model: run is its number among those of its model, in the order in which they were started; status is waiting for the runs of a series before their turn; rounds: the last closed one; version: what it left, NULL where nothing or where that was dropped; options: what START named for it';
+
+-- Without a number the latest, but for what still waits for its turn; a row of NULLs where there is none.
+CREATE FUNCTION federated._find_run(model text, run integer) RETURNS federated.run
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    subject bigint := federated._model_id(model);
+    found   federated.run;
+BEGIN
+    IF run IS NULL THEN
+        SELECT r.* INTO found FROM federated.run AS r
+        WHERE r.model_id = subject AND NOT r.waiting ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
+        RETURN found;
+    END IF;
+    IF run > 0 THEN
+        SELECT r.* INTO found FROM federated.run AS r
+        WHERE r.model_id = subject ORDER BY r.created_at, r.run_id OFFSET run - 1 LIMIT 1;
+    END IF;
+    IF found.run_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated model "%s" has no run %s', model, run),
+            DETAIL = format('Its runs are numbered from 1 to %s.', (SELECT count(*) FROM federated.run AS r WHERE r.model_id = subject)),
+            HINT = format('SELECT run, status, started_by FROM federated_runs WHERE model_name = %L shows all.', model);
+    END IF;
+    RETURN found;
+END
+$$;
+COMMENT ON FUNCTION federated._find_run(text, integer) IS
+    'The run of a model that has the number in federated_runs, or 42704; of NULL the latest one that has had its turn';
+
 CREATE FUNCTION @extschema@.federated_training_status(
-    model text,
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT status text, OUT global_loss double precision, OUT global_accuracy double precision,
     OUT participating_nodes integer, OUT round_duration_seconds double precision,
     OUT started_at timestamptz, OUT finished_at timestamptz, OUT message text
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_status.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_training_status.model, federated_training_status.run) AS r WHERE r.run_id IS NOT NULL
     ), rounds AS (
         SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
-        FROM latest JOIN federated.round AS d USING (run_id)
+        FROM chosen JOIN federated.round AS d USING (run_id)
     )
     SELECT coalesce(d.round_number, 0),
            CASE WHEN coalesce(d.is_last, true) THEN r.status::text
@@ -61,14 +102,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
            CASE WHEN coalesce(d.is_last, true) THEN nullif(concat_ws('; ', d.message, nullif(r.message, d.message)), '')
                 ELSE d.message END
-    FROM latest AS r LEFT JOIN rounds AS d USING (run_id)
+    FROM chosen AS r LEFT JOIN rounds AS d USING (run_id)
     ORDER BY 1
 $$;
-COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
-    'The latest run of a model, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
+COMMENT ON FUNCTION @extschema@.federated_training_status(text, integer) IS
+    'A run of a model by its number in federated_runs, or the latest, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
 
 CREATE FUNCTION @extschema@.federated_training_metrics(
-    model text,
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
     OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
     OUT round_duration_seconds double precision, OUT communication_mb double precision,
@@ -76,13 +117,11 @@ CREATE FUNCTION @extschema@.federated_training_metrics(
     OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_metrics.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_training_metrics.model, federated_training_metrics.run) AS r WHERE r.run_id IS NOT NULL
     ), charged AS (
         SELECT l.round_number, max(l.epsilon_tight) AS epsilon
-        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM latest)
+        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM chosen)
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
@@ -90,7 +129,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
            max(c.epsilon) OVER (ORDER BY d.round_number), d.global_loss_std_error, d.global_accuracy_std_error
-    FROM latest JOIN federated.round AS d USING (run_id)
+    FROM chosen JOIN federated.round AS d USING (run_id)
     LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
         -- Lost in any exchange of the round: also a node that took part, and then did not evaluate.
@@ -101,8 +140,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS p
     ORDER BY 1
 $$;
-COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
-    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+COMMENT ON FUNCTION @extschema@.federated_training_metrics(text, integer) IS
+    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -123,8 +162,8 @@ BEGIN
             MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
             DETAIL = 'Under a higher level this transaction would never see the run end.';
     END IF;
-    SELECT r.* INTO awaited_run FROM federated.run AS r WHERE r.model_id = awaited_model AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1;
-    IF NOT FOUND THEN
+    awaited_run := federated._find_run(model, NULL);
+    IF awaited_run.run_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));

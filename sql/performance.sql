@@ -66,29 +66,27 @@ COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_received_mb 
     'Updates received from nodes, counted as network_sent_mb; 0 but in local_training';
 
 CREATE FUNCTION @extschema@.federated_convergence_diagnostics(
-    model text,
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT global_loss double precision, OUT loss_delta double precision,
     OUT node_variance double precision, OUT learning_rate double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_convergence_diagnostics.model, federated_convergence_diagnostics.run) AS r WHERE r.run_id IS NOT NULL
     ), evaluated AS (
         SELECT d.round_number, d.global_loss - lag(d.global_loss) OVER (ORDER BY d.round_number) AS delta
-        FROM latest JOIN federated.round AS d USING (run_id)
+        FROM chosen JOIN federated.round AS d USING (run_id)
         WHERE d.global_loss IS NOT NULL
     )
     SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
-    FROM latest AS r
+    FROM chosen AS r
     JOIN federated.round AS d USING (run_id)
     LEFT JOIN evaluated AS e ON e.round_number = d.round_number
     WHERE d.round_number > 0
     ORDER BY 1
 $$;
-COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
-    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer) IS
+    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
 
 CREATE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,

@@ -27,12 +27,22 @@ COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model
 CREATE FUNCTION federated._predict_untrained(model text) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    -- Whoever may call this function alone learns no more.
+    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT') THEN
+        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('federated model "%s" has no current version', model),
+                DETAIL = 'Its runs left versions, none of which was promoted.',
+                HINT = format('PROMOTE FEDERATED MODEL %s VERSION ...; SELECT version, tags FROM federated_model_versions(%L) shows all.',
+                              quote_ident(model), model);
+        END IF;
+    END IF;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = format('federated model "%s" has no trained version', model),
         HINT = format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).', quote_ident(model), model);
 END
 $$;
-COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before the first version: error 55000';
+COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before a version is current: error 55000';
 
 CREATE FUNCTION federated._predict_many_classes(model text) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -131,7 +141,7 @@ BEGIN
         PERFORM federated._rename_functions(NEW.model_id, OLD.name, NEW.name, OLD.options -> 'features');
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
-       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id) THEN
+       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.is_current) THEN
         PERFORM federated._drop_model_function(NEW.name, 'restrict');
         PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
     END IF;

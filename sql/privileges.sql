@@ -21,19 +21,19 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
 REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
-    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text),
-    @extschema@.federated_training_metrics(text), @extschema@.wait_for_convergence(text, double precision),
+    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
+    @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
     @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text)
+    @extschema@.federated_trials(text, integer)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -48,9 +48,9 @@ GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
-    federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
+    federated._model_id(text), federated._workspace_id(text), federated._find_run(text, integer), federated._current_features(text),
     federated._predict_untrained(text), federated._predict_many_classes(text), federated._json_number(jsonb),
-    federated._as_boolean(double precision), @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
+    federated._as_boolean(double precision), @extschema@.federated_training_status(text, integer), @extschema@.federated_training_metrics(text, integer),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
@@ -142,7 +142,7 @@ GRANT EXECUTE ON FUNCTION
     federated._write_array_function(text, text[], boolean[], jsonb), federated._write_typed_function(text, text[], boolean[], jsonb)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
-    federated._list_functions(text)
+    federated._list_functions(text), federated._move_tag(text, federated.tag)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
@@ -184,12 +184,12 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Folds and searches.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_trials(text), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
+    @extschema@.federated_trials(text, integer), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
     federated._is_undecided(uuid), federated._series_status(uuid)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
@@ -199,7 +199,7 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) 
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     federated._project(jsonb, text[], text[], text), federated._evaluation(text),
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
     @extschema@.federated_coefficients(text), federated._coefficients(text)
@@ -269,6 +269,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
+GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
 
 -- What is shown of it in views, and what each part of the catalog keeps besides.
 GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
@@ -286,11 +287,12 @@ TO federated_auditor, federated_admin;
 GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+GRANT INSERT (model_id, name, version), UPDATE (version), DELETE ON federated.tag TO federated_operator;
+GRANT DELETE ON federated.version TO federated_operator;
 GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;
-GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_workspace_status, @extschema@.federated_runs TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
 -- What the exchanges of a round take adds up.

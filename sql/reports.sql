@@ -92,15 +92,18 @@ COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
     'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Error 55000 where there is no report, 0A000 under a privacy_budget';
 
 CREATE FUNCTION @extschema@.federated_data_quality_check(
-    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+    model text, run integer DEFAULT NULL,
+    OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    latest federated.run;
+    chosen federated.run := federated._find_run(model, run);
 BEGIN
-    SELECT r.* INTO latest FROM federated.run AS r
-    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
-    IF NOT FOUND THEN
+    IF run IS NULL THEN
+        SELECT r.* INTO chosen FROM federated.run AS r
+        WHERE r.model_id = chosen.model_id AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    END IF;
+    IF chosen.scaling ? 'means' IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
             DETAIL = 'Round 0 of a run gathers them.',
@@ -110,7 +113,7 @@ BEGIN
     WITH told AS (
         SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
         FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-        WHERE p.run_id = latest.run_id AND p.described IS NOT NULL
+        WHERE p.run_id = chosen.run_id AND p.described IS NOT NULL
     ), by_node AS (
         SELECT t.name,
                (SELECT jsonb_object_agg(c.key, c.value - 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS statistics,
@@ -120,9 +123,9 @@ BEGIN
     )
     SELECT NULL::text, (
         SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
-        FROM jsonb_array_elements_text(coalesce(latest.scaling -> 'inputs', latest.options -> 'features')) WITH ORDINALITY AS f (feature, place)
-        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
-        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
+        FROM jsonb_array_elements_text(coalesce(chosen.scaling -> 'inputs', chosen.options -> 'features')) WITH ORDINALITY AS f (feature, place)
+        JOIN jsonb_array_elements(chosen.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
+        JOIN jsonb_array_elements(chosen.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
         (SELECT jsonb_object_agg(c.key, c.count) FROM (
             SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
         (SELECT jsonb_object_agg(c.key, c.count) FROM (
@@ -131,8 +134,8 @@ BEGIN
     (SELECT b.name, b.statistics, b.missing, b.far FROM by_node AS b ORDER BY b.name);
 END
 $$;
-COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
-    'What round 0 of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
+COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
 
 CREATE FUNCTION federated._data_quality_check_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -142,7 +142,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._run_metrics(uuid) IS 'The figures by which a trial, or one fold of it, is judged';
 
-CREATE FUNCTION @extschema@.federated_trials(model text, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
+CREATE FUNCTION @extschema@.federated_trials(model text, run integer DEFAULT NULL, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
 RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.trial, t.tried,
@@ -152,9 +152,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            || CASE WHEN s.folds IS NULL THEN federated._run_metrics((t.runs ->> 0)::uuid) - 'fold'
               ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures || g.means END
     FROM (
-        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_trials.model) AND r.series_id IS NOT NULL
-        ORDER BY r.created_at DESC LIMIT 1
+        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds
+        FROM federated._find_run(federated_trials.model, federated_trials.run) AS chosen
+        LEFT JOIN LATERAL (
+            SELECT l.run_id FROM federated.run AS l WHERE l.model_id = chosen.model_id AND l.series_id IS NOT NULL
+            ORDER BY l.created_at DESC LIMIT 1) AS latest ON federated_trials.run IS NULL
+        JOIN federated.run AS r ON r.run_id = CASE WHEN federated_trials.run IS NULL THEN latest.run_id ELSE chosen.run_id END
+        WHERE r.series_id IS NOT NULL
     ) AS s
     CROSS JOIN LATERAL federated._trials(s.series_id) AS t
     CROSS JOIN LATERAL (
@@ -177,5 +181,5 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS g
     ORDER BY t.trial
 $$;
-COMMENT ON FUNCTION @extschema@.federated_trials(text) IS
-    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
+COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
+    'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';

@@ -610,6 +610,12 @@ _TRAINING = (
         maximum=1,
     ),
     OptionSpec("keep_best", _BOOL, True, "publish the best evaluated round, not the last"),
+    OptionSpec(
+        "promote",
+        _BOOL,
+        True,
+        "make the run's version the current one; false leaves that to PROMOTE FEDERATED MODEL",
+    ),
     OptionSpec("validation_split", _NUM, 0.2, "fraction of subjects held out", minimum=0, maximum=0.5),
     OptionSpec(
         "folds",

@@ -27,6 +27,8 @@ from federated_sql.statements import (
     DropAlert,
     DropDataset,
     DropModel,
+    DropTag,
+    DropVersion,
     DropWorkspace,
     EraseSubjects,
     ExportSubject,
@@ -34,6 +36,7 @@ from federated_sql.statements import (
     Option,
     OptionName,
     OptionValue,
+    PromoteModel,
     RegisterNode,
     RenameModel,
     RenameWorkspace,
@@ -131,9 +134,17 @@ def _learning_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - 
             return [quote_name(model), "TO", quote_string(path)]
         case ResumeTraining(model, path):
             return [quote_name(model), *_text("FROM", path)]
-        case TagModel(model, tag, version):
+        case TagModel(model, tag, version, replace):
             number = [] if version is None else ["VERSION", str(version)]
-            return [quote_name(model), *number, "AS", quote_string(tag)]
+            return [quote_name(model), *number, "AS", quote_string(tag), *_flag("REPLACE", replace)]
+        case DropTag(model, tag, if_exists, cascade):
+            named = [quote_name(model), "TAG", quote_string(tag)]
+            return [*_where(if_exists), *named, *_flag("CASCADE", cascade)]
+        case DropVersion(model, version, if_exists, cascade):
+            named = [quote_name(model), "VERSION", quote_string(version)]
+            return [*_where(if_exists), *named, *_flag("CASCADE", cascade)]
+        case PromoteModel(model, version):
+            return [quote_name(model), "VERSION", quote_string(version)]
         case RollbackModel(model, version):
             return [quote_name(model), "TO VERSION", quote_string(version)]
         case CreateAggregationFunction(name, body, language):

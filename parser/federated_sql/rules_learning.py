@@ -27,6 +27,9 @@ from federated_sql.statements import (
     CreateModel,
     DropAggregationFunction,
     DropModel,
+    DropTag,
+    DropVersion,
+    PromoteModel,
     RenameModel,
     ResetModel,
     ResumeTraining,
@@ -63,7 +66,12 @@ def _alter_model(cursor: Cursor) -> Command:
 
 def _drop_model(cursor: Cursor) -> Command:
     where = if_exists(cursor)
-    return DropModel(cursor.name("model"), where, cascade(cursor))
+    model = cursor.name("model")
+    if cursor.accept_words("version"):
+        return DropVersion(model, _version_or_tag(cursor), where, cascade(cursor))
+    if cursor.accept_words("tag"):
+        return DropTag(model, cursor.string_name("tag"), where, cascade(cursor))
+    return DropModel(model, where, cascade(cursor))
 
 
 def _start_training(cursor: Cursor) -> Command:
@@ -89,7 +97,7 @@ def _tag_model(cursor: Cursor) -> Command:
     model = cursor.name("model")
     version = _version(cursor) if cursor.accept_words("version") else None
     cursor.expect_words("as")
-    return TagModel(model, cursor.string_name("tag"), version)
+    return TagModel(model, cursor.string_name("tag"), version, cursor.accept_words("replace"))
 
 
 def _version(cursor: Cursor) -> int:
@@ -110,10 +118,20 @@ def _version(cursor: Cursor) -> int:
 def _rollback_model(cursor: Cursor) -> Command:
     model = cursor.name("model")
     cursor.expect_words("to", "version")
+    return RollbackModel(model, _version_or_tag(cursor))
+
+
+def _promote_model(cursor: Cursor) -> Command:
+    model = cursor.name("model")
+    cursor.expect_words("version")
+    return PromoteModel(model, _version_or_tag(cursor))
+
+
+def _version_or_tag(cursor: Cursor) -> str:
     token = cursor.current
     if token is not None and token.kind is Kind.NUMBER:
-        return RollbackModel(model, str(_version(cursor)))
-    return RollbackModel(model, cursor.string_name("version"))
+        return str(_version(cursor))
+    return cursor.string_name("version")
 
 
 def _create_function(cursor: Cursor) -> Command:
@@ -185,7 +203,11 @@ RULES = (
         "| OWNER TO role",
         _alter_model,
     ),
-    Rule("DROP FEDERATED MODEL", "DROP FEDERATED MODEL [IF EXISTS] name [CASCADE]", _drop_model),
+    Rule(
+        "DROP FEDERATED MODEL",
+        "DROP FEDERATED MODEL [IF EXISTS] name [VERSION n | 'tag' | TAG 'tag'] [CASCADE]",
+        _drop_model,
+    ),
     Rule(
         "START FEDERATED TRAINING",
         "START FEDERATED TRAINING model [WITH (option = value, …)]",
@@ -198,7 +220,8 @@ RULES = (
         _checkpoint_training,
     ),
     Rule("RESUME FEDERATED TRAINING", "RESUME FEDERATED TRAINING model [FROM 'path']", _resume_training),
-    Rule("TAG FEDERATED MODEL", "TAG FEDERATED MODEL model [VERSION n] AS 'tag'", _tag_model),
+    Rule("TAG FEDERATED MODEL", "TAG FEDERATED MODEL model [VERSION n] AS 'tag' [REPLACE]", _tag_model),
+    Rule("PROMOTE FEDERATED MODEL", "PROMOTE FEDERATED MODEL model VERSION n | 'tag'", _promote_model),
     Rule(
         "ROLLBACK FEDERATED MODEL",
         "ROLLBACK FEDERATED MODEL model TO VERSION 'tag or n'",

@@ -264,11 +264,40 @@ class ResumeTraining:
 
 @dataclass(frozen=True, slots=True)
 class TagModel:
-    """TAG FEDERATED MODEL: `version` None is the current one."""
+    """TAG FEDERATED MODEL: `version` None is the current one; `replace` moves a tag of another version."""
 
     model: str
     tag: str
     version: int | None = None
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropTag:
+    """DROP FEDERATED MODEL … TAG: the version stays."""
+
+    model: str
+    tag: str
+    if_exists: bool = False
+    cascade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropVersion:
+    """DROP FEDERATED MODEL … VERSION: `version` is a tag or a version's number in digits."""
+
+    model: str
+    version: str
+    if_exists: bool = False
+    cascade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PromoteModel:
+    """PROMOTE FEDERATED MODEL: `version` is a tag or a version's number in digits."""
+
+    model: str
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,6 +418,9 @@ Command = (
     | CheckpointTraining
     | ResumeTraining
     | TagModel
+    | DropTag
+    | DropVersion
+    | PromoteModel
     | RollbackModel
     | CreateAggregationFunction
     | DropAggregationFunction
@@ -426,6 +458,9 @@ COMMAND_TAGS: dict[type[Command], str] = {
     CheckpointTraining: "CHECKPOINT FEDERATED TRAINING",
     ResumeTraining: "RESUME FEDERATED TRAINING",
     TagModel: "TAG FEDERATED MODEL",
+    DropTag: "DROP FEDERATED MODEL",
+    DropVersion: "DROP FEDERATED MODEL",
+    PromoteModel: "PROMOTE FEDERATED MODEL",
     RollbackModel: "ROLLBACK FEDERATED MODEL",
     CreateAggregationFunction: "CREATE FEDERATED AGGREGATION FUNCTION",
     DropAggregationFunction: "DROP FEDERATED AGGREGATION FUNCTION",

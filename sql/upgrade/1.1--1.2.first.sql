@@ -123,6 +123,19 @@ ALTER TABLE federated.version
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
     ADD COLUMN prediction_arrays bytea;
 
+-- What shows a run takes its number now.
+-- done: function @extschema@.federated_training_status(text)
+-- done: comment FUNCTION @extschema@.federated_training_status(text)
+-- done: function @extschema@.federated_training_metrics(text)
+-- done: comment FUNCTION @extschema@.federated_training_metrics(text)
+-- done: function @extschema@.federated_convergence_diagnostics(text)
+-- done: comment FUNCTION @extschema@.federated_convergence_diagnostics(text)
+-- done: function @extschema@.federated_data_quality_check(text)
+-- done: comment FUNCTION @extschema@.federated_data_quality_check(text)
+DROP FUNCTION @extschema@.federated_training_status(text);
+DROP FUNCTION @extschema@.federated_convergence_diagnostics(text);
+DROP FUNCTION @extschema@.federated_data_quality_check(text);
+
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
@@ -148,3 +161,6 @@ ALTER TABLE federated.run
 -- done: index run_one_active
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
+
+-- done: table federated.model
+ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;

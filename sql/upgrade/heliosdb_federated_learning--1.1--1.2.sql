@@ -127,6 +127,19 @@ ALTER TABLE federated.version
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
     ADD COLUMN prediction_arrays bytea;
 
+-- What shows a run takes its number now.
+-- done: function @extschema@.federated_training_status(text)
+-- done: comment FUNCTION @extschema@.federated_training_status(text)
+-- done: function @extschema@.federated_training_metrics(text)
+-- done: comment FUNCTION @extschema@.federated_training_metrics(text)
+-- done: function @extschema@.federated_convergence_diagnostics(text)
+-- done: comment FUNCTION @extschema@.federated_convergence_diagnostics(text)
+-- done: function @extschema@.federated_data_quality_check(text)
+-- done: comment FUNCTION @extschema@.federated_data_quality_check(text)
+DROP FUNCTION @extschema@.federated_training_status(text);
+DROP FUNCTION @extschema@.federated_convergence_diagnostics(text);
+DROP FUNCTION @extschema@.federated_data_quality_check(text);
+
 -- Figures have a standard error now, which makes more columns.
 DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
@@ -152,6 +165,9 @@ ALTER TABLE federated.run
 -- done: index run_one_active
 DROP INDEX federated.run_one_active;
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
+
+-- done: table federated.model
+ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
@@ -229,6 +245,9 @@ COMMENT ON COLUMN federated.node.datasets IS
 
 COMMENT ON COLUMN federated.node.extras IS
     'What the node said when it was last greeted that is installed there beside the product, such as "neural" for neural networks; NULL before it was met';
+
+COMMENT ON COLUMN federated.model.dropped_version IS
+    'The largest number of a version that was dropped, 0 where none was: a number is not given twice';
 
 CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
 
@@ -1771,6 +1790,27 @@ $$;
 
 COMMENT ON FUNCTION federated._drop_model_function(text, text) IS 'Drops a model''s function in all its forms; without cascade, dependents refuse';
 
+CREATE OR REPLACE FUNCTION federated._predict_untrained(model text) RETURNS double precision
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- Whoever may call this function alone learns no more.
+    IF has_schema_privilege('federated', 'USAGE') AND has_column_privilege('federated.version', 'version', 'SELECT') THEN
+        IF EXISTS (SELECT FROM federated.version AS v JOIN federated.model AS m USING (model_id) WHERE m.name = model) THEN
+            RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+                MESSAGE = format('federated model "%s" has no current version', model),
+                DETAIL = 'Its runs left versions, none of which was promoted.',
+                HINT = format('PROMOTE FEDERATED MODEL %s VERSION ...; SELECT version, tags FROM federated_model_versions(%L) shows all.',
+                              quote_ident(model), model);
+        END IF;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+        MESSAGE = format('federated model "%s" has no trained version', model),
+        HINT = format('START FEDERATED TRAINING %s, then SELECT wait_for_convergence(%L).', quote_ident(model), model);
+END
+$$;
+
+COMMENT ON FUNCTION federated._predict_untrained(text) IS 'What a model''s function does before a version is current: error 55000';
+
 CREATE FUNCTION federated._predict_many_classes(model text) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -1841,6 +1881,34 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._list_functions(text) IS 'The functions of a model in all their forms: its own, and one for each version and tag';
+
+-- Runs as federated_owner, which owns the functions; it fires only where the caller may change the model's row.
+CREATE OR REPLACE FUNCTION federated._keep_model_function() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_function regprocedure;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        FOR model_function IN SELECT f.oid FROM federated._list_functions(OLD.name) AS f (oid) LOOP
+            EXECUTE format('DROP FUNCTION %s %s', model_function,
+                           CASE current_setting('federated.drop_behavior', true) WHEN 'cascade' THEN 'CASCADE'
+                                ELSE 'RESTRICT' END);
+        END LOOP;
+    ELSIF TG_OP = 'INSERT' THEN
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    ELSIF NEW.name <> OLD.name THEN
+        PERFORM federated._rename_functions(NEW.model_id, OLD.name, NEW.name, OLD.options -> 'features');
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.options -> 'features' IS DISTINCT FROM OLD.options -> 'features'
+       AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.is_current) THEN
+        PERFORM federated._drop_model_function(NEW.name, 'restrict');
+        PERFORM federated._create_untrained_function(NEW.name, NEW.options -> 'features');
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_model_function() IS 'Keeps the functions of a model in step with its row: made, renamed and dropped with it';
 
 -- A version from before predictions were kept is known by its function's arguments alone.
 CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
@@ -2706,6 +2774,38 @@ $$;
 COMMENT ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) IS
     'Makes a model''s function compute a version; returns NULL, or what depends on the function of another signature';
 
+COMMENT ON TABLE federated.tag IS 'Names that a model''s versions were given; a tag moves to another version by TAG ... REPLACE alone';
+
+-- 42704 with what there is: whoever mistypes a tag sees the right one.
+CREATE OR REPLACE FUNCTION federated._version_number(model text, label text) RETURNS integer
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject bigint := federated._model_id(model);
+    dropped integer := (SELECT m.dropped_version FROM federated.model AS m WHERE m.model_id = subject);
+    wanted  integer := CASE WHEN label ~ '^[0-9]+$'
+        THEN (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject AND v.version = label::numeric)
+        ELSE (SELECT t.version FROM federated.tag AS t WHERE t.model_id = subject AND t.name = label) END;
+    numbers text;
+    tags    text;
+BEGIN
+    IF wanted IS NULL THEN
+        numbers := (SELECT string_agg(k.version::text, ', ' ORDER BY k.version) FROM (
+            SELECT v.version FROM federated.version AS v WHERE v.model_id = subject ORDER BY v.version DESC LIMIT 20) AS k);
+        tags := (SELECT string_agg(format('"%s"', k.name), ', ' ORDER BY k.name) FROM (
+            SELECT t.name FROM federated.tag AS t WHERE t.model_id = subject ORDER BY t.created_at DESC LIMIT 20) AS k);
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated model "%s" has no version "%s"', model, label),
+            DETAIL = CASE WHEN label ~ '^[1-9][0-9]*$' AND label::numeric <= dropped THEN format('Version %s was dropped.', label)
+                WHEN numbers IS NULL THEN 'It has no trained version yet.'
+                ELSE format('Its latest versions are %s; its latest tags %s.', numbers, coalesce(tags, 'none')) END,
+            HINT = format('SELECT version, tags FROM federated_model_versions(%L) shows all.', model);
+    END IF;
+    RETURN wanted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._version_number(text, text) IS 'The version that a tag or number of a model names, or error 42704';
+
 CREATE OR REPLACE FUNCTION federated._json_numbers(numbers jsonb) RETURNS double precision[]
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(array_agg(n.number::double precision ORDER BY n.place), '{}')
@@ -2795,7 +2895,7 @@ BEGIN
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSIF NOT EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = _rename_functions.model_id) THEN
+    ELSE
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
@@ -2804,6 +2904,99 @@ $$;
 
 COMMENT ON FUNCTION federated._rename_functions(bigint, text, text, jsonb) IS
     'Renames the functions of a model; what depends on them follows, and a version''s whose name would be too long is dropped';
+
+-- Whoever stored what a tag computed, in an index say, would have another version's predictions there.
+CREATE FUNCTION federated._move_tag(model_name text, moved federated.tag) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    function_name text := model_name || '@' || moved.name;
+    obstacle      text;
+BEGIN
+    PERFORM federated._refuse_stored_predictions(function_name);
+    PERFORM federated._define_version(
+        function_name, (SELECT federated._describe_version(model_name, v.version, v.run_id) || format(', tagged %s', moved.name)
+                        FROM federated.version AS v WHERE v.model_id = moved.model_id AND v.version = moved.version),
+        moved.model_id, moved.version);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+        MESSAGE = format('the tag "%s" of federated model "%s" cannot be moved: objects depend on its function as it is',
+                         moved.name, model_name),
+        DETAIL = obstacle,
+        HINT = 'Drop these objects first, and make them again afterwards.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._move_tag(text, federated.tag) IS 'Makes the function of a tag compute the version that the tag was moved to';
+
+CREATE OR REPLACE FUNCTION federated._keep_version_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = coalesce(NEW.model_id, OLD.model_id));
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM federated._label_functions(NEW.model_id, NEW.version);
+    ELSIF TG_OP = 'UPDATE' THEN
+        PERFORM federated._move_tag(model_name, NEW);
+    ELSIF model_name IS NOT NULL THEN
+        -- A model that is dropped takes all along, and what depends on it where it is dropped so.
+        PERFORM federated._drop_model_function(
+            model_name || '@' || coalesce(to_jsonb(OLD) ->> 'name', OLD.version::text),
+            coalesce(current_setting('federated.drop_behavior', true), 'restrict'));
+        IF TG_TABLE_NAME = 'version' THEN
+            UPDATE federated.model AS m SET dropped_version = greatest(m.dropped_version, OLD.version)
+            WHERE m.model_id = OLD.model_id;
+        END IF;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_version_functions() IS 'Keeps a function for each version and each tag';
+
+CREATE OR REPLACE TRIGGER keep_version_functions AFTER INSERT OR DELETE OR UPDATE OF version ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_version_functions();
+
+CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+-- What goes with its model, or with its run, has no model to ask about any more.
+CREATE FUNCTION federated._check_dropped_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = OLD.model_id);
+    tags       text := (SELECT string_agg(format('"%s"', t.name), ', ' ORDER BY t.name) FROM federated.tag AS t
+                        WHERE t.model_id = OLD.model_id AND t.version = OLD.version);
+BEGIN
+    IF model_name IS NULL THEN
+        RETURN OLD;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    IF OLD.is_current THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('version %s is the current one of federated model "%s"', OLD.version, model_name),
+            HINT = 'PROMOTE FEDERATED MODEL ... VERSION ... makes another version current.';
+    ELSIF tags IS NOT NULL AND coalesce(current_setting('federated.drop_behavior', true), '') <> 'cascade' THEN
+        RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+            MESSAGE = format('version %s of federated model "%s" is tagged', OLD.version, model_name),
+            DETAIL = format('Its tags are %s.', tags),
+            HINT = 'DROP FEDERATED MODEL ... VERSION ... CASCADE drops them, and what depends on their functions.';
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_dropped_version() IS
+    'Lets a model''s owners drop a version that is not current; one that is tagged only by CASCADE';
+
+CREATE TRIGGER check_dropped BEFORE DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._check_dropped_version();
+
+CREATE TRIGGER audit_dropped AFTER DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
@@ -2996,20 +3189,63 @@ COMMENT ON VIEW federated.part_taken IS 'Which nodes take part in which round: t
 COMMENT ON COLUMN federated.part_taken.duration_seconds IS
     'From the beginning of an exchange until the node''s answer was there; where the first step took several messages, of the longest';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_training_status(
-    model text,
+CREATE VIEW @extschema@.federated_runs AS
+SELECT w.name AS workspace_name, m.name AS model_name,
+       (row_number() OVER (PARTITION BY r.model_id ORDER BY r.created_at, r.run_id))::integer AS run, r.run_id,
+       CASE WHEN r.waiting THEN 'waiting' ELSE r.status::text END AS status, r.requested_by AS started_by,
+       r.created_at AS queued_at, r.started_at, r.finished_at,
+       (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
+       v.version, r.trial, r.fold, r.overrides AS options, r.message
+FROM federated.run AS r
+JOIN federated.model AS m USING (model_id)
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN federated.version AS v USING (run_id);
+
+COMMENT ON VIEW @extschema@.federated_runs IS
+    'Every run of every model: run is its number among those of its model, in the order in which they were started; status is waiting for the runs of a series before their turn; rounds: the last closed one; version: what it left, NULL where nothing or where that was dropped; options: what START named for it';
+
+-- Without a number the latest, but for what still waits for its turn; a row of NULLs where there is none.
+CREATE FUNCTION federated._find_run(model text, run integer) RETURNS federated.run
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    subject bigint := federated._model_id(model);
+    found   federated.run;
+BEGIN
+    IF run IS NULL THEN
+        SELECT r.* INTO found FROM federated.run AS r
+        WHERE r.model_id = subject AND NOT r.waiting ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1;
+        RETURN found;
+    END IF;
+    IF run > 0 THEN
+        SELECT r.* INTO found FROM federated.run AS r
+        WHERE r.model_id = subject ORDER BY r.created_at, r.run_id OFFSET run - 1 LIMIT 1;
+    END IF;
+    IF found.run_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated model "%s" has no run %s', model, run),
+            DETAIL = format('Its runs are numbered from 1 to %s.', (SELECT count(*) FROM federated.run AS r WHERE r.model_id = subject)),
+            HINT = format('SELECT run, status, started_by FROM federated_runs WHERE model_name = %L shows all.', model);
+    END IF;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._find_run(text, integer) IS
+    'The run of a model that has the number in federated_runs, or 42704; of NULL the latest one that has had its turn';
+
+CREATE FUNCTION @extschema@.federated_training_status(
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT status text, OUT global_loss double precision, OUT global_accuracy double precision,
     OUT participating_nodes integer, OUT round_duration_seconds double precision,
     OUT started_at timestamptz, OUT finished_at timestamptz, OUT message text
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_status.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_training_status.model, federated_training_status.run) AS r WHERE r.run_id IS NOT NULL
     ), rounds AS (
         SELECT d.*, d.round_number = max(d.round_number) OVER () AS is_last
-        FROM latest JOIN federated.round AS d USING (run_id)
+        FROM chosen JOIN federated.round AS d USING (run_id)
     )
     SELECT coalesce(d.round_number, 0),
            CASE WHEN coalesce(d.is_last, true) THEN r.status::text
@@ -3024,15 +3260,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            coalesce(d.started_at, r.started_at), coalesce(d.finished_at, r.finished_at),
            CASE WHEN coalesce(d.is_last, true) THEN nullif(concat_ws('; ', d.message, nullif(r.message, d.message)), '')
                 ELSE d.message END
-    FROM latest AS r LEFT JOIN rounds AS d USING (run_id)
+    FROM chosen AS r LEFT JOIN rounds AS d USING (run_id)
     ORDER BY 1
 $$;
 
-COMMENT ON FUNCTION @extschema@.federated_training_status(text) IS
-    'The latest run of a model, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
+COMMENT ON FUNCTION @extschema@.federated_training_status(text, integer) IS
+    'A run of a model by its number in federated_runs, or the latest, one row a round (round 0 is preparation: it gathers feature statistics); the last row carries the run''s status, the others are completed, or diverged where the run ended so and the round''s loss was larger than that of the base rate';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
-    model text,
+CREATE FUNCTION @extschema@.federated_training_metrics(
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT "timestamp" timestamptz, OUT global_loss double precision,
     OUT global_accuracy double precision, OUT participating_nodes integer, OUT dropped_nodes integer,
     OUT round_duration_seconds double precision, OUT communication_mb double precision,
@@ -3040,13 +3276,11 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_training_metrics(
     OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_training_metrics.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_training_metrics.model, federated_training_metrics.run) AS r WHERE r.run_id IS NOT NULL
     ), charged AS (
         SELECT l.round_number, max(l.epsilon_tight) AS epsilon
-        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM latest)
+        FROM federated.ledger AS l WHERE l.run_id = (SELECT run_id FROM chosen)
         GROUP BY l.round_number
     )
     SELECT d.round_number, coalesce(d.finished_at, d.started_at), d.global_loss, d.global_accuracy,
@@ -3054,7 +3288,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
             WHERE t.run_id = d.run_id AND t.round_number = d.round_number), p.dropped,
            extract(epoch FROM d.finished_at - d.started_at)::double precision, p.megabytes,
            max(c.epsilon) OVER (ORDER BY d.round_number), d.global_loss_std_error, d.global_accuracy_std_error
-    FROM latest JOIN federated.round AS d USING (run_id)
+    FROM chosen JOIN federated.round AS d USING (run_id)
     LEFT JOIN charged AS c ON c.round_number = d.round_number
     CROSS JOIN LATERAL (
         -- Lost in any exchange of the round: also a node that took part, and then did not evaluate.
@@ -3066,8 +3300,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY 1
 $$;
 
-COMMENT ON FUNCTION @extschema@.federated_training_metrics(text) IS
-    'Figures of each round of a model''s latest run; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
+COMMENT ON FUNCTION @extschema@.federated_training_metrics(text, integer) IS
+    'Figures of each round of a run of a model, by its number in federated_runs, or of the latest; communication_mb is what was sent to and received from all nodes in all exchanges of the round, every attempt counted, in 10^6 bytes of messages before HTTP/2 framing and TLS; privacy_consumed_epsilon is what the most charged node has spent in the workspace up to the round, NULL without a budget; the standard errors are those of the held-out rows as a sample and of the privacy noise together';
 
 CREATE OR REPLACE FUNCTION @extschema@.wait_for_convergence(model text, timeout_seconds double precision DEFAULT 3600) RETURNS text
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
@@ -3088,8 +3322,8 @@ BEGIN
             MESSAGE = 'wait_for_convergence needs isolation level READ COMMITTED',
             DETAIL = 'Under a higher level this transaction would never see the run end.';
     END IF;
-    SELECT r.* INTO awaited_run FROM federated.run AS r WHERE r.model_id = awaited_model AND NOT r.waiting ORDER BY r.created_at DESC LIMIT 1;
-    IF NOT FOUND THEN
+    awaited_run := federated._find_run(model, NULL);
+    IF awaited_run.run_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" has never been in training', model),
             HINT = format('START FEDERATED TRAINING %s;', quote_ident(model));
@@ -3180,31 +3414,29 @@ COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_sent_mb IS
 COMMENT ON COLUMN @extschema@.federated_performance_metrics.network_received_mb IS
     'Updates received from nodes, counted as network_sent_mb; 0 but in local_training';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_convergence_diagnostics(
-    model text,
+CREATE FUNCTION @extschema@.federated_convergence_diagnostics(
+    model text, run integer DEFAULT NULL,
     OUT round_number integer, OUT global_loss double precision, OUT loss_delta double precision,
     OUT node_variance double precision, OUT learning_rate double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH latest AS (
-        SELECT r.* FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_convergence_diagnostics.model) AND NOT r.waiting
-        ORDER BY r.created_at DESC LIMIT 1
+    WITH chosen AS (
+        SELECT r.* FROM federated._find_run(federated_convergence_diagnostics.model, federated_convergence_diagnostics.run) AS r WHERE r.run_id IS NOT NULL
     ), evaluated AS (
         SELECT d.round_number, d.global_loss - lag(d.global_loss) OVER (ORDER BY d.round_number) AS delta
-        FROM latest JOIN federated.round AS d USING (run_id)
+        FROM chosen JOIN federated.round AS d USING (run_id)
         WHERE d.global_loss IS NOT NULL
     )
     SELECT d.round_number, d.global_loss, e.delta, d.node_variance, (r.options ->> 'learning_rate')::double precision
-    FROM latest AS r
+    FROM chosen AS r
     JOIN federated.round AS d USING (run_id)
     LEFT JOIN evaluated AS e ON e.round_number = d.round_number
     WHERE d.round_number > 0
     ORDER BY 1
 $$;
 
-COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text) IS
-    'How the training rounds of a model''s latest run converge. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
+COMMENT ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer) IS
+    'How the training rounds of a run of a model converge, by its number in federated_runs, or of the latest. loss_delta: change since the evaluated round before, NULL in the first and where the round was not evaluated. node_variance: the mean, weighted by rows, of the squared L2 distances of the nodes'' updates from their weighted mean, the privacy noise of the updates included, and for updates of more than 4,096 values an estimate with a standard error of about 2 %; NULL where fewer than two nodes answered or the round is not combined yet. learning_rate: the run''s option';
 
 CREATE OR REPLACE VIEW @extschema@.federated_node_status AS
 SELECT w.name AS workspace, n.name AS node_name,
@@ -3402,7 +3634,7 @@ $$;
 
 COMMENT ON FUNCTION federated._run_metrics(uuid) IS 'The figures by which a trial, or one fold of it, is judged';
 
-CREATE FUNCTION @extschema@.federated_trials(model text, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
+CREATE FUNCTION @extschema@.federated_trials(model text, run integer DEFAULT NULL, OUT trial integer, OUT options jsonb, OUT metrics jsonb)
 RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT t.trial, t.tried,
@@ -3412,9 +3644,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            || CASE WHEN s.folds IS NULL THEN federated._run_metrics((t.runs ->> 0)::uuid) - 'fold'
               ELSE jsonb_build_object('loss', t.loss, 'loss_std', t.loss_std) || f.figures || g.means END
     FROM (
-        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds FROM federated.run AS r
-        WHERE r.model_id = federated._model_id(federated_trials.model) AND r.series_id IS NOT NULL
-        ORDER BY r.created_at DESC LIMIT 1
+        SELECT r.series_id, (r.options ->> 'folds')::integer AS folds
+        FROM federated._find_run(federated_trials.model, federated_trials.run) AS chosen
+        LEFT JOIN LATERAL (
+            SELECT l.run_id FROM federated.run AS l WHERE l.model_id = chosen.model_id AND l.series_id IS NOT NULL
+            ORDER BY l.created_at DESC LIMIT 1) AS latest ON federated_trials.run IS NULL
+        JOIN federated.run AS r ON r.run_id = CASE WHEN federated_trials.run IS NULL THEN latest.run_id ELSE chosen.run_id END
+        WHERE r.series_id IS NOT NULL
     ) AS s
     CROSS JOIN LATERAL federated._trials(s.series_id) AS t
     CROSS JOIN LATERAL (
@@ -3438,8 +3674,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY t.trial
 $$;
 
-COMMENT ON FUNCTION @extschema@.federated_trials(text) IS
-    'The trials of a model''s latest START with folds or search. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
+COMMENT ON FUNCTION @extschema@.federated_trials(text, integer) IS
+    'The trials of the START with folds or search that a run, by its number in federated_runs, is of, or of the model''s latest one. options: what a trial sets in place of the model''s and START''s. metrics: place (1 is the best, by loss; NULL where it was not evaluated on all of its folds), the version that it became, and loss, accuracy and further figures; with folds their means (NULL where a fold has no such figure), loss_std and accuracy_std, the sample standard deviations over folds, and folds, the figures and the status of each. By the loss of the best, the best was chosen: the rows by which that was done flatter it, and the figures of its version, the more trials the more. Keep other rows apart to judge it by';
 
 CREATE OR REPLACE FUNCTION federated._evaluation(model text)
 RETURNS TABLE (global_loss double precision, global_accuracy double precision, global_precision double precision,
@@ -3611,16 +3847,19 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_feature_importance(text) IS
     'By how much the mean loss of the held-out rows grows where a feature is shuffled among those of each node (permutation importance), the largest first: log loss, for regression the squared error in the square of the target''s units. The mean of five shuffles and its standard error, which is of the shuffles and not of the rows as a sample. A feature that is correlated with others may be important and have a small figure. Error 55000 where there is no report, 0A000 under a privacy_budget';
 
-CREATE OR REPLACE FUNCTION @extschema@.federated_data_quality_check(
-    model text, OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
+CREATE FUNCTION @extschema@.federated_data_quality_check(
+    model text, run integer DEFAULT NULL,
+    OUT node_name text, OUT feature_statistics jsonb, OUT missing_values jsonb, OUT outliers jsonb
 ) RETURNS SETOF record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    latest federated.run;
+    chosen federated.run := federated._find_run(model, run);
 BEGIN
-    SELECT r.* INTO latest FROM federated.run AS r
-    WHERE r.model_id = federated._model_id(model) AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
-    IF NOT FOUND THEN
+    IF run IS NULL THEN
+        SELECT r.* INTO chosen FROM federated.run AS r
+        WHERE r.model_id = chosen.model_id AND r.scaling ? 'means' ORDER BY r.created_at DESC LIMIT 1;
+    END IF;
+    IF chosen.scaling ? 'means' IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('no feature statistics of federated model "%s" have been gathered yet', model),
             DETAIL = 'Round 0 of a run gathers them.',
@@ -3630,7 +3869,7 @@ BEGIN
     WITH told AS (
         SELECT n.name, p.described -> 'columns' AS columns, p.described -> 'outliers' AS outliers
         FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
-        WHERE p.run_id = latest.run_id AND p.described IS NOT NULL
+        WHERE p.run_id = chosen.run_id AND p.described IS NOT NULL
     ), by_node AS (
         SELECT t.name,
                (SELECT jsonb_object_agg(c.key, c.value - 'missing') FROM told AS s, jsonb_each(s.columns) AS c WHERE s.name = t.name) AS statistics,
@@ -3640,9 +3879,9 @@ BEGIN
     )
     SELECT NULL::text, (
         SELECT jsonb_object_agg(f.feature, jsonb_build_object('mean', m.mean, 'scale', s.scale))
-        FROM jsonb_array_elements_text(coalesce(latest.scaling -> 'inputs', latest.options -> 'features')) WITH ORDINALITY AS f (feature, place)
-        JOIN jsonb_array_elements(latest.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
-        JOIN jsonb_array_elements(latest.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
+        FROM jsonb_array_elements_text(coalesce(chosen.scaling -> 'inputs', chosen.options -> 'features')) WITH ORDINALITY AS f (feature, place)
+        JOIN jsonb_array_elements(chosen.scaling -> 'means') WITH ORDINALITY AS m (mean, place) USING (place)
+        JOIN jsonb_array_elements(chosen.scaling -> 'scales') WITH ORDINALITY AS s (scale, place) USING (place)),
         (SELECT jsonb_object_agg(c.key, c.count) FROM (
             SELECT e.key, sum(e.value::bigint) AS count FROM by_node AS b, jsonb_each_text(b.missing) AS e GROUP BY e.key) AS c),
         (SELECT jsonb_object_agg(c.key, c.count) FROM (
@@ -3652,8 +3891,8 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text) IS
-    'What round 0 of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
+COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
+    'What round 0 of a run, by its number in federated_runs, or of the latest run that gathered feature statistics found: first a row over all nodes together, whose node_name is NULL, then one for each node whose own plain answer the sum protocol shows; only the first under a privacy_budget. feature_statistics has the mean and the scale (standard deviation; over all nodes 1 for a feature that does not vary or that none(x) leaves unscaled) of each input that a feature becomes, noised and estimated under a privacy budget, of a single node null where fewer than five values are there; missing_values counts values that are NULL or not finite. outliers counts, where the run ended with a report, rows that lie more than four scales from the mean over all nodes, of numbers and times alone (a flag or a level that is rare is not far out); a node counts none where they are fewer than five data subjects. missing_values and outliers are NULL under a privacy budget, and outliers where there is no report';
 
 -- What a statistician asks of a linear model. Everything was computed when the version was made; nothing is here but its form.
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
@@ -4048,19 +4287,19 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA federated FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
-    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text),
-    @extschema@.federated_training_metrics(text), @extschema@.wait_for_convergence(text, double precision),
+    @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
+    @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
     @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
-    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text),
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text)
+    @extschema@.federated_trials(text, integer)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -4082,9 +4321,9 @@ GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
 -- Statements, predictions and what is shown of runs.
 GRANT EXECUTE ON FUNCTION
-    federated._model_id(text), federated._workspace_id(text), federated._current_features(text),
+    federated._model_id(text), federated._workspace_id(text), federated._find_run(text, integer), federated._current_features(text),
     federated._predict_untrained(text), federated._predict_many_classes(text), federated._json_number(jsonb),
-    federated._as_boolean(double precision), @extschema@.federated_training_status(text), @extschema@.federated_training_metrics(text),
+    federated._as_boolean(double precision), @extschema@.federated_training_status(text, integer), @extschema@.federated_training_metrics(text, integer),
     @extschema@.federated_privacy_budget(text)
 TO federated_analyst, federated_auditor, federated_daemon;
 
@@ -4193,7 +4432,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._write_untrained_function(text, jsonb), federated._write_untrained_row(text),
-    federated._list_functions(text)
+    federated._list_functions(text), federated._move_tag(text, federated.tag)
 TO federated_owner;
 
 -- What makes the functions of versions: each kind of prediction is rendered by one of its own.
@@ -4237,12 +4476,12 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
 -- How rounds went.
-GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text)
+GRANT EXECUTE ON FUNCTION @extschema@.federated_convergence_diagnostics(text, integer)
 TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Folds and searches.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_trials(text), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
+    @extschema@.federated_trials(text, integer), federated._tried(jsonb), federated._trials(uuid), federated._run_metrics(uuid),
     federated._is_undecided(uuid), federated._series_status(uuid)
 TO federated_analyst, federated_auditor, federated_daemon;
 
@@ -4256,7 +4495,7 @@ GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) 
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text),
+    @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     federated._project(jsonb, text[], text[], text), federated._evaluation(text),
     federated._evaluate_columns(text, text[]), federated._data_quality_check_columns(text, text[]),
     @extschema@.federated_coefficients(text), federated._coefficients(text)
@@ -4349,6 +4588,8 @@ GRANT SELECT ON ALL SEQUENCES IN SCHEMA federated TO federated_admin;
 
 GRANT SELECT ON federated.model, federated.version TO federated_owner;
 
+GRANT UPDATE (dropped_version) ON federated.model TO federated_owner;
+
 -- What is shown of it in views, and what each part of the catalog keeps besides.
 GRANT SELECT ON federated.part_taken, @extschema@.federated_node_status, @extschema@.federated_node_diagnostics
 TO federated_analyst, federated_auditor;
@@ -4376,14 +4617,16 @@ GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federa
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
 
-GRANT INSERT (model_id, name, version), DELETE ON federated.tag TO federated_operator;
+GRANT INSERT (model_id, name, version), UPDATE (version), DELETE ON federated.tag TO federated_operator;
+
+GRANT DELETE ON federated.version TO federated_operator;
 
 GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_owner;
 
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;
 
-GRANT SELECT ON @extschema@.federated_workspace_status TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_workspace_status, @extschema@.federated_runs TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 

@@ -50,7 +50,9 @@ class Published:
 def publish(connection: PsycopgConnection, run: Run, new: NewVersion) -> Published:
     """Store the version of a closed round whose parameters are kept, and make it current if possible."""
     version: int = _SQL.query(connection, "next_version", run.model_id)[0]["version"]
-    obstacle = _replace_function(connection, run, new, version)
+    obstacle = (
+        _replace_function(connection, run, new, version) if run.options.promote else _unpromoted(run, version)
+    )
     if obstacle is None:
         _SQL.query(connection, "retire_current", run.model_id)
     _SQL.query(
@@ -87,6 +89,13 @@ def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, 
     return (
         f"version {version} is stored but not current: its features differ from those of "
         f"federated_model.{run.model}, on which other objects depend ({obstacle})"
+    )
+
+
+def _unpromoted(run: Run, version: int) -> str:
+    return (
+        f"version {version} is stored but not current, since promote is false: "
+        f"PROMOTE FEDERATED MODEL {run.model} VERSION {version}"
     )
 
 

@@ -37,6 +37,7 @@ def parse_options(options: Mapping[str, Any], fold: int | None = None) -> Traini
         validation_frequency=options.get("validation_frequency") or 1,
         max_update_norm=_number(options.get("max_update_norm")),
         keep_best=bool(options.get("keep_best")),
+        promote=options.get("promote", True),
         roles=roles_of(options["algorithm"], options),
         given=MappingProxyType(dict(options)),
         fold=part,

@@ -55,8 +55,9 @@ class TrainingOptions:
     subjects is held out, None where it is a fraction and no fold. validation_frequency: evaluate every n-th
     round.
     max_update_norm: largest L2 norm of an update, None for the derived one. keep_best: whether the best
-    evaluated round is published, not the last. roles: of further columns, as in `Reading`. given: every
-    option by name, from which the parts read their settings.
+    evaluated round is published, not the last. promote: whether its version becomes the current one.
+    roles: of further columns, as in `Reading`. given: every option by name, from which the parts read their
+    settings.
     """
 
     algorithm: str
@@ -74,6 +75,7 @@ class TrainingOptions:
     validation_frequency: int
     max_update_norm: float | None = None
     keep_best: bool = True
+    promote: bool = True
     roles: tuple[tuple[str, str], ...] = ()
     given: Mapping[str, Any] = field(default_factory=dict)
     fold: Fold | None = None

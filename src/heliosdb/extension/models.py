@@ -69,7 +69,7 @@ def alter_model(session: Session, command: AlterModel) -> None:
     """ALTER FEDERATED MODEL … SET: a run under way keeps the options it was started with."""
     session.require("federated_operator", "alter a federated model")
     given = read_options(OptionKind.MODEL, command.options, session.built)
-    model = _lock(session, command.name, if_exists=command.if_exists)
+    model = find_or_skip(session, command.name, if_exists=command.if_exists)
     if model is None:
         return
     merged = {**model.options, **given}
@@ -85,7 +85,7 @@ def reset_model(session: Session, command: ResetModel) -> None:
     """ALTER FEDERATED MODEL … RESET: defaults hold again, or what has none is not set."""
     session.require("federated_operator", "alter a federated model")
     drop_options(OptionKind.MODEL, command.options, {})
-    model = _lock(session, command.name, if_exists=command.if_exists)
+    model = find_or_skip(session, command.name, if_exists=command.if_exists)
     if model is None:
         return
     left = drop_options(OptionKind.MODEL, command.options, model.options)
@@ -98,7 +98,7 @@ def reset_model(session: Session, command: ResetModel) -> None:
 def rename_model(session: Session, command: RenameModel) -> None:
     """ALTER FEDERATED MODEL … RENAME TO: functions and what depends on them follow; not in training."""
     session.require("federated_operator", "rename a federated model")
-    model = _lock(session, command.name, if_exists=command.if_exists)
+    model = find_or_skip(session, command.name, if_exists=command.if_exists)
     if model is None:
         return
     _check_name(command.new_name)
@@ -112,7 +112,7 @@ def rename_model(session: Session, command: RenameModel) -> None:
 def change_model_owner(session: Session, command: ChangeModelOwner) -> None:
     """ALTER FEDERATED MODEL … OWNER TO: a role that exists and that the caller is a member of."""
     session.require("federated_operator", "change the owner of a federated model")
-    model = _lock(session, command.name, if_exists=command.if_exists)
+    model = find_or_skip(session, command.name, if_exists=command.if_exists)
     if model is not None:
         catalog.change_model_owner(session.connection, model, session.role_name(command.owner))
 
@@ -120,7 +120,7 @@ def change_model_owner(session: Session, command: ChangeModelOwner) -> None:
 def drop_model(session: Session, command: DropModel) -> None:
     """DROP FEDERATED MODEL: during training never; with dependents of its function only by CASCADE."""
     session.require("federated_operator", "drop a federated model")
-    model = _lock(session, command.name, if_exists=command.if_exists)
+    model = find_or_skip(session, command.name, if_exists=command.if_exists)
     if model is None:
         return
     if catalog.is_in_training(session.connection, model):
@@ -224,7 +224,7 @@ def find_model(session: Session, name: str) -> catalog.Model:
     return model
 
 
-def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Model | None:
+def find_or_skip(session: Session, name: str, *, if_exists: bool) -> catalog.Model | None:
     """Return the caller's own model, locked; None where it may be missing and is."""
     model = catalog.lock_model(session.connection, name)
     if model is None:

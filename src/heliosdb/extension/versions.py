@@ -6,14 +6,14 @@ What always holds: functions follow by triggers on the rows (sql/versions.sql), 
 from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
-from federated_sql.statements import RollbackModel, TagModel
+from federated_sql.statements import DropTag, DropVersion, PromoteModel, RollbackModel, TagModel
 from heliosdb.catalog import commands as catalog
-from heliosdb.extension.models import find_model
+from heliosdb.extension.models import find_model, find_or_skip
 from heliosdb.extension.session import Session
 
 
 def tag_model(session: Session, command: TagModel) -> None:
-    """TAG FEDERATED MODEL: a name for one version, the current one unless another is given, for good."""
+    """TAG FEDERATED MODEL: a name for one version, the current one unless another is given."""
     session.require("federated_operator", "tag a federated model")
     model = find_model(session, command.model)
     if not command.tag.isprintable():
@@ -24,28 +24,62 @@ def tag_model(session: Session, command: TagModel) -> None:
         else catalog.version_number(session.connection, model, str(command.version))
     )
     if not catalog.insert_tag(session.connection, model, command.tag, version):
-        _accept_same(session, model, command.tag, version)
+        _tag_again(session, model, command, version)
     elif not catalog.has_numbers(session.connection, model, version):
         session.warning(
             f"version {version} was made by a release that kept no numbers: the tag predicts nothing"
         )
 
 
-def rollback_model(session: Session, command: RollbackModel) -> None:
-    """ROLLBACK FEDERATED MODEL: an earlier version, or a later one, becomes what the model predicts."""
-    session.require("federated_operator", "roll a federated model back")
-    model = find_model(session, command.model)
+def drop_tag(session: Session, command: DropTag) -> None:
+    """DROP FEDERATED MODEL … TAG: its function goes, the version stays."""
+    session.require("federated_operator", "drop a tag of a federated model")
+    model = find_or_skip(session, command.model, if_exists=command.if_exists)
+    if model is None or catalog.delete_tag(session.connection, model, command.tag, cascade=command.cascade):
+        return
+    missing = f'federated model "{model.name}" has no tag "{command.tag}"'
+    if not command.if_exists:
+        raise FederatedError(ErrorCode.UNDEFINED_OBJECT, missing)
+    session.notice(f"{missing}, skipping")
+
+
+def drop_version(session: Session, command: DropVersion) -> None:
+    """DROP FEDERATED MODEL … VERSION: with its numbers and its function; never the current one."""
+    session.require("federated_operator", "drop a version of a federated model")
+    model = find_or_skip(session, command.model, if_exists=command.if_exists)
+    if model is None:
+        return
+    if command.if_exists and not catalog.has_version(session.connection, model, command.version):
+        session.notice(f'federated model "{model.name}" has no version "{command.version}", skipping')
+        return
     version = catalog.version_number(session.connection, model, command.version)
-    if version == catalog.current_version(session.connection, model):
+    catalog.delete_version(session.connection, model, version, cascade=command.cascade)
+
+
+def promote_model(session: Session, command: PromoteModel) -> None:
+    """PROMOTE FEDERATED MODEL: a version becomes what the model predicts."""
+    session.require("federated_operator", "promote a version of a federated model")
+    _make_current(session, find_model(session, command.model), command.version)
+
+
+def rollback_model(session: Session, command: RollbackModel) -> None:
+    """ROLLBACK FEDERATED MODEL: as PROMOTE; said of an earlier version."""
+    session.require("federated_operator", "roll a federated model back")
+    _make_current(session, find_model(session, command.model), command.version)
+
+
+def _make_current(session: Session, model: catalog.Model, label: str) -> None:
+    version = catalog.version_number(session.connection, model, label)
+    former = catalog.current_version(session.connection, model)
+    if version == former:
         session.notice(f'version {version} of federated model "{model.name}" is the current one already')
         return
-    former = catalog.current_version(session.connection, model)
     catalog.make_current(session.connection, model, version)
     if former is not None and not catalog.has_numbers(session.connection, model, former):
         session.warning(
             f"version {former} was made by a release that kept no numbers: there is no way back to it"
         )
-    if catalog.is_in_training(session.connection, model):
+    if catalog.will_promote(session.connection, model):
         session.notice(
             f'federated model "{model.name}" is in training: the version of its run will be the current one'
         )
@@ -62,15 +96,20 @@ def _current(session: Session, model: catalog.Model) -> int:
     return version
 
 
-def _accept_same(session: Session, model: catalog.Model, tag: str, version: int) -> None:
-    """A tag that the version has already is no error; one that another version has is."""
-    tagged = catalog.tagged_version(session.connection, model, tag)
+def _tag_again(session: Session, model: catalog.Model, command: TagModel, version: int) -> None:
+    """A tag that the version has already is no error; one that another version has is, but for REPLACE."""
+    tagged = catalog.tagged_version(session.connection, model, command.tag)
     if tagged == version:
-        session.notice(f'version {version} of federated model "{model.name}" has the tag "{tag}" already')
+        session.notice(
+            f'version {version} of federated model "{model.name}" has the tag "{command.tag}" already'
+        )
+        return
+    if command.replace:
+        catalog.move_tag(session.connection, model, command.tag, version)
         return
     raise FederatedError(
         ErrorCode.DUPLICATE_OBJECT,
-        f'federated model "{model.name}" has the tag "{tag}" already',
+        f'federated model "{model.name}" has the tag "{command.tag}" already',
         detail=f"It is version {tagged}.",
-        hint="A tag stays with its version: choose another one.",
+        hint="TAG … REPLACE moves it to another version.",
     )

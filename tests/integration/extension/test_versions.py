@@ -343,7 +343,7 @@ def test_a_model_keeps_its_name_where_the_new_one_cannot_be(
         ("UPDATE federated.version SET prediction = '{}'", errors.InsufficientPrivilege),
         ("UPDATE federated.version SET is_current = false", errors.ObjectNotInPrerequisiteState),
         ("INSERT INTO federated.version (model_id, version) VALUES (1, 3)", errors.InsufficientPrivilege),
-        ("UPDATE federated.tag SET version = 1", errors.InsufficientPrivilege),
+        ("UPDATE federated.tag SET name = 'x'", errors.InsufficientPrivilege),
         ("INSERT INTO federated.tag (model_id, name, version) SELECT model_id, '7', 1 FROM federated.model",
          errors.InvalidParameterValue),
         ("INSERT INTO federated.tag (model_id, name, version) SELECT model_id, E'a\\tb', 1 FROM federated.model",

@@ -9,21 +9,22 @@ import pytest
 from psycopg import errors
 
 from tests.integration.extension.test_predictions import make_current
+from tests.integration.extension.versions_support import finish_run
 from tests.support.cluster import Cluster
 
 # Name → columns of its result, in order. Several functions of one name: those of the named signature.
 COLUMNS = {
-    "federated_training_status(text)": "round_number status global_loss global_accuracy participating_nodes"
+    "federated_training_status(text,integer)": "round_number status global_loss global_accuracy participating_nodes"
     " round_duration_seconds started_at finished_at message",
-    "federated_training_metrics(text)": "round_number timestamp global_loss global_accuracy participating_nodes"
+    "federated_training_metrics(text,integer)": "round_number timestamp global_loss global_accuracy participating_nodes"
     " dropped_nodes round_duration_seconds communication_mb privacy_consumed_epsilon"
     " global_loss_std_error global_accuracy_std_error",
-    "federated_convergence_diagnostics(text)": "round_number global_loss loss_delta node_variance learning_rate",
+    "federated_convergence_diagnostics(text,integer)": "round_number global_loss loss_delta node_variance learning_rate",
     "federated_checkpoints(text)": "path round_number created_at size_bytes sha256",
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
     " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error",
     "federated_evaluate(text)": "metric value",
-    "federated_data_quality_check(text)": "node_name feature_statistics missing_values outliers",
+    "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers",
     "federated_confusion_matrix(text)": "predicted actual count",
     "federated_roc_curve(text)": "threshold fpr tpr",
     "federated_calibration(text)": "bin predicted observed count",
@@ -36,6 +37,8 @@ COLUMNS = {
     " rounds_completed estimated_remaining_rounds delta",
     "federated_privacy_history": "timestamp workspace_name model_name round_number cumulative_epsilon epsilon_per_round"
     " noise_multiplier clipping_threshold",
+    "federated_runs": "workspace_name model_name run run_id status started_by queued_at started_at finished_at rounds"
+    " version trial fold options message",
     "federated_workspace_status": "workspace_name min_nodes_required registered_nodes active_nodes status",
     "federated_node_status": "workspace node_name status last_seen rounds_participated avg_round_time_seconds"
     " dataset_size contribution_score",
@@ -365,3 +368,38 @@ def test_what_no_engine_fills_is_empty_and_says_so(catalog: psycopg.Connection) 
         assert catalog.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]  # type: ignore[arg-type]
         [(comment,)] = catalog.execute("SELECT obj_description(%s::regclass, 'pg_class')", [view]).fetchall()
         assert "Always empty: this version" in comment
+
+
+def test_every_run_has_a_number_by_which_it_is_shown(
+    trained: psycopg.Connection, daemon: psycopg.Connection, operator: psycopg.Connection
+) -> None:
+    finish_run(trained, daemon, promoted=False)
+    execute(operator, "START FEDERATED TRAINING risk WITH (rounds = 2)")
+    found = operator.execute(
+        "SELECT run, status, started_by, version, options FROM federated_runs WHERE model_name = 'risk' ORDER BY run"
+    ).fetchall()
+    superuser = trained.info.user
+    assert found == [
+        (1, "completed", superuser, 1, {}),
+        (2, "completed", superuser, 2, {}),
+        (3, "completed", superuser, 3, {}),
+        (4, "queued", "an_operator", None, {"rounds": 2}),
+    ]
+    statuses = [
+        operator.execute("SELECT status FROM federated_training_status('risk', run => %s)", [run]).fetchall()
+        for run in (None, 1, 4)
+    ]
+    assert statuses == [[("queued",)], [("completed",)], [("queued",)]]
+    for function in (
+        "federated_training_status",
+        "federated_training_metrics",
+        "federated_convergence_diagnostics",
+        "federated_data_quality_check",
+        "federated_trials",
+    ):
+        for run in (0, 5, -(2**31)):
+            with pytest.raises(errors.UndefinedObject, match=f'"risk" has no run {run}') as caught:
+                operator.execute(f"SELECT * FROM {function}('risk', run => {run})")  # type: ignore[arg-type]
+            assert caught.value.diag.message_detail == "Its runs are numbered from 1 to 4."
+    with pytest.raises(errors.UndefinedObject, match='"nothing" does not exist'):
+        operator.execute("SELECT * FROM federated_training_status('nothing', run => 1)")

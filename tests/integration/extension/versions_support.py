@@ -41,7 +41,9 @@ def finish_run(
     } | changed  # fmt: skip
     with daemon.transaction():
         numbers = json.dumps({name: parts[name] for name in NUMBERS})
-        [(obstacle,)] = daemon.execute(PUBLISH, parts | {"numbers": numbers}).fetchall()
+        obstacle = "promote is false"
+        if parts.get("promoted", True):
+            [(obstacle,)] = daemon.execute(PUBLISH, parts | {"numbers": numbers}).fetchall()
         if obstacle is None:
             daemon.execute("UPDATE federated.version SET is_current = false WHERE model_id = %s", [model_id])
         prediction = numbers if parts.get("kept", True) else None

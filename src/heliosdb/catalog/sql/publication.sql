@@ -1,5 +1,6 @@
 -- name: next_version(bigint)
-SELECT coalesce(max(version), 0) + 1 AS version FROM federated.version WHERE model_id = $1
+SELECT greatest(dropped_version, (SELECT max(v.version) FROM federated.version AS v WHERE v.model_id = m.model_id)) + 1 AS version
+FROM federated.model AS m WHERE model_id = $1
 
 -- name: retire_current(bigint)
 UPDATE federated.version SET is_current = false WHERE model_id = $1 AND is_current
