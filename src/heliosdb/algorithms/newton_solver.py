@@ -142,7 +142,7 @@ def advance(
     halved = _halved(search, objective, found.weights)
     if halved is not None:
         return Advance(halved)
-    free = _free(found)
+    free = _free(found, penalty)
     inverse = _invert(found, free, names, is_first=search.accepted is None) if penalty.is_none else None
     if penalty.is_none and inverse is None:
         # It was regular where the search began: the weights of rows have since vanished.
@@ -187,10 +187,20 @@ def _dispersion(found: Curvature, parameters: int) -> float:
     return 2.0 * found.loss / max(1.0, found.rows - parameters)
 
 
-def _free(found: Curvature) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which parameters the loss depends on: not those of an input that is 0 in every row."""
+def _free(found: Curvature, penalty: Penalty) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which parameters the loss depends on: not those of an input that is the same in every row, be it 0 or,
+    since it varies in rows that are held out, a multiple of the intercept's."""
     diagonal = found.hessian.diagonal()
-    return np.asarray(diagonal > 1e-20 * float(diagonal.max(initial=0.0)))
+    free = np.asarray(diagonal > 1e-20 * float(diagonal.max(initial=0.0)))
+    start = 0
+    # The intercept of each score is behind the coefficients of its inputs.
+    for place in np.flatnonzero(penalty.penalised == 0.0):
+        own = slice(start, int(place))
+        if free[place]:
+            left = diagonal[own] - np.square(found.hessian[own, place]) / diagonal[place]
+            free[own] &= left > _RANK * diagonal[own]
+        start = int(place) + 1
+    return free
 
 
 def _is_even(decrements: Sequence[float]) -> bool:

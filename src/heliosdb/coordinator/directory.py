@@ -190,7 +190,9 @@ class Directory:
     async def wait_for_change(self, seconds: float) -> None:
         """Wait until some node comes, goes or is tried, at most `seconds`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), max(seconds, 0.0))
+            # Not wait_for: before Python 3.12 it drops a cancellation that comes as the wait ends.
+            async with asyncio.timeout(max(seconds, 0.0)):
+                await self._changed.wait()
 
     def _of(self, workspace: WorkspaceName) -> list[_Peer]:
         return [peer for peer in self._peers.values() if peer.record.workspace == workspace]

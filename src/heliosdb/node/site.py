@@ -132,5 +132,7 @@ class Site:
         while True:
             pause = _EASY if self._standing.obstacle is None else _EAGER
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._doubted.wait(), pause)
+                # Not wait_for: before Python 3.12 it drops a cancellation that comes as the wait ends.
+                async with asyncio.timeout(pause):
+                    await self._doubted.wait()
             await self.look()

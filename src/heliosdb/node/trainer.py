@@ -78,7 +78,9 @@ class Trainer:
         async with self._turn:
             process = await self._running()
             try:
-                answer = await asyncio.wait_for(_ask(process, request), self._limit)
+                # Not wait_for: before Python 3.12 it drops a cancellation that comes with the answer.
+                async with asyncio.timeout(self._limit):
+                    answer = await _ask(process, request)
             except (asyncio.IncompleteReadError, ConnectionError, ValueError) as error:
                 await self._end()
                 log.error("the training process died: %r", error)

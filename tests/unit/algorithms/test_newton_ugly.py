@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import statsmodels.api as sm
 
+from heliosdb.algorithms import Table
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from tests.support.pooled import make_run, make_tables, play
 
@@ -186,3 +187,29 @@ def test_units_whose_squares_are_no_numbers_have_estimates_and_errors(algorithm:
     for name, expected in (("estimate", oracle.params), ("std_error", oracle.bse)):
         np.testing.assert_allclose(found.column(name) * own, expected, rtol=1e-6)
     np.testing.assert_allclose(found.column("p_value"), oracle.pvalues, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("classes", [(), ("0", "1"), ("0", "1", "2")])
+def test_an_input_that_varies_in_held_out_rows_alone_has_no_estimate(classes: tuple[str, ...]) -> None:
+    """A rare level may be in one fold as a whole: that is no collinearity to end a fold by."""
+    rng = np.random.default_rng(5)
+    inputs = np.column_stack([rng.normal(size=300), np.arange(300) < 6]).astype(float)
+    score = inputs[:, 0] + rng.normal(size=300)
+    target = np.digitize(score, [0.0, 1.0][: len(classes) - 1]).astype(float) if classes else score
+    held_out = np.arange(300) % 5 == 0
+    held_out[:6] = True
+    whole = Table.from_rows(inputs, target, np.arange(300), held_out)
+    parts = [whole._where(np.arange(300) % 3 == place) for place in range(3)]
+    algorithm = "logistic_regression" if classes else "linear_regression"
+    found = play(make_run(algorithm, ("a", "rare"), validation_split=0.2), parts, classes)
+    assert found.findings.ended is not None
+    assert found.findings.ended.converged
+    kept = ~held_out
+    alone = play(make_run(algorithm, ("a",)), make_tables(inputs[kept, :1], target[kept], 3), classes)
+    for score_number in range(max(1, len(classes) - 1)):
+        estimates = found.column("estimate", score_number)
+        assert np.isnan(estimates[2])
+        for name in ("estimate", "std_error"):
+            np.testing.assert_allclose(
+                found.column(name, score_number)[:2], alone.column(name, score_number), rtol=1e-8
+            )
