@@ -109,3 +109,42 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._describe_parameters(text[], boolean[], jsonb) IS
     'The argument list of a version''s function: each feature by name and type, missing means NULL';
+
+-- Levels in the order of their hashes, and behind each the least float that is larger, or the one behind that: what lies
+-- between an odd edge and the next is the hash of a level, all else is not. As at the nodes, a text is known by its hash.
+CREATE FUNCTION federated._level_edges(levels text[]) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(e.edge ORDER BY h.hash, e.edge)
+    FROM unnest(levels) AS l (level), LATERAL (SELECT hashtextextended(l.level COLLATE "C", 0)::float8) AS h (hash),
+         LATERAL (VALUES (h.hash), (h.hash + greatest(1, abs(h.hash) * power(2, -52)))) AS e (edge)
+$$;
+COMMENT ON FUNCTION federated._level_edges(text[]) IS 'Between which floats the hashes of levels lie, ascending: two for each level';
+
+CREATE FUNCTION federated._level_numbers(levels text[], numbers double precision[], other double precision) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT format('[0:%s]=%s', 2 * cardinality(levels), other || array_agg(e.number ORDER BY l.hash, e.place))::float8[]
+    FROM (SELECT hashtextextended(u.level COLLATE "C", 0)::float8, u.number FROM unnest(levels, numbers) AS u (level, number)) AS l (hash, number),
+         LATERAL (VALUES (1, l.number), (2, other)) AS e (place, number)
+$$;
+COMMENT ON FUNCTION federated._level_numbers(text[], double precision[], double precision) IS
+    'What stands between the edges of levels, from place 0 on: in turn the number of every other text and a level''s';
+
+-- One look into an array, whatever the number of levels. Should a server not make the hashes that are written here (another
+-- byte order, a dump in a database of another encoding), a condition that is constant tells the planner, which has the arrays
+-- made anew. The value stands in it once, so that inlining evaluates no argument twice.
+CREATE FUNCTION federated._render_lookup(
+    value text, levels text[], numbers double precision[], nothing double precision, other double precision
+) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT CASE WHEN cardinality(levels) > 0 THEN format(
+        'coalesce((CASE WHEN %1$s THEN %2$L::pg_catalog.float8[] ELSE federated._level_numbers(%3$L, %4$L, %5$L) END)'
+        '[pg_catalog.width_bucket(pg_catalog.hashtextextended((%6$s) COLLATE pg_catalog."C", 0::pg_catalog.int8)::pg_catalog.float8,'
+        ' CASE WHEN %1$s THEN %7$L::pg_catalog.float8[] ELSE federated._level_edges(%3$L) END)], %8$L::pg_catalog.float8)',
+        format('pg_catalog.hashtextextended(%L COLLATE pg_catalog."C", 0::pg_catalog.int8) OPERATOR(pg_catalog.=) %L::pg_catalog.int8',
+               array_to_string(levels, ''), hashtextextended(array_to_string(levels, '') COLLATE "C", 0)),
+        federated._level_numbers(levels, numbers, other), levels, numbers, other, value, federated._level_edges(levels), nothing)
+    WHEN nothing = other THEN format('%L::pg_catalog.float8', other)
+    ELSE format('CASE WHEN %s IS NULL THEN %L::pg_catalog.float8 ELSE %L::pg_catalog.float8 END', value, nothing, other) END
+$$;
+COMMENT ON FUNCTION federated._render_lookup(text, text[], double precision[], double precision, double precision) IS
+    'The number of each level, of NULL and of every other text, as an expression over a text';

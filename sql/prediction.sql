@@ -708,7 +708,7 @@ BEGIN
     RETURN (
         SELECT format(
             'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, row)),'
-            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, pg_catalog.array_send(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
+            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
             string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,

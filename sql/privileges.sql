@@ -114,7 +114,10 @@ TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._columns(text[], boolean[], jsonb), federated._level_names(jsonb),
     federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
-    federated._elements(double precision[], integer), federated._softmax(double precision[], double precision)
+    federated._render_lookup(text, text[], double precision[], double precision, double precision),
+    federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
+    federated._elements(double precision[], integer), federated._bytes(double precision[]),
+    federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._is_given(federated.absent), federated._is_given(anyelement),

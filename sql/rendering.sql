@@ -47,7 +47,7 @@ COMMENT ON FUNCTION federated._weigh(double precision[], double precision[], dou
     'What inputs of these values add to a score';
 
 -- Each parameter is referenced once wherever it can be, so that inlining evaluates no argument twice. What a column adds is
--- known for each level and each bin when the function is made: one CASE, or one look into an array.
+-- known for each level and each bin when the function is made: one look into an array.
 CREATE FUNCTION federated._render_term(
     feature text, kind text, form text, spec jsonb,
     slopes double precision[], fills double precision[], shifts double precision[], target_scale double precision
@@ -116,20 +116,14 @@ DECLARE
         FROM generate_series(0, cardinality(slopes)) AS level ORDER BY level);
     other   double precision := CASE WHEN has[2] THEN weights[cardinality(weights)] ELSE absent END;
     nothing double precision := CASE WHEN has[1] THEN weights[named + 1] ELSE absent END;
-    cases   text := (
-        SELECT string_agg(format('WHEN %L THEN %L::float8', l.level, weights[l.place]), ' ' ORDER BY l.place)
-        FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place));
+    levels  text[] := ARRAY(
+        SELECT l.level FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place) ORDER BY l.place);
 BEGIN
-    RETURN ' + ' || CASE
-        WHEN cases IS NULL AND nothing = other THEN format('%L::float8', other)
-        WHEN cases IS NULL THEN format('CASE WHEN %I IS NULL THEN %L::float8 ELSE %L::float8 END', feature, nothing, other)
-        WHEN nothing = other THEN format('CASE %I COLLATE "C" %s ELSE %L::float8 END', feature, cases, other)
-        ELSE format('CASE WHEN %1$I IS NULL THEN %3$L::float8 ELSE CASE %1$I COLLATE "C" %2$s ELSE %4$L::float8 END END',
-                    feature, cases, nothing, other) END;
+    RETURN ' + ' || federated._render_lookup(quote_ident(feature), levels, weights[1:named], nothing, other);
 END
 $$;
 COMMENT ON FUNCTION federated._render_levels(text, jsonb, double precision[], double precision[], double precision, double precision) IS
-    'What a category adds to a linear score, as one CASE over its levels';
+    'What a category adds to a linear score, as an expression';
 
 -- Checks what is said of a linear score's parts, all in one place, for every kind that is made of them.
 CREATE FUNCTION federated._check_linear(

@@ -1,5 +1,11 @@
 -- What is computed by numpy: predictions that are no expression. A row is handed over as slots, one number for each value
--- (src/heliosdb/scoring/rows.py), in the bytes that a client would get of the array: PL/Python takes them in whole.
+-- (src/heliosdb/scoring/rows.py), in the bytes that the server itself keeps of the array: PL/Python takes them in whole.
+
+-- array_send would write them number by number, which takes longer than most of what is done with them.
+CREATE FUNCTION federated._bytes(slots double precision[]) RETURNS bytea
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'byteasend';
+COMMENT ON FUNCTION federated._bytes(double precision[]) IS
+    'The bytes of an array as they lie in memory: of none that is stored, for they are this machine''s';
 
 CREATE FUNCTION federated._elements(elements double precision[], count integer) RETURNS double precision[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -23,11 +29,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
         WHEN 'category' THEN (
-            SELECT format('CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %4$sELSE %3$L::pg_catalog.float8 END', value,
-                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*)::text ELSE 'NaN' END,
-                CASE WHEN (spec ->> 'other_level')::boolean THEN (count(*) + (spec ->> 'null_level')::boolean::integer)::text
-                     ELSE 'NaN' END,
-                string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8 ', value, l.level, l.place - 1), '' ORDER BY l.place))
+            SELECT federated._render_lookup(value, coalesce(array_agg(l.level ORDER BY l.place), '{}'),
+                array_agg((l.place - 1)::float8 ORDER BY l.place),
+                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*) ELSE 'NaN'::float8 END,
+                CASE WHEN (spec ->> 'other_level')::boolean THEN count(*) + (spec ->> 'null_level')::boolean::integer ELSE 'NaN'::float8 END)
             FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place))
         ELSE format('coalesce(pg_catalog.date_part(''epoch'', %s) OPERATOR(pg_catalog./) 86400::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value) END
 $$;
@@ -66,7 +71,7 @@ COMMENT ON FUNCTION federated._render_slots(text[], boolean[], jsonb, text[]) IS
 -- search_path.
 CREATE FUNCTION federated._render_call(features text[], booleans boolean[], prediction jsonb, run_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('coalesce(federated.%1$I(%3$L, pg_catalog.array_send(%4$s)), federated.%2$I(%3$L, pg_catalog.array_send(%4$s)))',
+    SELECT format('coalesce(federated.%1$I(%3$L, federated._bytes(%4$s)), federated.%2$I(%3$L, federated._bytes(%4$s)))',
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes' ELSE '_score' END,
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes_first' ELSE '_score_first' END, run_id,
         CASE WHEN count(*) > 99 THEN format('federated._elements($1, %s)', sum(c.slots))

@@ -1212,6 +1212,48 @@ $$;
 COMMENT ON FUNCTION federated._describe_parameters(text[], boolean[], jsonb) IS
     'The argument list of a version''s function: each feature by name and type, missing means NULL';
 
+-- Levels in the order of their hashes, and behind each the least float that is larger, or the one behind that: what lies
+-- between an odd edge and the next is the hash of a level, all else is not. As at the nodes, a text is known by its hash.
+CREATE FUNCTION federated._level_edges(levels text[]) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT array_agg(e.edge ORDER BY h.hash, e.edge)
+    FROM unnest(levels) AS l (level), LATERAL (SELECT hashtextextended(l.level COLLATE "C", 0)::float8) AS h (hash),
+         LATERAL (VALUES (h.hash), (h.hash + greatest(1, abs(h.hash) * power(2, -52)))) AS e (edge)
+$$;
+
+COMMENT ON FUNCTION federated._level_edges(text[]) IS 'Between which floats the hashes of levels lie, ascending: two for each level';
+
+CREATE FUNCTION federated._level_numbers(levels text[], numbers double precision[], other double precision) RETURNS double precision[]
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT format('[0:%s]=%s', 2 * cardinality(levels), other || array_agg(e.number ORDER BY l.hash, e.place))::float8[]
+    FROM (SELECT hashtextextended(u.level COLLATE "C", 0)::float8, u.number FROM unnest(levels, numbers) AS u (level, number)) AS l (hash, number),
+         LATERAL (VALUES (1, l.number), (2, other)) AS e (place, number)
+$$;
+
+COMMENT ON FUNCTION federated._level_numbers(text[], double precision[], double precision) IS
+    'What stands between the edges of levels, from place 0 on: in turn the number of every other text and a level''s';
+
+-- One look into an array, whatever the number of levels. Should a server not make the hashes that are written here (another
+-- byte order, a dump in a database of another encoding), a condition that is constant tells the planner, which has the arrays
+-- made anew. The value stands in it once, so that inlining evaluates no argument twice.
+CREATE FUNCTION federated._render_lookup(
+    value text, levels text[], numbers double precision[], nothing double precision, other double precision
+) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
+    SELECT CASE WHEN cardinality(levels) > 0 THEN format(
+        'coalesce((CASE WHEN %1$s THEN %2$L::pg_catalog.float8[] ELSE federated._level_numbers(%3$L, %4$L, %5$L) END)'
+        '[pg_catalog.width_bucket(pg_catalog.hashtextextended((%6$s) COLLATE pg_catalog."C", 0::pg_catalog.int8)::pg_catalog.float8,'
+        ' CASE WHEN %1$s THEN %7$L::pg_catalog.float8[] ELSE federated._level_edges(%3$L) END)], %8$L::pg_catalog.float8)',
+        format('pg_catalog.hashtextextended(%L COLLATE pg_catalog."C", 0::pg_catalog.int8) OPERATOR(pg_catalog.=) %L::pg_catalog.int8',
+               array_to_string(levels, ''), hashtextextended(array_to_string(levels, '') COLLATE "C", 0)),
+        federated._level_numbers(levels, numbers, other), levels, numbers, other, value, federated._level_edges(levels), nothing)
+    WHEN nothing = other THEN format('%L::pg_catalog.float8', other)
+    ELSE format('CASE WHEN %s IS NULL THEN %L::pg_catalog.float8 ELSE %L::pg_catalog.float8 END', value, nothing, other) END
+$$;
+
+COMMENT ON FUNCTION federated._render_lookup(text, text[], double precision[], double precision, double precision) IS
+    'The number of each level, of NULL and of every other text, as an expression over a text';
+
 -- Predictions as SQL expressions over parameters named as the features: numbers and names, never text that would be code.
 
 -- PostgreSQL raises an error where a product of floats is too small or too large to be one. What is taken from a feature is
@@ -1265,7 +1307,7 @@ COMMENT ON FUNCTION federated._weigh(double precision[], double precision[], dou
     'What inputs of these values add to a score';
 
 -- Each parameter is referenced once wherever it can be, so that inlining evaluates no argument twice. What a column adds is
--- known for each level and each bin when the function is made: one CASE, or one look into an array.
+-- known for each level and each bin when the function is made: one look into an array.
 CREATE FUNCTION federated._render_term(
     feature text, kind text, form text, spec jsonb,
     slopes double precision[], fills double precision[], shifts double precision[], target_scale double precision
@@ -1335,21 +1377,15 @@ DECLARE
         FROM generate_series(0, cardinality(slopes)) AS level ORDER BY level);
     other   double precision := CASE WHEN has[2] THEN weights[cardinality(weights)] ELSE absent END;
     nothing double precision := CASE WHEN has[1] THEN weights[named + 1] ELSE absent END;
-    cases   text := (
-        SELECT string_agg(format('WHEN %L THEN %L::float8', l.level, weights[l.place]), ' ' ORDER BY l.place)
-        FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place));
+    levels  text[] := ARRAY(
+        SELECT l.level FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place) ORDER BY l.place);
 BEGIN
-    RETURN ' + ' || CASE
-        WHEN cases IS NULL AND nothing = other THEN format('%L::float8', other)
-        WHEN cases IS NULL THEN format('CASE WHEN %I IS NULL THEN %L::float8 ELSE %L::float8 END', feature, nothing, other)
-        WHEN nothing = other THEN format('CASE %I COLLATE "C" %s ELSE %L::float8 END', feature, cases, other)
-        ELSE format('CASE WHEN %1$I IS NULL THEN %3$L::float8 ELSE CASE %1$I COLLATE "C" %2$s ELSE %4$L::float8 END END',
-                    feature, cases, nothing, other) END;
+    RETURN ' + ' || federated._render_lookup(quote_ident(feature), levels, weights[1:named], nothing, other);
 END
 $$;
 
 COMMENT ON FUNCTION federated._render_levels(text, jsonb, double precision[], double precision[], double precision, double precision) IS
-    'What a category adds to a linear score, as one CASE over its levels';
+    'What a category adds to a linear score, as an expression';
 
 -- Checks what is said of a linear score's parts, all in one place, for every kind that is made of them.
 CREATE FUNCTION federated._check_linear(
@@ -1563,7 +1599,15 @@ COMMENT ON FUNCTION federated._render(text[], boolean[], jsonb) IS
     'A prediction as an expression over parameters named as the features: what federated._render_<kind> makes of it';
 
 -- What is computed by numpy: predictions that are no expression. A row is handed over as slots, one number for each value
--- (src/heliosdb/scoring/rows.py), in the bytes that a client would get of the array: PL/Python takes them in whole.
+-- (src/heliosdb/scoring/rows.py), in the bytes that the server itself keeps of the array: PL/Python takes them in whole.
+
+-- array_send would write them number by number, which takes longer than most of what is done with them.
+CREATE FUNCTION federated._bytes(slots double precision[]) RETURNS bytea
+LANGUAGE internal IMMUTABLE STRICT PARALLEL SAFE AS 'byteasend';
+
+COMMENT ON FUNCTION federated._bytes(double precision[]) IS
+    'The bytes of an array as they lie in memory: of none that is stored, for they are this machine''s';
+
 CREATE FUNCTION federated._elements(elements double precision[], count integer) RETURNS double precision[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -1587,11 +1631,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
         WHEN 'boolean' THEN format('coalesce((%s)::pg_catalog.int4::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value)
         WHEN 'number' THEN format('coalesce(%s, ''NaN''::pg_catalog.float8)', value)
         WHEN 'category' THEN (
-            SELECT format('CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %4$sELSE %3$L::pg_catalog.float8 END', value,
-                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*)::text ELSE 'NaN' END,
-                CASE WHEN (spec ->> 'other_level')::boolean THEN (count(*) + (spec ->> 'null_level')::boolean::integer)::text
-                     ELSE 'NaN' END,
-                string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8 ', value, l.level, l.place - 1), '' ORDER BY l.place))
+            SELECT federated._render_lookup(value, coalesce(array_agg(l.level ORDER BY l.place), '{}'),
+                array_agg((l.place - 1)::float8 ORDER BY l.place),
+                CASE WHEN (spec ->> 'null_level')::boolean THEN count(*) ELSE 'NaN'::float8 END,
+                CASE WHEN (spec ->> 'other_level')::boolean THEN count(*) + (spec ->> 'null_level')::boolean::integer ELSE 'NaN'::float8 END)
             FROM jsonb_array_elements_text(coalesce(spec -> 'levels', '[]')) WITH ORDINALITY AS l (level, place))
         ELSE format('coalesce(pg_catalog.date_part(''epoch'', %s) OPERATOR(pg_catalog./) 86400::pg_catalog.float8, ''NaN''::pg_catalog.float8)', value) END
 $$;
@@ -1632,7 +1675,7 @@ COMMENT ON FUNCTION federated._render_slots(text[], boolean[], jsonb, text[]) IS
 -- search_path.
 CREATE FUNCTION federated._render_call(features text[], booleans boolean[], prediction jsonb, run_id uuid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT format('coalesce(federated.%1$I(%3$L, pg_catalog.array_send(%4$s)), federated.%2$I(%3$L, pg_catalog.array_send(%4$s)))',
+    SELECT format('coalesce(federated.%1$I(%3$L, federated._bytes(%4$s)), federated.%2$I(%3$L, federated._bytes(%4$s)))',
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes' ELSE '_score' END,
         CASE WHEN federated._has_many_classes(prediction) THEN '_score_classes_first' ELSE '_score_first' END, run_id,
         CASE WHEN count(*) > 99 THEN format('federated._elements($1, %s)', sum(c.slots))
@@ -2431,7 +2474,7 @@ BEGIN
     RETURN (
         SELECT format(
             'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, row)),'
-            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, pg_catalog.array_send(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
+            ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
             string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
@@ -4398,7 +4441,10 @@ TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._columns(text[], boolean[], jsonb), federated._level_names(jsonb),
     federated._render_slot(text, text, jsonb, integer), federated._render_slots(text[], boolean[], jsonb, text[]),
-    federated._elements(double precision[], integer), federated._softmax(double precision[], double precision)
+    federated._render_lookup(text, text[], double precision[], double precision, double precision),
+    federated._level_edges(text[]), federated._level_numbers(text[], double precision[], double precision),
+    federated._elements(double precision[], integer), federated._bytes(double precision[]),
+    federated._softmax(double precision[], double precision)
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 
 GRANT EXECUTE ON FUNCTION

@@ -29,10 +29,10 @@ MOST_KEPT = 16
 MOST_BYTES = 512 * 2**20
 """Of the stored arrays of all that are kept; the one that was read last is, however large."""
 
-_ELEMENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])
 _HEADERS = {1: 20, 2: 28}
-"""Bytes before the elements of an array of one and of two dimensions, as `array_send` writes it: dimensions,
-flag for NULLs, type; then of each dimension size and lower bound; each four bytes (`arrayfuncs.c`)."""
+"""Bytes before the elements of an array of one and of two dimensions that has no NULL, as the server keeps it:
+dimensions, place of the elements, type; then of each dimension the size, of each the lower bound; each four
+bytes in the machine's order (`array.h`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +57,9 @@ class Version:
             return self.score(self.encoder.encode(slots))
 
     def predict_one(self, raw: bytes) -> float | NDArray[np.float64]:
-        """Return a number or (classes,) for one row, an array of double precision in its binary form."""
+        """Return a number or (classes,) for one row, an array of double precision as the server keeps it."""
         if len(raw) != self.row.size:
-            given = (len(raw) - _HEADERS[1]) // _ELEMENT.itemsize
+            given = (len(raw) - _HEADERS[1]) // 8
             raise FederatedError(ErrorCode.INTERNAL, f"a row comes as {self.width} numbers, not {given}")
         return self.score_one(self.encoder.encode_one(self.row.unpack(raw)))
 
@@ -72,8 +72,7 @@ def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encodin
     kind = prediction.get("kind", "linear")
     score, width = prepare(kind, prediction, arrays), count_slots(encoding)
     score_one = prepare_row(kind, prediction, arrays, score)
-    # Of each element its size, which is passed over, and its value.
-    row = Struct(f">{_HEADERS[1]}x{'4xd' * width}")
+    row = Struct(f"={_HEADERS[1]}x{width}d")
     return Version(score, score_one, Encoder(encoding), width, row)
 
 
@@ -114,7 +113,6 @@ def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
 
 
 def _read(raw: bytes) -> NDArray[np.float64]:
-    """Return an array of two dimensions of its binary form; none of its elements is NULL."""
-    shape = [int.from_bytes(raw[12 + 8 * i : 16 + 8 * i], "big") for i in range(2)]
-    elements = np.frombuffer(raw, _ELEMENT, offset=_HEADERS[2])
-    return elements["value"].astype(np.float64).reshape(shape)
+    """Return an array of two dimensions as the server keeps it."""
+    shape = np.frombuffer(raw, np.int32, 2, offset=12)
+    return np.frombuffer(raw, np.float64, offset=_HEADERS[2]).reshape(shape)
