@@ -3,16 +3,8 @@
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    name    text := split_part(model, '@', 1);
-    label   text := CASE WHEN model LIKE '%@%' THEN substr(model, strpos(model, '@') + 1)
-        ELSE (SELECT v.version::text FROM federated.version AS v
-              WHERE v.model_id = federated._model_id(model) AND v.is_current) END;
-    subject federated.version;
+    subject federated.version := federated._read_reference(model);
 BEGIN
-    IF label IS NULL THEN
-        PERFORM federated._predict_untrained(name);
-    END IF;
-    subject := federated._read_version(name, label);
     IF subject.epsilon IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),

@@ -33,27 +33,30 @@ RETURNS TABLE (global_loss double precision, global_accuracy double precision, g
                global_r2 double precision, global_c_index double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    current_run   uuid;
-    current_round integer;
-    reason        text;
+    v      federated.version := federated._read_reference(model);
+    reason text;
 BEGIN
-    SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
-           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse, (v.report ->> 'auc')::double precision,
-           (v.report ->> 'auc_std_error')::double precision, (v.report ->> 'brier')::double precision,
-           (v.report ->> 'mae')::double precision, CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END,
-           (v.report ->> 'c_index')::double precision,
-           (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
-            WHERE jsonb_typeof(n.value -> 'figures') = 'object')
-    INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
-         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse, global_auc, global_auc_std_error,
-         global_brier, global_mae, global_r2, global_c_index, per_node_metrics
-    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
-    IF NOT FOUND THEN
-        PERFORM federated._predict_untrained(model);
-    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
+    global_loss := v.global_loss;
+    global_accuracy := v.global_accuracy;
+    global_precision := v.global_precision;
+    global_recall := v.global_recall;
+    global_f1_score := v.global_f1_score;
+    per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
+                         WHERE jsonb_typeof(n.value -> 'figures') = 'object');
+    global_loss_std_error := v.global_loss_std_error;
+    global_accuracy_std_error := v.global_accuracy_std_error;
+    base_loss := v.base_loss;
+    global_rmse := v.global_rmse;
+    global_auc := (v.report ->> 'auc')::double precision;
+    global_auc_std_error := (v.report ->> 'auc_std_error')::double precision;
+    global_brier := (v.report ->> 'brier')::double precision;
+    global_mae := (v.report ->> 'mae')::double precision;
+    global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
+    global_c_index := (v.report ->> 'c_index')::double precision;
+    IF num_nulls(global_loss, global_accuracy) > 0 THEN
         reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
                    FROM federated.round AS d
-                   WHERE d.run_id = current_run AND d.round_number IN (0, current_round) AND d.message <> '');
+                   WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
         IF reason IS NOT NULL THEN
             RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
         END IF;
@@ -62,7 +65,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._evaluation(text) IS
-    'What is known of how a model''s current version does: one row; what nodes do not count is NULL';
+    'What is known of how a model''s current version does, or the one that model@tag names: one row; what nodes do not count is NULL';
 
 CREATE FUNCTION @extschema@.federated_evaluate(model text, OUT metric text, OUT value double precision) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -79,7 +82,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY m.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
+    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
 
 CREATE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -698,7 +698,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := federated._run_of(model);
+    run  uuid := (federated._read_reference(model)).run_id;
     many boolean := federated._has_many_classes(prediction);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(
@@ -724,18 +724,6 @@ END
 $$;
 COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS
     'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
-
-CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN (
-        SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-        WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
-                   ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
-                        AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END);
-END
-$$;
-COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
 
 -- Carries no SET clause: the cursor's query runs in it, with the caller's names.
 CREATE FUNCTION federated._fetch_block(cursor_name text, most integer) RETURNS SETOF record

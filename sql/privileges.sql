@@ -99,7 +99,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
-    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._run_of(text),
+    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb),
     federated._fetch_block(text, integer), federated._score_block(text, bytea), federated._is_expression(text[], boolean[], jsonb),
     federated._probabilities(text, text[], jsonb), federated._likeliest(text[], double precision[])
 TO federated_analyst;
@@ -174,7 +174,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
     federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text),
+    federated._version_metrics(federated.version), federated._read_version(text, text), federated._read_reference(text),
     federated._incomparable(federated.version, federated.version), federated._joint_error(double precision, double precision)
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION

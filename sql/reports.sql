@@ -1,23 +1,18 @@
 -- What is kept of a version's report, and of what single nodes have said of their rows.
 
--- A part of the report of a model's current version; an error that says why there is none.
+-- A part of a version's report; an error that says why there is none.
 CREATE FUNCTION federated._report(model text, part text, source text, targets text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    current_version integer;
-    current_run     uuid;
-    stored          jsonb;
-    started         federated.run;
-    reason          text;
+    subject federated.version := federated._read_reference(model);
+    stored  jsonb := subject.report;
+    started federated.run;
+    reason  text;
 BEGIN
-    SELECT v.version, v.run_id, v.report INTO current_version, current_run, stored
-    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
-    IF NOT FOUND THEN
-        PERFORM federated._predict_untrained(model);
-    ELSIF stored ? part THEN
+    IF stored ? part THEN
         RETURN stored -> part;
     END IF;
-    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = current_run;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
     IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
@@ -33,13 +28,14 @@ BEGIN
         WHEN stored IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
         ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-        MESSAGE = format('no report of version %s of federated model "%s" was made', current_version, model),
+        MESSAGE = format('no report of version %s of federated model "%s" was made', subject.version, model),
         DETAIL = reason,
-        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).', quote_ident(model));
+        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).',
+            quote_ident((SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id)));
 END
 $$;
 COMMENT ON FUNCTION federated._report(text, text, text, text) IS
-    'What stands in the report of a model''s current version under a name, or an error that says why nothing does: 55000, 0A000 under a budget';
+    'What stands under a name in the report of a model''s current version, or of the one that model@tag names, or an error that says why nothing does: 55000, 0A000 under a budget';
 
 CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint)
 RETURNS SETOF record

@@ -427,6 +427,30 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._read_version(text, text) IS 'A version without its sealed parameters, or error 42704';
 
+-- A model made before names were checked may have an @ in its own.
+CREATE FUNCTION federated._read_reference(reference text) RETURNS federated.version
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at_sign    integer := strpos(reference, '@');
+    model_name text := reference;
+    label      text;
+BEGIN
+    IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
+        label := split_part(reference, '@', -1);
+        model_name := left(reference, -1 - length(label));
+    ELSE
+        label := (SELECT v.version::text FROM federated.version AS v
+                  WHERE v.model_id = federated._model_id(reference) AND v.is_current);
+    END IF;
+    IF label IS NULL THEN
+        PERFORM federated._predict_untrained(model_name);
+    END IF;
+    RETURN federated._read_version(model_name, label);
+END
+$$;
+COMMENT ON FUNCTION federated._read_reference(text) IS
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
+
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -2464,7 +2464,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := federated._run_of(model);
+    run  uuid := (federated._read_reference(model)).run_id;
     many boolean := federated._has_many_classes(prediction);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(
@@ -2491,19 +2491,6 @@ $$;
 
 COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS
     'A query for the next rows of a cursor, each with its prediction, computed of all of them at once';
-
-CREATE FUNCTION federated._run_of(reference text) RETURNS uuid
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RETURN (
-        SELECT v.run_id FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-        WHERE CASE WHEN EXISTS (SELECT FROM federated.model AS o WHERE o.name = reference) THEN m.name = reference AND v.is_current
-                   ELSE m.name = regexp_replace(reference, '@[^@]*$', '')
-                        AND v.version = federated._version_number(m.name, split_part(reference, '@', -1)) END);
-END
-$$;
-
-COMMENT ON FUNCTION federated._run_of(text) IS 'The run that left the version that a model, model@tag or model@number names';
 
 -- Carries no SET clause: the cursor's query runs in it, with the caller's names.
 CREATE FUNCTION federated._fetch_block(cursor_name text, most integer) RETURNS SETOF record
@@ -3097,6 +3084,31 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._read_version(text, text) IS 'A version without its sealed parameters, or error 42704';
+
+-- A model made before names were checked may have an @ in its own.
+CREATE FUNCTION federated._read_reference(reference text) RETURNS federated.version
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    at_sign    integer := strpos(reference, '@');
+    model_name text := reference;
+    label      text;
+BEGIN
+    IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
+        label := split_part(reference, '@', -1);
+        model_name := left(reference, -1 - length(label));
+    ELSE
+        label := (SELECT v.version::text FROM federated.version AS v
+                  WHERE v.model_id = federated._model_id(reference) AND v.is_current);
+    END IF;
+    IF label IS NULL THEN
+        PERFORM federated._predict_untrained(model_name);
+    END IF;
+    RETURN federated._read_version(model_name, label);
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_reference(text) IS
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
 
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
@@ -3729,27 +3741,30 @@ RETURNS TABLE (global_loss double precision, global_accuracy double precision, g
                global_r2 double precision, global_c_index double precision)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    current_run   uuid;
-    current_round integer;
-    reason        text;
+    v      federated.version := federated._read_reference(model);
+    reason text;
 BEGIN
-    SELECT v.run_id, v.round_number, v.global_loss, v.global_accuracy, v.global_precision, v.global_recall, v.global_f1_score,
-           v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_rmse, (v.report ->> 'auc')::double precision,
-           (v.report ->> 'auc_std_error')::double precision, (v.report ->> 'brier')::double precision,
-           (v.report ->> 'mae')::double precision, CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END,
-           (v.report ->> 'c_index')::double precision,
-           (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
-            WHERE jsonb_typeof(n.value -> 'figures') = 'object')
-    INTO current_run, current_round, global_loss, global_accuracy, global_precision, global_recall, global_f1_score,
-         global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse, global_auc, global_auc_std_error,
-         global_brier, global_mae, global_r2, global_c_index, per_node_metrics
-    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
-    IF NOT FOUND THEN
-        PERFORM federated._predict_untrained(model);
-    ELSIF num_nulls(global_loss, global_accuracy) > 0 THEN
+    global_loss := v.global_loss;
+    global_accuracy := v.global_accuracy;
+    global_precision := v.global_precision;
+    global_recall := v.global_recall;
+    global_f1_score := v.global_f1_score;
+    per_node_metrics := (SELECT jsonb_object_agg(n.key, n.value -> 'figures') FROM jsonb_each(v.report -> 'nodes') AS n
+                         WHERE jsonb_typeof(n.value -> 'figures') = 'object');
+    global_loss_std_error := v.global_loss_std_error;
+    global_accuracy_std_error := v.global_accuracy_std_error;
+    base_loss := v.base_loss;
+    global_rmse := v.global_rmse;
+    global_auc := (v.report ->> 'auc')::double precision;
+    global_auc_std_error := (v.report ->> 'auc_std_error')::double precision;
+    global_brier := (v.report ->> 'brier')::double precision;
+    global_mae := (v.report ->> 'mae')::double precision;
+    global_r2 := CASE WHEN v.global_rmse IS NOT NULL THEN v.global_accuracy END;
+    global_c_index := (v.report ->> 'c_index')::double precision;
+    IF num_nulls(global_loss, global_accuracy) > 0 THEN
         reason := (SELECT string_agg(format('round %s: %s', d.round_number, d.message), '; ' ORDER BY d.round_number)
                    FROM federated.round AS d
-                   WHERE d.run_id = current_run AND d.round_number IN (0, current_round) AND d.message <> '');
+                   WHERE d.run_id = v.run_id AND d.round_number IN (0, v.round_number) AND d.message <> '');
         IF reason IS NOT NULL THEN
             RAISE NOTICE 'not every figure of federated model "%" is known', model USING DETAIL = reason;
         END IF;
@@ -3759,7 +3774,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._evaluation(text) IS
-    'What is known of how a model''s current version does: one row; what nodes do not count is NULL';
+    'What is known of how a model''s current version does, or the one that model@tag names: one row; what nodes do not count is NULL';
 
 CREATE OR REPLACE FUNCTION @extschema@.federated_evaluate(model text, OUT metric text, OUT value double precision) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -3777,7 +3792,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text) IS
-    'How the current version of a model did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
+    'How the current version of a model, or the one that model@tag names, did over the held-out rows of all nodes when it was made: nothing is computed anew. global_loss: mean log loss, or for regression, that of counts too, the mean squared error in the square of the target''s units, of which global_rmse is the root. global_accuracy: the share of rows classified right, or R squared about the mean of the held-out rows. Both are NULL where that round was not evaluated (validation_split, validation_frequency) or the privacy budget left no figure of use, which a NOTICE and federated_training_status then say. base_loss: what global_loss is for a model that predicts the base rate or the mean of the held-out rows; under a privacy_budget, none of which is spent on that, for one that tosses a coin, or predicts the mean where the target''s scale is that of round 0. global_precision, global_recall and global_f1_score are NULL for regression, where they are not defined (no row predicted positive, no positive row, neither), and under a privacy_budget, where nodes count only right answers, not of which class. The standard errors are those of the held-out rows as a sample and of the privacy noise together. Of more than two classes precision, recall and F1 are averaged over the classes that occur, each counting the same. global_auc (of two classes; NULL where only one is held out), its standard error (Hanley and McNeil 1982), global_brier (mean square of the errors of the probabilities, of more than two classes summed over these) and global_mae are of the report that nodes are asked for once, when a version is published, and so NULL under a privacy_budget, where nothing is held out and where the run was ended before; nodes count scores in parts of five data subjects or more, which leaves the area of a single node''s rows exact and that of several nodes well within its standard error. global_r2 is global_accuracy of regression. global_c_index is Harrell''s C of a Cox regression, stratified by node: of the pairs of held-out rows of one node of which it is known who had the event first, added up over all nodes, the share in which that one''s predicted hazard is the larger, equal hazards counting half; it is of the same report, and a node counts pairs where five held-out data subjects or more had the event, and none or as many had not. A Cox regression has no other figure';
 
 CREATE OR REPLACE FUNCTION federated._evaluate_columns(model text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -3794,24 +3809,19 @@ COMMENT ON FUNCTION federated._evaluate_columns(text, text[]) IS
 
 -- What is kept of a version's report, and of what single nodes have said of their rows.
 
--- A part of the report of a model's current version; an error that says why there is none.
+-- A part of a version's report; an error that says why there is none.
 CREATE FUNCTION federated._report(model text, part text, source text, targets text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    current_version integer;
-    current_run     uuid;
-    stored          jsonb;
-    started         federated.run;
-    reason          text;
+    subject federated.version := federated._read_reference(model);
+    stored  jsonb := subject.report;
+    started federated.run;
+    reason  text;
 BEGIN
-    SELECT v.version, v.run_id, v.report INTO current_version, current_run, stored
-    FROM federated.version AS v WHERE v.model_id = federated._model_id(model) AND v.is_current;
-    IF NOT FOUND THEN
-        PERFORM federated._predict_untrained(model);
-    ELSIF stored ? part THEN
+    IF stored ? part THEN
         RETURN stored -> part;
     END IF;
-    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = current_run;
+    SELECT r.* INTO started FROM federated.run AS r WHERE r.run_id = subject.run_id;
     IF started.policy ->> 'privacy_budget' IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'feature_not_supported',
             MESSAGE = format('%s is not supported under a privacy_budget yet', source),
@@ -3827,14 +3837,15 @@ BEGIN
         WHEN stored IS NOT NULL THEN 'No node holds out as many data subjects as its min_rows asks for.'
         ELSE 'Nodes are asked for it when a run is about to publish a version: this one was made before there were reports, was ended before, or too few nodes answered.' END;
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-        MESSAGE = format('no report of version %s of federated model "%s" was made', current_version, model),
+        MESSAGE = format('no report of version %s of federated model "%s" was made', subject.version, model),
         DETAIL = reason,
-        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).', quote_ident(model));
+        HINT = format('START FEDERATED TRAINING %s, with rows held out (validation_split).',
+            quote_ident((SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id)));
 END
 $$;
 
 COMMENT ON FUNCTION federated._report(text, text, text, text) IS
-    'What stands in the report of a model''s current version under a name, or an error that says why nothing does: 55000, 0A000 under a budget';
+    'What stands under a name in the report of a model''s current version, or of the one that model@tag names, or an error that says why nothing does: 55000, 0A000 under a budget';
 
 CREATE FUNCTION @extschema@.federated_confusion_matrix(model text, OUT predicted text, OUT actual text, OUT count bigint)
 RETURNS SETOF record
@@ -3941,16 +3952,8 @@ COMMENT ON FUNCTION @extschema@.federated_data_quality_check(text, integer) IS
 CREATE FUNCTION federated._coefficients(model text) RETURNS federated.version
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    name    text := split_part(model, '@', 1);
-    label   text := CASE WHEN model LIKE '%@%' THEN substr(model, strpos(model, '@') + 1)
-        ELSE (SELECT v.version::text FROM federated.version AS v
-              WHERE v.model_id = federated._model_id(model) AND v.is_current) END;
-    subject federated.version;
+    subject federated.version := federated._read_reference(model);
 BEGIN
-    IF label IS NULL THEN
-        PERFORM federated._predict_untrained(name);
-    END IF;
-    subject := federated._read_version(name, label);
     IF subject.epsilon IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" was trained under a privacy_budget', model),
@@ -4424,7 +4427,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
-    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._run_of(text),
+    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb),
     federated._fetch_block(text, integer), federated._score_block(text, bytea), federated._is_expression(text[], boolean[], jsonb),
     federated._probabilities(text, text[], jsonb), federated._likeliest(text[], double precision[])
 TO federated_analyst;
@@ -4508,7 +4511,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), federated._version_number(text, text),
     federated._json_numbers(jsonb), federated._distance(federated.version, federated.version),
-    federated._version_metrics(federated.version), federated._read_version(text, text),
+    federated._version_metrics(federated.version), federated._read_version(text, text), federated._read_reference(text),
     federated._incomparable(federated.version, federated.version), federated._joint_error(double precision, double precision)
 TO federated_analyst, federated_auditor, federated_daemon;
 

@@ -403,3 +403,24 @@ def test_every_run_has_a_number_by_which_it_is_shown(
             assert caught.value.diag.message_detail == "Its runs are numbered from 1 to 4."
     with pytest.raises(errors.UndefinedObject, match='"nothing" does not exist'):
         operator.execute("SELECT * FROM federated_training_status('nothing', run => 1)")
+
+
+def test_what_shows_a_version_takes_its_tag_or_number(
+    trained: psycopg.Connection, operator: psycopg.Connection, cluster: Cluster, federated_database: str
+) -> None:
+    execute(operator, "TAG FEDERATED MODEL risk VERSION 1 AS 'prod'")
+    with cluster.connect(federated_database, user="an_auditor") as auditor:
+        losses = [
+            auditor.execute(
+                "SELECT value FROM federated_evaluate(%s) WHERE metric = 'global_loss'", [name]
+            ).fetchall()
+            for name in ("risk", "risk@1", "risk@prod")
+        ]
+        assert losses == [[(0.5,)], [(1.0,)], [(1.0,)]]
+        for function in ("federated_evaluate", "federated_coefficients", "federated_confusion_matrix"):
+            with pytest.raises(errors.UndefinedObject, match='federated model "risk" has no version "x"'):
+                auditor.execute(f"SELECT * FROM {function}('risk@x')")  # type: ignore[arg-type]
+        with pytest.raises(errors.FeatureNotSupported) as caught:
+            auditor.execute("SELECT * FROM federated_confusion_matrix('risk@1')")
+        hint = "SELECT * FROM federated_evaluate('risk@1') has what such a run measures."
+        assert caught.value.diag.message_hint == hint
