@@ -97,6 +97,7 @@ def _model(algorithm: str, problem: Problem) -> Any:
                 max_iter=100,
                 learning_rate=0.1,
                 max_depth=6,
+                max_leaf_nodes=None,
                 max_bins=64,
                 early_stopping=False,
                 random_state=0,

@@ -1,8 +1,9 @@
 """What a node's sums without noise may be about: crowds of data subjects, never fewer than its min_rows.
 
 What always holds: every sum that `Crowds` lets pass is over no data subject at all or over at least `least`
-of them, and so is the difference between a tree node's sums and those of its children. With `least` 1 every
-sum passes as it is.
+of them, and so is the difference between all of a tree node's rows and all of a child's. Not so that between
+bins: a tree node's bin less the same bin of one child is what the other has there, be it little. With `least`
+1 every sum passes as it is.
 
 Each subject is counted by one row of its own, the first, so that a crowd of so many counted rows has as many
 subjects. Where a tree's split leaves fewer than `least` on one side, and anybody there, neither side is
