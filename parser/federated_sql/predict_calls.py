@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 from federated_sql.computed_models import json_edits
 from federated_sql.edits import Edit
-from federated_sql.lexer import MAX_NAME_BYTES, Kind, string_value
-from federated_sql.predicted_rows import predicted_rows
+from federated_sql.lexer import MAX_NAME_BYTES, Kind, identifier_value, string_value
+from federated_sql.predicted_rows import Joined, predicted_rows
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings
 
 FUNCTION = "federated_predict"
@@ -51,9 +52,9 @@ class _Call:
     model: str
 
 
-def call_edits(syntax: Syntax) -> list[Edit]:
-    """Return the edits of the statement's calls with named features, ascending."""
-    return _Finder(syntax).edits()
+def call_edits(syntax: Syntax, *, may_join: bool = True) -> list[Edit]:
+    """Return the edits of the statement's calls, ascending. may_join: whether something may come to FROM."""
+    return _Finder(syntax, may_join=may_join).edits()
 
 
 def is_prediction(node: Node) -> bool:
@@ -67,8 +68,14 @@ def is_prediction(node: Node) -> bool:
 class _Finder:
     """Looks through one statement's tree, without recursion."""
 
-    def __init__(self, syntax: Syntax) -> None:
+    def __init__(self, syntax: Syntax, *, may_join: bool) -> None:
         self._syntax = syntax
+        # A column of the function's own name would be one of two.
+        self._may_join = may_join and not any(
+            kind == "ColumnRef" and strings(body["fields"]) == (FUNCTION,) for kind, body in syntax.nodes
+        )
+        self._joins: dict[tuple[int, str, str], str] = {}
+        self._starred: set[int] = set()
         self._calls: dict[int, _Call] = {}
         self._edits: list[Edit] = []
 
@@ -80,7 +87,7 @@ class _Finder:
         for node in nodes:
             if is_prediction(node):
                 if id(node.body) in rows:
-                    self._understand_row(node.body)
+                    self._understand_row(node.body, rows[id(node.body)])
                 else:
                     self._understand(node.body, may_rename=id(node.body) not in nameless)
         for node in nodes if self._calls else ():
@@ -108,8 +115,8 @@ class _Finder:
         else:
             self._edits.extend(json_edits(self._syntax, arguments[1:], close))
 
-    def _understand_row(self, body: Body) -> None:
-        """Have a call with a row look the model's function for rows up; it names its column as before."""
+    def _understand_row(self, body: Body, joined: Joined | None) -> None:
+        """Have a call with a row ask the model's function for rows; it names its column as before."""
         names = strings(body["funcname"])
         first = self._syntax.first_token(body)
         literal = first + 2 * len(names)
@@ -118,13 +125,36 @@ class _Finder:
         if close is None or model is None:
             return
         tokens = self._syntax.tokens
+        called = f"{_ROW_SCHEMA}.{_quoted(model)}"
+        if joined is not None and self._may_join:
+            row = self._syntax.text[tokens[literal + 2].start : tokens[close].start].strip()
+            replacement = f"{self._join(joined, called, row)}.{FUNCTION}"
+            self._edits.append(Edit(tokens[first].start, tokens[close].end, replacement))
+            return
         # The model's name is quoted as an identifier.
-        called = f"(SELECT {FUNCTION} FROM {_ROW_SCHEMA}.{_quoted(model)}"  # noqa: S608
+        called = f"(SELECT {FUNCTION} FROM {called}"  # noqa: S608
         self._edits += [
             Edit(tokens[first].start, tokens[literal - 2].end, called),
             Edit(tokens[literal].start, tokens[literal + 1].end, ""),
             Edit(tokens[close].end, tokens[close].end, f"{_ALIAS})"),
         ]
+
+    def _join(self, joined: Joined, called: str, row: str) -> str:
+        """Have a SELECT's FROM end with the function of a row; return the name by which it is known."""
+        key = (id(joined.select), called, row)
+        if key not in self._joins:
+            syntax, tokens = self._syntax, self._syntax.tokens
+            taken = {identifier_value(one) for one in tokens if one.kind in (Kind.WORD, Kind.QUOTED)}
+            taken |= set(self._joins.values())
+            name = next(name for name in _free_names() if name not in taken)
+            end = tokens[syntax.clauses(joined.select).from_ - 1].end
+            self._edits.append(Edit(end, end, f", LATERAL {called}({row}) AS {name} ({FUNCTION})"))
+            self._joins[key] = name
+            if joined.star is not None and id(joined.select) not in self._starred:
+                self._starred.add(id(joined.select))
+                place = tokens[syntax.first_token(joined.star[0])]
+                self._edits.append(Edit(place.start, place.start, f"{_quoted(joined.star[1])}."))
+        return self._joins[key]
 
     def _function_name(self, index: int, argument: Node) -> str | None:
         """Return the model if it is given as a plain literal that can name a function."""
@@ -160,6 +190,11 @@ class _Finder:
     def _alias_at(self, last: int) -> None:
         end = self._syntax.tokens[last].end
         self._edits.append(Edit(end, end, _ALIAS))
+
+
+def _free_names() -> Iterator[str]:
+    yield "federated_prediction"
+    yield from (f"federated_prediction_{number}" for number in count(1))
 
 
 def _quoted(model: str) -> str:

@@ -49,7 +49,7 @@ class Candidate:
     def _edits(self) -> list[Edit]:
         standing = blank_lists(self._text, self.tokens, self._lists)
         syntax = Syntax(self._text, self.tokens, standing)
-        calls = call_edits(syntax)
+        calls = call_edits(syntax, may_join=not self._lists)
         lists = list_edits(syntax, self._lists, calls)
         aliases = alias_edits(syntax, calls, lists)
         moved = [(edit.start, edit.end) for edit in lists if edit.end > edit.start]

@@ -33,7 +33,7 @@ HIDDEN = ("relu", "tanh", "sigmoid", "gelu")
 OUTPUT = ("linear", "sigmoid", "softmax")
 """What may follow those of the last: a number, the second of two classes, one of several classes."""
 
-_BLOCK = 2048
+_BLOCK = 512
 """Rows at a time: their values stay in the processor's cache."""
 
 _LARGEST_SUM = 1e30
@@ -63,10 +63,14 @@ def scale(features: Matrix, means: ArrayLike, scales: ArrayLike) -> Matrix:
     """Scale inputs, fill what is missing with 0, the mean, and cut to ±`LARGEST_INPUT`; (n, d) → (n, d)."""
     # What overflows is cut, what is not a number is filled.
     with np.errstate(over="ignore", invalid="ignore"):
-        scaled: Matrix = (features - np.asarray(means)) / np.asarray(scales)
-        scaled[~np.isfinite(features)] = 0.0
-        np.minimum(scaled, LARGEST_INPUT, out=scaled)
-        return np.maximum(scaled, -LARGEST_INPUT, out=scaled)
+        scaled: Matrix = features - np.asarray(means)
+        scaled /= np.asarray(scales)
+        # Squares whose sum is small say at once that nothing is missing, and nothing to be cut.
+        if not np.vdot(scaled, scaled) <= LARGEST_INPUT**2:
+            scaled[~np.isfinite(features)] = 0.0
+            np.minimum(scaled, LARGEST_INPUT, out=scaled)
+            np.maximum(scaled, -LARGEST_INPUT, out=scaled)
+    return scaled
 
 
 def forward(layers: Sequence[Layer], inputs: Matrix) -> Matrix:
@@ -99,13 +103,15 @@ def prepare(content: Mapping[str, Any], arrays: State) -> Callable[[Matrix], Mat
 
     def scored(inputs: Matrix) -> Matrix:
         out = np.empty((inputs.shape[0], weights[-1].shape[1]))
-        for start in range(0, out.shape[0], _BLOCK):
+        # Made once for all blocks: fresh memory costs as much as what is computed in it.
+        buffers = [np.empty((min(_BLOCK, len(out)), one.shape[1]), one.dtype) for one in weights]
+        for start in range(0, len(out), _BLOCK):
             block = scale(inputs[start : start + _BLOCK], arrays["means"], arrays["scales"])
             values: Sums = block.astype(weights[0].dtype)
-            for name, weight in zip(activations, weights, strict=True):
-                values = values @ weight[:-1]
-                values += weight[-1]
-                values = values if weight is weights[-1] else _activate(name, values)
+            for name, weight, buffer in zip(activations, weights, buffers, strict=True):
+                sums = np.matmul(values, weight[:-1], out=buffer[: len(block)])
+                sums += weight[-1]
+                values = sums if weight is weights[-1] else _activate(name, sums)
             out[start : start + _BLOCK] = values
         match content["link"]:
             case "softmax":

@@ -265,34 +265,62 @@ def test_a_feature_called_features_beside_another_is_a_feature() -> None:
 
 
 ROW = '(SELECT federated_predict FROM federated_row."m"( {}) AS federated_predict)'
+JOINED = "federated_prediction.federated_predict"
+JOIN = ', LATERAL federated_row."m"({}) AS federated_prediction (federated_predict)'
 
 
 @pytest.mark.parametrize(
-    "rest",
+    ("from_", "rest"),
     [
-        "FROM patients AS p",
-        "FROM patients p WHERE p.id > 1",
-        "FROM p",
-        "FROM clinic.p",
-        "FROM a JOIN b AS p ON a.x = p.x",
-        "FROM a, LATERAL (SELECT 1) AS s, v AS p ORDER BY 1",
-        "FROM ONLY patients AS p GROUP BY p.id",
+        ("FROM patients AS p", ""),
+        ("FROM patients p", " WHERE p.id > 1"),
+        ("FROM p", ""),
+        ("FROM clinic.p", " LIMIT 1"),
+        ("FROM a JOIN b AS p ON a.x = p.x", ""),
+        ("FROM a, LATERAL (SELECT 1) AS s, v AS p", " ORDER BY 1"),
     ],
 )
-def test_a_call_with_a_tables_row_asks_the_models_function_for_rows(rest: str) -> None:
-    assert changed(f"SELECT federated_predict('m', p) {rest}") == f"SELECT {ROW.format('p')} {rest}"
+def test_a_call_with_a_tables_row_has_the_models_function_for_rows_in_from(from_: str, rest: str) -> None:
+    text = f"SELECT federated_predict('m', p) {from_}"
+    assert changed(text + rest) == f"SELECT {JOINED} {from_}{JOIN.format('p')}{rest}"
 
 
 def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
-    call, ours = 'public.federated_predict($$m$$, "P")', ROW.format('"P"')
+    call, item = 'public.federated_predict($$m$$, "P")', JOIN.format('"P"')
     for text in (
-        'SELECT avg({0} + 1) FROM t AS "P" WHERE {0} > 0.5 AND NOT x GROUP BY {0} HAVING max({0}) < 1 ORDER BY {0}',
-        'CREATE VIEW v AS SELECT id, {0} AS y FROM t AS "P"',
-        'SELECT * FROM (SELECT {0} FROM t AS "P") AS s',
-        'WITH w AS (SELECT {0} FROM t AS "P") SELECT * FROM w',
-        'INSERT INTO o SELECT {0} FROM t AS "P"',
+        "SELECT {0}, avg({0} + 1) OVER () FROM t AS \"P\"{1} WHERE {0} > 0.5 AND NOT x ORDER BY {0}",
+        'SELECT avg({0} + 1) FILTER (WHERE x) FROM t AS "P"{1} GROUP BY y HAVING max({0}) < 1',
+        'SELECT * FROM (SELECT {0} FROM t AS "P"{1}) AS s',
+        'WITH w AS (SELECT {0} FROM t AS "P"{1}) SELECT * FROM w',
+        'INSERT INTO o SELECT {0} FROM t AS "P"{1} ON CONFLICT DO NOTHING',
+        'SELECT "P".*, {0} FROM t AS "P"{1}',
     ):
-        assert changed(text.format(call)) == text.format(ours)
+        assert changed(text.format(call, "")) == text.format(JOINED, item)
+    assert changed(f'SELECT *, {call} FROM t AS "P" WHERE x') == f'SELECT "P".*, {JOINED} FROM t AS "P"{item} WHERE x'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT {} FROM ONLY patients AS p GROUP BY p.id",
+        "SELECT avg({0} + 1) FROM t AS p GROUP BY {0} HAVING max({0}) < 1",
+        "CREATE VIEW v AS SELECT id, {} AS y FROM t AS p",
+        "SELECT *, {} FROM t AS p, u",
+        "SELECT {} FROM t AS p FOR UPDATE",
+        "SELECT {}, federated_predict FROM t AS p",
+    ],
+)
+def test_where_from_must_stay_as_it_is_a_subquery_asks_for_the_row(text: str) -> None:
+    assert changed(text.format("federated_predict('m', p)")) == text.format(ROW.format("p"))
+
+
+def test_each_row_of_each_select_is_asked_for_once_under_a_name_of_its_own() -> None:
+    call = "federated_predict('{}', {})"
+    text = f"SELECT {call.format('m', 'p')}, {call.format('n', 'p')}, federated_prediction FROM t AS p{{}} UNION SELECT {call.format('m', 'q')}, 1, 2 FROM t AS q{{}}"  # fmt: skip
+    found = changed(text.format("", ""))
+    assert found.count("LATERAL") == 3
+    names = {f"federated_prediction_{number}" for number in (1, 2, 3)}
+    assert all(found.count(f"{name}.federated_predict") == 1 and f" AS {name} (" in found for name in names)
 
 
 @pytest.mark.parametrize(
