@@ -115,7 +115,9 @@ def test_the_c_index_of_a_cox_regression(clinics: Clinics) -> None:
     }
     assert 0.5 < known.pop("global_c_index") < 0.8
     assert not any(value is not None for value in known.values())
-    [each] = clinics.world.query("SELECT federated._evaluate_columns('leaving', '{per_node_metrics}') AS found")
+    [each] = clinics.world.query(
+        "SELECT federated._evaluate_columns('leaving', '{per_node_metrics}') AS found"
+    )
     nodes = each["found"][0]["per_node_metrics"]
     assert set(nodes) == {"north", "south"}
     assert all(0.4 < one["c_index"] < 0.9 and 30 < one["rows"] < 90 for one in nodes.values())
