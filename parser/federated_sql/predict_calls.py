@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import count
 
 from federated_sql.computed_models import json_edits
-from federated_sql.edits import Edit
+from federated_sql.edits import Copy, Edit
 from federated_sql.lexer import MAX_NAME_BYTES, Kind, identifier_value, string_value
 from federated_sql.predicted_rows import Joined, predicted_rows
 from federated_sql.syntax import Body, Node, Syntax, node_of, strings
@@ -128,7 +128,7 @@ class _Finder:
         called = f"{_ROW_SCHEMA}.{_quoted(model)}"
         if joined is not None and self._may_join:
             row = self._syntax.text[tokens[literal + 2].start : tokens[close].start].strip()
-            replacement = f"{self._join(joined, called, row)}.{FUNCTION}"
+            replacement = f"{self._join(joined, called, row, tokens[first].start)}.{FUNCTION}"
             self._edits.append(Edit(tokens[first].start, tokens[close].end, replacement))
             return
         # The model's name is quoted as an identifier.
@@ -139,8 +139,11 @@ class _Finder:
             Edit(tokens[close].end, tokens[close].end, f"{_ALIAS})"),
         ]
 
-    def _join(self, joined: Joined, called: str, row: str) -> str:
-        """Have a SELECT's FROM end with the function of a row; return the name by which it is known."""
+    def _join(self, joined: Joined, called: str, row: str, start: int) -> str:
+        """Have a SELECT's FROM end with the function of a row; return the name by which it is known there.
+
+        start: where the call that it stands for was typed.
+        """
         key = (id(joined.select), called, row)
         if key not in self._joins:
             syntax, tokens = self._syntax, self._syntax.tokens
@@ -148,7 +151,8 @@ class _Finder:
             taken |= set(self._joins.values())
             name = next(name for name in _free_names() if name not in taken)
             end = tokens[syntax.clauses(joined.select).from_ - 1].end
-            self._edits.append(Edit(end, end, f", LATERAL {called}({row}) AS {name} ({FUNCTION})"))
+            item = f", LATERAL {called}({row}) AS {name} ({FUNCTION})"
+            self._edits.append(Edit(end, end, item, (Copy(0, len(item), start, exact=False),)))
             self._joins[key] = name
             if joined.star is not None and id(joined.select) not in self._starred:
                 self._starred.add(id(joined.select))

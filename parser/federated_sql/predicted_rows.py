@@ -19,14 +19,15 @@ from federated_sql.syntax import Body, Node, children, node_of, strings
 _APART = ("fromClause", "withClause", "larg", "rarg")
 # fmt: off
 _AGGREGATES = frozenset({
-    "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
-    "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2", "bool_and", "bool_or",
+    "array_agg", "avg", "bool_and", "bool_or", "corr", "count", "max", "min", "percentile_cont",
+    "percentile_disc", "regr_r2", "regr_slope", "stddev", "stddev_pop", "stddev_samp", "sum", "var_pop",
+    "var_samp", "variance",
 })
 # fmt: on
 
 
 class Joined(NamedTuple):
-    """A SELECT whose FROM the function may stand in; star: its `*` alone, and the one table that this is of."""
+    """A SELECT whose FROM the function may stand in; star: its `*`, and the one table that this is of."""
 
     select: Body
     star: tuple[Body, str] | None

@@ -30,9 +30,9 @@ MOST_BYTES = 512 * 2**20
 """Of the stored arrays of all that are kept; the one that was read last is, however large."""
 
 _HEADERS = {1: 20, 2: 28}
-"""Bytes before the elements of an array of one and of two dimensions that has no NULL, as the server keeps
-it: dimensions, place of the elements, type; then of each dimension the size, of each the lower bound; each
-four bytes in the machine's order (`array.h`)."""
+"""Bytes before the elements of an array of one and of two dimensions without NULLs, as the server keeps it:
+dimensions, place of the elements, type; then of each dimension the size, of each the lower bound; each four
+bytes in the machine's order (`array.h`)."""
 
 
 @dataclass(frozen=True, slots=True)

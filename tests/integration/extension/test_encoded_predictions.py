@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.types.json import Jsonb
 
 from heliosdb.algorithms.sql import LinearPrediction
@@ -48,7 +49,7 @@ def publish(
     assert published.obstacle is None
 
 
-def column(session: psycopg.Connection, query: str) -> list[Any]:
+def column(session: psycopg.Connection, query: str | sql.Composed) -> list[Any]:
     return [value for (value,) in session.execute(query).fetchall()]  # type: ignore[arg-type]
 
 
@@ -76,6 +77,30 @@ def test_every_form_predicts_what_numpy_does(world: tuple[Cluster, psycopg.Conne
             catalog.execute('ALTER TABLE patients ALTER "Ward" TYPE varchar USING rtrim("Ward")')
         found = column(catalog, query.replace("char(4)", "varchar") if name == "a batch" else query)
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+def test_levels_are_found_as_text_is_compared_also_where_hashes_are_others(
+    catalog: psycopg.Connection, count: int
+) -> None:
+    levels = ["", "a", *(f"it's {{\\ü}} {number}" for number in range(2, count))][:count]
+    [rendered] = column(
+        catalog,
+        sql.SQL("SELECT federated._render_lookup('v', {}::text[], {}::float8[], -1, -2)").format(
+            levels, [float(place) for place in range(count)]
+        ),
+    )
+    hashed = re.search(r"OPERATOR\(pg_catalog.=\) '(-?\d+)'", rendered)
+    assert (hashed is None) == (count == 0)
+    elsewhere = rendered if hashed is None else rendered.replace(f"'{hashed[1]}'", "'1'")
+    values = [*levels, None, "A", "a ", " ", "it's", "it's {\\ü} 500", "NULL"]
+    expected = [
+        -1.0 if value is None else levels.index(value) if value in levels else -2.0 for value in values
+    ]
+    for expression in (rendered, elsewhere):
+        query = f"SELECT {expression} FROM unnest(%s::text[]) WITH ORDINALITY AS t (v, place) ORDER BY place"
+        found = catalog.execute(query.replace("%", "%%").replace("%%s", "%s"), [values]).fetchall()  # type: ignore[arg-type]
+        assert [number for (number,) in found] == expected
 
 
 def test_a_linear_call_is_inlined_with_each_argument_of_a_row_by_name(
