@@ -15,6 +15,11 @@ POOLED_BATCH = 128
 """Rows of a network's step."""
 
 
+def epochs(problem: Problem) -> int:
+    """Return how often a network sees each row: where rows are many, more often is too often."""
+    return 60 if len(problem.train) < 10_000 else 16
+
+
 def predict_pooled(algorithm: str, problem: Problem) -> Values:
     """Return what a pooled model predicts of the rows to be judged by: (n,) or, of more classes, (n, K)."""
     model = _pipeline(algorithm, problem)
@@ -107,7 +112,7 @@ def _model(algorithm: str, problem: Problem) -> Any:
             found = network(
                 hidden_layer_sizes=(64, 32),
                 learning_rate_init=0.001,
-                max_iter=60,
+                max_iter=epochs(problem),
                 batch_size=POOLED_BATCH,
                 random_state=0,
             )

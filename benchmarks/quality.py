@@ -18,12 +18,13 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.harness import Figure, publish
-from benchmarks.pooled import POOLED_BATCH, Values, predict_pooled, truth
+from benchmarks.pooled import POOLED_BATCH, Values, epochs, predict_pooled, truth
 from benchmarks.tables import Column, Problem, Row, load
 from heliosdb.cli.demo.installation import Access, NodeAccess, installed
 
 _LEAST_BATCH = 25
-_NETWORK = {"local_epochs": 2, "learning_rate": 0.001, "optimizer": "'adam'"}
+_LOCAL_EPOCHS = 2
+_NETWORK = {"local_epochs": _LOCAL_EPOCHS, "learning_rate": 0.001, "optimizer": "'adam'"}
 _LINEAR: dict[str, object] = {"optimizer": "'newton'", "rounds": 12}
 _BOOSTED = {"trees": 100, "learning_rate": 0.1, "max_depth": 6, "bins": 64}
 
@@ -53,7 +54,7 @@ def _recipes(problem: Problem) -> Iterator[Recipe]:
     # many steps: but a step is of min_rows rows at least, and then more rounds make up for the fewer.
     batch = max(_LEAST_BATCH, POOLED_BATCH // problem.nodes)
     network = _NETWORK | {
-        "rounds": -(-30 * batch * problem.nodes // POOLED_BATCH),
+        "rounds": -(-epochs(problem) * batch * problem.nodes // (_LOCAL_EPOCHS * POOLED_BATCH)),
         "batch_size": batch,
         "layers": layers,
         "output_activation": f"'{output}'",
