@@ -26,6 +26,7 @@ def check_regression(options: TrainingOptions, given: Iterable[Option], *, priva
         _check_private(options)
     _check_event(options)
     _check_roles(options)
+    _check_penalty(options)
     if not by_newton(options.algorithm, options.given):
         return
     for option in given:
@@ -50,6 +51,14 @@ def _check_private(options: TrainingOptions) -> None:
     for name in ("penalty", "weights", "offset"):
         if name in read and options.given.get(name):
             raise not_supported(f"the option {name} is not supported under a privacy_budget yet", hint=hint)
+
+
+def _check_penalty(options: TrainingOptions) -> None:
+    if options.given.get("l1_ratio") and not options.given.get("penalty"):
+        raise invalid_value(
+            'option "l1_ratio" has no effect without a penalty',
+            hint="It says which part of the penalty is of absolute values: add penalty = 0.01, say.",
+        )
 
 
 def _check_event(options: TrainingOptions) -> None:

@@ -109,6 +109,19 @@ def test_newton_takes_no_option_of_descent_beside_it() -> None:
     assert run(server(lock_model=[descent]), "START FEDERATED TRAINING m WITH (optimizer = 'newton')") is None
 
 
+def test_a_part_of_no_penalty_is_refused() -> None:
+    error = refused(
+        server(lock_model=[_of("logistic_regression", l1_ratio=0.5)]), "START FEDERATED TRAINING m"
+    )
+    assert (error["sqlstate"], error["message"]) == (
+        "22023",
+        'option "l1_ratio" has no effect without a penalty',
+    )
+
+    both = _of("logistic_regression", l1_ratio=0.5, penalty=0.1)
+    assert run(server(lock_model=[both]), "START FEDERATED TRAINING m") is None
+
+
 def test_the_snapshot_of_a_run_has_the_defaults_of_what_is_built() -> None:
     """The catalog's own trigger joins them with the rows of model and workspace and with what START gives."""
     described = json.loads(door.describe_options(CATALOG_VERSION))
