@@ -289,7 +289,7 @@ DECLARE
     tags       text := (SELECT string_agg(format('"%s"', t.name), ', ' ORDER BY t.name) FROM federated.tag AS t
                         WHERE t.model_id = OLD.model_id AND t.version = OLD.version);
 BEGIN
-    IF model_name IS NULL THEN
+    IF model_name IS NULL OR NOT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = OLD.run_id) THEN
         RETURN OLD;
     END IF;
     PERFORM federated._require_model_owner(OLD.model_id);
