@@ -85,6 +85,7 @@ def start_run(world: World) -> None:
             connection.execute("TRUNCATE federated.release, federated.spending")
     with world.catalog() as connection, connection.transaction():
         connection.execute("DELETE FROM federated.run")
+        connection.execute("UPDATE federated.model SET dropped_version = 0")
         connection.execute("DELETE FROM federated.ledger")
         connection.execute("CALL federated.execute(%s)", [f"START FEDERATED TRAINING {MODEL}"])
         connection.execute("UPDATE federated.run SET run_id = %s", [RUN])
