@@ -113,7 +113,7 @@ def _obstacle(connection: Connection, run: RunId) -> str | None:
         if record is not None:
             check_function(connection, Course.of(record.run).strategy)
     except FederatedError as error:
-        return error.message if error.detail is None else f"{error.message} {error.detail}"
+        return error.text
     return None if record is None else record.run.policy.laxity(record.current)
 
 

@@ -261,7 +261,7 @@ def test_a_run_whose_transaction_is_refused_ends_and_says_why(
     assert rows.status == status
     assert rows.message is not None
     assert rows.message.startswith(
-        "it does not go on. For a reason." if error is PROBLEM else "the budget is"
+        "it does not go on. For a reason. Do otherwise." if error is PROBLEM else "the budget is"
     )
     assert not world.catalog.opened()
 
@@ -292,7 +292,7 @@ def test_a_step_that_cannot_be_asked_or_read_fails_the_run(made: Any, step: str,
 
     rows = world.live_on()
 
-    assert outcome(rows) == ("failed", "it does not go on. For a reason.")
+    assert outcome(rows) == ("failed", "it does not go on. For a reason. Do otherwise.")
     assert not rows.versions
     assert [row["status"] for row in rows.rounds.values()] == ["closed"] * (len(rows.rounds) - 1) + ["failed"]
 
@@ -318,7 +318,10 @@ def test_a_version_that_cannot_be_published_fails_the_run(made: Any) -> None:
 
     rows = world.live_on()
 
-    assert outcome(rows) == ("failed", "no version can be published: it does not go on")
+    assert outcome(rows) == (
+        "failed",
+        "no version can be published: it does not go on. For a reason. Do otherwise.",
+    )
     assert not rows.versions
 
 
