@@ -19,14 +19,15 @@ from federated_sql.syntax import Body, Node, children, node_of, strings
 _APART = ("fromClause", "withClause", "larg", "rarg")
 # fmt: off
 _AGGREGATES = frozenset({
-    "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
-    "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2", "bool_and", "bool_or",
+    "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop",
+    "var_samp", "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2", "bool_and",
+    "bool_or",
 })
 # fmt: on
 
 
 class Joined(NamedTuple):
-    """A SELECT whose FROM the function may stand in; star: its `*` alone, and the one table that this is of."""
+    """A SELECT whose FROM the function may stand in; star: its `*` alone, and the one table of it."""
 
     select: Body
     star: tuple[Body, str] | None
