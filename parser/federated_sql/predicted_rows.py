@@ -20,8 +20,8 @@ _APART = ("fromClause", "withClause", "larg", "rarg")
 # fmt: off
 _AGGREGATES = frozenset({
     "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop",
-    "var_samp", "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2", "bool_and",
-    "bool_or",
+    "var_samp", "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2",
+    "bool_and", "bool_or",
 })
 # fmt: on
 
