@@ -171,6 +171,8 @@ def test_members_are_who_answered_the_last_exchange_that_round_zero_needs(made: 
 
     assert rows.status == "completed"
     assert {key[3] for key in rows.tasks if key[0] == 1} == {"a", "b"}
+    assert rows.message is not None
+    assert rows.message.startswith("all 2 rounds done; left out: c refused: ")
 
 
 def test_an_optional_exchange_that_nobody_answers_leaves_the_round_without_figures(made: Any) -> None:
