@@ -21,11 +21,21 @@ CREATE FUNCTION federated._create_aggregation_function(
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     signature text := format('federated_aggregation.%I(double precision[], double precision[])', function_name);
+    reason    text;
+    found     text;
 BEGIN
-    EXECUTE format(
-        'CREATE %s federated_aggregation.%I(updates double precision[], weights double precision[])'
-        ' RETURNS double precision[] LANGUAGE %I AS %L',
-        CASE WHEN may_replace THEN 'OR REPLACE FUNCTION' ELSE 'FUNCTION' END, function_name, function_language, function_body);
+    BEGIN
+        EXECUTE format(
+            'CREATE %s federated_aggregation.%I(updates double precision[], weights double precision[])'
+            ' RETURNS double precision[] LANGUAGE %I AS %L',
+            CASE WHEN may_replace THEN 'OR REPLACE FUNCTION' ELSE 'FUNCTION' END, function_name, function_language,
+            function_body);
+    EXCEPTION WHEN invalid_function_definition THEN
+        -- The statement says RETURNS FLOAT: what PostgreSQL says of arrays needs telling where they come from.
+        GET STACKED DIAGNOSTICS reason = MESSAGE_TEXT, found = PG_EXCEPTION_DETAIL;
+        RAISE EXCEPTION USING ERRCODE = 'invalid_function_definition', MESSAGE = reason, DETAIL = found,
+            HINT = 'It gets updates, an array with a row of values for each node, and weights, one for each node, and returns one array of as many values as such a row has.';
+    END;
     EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
     EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO federated_aggregator', signature);
     INSERT INTO federated.aggregation_function AS f (name, language, body_sha256)

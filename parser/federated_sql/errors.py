@@ -62,6 +62,12 @@ class FederatedError(Exception):
         """The five-character SQLSTATE of this error."""
         return self.code.value
 
+    @property
+    def text(self) -> str:
+        """Message, DETAIL and HINT as sentences of one line, for where there is one field for all."""
+        first, *others = (part for part in (self.message, self.detail, self.hint) if part)
+        return " ".join([f"{first.rstrip('.')}.", *others]) if others else first
+
 
 def syntax_error(message: str, *, position: int | None = None, hint: str | None = None) -> FederatedError:
     """Make the error for text that the language does not know (42601)."""

@@ -346,8 +346,9 @@ _TRAINING = (
         "feature_transforms",
         OptionType.TEXT_ARRAY,
         None,
-        "what is made of single features: log1p(x); onehot(x), a number as a category; standard(x), scaled as"
-        " every number is; none(x), not scaled; missing(x), one more input that says whether it is missing",
+        "what is made of single features: log1p(x); onehot(x), a number as a category; bins(x, 10), a number"
+        " as so many parts with about as many rows each; standard(x), scaled as every number is; none(x), not"
+        " scaled; missing(x), one more input that says whether it is missing",
         maximum=4_800,
     ),
     OptionSpec(

@@ -213,6 +213,10 @@ def _check_identifiers(spec: OptionSpec, value: OptionJson) -> None:
 def _hint(spec: OptionSpec, value: OptionValue) -> str | None:
     if spec.type in (OptionType.NUMBER, OptionType.INTEGER) and isinstance(value, str):
         return "A number is written without quotes." if _NUMERAL.fullmatch(value.strip()) else None
+    if spec.choices and isinstance(value, str):
+        working = list(map(str, spec.choices if spec.built_values is None else spec.built_values))
+        near = difflib.get_close_matches(value.lower(), working, 1, 0.5)
+        return f"Did you mean '{near[0]}'?" if near else None
     single = spec.type is OptionType.TEXT_ARRAY and isinstance(value, str) and value.strip()
     return f"An array is written in brackets: [{_show(value)}]." if single and "[" not in str(value) else None
 

@@ -55,6 +55,6 @@ def _row(spec: OptionSpec) -> Iterator[str]:
     if not spec.built:
         yield "not yet"
     elif spec.built_values is None:
-        yield f"yes; {spec.custom} not yet" if spec.custom else "yes"
+        yield "yes"
     else:
         yield "only " + ", ".join(f"`{allowed_text(value)}`" for value in spec.built_values)

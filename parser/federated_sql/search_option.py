@@ -6,6 +6,7 @@ two trials are the same; what a search may not vary is what its trials are compa
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from itertools import product
@@ -60,8 +61,12 @@ def _values(
     spec, position = table.get(name), option.position or None
     if spec is None or name in FIXED:
         why = "cannot be tried by a search" if spec is not None else "is not an option that a run may set"
+        near = difflib.get_close_matches(name, table.keys() - FIXED, 1, 0.7) if spec is None else []
         raise FederatedError(
-            ErrorCode.INVALID_VALUE, f'option "{option.name}": "{name}" {why}', position=position
+            ErrorCode.INVALID_VALUE,
+            f'option "{option.name}": "{name}" {why}',
+            hint=f'Did you mean "{near[0]}"?' if near else None,
+            position=position,
         )
     read: list[OptionJson] = []
     for value in values:

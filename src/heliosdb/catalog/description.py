@@ -11,7 +11,7 @@ from dataclasses import replace
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.catalog.declared import declared_values, fitting
 from heliosdb.catalog.participant import SharedDataset, list_shared_datasets
-from heliosdb.domain.handshake import DatasetDescription, DeclaredValues
+from heliosdb.domain.handshake import GONE, DatasetDescription, DeclaredValues
 from heliosdb.domain.ids import WorkspaceName
 
 _SQL = Statements("description.sql")
@@ -19,7 +19,7 @@ _SQL = Statements("description.sql")
 
 def describe_datasets(connection: Connection, workspace: WorkspaceName) -> list[DatasetDescription]:
     """Return what is shared with a workspace as the catalog is now: types, of a domain what it is made of
-    (unknown for a column that is gone), and declared values."""
+    (GONE for a column that is gone), and declared values."""
     columns = {
         (row["dataset"], row["name"]): row for row in _SQL.query(connection, "describe_columns", workspace)
     }
@@ -33,7 +33,7 @@ def _described(dataset: SharedDataset, columns: Mapping[tuple[str, str], Row]) -
         for name, row in found.items()
         if row is not None and (values := _declared(row)) is not None
     ]
-    types = tuple("unknown" if row is None else row["type"] for row in found.values())
+    types = tuple(GONE if row is None else row["type"] for row in found.values())
     return replace(dataset.description, types=types, declared=tuple(declared))
 
 

@@ -120,6 +120,13 @@ def list_participation(connection: Connection, run: RunId, number: int) -> list[
     ]
 
 
+def find_lost(connection: Connection, run: RunId) -> list[tuple[NodeName, str]]:
+    """Return the nodes that round 0 went on without and that took part in no later round, and why."""
+    return [
+        (NodeName(row["node"]), str(row["reason"])) for row in _SQL.query(connection, "find_lost", str(run))
+    ]
+
+
 def open_round(
     connection: Connection, run: Run, number: RoundNumber, step: StepName, cohort: Iterable[NodeName]
 ) -> None:

@@ -162,7 +162,7 @@ class RunDriver:
         if self._state.phase is not Phase.ENDING:
             self._report(event)
         elif isinstance(action, PublishVersion):
-            await self._end(RunStatus.FAILED, f"no version can be published: {error.message}")
+            await self._end(RunStatus.FAILED, f"no version can be published: {error.text}")
         else:
             raise error
 
@@ -170,7 +170,7 @@ class RunDriver:
         """What an error means to the run; one that means the term is over is raised again."""
         if error.code is ErrorCode.FENCED:
             raise error
-        reason = error.message if error.detail is None else f"{error.message.rstrip('.')}. {error.detail}"
+        reason = error.text
         if error.code is ErrorCode.BUDGET_EXHAUSTED and isinstance(action, OpenRound | Combine):
             return BudgetWouldBeExceeded(self._state.round, reason)
         if isinstance(error, DivergedError):

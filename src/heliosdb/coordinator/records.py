@@ -113,7 +113,7 @@ def _obstacle(connection: Connection, run: RunId) -> str | None:
         if record is not None:
             check_function(connection, Course.of(record.run).strategy)
     except FederatedError as error:
-        return error.message if error.detail is None else f"{error.message} {error.detail}"
+        return error.text
     return None if record is None else record.run.policy.laxity(record.current)
 
 
@@ -301,7 +301,8 @@ def end_run(
     with writer.transaction(connection):
         if settled is not None:
             _settle(connection, writer, number, settled)
-        message = _with_left_out(connection, run, message) + _reserved(connection, run)
+        message = _with_left_out(connection, run, message, leaves=version is not None)
+        message += _reserved(connection, run)
         rounds.fail_open_round(connection, run.id, message)
         if version is not None:
             published = publication.publish(connection, run, with_epsilon(connection, run, version))
@@ -322,9 +323,14 @@ def _keep_result(connection: Connection, run: Run, series: Series, result: Round
     rounds.delete_other_states(connection, run.id, () if result is None or not series.keeps else (result,))
 
 
-def _with_left_out(connection: Connection, run: Run, message: str) -> str:
-    """Name behind the message the nodes that could not answer the run at all."""
+def _with_left_out(connection: Connection, run: Run, message: str, *, leaves: bool) -> str:
+    """Name behind the message the nodes that could not answer the run at all.
+
+    leaves: whether there is a version, which then knows nothing of their rows; else the message itself says
+    whom round 0 lost.
+    """
     found = sorted(events.find_left_out(connection, run.id).items())
+    found += rounds.find_lost(connection, run.id) if leaves else []
     if not found:
         return message
     # What mends a refusal ends the message, as a sentence.

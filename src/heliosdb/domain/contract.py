@@ -25,7 +25,7 @@ from heliosdb.domain.datasets import INTEGER_TYPES, choose_dataset, kind_of, lac
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from heliosdb.domain.events import Absence
-from heliosdb.domain.handshake import DatasetDescription, Introduction
+from heliosdb.domain.handshake import GONE, DatasetDescription, Introduction
 from heliosdb.domain.ids import NodeName
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.transforms import transformed
@@ -397,6 +397,12 @@ def _choose(
 def _readable(
     dataset: DatasetDescription, options: TrainingOptions, *, learns_classes: bool
 ) -> DatasetDescription | str:
+    gone = [column for column in options.columns if dataset.type_of(column) == GONE]
+    if gone:
+        return (
+            f'column {", ".join(gone)} of dataset "{dataset.name}" is gone, as when its table is dropped; the'
+            " node's own DBA drops the dataset and shares it anew"
+        )
     for column in options.features:
         if kind_of(dataset.type_of(column)) is None:
             return (

@@ -19,6 +19,10 @@ class DeclaredValues:
     values: tuple[str, ...]
 
 
+GONE = "unknown"
+"""In place of a type: a column that the dataset was shared with and its view no longer has."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatasetDescription:
     """A dataset that a node shares with the workspace: its name, its columns and their PostgreSQL types.

@@ -40,7 +40,7 @@ from heliosdb.extension.series import check_series, describe_runs, plan_runs, tr
 from heliosdb.extension.session import Session, duplicate, undefined
 from heliosdb.extension.start_warnings import warn_of_budgets
 from heliosdb.parts.algorithms import by_newton, check_private
-from heliosdb.parts.checks import check_rule, unread_option
+from heliosdb.parts.checks import check_rule, describe_rule, unread_option
 from heliosdb.parts.selections import count_chosen
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
@@ -186,9 +186,11 @@ def _check_run(  # noqa: PLR0917
     # What the model has of descent may be for a run that chooses it, unless the model itself chooses newton.
     own = model.options if by_newton(options.algorithm, model.options) else ()
     check_regression(options, [*given, *(Option(name, None) for name in own)], private=private)
-    check_rule(options, private=private, most_nodes=count_chosen(policy["node_selection"], able))
+    most_nodes = count_chosen(policy["node_selection"], able)
+    check_rule(options, private=private, most_nodes=most_nodes)
     check_algorithm(options, private=private)
-    return check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
+    left_out = check_contract(model.name, nodes, options, private=private, min_nodes=policy["min_nodes"])
+    return [*left_out, *describe_rule(options, most_nodes)]
 
 
 def _warn_of_waiting(

@@ -156,8 +156,10 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
         raise _refused(
             f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
             "of an earlier answer without noise",
-            "The two answers together would tell of these few. Other rows come with another target, another "
-            "validation_split, or changed data; under a privacy_budget they do not matter.",
+            "The two answers together would tell of these few. Rows differ where this target is missing in a "
+            "few of them, where validation_split is another one, or where data have changed. Let the "
+            "dataset's WHERE leave out what is incomplete before the first answer; or train under a "
+            "privacy_budget.",
         )
     return max(fitting, key=lambda other: other.rows.size)
 

@@ -45,7 +45,8 @@ def encode_plainly(
         raise invalid_value(
             f'the target "{request.target}" of dataset "{request.dataset}" must be {_either(classes)} in'
             " every row; the model's option target_classes names the values that it holds",
-            hint="Rows of further classes are left out by the dataset's WHERE.",
+            hint="Rows of further classes are left out by the dataset's WHERE. A number without classes is "
+            "for an algorithm that predicts one, such as linear_regression.",
         )
     return replace(made, target=target, labels=None)
 

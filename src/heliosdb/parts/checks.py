@@ -16,6 +16,7 @@ from heliosdb.parts.registry import RegisteredPart, Registry
 from heliosdb.parts.selections import SELECTIONS, read_selection
 from heliosdb.parts.strategies import (
     STRATEGIES,
+    HostileNodes,
     ScaffoldSettings,
     TrustSettings,
     fewest_nodes,
@@ -67,6 +68,19 @@ def check_rule(options: TrainingOptions, *, private: bool, most_nodes: int | Non
             detail=", ".join(f"{name} is {value}" for name, value in settings_of(settings).items()) + ".",
             hint="Choose a smaller number, or register more nodes.",
         )
+
+
+def describe_rule(options: TrainingOptions, most_nodes: int) -> list[str]:
+    """Say where a rule against hostile nodes withstands none, since a round has too few updates for one."""
+    settings: Any = options.settings(STRATEGIES.entry(options.aggregation).settings)
+    if not isinstance(settings, HostileNodes) or settings.byzantine_nodes is not None:
+        return []
+    if settings.hostile(most_nodes):
+        return []
+    return [
+        f"aggregation {options.aggregation} withstands no hostile node: for one it needs"
+        f" {settings.nodes_for(1)} updates, and a round has at most {most_nodes}"
+    ]
 
 
 def _check_sums(options: TrainingOptions) -> None:

@@ -100,35 +100,40 @@ class TrimmedMeanSettings(NodesNeeded):
 
 
 @dataclass(frozen=True, slots=True)
-class KrumSettings(NodesNeeded):
-    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as n >= 2f + 3 allows."""
+class HostileNodes(NodesNeeded):
+    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as the updates allow."""
 
     byzantine_nodes: int | None = within(Bounds(0, 10_000), default=None)
 
+    apiece: ClassVar[int]
+    """How many updates each of them costs, beside three."""
+
     @property
     def fewest_nodes(self) -> int:
-        """2f + 3."""
-        return 1 if self.byzantine_nodes is None else 2 * self.byzantine_nodes + 3
+        """Those that it takes for byzantine_nodes."""
+        return 1 if self.byzantine_nodes is None else self.nodes_for(self.byzantine_nodes)
+
+    def nodes_for(self, hostile: int) -> int:
+        """How many updates it takes to withstand so many."""
+        return self.apiece * hostile + 3
 
     def hostile(self, nodes: int) -> int:
         """How many of so many are withstood."""
-        return max(0, (nodes - 3) // 2) if self.byzantine_nodes is None else self.byzantine_nodes
+        return max(0, (nodes - 3) // self.apiece) if self.byzantine_nodes is None else self.byzantine_nodes
 
 
 @dataclass(frozen=True, slots=True)
-class BulyanSettings(NodesNeeded):
-    """byzantine_nodes: f, how many hostile nodes are withstood; None: as many as n >= 4f + 3 allows."""
+class KrumSettings(HostileNodes):
+    """n >= 2f + 3."""
 
-    byzantine_nodes: int | None = within(Bounds(0, 10_000), default=None)
+    apiece: ClassVar[int] = 2
 
-    @property
-    def fewest_nodes(self) -> int:
-        """4f + 3."""
-        return 1 if self.byzantine_nodes is None else 4 * self.byzantine_nodes + 3
 
-    def hostile(self, nodes: int) -> int:
-        """How many of so many are withstood."""
-        return max(0, (nodes - 3) // 4) if self.byzantine_nodes is None else self.byzantine_nodes
+@dataclass(frozen=True, slots=True)
+class BulyanSettings(HostileNodes):
+    """n >= 4f + 3."""
+
+    apiece: ClassVar[int] = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ Fields = list[tuple[bytes, bytes]]
 
 _NO_SCHEMA, _NO_FUNCTION, _NOT_ALLOWED = b"3F000", b"42883", b"42501"
 _CALLED = re.compile(rb"(?<!\w)federated(?!\w)|(?<!\w)_?execute(?!\w)")
-_SCHEMA = re.compile(rb"(?<!\w)federated(?:_model)?(?!\w)")
+_SCHEMA = re.compile(rb"(?<!\w)federated(?:_model|_row)?(?!\w)")
 _GIVEN_JSON = re.compile(rb"(?<!\w)federated_predict(?:_class|_proba)?\((?:unknown|text), jsonb\)")
-_MODEL = re.compile(rb"federated_model\.(.*?)\(", re.DOTALL)
+_MODEL = re.compile(rb"federated_(?:model|row)\.(.*?)\(", re.DOTALL)
 _BEFORE_HINT = frozenset({b"S", b"V", b"C", b"M", b"D"})
 
 _EXTENSION = b"CREATE EXTENSION heliosdb_federated_learning in this database first."
@@ -49,7 +49,7 @@ def _about_prediction(code: bytes, message: bytes) -> bytes | None:
     missing = _SCHEMA if code == _NO_SCHEMA else _GIVEN_JSON if code == _NO_FUNCTION else None
     if missing is not None and missing.search(message):
         return _EXTENSION
-    if b"federated_model" not in message:
+    if b"federated_model" not in message and b"federated_row" not in message:
         return None
     if code == _NOT_ALLOWED:
         return _ANALYST

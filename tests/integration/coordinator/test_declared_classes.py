@@ -268,7 +268,7 @@ async def test_who_was_left_out_is_said_behind_what_mends_a_refusal(world: World
     run = await world.finished()
 
     assert run["status"] == "failed", run
-    assert "by the dataset's WHERE; left out: south: " in run["message"]
+    assert "such as linear_regression; left out: south: " in run["message"]
 
 
 async def test_a_feature_that_is_boolean_at_one_node_only_is_a_number_and_a_domain_is_what_it_is_over(

@@ -53,6 +53,13 @@ def test_a_function_is_its_makers_and_nobody_may_call_it_but_the_role_without_ri
         admin.execute("SET ROLE an_operator").execute(f"SELECT {call}")
 
 
+def test_one_that_returns_a_number_is_told_what_it_gets_and_returns(admin: psycopg.Connection) -> None:
+    error = refusal(admin, MIDDLE.format("").replace("array_agg(found ORDER BY place)", "avg(found)"))
+    assert error.sqlstate == "42P13"
+    assert error.diag.message_detail == "Actual return type is double precision."
+    assert "a row of values for each node" in str(error.diag.message_hint)
+
+
 def test_who_made_it_and_of_which_text_is_in_the_audit_log(
     catalog: psycopg.Connection, admin: psycopg.Connection
 ) -> None:
@@ -161,6 +168,7 @@ def test_start_refuses_a_rule_that_needs_more_nodes_than_there_are(
     assert error.sqlstate == "22023"
     assert error.diag.message_primary == "aggregation krum needs 5 updates, and a round has at most 3"
     assert error.diag.message_detail == "byzantine_nodes is 1."
+    execute(operator, "ALTER FEDERATED MODEL risk RESET (byzantine_nodes)")
     execute(operator, "ALTER FEDERATED MODEL risk SET (aggregation = 'scaffold')")
     refused = refusal(operator, "START FEDERATED TRAINING risk")
     assert refused.sqlstate == "0A000"

@@ -9,7 +9,9 @@ from heliosdb.domain.task import Task
 from tests.unit.coordinator.fake_catalog import Rows
 from tests.unit.coordinator.fake_federation import Lie, Toy, steps
 
-PROBLEM = FederatedError(ErrorCode.INVALID_VALUE, "it does not go on", detail="For a reason.")
+PROBLEM = FederatedError(
+    ErrorCode.INVALID_VALUE, "it does not go on", detail="For a reason.", hint="Do otherwise."
+)
 SHORT = Toy(steps("find"), steps("move"))
 USUAL = Toy(steps("find"), steps("move", "measure"))
 REPORTED = Toy(steps("find"), steps("move", "measure"), reports=True)

@@ -204,6 +204,16 @@ class FakeCatalog:
             if of == number
         ]
 
+    def _find_lost(self, _run: str) -> Sequence[Row]:
+        later = {
+            node for (of, *_, node), row in self.rows.tasks.items() if of and row["outcome"] == "received"
+        }
+        return [
+            {"node": node, "reason": row["reason"]}
+            for (of, *_, node), row in self.rows.tasks.items()
+            if of == 0 and row["reason"] is not None and node not in later
+        ]
+
     def _insert_participation(
         self, _run: str, number: int, exchange: int, step: str, _workspace: int, nodes: list[str]
     ) -> None:

@@ -171,6 +171,8 @@ def test_members_are_who_answered_the_last_exchange_that_round_zero_needs(made: 
 
     assert rows.status == "completed"
     assert {key[3] for key in rows.tasks if key[0] == 1} == {"a", "b"}
+    assert rows.message is not None
+    assert rows.message.startswith("all 2 rounds done; left out: c refused: ")
 
 
 def test_an_optional_exchange_that_nobody_answers_leaves_the_round_without_figures(made: Any) -> None:
@@ -261,7 +263,7 @@ def test_a_run_whose_transaction_is_refused_ends_and_says_why(
     assert rows.status == status
     assert rows.message is not None
     assert rows.message.startswith(
-        "it does not go on. For a reason." if error is PROBLEM else "the budget is"
+        "it does not go on. For a reason. Do otherwise." if error is PROBLEM else "the budget is"
     )
     assert not world.catalog.opened()
 
@@ -292,7 +294,7 @@ def test_a_step_that_cannot_be_asked_or_read_fails_the_run(made: Any, step: str,
 
     rows = world.live_on()
 
-    assert outcome(rows) == ("failed", "it does not go on. For a reason.")
+    assert outcome(rows) == ("failed", "it does not go on. For a reason. Do otherwise.")
     assert not rows.versions
     assert [row["status"] for row in rows.rounds.values()] == ["closed"] * (len(rows.rounds) - 1) + ["failed"]
 
@@ -318,7 +320,10 @@ def test_a_version_that_cannot_be_published_fails_the_run(made: Any) -> None:
 
     rows = world.live_on()
 
-    assert outcome(rows) == ("failed", "no version can be published: it does not go on")
+    assert outcome(rows) == (
+        "failed",
+        "no version can be published: it does not go on. For a reason. Do otherwise.",
+    )
     assert not rows.versions
 
 

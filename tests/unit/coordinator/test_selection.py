@@ -99,6 +99,7 @@ def test_a_column_of_another_kind_than_at_most_nodes_leaves_a_node_out() -> None
         typed("d", "mood", "real", "boolean"),
         typed("e", "smallint", "real", "boolean"),
         typed("f", "smallint", "real", "date"),
+        typed("g", "unknown", "real", "unknown"),
     ]
 
     found = select_nodes(nodes, OPTIONS)
@@ -107,6 +108,11 @@ def test_a_column_of_another_kind_than_at_most_nodes_leaves_a_node_out() -> None
     assert [(one.node, one.reason) for one in found.left_out] == [
         ("d", 'column age of dataset "patients" is of type mood, which is no feature'),
         ("f", 'column outcome of dataset "patients" is of type date, no number and no label'),
+        (
+            "g",
+            'column age, outcome of dataset "patients" is gone, as when its table is dropped;'
+            " the node's own DBA drops the dataset and shares it anew",
+        ),
         ("a", 'column age of dataset "patients" is of type text, and a number at most nodes'),
         (
             "b",

@@ -51,6 +51,34 @@ def test_start_queues_every_trial_of_a_search_and_each_fold_of_it() -> None:
     assert plpy.said == [("notice", said)]
 
 
+@pytest.mark.parametrize(
+    ("options", "nodes", "said"),
+    [
+        (
+            "aggregation = 'krum'",
+            4,
+            "krum withstands no hostile node: for one it needs 5 updates, and a round has at most 4",
+        ),
+        (
+            "aggregation = 'bulyan'",
+            6,
+            "bulyan withstands no hostile node: for one it needs 7 updates, and a round has at most 6",
+        ),
+        ("aggregation = 'krum'", 5, None),
+        ("aggregation = 'krum', byzantine_nodes = 0", 4, None),
+        ("aggregation = 'median'", 3, None),
+    ],
+)
+def test_start_says_that_a_rule_against_hostile_nodes_withstands_none(
+    options: str, nodes: int, said: str | None
+) -> None:
+    plpy = server(list_nodes=[NODE | {"name": f"n{i}"} for i in range(nodes)])
+
+    assert run(plpy, f"START FEDERATED TRAINING m WITH ({options})") is None
+
+    assert plpy.said == ([] if said is None else [("notice", f"aggregation {said}")])
+
+
 def test_start_looks_at_each_trial_as_at_a_run_of_its_own() -> None:
     search = """'{"learning_rate": [0.1], "top_k": [5, 6]}'"""
 

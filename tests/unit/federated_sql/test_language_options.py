@@ -254,6 +254,28 @@ def test_a_column_name_may_have_63_bytes() -> None:
     assert validate(OptionKind.MODEL, [Option("target", "a" * 63)], BUILT) == {"target": "a" * 63}
 
 
+@pytest.mark.parametrize(
+    ("name", "typed", "hint"),
+    [
+        ("algorithm", "logistic", "Did you mean 'logistic_regression'?"),
+        ("aggregation", "medain", "Did you mean 'median'?"),
+        ("optimizer", "Newtn", "Did you mean 'newton'?"),
+        ("algorithm", "lst", None),  # of what has its effect: lstm has none
+        ("optimizer", "q", None),
+    ],
+)
+def test_a_misspelt_choice_is_answered_with_the_nearest(name: str, typed: str, hint: str | None) -> None:
+    assert refused(OptionKind.MODEL, name, typed).hint == hint
+
+
+def test_a_misspelt_option_of_a_search_is_answered_with_the_nearest() -> None:
+    assert (
+        refused(OptionKind.TRAINING, "search", '{"learning_rat": [1]}').hint
+        == 'Did you mean "learning_rate"?'
+    )
+    assert refused(OptionKind.TRAINING, "search", '{"seed": [1, 2]}').hint is None
+
+
 def test_one_feature_without_brackets_is_shown_with_them() -> None:
     assert refused(OptionKind.MODEL, "features", "age").hint == "An array is written in brackets: ['age']."
     assert refused(OptionKind.MODEL, "features", '["age"').hint is None

@@ -161,6 +161,8 @@ class TestPredictions:
             (b"42501", b"permission denied for schema federated_model", b"federated_analyst"),
             (*ABSENT, b'Is there a model "m", and does it have these features'),
             (b"42883", b"function federated_model.o'x(a => integer) does not exist", b"('o''x', "),
+            (b"42883", b"function federated_row.m(people) does not exist", b'Is there a model "m", '),
+            (b"42501", b"permission denied for schema federated_row", b"federated_analyst"),
         ],
     )
     def test_an_error_about_the_function_that_was_put_there_gets_a_hint(self, talk, code, message, hint):

@@ -10,6 +10,14 @@ FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
 WHERE p.run_id = $1::uuid AND p.round_number = $2
 ORDER BY p.exchange, n.name
 
+-- name: find_lost(uuid)
+SELECT DISTINCT ON (n.name) n.name AS node, p.reason
+FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+WHERE p.run_id = $1::uuid AND p.round_number = 0 AND p.reason IS NOT NULL AND NOT EXISTS (
+    SELECT FROM federated.participation AS o
+    WHERE o.run_id = p.run_id AND o.node_id = p.node_id AND o.round_number > 0 AND o.outcome = 'received')
+ORDER BY n.name, p.exchange DESC
+
 -- name: insert_round(uuid, integer)
 INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 
