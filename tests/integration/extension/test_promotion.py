@@ -63,6 +63,18 @@ def test_a_tag_whose_predictions_are_stored_stays(
     assert value(trained, "predict('risk@prod', ARRAY[10, 0])") == 5.25
 
 
+def test_a_tag_does_not_move_to_a_version_without_numbers(
+    trained: psycopg.Connection, operator: psycopg.Connection
+) -> None:
+    execute(operator, "TAG FEDERATED MODEL risk AS 'prod'")
+    trained.execute("UPDATE federated.version SET prediction = NULL WHERE version = 1")
+    with pytest.raises(
+        errors.ObjectNotInPrerequisiteState, match=r'the tag "prod" .* cannot be moved to version 1'
+    ):
+        execute(operator, "TAG FEDERATED MODEL risk VERSION 1 AS 'prod' REPLACE")
+    assert value(trained, "predict('risk@prod', ARRAY[10, 0])") == 6.25
+
+
 def test_a_tag_does_not_move_to_other_features_where_objects_depend(
     trained: psycopg.Connection, daemon: psycopg.Connection, operator: psycopg.Connection
 ) -> None:
