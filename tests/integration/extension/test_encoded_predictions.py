@@ -31,7 +31,6 @@ from tests.support.encoded_model import (
 )
 from tests.support.publication import publish_prediction
 
-
 SAME_HASH = '!c1xnDC"!M;V'
 """Has the hash of "red"."""
 
@@ -108,9 +107,7 @@ def test_a_level_made_up_to_have_the_hash_of_another_does_not_take_its_place(
     for levels in (("blue", "red", SAME_HASH), (SAME_HASH, "blue", "red")):
         colour = ColumnEncoding("colour", ColumnKind.CATEGORY, "indicators", levels=levels, other_level=True)
         content = LinearPrediction(1.0, (1.0, 2.0, 3.0), (7.0,) * 3, (0.0,) * 3, "identity")
-        publish_prediction(
-            cluster, catalog.info.dbname, "tint", content.to_prediction(), Encoding((colour,))
-        )
+        publish_prediction(cluster, catalog.info.dbname, "tint", content.to_prediction(), Encoding((colour,)))
         found = [
             catalog.execute("SELECT federated_model.tint(colour => %s)", [text]).fetchone()
             for text in (*levels, "further", None)

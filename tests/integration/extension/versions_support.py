@@ -46,7 +46,10 @@ def finish_run(
         if parts.get("promoted", True):
             [(obstacle,)] = daemon.execute(PUBLISH, parts | {"numbers": numbers}).fetchall()
         if obstacle is None:
-            daemon.execute("UPDATE federated.version SET is_current = false WHERE model_id = %s AND is_current", [model_id])
+            daemon.execute(
+                "UPDATE federated.version SET is_current = false WHERE model_id = %s AND is_current",
+                [model_id],
+            )
         prediction = numbers if parts.get("kept", True) else None
         daemon.execute(INSERT, parts | {"prediction": prediction, "current": obstacle is None})
         daemon.execute("UPDATE federated.run SET status = 'completed' WHERE run_id = %s", [run])

@@ -288,7 +288,7 @@ def test_a_call_with_a_tables_row_has_the_models_function_for_rows_in_from(from_
 def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
     call, item = 'public.federated_predict($$m$$, "P")', JOIN.format('"P"')
     for text in (
-        "SELECT {0}, avg({0} + 1) OVER () FROM t AS \"P\"{1} WHERE {0} > 0.5 AND NOT x ORDER BY {0}",
+        'SELECT {0}, avg({0} + 1) OVER () FROM t AS "P"{1} WHERE {0} > 0.5 AND NOT x ORDER BY {0}',
         'SELECT avg({0} + 1) FILTER (WHERE x) FROM t AS "P"{1} GROUP BY y HAVING max({0}) < 1',
         'SELECT * FROM (SELECT {0} FROM t AS "P"{1}) AS s',
         'WITH w AS (SELECT {0} FROM t AS "P"{1}) SELECT * FROM w',
@@ -296,7 +296,10 @@ def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
         'SELECT "P".*, {0} FROM t AS "P"{1}',
     ):
         assert changed(text.format(call, "")) == text.format(JOINED, item)
-    assert changed(f'SELECT *, {call} FROM t AS "P" WHERE x') == f'SELECT "P".*, {JOINED} FROM t AS "P"{item} WHERE x'
+    assert (
+        changed(f'SELECT *, {call} FROM t AS "P" WHERE x')
+        == f'SELECT "P".*, {JOINED} FROM t AS "P"{item} WHERE x'
+    )
 
 
 @pytest.mark.parametrize(
