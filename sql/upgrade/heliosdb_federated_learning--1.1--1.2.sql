@@ -991,6 +991,34 @@ $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
 
+-- The acting role is the one under SET ROLE where there is one: inside a DEFINER function current_user is its owner.
+CREATE OR REPLACE FUNCTION federated._audit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    row_after  jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    row_before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    subject    jsonb := coalesce(row_after, row_before);
+    workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
+BEGIN
+    -- What goes with its model is in the entry of that.
+    IF TG_TABLE_NAME = 'version' AND workspace = '' THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace,
+        session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        jsonb_strip_nulls(jsonb_build_object(
+            'before', federated._audited(row_before), 'after', federated._audited(row_after)))
+    );
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
+
 -- Lines are made in each round; what is to be seen is what becomes of them but being charged.
 CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._audit();

@@ -155,6 +155,12 @@ def test_a_dropped_version_takes_its_tags_by_cascade_and_its_number_is_not_given
     )
     assert functions(trained) == ["risk", "risk@1"]
     assert value(trained, "dropped_version FROM federated.model WHERE name = 'risk'") == 2
+    execute(operator, "DROP FEDERATED MODEL risk")
+    assert trained.execute(
+        "SELECT DISTINCT workspace, object_kind FROM federated.audit WHERE action = 'delete' ORDER BY 2"
+    ).fetchall() == [("clinics", kind) for kind in ("model", "run", "tag", "version")], (
+        "version 1 went with its model"
+    )
 
 
 def test_whoever_does_not_own_the_model_changes_none_of_it(
