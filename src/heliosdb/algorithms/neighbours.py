@@ -3,7 +3,7 @@
 What always holds: every group has `least` data subjects or more, of all rows and of those that are trained
 on, and so has the group without a value. Where groups are too small among the latter they are joined whole;
 which values are one before that follows from the node's rows alone, never from a task. So wherever edges lie,
-whoever is held out, and whatever is subtracted of answers about other edges, it is about whole groups.
+whatever is subtracted of answers about the same rows and other edges is about whole groups.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Counts = NDArray[np.int64]
 def gather(values: Vector, table: Table, least: int) -> Vector:
     """Return for each row the value that its group goes by, NaN for the group without one; (n,) → (n,).
 
-    A value that enough subjects have is a group by itself and stays as it is; others are one with their
-    neighbours, and go by their median, as roughly as it still lies among them: no one value is told by it.
+    A value that enough subjects have stays as it is, but with those left over before it; others are one with
+    their neighbours, and go by their median, as roughly as it still lies among them: no one value is told by it.
     Where too few subjects lack a value they go with the group that is in the middle; where too few have one,
     nobody has.
     """
