@@ -23,7 +23,7 @@ def gather(values: Vector, table: Table, least: int) -> Vector:
     """Return for each row the value that its group goes by, NaN for the group without one; (n,) → (n,).
 
     A value that enough subjects have stays as it is, but with those left over before it; others are one with
-    their neighbours, and go by their median, as roughly as it still lies among them, which tells no one value.
+    their neighbours, and go by their median, as roughly as it still lies among them: that tells no one value.
     Where too few subjects lack a value they go with the group that is in the middle; where too few have one,
     nobody has.
     """
