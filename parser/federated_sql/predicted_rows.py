@@ -19,14 +19,15 @@ from federated_sql.syntax import Body, Node, children, node_of, strings
 _APART = ("fromClause", "withClause", "larg", "rarg")
 # fmt: off
 _AGGREGATES = frozenset({
-    "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop", "var_samp",
-    "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2", "bool_and", "bool_or",
+    "avg", "sum", "min", "max", "count", "stddev", "stddev_pop", "stddev_samp", "variance", "var_pop",
+    "var_samp", "corr", "array_agg", "percentile_cont", "percentile_disc", "regr_slope", "regr_r2",
+    "bool_and", "bool_or",
 })
 # fmt: on
 
 
 class Joined(NamedTuple):
-    """A SELECT whose FROM the function may stand in; star: its `*` alone, and the one table that this is of."""
+    """A SELECT whose FROM the function may stand in; star: its `*` alone, and the one table that it is of."""
 
     select: Body
     star: tuple[Body, str] | None
@@ -38,8 +39,8 @@ def predicted_rows(nodes: Iterable[Node]) -> dict[int, Joined | None]:
     """
     nodes = list(nodes)
     queries = {node.body["ctename"] for node in nodes if node.kind == "CommonTableExpr"}
-    # A view over one more item of FROM could no longer be updated.
-    stays = any(node.kind in ("ViewStmt", "RuleStmt") for node in nodes)
+    # A view over one more item of FROM could no longer be updated, nor the row where a cursor is.
+    stays = any(node.kind in ("ViewStmt", "RuleStmt", "DeclareCursorStmt") for node in nodes)
     found: dict[int, Joined | None] = {}
     for node in nodes:
         if node.kind == "SelectStmt" and "fromClause" in node.body:
