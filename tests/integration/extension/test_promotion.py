@@ -7,6 +7,8 @@ import pytest
 from psycopg import errors
 
 from tests.integration.extension.versions_support import execute, finish_run, functions, notices_of, value
+from tests.support.cluster import Cluster
+from tests.support.publication import publish_version
 
 
 def test_a_version_is_promoted_by_its_number_or_its_tag(
@@ -198,3 +200,18 @@ def test_a_model_none_of_whose_versions_was_promoted_says_so(
         catalog, "ALTER FEDERATED MODEL risk RENAME TO danger", "PROMOTE FEDERATED MODEL danger VERSION 1"
     )
     assert value(catalog, "predict('danger', ARRAY[10, 0])") == 5.25
+
+
+def test_a_run_that_promotes_nothing_says_which_statement_does(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
+    execute(
+        catalog,
+        'ALTER FEDERATED MODEL risk RENAME TO "Their Risk"',
+        'START FEDERATED TRAINING "Their Risk" WITH (promote = false)',
+    )
+    made = publish_version(cluster, catalog.info.dbname, "Their Risk", intercept=0.25, slopes=(0.5, 2.0))
+    assert made.obstacle is not None
+    assert made.obstacle.startswith("version 1 is stored but not current, since promote is false: ")
+    execute(catalog, made.obstacle.partition(": ")[2])
+    assert value(catalog, "predict('Their Risk', ARRAY[10, 0])") == 5.25
