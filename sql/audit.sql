@@ -84,10 +84,15 @@ DECLARE
     row_after  jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
     row_before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
     subject    jsonb := coalesce(row_after, row_before);
+    workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
+    -- What goes with its model is in the entry of that.
+    IF TG_TABLE_NAME = 'version' AND workspace = '' THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
     VALUES (
-        federated._audited_workspace(TG_TABLE_NAME, subject),
+        workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
         lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),

@@ -131,12 +131,18 @@ COMMENT ON FUNCTION federated._level_numbers(text[], double precision[], double 
 
 -- One look into an array, whatever the number of levels. Should a server not make the hashes that are written here (another
 -- byte order, a dump in a database of another encoding), a condition that is constant tells the planner, which has the arrays
--- made anew. The value stands in it once, so that inlining evaluates no argument twice.
+-- made anew. The value stands in it once, so that inlining evaluates no argument twice. Two levels of one hash are found by their
+-- text: whoever makes one up that has another's hash would have that one predicted as his own.
 CREATE FUNCTION federated._render_lookup(
     value text, levels text[], numbers double precision[], nothing double precision, other double precision
 ) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
-    SELECT CASE WHEN cardinality(levels) > 0 THEN format(
+    SELECT CASE
+    WHEN cardinality(levels) > (SELECT count(DISTINCT hashtextextended(l.level COLLATE "C", 0)::float8) FROM unnest(levels) AS l (level)) THEN format(
+        'CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %3$s ELSE %4$L::pg_catalog.float8 END', value, nothing,
+        (SELECT string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8', value, l.level, l.number), ' ')
+         FROM unnest(levels, numbers) AS l (level, number)), other)
+    WHEN cardinality(levels) > 0 THEN format(
         'coalesce((CASE WHEN %1$s THEN %2$L::pg_catalog.float8[] ELSE federated._level_numbers(%3$L, %4$L, %5$L) END)'
         '[pg_catalog.width_bucket(pg_catalog.hashtextextended((%6$s) COLLATE pg_catalog."C", 0::pg_catalog.int8)::pg_catalog.float8,'
         ' CASE WHEN %1$s THEN %7$L::pg_catalog.float8[] ELSE federated._level_edges(%3$L) END)], %8$L::pg_catalog.float8)',

@@ -158,6 +158,12 @@ DECLARE
     function_name text := model_name || '@' || moved.name;
     obstacle      text;
 BEGIN
+    IF EXISTS (SELECT FROM federated.version AS v
+               WHERE v.model_id = moved.model_id AND v.version = moved.version AND v.prediction IS NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the tag "%s" of federated model "%s" cannot be moved to version %s', moved.name, model_name, moved.version),
+            DETAIL = 'It was made by a release that did not keep the numbers of a version.';
+    END IF;
     PERFORM federated._refuse_stored_predictions(function_name);
     PERFORM federated._define_version(
         function_name, (SELECT federated._describe_version(model_name, v.version, v.run_id) || format(', tagged %s', moved.name)

@@ -39,8 +39,8 @@ def predicted_rows(nodes: Iterable[Node]) -> dict[int, Joined | None]:
     """
     nodes = list(nodes)
     queries = {node.body["ctename"] for node in nodes if node.kind == "CommonTableExpr"}
-    # A view over one more item of FROM could no longer be updated.
-    stays = any(node.kind in ("ViewStmt", "RuleStmt") for node in nodes)
+    # A view over one more item of FROM could no longer be updated, nor the row where a cursor is.
+    stays = any(node.kind in ("ViewStmt", "RuleStmt", "DeclareCursorStmt") for node in nodes)
     found: dict[int, Joined | None] = {}
     for node in nodes:
         if node.kind == "SelectStmt" and "fromClause" in node.body:

@@ -991,6 +991,34 @@ $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
 
+-- The acting role is the one under SET ROLE where there is one: inside a DEFINER function current_user is its owner.
+CREATE OR REPLACE FUNCTION federated._audit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    row_after  jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
+    row_before jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END;
+    subject    jsonb := coalesce(row_after, row_before);
+    workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
+BEGIN
+    -- What goes with its model is in the entry of that.
+    IF TG_TABLE_NAME = 'version' AND workspace = '' THEN
+        RETURN NULL;
+    END IF;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace,
+        session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        jsonb_strip_nulls(jsonb_build_object(
+            'before', federated._audited(row_before), 'after', federated._audited(row_after)))
+    );
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
+
 -- Lines are made in each round; what is to be seen is what becomes of them but being charged.
 CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
@@ -1245,12 +1273,18 @@ COMMENT ON FUNCTION federated._level_numbers(text[], double precision[], double 
 
 -- One look into an array, whatever the number of levels. Should a server not make the hashes that are written here (another
 -- byte order, a dump in a database of another encoding), a condition that is constant tells the planner, which has the arrays
--- made anew. The value stands in it once, so that inlining evaluates no argument twice.
+-- made anew. The value stands in it once, so that inlining evaluates no argument twice. Two levels of one hash are found by their
+-- text: whoever makes one up that has another's hash would have that one predicted as his own.
 CREATE FUNCTION federated._render_lookup(
     value text, levels text[], numbers double precision[], nothing double precision, other double precision
 ) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET extra_float_digits = 1 AS $$
-    SELECT CASE WHEN cardinality(levels) > 0 THEN format(
+    SELECT CASE
+    WHEN cardinality(levels) > (SELECT count(DISTINCT hashtextextended(l.level COLLATE "C", 0)::float8) FROM unnest(levels) AS l (level)) THEN format(
+        'CASE WHEN %1$s IS NULL THEN %2$L::pg_catalog.float8 %3$s ELSE %4$L::pg_catalog.float8 END', value, nothing,
+        (SELECT string_agg(format('WHEN (%s) COLLATE pg_catalog."C" OPERATOR(pg_catalog.=) %L THEN %L::pg_catalog.float8', value, l.level, l.number), ' ')
+         FROM unnest(levels, numbers) AS l (level, number)), other)
+    WHEN cardinality(levels) > 0 THEN format(
         'coalesce((CASE WHEN %1$s THEN %2$L::pg_catalog.float8[] ELSE federated._level_numbers(%3$L, %4$L, %5$L) END)'
         '[pg_catalog.width_bucket(pg_catalog.hashtextextended((%6$s) COLLATE pg_catalog."C", 0::pg_catalog.int8)::pg_catalog.float8,'
         ' CASE WHEN %1$s THEN %7$L::pg_catalog.float8[] ELSE federated._level_edges(%3$L) END)], %8$L::pg_catalog.float8)',
@@ -2952,6 +2986,12 @@ DECLARE
     function_name text := model_name || '@' || moved.name;
     obstacle      text;
 BEGIN
+    IF EXISTS (SELECT FROM federated.version AS v
+               WHERE v.model_id = moved.model_id AND v.version = moved.version AND v.prediction IS NULL) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the tag "%s" of federated model "%s" cannot be moved to version %s', moved.name, model_name, moved.version),
+            DETAIL = 'It was made by a release that did not keep the numbers of a version.';
+    END IF;
     PERFORM federated._refuse_stored_predictions(function_name);
     PERFORM federated._define_version(
         function_name, (SELECT federated._describe_version(model_name, v.version, v.run_id) || format(', tagged %s', moved.name)

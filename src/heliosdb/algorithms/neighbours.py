@@ -3,7 +3,7 @@
 What always holds: every group has `least` data subjects or more, of all rows and of those that are trained
 on, and so has the group without a value. Where groups are too small among the latter they are joined whole;
 which values are one before that follows from the node's rows alone, never from a task. So wherever edges lie,
-whoever is held out, and whatever is subtracted of answers about other edges, it is about whole groups.
+whatever is subtracted of answers about the same rows and other edges is about whole groups.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ Counts = NDArray[np.int64]
 def gather(values: Vector, table: Table, least: int) -> Vector:
     """Return for each row the value that its group goes by, NaN for the group without one; (n,) → (n,).
 
-    A value that enough subjects have is a group by itself and stays as it is; others are one with their
-    neighbours, and go by the middle of these. Where too few subjects lack a value they go with the group that
-    is in the middle; where too few have one, nobody has.
+    A value that enough subjects have stays as it is, but with those left over before it; others are one with
+    their neighbours, and go by their median, as roughly as it still lies among them: that tells no one value.
+    Where too few subjects lack a value they go with the group that is in the middle; where too few have one,
+    nobody has.
     """
     found = np.where(np.isfinite(values), values, np.nan)
     there, firsts = ~np.isnan(found), _firsts(table)
@@ -38,12 +39,23 @@ def gather(values: Vector, table: Table, least: int) -> Vector:
     alone = _ends(everybody, least)
     ends = alone[_ends(trained[alone], least)]
     starts = np.concatenate([[0], ends[:-1] + 1])
-    low, high = numbers[starts], numbers[ends]
-    middles = np.where(low == high, low, 0.5 * low + 0.5 * high)
+    half = 0.5 * (np.concatenate([[0], everybody[ends[:-1]]]) + everybody[ends])
+    middles = _roughly(numbers[np.searchsorted(everybody, half)], numbers[starts], numbers[ends])
     found[there] = middles[np.searchsorted(ends, places)]
     if int((firsts & ~table.held_out)[~there].sum()) < least:
         central = alone[np.searchsorted(everybody[alone], 0.5 * everybody[-1])]
         found[~there] = middles[np.searchsorted(ends, central)]
+    return found
+
+
+def _roughly(values: Vector, lowest: Vector, highest: Vector) -> Vector:
+    """Round each value to as few binary digits as leave it between the two others; (n,) each."""
+    fractions, exponents = np.frexp(values)
+    found = values
+    for digits in range(52, 0, -1):
+        with np.errstate(over="ignore"):
+            rounded = np.ldexp(np.rint(np.ldexp(fractions, digits)), exponents - digits)
+        found = np.where((lowest <= rounded) & (rounded <= highest), rounded, found)
     return found
 
 

@@ -118,10 +118,11 @@ def longest_array(raw: psycopg.Connection[Any], query: RowQuery, column: str) ->
 
 
 def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -> dict[int, str]:
-    """Return the values of a category by their hash, the most frequent ones where there are too many."""
+    """Return the values of a category by their hash; the most frequent ones where there are too many, and
+    of several that have one hash."""
     statement = sql.SQL(
-        "SELECT hash, value FROM (SELECT {hash} AS hash, min({value}) AS value, count(*) AS n FROM {view}"
-        " WHERE octet_length({value}) <= {longest} GROUP BY 1) AS s ORDER BY n DESC, value LIMIT {most}"
+        "SELECT hash, value FROM (SELECT {hash} AS hash, {value} AS value, count(*) AS n FROM {view}"
+        " WHERE octet_length({value}) <= {longest} GROUP BY 1, 2) AS s ORDER BY n DESC, value LIMIT {most}"
     ).format(
         hash=_hash(column),
         value=_as_text(column),
@@ -133,7 +134,7 @@ def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -
     for number, value in raw.execute(statement):
         text = _decoded(value)
         if text is not None:
-            found[int(number)] = text
+            found.setdefault(int(number), text)
     return found
 
 

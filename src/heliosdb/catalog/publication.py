@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from federated_sql.render import quote_name
 from heliosdb.catalog.connection import Statements
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.domain.encoding import Encoding
@@ -95,7 +96,7 @@ def _replace_function(connection: PsycopgConnection, run: Run, new: NewVersion, 
 def _unpromoted(run: Run, version: int) -> str:
     return (
         f"version {version} is stored but not current, since promote is false: "
-        f"PROMOTE FEDERATED MODEL {run.model} VERSION {version}"
+        f"PROMOTE FEDERATED MODEL {quote_name(run.model)} VERSION {version}"
     )
 
 

@@ -13,6 +13,7 @@ from federated_sql.options import (
     read_options,
     require_built,
 )
+from federated_sql.render import quote_name
 from federated_sql.statements import (
     AlterModel,
     ChangeModelOwner,
@@ -292,7 +293,7 @@ def _check_complete(model: catalog.Model, chosen: catalog.Options) -> None:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
             f'federated model "{model.name}" is incomplete: {", ".join(missing)} not set',
-            hint=f"ALTER FEDERATED MODEL {model.name} SET ({values}).",
+            hint=f"ALTER FEDERATED MODEL {quote_name(model.name)} SET ({values}).",
         )
 
 
@@ -307,7 +308,7 @@ def _check_read(
     left = unread_option([name for name in model.options if name not in named], run, own)
     if unread is None and left is None:
         return
-    reset = f"ALTER FEDERATED MODEL {model.name} RESET ({left})"
+    reset = f"ALTER FEDERATED MODEL {quote_name(model.name)} RESET ({left})"
     raise FederatedError(
         ErrorCode.INVALID_VALUE,
         f'option "{unread or left}" has no effect on this run',

@@ -43,10 +43,15 @@ def plan_runs(chosen: catalog.Options, overrides: catalog.Options) -> list[NewRu
 
 
 def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
-    """Raise 22023 where START itself names validation_split and folds are asked for, and for what would be
-    compared or ended by figures that nothing is held out for."""
+    """Raise 22023 where START itself names validation_split or promote and folds are asked for, and for what
+    would be compared or ended by figures that nothing is held out for."""
     split = overrides.get("validation_split")
     check_folds({"folds": chosen.get("folds"), **({} if split is None else {"validation_split": split})})
+    if "promote" in overrides and chosen.get("folds") is not None and not chosen.get("search"):
+        raise invalid_value(
+            "promote has no effect where folds leave no version",
+            hint="Leave it out, or search: the best trial is then trained on all rows and published.",
+        )
     if chosen.get("folds") is not None or chosen.get("validation_split") != 0:
         return
     for name in ("search", "target_accuracy"):

@@ -79,3 +79,15 @@ def test_what_the_encoding_holds_is_kept(session: psycopg.Connection, database: 
     assert session.execute("SELECT name, options ->> 'data_residency' FROM federated.workspace").fetchall() in (
         [(name, name)], [(name.encode(), name.encode())]
     )  # fmt: skip
+
+
+def test_levels_are_found_where_a_dump_brought_the_hashes_of_another_encoding(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection, database: str
+) -> None:
+    name = "漢" if database == "in_euc_jp" else "ä"
+    with cluster.connect(federated_database) as made:
+        rendered = value(made, f"federated._render_lookup('v', '{{a,{name},b}}', '{{1,2,3}}', 4, 5)")
+    found = session.execute(
+        f"SELECT {rendered} FROM (VALUES (1, 'a'), (2, '{name}'), (3, 'b'), (4, NULL), (5, 'c')) AS t (n, v) ORDER BY n"  # type: ignore[arg-type]
+    ).fetchall()
+    assert found == [(1.0,), (2.0,), (3.0,), (4.0,), (5.0,)]

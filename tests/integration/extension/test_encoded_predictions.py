@@ -32,6 +32,9 @@ from tests.support.encoded_model import (
 )
 from tests.support.publication import publish_prediction
 
+SAME_HASH = '!c1xnDC"!M;V'
+"""Has the hash of "red"."""
+
 
 @pytest.fixture
 def world(cluster: Cluster, catalog: psycopg.Connection) -> Iterator[tuple[Cluster, psycopg.Connection]]:
@@ -112,6 +115,29 @@ def test_a_linear_call_is_inlined_with_each_argument_of_a_row_by_name(
         plan = "\n".join(column(catalog, f"EXPLAIN (VERBOSE, COSTS OFF) {query}"))
         assert "federated" not in plan, plan
         assert "Function Scan" not in plan, plan
+
+
+def test_a_level_made_up_to_have_the_hash_of_another_does_not_take_its_place(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
+    """Texts of a given hash are found in seconds, and a hostile node may name one as a level."""
+    catalog.execute(
+        "CALL federated.execute('CREATE FEDERATED MODEL tint IN WORKSPACE clinics WITH"
+        " (algorithm = ''linear_regression'', features = [''colour''], target = ''y'')')"
+    )
+    [(same,)] = catalog.execute(
+        "SELECT hashtextextended(%s, 0) = hashtextextended('red', 0)", [SAME_HASH]
+    ).fetchall()
+    assert same
+    for levels in (("blue", "red", SAME_HASH), (SAME_HASH, "blue", "red")):
+        colour = ColumnEncoding("colour", ColumnKind.CATEGORY, "indicators", levels=levels, other_level=True)
+        content = LinearPrediction(1.0, (1.0, 2.0, 3.0), (7.0,) * 3, (0.0,) * 3, "identity")
+        publish_prediction(cluster, catalog.info.dbname, "tint", content.to_prediction(), Encoding((colour,)))
+        found = [
+            catalog.execute("SELECT federated_model.tint(colour => %s)", [text]).fetchone()
+            for text in (*levels, "further", None)
+        ]
+        assert found == [(1.0,), (2.0,), (3.0,), (4.0,), (43.0,)]
 
 
 def test_several_classes_have_probabilities_a_label_and_no_number(

@@ -7,6 +7,8 @@ import pytest
 from psycopg import errors
 
 from tests.integration.extension.versions_support import execute, finish_run, functions, notices_of, value
+from tests.support.cluster import Cluster
+from tests.support.publication import publish_version
 
 
 def test_a_version_is_promoted_by_its_number_or_its_tag(
@@ -61,6 +63,18 @@ def test_a_tag_whose_predictions_are_stored_stays(
         execute(operator, "TAG FEDERATED MODEL risk VERSION 2 AS 'prod' REPLACE")
     assert "default value for column p of table public.stored" in (caught.value.diag.message_detail or "")
     assert value(trained, "predict('risk@prod', ARRAY[10, 0])") == 5.25
+
+
+def test_a_tag_does_not_move_to_a_version_without_numbers(
+    trained: psycopg.Connection, operator: psycopg.Connection
+) -> None:
+    execute(operator, "TAG FEDERATED MODEL risk AS 'prod'")
+    trained.execute("UPDATE federated.version SET prediction = NULL WHERE version = 1")
+    with pytest.raises(
+        errors.ObjectNotInPrerequisiteState, match=r'the tag "prod" .* cannot be moved to version 1'
+    ):
+        execute(operator, "TAG FEDERATED MODEL risk VERSION 1 AS 'prod' REPLACE")
+    assert value(trained, "predict('risk@prod', ARRAY[10, 0])") == 6.25
 
 
 def test_a_tag_does_not_move_to_other_features_where_objects_depend(
@@ -143,6 +157,12 @@ def test_a_dropped_version_takes_its_tags_by_cascade_and_its_number_is_not_given
     )
     assert functions(trained) == ["risk", "risk@1"]
     assert value(trained, "dropped_version FROM federated.model WHERE name = 'risk'") == 2
+    execute(operator, "DROP FEDERATED MODEL risk")
+    assert trained.execute(
+        "SELECT DISTINCT workspace, object_kind FROM federated.audit WHERE action = 'delete' ORDER BY 2"
+    ).fetchall() == [("clinics", kind) for kind in ("model", "run", "tag", "version")], (
+        "version 1 went with its model"
+    )
 
 
 def test_whoever_does_not_own_the_model_changes_none_of_it(
@@ -180,3 +200,18 @@ def test_a_model_none_of_whose_versions_was_promoted_says_so(
         catalog, "ALTER FEDERATED MODEL risk RENAME TO danger", "PROMOTE FEDERATED MODEL danger VERSION 1"
     )
     assert value(catalog, "predict('danger', ARRAY[10, 0])") == 5.25
+
+
+def test_a_run_that_promotes_nothing_says_which_statement_does(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
+    execute(
+        catalog,
+        'ALTER FEDERATED MODEL risk RENAME TO "Their Risk"',
+        'START FEDERATED TRAINING "Their Risk" WITH (promote = false)',
+    )
+    made = publish_version(cluster, catalog.info.dbname, "Their Risk", intercept=0.25, slopes=(0.5, 2.0))
+    assert made.obstacle is not None
+    assert made.obstacle.startswith("version 1 is stored but not current, since promote is false: ")
+    execute(catalog, made.obstacle.partition(": ")[2])
+    assert value(catalog, "predict('Their Risk', ARRAY[10, 0])") == 5.25

@@ -29,7 +29,8 @@ def finish_run(
     """
     catalog.execute("CALL federated.execute(%s)", [f'START FEDERATED TRAINING "{model}"'])
     [(run, model_id, version)] = catalog.execute(
-        "SELECT r.run_id, r.model_id, 1 + (SELECT count(*) FROM federated.version AS v WHERE v.model_id = r.model_id)"
+        "SELECT r.run_id, r.model_id, 1 + greatest(m.dropped_version, (SELECT max(v.version) FROM federated.version AS v"
+        " WHERE v.model_id = r.model_id))"
         " FROM federated.run AS r JOIN federated.model AS m USING (model_id)"
         " WHERE m.name = %s AND r.status = 'queued'",
         [model],
@@ -45,7 +46,10 @@ def finish_run(
         if parts.get("promoted", True):
             [(obstacle,)] = daemon.execute(PUBLISH, parts | {"numbers": numbers}).fetchall()
         if obstacle is None:
-            daemon.execute("UPDATE federated.version SET is_current = false WHERE model_id = %s", [model_id])
+            daemon.execute(
+                "UPDATE federated.version SET is_current = false WHERE model_id = %s AND is_current",
+                [model_id],
+            )
         prediction = numbers if parts.get("kept", True) else None
         daemon.execute(INSERT, parts | {"prediction": prediction, "current": obstacle is None})
         daemon.execute("UPDATE federated.run SET status = 'completed' WHERE run_id = %s", [run])

@@ -51,3 +51,10 @@ def test_a_value_that_is_too_long_for_a_level_is_not_fetched(database: psycopg.C
     )
 
     assert sorted(values_by_hash(database, QUERY, "city").values()) == ["Rom", LONG]
+
+
+def test_a_text_made_up_to_have_a_values_hash_does_not_rename_it(database: psycopg.Connection[Any]) -> None:
+    """One row with it would be enough, and its text would leave as the level of the others."""
+    database.execute("INSERT INTO federated_dataset.d VALUES ('!c1xnDC\"!M;V'), ('red'), ('red')")
+
+    assert list(values_by_hash(database, QUERY, "city").values()) == ["red"]

@@ -36,7 +36,7 @@ def test_a_value_that_enough_subjects_have_stays_as_it_is() -> None:
 
 def test_what_few_have_goes_with_its_neighbours_and_the_rest_with_the_last() -> None:
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 10.0, 10.0, 10.0, 10.0, 10.0, 11.0, 12.0])
-    assert gather(values, table(12), LEAST).tolist() == [3.0] * 5 + [11.0] * 7
+    assert gather(values, table(12), LEAST).tolist() == [4.0] * 5 + [10.0] * 7
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -88,7 +88,15 @@ def test_a_subject_counts_once_however_many_rows_it_has() -> None:
     found = gather(values, table(20, [0] * 6 + [1, 2, 3, 4] + list(range(5, 15))), LEAST)
     assert np.array_equal(found, values)
     found = gather(values, table(20, [0] * 10 + list(range(5, 15))), LEAST)
-    assert set(found.tolist()) == {1.5}
+    assert set(found.tolist()) == {2.0}
+
+
+@pytest.mark.parametrize(("far", "farther"), [(1e6, 1e9), (-1e6, -3.0), (100.5, 100.75)])
+def test_where_a_group_is_tells_nothing_of_who_is_far_out(far: float, farther: float) -> None:
+    """Cells may be laid around what a group goes by, to the last bit."""
+    others = [50.25, 60.5, 70.125, 80.0, 85.0]
+    found = [gather(np.array([one, *others]), table(6), LEAST)[1:] for one in (far, farther)]
+    assert np.array_equal(found[0], found[1])
 
 
 def test_huge_values_have_a_middle() -> None:

@@ -447,3 +447,13 @@ def test_what_needs_figures_is_refused_where_nothing_is_held_out(option: str) ->
         "22023",
         f"{name} has no effect where validation_split is 0",
     )
+
+
+def test_promote_is_refused_where_folds_leave_no_version() -> None:
+    error = refused(server(), "START FEDERATED TRAINING m WITH (folds = 2, promote = false)")
+    assert (error["sqlstate"], error["message"]) == (
+        "22023",
+        "promote has no effect where folds leave no version",
+    )
+    search = "search = '{\"rounds\": [1, 2]}'"
+    assert run(server(), f"START FEDERATED TRAINING m WITH (folds = 2, promote = false, {search})") is None

@@ -308,6 +308,7 @@ def test_a_call_with_a_row_is_found_wherever_an_expression_stands() -> None:
         "SELECT {} FROM ONLY patients AS p GROUP BY p.id",
         "SELECT avg({0} + 1) FROM t AS p GROUP BY {0} HAVING max({0}) < 1",
         "CREATE VIEW v AS SELECT id, {} AS y FROM t AS p",
+        "DECLARE c CURSOR FOR SELECT {} FROM t AS p",
         "SELECT *, {} FROM t AS p, u",
         "SELECT {} FROM t AS p FOR UPDATE",
         "SELECT {}, federated_predict FROM t AS p",
