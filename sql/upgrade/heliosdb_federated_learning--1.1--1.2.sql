@@ -3306,8 +3306,37 @@ JOIN federated.model AS m USING (model_id)
 JOIN federated.workspace AS w USING (workspace_id)
 LEFT JOIN federated.version AS v USING (run_id);
 
-COMMENT ON VIEW @extschema@.federated_runs IS
-    'Every run of every model: run is its number among those of its model, in the order in which they were started; status is waiting for the runs of a series before their turn; rounds: the last closed one; version: what it left, NULL where nothing or where that was dropped; options: what START named for it';
+COMMENT ON VIEW @extschema@.federated_runs IS 'Every run of every model';
+
+COMMENT ON COLUMN @extschema@.federated_runs.workspace_name IS 'Of the model';
+
+COMMENT ON COLUMN @extschema@.federated_runs.model_name IS 'Whose run it is';
+
+COMMENT ON COLUMN @extschema@.federated_runs.run IS 'Its number among the runs of its model, from 1, in the order in which they were started: what shows a run takes it';
+
+COMMENT ON COLUMN @extschema@.federated_runs.run_id IS 'As logs and the audit log name it';
+
+COMMENT ON COLUMN @extschema@.federated_runs.status IS 'queued, running, how it ended, or waiting: a run of a series before its turn';
+
+COMMENT ON COLUMN @extschema@.federated_runs.started_by IS 'The role that said START';
+
+COMMENT ON COLUMN @extschema@.federated_runs.queued_at IS 'When START was said';
+
+COMMENT ON COLUMN @extschema@.federated_runs.started_at IS 'When a coordinator took it; NULL before that';
+
+COMMENT ON COLUMN @extschema@.federated_runs.finished_at IS 'When it ended; NULL before that';
+
+COMMENT ON COLUMN @extschema@.federated_runs.rounds IS 'The last round that was closed, 0 is preparation; NULL before that';
+
+COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The version that it left; NULL where it left none, or where that was dropped';
+
+COMMENT ON COLUMN @extschema@.federated_runs.trial IS 'Which trial of a series of runs it is of, as in federated_trials; NULL of a run by itself';
+
+COMMENT ON COLUMN @extschema@.federated_runs.fold IS 'Which fold it holds out, from 0; NULL without folds';
+
+COMMENT ON COLUMN @extschema@.federated_runs.options IS 'What START named for it, beside the options of the model';
+
+COMMENT ON COLUMN @extschema@.federated_runs.message IS 'How it ended, and why';
 
 -- Without a number the latest, but for what still waits for its turn; a row of NULLs where there is none.
 CREATE FUNCTION federated._find_run(model text, run integer) RETURNS federated.run
