@@ -130,7 +130,7 @@ def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -
         longest=sql.Literal(LONGEST_VALUE),
         most=sql.Literal(MOST_VALUES),
     )
-    found = {}
+    found: dict[int, str] = {}
     for number, value in raw.execute(statement):
         text = _decoded(value)
         if text is not None:

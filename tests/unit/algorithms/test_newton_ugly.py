@@ -199,7 +199,7 @@ def test_an_input_that_varies_in_held_out_rows_alone_has_no_estimate(classes: tu
     held_out = np.arange(300) % 5 == 0
     held_out[:6] = True
     whole = Table.from_rows(inputs, target, np.arange(300), held_out)
-    parts = [whole._where(np.arange(300) % 3 == place) for place in range(3)]
+    parts = [whole.where(np.arange(300) % 3 == place) for place in range(3)]
     algorithm = "logistic_regression" if classes else "linear_regression"
     found = play(make_run(algorithm, ("a", "rare"), validation_split=0.2), parts, classes)
     assert found.findings.ended is not None
