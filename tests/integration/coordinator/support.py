@@ -233,7 +233,7 @@ def create_workspace(world: World, **options: object) -> None:
 
 
 def create_model(world: World, *, features: Sequence[str] = FEATURES, **options: object) -> None:
-    """Type CREATE FEDERATED MODEL for a logistic regression."""
+    """Type CREATE FEDERATED MODEL for a logistic regression; an option that is None is left out."""
     chosen: dict[str, object] = {
         "algorithm": "logistic_regression",
         "features": list(features),
@@ -242,7 +242,7 @@ def create_model(world: World, *, features: Sequence[str] = FEATURES, **options:
         "learning_rate": 0.1,
         "seed": 7,
     } | options
-    given = ", ".join(f"{name} = {_literal(value)}" for name, value in chosen.items())
+    given = ", ".join(f"{name} = {_literal(value)}" for name, value in chosen.items() if value is not None)
     world.execute(f"CREATE FEDERATED MODEL {MODEL} IN WORKSPACE {WORKSPACE} WITH ({given})")
 
 

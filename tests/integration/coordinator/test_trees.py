@@ -69,7 +69,7 @@ def predicted(world: World, x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("algorithm", "options"),
     [
-        ("random_forest", {"trees": 40, "max_depth": 5}),
+        ("random_forest", {"trees": 40, "max_depth": 5, "learning_rate": None}),
         ("gradient_boosting", {"trees": 20, "max_depth": 3, "learning_rate": 0.3, "rounds": 10}),
     ],
 )
