@@ -91,6 +91,7 @@ async def test_the_odds_of_a_text_and_a_date_are_those_of_the_pooled_indicators(
         FEATURES,
         "outcome",
         optimizer="newton",
+        learning_rate=None,
         validation_split=0,
         rounds=30,
     )
@@ -127,7 +128,16 @@ async def test_the_odds_of_a_text_and_a_date_are_those_of_the_pooled_indicators(
 async def test_of_three_labels_each_has_its_own_odds_against_the_first(world: World) -> None:
     labels = ("home", "ward", "west wing")
     setups = {name: rows.setup(labels, "text") for name, rows in SITES.items()}
-    run = await train(world, setups, FEATURES, "outcome", optimizer="newton", validation_split=0, rounds=30)
+    run = await train(
+        world,
+        setups,
+        FEATURES,
+        "outcome",
+        optimizer="newton",
+        learning_rate=None,
+        validation_split=0,
+        rounds=30,
+    )
 
     assert run["status"] == "converged", run
     middle = float(pooled("days").mean())
