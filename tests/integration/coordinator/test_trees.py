@@ -53,17 +53,16 @@ async def add_sites(world: World, x: np.ndarray, y: np.ndarray) -> None:
 
 
 def predicted(world: World, x: np.ndarray) -> np.ndarray:
-    """What the model's SQL function says."""
-    names = ", ".join(f"x{place} => %s" for place in range(INPUTS))
-    return np.array(
-        [
-            world.query(
-                f"SELECT federated_model.{MODEL}({names}) AS p",
-                *(None if np.isnan(value) else float(value) for value in row),
-            )[0]["p"]
-            for row in x
-        ]
+    """What the model's SQL function says, of all rows in one session."""
+    names = [f"x{place}" for place in range(INPUTS)]
+    given, columns = ", ".join(f"{name} => {name}" for name in names), ", ".join(names)
+    values = [[None if np.isnan(value) else float(value) for value in column] for column in x.T]
+    found = world.query(
+        f"SELECT federated_model.{MODEL}({given}) AS p"
+        f" FROM unnest({', '.join(['%s::float8[]'] * INPUTS)}) WITH ORDINALITY AS row ({columns}, place) ORDER BY place",
+        *values,
     )
+    return np.array([one["p"] for one in found])
 
 
 @pytest.mark.parametrize(
