@@ -236,13 +236,25 @@ def _network(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
 
 
 def _forest(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
-    """A forest as scikit-learn grows it, with its numbers as ours stores them."""
+    """A forest as scikit-learn grows it over as many bins as ours has, with its numbers as ours stores them."""
     inputs, target = _export(connection, "LIMIT 20000")
-    model = RandomForestClassifier(100, max_depth=8, random_state=1).fit(inputs, target)
+    model = grow_over_bins(inputs, target)
     made = forest_prediction(model)
     assert publish_prediction(cluster, "postgres", "forest", made, ENCODING).obstacle is None
     peer, total, figures = _peer(connection, "forest", lambda x: model.predict_proba(x)[:, 1])
     return [*figures, *_both_ways(connection, "forest", "forest", total, peer, ("", ">= 200000"))]
+
+
+def grow_over_bins(inputs: Any, target: Any, bins: int = 64) -> RandomForestClassifier:
+    """Return a forest whose every condition is at an edge between bins of about as many rows, as ours."""
+    edges = [np.unique(np.quantile(column, np.arange(1, bins) / bins)) for column in inputs.T]
+    placed = [np.searchsorted(edge, column) for edge, column in zip(edges, inputs.T, strict=True)]
+    model = RandomForestClassifier(100, max_depth=8, random_state=1).fit(np.stack(placed, axis=1), target)
+    for one in model.estimators_:
+        for node in np.flatnonzero(one.tree_.feature >= 0):
+            of = edges[one.tree_.feature[node]]
+            one.tree_.threshold[node] = of[int(one.tree_.threshold[node])]
+    return model
 
 
 def network_prediction(weights: Any, biases: Any, means: Any, scales: Any) -> Prediction:

@@ -279,7 +279,7 @@ BEGIN
     PERFORM federated._require_model_owner(NEW.model_id);
     IF NOT NEW.is_current THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = 'a trained model always has a current version',
+            MESSAGE = 'a model that has a current version keeps one',
             HINT = 'Make another version current: ROLLBACK FEDERATED MODEL ... TO VERSION ...';
     END IF;
     RETURN NEW;

@@ -3040,6 +3040,26 @@ CREATE OR REPLACE TRIGGER keep_version_functions AFTER INSERT OR DELETE OR UPDAT
 CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE ON federated.tag
     FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
 
+-- Making a version current is an UPDATE of is_current: the caller must own the model, and what follows is done for
+-- them. The coordinator, which makes function and row itself when a run ends, inserts its version as current.
+CREATE OR REPLACE FUNCTION federated._check_current() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF current_user = 'federated_owner' OR pg_has_role('federated_daemon', 'USAGE') THEN
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(NEW.model_id);
+    IF NOT NEW.is_current THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'a model that has a current version keeps one',
+            HINT = 'Make another version current: ROLLBACK FEDERATED MODEL ... TO VERSION ...';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_current() IS 'Lets a model''s owners make a version current, and the coordinator retire one';
+
 -- What goes with its model, or with its run, has no model to ask about any more.
 CREATE FUNCTION federated._check_dropped_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
