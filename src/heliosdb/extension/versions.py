@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.statements import DropTag, DropVersion, PromoteModel, RollbackModel, TagModel
-from heliosdb.catalog import commands as catalog
+from heliosdb.catalog import versions
+from heliosdb.catalog.commands import Model
 from heliosdb.extension.models import find_model, find_or_skip
 from heliosdb.extension.session import Session
 
@@ -21,11 +22,11 @@ def tag_model(session: Session, command: TagModel) -> None:
     version = (
         _current(session, model)
         if command.version is None
-        else catalog.version_number(session.connection, model, str(command.version))
+        else versions.version_number(session.connection, model, str(command.version))
     )
-    if not catalog.insert_tag(session.connection, model, command.tag, version):
+    if not versions.insert_tag(session.connection, model, command.tag, version):
         _tag_again(session, model, command, version)
-    elif not catalog.has_numbers(session.connection, model, version):
+    elif not versions.has_numbers(session.connection, model, version):
         session.warning(
             f"version {version} was made by a release that kept no numbers: the tag predicts nothing"
         )
@@ -35,7 +36,7 @@ def drop_tag(session: Session, command: DropTag) -> None:
     """DROP FEDERATED MODEL … TAG: its function goes, the version stays."""
     session.require("federated_operator", "drop a tag of a federated model")
     model = find_or_skip(session, command.model, if_exists=command.if_exists)
-    if model is None or catalog.delete_tag(session.connection, model, command.tag, cascade=command.cascade):
+    if model is None or versions.delete_tag(session.connection, model, command.tag, cascade=command.cascade):
         return
     missing = f'federated model "{model.name}" has no tag "{command.tag}"'
     if not command.if_exists:
@@ -49,11 +50,11 @@ def drop_version(session: Session, command: DropVersion) -> None:
     model = find_or_skip(session, command.model, if_exists=command.if_exists)
     if model is None:
         return
-    if command.if_exists and not catalog.has_version(session.connection, model, command.version):
+    if command.if_exists and not versions.has_version(session.connection, model, command.version):
         session.notice(f'federated model "{model.name}" has no version "{command.version}", skipping')
         return
-    version = catalog.version_number(session.connection, model, command.version)
-    catalog.delete_version(session.connection, model, version, cascade=command.cascade)
+    version = versions.version_number(session.connection, model, command.version)
+    versions.delete_version(session.connection, model, version, cascade=command.cascade)
 
 
 def promote_model(session: Session, command: PromoteModel) -> None:
@@ -68,25 +69,25 @@ def rollback_model(session: Session, command: RollbackModel) -> None:
     _make_current(session, find_model(session, command.model), command.version)
 
 
-def _make_current(session: Session, model: catalog.Model, label: str) -> None:
-    version = catalog.version_number(session.connection, model, label)
-    former = catalog.current_version(session.connection, model)
+def _make_current(session: Session, model: Model, label: str) -> None:
+    version = versions.version_number(session.connection, model, label)
+    former = versions.current_version(session.connection, model)
     if version == former:
         session.notice(f'version {version} of federated model "{model.name}" is the current one already')
         return
-    catalog.make_current(session.connection, model, version)
-    if former is not None and not catalog.has_numbers(session.connection, model, former):
+    versions.make_current(session.connection, model, version)
+    if former is not None and not versions.has_numbers(session.connection, model, former):
         session.warning(
             f"version {former} was made by a release that kept no numbers: there is no way back to it"
         )
-    if catalog.will_promote(session.connection, model):
+    if versions.will_promote(session.connection, model):
         session.notice(
             f'federated model "{model.name}" is in training: the version of its run will be the current one'
         )
 
 
-def _current(session: Session, model: catalog.Model) -> int:
-    version = catalog.current_version(session.connection, model)
+def _current(session: Session, model: Model) -> int:
+    version = versions.current_version(session.connection, model)
     if version is None:
         raise FederatedError(
             ErrorCode.WRONG_STATE,
@@ -96,16 +97,16 @@ def _current(session: Session, model: catalog.Model) -> int:
     return version
 
 
-def _tag_again(session: Session, model: catalog.Model, command: TagModel, version: int) -> None:
+def _tag_again(session: Session, model: Model, command: TagModel, version: int) -> None:
     """A tag that the version has already is no error; one that another version has is, but for REPLACE."""
-    tagged = catalog.tagged_version(session.connection, model, command.tag)
+    tagged = versions.tagged_version(session.connection, model, command.tag)
     if tagged == version:
         session.notice(
             f'version {version} of federated model "{model.name}" has the tag "{command.tag}" already'
         )
         return
     if command.replace:
-        catalog.move_tag(session.connection, model, command.tag, version)
+        versions.move_tag(session.connection, model, command.tag, version)
         return
     raise FederatedError(
         ErrorCode.DUPLICATE_OBJECT,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from heliosdb.catalog.connection import Statement, load_statements
@@ -77,7 +78,8 @@ class FakePlpy:
 
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
-        (found,) = (one for one in load_statements("commands.sql").values() if one.text == query)
+        files = (load_statements(name).values() for name in ("commands.sql", "versions.sql"))
+        (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
         return found
 
