@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 from psycopg import errors
+from psycopg.sql import SQL, Identifier
 
 from tests.integration.extension.test_predictions import make_current
 from tests.integration.extension.versions_support import finish_run
@@ -399,7 +400,9 @@ def test_every_run_has_a_number_by_which_it_is_shown(
     ):
         for run in (0, 5, -(2**31)):
             with pytest.raises(errors.UndefinedObject, match=f'"risk" has no run {run}') as caught:
-                operator.execute(f"SELECT * FROM {function}('risk', run => {run})")  # type: ignore[arg-type]
+                operator.execute(
+                    SQL("SELECT * FROM {}('risk', run => %s)").format(Identifier(function)), [run]
+                )
             assert caught.value.diag.message_detail == "Its runs are numbered from 1 to 4."
     with pytest.raises(errors.UndefinedObject, match='"nothing" does not exist'):
         operator.execute("SELECT * FROM federated_training_status('nothing', run => 1)")
@@ -419,7 +422,7 @@ def test_what_shows_a_version_takes_its_tag_or_number(
         assert losses == [[(0.5,)], [(1.0,)], [(1.0,)]]
         for function in ("federated_evaluate", "federated_coefficients", "federated_confusion_matrix"):
             with pytest.raises(errors.UndefinedObject, match='federated model "risk" has no version "x"'):
-                auditor.execute(f"SELECT * FROM {function}('risk@x')")  # type: ignore[arg-type]
+                auditor.execute(SQL("SELECT * FROM {}('risk@x')").format(Identifier(function)))
         with pytest.raises(errors.FeatureNotSupported) as caught:
             auditor.execute("SELECT * FROM federated_confusion_matrix('risk@1')")
         hint = "SELECT * FROM federated_evaluate('risk@1') has what such a run measures."
