@@ -224,6 +224,7 @@ class Question:
             budget=run.policy.budget,
             compliance_mode=run.policy.compliance_mode,
             encoding=self.plan.findings.encoding,
+            model=run.model,
         )
 
     def check(self, update: Update) -> None:

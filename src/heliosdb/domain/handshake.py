@@ -29,7 +29,8 @@ class DatasetDescription:
 
     types: where a node introduces itself, of a domain what it is made of. plain_answers: whether its own DBA
     lets answers leave without noise, whatever the workspace's compliance_mode. declared: of those columns
-    alone whose values a CHECK, a domain or an enum lists.
+    alone whose values a CHECK, a domain or an enum lists. paused: whether its DBA has it answer nothing for
+    now.
     """
 
     name: DatasetName
@@ -37,6 +38,7 @@ class DatasetDescription:
     types: tuple[str, ...]
     plain_answers: bool = False
     declared: tuple[DeclaredValues, ...] = ()
+    paused: bool = False
 
     def type_of(self, column: str) -> str:
         """Return the type of one of its columns."""
@@ -86,6 +88,8 @@ def introduction_from_json(datasets: Sequence[Mapping[str, Any]], extras: Sequen
                 tuple(one["types"]),
                 one["plain_answers"],
                 tuple(DeclaredValues(each["column"], tuple(each["values"])) for each in one["declared"]),
+                # What was written before datasets could be paused does not say it.
+                one.get("paused", False),
             )
             for one in datasets
         ),

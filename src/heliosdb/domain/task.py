@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.folds import Fold
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget, Mechanism
 from heliosdb.domain.settings import Setting
 from heliosdb.domain.state import NO_STATE, State
@@ -137,7 +137,8 @@ class Task:
     found one. state: the model's, empty where there is none yet. budget
     None: the
     workspace has no privacy budget. compliance_mode: the workspace's, "none" where there is none; a node
-    gives plain answers under none unless its DBA allows it.
+    gives plain answers under none unless its DBA allows it. model: what the coordinator calls it, for the
+    node's own records: its claim, which decides nothing.
     """
 
     key: TaskKey
@@ -148,6 +149,7 @@ class Task:
     budget: Budget | None = None
     compliance_mode: str = "none"
     encoding: Encoding | None = None
+    model: ModelName | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -40,18 +40,20 @@ class DeclaredValues(_message.Message):
     def __init__(self, column: _Optional[str] = ..., values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DatasetDescription(_message.Message):
-    __slots__ = ("name", "columns", "types", "plain_answers", "declared")
+    __slots__ = ("name", "columns", "types", "plain_answers", "declared", "paused")
     NAME_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     TYPES_FIELD_NUMBER: _ClassVar[int]
     PLAIN_ANSWERS_FIELD_NUMBER: _ClassVar[int]
     DECLARED_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     name: str
     columns: _containers.RepeatedScalarFieldContainer[str]
     types: _containers.RepeatedScalarFieldContainer[str]
     plain_answers: bool
     declared: _containers.RepeatedCompositeFieldContainer[DeclaredValues]
-    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ...) -> None: ...
+    paused: bool
+    def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
     __slots__ = ("datasets", "refusal", "extras")
@@ -332,7 +334,7 @@ class Body(_message.Message):
     def __init__(self, note_bytes: _Optional[int] = ..., state_bytes: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...
 
 class TaskHeader(_message.Message):
-    __slots__ = ("key", "reading", "scaling", "work", "body", "budget", "sealing_key", "compliance_mode", "encoding")
+    __slots__ = ("key", "reading", "scaling", "work", "body", "budget", "sealing_key", "compliance_mode", "encoding", "model")
     KEY_FIELD_NUMBER: _ClassVar[int]
     READING_FIELD_NUMBER: _ClassVar[int]
     SCALING_FIELD_NUMBER: _ClassVar[int]
@@ -342,6 +344,7 @@ class TaskHeader(_message.Message):
     SEALING_KEY_FIELD_NUMBER: _ClassVar[int]
     COMPLIANCE_MODE_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     key: TaskKey
     reading: Reading
     scaling: Scaling
@@ -351,7 +354,8 @@ class TaskHeader(_message.Message):
     sealing_key: bytes
     compliance_mode: str
     encoding: Encoding
-    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ..., encoding: _Optional[_Union[Encoding, _Mapping]] = ...) -> None: ...
+    model: str
+    def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., reading: _Optional[_Union[Reading, _Mapping]] = ..., scaling: _Optional[_Union[Scaling, _Mapping]] = ..., work: _Optional[_Union[Work, _Mapping]] = ..., body: _Optional[_Union[Body, _Mapping]] = ..., budget: _Optional[_Union[Budget, _Mapping]] = ..., sealing_key: _Optional[bytes] = ..., compliance_mode: _Optional[str] = ..., encoding: _Optional[_Union[Encoding, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class Spending(_message.Message):
     __slots__ = ("epsilon_basic", "epsilon_tight")

@@ -21,7 +21,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.events import REFUSED
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.handshake import DatasetDescription, DeclaredValues, Greeting, Introduction
-from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import DatasetName, ModelName, NodeName, RoundNumber, RunId, StepName, WorkspaceName
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import State, state_from_bytes, state_to_bytes
 from heliosdb.domain.task import MOST_EXCHANGES, ROLES, Reading, Scaling, Task, TaskKey
@@ -128,6 +128,7 @@ def encode_header(task: Task, sealing_key: bytes, encoded: EncodedState) -> byte
         sealing_key=sealing_key,
         compliance_mode=task.compliance_mode,
         encoding=None if task.encoding is None else encoding_to_proto(task.encoding),
+        model=task.model,
     )
     raw = header.SerializeToString(deterministic=True)
     fits = len(note) <= limits.MAX_NOTE_BYTES and len(state) <= limits.MAX_VECTOR_BYTES
@@ -170,6 +171,7 @@ def task_from_header(raw: bytes) -> TaskHeader:
         budget=_budget_from_proto(header.budget) if header.HasField("budget") else None,
         compliance_mode=_compliance_mode(header.compliance_mode),
         encoding=encoding,
+        model=ModelName(read_name(header.model)) if header.HasField("model") else None,
     )
     return TaskHeader(
         task,
@@ -321,6 +323,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
                 declared=[
                     pb.DeclaredValues(column=one.column, values=one.values) for one in dataset.declared
                 ],
+                paused=dataset.paused,
             )
             for dataset in introduction.datasets
         ],
@@ -347,6 +350,7 @@ def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescriptio
         read_names(dataset.types),
         dataset.plain_answers,
         tuple(_declared_from_proto(one, dataset.columns) for one in dataset.declared),
+        dataset.paused,
     )
 
 

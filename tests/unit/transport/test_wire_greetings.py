@@ -64,6 +64,7 @@ def test_greetings_and_introductions_survive_the_wire() -> None:
             DatasetDescription(
                 DatasetName("e"), ("a",), ("integer",), True, (DeclaredValues("a", ("0", "1")),)
             ),
+            DatasetDescription(DatasetName("f"), ("a",), ("integer",), paused=True),
         ),
         extras=("neural",),
     )
