@@ -296,6 +296,13 @@ GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_workspace_status, @extschema@.federated_runs TO federated_analyst, federated_auditor;
+-- What a participant sees of its own part; `heliosdb node status` reads it as the daemon's role.
+GRANT SELECT ON federated.node_run, federated.refusal TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_node_runs, @extschema@.federated_dataset_budget,
+    @extschema@.federated_node_releases, @extschema@.federated_node_refusals
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT INSERT, UPDATE (last_task_at) ON federated.node_run TO federated_daemon;
+GRANT INSERT, UPDATE (count, last_at, detail), DELETE ON federated.refusal TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
 -- What the exchanges of a round take adds up.

@@ -262,6 +262,7 @@ _DATASET = (
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
     ),
+    OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
 )
 
 _DEFINITION = (

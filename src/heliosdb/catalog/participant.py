@@ -50,6 +50,11 @@ class SharedDataset:
         return self.description.name
 
     @property
+    def paused(self) -> bool:
+        """Whether its DBA has it answer nothing for now."""
+        return self.description.paused
+
+    @property
     def known_by(self) -> tuple[str, ...]:
         """The columns by which a row is known: the primary key, else all that is shared."""
         if self.row_key:
@@ -64,7 +69,11 @@ class SharedDataset:
         return cls(
             dataset_id=row["dataset_id"],
             description=DatasetDescription(
-                DatasetName(row["name"]), tuple(row["columns"]), tuple(row["types"]), plain is True
+                DatasetName(row["name"]),
+                tuple(row["columns"]),
+                tuple(row["types"]),
+                plain is True,
+                paused=options.get("paused", False),
             ),
             relation=row["relation"],
             predicate=row["predicate"],

@@ -383,6 +383,8 @@ def _choose(
     if not offer.introduction.datasets:
         return "shares no dataset with this workspace"
     choice = choose_dataset(offer.introduction.datasets, columns, named)
+    if choice.chosen is not None and choice.chosen.paused:
+        return f'dataset "{choice.chosen.name}" is paused by the node\'s own DBA'
     if choice.chosen is not None:
         return _readable(choice.chosen, options, learns_classes=learns_classes)
     if not choice.considered:

@@ -51,6 +51,7 @@ from heliosdb.catalog.participant import (
     look_up,
     put_memory,
 )
+from heliosdb.catalog.participant_view import record_run
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -65,6 +66,7 @@ from heliosdb.node.memory import Memory, MemoryKey
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
+    check_not_paused,
     check_plain_terms,
     check_same_rows,
     failure,
@@ -289,6 +291,7 @@ class Door:
         _check_known(state, dataset)
         charge = self._ledgers.price(state.ledgers, task, dataset)
         insert_charge(connection, task.key, dataset, received.sha256, charge)
+        record_run(connection, task, dataset.name)
         return charge.base_tables
 
     def _release_charged(
@@ -332,6 +335,7 @@ class Door:
         _remember(connection, task.key, passing)
         stored = replace(_stored(received, update), rows_read=rows.rows_read)
         insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
+        record_run(connection, task, dataset.name)
         return update
 
     def _release_message(
@@ -345,6 +349,7 @@ class Door:
         update = self._close(received, passing, None, None)
         _remember(connection, key, passing)
         insert_message_release(connection, key, dataset, _stored(received, update))
+        record_run(connection, received.task, dataset.name)
         return update
 
     def _close(
@@ -400,6 +405,13 @@ def _stored(received: ReceivedTask, update: SealedUpdate) -> StoredRelease:
 
 
 def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED where the dataset is paused, or not as it was when the task was looked up.
+
+    Its lock is held: once a pause has committed nothing is charged and nothing leaves, also of a task that
+    was charged or computed before it. That charge stays, and answers the same task when it is resumed.
+    """
+    if now is not None:
+        check_not_paused(now)
     if now != dataset:
         raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
 

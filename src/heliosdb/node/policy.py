@@ -105,6 +105,15 @@ def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answer
         )
 
 
+def check_not_paused(dataset: SharedDataset) -> None:
+    """FederatedError NODE_REFUSED while the dataset's DBA has it paused."""
+    if dataset.paused:
+        raise refused(
+            f'dataset "{dataset.name}" is paused by its DBA',
+            hint="The node's own DBA resumes it: ALTER FEDERATED DATASET ... SET (paused = false).",
+        )
+
+
 def check_never_plain(found: NeverPlain, dataset: SharedDataset) -> None:
     """FederatedError NODE_REFUSED where a plain answer would undo what was spent, or pass a ceiling."""
     if found.has_ceiling:

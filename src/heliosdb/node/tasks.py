@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from heliosdb import faults
@@ -34,6 +35,7 @@ from heliosdb.node.memory import Memory
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
+    check_not_paused,
     check_plain_terms,
     check_policy,
     check_populated,
@@ -41,6 +43,7 @@ from heliosdb.node.policy import (
     find_misread,
     refused,
 )
+from heliosdb.node.refusals import record_refusal
 from heliosdb.node.site import Site
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
@@ -57,6 +60,13 @@ _MOST_RUNS = 1024
 
 _PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between attempts to read what was charged, while the database is away."""
+
+
+@dataclass(slots=True)
+class _About:
+    """The dataset that a task is about: as the task names it, and as it was found."""
+
+    dataset: str | None
 
 
 class NodeTasks:
@@ -148,9 +158,9 @@ class NodeTasks:
             done.exception()
 
     async def _answer(self, received: ReceivedTask) -> SealedUpdate:
-        key = received.task.key
+        key, about = received.task.key, _About(received.task.reading.dataset)
         try:
-            return await self._answer_in_turn(received)
+            return await self._answer_in_turn(received, about)
         except FederatedError as error:
             log.warning(
                 "refused: workspace=%s run=%s round=%s exchange=%s step=%s: %s",
@@ -163,26 +173,31 @@ class NodeTasks:
             )
             if error.code in {ErrorCode.UNREACHABLE, ErrorCode.INTERNAL}:
                 self._site.doubt()
+            # Before it is told: whoever has heard of a refusal finds it in the node's catalog.
+            await asyncio.to_thread(record_refusal, self._database, key, about.dataset, error)
             raise
 
-    async def _answer_in_turn(self, received: ReceivedTask) -> SealedUpdate:
+    async def _answer_in_turn(self, received: ReceivedTask, about: _About) -> SealedUpdate:
         """Answer a task from what the run's tasks before it have left, whichever were asked together with it.
 
         One that finds its memory replaced has let nothing out and begins again; a charged one never does.
         """
         for _ in range(_ATTEMPTS):
             try:
-                return await self._answer_once(received)
+                return await self._answer_once(received, about)
             except MemoryMovedError:
                 continue
         raise refused("other tasks of the run come in between")
 
-    async def _answer_once(self, received: ReceivedTask) -> SealedUpdate:
+    async def _answer_once(self, received: ReceivedTask, about: _About) -> SealedUpdate:
         found = await asyncio.to_thread(self._door.look_up, received)
         if found.update is not None:
+            # Also from a paused dataset: these bytes were let out before the pause, and tell nothing more.
             return found.update
         task = received.task
         dataset = choose_dataset(found.shared, task.reading, task.key.workspace)
+        about.dataset = dataset.name
+        check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
         await self._check(task, dataset)
         private = asked_mechanism(task) is not None
@@ -378,7 +393,10 @@ async def _to_the_end(passing: asyncio.Task[T]) -> T:
 
 
 def choose_dataset(shared: Sequence[SharedDataset], reading: Reading, workspace: str) -> SharedDataset:
-    """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none."""
+    """The dataset that a task is about; FederatedError UNDEFINED_OBJECT or UNDEFINED_COLUMN for none.
+
+    Paused ones count as any other: a pause does not send a run to another dataset's rows.
+    """
     wanted = reading.columns
     if len(set(wanted)) != len(wanted):
         raise not_supported("a column is named twice among features and target")

@@ -29,6 +29,8 @@ CREATE FEDERATED DATASET IF NOT EXISTS patients FOR TABLE ward.patient (age, "Bm
 CREATE FEDERATED DATASET patients FOR TABLE patient WHERE (id IN (SELECT id FROM agreed) /* all ) of them */ OR id = ANY (ARRAY[1, 2])) IN WORKSPACE clinics
 ALTER FEDERATED DATASET patients SET (min_rows = 50, plain_answers = true)
 ALTER FEDERATED DATASET IF EXISTS patients SET (min_rows = 50)
+ALTER FEDERATED DATASET patients SET (paused = true)
+ALTER FEDERATED DATASET patients RESET (paused)
 ALTER FEDERATED DATASET patients RESET (min_rows, plain_answers)
 ALTER FEDERATED DATASET IF EXISTS patients RESET (min_rows)
 DROP FEDERATED DATASET patients
