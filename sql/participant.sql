@@ -51,7 +51,7 @@ COMMENT ON TABLE federated.refusal IS
 COMMENT ON COLUMN federated.refusal.dataset IS 'The dataset that the task was about, or only named; NULL where neither is known';
 COMMENT ON COLUMN federated.refusal.code IS 'The SQLSTATE';
 COMMENT ON COLUMN federated.refusal.detail IS 'Of the last time';
-COMMENT ON COLUMN federated.refusal.said_sha256 IS 'Hash of all of this but the detail and the times: what differs in anything is another row';
+COMMENT ON COLUMN federated.refusal.said_sha256 IS 'Hash of workspace, node, step, code and message: what differs in any is another row';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_run', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.refusal', '');

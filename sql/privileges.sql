@@ -302,7 +302,7 @@ GRANT SELECT ON @extschema@.federated_node_runs, @extschema@.federated_dataset_b
     @extschema@.federated_node_releases, @extschema@.federated_node_refusals
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT INSERT, UPDATE (last_task_at) ON federated.node_run TO federated_daemon;
-GRANT INSERT, UPDATE (count, last_at, detail), DELETE ON federated.refusal TO federated_daemon;
+GRANT INSERT, UPDATE (count, last_at, dataset, detail), DELETE ON federated.refusal TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
 -- What the exchanges of a round take adds up.

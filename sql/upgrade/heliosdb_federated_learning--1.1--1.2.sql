@@ -3589,7 +3589,7 @@ COMMENT ON COLUMN federated.refusal.code IS 'The SQLSTATE';
 
 COMMENT ON COLUMN federated.refusal.detail IS 'Of the last time';
 
-COMMENT ON COLUMN federated.refusal.said_sha256 IS 'Hash of all of this but the detail and the times: what differs in anything is another row';
+COMMENT ON COLUMN federated.refusal.said_sha256 IS 'Hash of workspace, node, step, code and message: what differs in any is another row';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_run', '');
 
@@ -5052,7 +5052,7 @@ TO federated_analyst, federated_auditor, federated_daemon;
 
 GRANT INSERT, UPDATE (last_task_at) ON federated.node_run TO federated_daemon;
 
-GRANT INSERT, UPDATE (count, last_at, detail), DELETE ON federated.refusal TO federated_daemon;
+GRANT INSERT, UPDATE (count, last_at, dataset, detail), DELETE ON federated.refusal TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 

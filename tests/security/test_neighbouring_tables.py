@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import numpy as np
 import psycopg
@@ -164,6 +164,15 @@ def ledger(connection: psycopg.Connection[Any]) -> list[tuple[Any, ...]]:
     ).fetchall()
 
 
+def written_down(connection: psycopg.Connection[Any]) -> list[list[tuple[Any, ...]]]:
+    """What the node keeps for its DBA of runs and of refusals, but for when."""
+    kept: tuple[LiteralString, ...] = (
+        "SELECT run_id, dataset, algorithm, features, target, epsilon, delta FROM federated.node_run ORDER BY run_id",
+        "SELECT run_id, step, dataset, code, message, detail, count FROM federated.refusal ORDER BY run_id, message",
+    )
+    return [connection.execute(each).fetchall() for each in kept]
+
+
 @pytest.mark.parametrize("difference", ONE_PERSON)
 async def test_no_answer_refusal_or_charge_depends_on_one_person(
     difference: str, cluster: Cluster, federated_database: str, tmp_path: Path
@@ -191,6 +200,8 @@ async def test_no_answer_refusal_or_charge_depends_on_one_person(
         charged = ledger(one_side)
         assert charged == ledger(other_side)
         assert {row[1] for row in charged} == {"released"}
+        assert written_down(one_side) == written_down(other_side)
+        assert all(written_down(one_side))
 
 
 async def test_what_fails_after_the_charge_says_one_fixed_text_and_is_not_tried_again(
@@ -219,6 +230,8 @@ async def test_what_fails_after_the_charge_says_one_fixed_text_and_is_not_tried_
     assert other.kind == "answer"
     with cluster.connect(federated_database) as connection:
         assert [row[1] for row in ledger(connection)] == ["failed", "released"]
+        refusals = connection.execute("SELECT message, detail, count FROM federated.refusal").fetchall()
+        assert refusals == [(first.said[2].partition(" refused: ")[2], None, 2)]
 
 
 async def test_an_exhausted_or_abandoned_question_computes_nothing(

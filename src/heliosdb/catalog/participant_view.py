@@ -47,9 +47,9 @@ def record_run(connection: Connection, task: Task, dataset: str) -> None:
 def insert_refusal(connection: Connection, key: TaskKey, dataset: str | None, error: FederatedError) -> None:
     """Count a refusal as it is told, and keep the latest `MOST_REFUSALS`."""
     detail = None if error.detail is None else error.detail[:_MOST_CHARACTERS]
-    said = (key.workspace, key.node, key.step, dataset, error.sqlstate, error.message[:_MOST_CHARACTERS])
+    said = (key.workspace, key.node, key.step, error.sqlstate, error.message[:_MOST_CHARACTERS])
     with connection.transaction():
-        _SQL.query(connection, "insert_refusal", key.run, _hash(said), *said, detail)
+        _SQL.query(connection, "insert_refusal", key.run, _hash(said), *said, dataset, detail)
         _SQL.execute(connection, "drop_old_refusals", MOST_REFUSALS)
 
 
@@ -180,7 +180,7 @@ class ParticipantView:
 
 
 def read_participant_view(connection: Connection, *, latest: int, days: int) -> ParticipantView | None:
-    """Read the page as of one moment; None where the extension is not in the database.
+    """Read the page; None where the extension is not in the database.
 
     latest: how many runs and refusals. days: of releases, today (UTC) among them.
     """

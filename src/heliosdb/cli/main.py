@@ -123,10 +123,38 @@ def coordinator(config: Config) -> None:
     _daemon("heliosdb.coordinator.service")(config)
 
 
-@app.command()
-def node(config: Config) -> None:
-    """Run a node, which trains on its own database's rows."""
+node = typer.Typer()
+app.add_typer(node, name="node")
+
+
+@node.callback(invoke_without_command=True)
+def run_node(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="The daemon's TOML file.", show_default=False)
+    ] = None,
+) -> None:
+    """Run a node, which trains on its own database's rows; or show its status."""
+    if context.invoked_subcommand is not None:
+        if config is not None:
+            raise typer.BadParameter("it goes behind the command that it is for", param_hint="'--config'")
+        return
+    if config is None:
+        context.fail("Missing option '--config'.")
     _daemon("heliosdb.node.service")(config)
+
+
+@node.command()
+def status(
+    config: Config,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Seconds until no answer of the daemon counts as none.")
+    ] = 5.0,
+) -> None:
+    """Show a participant's own part: who trained, what it cost, what left, what was refused."""
+    from heliosdb.cli.node_status import show_status
+
+    _print_line(show_status(config, timeout))
 
 
 class DaemonKind(StrEnum):

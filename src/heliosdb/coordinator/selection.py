@@ -28,14 +28,15 @@ def select_nodes(members: Sequence[Member], options: TrainingOptions) -> Eligibi
 
 
 def find_columns(members: Sequence[Member | None], run: Run) -> Findings:
-    """Return what is known of the columns at these nodes, which are able to train; None: gone meanwhile.
+    """Return what is known of the columns at these nodes, which were able to train; None: gone meanwhile.
 
-    Of one that is gone nothing is known, so that no feature is boolean and no classes are declared.
+    Of one that is gone, or whose dataset is meanwhile or is paused, nothing is known, so that no feature is
+    boolean and no classes are declared.
     """
     options, private = run.options, run.policy.budget is not None
     there = [member for member in members if member is not None]
     able = select_nodes(there, options).able
-    are_all = len(there) == len(members)
+    are_all = len(able) == len(members)
     datasets = list(able.values())
     learned = contract.learns_classes(learns(options.algorithm, options.given), datasets, options)
     needed = private and learned and not options.target_classes

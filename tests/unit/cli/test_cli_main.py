@@ -71,6 +71,18 @@ def test_a_configuration_file_that_is_not_there_is_an_error_without_a_traceback(
     assert "Traceback" not in ended.stderr
 
 
+def test_the_node_still_needs_its_configuration_and_its_status_one_of_its_own(tmp_path: Path) -> None:
+    for arguments in (["node"], ["node", "status"]):
+        ended = heliosdb(*arguments)
+        assert ended.returncode == 2
+        assert "Missing option '--config'" in ended.stderr
+    absent = str(tmp_path / "absent.toml")
+    assert heliosdb("node", "--config", absent, "status", "--config", absent).returncode == 2
+    ended = heliosdb("node", "status", "--config", absent)
+    assert ended.returncode == edge(ErrorCode.INVALID_VALUE).exit_code
+    assert ended.stderr.startswith("ERROR:  22023: cannot read")
+
+
 def test_certificates_are_made_for_every_name(tmp_path: Path) -> None:
     ended = heliosdb("certificates", "--dir", str(tmp_path), "--name", "coordinator", "--name", "hospital_a")
     assert ended.returncode == 0

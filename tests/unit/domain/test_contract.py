@@ -52,6 +52,31 @@ def fault(*offers: Offer, classes: tuple[str, ...] = (), private: bool = True) -
     return None
 
 
+def test_a_node_whose_dataset_is_paused_is_left_out_with_that_reason_and_no_other_dataset_takes_its_place() -> (
+    None
+):
+    paused = replace(BOOLEAN.introduction.datasets[0], paused=True)
+    at_a = replace(BOOLEAN, introduction=Introduction((paused,)))
+    found = select([at_a, ZERO_ONE], OPTIONS, learns_classes=True)
+    assert list(found.able) == ["b"]
+    assert [(one.node, one.reason) for one in found.left_out] == [
+        ("a", 'dataset "d" is paused by the node\'s own DBA')
+    ]
+    assert found.missing == ()
+    beside = replace(
+        at_a, introduction=Introduction((paused, replace(paused, name=DatasetName("e"), paused=False)))
+    )
+    [absence] = select([beside], OPTIONS, learns_classes=True).left_out
+    assert absence.reason.startswith("several datasets have all the columns")
+
+
+def test_what_was_written_before_datasets_could_be_paused_is_read_as_not_paused() -> None:
+    [written] = introduction_json(BOOLEAN.introduction)
+    assert introduction_from_json([written | {"paused": True}]).datasets[0].paused
+    del written["paused"]
+    assert introduction_from_json([written]) == BOOLEAN.introduction
+
+
 def test_a_node_that_lacks_what_an_algorithm_needs_is_left_out_and_told_how_to_get_it() -> None:
     with_it = replace(BOOLEAN, introduction=replace(BOOLEAN.introduction, extras=("neural",)))
     found = select([with_it, ZERO_ONE], OPTIONS, learns_classes=True, extra="neural")

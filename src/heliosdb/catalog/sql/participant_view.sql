@@ -8,10 +8,11 @@ ON CONFLICT (run_id, asked_sha256) DO UPDATE SET last_task_at = clock_timestamp(
 
 -- name: insert_refusal(uuid, bytea, text, text, text, text, text, text, text)
 WITH counted AS (
-    INSERT INTO federated.refusal (run_id, said_sha256, workspace, node_name, step, dataset, code, message, detail)
+    INSERT INTO federated.refusal (run_id, said_sha256, workspace, node_name, step, code, message, dataset, detail)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     ON CONFLICT (run_id, said_sha256)
-    DO UPDATE SET count = refusal.count + 1, last_at = clock_timestamp(), detail = excluded.detail
+    DO UPDATE SET count = refusal.count + 1, last_at = clock_timestamp(), detail = excluded.detail,
+                  dataset = coalesce(excluded.dataset, refusal.dataset)
 )
 -- A refusal is a record, not a promise: its commit need not wait for the disk.
 SELECT set_config('synchronous_commit', 'off', true)

@@ -1,0 +1,215 @@
+"""`heliosdb node status`: one page of what a participant sees of its own part.
+
+What always holds: it only reads, as the daemon's role; figures are those of the views; text from the other
+side is shown without control characters, and no setting's value but an address is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from heliosdb.catalog.participant_view import (
+    DatasetBudget,
+    NodeRun,
+    ParticipantView,
+    Refusal,
+    read_participant_view,
+)
+from heliosdb.catalog.psycopg_connection import connected
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.liveness.answering import ask
+from heliosdb.node.config import load_config
+
+_LATEST = 10
+_DAYS = 7
+_WIDEST = 60
+_SUBSCRIPTION = (
+    "subscription_name",
+    "workspace",
+    "model_name",
+    "version",
+    "available_version",
+    "lag",
+    "state",
+    "message",
+)
+
+
+def show_status(config: Path, timeout: float) -> str:
+    """The page, with newlines between its lines; FederatedError UNREACHABLE, PRIVILEGE or WRONG_STATE where
+    the database cannot be read. timeout: seconds that the daemon, and a connection, may take.
+    """
+    settings = load_config(config)
+    view = _read(settings.database.get_secret_value(), timeout)
+    return "\n".join(render(view, _ask_daemon(settings.health_socket, timeout)))
+
+
+def _ask_daemon(health_socket: Path | None, timeout: float) -> str:
+    if health_socket is None:
+        return 'not asked: the setting "health_socket" is missing'
+    try:
+        state = ask(health_socket, timeout)
+    except (OSError, ValueError) as error:
+        return f"does not answer ({getattr(error, 'strerror', None) or error})"
+    return state.words if state.well else f"not well: {state.words}"
+
+
+def _read(conninfo: str, timeout: float) -> ParticipantView:
+    try:
+        # libpq takes whole seconds, and fewer than two for two.
+        limited = psycopg.conninfo.make_conninfo(conninfo, connect_timeout=max(2, round(timeout)))
+        with connected(limited, application_name="heliosdb node status") as connection:
+            view = read_participant_view(connection, latest=_LATEST, days=_DAYS)
+    except psycopg.OperationalError as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise FederatedError(
+            ErrorCode.UNREACHABLE, "the node's database cannot be reached", detail=reason
+        ) from error
+    except psycopg.Error as error:
+        raise _unreadable(error) from error
+    if view is None:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            "the extension heliosdb_federated_learning is not in the node's database",
+            hint="CREATE EXTENSION heliosdb_federated_learning there.",
+        )
+    return view
+
+
+def _unreadable(error: psycopg.Error) -> FederatedError:
+    reason = error.diag.message_primary or type(error).__name__
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        hint = "The setting database names a role that is a member of federated_daemon."
+        return FederatedError(ErrorCode.PRIVILEGE, f"the node's catalog cannot be read: {reason}", hint=hint)
+    hint = "Where it is of an older version: ALTER EXTENSION heliosdb_federated_learning UPDATE."
+    return FederatedError(ErrorCode.WRONG_STATE, f"the node's catalog cannot be read: {reason}", hint=hint)
+
+
+def render(view: ParticipantView, daemon: str) -> Iterator[str]:
+    """The lines of the page. daemon: what there is to say of it."""
+    yield f"Daemon: {_clean(daemon)}"
+    datasets = [
+        (one.name, "paused" if one.paused else "shared", one.workspace, one.relation, ", ".join(one.columns))
+        for one in view.datasets
+    ]
+    yield from _section("Datasets", ("dataset", "state", "workspace", "of", "columns"), datasets)
+    yield from _section(
+        f"Last {_LATEST} runs",
+        ("last task (UTC)", "workspace", "model", "dataset", "algorithm", "columns", "vectors", "charges"),
+        map(_run, view.runs),
+    )
+    yield from _section(
+        "Privacy budgets, as the ledger has them",
+        ("dataset", "workspace", "spent ε", "of all workspaces", "ceiling"),
+        map(_budget, view.budgets),
+    )
+    yield from _section(
+        f"What left in the last {_DAYS} days",
+        (
+            "day (UTC)",
+            "workspace",
+            "dataset",
+            "private",
+            "plain",
+            "messages",
+            "bytes",
+            "only charged",
+            "failed",
+        ),
+        [
+            (
+                one.day,
+                one.workspace,
+                one.dataset,
+                one.private_vectors,
+                one.plain_vectors,
+                one.messages,
+                one.payload_bytes,
+                one.only_charged,
+                one.failed,
+            )
+            for one in view.releases
+        ],
+    )
+    yield from _section(
+        f"Last {_LATEST} refusals",
+        ("last (UTC)", "times", "workspace", "step", "dataset", "why"),
+        map(_refusal, view.refusals),
+    )
+    if view.subscriptions is not None:
+        yield from _section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
+
+
+def _run(run: NodeRun) -> tuple[object, ...]:
+    columns = None if run.target is None else f"{', '.join(run.columns)} → {run.target}"
+    return (
+        _time(run.last_task_at),
+        run.workspace,
+        run.model,
+        run.dataset,
+        run.algorithm,
+        columns,
+        run.vectors,
+        run.charges,
+    )
+
+
+def _budget(budget: DatasetBudget) -> tuple[object, ...]:
+    name = budget.dataset if budget.state == "shared" else f"{budget.dataset} ({budget.state})"
+    ceiling = None
+    if budget.max_epsilon is not None:
+        ceiling = f"{budget.max_epsilon:g} (max_epsilon)"
+    elif budget.agreed_epsilon is not None:
+        ceiling = f"{budget.agreed_epsilon:g} (first agreed)"
+    return name, budget.workspace, _figure(budget.epsilon), _figure(budget.total_epsilon), ceiling
+
+
+def _refusal(refusal: Refusal) -> tuple[object, ...]:
+    return (
+        _time(refusal.last_at),
+        refusal.count,
+        refusal.workspace,
+        refusal.step,
+        refusal.dataset,
+        refusal.message,
+    )
+
+
+def _subscription(row: Mapping[str, Any]) -> tuple[object, ...]:
+    return tuple(row.get(column) for column in _SUBSCRIPTION)
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _figure(epsilon: float | None) -> str | None:
+    return None if epsilon is None else f"{epsilon:.6g}"
+
+
+def _section(title: str, heads: Sequence[str], rows: Any) -> Iterator[str]:
+    """A title and a table, its last column as wide as it is; "none" in place of an empty one."""
+    yield ""
+    yield title
+    table = [[_cell(value, cut=place < len(heads) - 1) for place, value in enumerate(row)] for row in rows]
+    if not table:
+        yield "  none"
+        return
+    lines = [list(heads), *table]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(heads))]
+    for line in lines:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+
+
+def _cell(value: object, *, cut: bool) -> str:
+    text = "-" if value is None else _clean(str(value))
+    return f"{text[: _WIDEST - 1]}…" if cut and len(text) > _WIDEST else text
+
+
+def _clean(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
