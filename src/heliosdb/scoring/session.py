@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
+from heliosdb.scoring import soundness
 from heliosdb.scoring.kinds import Scored, ScoredRow, prepare, prepare_row
 from heliosdb.scoring.rows import Encoder, Slots, count_slots
 
@@ -116,3 +117,15 @@ def _read(raw: bytes) -> NDArray[np.float64]:
     """Return an array of two dimensions as the server keeps it."""
     shape = np.frombuffer(raw, np.int32, 2, offset=12)
     return np.frombuffer(raw, np.float64, offset=_HEADERS[2]).reshape(shape)
+
+
+def find_fault(prediction: str, arrays: bytes | None, encoding: str) -> str | None:
+    """Return what is wrong with the numbers of a version that another organisation made; None where they are
+    sound. prediction, encoding: JSON; arrays: those of `state_to_bytes`.
+    """
+
+    def check() -> None:
+        state = NO_STATE if arrays is None else state_from_bytes(arrays)
+        soundness.check_version(json.loads(prediction), state, Encoding.from_json(json.loads(encoding)))
+
+    return soundness.find_fault(check)
