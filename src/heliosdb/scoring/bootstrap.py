@@ -4,15 +4,15 @@ What always holds: the same rows in the same order, the same seed and the same r
 figures; work is done in steps that each take O(n), of survivors O(n log n), so that whoever asks for the next
 one may be interrupted.
 
-As many are drawn as there are: counts are multinomial. Poisson counts, which are independent of each other, would
-not keep the number of rows, and take longer to draw. The interval is between percentiles (Efron and Tibshirani
-1993, chapter 13), of what is defined of the resamples.
+As many are drawn as there are: counts are multinomial. Poisson counts, which are independent of each other,
+would not keep the number of rows, and take longer to draw. The interval is between percentiles (Efron and
+Tibshirani 1993, chapter 13), of what is defined of the resamples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ _VALUES = 3
 """Where a row's values begin: behind its weight and both halves of its subject."""
 
 Line = tuple[str | None, float | None, float | None, float | None, float | None, str | None]
-"""Name, value, standard error, the ends of the interval, and a remark; a line of None is a step that was done."""
+"""Name, value, standard error, both ends of the interval, a remark; one of None is a step that was done."""
 
 _STEP: Line = (None,) * 6
 
@@ -46,9 +46,10 @@ class Bootstrap:
 
 
 def evaluate_rows(kind: str, raw: bytes, classes: int, taken: int, asked: Bootstrap) -> Iterator[Line]:
-    """Yield the figures of rows, of which there are some, each as a line; and a line of None after each step.
+    """Yield the figures of rows, of which there are some, a line each; and a line of None after each step.
 
-    raw: the rows of `read_rows`. classes: how many there are of several. taken: rows of the query, with those that are not in raw.
+    raw: the rows of `read_rows`. classes: how many there are of several. taken: rows of the query, with those
+    that are not in raw.
     """
     rows = read_rows(kind, raw)
     subjects = _numbered(rows[:, 1:3]) if asked.by_subject else None
@@ -57,7 +58,7 @@ def evaluate_rows(kind: str, raw: bytes, classes: int, taken: int, asked: Bootst
     rows, subjects = rows[order], None if subjects is None else subjects[order]
     yield _STEP
     weights = rows[:, 0] / rows[:, 0].mean()
-    measure = measure_of(kind, rows[:, _VALUES :], classes)
+    measure = measure_of(kind, rows[:, _VALUES:], classes)
     yield _STEP
     with np.errstate(all="ignore"):
         for _ in measure.prepare(weights):
@@ -104,7 +105,9 @@ def _line(measure: Measure, name: str, value: float, drawn: Vector, confidence: 
         return name, None, None, None, None, f"{name} is not defined: {measure.why[name]}"
     known = drawn[np.isfinite(drawn)]
     if known.size < max(2, math.ceil(0.5 * drawn.size)):
-        remark = None if not drawn.size else f"{name} is not defined in most resamples, which leave it no interval"
+        remark = (
+            None if not drawn.size else f"{name} is not defined in most resamples, which leave it no interval"
+        )
         return name, value, None, None, None, remark
     tail = 0.5 * (1.0 - confidence)
     low, high = np.quantile(known, [tail, 1.0 - tail])

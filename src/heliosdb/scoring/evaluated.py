@@ -43,12 +43,12 @@ _WIDTHS = {"binary": 5, "classes": 7, "number": 5, "counts": 5, "survival": 6}
 def reduce_block(kind: str, scores: Matrix, columns: Matrix, classes: Sequence[str] | None) -> Matrix:
     """Return what is kept of the rows that are not left out; (n, …) → (m, width).
 
-    scores: (n,), or (n, classes). columns: (n, `COLUMNS`). classes: their labels where the target is a number;
-    None where it is the index of a class already, or no class.
+    scores: (n,), or (n, classes). columns: (n, `COLUMNS`). classes: their labels where the target is a
+    number; None where it is the index of a class already, or no class.
 
     A row becomes weight, both halves of its subject, and then: of two classes probability and class; of
     several log loss, squared error, predicted and actual class; of a number prediction and target; of a
-    survivor hazard, time and event. FederatedError (22023) for what a target, a weight or an event may not be.
+    survivor hazard, time and event. FederatedError (22023) for what a target, weight or event may not be.
     """
     target, event, weight, offset, *subject = columns.T
     known = np.isfinite(columns[:, :4]).all(axis=1)

@@ -25,19 +25,17 @@ def reduce_block(
     try:
         return None, reduced(kind, read_array(scores), read_array(columns), classes).tobytes()
     except FederatedError as error:
-        told = {"sqlstate": error.sqlstate, "message": error.message, "detail": error.detail, "hint": error.hint}
+        told = {
+            "sqlstate": error.sqlstate,
+            "message": error.message,
+            "detail": error.detail,
+            "hint": error.hint,
+        }
         return json.dumps(told), None
 
 
 def evaluate_rows(
-    kind: str,
-    rows: bytes,
-    classes: int,
-    taken: int,
-    resamples: int,
-    confidence: float,
-    seed: int,
-    by_subject: bool,
+    kind: str, rows: bytes, classes: int, taken: int, asked: tuple[int, float, int, bool]
 ) -> Iterator[Line]:
-    """Yield the figures of the rows of all blocks; see `bootstrap`."""
-    return measured(kind, rows, classes, taken, Bootstrap(resamples, confidence, seed, by_subject))
+    """Yield the figures of the rows of all blocks; asked: the fields of a `Bootstrap`."""
+    return measured(kind, rows, classes, taken, Bootstrap(*asked))

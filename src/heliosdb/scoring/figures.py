@@ -1,8 +1,8 @@
-"""The figures of predictions on rows, of which each counts by a weight: `measure_of` says which, by what is predicted.
+"""The figures of predictions on rows that count by weights: `measure_of` says which, by what is predicted.
 
-What always holds: a figure of rows that all weigh 1 is that of `algorithms/measures` and of the report over the
-same rows; rows that weigh k are as k equal rows; what is not defined is NaN, and `why` says of each such figure
-when that is so. What does not depend on weights is computed once, so that weighing anew takes O(n).
+What always holds: a figure of rows that all weigh 1 is that of `algorithms/measures` and of the report over
+the same rows; rows that weigh k are as k equal rows; what is not defined is NaN, and `why` says of each such
+figure when that is so. What does not depend on weights is computed once, so that weighing anew takes O(n).
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ class BinaryMeasure:
 
 
 class ClassesMeasure:
-    """Of the probabilities of several classes; precision, recall and F1 are means over the classes that occur among the
-    rows or their predictions, as `algorithms/measures/multiclass.py` has it."""
+    """Of the probabilities of several classes; precision, recall and F1 are means over the classes that occur
+    among the rows or their predictions, as `algorithms/measures/multiclass.py` has it."""
 
     names = ("loss", "base_loss", "accuracy", "precision", "recall", "f1_score", "brier")
     why: Mapping[str, str] = {}
@@ -132,7 +132,7 @@ class ClassesMeasure:
         rows = float(weights.sum())
         loss, brier = map(float, weights @ self._sums)
         hits, predicted, actual = (
-            np.bincount(chosen, weights=counted, minlength=self._classes)
+            _counted(chosen, counted, self._classes)
             for chosen, counted in (
                 (self._actual, weights * self._right), (self._predicted, weights), (self._actual, weights)
             )
@@ -152,8 +152,8 @@ class ClassesMeasure:
 
 
 class NumberMeasure:
-    """Of a number: mean squared error, its root, mean absolute error and R squared; of a count's mean also the mean
-    deviance of Poisson's distribution."""
+    """Of a number: mean squared error, its root, mean absolute error and R squared; of a count's mean too the
+    mean deviance of Poisson's distribution."""
 
     why: Mapping[str, str] = {"base_loss": _ALIKE, "r2": _ALIKE}
 
@@ -205,8 +205,8 @@ class SurvivalMeasure:
 
 
 def measure_of(kind: str, values: Matrix, classes: int) -> Measure:
-    """Return what measures predictions of a kind; values: (n, …), what `reduce_block` keeps behind a row's subject,
-    sorted by the first of them."""
+    """Return what measures predictions of a kind; values: (n, …), what `reduce_block` keeps behind a row's
+    subject, sorted by the first of them."""
     match kind:
         case "binary":
             return BinaryMeasure(values)
@@ -216,6 +216,11 @@ def measure_of(kind: str, values: Matrix, classes: int) -> Measure:
             return SurvivalMeasure(values)
         case _:
             return NumberMeasure(values, is_count=kind == "counts")
+
+
+def _counted(chosen: NDArray[np.int64], weights: Vector, classes: int) -> Vector:
+    found: Vector = np.bincount(chosen, weights=weights, minlength=classes).astype(np.float64)
+    return found
 
 
 def _share(chosen: float, of: float) -> float:
@@ -235,7 +240,8 @@ def _entropy(counts: Vector, rows: float) -> float:
 
 
 def _poisson_deviance(predicted: Vector, target: Vector) -> Vector:
-    """Return twice target * log(target / predicted) - target + predicted; a target of 0 has twice the prediction."""
+    """Return twice target * log(target / predicted) - target + predicted; of a target of 0, twice the
+    prediction."""
     means = np.maximum(predicted, LEAST_PROBABILITY)
     logs = np.log(np.where(target > 0.0, target, 1.0)) - np.log(means)
     found: Vector = 2.0 * np.minimum(target * np.where(target > 0.0, logs, 0.0) - target + means, LARGEST)

@@ -1,4 +1,4 @@
-"""How well scores order rows that count by weights: pairs of two classes (AUC), pairs of survivors (Harrell's C).
+"""How well scores order rows that count by weights: pairs of two classes (AUC), of survivors (Harrell's C).
 
 What always holds: rows are sorted once, and each new weighing of them takes O(n), of survivors O(n log n); a
 whole weight counts as so many equal rows, of which those of one row make no pair with each other.
@@ -43,9 +43,9 @@ class ClassOrder:
 class _Level:
     """One bit by which rows that leave at different times are told apart.
 
-    order: rows by block and score. later: which of these leave in the later half. asked: the rows that had the
-    event in the earlier half; of each, where its block begins in order, and where the run of its block's rows
-    with its score does, and ends.
+    order: rows by block and score. later: which of these leave in the later half. asked: the rows that had
+    the event in the earlier half; of each, where its block begins in order, and where the run of its block's
+    rows with its score does, and ends.
     """
 
     order: Places
@@ -57,8 +57,8 @@ class _Level:
 
 
 class SurvivalOrder:
-    """Pairs of rows of which it is known who had the event first; see `algorithms/concordance.py`, which counts the
-    same pairs of rows that all count once."""
+    """Pairs of rows of which it is known who had the event first: those that `algorithms/concordance.py`
+    counts of rows that all count once."""
 
     def __init__(self, times: Vector, events: Vector, scores: Vector) -> None:
         """(n,) each, events 0 or 1, scores larger for whom leaves sooner."""

@@ -24,7 +24,7 @@ _FLAT = 1e-12
 
 
 class Recalibration:
-    """The estimate over all rows, and by one step of Newton's from there over the same rows weighed otherwise.
+    """The estimate over all rows, and by a step of Newton's from there over the same rows weighed otherwise.
 
     One step is as good an estimate as many where rows are drawn from those of the first (Moulton and Zeger
     1991, Computational Statistics & Data Analysis 11), and is of five sums over rows.
@@ -60,7 +60,7 @@ class Recalibration:
             yield
 
     def again(self, sums: Vector) -> Vector:
-        """Return intercept and slope of rows that count otherwise; sums: of `values` by those weights, (5,)."""
+        """Return intercept and slope of rows that weigh otherwise; sums: `values` by their weights, (5,)."""
         return self.estimate + _step(sums)
 
     def _likelihood(self, estimate: Vector, weights: Vector) -> float:
