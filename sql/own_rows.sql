@@ -12,6 +12,10 @@ DECLARE
                        WHEN given ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
 BEGIN
     target := given ->> 'target';
+    IF target IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the target of federated model "%s" is not known', reference);
+    END IF;
     event := given ->> 'event';
     weights := given ->> 'weights';
     offset_column := given ->> 'offset';
@@ -173,14 +177,14 @@ BEGIN
             ' b AS (SELECT pg_catalog.count(*) AS here, federated._bytes(%6$s) AS scores,'
             ' federated._bytes(pg_catalog.array_agg(ARRAY[%7$s]::pg_catalog.float8[] ORDER BY q.%3$I)) AS columns FROM q)'
             ' SELECT b.here, r.failure, r.kept FROM b, LATERAL federated._reduce_block(%4$L, %5$L, b.scores, b.columns) AS r',
-            string_agg(format('c%s %s', c.place, format_type(c.type, -1)), ', ' ORDER BY c.place),
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), row_place, judge.kind,
             CASE WHEN rendered.by_number THEN judge.classes END,
             federated._render_scores(reference, found.function_name, found.features, found.booleans, found.prediction, given,
                                      format('q.%I', row_place)), rendered.judged)
-        FROM (SELECT r.ordinality AS place, r.type,
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
                      CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
-              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
     kind := judge.kind;
     class_count := coalesce(cardinality(judge.classes), 0);
     most := CASE kind WHEN 'survival' THEN 250000 ELSE 5000000 END;

@@ -647,7 +647,7 @@ if not hasattr(door, "serves"):
 return door.describe_columns(plpy, query, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
-    'The names and types of the columns of a query that is one statement, or the error that it raises';
+    'The names, types and modifiers of the columns of a query that is one statement, or the error that it raises';
 
 CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -659,7 +659,7 @@ END
 $$;
 COMMENT ON FUNCTION federated._likeliest(text[], double precision[]) IS 'The label of the likeliest class';
 
--- columns: of the query, in order, each with name and type. What the planner inlines is one query; what numpy computes is
+-- columns: of the query, in order, each with name, type and its modifier. What the planner inlines is one query; what numpy computes is
 -- asked block by block, of a cursor named $1, and begins anew at the rows that are left.
 CREATE FUNCTION federated._describe_batch(model text, query text, columns jsonb, OUT statement text, OUT by_block boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -718,16 +718,16 @@ BEGIN
             'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, %7$I)),'
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
-            string_agg(format('c%s %s', c.place, format_type(c.type, -1)), ', ' ORDER BY c.place),
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
             CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.%2$I:q.%2$I])))',
                                        federated._classes(model), row_place)
                  ELSE format('s.scores[q.%I]', row_place) END, row_place)
-        FROM (SELECT r.ordinality AS place, r.type,
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
                      CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
-              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
 END
 $$;
 COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS

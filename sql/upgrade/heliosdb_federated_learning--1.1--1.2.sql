@@ -2463,7 +2463,7 @@ return door.describe_columns(plpy, query, "1.2")
 $$;
 
 COMMENT ON FUNCTION federated._describe_columns(text) IS
-    'The names and types of the columns of a query that is one statement, or the error that it raises';
+    'The names, types and modifiers of the columns of a query that is one statement, or the error that it raises';
 
 CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -2476,7 +2476,7 @@ $$;
 
 COMMENT ON FUNCTION federated._likeliest(text[], double precision[]) IS 'The label of the likeliest class';
 
--- columns: of the query, in order, each with name and type. What the planner inlines is one query; what numpy computes is
+-- columns: of the query, in order, each with name, type and its modifier. What the planner inlines is one query; what numpy computes is
 -- asked block by block, of a cursor named $1, and begins anew at the rows that are left.
 CREATE FUNCTION federated._describe_batch(model text, query text, columns jsonb, OUT statement text, OUT by_block boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -2537,16 +2537,16 @@ BEGIN
             'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, %7$I)),'
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
-            string_agg(format('c%s %s', c.place, format_type(c.type, -1)), ', ' ORDER BY c.place),
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
             CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.%2$I:q.%2$I])))',
                                        federated._classes(model), row_place)
                  ELSE format('s.scores[q.%I]', row_place) END, row_place)
-        FROM (SELECT r.ordinality AS place, r.type,
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
                      CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
-              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
 END
 $$;
 
@@ -3936,6 +3936,10 @@ DECLARE
                        WHEN given ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
 BEGIN
     target := given ->> 'target';
+    IF target IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the target of federated model "%s" is not known', reference);
+    END IF;
     event := given ->> 'event';
     weights := given ->> 'weights';
     offset_column := given ->> 'offset';
@@ -4102,14 +4106,14 @@ BEGIN
             ' b AS (SELECT pg_catalog.count(*) AS here, federated._bytes(%6$s) AS scores,'
             ' federated._bytes(pg_catalog.array_agg(ARRAY[%7$s]::pg_catalog.float8[] ORDER BY q.%3$I)) AS columns FROM q)'
             ' SELECT b.here, r.failure, r.kept FROM b, LATERAL federated._reduce_block(%4$L, %5$L, b.scores, b.columns) AS r',
-            string_agg(format('c%s %s', c.place, format_type(c.type, -1)), ', ' ORDER BY c.place),
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), row_place, judge.kind,
             CASE WHEN rendered.by_number THEN judge.classes END,
             federated._render_scores(reference, found.function_name, found.features, found.booleans, found.prediction, given,
                                      format('q.%I', row_place)), rendered.judged)
-        FROM (SELECT r.ordinality AS place, r.type,
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
                      CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
-              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
     kind := judge.kind;
     class_count := coalesce(cardinality(judge.classes), 0);
     most := CASE kind WHEN 'survival' THEN 250000 ELSE 5000000 END;

@@ -486,8 +486,8 @@ def test_a_query_has_the_callers_names_and_rights(shared_world: World, analyst: 
 
 
 def test_a_batch_that_numpy_computes_may_have_any_columns(shared_world: World) -> None:
-    query = "SELECT 7 AS row, a, 'x'::char(5) AS padded FROM own ORDER BY id LIMIT 5"
-    batch = "SELECT a, prediction FROM federated_predict_batch('net', %s) AS (row int, a float8, padded char(5), prediction float8)"
+    query = "SELECT 7 AS row, a, 'x'::char(5) AS padded, 'y'::bpchar AS free, 1::numeric(9, 2) AS n FROM own ORDER BY id LIMIT 5"
+    batch = "SELECT a, prediction FROM federated_predict_batch('net', %s) AS (row int, a float8, padded char(5), free bpchar, n numeric(9, 2), prediction float8)"
     found = shared_world.session.execute(batch, [query]).fetchall()
     expected = shared_world.session.execute(
         "SELECT a, federated_model.net(a => a) FROM own ORDER BY id LIMIT 5"
