@@ -72,6 +72,8 @@ class World:
     def __init__(self, cluster: Cluster, session: psycopg.Connection) -> None:
         self.cluster, self.session = cluster, session
         self.notices = notices_of(session)
+        self.details: list[str] = []
+        session.add_notice_handler(lambda said: self.details.append(said.message_detail or ""))
         rng = np.random.default_rng(5)
         self.a, self.b = np.round(rng.normal(size=ROWS), 1), np.round(rng.normal(size=ROWS), 1)
         noise = rng.normal(size=ROWS)
@@ -125,28 +127,45 @@ def values(found: Figures) -> dict[str, float | None]:
     return {name: figures[0] for name, figures in found.items()}
 
 
-@pytest.fixture
-def world(cluster: Cluster, session: psycopg.Connection) -> Iterator[World]:
-    execute(session, "CREATE FEDERATED WORKSPACE open WITH (min_nodes = 3)")
-    yield World(cluster, session)
+NEWTON = ", optimizer = 'newton'"
+LABELS = ", target_classes = ['x', 'y', 'z']"
+COUNTED = ", weights = 'share', offset = 'exposure'"
 
 
 @pytest.fixture(scope="module")
 def shared_world(cluster: Cluster) -> Iterator[World]:
-    """A model of each kind, for tests that change nothing."""
+    """A model of each kind, for tests that change none of them."""
     with cluster.connect(cluster.create_database("federated_template")) as session:
         execute(session, "CREATE FEDERATED WORKSPACE open WITH (min_nodes = 3)")
         made = World(cluster, session)
-        made.publish("odds", "logistic_regression", "ill", linear("logistic"))
-        made.publish("net", "logistic_regression", "ill", network())
-        made.publish("price", "linear_regression", "cost", linear("identity"))
-        counted = ", weights = 'share', offset = 'exposure'" + NEWTON
-        made.publish("counts", "poisson_regression", "visits", linear("exp"), counted)
-        made.publish("hazard", "cox_regression", "months", linear("exp"), ", event = 'died'" + NEWTON)
+        for name, algorithm, target, prediction, options in (
+            ("odds", "logistic_regression", "ill", linear("logistic"), ""),
+            ("net", "logistic_regression", "ill", network(), ""),
+            ("forest", "logistic_regression", "ill", forest([[0.2], [0.5], [0.75]], "logistic"), ""),
+            ("weighted", "logistic_regression", "ill", linear("logistic"), ", weights = 'share'" + NEWTON),
+            ("sort", "logistic_regression", "kind", softmax(), LABELS),
+            (
+                "tree",
+                "logistic_regression",
+                "kind",
+                forest([[0.5, 0.3], [0.1, 0.8], [0.4, 0.2]], "softmax"),
+                LABELS,
+            ),
+            ("half", "logistic_regression", "cost", linear("logistic"), ", target_classes = ['0.1', '-2.5']"),
+            ("price", "linear_regression", "cost", linear("identity"), ""),
+            ("counts", "poisson_regression", "visits", linear("exp"), COUNTED + NEWTON),
+            ("hazard", "cox_regression", "months", linear("exp"), ", event = 'died'" + NEWTON),
+        ):
+            made.publish(name, algorithm, target, prediction, options)
         yield made
 
 
-NEWTON = ", optimizer = 'newton'"
+@pytest.fixture
+def world(shared_world: World) -> World:
+    """The same, with no notice heard."""
+    shared_world.notices.clear()
+    shared_world.details.clear()
+    return shared_world
 
 
 def predicted(world: World, model: str) -> np.ndarray:
@@ -176,7 +195,6 @@ def of_two_classes(y: np.ndarray, p: np.ndarray, w: np.ndarray | None = None) ->
 
 
 def test_two_classes(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"))
     found = world.evaluate("odds")
     expected = of_two_classes(world.columns["ill"], predicted(world, "odds"))
     assert values(found) == pytest.approx({"rows": ROWS, "rows_left_out": 0} | expected, rel=1e-9, abs=1e-9)
@@ -190,55 +208,43 @@ def test_two_classes(world: World) -> None:
 
 
 def test_the_same_seed_gives_the_same_intervals_and_versions_are_named(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"))
+    world.publish("again", "logistic_regression", "ill", linear("logistic"))
     publish_prediction(
-        world.cluster, world.session.info.dbname, "odds", linear("logistic"), encoding=ENCODING
+        world.cluster, world.session.info.dbname, "again", linear("logistic"), encoding=ENCODING
     )
-    execute(world.session, "TAG FEDERATED MODEL odds VERSION 1 AS 'first'")
-    found = world.evaluate("odds", resamples=200)
-    for reference in ("odds@first", "odds@1", "odds@001", "odds@2"):
+    execute(world.session, "TAG FEDERATED MODEL again VERSION 1 AS 'first'")
+    found = world.evaluate("again", resamples=200)
+    for reference in ("again@first", "again@1", "again@001", "again@2"):
         assert world.evaluate(reference, resamples=200, seed=0) == found
-    other = world.evaluate("odds", resamples=200, seed=-1)
+    other = world.evaluate("again", resamples=200, seed=-1)
     assert values(other) == values(found)
     assert other["auc"][1:] != found["auc"][1:]
-    narrow = world.evaluate("odds", resamples=200, confidence=0.5)
+    narrow = world.evaluate("again", resamples=200, confidence=0.5)
     assert found["auc"][2] < narrow["auc"][2] < narrow["auc"][3] < found["auc"][3]  # type: ignore[operator]
-    without = world.evaluate("odds", resamples=0)
+    without = world.evaluate("again", resamples=0)
     assert values(without) == values(found)
     assert {figures[1:] for figures in without.values()} == {(None, None, None)}
 
 
-@pytest.mark.parametrize("form", ["network", "forest"])
-def test_what_numpy_computes(world: World, form: str) -> None:
-    made = network() if form == "network" else forest([[0.2], [0.5], [0.75]], "logistic")
-    world.publish("odds", "logistic_regression", "ill", made)
-    found = values(world.evaluate("odds", resamples=0))
-    expected = of_two_classes(world.columns["ill"], predicted(world, "odds"))
+@pytest.mark.parametrize("model", ["net", "forest"])
+def test_what_numpy_computes(world: World, model: str) -> None:
+    found = values(world.evaluate(model, resamples=0))
+    expected = of_two_classes(world.columns["ill"], predicted(world, model))
     # Networks sum in float32, in another order for one row than for many.
     assert found == pytest.approx({"rows": ROWS, "rows_left_out": 0} | expected, rel=1e-5, abs=1e-5)
 
 
 def test_more_rows_than_a_block(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", network())
     many = "SELECT a, b, ill FROM own, generate_series(1, 60)"
     found, once = (
-        values(world.evaluate("odds", many, resamples=0)),
-        values(world.evaluate("odds", resamples=0)),
+        values(world.evaluate("net", many, resamples=0)),
+        values(world.evaluate("net", resamples=0)),
     )
     assert found.pop("rows") == 60 * once.pop("rows")  # type: ignore[operator]
     assert found == pytest.approx(once)
 
 
 def test_several_classes_by_their_labels(world: World) -> None:
-    classes = ", target_classes = ['x', 'y', 'z']"
-    world.publish("sort", "logistic_regression", "kind", softmax(), classes)
-    world.publish(
-        "tree",
-        "logistic_regression",
-        "kind",
-        forest([[0.5, 0.3], [0.1, 0.8], [0.4, 0.2]], "softmax"),
-        classes,
-    )
     y = world.columns["kind"]
     for name in ("sort", "tree"):
         p = np.array(
@@ -266,7 +272,6 @@ def test_several_classes_by_their_labels(world: World) -> None:
 
 
 def test_a_number(world: World) -> None:
-    world.publish("price", "linear_regression", "cost", linear("identity"))
     predicted, y = 0.25 + world.a - 0.5 * world.b, world.columns["cost"]
     found = world.evaluate("price")
     assert values(found) == pytest.approx(
@@ -282,8 +287,6 @@ def test_a_number(world: World) -> None:
 
 
 def test_counts_with_weights_and_an_offset(world: World) -> None:
-    options = ", weights = 'share', offset = 'exposure'" + NEWTON
-    world.publish("counts", "poisson_regression", "visits", linear("exp"), options)
     score, y, w = 0.25 + world.a - 0.5 * world.b, world.columns["visits"], world.columns["share"]
     for query, mean, weight in (
         ("SELECT * FROM own", np.exp(score + world.columns["exposure"]), w),
@@ -304,19 +307,17 @@ def test_counts_with_weights_and_an_offset(world: World) -> None:
 
 
 def test_weighted_rows_are_as_many_equal_ones(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"), ", weights = 'share'" + NEWTON)
-    found = values(world.evaluate("odds", resamples=0))
+    found = values(world.evaluate("weighted", resamples=0))
     expected = of_two_classes(world.columns["ill"], predicted(world, "odds"), world.columns["share"])
     assert found == pytest.approx({"rows": ROWS, "rows_left_out": 0} | expected, rel=1e-8, abs=1e-9)
     repeated = "SELECT a, b, ill FROM own, generate_series(1, share)"
-    again = values(world.evaluate("odds", repeated, resamples=0))
+    again = values(world.evaluate("weighted", repeated, resamples=0))
     assert again.pop("rows") == world.columns["share"].sum()
     del found["rows"]
     assert again == pytest.approx(found)
 
 
 def test_survivors(world: World) -> None:
-    world.publish("hazard", "cox_regression", "months", linear("exp"), ", event = 'died'" + NEWTON)
     found = world.evaluate("hazard", resamples=200)
     pairs = count_pairs(
         world.columns["months"], world.columns["died"].astype(float), predicted(world, "hazard")
@@ -330,12 +331,11 @@ def test_survivors(world: World) -> None:
 
 
 def test_what_lacks_a_value_is_left_out_and_counted(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"), ", weights = 'share'" + NEWTON)
     query = (
         "SELECT CASE WHEN id % 7 <> 0 THEN a END AS a, b, CASE WHEN id % 5 <> 0 THEN ill END AS ill,"
         " CASE WHEN id % 3 <> 0 THEN 1 END AS share FROM own"
     )
-    found = values(world.evaluate("odds", query, resamples=0))
+    found = values(world.evaluate("weighted", query, resamples=0))
     number = np.arange(ROWS)
     kept = (number % 5 != 0) & (number % 3 != 0)
     # A feature that is NULL counts as in predictions.
@@ -348,7 +348,6 @@ def test_what_lacks_a_value_is_left_out_and_counted(world: World) -> None:
 
 
 def test_whole_subjects_are_drawn(world: World) -> None:
-    world.publish("price", "linear_regression", "cost", linear("identity"))
     # Ten equal rows of each subject say no more than one does.
     tenfold = "SELECT * FROM own, generate_series(1, 10) ORDER BY id"
     once = world.evaluate("price")["loss"][1]
@@ -361,51 +360,42 @@ def test_whole_subjects_are_drawn(world: World) -> None:
 
 
 def test_undefined_figures_are_null_with_the_reason(world: World) -> None:
-    details: list[str | None] = []
-    world.session.add_notice_handler(lambda said: details.append(said.message_detail))
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"))
+    details = world.details
     found = world.evaluate("odds", "SELECT -5 AS a, b, false AS ill FROM own", resamples=0)
     undefined = {"precision", "recall", "f1_score", "auc", "calibration_intercept", "calibration_slope"}
     assert {name for name, figures in found.items() if figures[0] is None} == undefined
     assert world.notices == ['not every figure of federated model "odds" is known']
-    assert "auc is not defined: the rows are of one class" in str(details[0])
-    assert "precision is not defined: no row is predicted positive" in str(details[0])
+    assert "auc is not defined: the rows are of one class" in details[0]
+    assert "precision is not defined: no row is predicted positive" in details[0]
 
     apart = world.evaluate("odds", "SELECT a, b, a > 0.5 * b AS ill FROM own", resamples=100)
     assert (apart["auc"][0], apart["calibration_slope"]) == (1.0, (None, None, None, None))
-    assert "calibration_slope is not defined: no finite number corrects the probabilities" in str(details[1])
+    assert "calibration_slope is not defined: no finite number corrects the probabilities" in details[1]
 
-    world.publish("price", "linear_regression", "cost", linear("identity"))
     alike = world.evaluate("price", "SELECT a, b, 0.1::float8 AS cost FROM own", resamples=100)
     assert (alike["r2"][0], alike["base_loss"][0]) == (None, None)
-    assert "r2 is not defined: the targets are all the same" in str(details[2])
+    assert "r2 is not defined: the targets are all the same" in details[2]
 
     few = world.evaluate("odds", "SELECT a, b, id = 3 AS ill FROM own WHERE id < 20", resamples=400)
-    without = str(details[3]).split("auc is not defined in ")[1].split(" of 400")[0]
+    without = details[3].split("auc is not defined in ")[1].split(" of 400")[0]
     assert 0.2 * 400 < int(without) < 0.5 * 400
     assert few["auc"][2] is not None
 
 
 def test_huge_values_have_figures(world: World) -> None:
-    world.publish("price", "linear_regression", "cost", linear("identity"))
     found = world.evaluate("price", "SELECT a, b, 1e308 * (id % 2) AS cost FROM own", resamples=100)
     assert all(figure is None or math.isfinite(figure) for figures in found.values() for figure in figures)
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"))
     sure = values(world.evaluate("odds", "SELECT 1e300 * a AS a, b, ill FROM own WHERE a <> 0", resamples=0))
     assert 0 < sure["loss"] < 745  # type: ignore[operator]
 
 
 def test_class_labels_of_any_type_of_column(world: World) -> None:
-    world.publish("odds", "logistic_regression", "ill", linear("logistic"))
     expected = world.evaluate("odds", resamples=0)
     for target in (
         "ill::integer", "ill::integer::numeric", "ill::integer::text", "ill::integer::char(5)", "ill::integer::real"
     ):  # fmt: skip
         found = world.evaluate("odds", f"SELECT a, b, {target} AS ill FROM own ORDER BY id", resamples=0)
         assert found == expected, target
-    world.publish(
-        "half", "logistic_regression", "cost", linear("logistic"), ", target_classes = ['0.1', '-2.5']"
-    )
     real = "SELECT a, b, CASE WHEN ill THEN -2.5 ELSE 0.1 END::real AS cost FROM own ORDER BY id"
     assert world.evaluate("half", real, resamples=0) == expected
 
@@ -454,42 +444,42 @@ def test_class_labels_of_any_type_of_column(world: World) -> None:
     ],
 )  # fmt: skip
 def test_bad_arguments_get_one_clear_error(
-    shared_world: World, arguments: str, sqlstate: str | None, message: str | None
+    world: World, arguments: str, sqlstate: str | None, message: str | None
 ) -> None:
     with pytest.raises(psycopg.Error) as caught:
-        shared_world.session.execute(f"SELECT * FROM federated_evaluate({arguments})")  # type: ignore[arg-type]
+        world.session.execute(f"SELECT * FROM federated_evaluate({arguments})")  # type: ignore[arg-type]
     assert sqlstate is None or caught.value.sqlstate == sqlstate
     assert message is None or caught.value.diag.message_primary == message
     assert "Traceback" not in str(caught.value)
-    assert shared_world.session.execute("SELECT count(*) FROM own").fetchall() == [(ROWS,)]
+    assert world.session.execute("SELECT count(*) FROM own").fetchall() == [(ROWS,)]
 
 
 @pytest.fixture
-def analyst(shared_world: World) -> Iterator[psycopg.Connection]:
+def analyst(world: World) -> Iterator[psycopg.Connection]:
     """A connection of an analyst, beside `shared_world`."""
-    with shared_world.cluster.connect(shared_world.session.info.dbname, user="an_analyst") as connection:
+    with world.cluster.connect(world.session.info.dbname, user="an_analyst") as connection:
         yield connection
 
 
-def test_a_query_has_the_callers_names_and_rights(shared_world: World, analyst: psycopg.Connection) -> None:
+def test_a_query_has_the_callers_names_and_rights(world: World, analyst: psycopg.Connection) -> None:
     query = "SELECT * FROM own ORDER BY id"
     for model in ("odds", "net"):
-        assert evaluate(analyst, model, query, resamples=0) == shared_world.evaluate(model, resamples=0)
+        assert evaluate(analyst, model, query, resamples=0) == world.evaluate(model, resamples=0)
     analyst.execute("SET search_path = public, pg_temp")
     analyst.execute(
         "CREATE TEMP TABLE mine AS SELECT id AS row, a, id AS found, ill AS source, ill FROM own LIMIT 9"
     )
     assert evaluate(analyst, "net", "SELECT * FROM mine", resamples=0)["rows"][0] == 9
-    shared_world.session.execute("CREATE TABLE hidden AS SELECT * FROM own")
+    world.session.execute("CREATE TABLE hidden AS SELECT * FROM own")
     with pytest.raises(errors.InsufficientPrivilege, match="permission denied for table hidden"):
         evaluate(analyst, "odds", "SELECT * FROM hidden")
 
 
-def test_a_batch_that_numpy_computes_may_have_any_columns(shared_world: World) -> None:
+def test_a_batch_that_numpy_computes_may_have_any_columns(world: World) -> None:
     query = "SELECT 7 AS row, a, 'x'::char(5) AS padded, 'y'::bpchar AS free, 1::numeric(9, 2) AS n FROM own ORDER BY id LIMIT 5"
     batch = "SELECT a, prediction FROM federated_predict_batch('net', %s) AS (row int, a float8, padded char(5), free bpchar, n numeric(9, 2), prediction float8)"
-    found = shared_world.session.execute(batch, [query]).fetchall()
-    expected = shared_world.session.execute(
+    found = world.session.execute(batch, [query]).fetchall()
+    expected = world.session.execute(
         "SELECT a, federated_model.net(a => a) FROM own ORDER BY id LIMIT 5"
     ).fetchall()
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -503,42 +493,39 @@ def test_a_feature_may_be_named_as_anything(world: World) -> None:
         " features = ['row', 'row 0'], target = 'ill')",
     )
     publish_prediction(world.cluster, world.session.info.dbname, "odd", network(), encoding=encoding)
-    world.publish("net", "logistic_regression", "ill", network())
     renamed = 'SELECT a AS row, b AS "row 0", ill FROM own ORDER BY id'
     assert world.evaluate("odd", renamed, resamples=0) == world.evaluate("net", resamples=0)
 
 
 @pytest.mark.parametrize("model", ["odds", "net"])
-def test_who_may_not_predict_may_not_evaluate(
-    shared_world: World, analyst: psycopg.Connection, model: str
-) -> None:
-    with shared_world.session.transaction(force_rollback=True):
-        shared_world.session.execute(
+def test_who_may_not_predict_may_not_evaluate(world: World, analyst: psycopg.Connection, model: str) -> None:
+    with world.session.transaction(force_rollback=True):
+        world.session.execute(
             f"REVOKE EXECUTE ON FUNCTION federated_model.{model}(float8, float8) FROM federated_analyst"  # type: ignore[arg-type]
         )
-        shared_world.session.execute("SET LOCAL ROLE an_analyst")
+        world.session.execute("SET LOCAL ROLE an_analyst")
         with pytest.raises(
             errors.InsufficientPrivilege, match=f"permission denied for function federated_model.{model}"
         ):
-            shared_world.evaluate(model)
-    database = shared_world.session.info.dbname
+            world.evaluate(model)
+    database = world.session.info.dbname
     for user in ("an_auditor", "a_nobody"):
         with (
-            shared_world.cluster.connect(database, user=user) as other,
+            world.cluster.connect(database, user=user) as other,
             pytest.raises(errors.InsufficientPrivilege),
         ):
             evaluate(other, model, "SELECT 1 AS a, true AS ill")
 
 
 @pytest.mark.parametrize("model", ["odds", "hazard"])
-def test_a_timeout_takes_effect_and_leaves_nothing(shared_world: World, model: str) -> None:
-    session = shared_world.session
+def test_a_timeout_takes_effect_and_leaves_nothing(world: World, model: str) -> None:
+    session = world.session
     query = "SELECT o.* FROM own AS o, generate_series(1, 50)"
     session.execute("SET statement_timeout = '1500ms'")
     try:
         before = session.execute("SELECT clock_timestamp()").fetchall()[0][0]
         with pytest.raises(errors.QueryCanceled):
-            shared_world.evaluate(model, query, resamples=100_000)
+            world.evaluate(model, query, resamples=100_000)
         after = session.execute("SELECT clock_timestamp()").fetchall()[0][0]
     finally:
         session.execute("RESET statement_timeout")
@@ -546,29 +533,25 @@ def test_a_timeout_takes_effect_and_leaves_nothing(shared_world: World, model: s
     assert session.execute("SELECT count(*) FROM pg_cursors WHERE name LIKE 'federated%'").fetchall() == [
         (0,)
     ]
-    assert shared_world.evaluate(model, resamples=0)["rows"][0] == ROWS
+    assert world.evaluate(model, resamples=0)["rows"][0] == ROWS
 
 
-def test_of_too_many_rows_there_is_an_error(shared_world: World) -> None:
+def test_of_too_many_rows_there_is_an_error(world: World) -> None:
     with pytest.raises(errors.ProgramLimitExceeded, match="more than the 250000 rows") as caught:
-        shared_world.evaluate(
-            "hazard", "SELECT 1 AS a, 2 AS months, true AS died FROM generate_series(1, 260000)"
-        )
+        world.evaluate("hazard", "SELECT 1 AS a, 2 AS months, true AS died FROM generate_series(1, 260000)")
     assert "random sample" in str(caught.value.diag.message_hint)
 
 
-def test_a_column_list_is_refused(shared_world: World) -> None:
+def test_a_column_list_is_refused(world: World) -> None:
     with pytest.raises(errors.FeatureNotSupported, match="over a query takes no column list"):
-        shared_world.session.execute(
-            rewrite("SELECT federated_evaluate('odds', 'SELECT 1') AS (auc float8)").text
-        )  # type: ignore[arg-type]
+        world.session.execute(rewrite("SELECT federated_evaluate('odds', 'SELECT 1') AS (auc float8)").text)  # type: ignore[arg-type]
     listed = "SELECT federated_evaluate('odds', 'SELECT 1', resamples => 0) AS (auc float8)"
     with pytest.raises(errors.FeatureNotSupported, match="over a query takes no column list"):
-        shared_world.session.execute(rewrite(listed).text)  # type: ignore[arg-type]
+        world.session.execute(rewrite(listed).text)  # type: ignore[arg-type]
 
 
-def test_nothing_is_charged_and_nothing_kept(shared_world: World) -> None:
+def test_nothing_is_charged_and_nothing_kept(world: World) -> None:
     counts = "SELECT (SELECT count(*) FROM federated.event), (SELECT count(*) FROM federated.ledger)"
-    before = shared_world.session.execute(counts).fetchall()
-    shared_world.evaluate("odds", resamples=0)
-    assert shared_world.session.execute(counts).fetchall() == before
+    before = world.session.execute(counts).fetchall()
+    world.evaluate("odds", resamples=0)
+    assert world.session.execute(counts).fetchall() == before
