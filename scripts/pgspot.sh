@@ -6,8 +6,8 @@
 #
 # Accepted, and why:
 #   federated.execute pins no search_path: a dataset's table is looked up in the caller's. It runs with the caller's
-#     rights, and every name in it is qualified; the functions that it calls pin theirs. So it is with federated_predict_batch
-#     and federated._fetch_block, in which the caller's query runs.
+#     rights, and every name in it is qualified; the functions that it calls pin theirs. So it is with federated_predict_batch,
+#     federated_evaluate, federated._gather_evaluated and federated._fetch_block, in which the caller's query runs.
 #   PS002, PS007, PS015 in upgrade scripts (CREATE OR REPLACE): what they replace belongs to the extension, and the
 #     server itself refuses to replace what does not (PostgreSQL 14.5 and newer).
 #   plpython3u bodies are not analysed by pgspot; they import and call, and name nothing of the database.
@@ -46,12 +46,17 @@ check() {
     for one in is_given as_number as_flag as_text as_time as_interval as_array; do
         inlined+=(--proc-without-search-path "federated._$one(value anyelement)")
     done
+    local evaluate='model text,query text,resamples integer,confidence double precision,seed bigint,subject text'
+    evaluate+=',metric text,value double precision,std_error double precision,conf_low double precision,conf_high double precision'
     # What is bound when it is created, a body of RETURN, is nothing that a search_path can change, and nothing that pgspot reads.
     sed -E -z 's/\nCREATE FUNCTION [^;$]*[[:space:]]RETURN[[:space:]][^;]*;/\n/g' "$file" > "build/pgspot/$(basename "$file")"
     # pgspot's own "clean" is status 0; what it cannot parse is a status too.
     "$environment/bin/pgspot" --ignore-lang plpython3u \
         --proc-without-search-path 'federated.execute(command text)' \
         --proc-without-search-path 'federated._fetch_block(cursor_name text,most integer)' \
+        --proc-without-search-path 'federated._gather_evaluated(whole text,statement text,most bigint,OUT rows bytea,OUT taken bigint)' \
+        --proc-without-search-path "extschema.federated_evaluate($evaluate)" \
+        --proc-without-search-path "public.federated_evaluate($evaluate)" \
         --proc-without-search-path 'extschema.federated_predict_batch(model text,query text)' \
         --proc-without-search-path 'public.federated_predict_batch(model text,query text)' "${inlined[@]}" "${ignored[@]}" "build/pgspot/$(basename "$file")"
 }

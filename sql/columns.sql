@@ -93,6 +93,13 @@ $$;
 COMMENT ON FUNCTION federated._is_expression(text[], boolean[], jsonb) IS
     'Whether a prediction is made an expression that the planner inlines; what is not is computed by numpy';
 
+-- By its name in the catalog: that of the language may be of several words.
+CREATE FUNCTION federated._absent_value(type regtype) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('NULL::pg_catalog.%I', t.typname) FROM pg_type AS t WHERE t.oid = type
+$$;
+COMMENT ON FUNCTION federated._absent_value(regtype) IS 'A feature that a row has not, as an expression of its parameter''s type';
+
 CREATE FUNCTION federated._has_many_classes(prediction jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce(prediction ->> 'link' = 'softmax', false) OR coalesce(prediction ->> 'kind' = 'softmax_linear', false)

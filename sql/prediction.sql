@@ -627,7 +627,7 @@ if not hasattr(door, "serves"):
 return door.describe_columns(plpy, query, "@VERSION@")
 $$;
 COMMENT ON FUNCTION federated._describe_columns(text) IS
-    'The names and types of the columns of a query that is one statement, or the error that it raises';
+    'The names, types and modifiers of the columns of a query that is one statement, or the error that it raises';
 
 CREATE FUNCTION federated._likeliest(classes text[], shares double precision[]) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -639,7 +639,7 @@ END
 $$;
 COMMENT ON FUNCTION federated._likeliest(text[], double precision[]) IS 'The label of the likeliest class';
 
--- columns: of the query, in order, each with name and type. What the planner inlines is one query; what numpy computes is
+-- columns: of the query, in order, each with name, type and its modifier. What the planner inlines is one query; what numpy computes is
 -- asked block by block, of a cursor named $1, and begins anew at the rows that are left.
 CREATE FUNCTION federated._describe_batch(model text, query text, columns jsonb, OUT statement text, OUT by_block boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -672,6 +672,13 @@ $$;
 COMMENT ON FUNCTION federated._describe_batch(text, text, jsonb) IS
     'A query with a prediction beside its columns; by_block: whether it is one of a block of the rows of a cursor';
 
+CREATE FUNCTION federated._free_name(columns jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT min(n.name) FROM (SELECT 'row ' || k AS name FROM generate_series(0, jsonb_array_length(columns)) AS k) AS n
+    WHERE n.name NOT IN (SELECT c.name FROM jsonb_to_recordset(columns) AS c (name text))
+$$;
+COMMENT ON FUNCTION federated._free_name(jsonb) IS 'A name for a row''s place that none of a query''s columns has';
+
 -- Which rows are in a block, and the order in which they are, is fixed before any is scored.
 CREATE FUNCTION federated._describe_block(
     model text, features text[], booleans boolean[], prediction jsonb, given text[], columns jsonb
@@ -680,26 +687,27 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     run  uuid := (federated._read_reference(model)).run_id;
     many boolean := federated._has_many_classes(prediction);
+    row_place text := federated._free_name(columns);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(
-        SELECT coalesce(given[c.place], format('NULL::pg_catalog.%s', c.type))
+        SELECT coalesce(given[c.place], federated._absent_value(c.type))
         FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place);
 BEGIN
     RETURN (
         SELECT format(
-            'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, row)),'
+            'WITH q AS MATERIALIZED (SELECT * FROM ROWS FROM (federated._fetch_block($1, $2) AS (%1$s)) WITH ORDINALITY AS q (%2$s, %7$I)),'
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
-            string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
+            string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
             string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
-            CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.row:q.row])))',
-                                       federated._classes(model))
-                 ELSE 's.scores[q.row]' END)
-        FROM (SELECT r.ordinality AS place, r.type,
-                     CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 AND r.name <> 'row' THEN r.name ELSE 'c ' || r.ordinality END AS name
-              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid)) WITH ORDINALITY AS r) AS c);
+            CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.%2$I:q.%2$I])))',
+                                       federated._classes(model), row_place)
+                 ELSE format('s.scores[q.%I]', row_place) END, row_place)
+        FROM (SELECT r.ordinality AS place, r.type, r.typmod,
+                     CASE WHEN count(*) OVER (PARTITION BY r.name) = 1 THEN r.name ELSE 'c ' || r.ordinality END AS name
+              FROM ROWS FROM (jsonb_to_recordset(columns) AS (name text, type oid, typmod integer)) WITH ORDINALITY AS r) AS c);
 END
 $$;
 COMMENT ON FUNCTION federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb) IS

@@ -32,6 +32,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
     @extschema@.compare_federated_models(text, text, text), @extschema@.federated_convergence_diagnostics(text, integer),
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
+    @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
@@ -102,7 +103,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     federated._describe_columns(text), federated._describe_batch(text, text, jsonb), federated._raise(jsonb),
-    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb),
+    federated._describe_block(text, text[], boolean[], jsonb, text[], jsonb), federated._free_name(jsonb),
     federated._fetch_block(text, integer), federated._score_block(text, bytea), federated._is_expression(text[], boolean[], jsonb),
     federated._probabilities(text, text[], jsonb), federated._likeliest(text[], double precision[])
 TO federated_analyst;
@@ -110,7 +111,7 @@ GRANT EXECUTE ON FUNCTION
     federated._find_function(text), federated._boolean_features(text, jsonb), federated._classes(text),
     federated._has_many_classes(jsonb), federated._json_time(jsonb), federated._json_interval(jsonb), federated._json_array(jsonb),
     federated._given_by_json(text[], boolean[], jsonb), federated._given_in_order(text[], boolean[], jsonb),
-    federated._given_by_name(text[], boolean[], jsonb, text[], text),
+    federated._given_by_name(text[], boolean[], jsonb, text[], text), federated._absent_value(regtype),
     federated._describe_call(text, text, text[], boolean[], jsonb, text[])
 TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 -- How a version's features become parameters and slots; what a row of any type has of them.
@@ -240,6 +241,20 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     federated._report(text, text, text, text)
 TO federated_analyst, federated_auditor;
+
+-- How they do on rows of the caller's own.
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
+    federated._evaluate_columns(text, text, integer, double precision, bigint, text, text[]),
+    federated._evaluated_columns(text), federated._check_may_predict(text, jsonb),
+    federated._check_bootstrap(integer, double precision, bigint),
+    federated._check_evaluated(text, text, text, text, text[], jsonb),
+    federated._render_judged(text, text, text, text, text, text, text[], jsonb),
+    federated._render_scores(text, text, text[], boolean[], jsonb, text[], text),
+    federated._describe_evaluated(text, text, jsonb), federated._reduce_block(text, text[], bytea, bytea),
+    federated._gather_evaluated(text, text, bigint),
+    federated._evaluate_rows(text, bytea, integer, bigint, integer, double precision, bigint, boolean)
+TO federated_analyst;
 
 -- What the audits of security and of compliance look at, and these themselves.
 GRANT EXECUTE ON FUNCTION

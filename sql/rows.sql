@@ -77,7 +77,7 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
         WHEN c.feature = ANY (present) THEN format('federated.%I(%s%I)', CASE c.kind
             WHEN 'number' THEN '_as_number' WHEN 'boolean' THEN '_as_flag' WHEN 'category' THEN '_as_text'
             WHEN 'time' THEN '_as_time' WHEN 'interval' THEN '_as_interval' ELSE '_as_array' END, source, c.feature)
-        WHEN cardinality(features) > 99 THEN format('NULL::pg_catalog.%s', c.type) END ORDER BY c.place)
+        WHEN cardinality(features) > 99 THEN federated._absent_value(c.type) END ORDER BY c.place)
     FROM federated._columns(features, booleans, prediction) AS c
 $$;
 COMMENT ON FUNCTION federated._given_by_name(text[], boolean[], jsonb, text[], text) IS

@@ -114,8 +114,8 @@ def check_residency(plpy: Any, required: str, stated: str, version: str) -> bool
     return residency_allows(required, stated)
 
 
-def scoring(plpy: Any, version: str, function: str) -> Callable[..., Any]:
-    """Return a function of `heliosdb.scoring.session`, whose errors become the server's.
+def scoring(plpy: Any, version: str, function: str, module: str = "session") -> Callable[..., Any]:
+    """Return a function of a module of `heliosdb.scoring`, whose errors become the server's.
 
     That module needs numpy, which is imported when the first such prediction of a session is made, and not
     with the rest: by name, so that nothing else here depends on it.
@@ -132,7 +132,7 @@ def scoring(plpy: Any, version: str, function: str) -> Callable[..., Any]:
     # One session is one process with one thread: numpy's libraries are not to start more.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    asked = getattr(import_module("heliosdb.scoring.session"), function)
+    asked = getattr(import_module(f"heliosdb.scoring.{module}"), function)
 
     def ask(*arguments: Any) -> Any:
         try:

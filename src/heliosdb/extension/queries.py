@@ -1,4 +1,4 @@
-"""What a user's query returns, for `federated_predict_batch`.
+"""What a user's query returns, for `federated_predict_batch` and `federated_evaluate`.
 
 What always holds: the query runs with the caller's rights, and no row of it is computed.
 """
@@ -13,10 +13,11 @@ from heliosdb.extension.version import serves
 
 
 def describe_columns(plpy: Any, query: str, version: str) -> str:
-    """Return as JSON {"query", "columns": [{"name", "type"}, …]}, or {"failure": …} for federated._raise.
+    """Return as JSON {"query", "columns": [{"name", "type", "typmod"}, …]}, or {"failure": …} for
+    federated._raise.
 
-    The query returned is one statement, whole in itself, without a semicolon; types are PostgreSQL's oids.
-    version: that of the catalog whose function calls.
+    The query returned is one statement, whole in itself, without a semicolon; types are PostgreSQL's oids,
+    each with its modifier (-1: none). version: that of the catalog whose function calls.
     """
     try:
         serves(version)
@@ -30,8 +31,9 @@ def describe_columns(plpy: Any, query: str, version: str) -> str:
     except plpy.SPIError as error:
         _, detail, hint = (*(error.spidata or ()), None, None, None)[:3]
         return _failure(error.sqlstate, str(error), detail, hint)
-    columns = zip(found.colnames(), found.coltypes(), strict=True)
-    return json.dumps({"query": query, "columns": [{"name": name, "type": type_} for name, type_ in columns]})
+    columns = zip(found.colnames(), found.coltypes(), found.coltypmods(), strict=True)
+    described = [{"name": name, "type": type_, "typmod": typmod} for name, type_, typmod in columns]
+    return json.dumps({"query": query, "columns": described})
 
 
 def _failure(sqlstate: str, message: str, detail: str | None, hint: str | None) -> str:

@@ -110,13 +110,14 @@ def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
     if version is None:
         return None
     _kept.move_to_end(run_id)
-    return list(version.predict(_read(slots)).tolist())
+    return list(version.predict(read_array(slots)).tolist())
 
 
-def _read(raw: bytes) -> NDArray[np.float64]:
-    """Return an array of two dimensions as the server keeps it."""
-    shape = np.frombuffer(raw, np.int32, 2, offset=12)
-    return np.frombuffer(raw, np.float64, offset=_HEADERS[2]).reshape(shape)
+def read_array(raw: bytes) -> NDArray[np.float64]:
+    """Return an array of one or two dimensions as the server keeps it, without NULLs."""
+    dimensions = int(np.frombuffer(raw, np.int32, 1)[0])
+    shape = np.frombuffer(raw, np.int32, dimensions, offset=12)
+    return np.frombuffer(raw, np.float64, offset=_HEADERS[dimensions]).reshape(shape)
 
 
 def find_fault(prediction: str, arrays: bytes | None, encoding: str) -> str | None:

@@ -28,6 +28,8 @@ CALLERS_PATH = {
     "federated._describe_columns(text)",
     "federated_predict_batch(text,text)",
     "federated._fetch_block(text,integer)",
+    "federated_evaluate(text,text,integer,double precision,bigint,text)",
+    "federated._gather_evaluated(text,text,bigint)",
 }
 # These look nothing up: of the first, every name is qualified and they would not be inlined; the second are Python and C alone.
 INLINED = ("federated._as_", "federated._is_given(")
@@ -37,6 +39,8 @@ NO_SQL = {
     "federated._score_classes(text,bytea)",
     "federated._score_rows(text,bytea)",
     "federated._keep_version(text,text,bytea,text)",
+    "federated._reduce_block(text,text[],bytea,bytea)",
+    "federated._evaluate_rows(text,bytea,integer,bigint,integer,double precision,bigint,boolean)",
 }
 
 
