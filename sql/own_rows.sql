@@ -6,20 +6,21 @@ CREATE FUNCTION federated._evaluated_columns(
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v     federated.version := federated._read_reference(reference);
-    given jsonb := (SELECT r.options FROM federated.run AS r WHERE r.run_id = v.run_id);
-    link  text := CASE WHEN v.prediction ? 'link' THEN v.prediction ->> 'link'
-                       WHEN given ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
+    held record;
+    link text;
 BEGIN
-    target := given ->> 'target';
+    SELECT h.* INTO held FROM federated._find_held(reference) AS h;
+    link := CASE WHEN held.prediction ? 'link' THEN held.prediction ->> 'link'
+                 WHEN held.contract ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
+    target := held.contract ->> 'target';
     IF target IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('the target of federated model "%s" is not known', reference);
     END IF;
-    event := given ->> 'event';
-    weights := given ->> 'weights';
-    offset_column := given ->> 'offset';
-    kind := CASE WHEN event IS NOT NULL THEN 'survival' WHEN federated._has_many_classes(v.prediction) THEN 'classes'
+    event := held.contract ->> 'event';
+    weights := held.contract ->> 'weights';
+    offset_column := held.contract ->> 'offset';
+    kind := CASE WHEN event IS NOT NULL THEN 'survival' WHEN federated._has_many_classes(held.prediction) THEN 'classes'
                  WHEN link = 'logistic' THEN 'binary' WHEN link = 'exp' THEN 'counts' ELSE 'number' END;
     IF kind IN ('binary', 'classes') THEN
         classes := federated._classes(reference);
@@ -27,7 +28,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._evaluated_columns(text) IS
-    'What a version is judged by: the columns of its run''s options, what it predicts (binary, classes, number, counts or survival), and the labels of its classes';
+    'What a version is judged by: the columns that its contract names, what it predicts (binary, classes, number, counts or survival), and the labels of its classes';
 
 -- The functions of a model are called as the caller anyway; where numpy computes a block of rows, nothing else would ask.
 CREATE FUNCTION federated._check_may_predict(function_name text, prediction jsonb) RETURNS void
@@ -212,7 +213,7 @@ BEGIN
     all_given := ARRAY(SELECT coalesce(given[c.place], federated._absent_value(c.type))
                        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place);
     RETURN format('federated._score_block(%L, federated._bytes(pg_catalog.array_agg(%s ORDER BY %s)))',
-                  (federated._read_reference(reference)).run_id,
+                  (SELECT h.numbers_id FROM federated._find_held(reference) AS h),
                   federated._render_slots(features, booleans, prediction, all_given), place);
 END
 $$;
