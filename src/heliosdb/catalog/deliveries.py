@@ -184,7 +184,7 @@ def _pending(row: Row) -> PendingDelivery:
         model=ModelName(row["model_name"]),
         wanted=row["wanted"],
         outcome=outcome,
-        reason=REASONS[outcome],
+        reason=row["reason"] or REASONS[outcome],
         version=row["version"] if offered else None,
         run=row["run_id"] if offered else None,
     )

@@ -20,7 +20,7 @@ from heliosdb import faults
 from heliosdb.catalog import deliveries as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import condition
-from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.state import NO_STATE, state_from_bytes
@@ -200,5 +200,4 @@ def _encoding(prediction: dict[str, Any], features: Sequence[str]) -> Encoding:
     if (stored := prediction.get("encoding")) is not None:
         # The same limits hold as for the encoding of a task.
         return encoding_from_proto(encoding_to_proto(Encoding.from_json(stored)), features)
-    columns = [{"column": name, "levels": [], "edges": []} for name in features]
-    return Encoding.from_json({"columns": columns, "classes": []})
+    return Encoding(tuple(map(ColumnEncoding, features)))

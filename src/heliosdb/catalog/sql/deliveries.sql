@@ -1,13 +1,11 @@
 -- Subscriptions and deliveries: what a node's daemon reads and writes in its own database, and what the coordinator does in its.
 
 -- name: has_subscriptions()
-SELECT to_regclass('federated.subscription') IS NOT NULL AS has
+SELECT to_regprocedure('federated._list_subscriptions(text)') IS NOT NULL AS has
 
 -- name: list_subscriptions(text)
-SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.run_id IS NULL AS takes, d.version AS held_version,
-       d.run_id AS held_run, s.heard_outcome, s.heard_run, s.refused_run
-FROM federated.subscription AS s LEFT JOIN federated.delivered_version AS d ON d.subscription_id = s.subscription_id AND d.is_current
-WHERE s.workspace = $1
+SELECT name, model_name, wanted, takes, held_version, held_run, heard_outcome, heard_run, refused_run
+FROM federated._list_subscriptions($1)
 
 -- name: hear_offer(text, text, text, text, text, integer, uuid, text)
 SELECT federated._hear_offer($1, $2, $3, $4, $5, $6, $7, $8) AS takes
@@ -57,7 +55,8 @@ WHERE n.node_id = $1 AND n.options = $2::jsonb AND s.node_id = n.node_id AND s.n
 UPDATE federated.subscriber SET failure = $3 WHERE node_id = $1 AND name = $2 AND failure IS DISTINCT FROM $3
 
 -- name: list_pending_deliveries()
-SELECT node_id, workspace, node_name, name, model_name, wanted, outcome, version, run_id, carries FROM federated._pending_deliveries()
+SELECT node_id, workspace, node_name, name, model_name, wanted, outcome, version, run_id, carries, reason
+FROM federated._pending_deliveries()
 
 -- name: offered_version(uuid)
 SELECT version, features, contract::text AS contract, prediction, prediction_arrays FROM federated._offered_version($1)
