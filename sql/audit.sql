@@ -58,7 +58,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto')
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
@@ -87,7 +87,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME = 'version' AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)

@@ -161,6 +161,11 @@ BEGIN
     IF model IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
             MESSAGE = 'the name of a federated model must not be null';
+    ELSIF found_id IS NULL AND EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model) THEN
+        RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
+            MESSAGE = format('federated model "%s" is only subscribed to in this database', model),
+            DETAIL = 'Its runs, versions and figures are kept where it is trained.',
+            HINT = 'federated_subscriptions shows what is held here.';
     ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated model "%s" does not exist', model);
@@ -168,7 +173,7 @@ BEGIN
     RETURN found_id;
 END
 $$;
-COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model, or error 42704';
+COMMENT ON FUNCTION federated._model_id(text) IS 'The id of a model that is trained here, or error 42704; 42809 where it is subscribed to';
 
 -- A version from before predictions were kept is known by its function's arguments alone.
 CREATE FUNCTION federated._boolean_features(function_name text, prediction jsonb) RETURNS boolean[]
@@ -182,38 +187,22 @@ LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._boolean_features(text, jsonb) IS 'Which features of a version are boolean, in their order';
 
--- A reference is a model's name, or name@tag, or name@number. The function of a version has the reference's name.
 CREATE FUNCTION federated._find_function(
     reference text, OUT function_name text, OUT features text[], OUT booleans boolean[], OUT prediction jsonb
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    at_sign    integer := strpos(reference, '@');
-    model_name text := reference;
-    label      text;
-    wanted     integer;
+    found record;
 BEGIN
-    IF at_sign = 0 OR at_sign IS NULL OR EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
-        function_name := reference;
-        SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v
-        WHERE v.model_id = federated._model_id(reference) AND v.is_current;
-        IF features IS NULL THEN
-            PERFORM federated._predict_untrained(reference);
-        END IF;
-        booleans := federated._boolean_features(function_name, prediction);
-        RETURN;
-    END IF;
-    label := split_part(reference, '@', -1);
-    model_name := left(reference, -1 - length(label));
-    wanted := federated._version_number(model_name, label);
-    function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
-    SELECT v.features, v.prediction INTO features, prediction FROM federated.version AS v JOIN federated.model AS m USING (model_id)
-    WHERE m.name = model_name AND v.version = wanted;
+    SELECT f.* INTO found FROM federated._find_held(reference) AS f;
+    function_name := found.function_name;
+    features := found.features;
+    prediction := found.prediction;
     booleans := federated._boolean_features(function_name, prediction);
-    IF NOT EXISTS (SELECT FROM pg_proc AS p
-                   WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
+    IF function_name <> found.model_name AND NOT EXISTS (
+        SELECT FROM pg_proc AS p WHERE p.pronamespace = 'federated_model'::regnamespace AND p.proname::text = function_name) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('version %s of federated model "%s" has no function', wanted, model_name),
+            MESSAGE = format('version %s of federated model "%s" has no function', found.version, found.model_name),
             DETAIL = CASE WHEN octet_length(function_name) > 63
                 THEN format('"%s" is longer than the 63 bytes that a name may have.', function_name)
                 ELSE 'It was made by a release that did not keep the numbers of a version.' END,
@@ -560,27 +549,18 @@ COMMENT ON FUNCTION @extschema@.predict(text, record) IS
 CREATE FUNCTION federated._classes(reference text) RETURNS text[]
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    model_name text := CASE WHEN EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN reference
-                            ELSE regexp_replace(reference, '@[^@]*$', '') END;
-    algorithm   text;
+    found       record;
     has_classes boolean;
     declared    jsonb;
 BEGIN
-    SELECT r.options ->> 'algorithm',
-           CASE WHEN v.prediction IS NULL THEN r.options ->> 'algorithm' = 'logistic_regression'
-                ELSE v.prediction ->> 'link' = 'logistic' OR federated._has_many_classes(v.prediction) END,
-           v.prediction -> 'classes'
-    INTO algorithm, has_classes, declared
-    FROM federated.version AS v JOIN federated.run AS r USING (run_id)
-    WHERE v.model_id = federated._model_id(model_name)
-      AND CASE WHEN model_name = reference THEN v.is_current
-               ELSE v.version = federated._version_number(model_name, split_part(reference, '@', -1)) END;
-    IF NOT FOUND THEN
-        PERFORM federated._predict_untrained(reference);
-    ELSIF has_classes IS NOT TRUE THEN
+    SELECT f.contract ->> 'algorithm' AS algorithm, f.prediction INTO found FROM federated._find_held(reference) AS f;
+    has_classes := CASE WHEN found.prediction IS NULL THEN found.algorithm = 'logistic_regression'
+                        ELSE found.prediction ->> 'link' = 'logistic' OR federated._has_many_classes(found.prediction) END;
+    declared := found.prediction -> 'classes';
+    IF has_classes IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated model "%s" predicts a number and has no classes', reference),
-            DETAIL = format('Its algorithm is %s.', algorithm),
+            DETAIL = format('Its algorithm is %s.', found.algorithm),
             HINT = 'Use federated_predict.';
     END IF;
     RETURN CASE WHEN declared IS NULL THEN ARRAY['0', '1']

@@ -13,6 +13,9 @@ ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
+ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
+ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -183,6 +186,30 @@ GRANT EXECUTE ON FUNCTION
     federated._version_number(text, text)
 TO federated_owner;
 
+-- Subscriptions: what predictions look up, what a participant's DBA and its node do, what is offered to nodes.
+GRANT EXECUTE ON FUNCTION
+    federated._find_held(text), federated._held_number(text, text), federated._raise_unheld(text),
+    federated._predict_undelivered(text), federated._contract(jsonb), federated._predicting(jsonb)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._lock_model_name(text) TO federated_operator, federated_admin;
+GRANT EXECUTE ON FUNCTION
+    federated._hear_offer(text, text, text, text, text, integer, uuid, text), federated._lock_subscription(text),
+    federated._one_line(text), federated._list_subscriptions(text), federated._refuse_version(text, uuid, text),
+    federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._write_undelivered_function(text), federated._lock_subscription(text), federated._one_line(text),
+    federated._check_delivery(text[], jsonb, jsonb, bytea), federated._check_encoding(text[], boolean[], jsonb), federated._flags(jsonb),
+    federated._check_numbers(text, bytea, text), federated._try_prediction(text, jsonb),
+    federated._check_scored(federated.delivered_version), federated._forget_version(text, federated.delivered_version),
+    federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
+    federated._encoding_text(text[], boolean[], jsonb)
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_version(uuid) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
+TO federated_operator, federated_daemon, federated_owner;
+
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
@@ -296,6 +323,23 @@ GRANT UPDATE (is_current) ON federated.version TO federated_operator, federated_
 GRANT SELECT ON @extschema@.federated_privacy_budget_status, @extschema@.federated_privacy_history
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_workspace_status, @extschema@.federated_runs TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subscribers, federated.subscription, federated.subscriber,
+    federated.subscribe_grant, federated.offer
+TO federated_analyst, federated_auditor;
+-- The functions in federated_model show a version's numbers to the same roles.
+GRANT SELECT (model_name, version, features, prediction, is_current, contract) ON federated.held_version
+TO federated_analyst, federated_auditor;
+GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
+    certificate_sha256, is_current, delivered_at) ON federated.delivered_version
+TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
+GRANT SELECT, INSERT, UPDATE (is_current), DELETE ON federated.delivered_version TO federated_owner;
+GRANT UPDATE (refresh, refused_run, failure) ON federated.subscription TO federated_owner;
+GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;
+GRANT UPDATE (heard_outcome, heard_version, heard_run, heard_since, heard_at, reason, refresh, refused_run, failure)
+ON federated.subscription TO federated_daemon;
+GRANT INSERT (model_id, node_id, name), DELETE ON federated.subscribe_grant TO federated_operator;
+GRANT INSERT, UPDATE, DELETE ON federated.subscriber TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_performance_metrics TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.phase, federated.contribution TO federated_analyst, federated_auditor;
 -- What the exchanges of a round take adds up.

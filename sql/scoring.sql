@@ -136,27 +136,32 @@ $$;
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
     'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
 
+CREATE FUNCTION federated._encoding_text(features text[], booleans boolean[], prediction jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(prediction -> 'encoding', (
+        SELECT jsonb_build_object('classes', '[]'::jsonb, 'columns', jsonb_agg(
+                   c.spec || jsonb_build_object('column', c.feature, 'levels', '[]'::jsonb, 'edges', '[]'::jsonb) ORDER BY c.place))
+        FROM federated._columns(features, booleans, '{}') AS c))::text
+$$;
+COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
+    'How the columns of a version become inputs, as JSON: also where each is one';
+
 CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
-    SELECT v.prediction, v.prediction_arrays, v.features,
-           ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(v.prediction -> 'booleans')
-                 WITH ORDINALITY AS f (flag, place) ORDER BY f.place) AS booleans
-    INTO subject FROM federated.version AS v WHERE v.run_id = run;
+    SELECT v.prediction, v.prediction_arrays, v.features INTO subject
+    FROM federated.held_version AS v WHERE v.numbers_id = run;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'the version that this function computes is no longer there';
     END IF;
     PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
-        coalesce(subject.prediction -> 'encoding', (
-            SELECT jsonb_build_object('classes', '[]'::jsonb, 'columns', jsonb_agg(
-                       c.spec || jsonb_build_object('column', c.feature, 'levels', '[]'::jsonb, 'edges', '[]'::jsonb) ORDER BY c.place))
-            FROM federated._columns(subject.features, subject.booleans, '{}') AS c))::text);
+        federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
 $$;
-COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left';
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left, or a delivery';
 
 CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

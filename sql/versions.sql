@@ -31,7 +31,7 @@ COMMENT ON TABLE federated.checkpoint IS
 CREATE FUNCTION federated._version_number(model text, label text) RETURNS integer
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject bigint := federated._model_id(model);
+    subject bigint := (SELECT m.model_id FROM federated.model AS m WHERE m.name = model);
     dropped integer := (SELECT m.dropped_version FROM federated.model AS m WHERE m.model_id = subject);
     wanted  integer := CASE WHEN label ~ '^[0-9]+$'
         THEN (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject AND v.version = label::numeric)
@@ -39,6 +39,12 @@ DECLARE
     numbers text;
     tags    text;
 BEGIN
+    IF subject IS NULL THEN
+        IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = model) THEN
+            RETURN federated._held_number(model, label);
+        END IF;
+        PERFORM federated._model_id(model);
+    END IF;
     IF wanted IS NULL THEN
         numbers := (SELECT string_agg(k.version::text, ', ' ORDER BY k.version) FROM (
             SELECT v.version FROM federated.version AS v WHERE v.model_id = subject ORDER BY v.version DESC LIMIT 20) AS k);
@@ -217,7 +223,12 @@ DECLARE
                      ORDER BY octet_length(t.name) DESC LIMIT 1);
 BEGIN
     -- A dump of a catalog that was made before this rule is restored by the table's owner.
-    IF strpos(NEW.name, '@') > 0
+    PERFORM federated._lock_model_name(NEW.name);
+    IF EXISTS (SELECT FROM federated.subscription AS s WHERE s.model_name = NEW.name) THEN
+        RAISE EXCEPTION USING ERRCODE = 'duplicate_object',
+            MESSAGE = format('federated model "%s" is subscribed to in this database', NEW.name),
+            DETAIL = 'Its functions have this name.';
+    ELSIF strpos(NEW.name, '@') > 0
        AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_name', MESSAGE = 'a model''s name must not contain @',
             HINT = 'model@tag names a version of a model.';

@@ -116,3 +116,15 @@ def _read(raw: bytes) -> NDArray[np.float64]:
     """Return an array of two dimensions as the server keeps it."""
     shape = np.frombuffer(raw, np.int32, 2, offset=12)
     return np.frombuffer(raw, np.float64, offset=_HEADERS[2]).reshape(shape)
+
+
+def find_fault(prediction: str, arrays: bytes | None, encoding: str) -> str | None:
+    """Return what is wrong with the numbers of a version that another organisation made; None where they are
+    sound. prediction, encoding: JSON; arrays: those of `state_to_bytes`.
+    """
+    try:
+        state = NO_STATE if arrays is None else state_from_bytes(arrays)
+        make_version(json.loads(prediction), state, Encoding.from_json(json.loads(encoding)))
+    except FederatedError as error:
+        return error.message
+    return None

@@ -1,0 +1,217 @@
+-- The coordinator's side of subscriptions: to whom a model is granted, what nodes say that they subscribe to, and what each of
+-- them is offered. Nothing is kept of what was sent: a delivery is due where what is offered is not what the node says it has.
+
+CREATE TABLE federated.subscribe_grant (
+    model_id   bigint NOT NULL REFERENCES federated.model ON DELETE CASCADE,
+    node_id    bigint REFERENCES federated.node ON DELETE CASCADE,
+    name       text NOT NULL CHECK (name <> ''),
+    granted_by name NOT NULL DEFAULT current_user,
+    granted_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE UNIQUE INDEX subscribe_grant_once ON federated.subscribe_grant (model_id, (coalesce(node_id, 0)));
+CREATE INDEX subscribe_grant_by_node ON federated.subscribe_grant (node_id);
+COMMENT ON TABLE federated.subscribe_grant IS 'Which nodes may subscribe to which model';
+COMMENT ON COLUMN federated.subscribe_grant.node_id IS 'NULL: all nodes of the model''s workspace, those that are registered later too';
+COMMENT ON COLUMN federated.subscribe_grant.name IS 'The node''s name as the audit log shows it, ALL NODES where it is all';
+
+CREATE TABLE federated.subscriber (
+    node_id       bigint NOT NULL REFERENCES federated.node ON DELETE CASCADE,
+    name          text NOT NULL CHECK (name <> '' AND octet_length(name) <= 63),
+    model_name    text NOT NULL CHECK (model_name <> '' AND octet_length(model_name) <= 63),
+    wanted        text CHECK (wanted <> '' AND octet_length(wanted) <= 63),
+    takes         boolean NOT NULL DEFAULT true,
+    held_run      uuid,
+    held_version  integer CHECK (held_version > 0),
+    heard_outcome text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
+    heard_run     uuid,
+    refused_run   uuid,
+    failure       text CHECK (octet_length(failure) <= 4096),
+    reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (node_id, name)
+);
+COMMENT ON TABLE federated.subscriber IS 'What nodes last said that they subscribe to and hold: their own word';
+COMMENT ON COLUMN federated.subscriber.wanted IS 'A tag, or a version''s number; NULL: whichever is current';
+COMMENT ON COLUMN federated.subscriber.takes IS 'Whether the node takes what it is offered; else it waits for its DBA''s REFRESH';
+COMMENT ON COLUMN federated.subscriber.held_run IS 'The run that left the version which the node''s function computes; NULL before it has one';
+COMMENT ON COLUMN federated.subscriber.heard_outcome IS 'What the node last heard of its subscription; NULL before it heard anything';
+COMMENT ON COLUMN federated.subscriber.refused_run IS 'The run whose version the node could not take';
+COMMENT ON COLUMN federated.subscriber.failure IS 'Why the last delivery did not arrive, as the coordinator saw it; NULL where it did';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subscribe_grant', '');
+SELECT pg_catalog.pg_extension_config_dump('federated.subscriber', '');
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.subscribe_grant
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.subscribe_grant
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+-- That a model is not granted and that there is none look the same: nobody finds out names by subscribing to them.
+CREATE VIEW federated.offer AS
+SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscription, s.model_name, g.model_id, g.is_granted, s.wanted,
+       s.takes, s.held_run, s.held_version, s.heard_outcome, s.heard_run, s.refused_run, s.failure, s.reported_at,
+       CASE WHEN NOT g.is_granted THEN 'unknown' WHEN v.version IS NULL THEN 'waiting' WHEN NOT v.has_numbers THEN 'unavailable'
+            ELSE 'offered' END AS outcome,
+       CASE WHEN v.has_numbers THEN v.version END AS version,
+       CASE WHEN v.has_numbers THEN v.run_id END AS run_id,
+       CASE WHEN NOT g.is_granted THEN 'there is no such model in the workspace, or it is not granted to this node'
+            WHEN v.version IS NULL AND s.wanted IS NULL THEN 'the model has no current version yet'
+            WHEN v.version IS NULL AND s.wanted ~ '^[0-9]+$' THEN
+                CASE WHEN s.wanted::numeric <= g.dropped_version THEN format('version %s was dropped', s.wanted)
+                     ELSE format('there is no version %s yet', s.wanted) END
+            WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
+            WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
+FROM federated.subscriber AS s
+JOIN federated.node AS n USING (node_id)
+JOIN federated.workspace AS w USING (workspace_id)
+LEFT JOIN federated.model AS m ON m.workspace_id = n.workspace_id AND m.name = s.model_name
+CROSS JOIN LATERAL (
+    SELECT m.model_id, m.dropped_version, EXISTS (
+        SELECT FROM federated.subscribe_grant AS k
+        WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
+) AS g
+LEFT JOIN LATERAL (
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers
+    FROM federated.version AS v
+    WHERE g.is_granted AND v.model_id = m.model_id
+      AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
+               ELSE v.version = (SELECT t.version FROM federated.tag AS t WHERE t.model_id = m.model_id AND t.name = s.wanted) END
+) AS v ON true;
+COMMENT ON VIEW federated.offer IS 'What each node that subscribes to a model is offered, beside what it says that it has';
+COMMENT ON COLUMN federated.offer.outcome IS
+    'offered; unknown (no such model in the node''s workspace, or not granted to it); waiting (no such version yet, or none is current); unavailable (its numbers were not kept)';
+COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where something is';
+
+CREATE FUNCTION federated._pending_deliveries() RETURNS TABLE (
+    node_id bigint, workspace text, node_name text, name text, model_name text, wanted text, outcome text, version integer,
+    run_id uuid, carries boolean, reason text
+)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.run_id, k.carries, k.reason
+    FROM (
+        SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_run IS DISTINCT FROM o.run_id
+                    AND o.refused_run IS DISTINCT FROM o.run_id AS carries
+        FROM federated.offer AS o
+    ) AS k
+    WHERE k.carries OR ROW(k.outcome, k.run_id) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_run)
+    ORDER BY k.node_id, k.subscription
+$$;
+COMMENT ON FUNCTION federated._pending_deliveries() IS
+    'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along';
+
+CREATE FUNCTION federated._offered_version(
+    run uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
+)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.version, v.features, v.contract, federated._predicting(v.prediction)::text, v.prediction_arrays
+    FROM federated.held_version AS v WHERE v.numbers_id = run
+$$;
+COMMENT ON FUNCTION federated._offered_version(uuid) IS 'What travels of the version that a run left: how it predicts, and nothing of how it was found';
+
+-- Who would lose a model: a subscription that is not granted has no say.
+CREATE FUNCTION federated._list_subscribers(model_id bigint, version integer, tag text) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT ARRAY(
+        SELECT format('subscription "%s" of node "%s"', o.subscription, o.node_name)
+        FROM federated.offer AS o
+        WHERE o.model_id = _list_subscribers.model_id AND o.is_granted
+          AND CASE WHEN tag IS NOT NULL THEN o.wanted = tag
+                   WHEN _list_subscribers.version IS NULL THEN true
+                   WHEN o.wanted ~ '^[0-9]+$' THEN o.wanted::numeric = _list_subscribers.version
+                   ELSE o.wanted IN (SELECT t.name FROM federated.tag AS t WHERE t.model_id = _list_subscribers.model_id
+                                     AND t.version = _list_subscribers.version) END
+        ORDER BY o.node_name, o.subscription)
+$$;
+COMMENT ON FUNCTION federated._list_subscribers(bigint, integer, text) IS
+    'The subscriptions to a model that are granted, to a version or a tag of it only those that want it';
+
+CREATE FUNCTION federated._refuse_loss(deed text, remedy text, subscribers text[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    named text := array_to_string(subscribers[1:20], E'\n')
+        || CASE WHEN cardinality(subscribers) > 20 THEN format(E'\nand %s more', cardinality(subscribers) - 20) ELSE '' END;
+BEGIN
+    IF cardinality(subscribers) = 0 THEN
+        RETURN;
+    ELSIF coalesce(current_setting('federated.drop_behavior', true), '') = 'cascade' THEN
+        RAISE NOTICE 'nodes that subscribe keep what they have, and get no later version of it' USING DETAIL = named;
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = 'dependent_objects_still_exist',
+        MESSAGE = format('cannot %s because nodes subscribe to it', deed), DETAIL = named, HINT = remedy;
+END
+$$;
+COMMENT ON FUNCTION federated._refuse_loss(text, text, text[]) IS
+    'Raises 2BP01, naming the subscriptions that would get nothing more; with CASCADE a notice';
+
+CREATE FUNCTION federated._keep_subscribers() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = OLD.model_id);
+    labels     jsonb := to_jsonb(OLD);
+BEGIN
+    CASE TG_TABLE_NAME
+    WHEN 'model' THEN
+        IF TG_OP = 'UPDATE' THEN
+            PERFORM set_config('federated.drop_behavior', 'restrict', true);
+            PERFORM federated._refuse_loss(
+                format('rename federated model "%s"', OLD.name),
+                'They know the model by its name. REVOKE FEDERATED SUBSCRIBE ON MODEL ... first; their DBAs then subscribe to the new name.',
+                federated._list_subscribers(OLD.model_id, NULL, NULL));
+            RETURN NEW;
+        END IF;
+        PERFORM federated._refuse_loss(format('drop federated model "%s"', OLD.name),
+            'Use DROP FEDERATED MODEL ... CASCADE to drop it all the same.',
+            federated._list_subscribers(OLD.model_id, NULL, NULL));
+    WHEN 'version' THEN
+        PERFORM federated._refuse_loss(format('drop version %s of federated model "%s"', OLD.version, model_name),
+            'Use DROP FEDERATED MODEL ... VERSION ... CASCADE to drop it all the same.',
+            federated._list_subscribers(OLD.model_id, OLD.version, NULL));
+    ELSE
+        PERFORM federated._refuse_loss(format('drop the tag "%s" of federated model "%s"', labels ->> 'name', model_name),
+            'Use DROP FEDERATED MODEL ... TAG ... CASCADE to drop it all the same; TAG ... REPLACE moves it.',
+            federated._list_subscribers(OLD.model_id, NULL, labels ->> 'name'));
+    END CASE;
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION federated._keep_subscribers() IS
+    'Lets a model, a version or a tag that nodes subscribe to be dropped only by CASCADE, and such a model not be renamed';
+
+CREATE TRIGGER check_subscribers BEFORE DELETE ON federated.model
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_subscribers();
+CREATE TRIGGER refuse_subscribed BEFORE UPDATE OF name ON federated.model
+    FOR EACH ROW WHEN (NEW.name IS DISTINCT FROM OLD.name) EXECUTE FUNCTION federated._keep_subscribers();
+CREATE TRIGGER check_subscribers BEFORE DELETE ON federated.version
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_subscribers();
+CREATE TRIGGER check_subscribers BEFORE DELETE ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_subscribers();
+
+CREATE VIEW @extschema@.federated_subscribers AS
+SELECT k.workspace, k.model_name, k.node_name, k.subscription AS subscription_name, k.is_granted AS granted,
+       coalesce(k.wanted, 'latest') AS version_wanted, k.held_version AS version, k.version AS offered_version, k.state,
+       CASE k.state
+           WHEN 'current' THEN NULL
+           WHEN 'refused' THEN 'the node could not take it: federated_subscriptions there says why'
+           WHEN 'behind' THEN coalesce(k.failure, CASE WHEN k.takes THEN 'it is on its way'
+               ELSE 'its DBA has later versions wait for ALTER FEDERATED SUBSCRIPTION ... REFRESH' END)
+           ELSE k.reason END AS message,
+       k.reported_at
+FROM (
+    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_run = o.run_id THEN 'current'
+                     WHEN o.refused_run = o.run_id THEN 'refused' ELSE 'behind' END AS state
+    FROM federated.offer AS o
+) AS k;
+COMMENT ON VIEW @extschema@.federated_subscribers IS
+    'At the coordinator: which nodes subscribe to which models, by their own word, and what each is offered';
+COMMENT ON COLUMN @extschema@.federated_subscribers.workspace IS 'The node''s workspace';
+COMMENT ON COLUMN @extschema@.federated_subscribers.model_name IS 'As the node names it: there may be none of that name';
+COMMENT ON COLUMN @extschema@.federated_subscribers.subscription_name IS 'As its DBA named it';
+COMMENT ON COLUMN @extschema@.federated_subscribers.granted IS 'Whether there is such a model in the node''s workspace, and the node may subscribe to it';
+COMMENT ON COLUMN @extschema@.federated_subscribers.node_name IS 'The node whose database''s own DBA subscribes';
+COMMENT ON COLUMN @extschema@.federated_subscribers.version_wanted IS 'A tag, a version''s number, or latest: whichever is current';
+COMMENT ON COLUMN @extschema@.federated_subscribers.version IS 'The version that the node says its function computes; NULL before it has one';
+COMMENT ON COLUMN @extschema@.federated_subscribers.offered_version IS 'The version that it is offered; NULL where there is none to offer';
+COMMENT ON COLUMN @extschema@.federated_subscribers.state IS
+    'current: the node has what it is offered; behind: not yet; refused: it could not take it; waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept; unknown: there is no such model in the workspace, or it is not granted to the node';
+COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has not what it wants; NULL where it has';
+COMMENT ON COLUMN @extschema@.federated_subscribers.reported_at IS 'When the node last said so';
