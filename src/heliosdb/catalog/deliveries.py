@@ -11,8 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.catalog.nodes import NodeRecord
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
 from heliosdb.domain.subscription import REASONS, Content, Contract, Offer, Outcome, Subscription
 
@@ -77,9 +80,16 @@ def refuse_version(connection: Connection, offer: Offer, failure: str) -> None:
 
 
 def record_subscriptions(connection: Connection, node: NodeRecord, said: Sequence[Subscription]) -> None:
-    """Record at the coordinator what a node says of all its subscriptions to its workspace's models."""
+    """Record at the coordinator what a node says of all its subscriptions to its workspace's models.
+
+    FederatedError INVALID_VALUE where the catalog cannot store it, whose encoding may have fewer characters.
+    """
     told = json.dumps([_subscription_json(one) for one in said])
-    _SQL.query(connection, "record_subscriptions", node.id, node.options, told)
+    try:
+        with connection.transaction():
+            _SQL.query(connection, "record_subscriptions", node.id, node.options, told)
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise invalid_value("what it says of its subscriptions cannot be stored in the catalog") from error
 
 
 def record_subscription(connection: Connection, node: NodeRecord, said: Subscription) -> None:

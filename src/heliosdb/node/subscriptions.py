@@ -1,8 +1,9 @@
 """A node's subscriptions: what the coordinator delivers is checked, rebuilt, and given to the database.
 
 What always holds: a delivery is for this node's own certificate and for a subscription that its database has;
-its numbers were read and scored with before the database sees them; what is heard and what is taken is one
-transaction, so that there is the former version or the new one, and its functions whole. No row is read.
+its numbers were read and put in place, as for scoring, before the database sees them; what is heard and what
+is taken is one transaction, so that there is the former version or the new one, and its functions whole. No
+row is read.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import psycopg
 
 from heliosdb import faults
@@ -23,10 +23,9 @@ from heliosdb.catalog.failures import condition
 from heliosdb.domain.encoding import ColumnEncoding, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
-from heliosdb.domain.state import NO_STATE, state_from_bytes
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.node.database import Database
-from heliosdb.scoring.session import make_version
+from heliosdb.scoring.session import find_fault
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
 
@@ -161,9 +160,14 @@ def changed(offer: Offer) -> FederatedError:
 
 
 def find_failure(content: Content) -> str | None:
-    """Why what was delivered predicts nothing; None where a row was scored by it."""
+    """Why what was delivered predicts nothing; None where a version can be made of it."""
     try:
-        _score_a_row(content)
+        text = content.prediction.decode()
+        prediction = json.loads(text, parse_constant=_no_number)
+        if not isinstance(prediction, dict):
+            raise invalid_value("its prediction is not an object")
+        encoding = _encoding(prediction, content.features).to_json()
+        return find_fault(text, content.arrays or None, json.dumps(encoding))
     except FederatedError as error:
         return error.message
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
@@ -173,22 +177,6 @@ def find_failure(content: Content) -> str | None:
         raise FederatedError(
             ErrorCode.PROGRAM_LIMIT, "the node has not the memory to look at the version"
         ) from None
-    return None
-
-
-def _score_a_row(content: Content) -> None:
-    """Rebuild the version and score a row of which nothing is known; FederatedError where that fails."""
-    prediction = json.loads(content.prediction.decode(), parse_constant=_no_number)
-    if not isinstance(prediction, dict):
-        raise invalid_value("its prediction is not an object")
-    encoding = _encoding(prediction, content.features)
-    arrays = state_from_bytes(content.arrays) if content.arrays else NO_STATE
-    version = make_version(prediction, arrays, encoding)
-    found = version.predict(np.full((1, version.width), np.nan))
-    classes = len(encoding.classes)
-    expected = (1, classes) if prediction.get("link") == "softmax" and classes else found.shape
-    if found.shape[0] != 1 or found.shape != expected or not np.isfinite(found).all():
-        raise invalid_value("what it predicts is no number")
 
 
 def _no_number(text: str) -> float:

@@ -18,6 +18,8 @@ from heliosdb.transport import limits
 from heliosdb.transport.checks import read_name, require
 
 _MOST_VERSION = 2**31
+_MOST_NAME_BYTES = 63
+"""What PostgreSQL lets a name be."""
 
 
 def subscription_to_proto(subscription: Subscription) -> pb.Subscription:
@@ -38,9 +40,9 @@ def subscription_to_proto(subscription: Subscription) -> pb.Subscription:
 def subscription_from_proto(said: pb.Subscription) -> Subscription:
     """A subscription from the wire."""
     return Subscription(
-        name=SubscriptionName(read_name(said.name)),
-        model=ModelName(read_name(said.model)),
-        wanted=read_name(said.version) if said.HasField("version") else None,
+        name=SubscriptionName(_read_identifier(said.name)),
+        model=ModelName(_read_identifier(said.model)),
+        wanted=_read_identifier(said.version) if said.HasField("version") else None,
         takes=said.takes,
         held_version=read_version(said.held_version) if said.HasField("held_version") else None,
         held_run=read_run(said.held_run) if said.HasField("held_run") else None,
@@ -88,6 +90,11 @@ def read_outcome(text: str) -> Outcome:
         return Outcome(text)
     except ValueError as error:
         raise invalid_value("the outcome of the subscription is none") from error
+
+
+def _read_identifier(name: str) -> str:
+    require(len(name.encode()) <= _MOST_NAME_BYTES, "a name is empty or too long")
+    return read_name(name)
 
 
 def _run_bytes(run: RunId | None) -> bytes | None:

@@ -29,7 +29,9 @@ class Sides:
         return deliver(self.cluster, self.there.info.dbname, self.here.info.dbname, **changed)
 
     def state(self) -> tuple[Any, ...]:
-        [found] = self.here.execute("SELECT state, version, available_version FROM federated_subscriptions").fetchall()
+        [found] = self.here.execute(
+            "SELECT state, version, available_version FROM federated_subscriptions"
+        ).fetchall()
         return found
 
 
@@ -40,7 +42,9 @@ def sides(cluster: Cluster, trained: psycopg.Connection) -> Iterator[Sides]:
         "INSERT INTO federated.subscribe_grant (model_id, name) SELECT model_id, 'ALL NODES' FROM federated.model"
     )
     with cluster.connect(cluster.create_database("federated_template")) as here:
-        here.execute("INSERT INTO federated.subscription (name, workspace, model_name) VALUES ('s', 'clinics', 'risk')")
+        here.execute(
+            "INSERT INTO federated.subscription (name, workspace, model_name) VALUES ('s', 'clinics', 'risk')"
+        )
         yield Sides(cluster, trained, here)
 
 

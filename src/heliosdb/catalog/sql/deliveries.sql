@@ -10,8 +10,8 @@ FROM federated._list_subscriptions($1)
 -- name: hear_offer(text, text, text, text, text, integer, uuid, text)
 SELECT federated._hear_offer($1, $2, $3, $4, $5, $6, $7, $8) AS takes
 
--- name: take_version(text, integer, uuid, text[], jsonb, jsonb, bytea, bytea, bytea, bytea, bytea)
-SELECT federated._take_version($1, $2, $3, $4::text[], $5::jsonb, $6::jsonb, $7, $8, $9, $10, $11) AS obstacle
+-- name: take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea)
+SELECT federated._take_version($1, $2, $3, $4::text[], $5, $6, $7, $8, $9, $10, $11) AS obstacle
 
 -- name: refuse_version(text, uuid, text)
 SELECT federated._refuse_version($1, $2, $3)
