@@ -149,9 +149,9 @@ BEGIN
     IF wrong IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('the encoding of feature "%s" is none that there is', wrong);
-    ELSIF slots > 100000 OR inputs > 100000 THEN
+    ELSIF slots > 16000 OR inputs > 16000 THEN
         RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded',
-            MESSAGE = 'a prediction has at most 100000 inputs', DETAIL = format('This one has %s.', greatest(slots, inputs));
+            MESSAGE = 'a prediction has at most 16000 inputs', DETAIL = format('This one has %s.', greatest(slots, inputs));
     END IF;
 END
 $$;

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from federated_sql import rules_learning, rules_membership, rules_subjects
+from federated_sql import rules_learning, rules_membership, rules_serving, rules_subjects
 from federated_sql.clauses import Rule
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError
@@ -21,7 +21,13 @@ MAX_STATEMENT_TOKENS = 20_000
 """Most tokens of one statement: some thousand options and features."""
 
 RULES: dict[tuple[str, ...], Rule] = {
-    rule.key: rule for rule in (*rules_membership.RULES, *rules_learning.RULES, *rules_subjects.RULES)
+    rule.key: rule
+    for rule in (
+        *rules_membership.RULES,
+        *rules_learning.RULES,
+        *rules_serving.RULES,
+        *rules_subjects.RULES,
+    )
 }
 _DELETE = RULES["delete", "from", "federated", "training"]
 _LONGEST_KEY = max(map(len, RULES))

@@ -21,6 +21,7 @@ class OptionKind(Enum):
     DATASET = "dataset"
     MODEL = "model"
     TRAINING = "training"
+    SUBSCRIPTION = "subscription"
 
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
@@ -717,6 +718,23 @@ _TRAINING = (
 )
 
 
+_SUBSCRIPTION = (
+    OptionSpec(
+        "version",
+        OptionType.VERSION,
+        "latest",
+        "which version is wanted: a tag is followed when it moves, latest is whichever is current where the"
+        " model is trained",
+    ),
+    OptionSpec(
+        "auto",
+        _BOOL,
+        True,
+        "whether later versions are taken as they come; else ALTER … REFRESH takes them",
+    ),
+)
+
+
 def _table(specs: Sequence[OptionSpec]) -> dict[str, OptionSpec]:
     table = {spec.name: spec for spec in specs}
     if len(table) != len(specs):
@@ -730,6 +748,7 @@ OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
     OptionKind.DATASET: _table(_DATASET),
     OptionKind.MODEL: _table((*_DEFINITION, *_TRAINING)),
     OptionKind.TRAINING: _table(_TRAINING),
+    OptionKind.SUBSCRIPTION: _table(_SUBSCRIPTION),
 }
 
 

@@ -35,6 +35,7 @@ class OptionType(Enum):
     TEXT = "a string"
     CHOICE = "one of"
     POLICY = "one of these forms"
+    VERSION = "a version's number, the name of a tag, or latest"
     URL = "an address https://host:port"
     TEXT_ARRAY = "an array of different strings"
     INTEGER_ARRAY = "an array of integers"
@@ -336,6 +337,26 @@ def _policy(spec: OptionSpec, value: object) -> str:
     return name if count is None else f"{name}({count})"
 
 
+_TAG = re.compile(r"[^@\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
+LATEST = "latest"
+"""Of versions: whichever is current."""
+
+
+def _version(_spec: OptionSpec, value: object) -> str:
+    """A number as its digits; a tag as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError
+    text = str(value).strip()
+    if text.lower() == LATEST:
+        return LATEST
+    if text.isascii() and text.isdigit():
+        _require(len(text) <= 20 and 0 < int(text) < 2**31)
+        return str(int(text))
+    _require(not isinstance(value, int) and _TAG.fullmatch(text) is not None)
+    _require(len(text.encode()) <= MAX_NAME_BYTES)
+    return text
+
+
 def _url(spec: OptionSpec, value: object) -> str:
     text = _text(spec, value)
     parts = urlsplit(text)
@@ -409,6 +430,7 @@ _CONVERTERS: dict[OptionType, Callable[[OptionSpec, object], OptionJson]] = {
     OptionType.TEXT: _text,
     OptionType.CHOICE: _choice,
     OptionType.POLICY: _policy,
+    OptionType.VERSION: _version,
     OptionType.URL: _url,
     OptionType.TEXT_ARRAY: _text_array,
     OptionType.INTEGER_ARRAY: _integer_array,

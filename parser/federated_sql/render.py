@@ -7,6 +7,15 @@ from collections.abc import Sequence
 
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
+from federated_sql.serving_statements import (
+    AlterSubscription,
+    CreateSubscription,
+    DropSubscription,
+    GrantSubscribe,
+    RefreshSubscription,
+    ResetSubscription,
+    RevokeSubscribe,
+)
 from federated_sql.statements import (
     COMMAND_TAGS,
     AlertCondition,
@@ -77,7 +86,7 @@ def render(command: Command) -> str:
     head = COMMAND_TAGS[type(command)]
     if isinstance(command, CreateAggregationFunction) and command.or_replace:
         head = head.replace("CREATE", "CREATE OR REPLACE", 1)
-    for clauses in (_membership_clauses, _learning_clauses, _subject_clauses):
+    for clauses in (_membership_clauses, _learning_clauses, _serving_clauses, _subject_clauses):
         found = clauses(command)
         if found is not None:
             return " ".join([head, *found])
@@ -150,6 +159,30 @@ def _learning_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - 
         case CreateAggregationFunction(name, body, language):
             return [f"{quote_name(name)}() RETURNS FLOAT AS", _body(body), "LANGUAGE", quote_name(language)]
     return None
+
+
+def _serving_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
+    match command:
+        case CreateSubscription(name, model, workspace, options, if_not_exists):
+            to = ["TO MODEL", quote_name(model), *_in(workspace)]
+            return [*_unless(if_not_exists), quote_name(name), *to, *_with(options)]
+        case AlterSubscription(name, options, if_exists):
+            return [*_where(if_exists), quote_name(name), "SET", _list(options)]
+        case ResetSubscription(name, reset, if_exists):
+            return [*_where(if_exists), quote_name(name), "RESET", _names(reset)]
+        case RefreshSubscription(name, if_exists):
+            return [*_where(if_exists), quote_name(name), "REFRESH"]
+        case DropSubscription(name, if_exists, cascade):
+            return [*_where(if_exists), quote_name(name), *_flag("CASCADE", cascade)]
+        case GrantSubscribe(model, node):
+            return ["ON MODEL", quote_name(model), "TO", *_nodes(node)]
+        case RevokeSubscribe(model, node):
+            return ["ON MODEL", quote_name(model), "FROM", *_nodes(node)]
+    return None
+
+
+def _nodes(node: str | None) -> list[str]:
+    return ["ALL NODES"] if node is None else ["NODE", quote_string(node)]
 
 
 def _subject_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement

@@ -6,40 +6,23 @@ decoded) and nothing more; whether options are known and in range is `options`' 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
 
-Scalar = str | int | float | bool | None
-OptionValue = Scalar | tuple[Scalar, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One `name = value`; `position` is the 1-based character offset of the name in the statement."""
-
-    name: str
-    value: OptionValue
-    position: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OptionName:
-    """An option that is named without a value; `position` as in `Option`."""
-
-    name: str
-    position: int = field(default=0, compare=False)
-
-
-class RoleKeyword(Enum):
-    """A role that is not named but meant: unquoted, these words are no names in PostgreSQL."""
-
-    CURRENT_USER = "current_user"
-    CURRENT_ROLE = "current_role"
-    SESSION_USER = "session_user"
-
-
-RoleSpec = str | RoleKeyword
-
+from federated_sql.clause_values import Option as Option
+from federated_sql.clause_values import OptionName as OptionName
+from federated_sql.clause_values import OptionValue as OptionValue
+from federated_sql.clause_values import RoleKeyword as RoleKeyword
+from federated_sql.clause_values import RoleSpec as RoleSpec
+from federated_sql.clause_values import Scalar as Scalar
+from federated_sql.serving_statements import (
+    AlterSubscription,
+    CreateSubscription,
+    DropSubscription,
+    GrantSubscribe,
+    RefreshSubscription,
+    ResetSubscription,
+    RevokeSubscribe,
+)
 
 @dataclass(frozen=True, slots=True)
 class CreateWorkspace:
@@ -430,6 +413,13 @@ Command = (
     | RevokeConsent
     | CreateAlert
     | DropAlert
+    | CreateSubscription
+    | AlterSubscription
+    | ResetSubscription
+    | RefreshSubscription
+    | DropSubscription
+    | GrantSubscribe
+    | RevokeSubscribe
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
@@ -470,6 +460,13 @@ COMMAND_TAGS: dict[type[Command], str] = {
     RevokeConsent: "REVOKE FEDERATED CONSENT",
     CreateAlert: "CREATE FEDERATED ALERT",
     DropAlert: "DROP FEDERATED ALERT",
+    CreateSubscription: "CREATE FEDERATED SUBSCRIPTION",
+    AlterSubscription: "ALTER FEDERATED SUBSCRIPTION",
+    ResetSubscription: "ALTER FEDERATED SUBSCRIPTION",
+    RefreshSubscription: "ALTER FEDERATED SUBSCRIPTION",
+    DropSubscription: "DROP FEDERATED SUBSCRIPTION",
+    GrantSubscribe: "GRANT FEDERATED SUBSCRIBE",
+    RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {

@@ -13,6 +13,7 @@ from federated_sql.options import OptionKind, defaults, drop_options, read_optio
 from federated_sql.residency import residency_allows
 from federated_sql.statements import AlterNode, RegisterNode, ResetNode, UnregisterNode
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.subscriptions import list_node_subscriptions
 from heliosdb.extension.session import Session, duplicate
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
@@ -92,8 +93,13 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
             f'federated node "{command.name}" takes part in the training of model "{model}"',
             hint=f"STOP FEDERATED TRAINING {model} first.",
         )
+    kept = list_node_subscriptions(session.connection, workspace, command.name)
     if not catalog.delete_node(session.connection, workspace, command.name):
         session.skips("node", command.name, if_exists=command.if_exists)
+    elif kept:
+        session.notice(
+            f'node "{command.name}" keeps the versions that it has of federated models {", ".join(kept)}'
+        )
 
 
 def _lock_workspace(session: Session, name: str) -> catalog.Workspace:

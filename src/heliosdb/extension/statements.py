@@ -5,6 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from federated_sql.serving_statements import (
+    AlterSubscription,
+    CreateSubscription,
+    DropSubscription,
+    GrantSubscribe,
+    RefreshSubscription,
+    ResetSubscription,
+    RevokeSubscribe,
+)
 from federated_sql.statements import (
     AlterDataset,
     AlterModel,
@@ -51,6 +60,8 @@ from heliosdb.extension import (
     datasets,
     models,
     nodes,
+    subscribers,
+    subscriptions,
     unbuilt,
     versions,
     workspaces,
@@ -96,6 +107,13 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     RevokeConsent: unbuilt.revoke_consent,
     CreateAlert: unbuilt.create_alert,
     DropAlert: unbuilt.drop_alert,
+    CreateSubscription: subscriptions.create_subscription,
+    AlterSubscription: subscriptions.alter_subscription,
+    ResetSubscription: subscriptions.reset_subscription,
+    RefreshSubscription: subscriptions.refresh_subscription,
+    DropSubscription: subscriptions.drop_subscription,
+    GrantSubscribe: subscribers.grant_subscribe,
+    RevokeSubscribe: subscribers.revoke_subscribe,
 }
 
 

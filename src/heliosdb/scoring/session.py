@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.state import NO_STATE, State, state_from_bytes
+from heliosdb.scoring import soundness
 from heliosdb.scoring.kinds import Scored, ScoredRow, prepare, prepare_row
 from heliosdb.scoring.rows import Encoder, Slots, count_slots
 
@@ -122,9 +123,9 @@ def find_fault(prediction: str, arrays: bytes | None, encoding: str) -> str | No
     """Return what is wrong with the numbers of a version that another organisation made; None where they are
     sound. prediction, encoding: JSON; arrays: those of `state_to_bytes`.
     """
-    try:
+
+    def check() -> None:
         state = NO_STATE if arrays is None else state_from_bytes(arrays)
-        make_version(json.loads(prediction), state, Encoding.from_json(json.loads(encoding)))
-    except FederatedError as error:
-        return error.message
-    return None
+        soundness.check_version(json.loads(prediction), state, Encoding.from_json(json.loads(encoding)))
+
+    return soundness.find_fault(check)

@@ -29,6 +29,7 @@ NODE = {
     "extras": None,
 }
 DATASET = {"dataset_id": 3, "name": "d", "options": "{}", "owned": True}
+SUBSCRIPTION = {"subscription_id": 5, "name": "s", "model_name": "m", "owned": True}
 ACCEPTED: dict[str, Answer] = {
     "may_act_as": [{"allowed": True}],
     "database_encoding": [{"encoding": "UTF8"}],
@@ -38,6 +39,9 @@ ACCEPTED: dict[str, Answer] = {
     "lock_model": [MODEL],
     "lock_dataset": [DATASET],
     "dataset_ceiling": [{"ceiling": None}],
+    "lock_subscription": [SUBSCRIPTION],
+    "insert_subscription": [{}],
+    "revoke_subscribe": [{}],
     "list_workspace_names": [{"name": "w"}],
     "session_workspace": [{"name": None}],
     "list_nodes": [NODE, {**NODE, "name": "o"}],

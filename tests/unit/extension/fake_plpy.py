@@ -44,6 +44,10 @@ READING = frozenset(
         "consumed_epsilon",
         "is_served",
         "list_private_nodes",
+        "lock_subscription",
+        "list_grants",
+        "list_keepers",
+        "list_node_subscriptions",
     ]
 )
 """The statements that change nothing; hold and lock only keep others away."""
@@ -78,7 +82,7 @@ class FakePlpy:
 
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
-        files = (load_statements(name).values() for name in ("commands.sql", "versions.sql"))
+        files = (load_statements(name).values() for name in ("commands.sql", "versions.sql", "subscriptions.sql"))
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
         return found

@@ -16,6 +16,7 @@ from tests.unit.extension.accepting_server import (
     MODEL,
     MODEL_OPTIONS,
     NODE,
+    SUBSCRIPTION,
     WORKSPACE,
     refused,
     run,
@@ -62,6 +63,13 @@ STATEMENTS = {
     "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE w": ADMIN,
     "CREATE FEDERATED ALERT a ON WORKSPACE w WHEN global_loss > 1 NOTIFY 'pg:c'": ADMIN,
     "DROP FEDERATED ALERT a": ADMIN,
+    "CREATE FEDERATED SUBSCRIPTION s TO MODEL m IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED SUBSCRIPTION s SET (nonsense = 1)": ADMIN,
+    "ALTER FEDERATED SUBSCRIPTION s RESET (nonsense)": ADMIN,
+    "ALTER FEDERATED SUBSCRIPTION s REFRESH": ADMIN,
+    "DROP FEDERATED SUBSCRIPTION s": ADMIN,
+    "GRANT FEDERATED SUBSCRIBE ON MODEL m TO NODE 'n'": OPERATOR,
+    "REVOKE FEDERATED SUBSCRIBE ON MODEL m FROM ALL NODES": OPERATOR,
 }
 
 
@@ -70,8 +78,9 @@ def test_every_statement_of_the_language_is_among_those_tried() -> None:
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
-    read = load_statements("commands.sql") | load_statements("versions.sql")
-    assert read.keys() > READING
+    files = ("commands.sql", "versions.sql", "subscriptions.sql")
+    read = {name for file in files for name in load_statements(file)}
+    assert read > READING
 
 
 @pytest.mark.parametrize(("statement", "role"), STATEMENTS.items(), ids=[s[:40] for s in STATEMENTS])
@@ -103,6 +112,12 @@ def test_the_role_is_asked_for_before_anything_else(statement: str, role: str) -
         "START FEDERATED TRAINING m",
         "STOP FEDERATED TRAINING m",
         "TAG FEDERATED MODEL m AS 'first'",
+        "ALTER FEDERATED SUBSCRIPTION s SET (auto = false)",
+        "ALTER FEDERATED SUBSCRIPTION s RESET (version)",
+        "ALTER FEDERATED SUBSCRIPTION s REFRESH",
+        "DROP FEDERATED SUBSCRIPTION s",
+        "GRANT FEDERATED SUBSCRIBE ON MODEL m TO ALL NODES",
+        "REVOKE FEDERATED SUBSCRIBE ON MODEL m FROM NODE 'n'",
     ],
 )
 def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
@@ -110,6 +125,7 @@ def test_what_belongs_to_another_role_stays_as_it_is(statement: str) -> None:
         lock_workspace=[{**WORKSPACE, "owned": False}],
         lock_model=[{**MODEL, "owned": False}],
         lock_dataset=[{**DATASET, "owned": False}],
+        lock_subscription=[{**SUBSCRIPTION, "owned": False}],
     )
 
     assert refused(plpy, statement)["sqlstate"] == "42501"

@@ -10,6 +10,15 @@ from hypothesis import strategies as st
 
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
 from federated_sql.options import OPTIONS, OptionKind, validate
+from federated_sql.serving_statements import (
+    AlterSubscription,
+    CreateSubscription,
+    DropSubscription,
+    GrantSubscribe,
+    RefreshSubscription,
+    ResetSubscription,
+    RevokeSubscribe,
+)
 from federated_sql.statements import (
     AlertCondition,
     AlterModel,
@@ -34,6 +43,7 @@ from federated_sql.statements import (
     EraseSubjects,
     ExportSubject,
     GrantConsent,
+    OptionName,
     PromoteModel,
     RegisterNode,
     RenameModel,
@@ -128,6 +138,17 @@ LEARNING: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(DropAggregationFunction, NAMES, BOOL),
 )
+SERVING: st.SearchStrategy[Command] = st.one_of(
+    st.builds(CreateSubscription, NAMES, NAMES, NAMES, OPTION_LISTS, BOOL),
+    st.builds(AlterSubscription, NAMES, SOME_OPTIONS, BOOL),
+    st.builds(
+        ResetSubscription, NAMES, st.lists(st.builds(OptionName, NAMES), min_size=1, max_size=3).map(tuple), BOOL
+    ),
+    st.builds(RefreshSubscription, NAMES, BOOL),
+    st.builds(DropSubscription, NAMES, BOOL, BOOL),
+    st.builds(GrantSubscribe, NAMES, st.none() | NAMES),
+    st.builds(RevokeSubscribe, NAMES, st.none() | NAMES),
+)
 SUBJECTS: st.SearchStrategy[Command] = st.one_of(
     st.builds(EraseSubjects, NAMES, st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(tuple)),
     st.builds(ExportSubject, TEXTS, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
@@ -138,7 +159,7 @@ SUBJECTS: st.SearchStrategy[Command] = st.one_of(
     ),
     st.builds(DropAlert, NAMES, st.none() | NAMES, BOOL),
 )
-COMMANDS = MEMBERSHIP | LEARNING | SUBJECTS
+COMMANDS = MEMBERSHIP | LEARNING | SERVING | SUBJECTS
 
 PIECES = st.sampled_from(
     [
@@ -170,6 +191,9 @@ PIECES = st.sampled_from(
         "CONSENT",
         "GRANT",
         "REVOKE",
+        "SUBSCRIPTION",
+        "SUBSCRIBE",
+        "REFRESH",
         "ALERT",
         "WHEN",
         "NOTIFY",

@@ -1,0 +1,72 @@
+"""Statements about models where they are used: a participant's subscriptions, and to whom a model is granted.
+
+What always holds: as in `statements`, a command carries what the user typed and nothing more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from federated_sql.clause_values import Option, OptionName
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSubscription:
+    """CREATE FEDERATED SUBSCRIPTION, typed on a participant's own database."""
+
+    name: str
+    model: str
+    workspace: str
+    options: tuple[Option, ...] = ()
+    if_not_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AlterSubscription:
+    """ALTER FEDERATED SUBSCRIPTION … SET, typed on a participant's own database."""
+
+    name: str
+    options: tuple[Option, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResetSubscription:
+    """ALTER FEDERATED SUBSCRIPTION … RESET, typed on a participant's own database."""
+
+    name: str
+    options: tuple[OptionName, ...]
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshSubscription:
+    """ALTER FEDERATED SUBSCRIPTION … REFRESH, typed on a participant's own database."""
+
+    name: str
+    if_exists: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DropSubscription:
+    """DROP FEDERATED SUBSCRIPTION: the model's functions here go with it."""
+
+    name: str
+    if_exists: bool = False
+    cascade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrantSubscribe:
+    """GRANT FEDERATED SUBSCRIBE: `node` None is ALL NODES."""
+
+    model: str
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeSubscribe:
+    """REVOKE FEDERATED SUBSCRIBE: `node` None is ALL NODES."""
+
+    model: str
+    node: str | None = None

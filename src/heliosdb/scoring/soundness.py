@@ -1,0 +1,240 @@
+"""Whether the numbers of a version are such as its kind is scored by: for what another organisation made.
+
+What always holds: what passes is scored without an error and comes to an end for every row, in memory that
+its own size bounds; what does not raises FederatedError INVALID_VALUE, whatever it is.
+
+A version that was trained here needs none of this: its algorithm made its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heliosdb.domain import bounds
+from heliosdb.domain.encoding import Encoding
+from heliosdb.domain.errors import FederatedError, invalid_value
+from heliosdb.domain.state import State
+from heliosdb.scoring.kinds import LINKS
+from heliosdb.scoring.network import HIDDEN, OUTPUT
+
+Content = Mapping[str, Any]
+
+MOST_INPUTS: Final = 16_000
+MOST_TABLE: Final = 2**28
+"""Entries of the table by which rows find their way through trees: of each node that is split, one for each
+bin of its input."""
+
+_TREES = {
+    "tree": np.int32, "feature": np.int32, "split": np.int32, "left": np.int32, "missing_left": np.uint8,
+    "values": np.float64, "subsets": np.uint8, "edges": np.float64, "n_edges": np.int64, "levels": np.int64,
+}  # fmt: skip
+
+
+def check_version(prediction: Content, arrays: State, encoding: Encoding) -> None:
+    """Raise where a version could not be scored. prediction: as the catalog stores it, without encoding and
+    booleans; arrays: what `state_from_bytes` read."""
+    count = _count_inputs(encoding)
+    kind, link = prediction.get("kind", "linear"), prediction.get("link")
+    _require(isinstance(kind, str) and kind in _CHECKS, "there are no predictions of its kind")
+    _require(link in LINKS, "there are no predictions of its link")
+    labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
+    _require(isinstance(labels, list) and len(labels) <= bounds.CLASSES.most, "its classes are no labels")
+    classes = len(labels) if link in ("logistic", "softmax") else 0
+    _require(classes >= {"logistic": 2, "softmax": 2}.get(link, 0), "it has fewer than two classes")
+    _require(link != "logistic" or classes == 2, "it has more than two classes")
+    for array in arrays.values():
+        _require(array.dtype.kind != "f" or bool(np.isfinite(array).all()), "a number in it is not finite")
+    _CHECKS[kind](prediction, arrays, count, classes)
+
+
+def find_fault(check: Callable[[], None]) -> str | None:
+    """Return in one sentence what `check` finds; None where it finds nothing."""
+    try:
+        check()
+    except FederatedError as error:
+        return error.message
+    # What is of another type or shape than all that was thought of is no prediction either.
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError, MemoryError) as error:
+        return f"it does not hold together ({type(error).__name__})"
+    return None
+
+
+def _require(condition: bool, fault: str) -> None:
+    if not condition:
+        raise invalid_value(fault)
+
+
+def _count_inputs(encoding: Encoding) -> int:
+    for column in encoding.columns:
+        _require(isinstance(column.elements, int) and 1 <= column.elements <= MOST_INPUTS, _ENCODING)
+        _require(len(column.levels) <= 1_000 and len(column.edges) <= 1_000, _ENCODING)
+        _require(all(isinstance(level, str) for level in column.levels), _ENCODING)
+        _require(all(map(_is_number, column.edges)), _ENCODING)
+        _require(list(column.edges) == sorted(set(column.edges)), _ENCODING)
+        _require(column.form in ("value", "log1p", "bins", "indicators", "index"), _ENCODING)
+    count = sum(len(column.inputs) for column in encoding.columns)
+    _require(0 < count <= MOST_INPUTS, f"it has more than {MOST_INPUTS} inputs, or none")
+    return count
+
+
+_ENCODING = "the encoding of a feature is none that there is"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_numbers(content: Content, *names: str) -> None:
+    for name in names:
+        _require(_is_number(content.get(name)), f"its {name} is no number")
+
+
+def _matrix(given: object, shape: tuple[int, ...], name: str) -> None:
+    """Require lists of finite numbers of that shape."""
+    _require(isinstance(given, list) and len(given) == shape[0], f"its {name} are not as many as its inputs")
+    assert isinstance(given, list)
+    for one in given:
+        if len(shape) > 1:
+            _matrix(one, shape[1:], name)
+        else:
+            _require(_is_number(one), f"its {name} are no numbers")
+
+
+def _check_linear(content: Content, arrays: State, count: int, classes: int) -> None:
+    _require(not arrays, "a linear prediction has no arrays")
+    _require(content["link"] != "softmax", "there are no predictions of its link")
+    for name in ("slopes", "fills", "shifts"):
+        _matrix(content.get(name), (count,), name)
+    _check_numbers(content, "intercept", "target_mean", "target_scale")
+    del classes
+
+
+def _check_softmax_linear(content: Content, arrays: State, count: int, classes: int) -> None:
+    _require(not arrays, "a linear prediction has no arrays")
+    _require(content["link"] == "softmax", "there are no predictions of its link")
+    for name in ("fills", "shifts"):
+        _matrix(content.get(name), (count,), name)
+    _matrix(content.get("slopes"), (classes, count), "slopes")
+    _matrix(content.get("intercepts"), (classes,), "intercepts")
+
+
+def _check_network(content: Content, arrays: State, count: int, classes: int) -> None:
+    activations = content.get("activations")
+    _require(
+        isinstance(activations, list) and bounds.LAYERS.hold(len(activations)), "it has no layers, or too many"
+    )
+    assert isinstance(activations, list)
+    _require(all(one in HIDDEN for one in activations[:-1]), "an activation in it is none that there is")
+    _require(activations[-1] in OUTPUT, "an activation in it is none that there is")
+    if content["link"] in ("identity", "exp"):
+        _check_numbers(content, "target_mean", "target_scale")
+    expected = {"means": (count,), "scales": (count,)}
+    before = count
+    for place, _ in enumerate(activations):
+        bias = arrays.get(f"bias_{place}")
+        _require(bias is not None and bias.ndim == 1 and bounds.UNITS.hold(bias.size), _LAYERS)
+        assert bias is not None
+        expected |= {f"weight_{place}": (bias.size, before), f"bias_{place}": (bias.size,)}
+        before = bias.size
+    _require(before == (classes if content["link"] == "softmax" else 1), "its outputs are not its classes")
+    _require(set(arrays) == set(expected), _LAYERS)
+    for name, shape in expected.items():
+        _require(arrays[name].shape == shape and arrays[name].dtype.kind == "f", _LAYERS)
+    _require(bool((arrays["scales"] > 0).all()), "a scale in it is not above zero")
+
+
+_LAYERS = "its layers do not fit each other"
+
+
+def _check_trees(content: Content, arrays: State, count: int, classes: int) -> None:
+    boosts = content.get("boosts")
+    _require(isinstance(boosts, bool), "it does not say whether its trees are added up")
+    _require(content["link"] != "exp", "there are no predictions of its link")
+    if content["link"] == "identity":
+        _check_numbers(content, "target_mean", "target_scale")
+    expected = {*_TREES, "base"} if boosts else set(_TREES)
+    _require(set(arrays) == expected, _ARRAYS)
+    for name, kind in _TREES.items():
+        _require(arrays[name].dtype == kind, _ARRAYS)
+    scores = classes if classes > 2 or content["link"] == "softmax" else 1
+    if boosts:
+        _require(arrays["base"].shape == (scores,) and arrays["base"].dtype == np.float64, _ARRAYS)
+    _check_bins(arrays, count)
+    _check_nodes(arrays, count, outputs=1 if boosts else max(1, classes - 1))
+
+
+_ARRAYS = "its arrays are not those of trees"
+
+
+def _check_bins(arrays: State, count: int) -> None:
+    edges, counts, levels = arrays["edges"], arrays["n_edges"], arrays["levels"]
+    _require(counts.shape == levels.shape == (count,), _ARRAYS)
+    _require(bool(np.all((counts >= 0) & (counts < bounds.BINS.most + 1_000))), _ARRAYS)
+    _require(bool(np.all((levels >= 0) & (levels <= 1_003))), _ARRAYS)
+    _require(bool(np.all(counts[levels > 0] == levels[levels > 0] - 1)), _ARRAYS)
+    _require(edges.shape == (int(counts.sum()),), _ARRAYS)
+    # Ascending within each input; where another begins, anything may follow.
+    rises = np.diff(edges) > 0
+    starts = np.cumsum(counts)[:-1]
+    rises[starts[(starts > 0) & (starts < edges.size)] - 1] = True
+    _require(bool(rises.all()), "the edges of its bins do not ascend")
+
+
+def _check_nodes(arrays: State, count: int, outputs: int) -> None:
+    tree, feature, left = arrays["tree"], arrays["feature"], arrays["left"]
+    flat = (tree, feature, left, arrays["split"], arrays["missing_left"])
+    size = tree.size
+    _require(size > 0 and all(one.shape == (size,) for one in flat), _ARRAYS)
+    _require(arrays["values"].shape == (size, outputs), _ARRAYS)
+    _require(bool(np.all((feature >= -1) & (feature < count))), _ARRAYS)
+    inner = np.flatnonzero(feature >= 0)
+    widths = arrays["n_edges"] + 2
+    _require(int(widths[feature[inner]].sum()) <= MOST_TABLE, "its trees are too large")
+    _check_splits(arrays, inner)
+    _check_ways(tree, inner, left.astype(np.int64))
+
+
+def _check_splits(arrays: State, inner: NDArray[np.int64]) -> None:
+    feature, split = arrays["feature"][inner], arrays["split"][inner].astype(np.int64)
+    is_category = arrays["levels"][feature] > 0
+    subsets = arrays["subsets"]
+    widest = int(arrays["levels"].max(initial=0))
+    _require(subsets.ndim == 2 and (not is_category.any() or subsets.shape[1] * 8 >= widest), _ARRAYS)
+    most = np.where(is_category, subsets.shape[0], np.maximum(arrays["n_edges"][feature], 1) + 1)
+    _require(bool(np.all((split >= 0) & (split < most))), "a split in it is none of its input's")
+    empty = ~is_category & (arrays["n_edges"][feature] == 0)
+    _require(not empty.any() or arrays["edges"].size > 0, "a split in it is none of its input's")
+    _require(bool(np.all(arrays["missing_left"] <= 1)), _ARRAYS)
+
+
+def _check_ways(tree: NDArray[Any], inner: NDArray[np.int64], lefts: NDArray[np.int64]) -> None:
+    """Every node is reached once, from the first of its own tree, in no more steps than a tree is deep."""
+    left = lefts[inner]
+    _require(bool(np.all((left > inner) & (left + 1 < tree.size))), _WAYS)
+    _require(bool(np.all((tree[left] == tree[inner]) & (tree[left + 1] == tree[inner]))), _WAYS)
+    numbers, roots = np.unique(tree, return_index=True)
+    _require(numbers.size <= bounds.TREES.most and numbers[0] >= 0, _WAYS)
+    reached = np.concatenate([roots, left, left + 1])
+    _require(reached.size == tree.size and np.unique(reached).size == tree.size, _WAYS)
+    is_inner = np.zeros(tree.size, dtype=np.bool_)
+    is_inner[inner] = True
+    level = roots.astype(np.int64)
+    for _ in range(int(bounds.DEPTH.most) + 1):
+        below = lefts[level[is_inner[level]]]
+        level = np.concatenate([below, below + 1])
+    _require(level.size == 0, _WAYS)
+
+
+_WAYS = "a way through its trees does not end, or not as one does"
+
+_CHECKS: Final[Mapping[str, Callable[[Content, State, int, int], None]]] = {
+    "linear": _check_linear,
+    "softmax_linear": _check_softmax_linear,
+    "network": _check_network,
+    "trees": _check_trees,
+}
