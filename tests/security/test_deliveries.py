@@ -184,7 +184,7 @@ async def test_what_was_signed_for_one_node_is_nothing_to_another(
         (numbers(2.0, slopes=[1.0, 2.0]), "slopes"),
         (numbers(float("nan")), "NaN"),
         (replace(numbers(2.0), prediction=b"[]"), "object"),
-        (replace(numbers(2.0), prediction=b"\\xff"), "hold together"),
+        (replace(numbers(2.0), prediction=b"\xff"), "hold together"),
         (replace(numbers(2.0), arrays=state_to_bytes(make_state(a=np.ones(2)))), "arrays"),
         (replace(numbers(2.0), arrays=b"garbage"), "not a state"),
         (replace(numbers(2.0), features=("age", "age")), ""),

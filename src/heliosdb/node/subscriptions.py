@@ -25,6 +25,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.node.database import Database
+from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
@@ -160,23 +161,18 @@ def changed(offer: Offer) -> FederatedError:
 
 
 def find_failure(content: Content) -> str | None:
-    """Why what was delivered predicts nothing; None where a version can be made of it."""
-    try:
+    """Why what was delivered predicts nothing; None where its numbers are sound."""
+    found: list[str | None] = []
+
+    def check() -> None:
         text = content.prediction.decode()
         prediction = json.loads(text, parse_constant=_no_number)
         if not isinstance(prediction, dict):
             raise invalid_value("its prediction is not an object")
         encoding = _encoding(prediction, content.features).to_json()
-        return find_fault(text, content.arrays or None, json.dumps(encoding))
-    except FederatedError as error:
-        return error.message
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        log.warning("a version cannot be computed: %s", type(error).__name__)
-        return "its numbers do not hold together"
-    except MemoryError:
-        raise FederatedError(
-            ErrorCode.PROGRAM_LIMIT, "the node has not the memory to look at the version"
-        ) from None
+        found.append(find_fault(text, content.arrays or None, json.dumps(encoding)))
+
+    return soundness.find_fault(check) or found[0]
 
 
 def _no_number(text: str) -> float:
