@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
+
 from tests.integration.coordinator.support import WORKSPACE, Site, World
 from tests.support.federation import until
 from tests.support.publication import publish_version
@@ -81,20 +83,23 @@ def subscribe(world: World, site: Site, model: str, options: str = "") -> None:
 def states(world: World, site: Site) -> dict[str, tuple[str, int | None]]:
     """What a participant's view says: of each model state and version."""
     with world.cluster.connect(site.database) as connection:
-        found = connection.execute(
-            "SELECT model_name, state, version FROM federated_subscriptions"
-        ).fetchall()
+        return _read_states(connection)
+
+
+def _read_states(connection: psycopg.Connection[Any]) -> dict[str, tuple[str, int | None]]:
+    found = connection.execute("SELECT model_name, state, version FROM federated_subscriptions").fetchall()
     return {model: (state, version) for model, state, version in found}
 
 
 async def reached(world: World, site: Site, model: str, state: str, version: int | None) -> None:
     """Wait until a subscription is in a state, with a version."""
+    with world.cluster.connect(site.database) as connection:
 
-    def holds() -> bool:
-        world.check_processes()
-        return states(world, site).get(model) == (state, version)
+        def holds() -> bool:
+            world.check_processes()
+            return _read_states(connection).get(model) == (state, version)
 
-    await until(holds)
+        await until(holds)
 
 
 def predictions(world: World, database: str, models: Sequence[str]) -> list[Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.domain.prediction import Prediction
 from tests.integration.coordinator.subscriptions_support import (
     FEATURES,
     add_patients,
@@ -31,7 +36,10 @@ from tests.integration.coordinator.support import (
     make_world,
 )
 from tests.support.cluster import Cluster
+from tests.support.encoded_model import ENCODING, linear, make_table, softmax
+from tests.support.encoded_model import FEATURES as EVERY_COLUMN
 from tests.support.programs import run_program
+from tests.support.publication import publish_prediction
 
 pytestmark = pytest.mark.xdist_group("subscriptions")
 
@@ -196,6 +204,74 @@ async def test_what_is_not_granted_is_unknown_until_it_is_and_stays_when_it_no_l
     publish(world, "secret", 2.0)
     await reached(world, one, "secret", "current", 2)
     assert (number(world, one, "secret"), number(world, other, "secret")) == (2.0, 1.0)
+
+
+async def test_every_link_and_kind_of_column_predicts_the_same_to_the_bit(federation: World) -> None:
+    world, one = federation, site(federation, "east")
+    listed = ", ".join(f"'{name}'" for name in EVERY_COLUMN)
+    made = {
+        "length": linear("identity"), "rate": linear("exp"), "chance": linear("logistic"), "which": softmax(4),
+        "several": Prediction("network", *network_numbers()),
+    }  # fmt: skip
+    for model, prediction in made.items():
+        world.execute(
+            f"CREATE FEDERATED MODEL {model} IN WORKSPACE {WORKSPACE} WITH"
+            f" (algorithm = 'linear_regression', features = [{listed}], target = 'y')"
+        )
+        grant(world, model)
+        encoding = replace(ENCODING, classes=("a", "b", "c", "d")) if model == "which" else ENCODING
+        publish_prediction(world.cluster, world.database, model, prediction, encoding)
+        subscribe(world, one, model)
+    for model in made:
+        await reached(world, one, model, "current", 1)
+
+    for model in made:
+        call = "federated_predict_proba" if model == "which" else "federated_predict"
+        there, here = (
+            predict_patients(world, database, call, model) for database in (world.database, one.database)
+        )
+        assert here == there
+        assert len({str(value) for value in there}) > 5, model
+
+
+def network_numbers() -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a network of three units predicts by."""
+    drawn, inputs = np.random.default_rng(7), len(ENCODING.inputs)
+    arrays = {
+        "means": np.zeros(inputs), "scales": np.ones(inputs),
+        "weight_0": drawn.normal(size=(3, inputs)).astype(np.float32) / 100, "bias_0": np.ones(3, np.float32),
+        "weight_1": drawn.normal(size=(1, 3)).astype(np.float32), "bias_1": np.ones(1, np.float32),
+    }  # fmt: skip
+    content = {"activations": ["tanh", "linear"], "link": "identity", "target_mean": 1.0, "target_scale": 2.0}
+    return content, arrays
+
+
+def predict_patients(world: World, database: str, call: str, model: str) -> list[Any]:
+    """What a database predicts of a table with a column of every kind."""
+    with world.cluster.connect(database) as connection, connection.transaction(force_rollback=True):
+        make_table(connection)
+        given = "to_jsonb(p) - '{id,other}'::text[]"
+        connection.execute('ALTER TABLE patients ALTER "Ward" TYPE varchar USING rtrim("Ward")')
+        query = f"SELECT {call}('{model}', {given}) FROM patients AS p ORDER BY id"
+        return [value for (value,) in connection.execute(query.encode()).fetchall()]
+
+
+async def test_a_participant_that_stands_still_keeps_no_other_waiting(federation: World) -> None:
+    world, still, other = federation, site(federation, "east"), site(federation, "north")
+    create_numbers(world, "swift")
+    grant(world, "swift")
+    for one in (still, other):
+        subscribe(world, one, "swift")
+        await reached(world, one, "swift", "waiting", None)
+    assert still.process is not None
+    still.process.process.send_signal(signal.SIGSTOP)
+    try:
+        publish(world, "swift", 1.0)
+        await reached(world, other, "swift", "current", 1)
+        assert states(world, still)["swift"] == ("waiting", None)
+    finally:
+        still.process.process.send_signal(signal.SIGCONT)
+    await reached(world, still, "swift", "current", 1)
 
 
 async def test_a_participant_that_is_restored_from_a_dump_predicts_and_goes_on(federation: World) -> None:
