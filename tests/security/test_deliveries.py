@@ -41,7 +41,14 @@ def numbers(intercept: float, **changes: Any) -> Content:
         "kind": "linear", "link": "identity", "booleans": [False], "fills": [0.0], "shifts": [0.0], "slopes": [1.0],
         "intercept": intercept, "target_mean": 0.0, "target_scale": 1.0,
     } | changes  # fmt: skip
-    return Content(("age",), Contract("linear_regression", "y"), json.dumps(prediction).encode())
+    return Content.of(("age",), Contract("linear_regression", "y"), json.dumps(prediction).encode())
+
+
+def raw(prediction: bytes, arrays: bytes = b"", features: tuple[str, ...] = ("age",)) -> Content:
+    return Content.of(features, Contract("linear_regression"), prediction, arrays)
+
+
+TWICE = numbers(2.0, booleans=[False] * 2, slopes=[1.0] * 2, fills=[0.0] * 2, shifts=[0.0] * 2)
 
 
 @pytest.fixture
@@ -183,11 +190,11 @@ async def test_what_was_signed_for_one_node_is_nothing_to_another(
         (numbers(2.0, slopes=["DROP TABLE patient"]), "slopes"),
         (numbers(2.0, slopes=[1.0, 2.0]), "slopes"),
         (numbers(float("nan")), "NaN"),
-        (replace(numbers(2.0), prediction=b"[]"), "object"),
-        (replace(numbers(2.0), prediction=b"\xff"), "hold together"),
-        (replace(numbers(2.0), arrays=state_to_bytes(make_state(a=np.ones(2)))), "arrays"),
-        (replace(numbers(2.0), arrays=b"garbage"), "not a state"),
-        (replace(numbers(2.0), features=("age", "age")), ""),
+        (raw(b"[]"), "object"),
+        (raw(b"\xff"), "hold together"),
+        (raw(numbers(2.0).prediction, state_to_bytes(make_state(a=np.ones(2)))), "arrays"),
+        (raw(numbers(2.0).prediction, b"garbage"), "not a state"),
+        (raw(TWICE.prediction, features=("age", "age")), "a feature twice"),
         (numbers(2.0, booleans=["true"]), "flag"),
     ],
 )  # fmt: skip

@@ -22,6 +22,7 @@ from heliosdb.domain.subscription import REASONS, Content, Contract, Offer, Outc
 _SQL = Statements("deliveries.sql")
 
 MOST_REASON_CHARACTERS = 500
+PIECE_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +126,22 @@ def read_offered_version(connection: Connection, run: RunId) -> Content | None:
     rows = _SQL.query(connection, "offered_version", run)
     if not rows or rows[0]["prediction"] is None:
         return None
-    row, contract = rows[0], json.loads(rows[0]["contract"])
-    return Content(
-        tuple(row["features"]),
-        Contract(
-            contract["algorithm"],
-            contract.get("target"),
-            contract.get("event"),
-            contract.get("weights"),
-            contract.get("offset"),
-        ),
-        row["prediction"].encode(),
-        bytes(row["prediction_arrays"] or b""),
-    )
+    row, named = rows[0], json.loads(rows[0]["contract"])
+    columns = (named.get(role) for role in ("target", "event", "weights", "offset"))
+    contract = Contract(named["algorithm"], *columns)
+    arrays = _read_arrays(connection, run, row["size"])
+    if len(arrays) != row["size"]:
+        return None
+    return Content.of(row["features"], contract, row["prediction"].encode(), arrays)
+
+
+def _read_arrays(connection: Connection, run: RunId, size: int) -> bytes:
+    """Read a version's arrays in pieces, of which a connection holds several copies."""
+    parts = []
+    for start in range(0, size, PIECE_BYTES):
+        rows = _SQL.query(connection, "offered_arrays", run, start + 1, PIECE_BYTES)
+        parts += [row["part"] for row in rows]
+    return b"".join(parts)
 
 
 def _subscription(row: Row) -> Subscription:

@@ -8,6 +8,7 @@ what is offered and what the node says.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -72,24 +73,28 @@ class Contract:
 class Content:
     """What a version predicts by, as the catalog stores it: features, prediction (JSON) and its arrays.
 
-    arrays: those of `state_to_bytes`; b"" where SQL alone computes it.
+    arrays: those of `state_to_bytes`; b"" where SQL alone computes it. sha256: of the bytes that travel.
     """
 
     features: tuple[str, ...]
     contract: Contract
     prediction: bytes
-    arrays: bytes = b""
+    arrays: bytes
+    sha256: bytes
+
+    @classmethod
+    def of(
+        cls, features: Sequence[str], contract: Contract, prediction: bytes, arrays: bytes = b""
+    ) -> Content:
+        """Put together what travels, and take its hash: once, however many nodes it goes to."""
+        digest = hashlib.sha256(prediction)
+        digest.update(arrays)
+        return cls(tuple(features), contract, prediction, arrays, digest.digest())
 
     @property
     def size(self) -> int:
         """How many bytes travel behind the header."""
         return len(self.prediction) + len(self.arrays)
-
-    def sha256(self) -> bytes:
-        """SHA-256 of the bytes that travel."""
-        digest = hashlib.sha256(self.prediction)
-        digest.update(self.arrays)
-        return digest.digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from heliosdb.domain.subscription import Content, Contract, Offer, Outcome
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse, read_digest, read_name, read_names, read_short_name, require
+from heliosdb.transport.streams import Gatherer
 from heliosdb.transport.subscription_messages import read_outcome, read_run, read_version
 
 _EMPTY_SHA256 = hashlib.sha256().digest()
@@ -49,12 +50,13 @@ class DeliveryHeader:
             return 0
         return self.announced.prediction_bytes + self.announced.arrays_bytes
 
-    def content(self, body: bytes) -> Content | None:
-        """Take the body apart, whose length and hash were checked; None where nothing is delivered."""
-        if self.announced is None:
+    def content(self, gatherer: Gatherer) -> Content | None:
+        """Take the body, whose length and hash were checked; None where nothing is delivered."""
+        announced = self.announced
+        if announced is None:
             return None
-        middle = self.announced.prediction_bytes
-        return Content(self.announced.features, self.announced.contract, body[:middle], body[middle:])
+        prediction, arrays = gatherer.parts(announced.prediction_bytes)
+        return Content(announced.features, announced.contract, prediction, arrays, self.body_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def encode_delivery(offer: Offer, content: Content | None, recipient: bytes) -> 
         contract=None if content is None else _contract_to_proto(content.contract),
         prediction_bytes=0 if content is None else len(content.prediction),
         arrays_bytes=0 if content is None else len(content.arrays),
-        body_sha256=_EMPTY_SHA256 if content is None else content.sha256(),
+        body_sha256=_EMPTY_SHA256 if content is None else content.sha256,
         recipient=recipient,
     )
     raw = header.SerializeToString(deterministic=True)

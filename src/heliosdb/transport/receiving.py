@@ -45,7 +45,8 @@ async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) 
         codec(header.task.work.codec)  # Not first when the answer, which may have been paid for, is encoded.
         return header
 
-    return received_task(*await _gather("task", pb.TaskMessage, messages, verified))
+    header, gatherer = await _gather("task", pb.TaskMessage, messages, verified)
+    return received_task(header, gatherer.payload())
 
 
 async def receive_delivery(
@@ -68,8 +69,8 @@ async def receive_delivery(
         await expect(header)
         return header
 
-    header, body = await _gather("delivery", pb.DeliveryMessage, messages, verified)
-    return ReceivedDelivery(header, *signed[0], header.content(body))
+    header, gatherer = await _gather("delivery", pb.DeliveryMessage, messages, verified)
+    return ReceivedDelivery(header, *signed[0], header.content(gatherer))
 
 
 async def _gather(
@@ -77,7 +78,7 @@ async def _gather(
     kind: _Kind,
     messages: AsyncIterator[bytes],
     verified: Callable[[pb.SignedHeader], Awaitable[_H]],
-) -> tuple[_H, bytes]:
+) -> tuple[_H, Gatherer]:
     header: _H | None = None
     gatherer = Gatherer(0)
     async for raw in messages:
@@ -97,7 +98,7 @@ async def _gather(
         raise invalid_value(f"the {what} is shorter than announced")
     if gatherer.sha256 != header.body_sha256:
         raise invalid_value(f"the {what}'s body is not what its header says")
-    return header, gatherer.payload()
+    return header, gatherer
 
 
 def _add(gatherer: Gatherer, chunk: bytes, what: str) -> None:

@@ -33,7 +33,7 @@ TIMEOUT = 60.0
 RUN = RunId(UUID(int=1))
 SAID = Subscription(SubscriptionName("s"), ModelName("m"), None, True, 3, RUN, Outcome.OFFERED, RUN)
 OFFER = Offer(WorkspaceName("w"), NodeName("n"), SAID.name, SAID.model, None, Outcome.OFFERED, "", 3, RUN)
-CONTENT = Content(
+CONTENT = Content.of(
     ("x",), Contract("a", "y"), b'{"link": "identity"}' + b" " * CHUNK_BYTES, bytes(3 * CHUNK_BYTES)
 )
 
@@ -119,7 +119,7 @@ async def test_a_heartbeat_tells_the_digest_of_the_workspaces_subscriptions() ->
 
 async def test_a_refusal_of_the_header_comes_before_the_body_is_taken() -> None:
     taker = Taker(most=1024)
-    large = replace(CONTENT, arrays=bytes(64 * 1024 * 1024))
+    large = Content.of(("x",), CONTENT.contract, b"{}", bytes(64 * 1024 * 1024))
     async with serving(taker) as port, connected(port) as client:
         with pytest.raises(NodeRefusedError, match="not expected"):
             await client.deliver(OFFER, large, TIMEOUT)
@@ -170,7 +170,7 @@ async def raw_deliver(port: int, messages: Sequence[bytes]) -> pb.DeliveryAnswer
         return pb.DeliveryAnswer.FromString(await channel.stream_unary(DELIVER)(send(), timeout=TIMEOUT))
 
 
-SMALL = replace(CONTENT, prediction=b'{"link": "identity"}', arrays=b"arrays")
+SMALL = Content.of(("x",), CONTENT.contract, b'{"link": "identity"}', b"arrays")
 RECIPIENT = bytes.fromhex(fingerprint(NODE.certificate_pem))
 HEADER = encode_delivery(OFFER, SMALL, RECIPIENT)
 BODY = SMALL.prediction + SMALL.arrays

@@ -27,7 +27,7 @@ OFFER = Offer(WorkspaceName("w"), NodeName("n"), NAME, ModelName("m"), None, Out
 WAITING = replace(OFFER, outcome=Outcome.WAITING, version=None, run=None)
 BEFORE = Subscription(NAME, ModelName("m"))
 HEARD = replace(BEFORE, heard_outcome=Outcome.OFFERED, heard_run=RUN)
-CONTENT = Content(("x",), Contract("a"), b"{}", b"12345678")
+CONTENT = Content.of(("x",), Contract("a"), b"{}", b"12345678")
 
 
 def pending(node_id: int = 1, offer: Offer = OFFER, *, carries: bool = True) -> PendingDelivery:

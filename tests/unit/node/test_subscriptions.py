@@ -43,7 +43,7 @@ ENCODED = LINEAR | {
 
 
 def content(prediction: object, arrays: bytes = b"", features: tuple[str, ...] = FEATURES) -> Content:
-    return Content(features, Contract("logistic_regression"), json.dumps(prediction).encode(), arrays)
+    return Content.of(features, Contract("logistic_regression"), json.dumps(prediction).encode(), arrays)
 
 
 def with_encoding(**changes: object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from heliosdb.transport import limits
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.delivery_messages import decode_delivery, delivery_sha256, encode_delivery
 from heliosdb.transport.messages import introduction_from_proto, introduction_to_proto
+from heliosdb.transport.streams import Gatherer
 from heliosdb.transport.subscription_messages import subscriptions_from_proto, subscriptions_sha256
 from heliosdb.transport.verification import find_signer, sign_delivery, sign_task
 
@@ -34,7 +35,9 @@ OFFER = Offer(
     3,
     RUN,
 )
-CONTENT = Content(("x", "z"), Contract("cox_regression", "y", "e", "v", "o"), b'{"link": "exp"}', b"arrays")
+CONTENT = Content.of(
+    ("x", "z"), Contract("cox_regression", "y", "e", "v", "o"), b'{"link": "exp"}', b"arrays"
+)
 FULL = Subscription(
     SubscriptionName("t"), ModelName("m2"), "7", False, 2, RUN, Outcome.OFFERED, RUN, RunId(UUID(int=8))
 )
@@ -97,7 +100,7 @@ def test_the_digest_tells_every_change_and_nothing_for_none() -> None:
     [
         (OFFER, CONTENT),
         (OFFER, None),
-        (replace(OFFER, wanted=None), replace(CONTENT, contract=Contract("neural_network"), arrays=b"")),
+        (replace(OFFER, wanted=None), Content.of(("x",), Contract("neural_network"), b"{}")),
         (replace(OFFER, outcome=Outcome.UNKNOWN, reason="none such", version=None, run=None), None),
     ],
 )
@@ -107,8 +110,14 @@ def test_a_delivery_survives_the_wire(offer: Offer, content: Content | None) -> 
     body = b"" if content is None else content.prediction + content.arrays
     assert (header.offer, header.recipient, header.raw) == (offer, RECIPIENT, raw)
     assert header.body_bytes == len(body)
-    assert header.content(body) == content
-    assert encode_delivery(header.offer, header.content(body), header.recipient) == raw
+    # Wherever the chunks were cut.
+    for step in (1, 7, len(body) + 1):
+        gatherer = Gatherer(len(body))
+        for start in range(0, len(body), step):
+            gatherer.add(body[start : start + step])
+        found = header.content(gatherer)
+        assert found == content
+        assert encode_delivery(header.offer, found, header.recipient) == raw
 
 
 def changed(change: Callable[[pb.DeliveryHeader], object]) -> bytes:

@@ -67,7 +67,7 @@ OFFER = Offer(
     WorkspaceName("w"), NodeName("n"), SubscriptionName("s"), ModelName("m"), "prod", Outcome.OFFERED, "", 3,
     RunId(UUID(int=9)),
 )  # fmt: skip
-CONTENT = Content(("x", "z"), Contract("a", "y", weights="v"), b'{"link": "identity"}', b"arrays")
+CONTENT = Content.of(("x", "z"), Contract("a", "y", weights="v"), b'{"link": "identity"}', b"arrays")
 DELIVERY = encode_delivery(OFFER, CONTENT, b"r" * 32)
 SUBSCRIPTION = subscription_to_proto(
     Subscription(

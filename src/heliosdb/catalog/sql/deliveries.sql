@@ -59,4 +59,8 @@ SELECT node_id, workspace, node_name, name, model_name, wanted, outcome, version
 FROM federated._pending_deliveries()
 
 -- name: offered_version(uuid)
-SELECT version, features, contract::text AS contract, prediction, prediction_arrays FROM federated._offered_version($1)
+SELECT features, contract::text AS contract, prediction, coalesce(octet_length(prediction_arrays), 0) AS size
+FROM federated._offered_version($1)
+
+-- name: offered_arrays(uuid, integer, integer)
+SELECT substring(prediction_arrays FROM $2 FOR $3) AS part FROM federated.version WHERE run_id = $1
