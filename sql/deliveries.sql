@@ -160,7 +160,7 @@ COMMENT ON FUNCTION federated._check_encoding(text[], boolean[], jsonb) IS
 
 -- What numpy would compute is looked at by what knows its arrays: a tree whose nodes lead in a circle would never end.
 CREATE FUNCTION federated._check_numbers(prediction text, arrays bytea, encoding text) RETURNS text
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -213,7 +213,6 @@ $$;
 COMMENT ON FUNCTION federated._check_scored(federated.delivered_version) IS
     'Raises an error where numpy could not compute what was delivered, or would not come to an end';
 
--- Of a version that is delivered anew under a number that is held, nothing of the former stays.
 CREATE FUNCTION federated._forget_version(model_name text, former federated.delivered_version) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -224,31 +223,43 @@ $$;
 COMMENT ON FUNCTION federated._forget_version(text, federated.delivered_version) IS
     'Drops a delivered version and its own function; 2BP01 where other objects depend on that';
 
--- Called in a subtransaction: what raises an error here leaves all as it was.
-CREATE FUNCTION federated._store_delivery(model_name text, taken federated.delivered_version) RETURNS void
+-- The same version once more is the row that is there: what depends on its function goes on. Of another one under its number, or
+-- of its run, nothing stays.
+CREATE FUNCTION federated._place_version(model_name text, taken federated.delivered_version) RETURNS uuid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    former      federated.delivered_version;
-    own_name    text := model_name || '@' || taken.version;
-    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
-    booleans    boolean[];
+    kept   uuid := (SELECT d.delivery_id FROM federated.delivered_version AS d
+                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.run_id = taken.run_id
+                      AND d.features = taken.features AND d.prediction = taken.prediction
+                      AND d.prediction_arrays IS NOT DISTINCT FROM taken.prediction_arrays);
+    former federated.delivered_version;
 BEGIN
-    PERFORM federated._check_delivery(taken.features, taken.contract, taken.prediction, taken.prediction_arrays);
-    booleans := federated._flags(taken.prediction);
-    PERFORM federated._check_scored(taken);
+    UPDATE federated.delivered_version AS d SET is_current = false WHERE d.subscription_id = taken.subscription_id AND d.is_current;
+    IF kept IS NOT NULL THEN
+        UPDATE federated.delivered_version AS d
+        SET is_current = true, contract = taken.contract, body_sha256 = taken.body_sha256, header = taken.header,
+            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at
+        WHERE d.delivery_id = kept;
+        RETURN kept;
+    END IF;
     FOR former IN SELECT d.* FROM federated.delivered_version AS d WHERE d.subscription_id = taken.subscription_id
                   AND (d.version = taken.version OR d.run_id = taken.run_id) LOOP
         PERFORM federated._forget_version(model_name, former);
     END LOOP;
-    UPDATE federated.delivered_version AS d SET is_current = false WHERE d.subscription_id = taken.subscription_id AND d.is_current;
     INSERT INTO federated.delivered_version SELECT taken.*;
-    PERFORM federated._define_prediction(model_name, description, taken.features, booleans, taken.prediction, taken.delivery_id);
-    IF octet_length(own_name) <= 63 THEN
-        PERFORM federated._define_prediction(own_name, description, taken.features, booleans, taken.prediction, taken.delivery_id);
-    END IF;
-    PERFORM federated._try_prediction(model_name, taken.prediction);
+    RETURN taken.delivery_id;
+END
+$$;
+COMMENT ON FUNCTION federated._place_version(text, federated.delivered_version) IS
+    'Makes the row of a version that was delivered the current one; returns by what its functions know it';
+
+CREATE FUNCTION federated._forget_former(subscription_id bigint, model_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former federated.delivered_version;
+BEGIN
     FOR former IN SELECT d.* FROM federated.delivered_version AS d
-                  WHERE d.subscription_id = taken.subscription_id AND NOT d.is_current LOOP
+                  WHERE d.subscription_id = _forget_former.subscription_id AND NOT d.is_current LOOP
         BEGIN
             PERFORM federated._forget_version(model_name, former);
         EXCEPTION WHEN dependent_objects_still_exist THEN
@@ -256,6 +267,30 @@ BEGIN
             NULL;
         END;
     END LOOP;
+END
+$$;
+COMMENT ON FUNCTION federated._forget_former(bigint, text) IS
+    'Drops the versions before the current one, but for those on whose functions other objects depend';
+
+-- Called in a subtransaction: what raises an error here leaves all as it was.
+CREATE FUNCTION federated._store_delivery(model_name text, taken federated.delivered_version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own_name    text := model_name || '@' || taken.version;
+    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
+    booleans    boolean[];
+    numbers_id  uuid;
+BEGIN
+    PERFORM federated._check_delivery(taken.features, taken.contract, taken.prediction, taken.prediction_arrays);
+    PERFORM federated._check_scored(taken);
+    booleans := federated._flags(taken.prediction);
+    numbers_id := federated._place_version(model_name, taken);
+    PERFORM federated._define_prediction(model_name, description, taken.features, booleans, taken.prediction, numbers_id);
+    IF octet_length(own_name) <= 63 AND numbers_id = taken.delivery_id THEN
+        PERFORM federated._define_prediction(own_name, description, taken.features, booleans, taken.prediction, numbers_id);
+    END IF;
+    PERFORM federated._try_prediction(model_name, taken.prediction);
+    PERFORM federated._forget_former(taken.subscription_id, model_name);
 END
 $$;
 COMMENT ON FUNCTION federated._store_delivery(text, federated.delivered_version) IS

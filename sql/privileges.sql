@@ -203,6 +203,7 @@ GRANT EXECUTE ON FUNCTION
     federated._check_numbers(text, bytea, text), federated._try_prediction(text, jsonb),
     federated._check_scored(federated.delivered_version), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
+    federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_version(uuid) TO federated_daemon;
@@ -333,7 +334,9 @@ GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
-GRANT SELECT, INSERT, UPDATE (is_current), DELETE ON federated.delivered_version TO federated_owner;
+GRANT SELECT, INSERT, DELETE,
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
+ON federated.delivered_version TO federated_owner;
 GRANT UPDATE (refresh, refused_run, failure) ON federated.subscription TO federated_owner;
 GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;
 GRANT UPDATE (heard_outcome, heard_version, heard_run, heard_since, heard_at, reason, refresh, refused_run, failure)
