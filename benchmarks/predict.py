@@ -5,6 +5,8 @@ columns: it adds up the numbers and counts the texts. What numpy computes (a net
 8) is asked row by row and in batches. The peer exports the columns by COPY and predicts with scikit-learn, one
 thread. Times are of processors, of the server's process and the client's together, so that what else runs on the
 machine counts little; medians of several repetitions. `make bench NAME=predict ARGS=linear` runs a part, ROWS=… fewer rows.
+ARGS=participant runs all of it, ARGS="participant linear" a part, in a database that subscribes to the models instead of
+the one in which they were trained.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.task import Scaling
 from heliosdb.scoring.rows import encode_rows
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
+from tests.support.delivery import deliver, register
 from tests.support.ports import free_port
 from tests.support.publication import publish_prediction
 
@@ -62,33 +65,68 @@ CALL = ", ".join(f"{name} => {name}" for name in FEATURES)
 BARE = f"SELECT sum({' + '.join(NUMBERS)}), {', '.join(f'count({name})' for name in LEVELS)} FROM patients"
 COLUMNS = ", ".join(f"{name} float8" for name in NUMBERS) + "".join(f", {name} text" for name in LEVELS)
 LAYERS = (128, 64, 32)
+MODELS = ("risk", "net", "forest")
+CATALOG, PARTICIPANT, NODE = "postgres", "participant", "north"
 
 
 def main() -> None:
     """Run the benchmark on a cluster of its own."""
     cluster = create_cluster(free_port())
+    parts = {"linear": _linear, "network": _network, "forest": _forest}
+    chosen = [part for part in sys.argv[1:] if part != PARTICIPANT] or list(parts)
+    database, name = (
+        (PARTICIPANT, "predict_participant") if PARTICIPANT in sys.argv[1:] else (CATALOG, "predict")
+    )
     try:
         with cluster.connect() as connection:
-            _prepare(cluster, connection)
-            parts = {"linear": _linear, "network": _network, "forest": _forest}
-            chosen = sys.argv[1:] or list(parts)
-            publish("predict", [figure for part in chosen for figure in parts[part](cluster, connection)])
+            _prepare(connection)
+        if database == PARTICIPANT:
+            _subscribe(cluster)
+        with cluster.connect(database) as connection:
+            _fill(connection)
+            publish(name, [figure for part in chosen for figure in parts[part](cluster, connection)])
     finally:
         remove_cluster(cluster)
 
 
-def _prepare(cluster: Cluster, connection: psycopg.Connection) -> None:
+def _subscribe(cluster: Cluster) -> None:
+    """Make a database that subscribes to the models."""
+    with cluster.connect() as connection:
+        connection.execute(f"CREATE DATABASE {PARTICIPANT}".encode())
+        register(connection, NODE)
+        for model in MODELS:
+            statement = f"GRANT FEDERATED SUBSCRIBE ON MODEL {model} TO NODE '{NODE}'"
+            connection.execute("CALL federated.execute(%s)", [statement])
+    with cluster.connect(PARTICIPANT) as connection:
+        connection.execute("CREATE EXTENSION plpython3u")
+        connection.execute("CREATE EXTENSION heliosdb_federated_learning")
+        for model in MODELS:
+            statement = f"CREATE FEDERATED SUBSCRIPTION {model} TO MODEL {model} IN WORKSPACE clinics"
+            connection.execute("CALL federated.execute(%s)", [statement])
+
+
+def _publish(cluster: Cluster, connection: psycopg.Connection, model: str, prediction: Prediction) -> None:
+    """Commit a version, and bring it to the database that predicts where that is another one."""
+    assert publish_prediction(cluster, CATALOG, model, prediction, ENCODING).obstacle is None
+    if connection.info.dbname != CATALOG:
+        assert deliver(cluster, CATALOG, connection.info.dbname, NODE) == [None]
+
+
+def _prepare(connection: psycopg.Connection) -> None:
     for statement in ("CREATE EXTENSION plpython3u", "CREATE EXTENSION heliosdb_federated_learning",
                       "CREATE ROLE heliosdb_daemon LOGIN IN ROLE federated_daemon"):  # fmt: skip
         connection.execute(statement)  # type: ignore[arg-type]
     listed = ", ".join(f"'{name}'" for name in FEATURES)
     connection.execute("CALL federated.execute('CREATE FEDERATED WORKSPACE clinics')")
-    for model in ("risk", "net", "forest"):
+    for model in MODELS:
         statement = (
             f"CREATE FEDERATED MODEL {model} IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
             f" features = [{listed}], target = 'ill')"
         )
         connection.execute("CALL federated.execute(%s)", [statement])
+
+
+def _fill(connection: psycopg.Connection) -> None:
     drawn = ", ".join(f"{place + 1} * random() AS {name}" for place, name in enumerate(NUMBERS))
     drawn += "".join(
         f", '{name}' || to_char(random() * {count}, 'FM00') AS {name}" for name, count in LEVELS.items()
@@ -174,7 +212,7 @@ def _linear(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
     prediction = linear_prediction(
         "logistic", scaling, np.append(model.coef_[0], model.intercept_[0])
     ).to_prediction()
-    assert publish_prediction(cluster, "postgres", "risk", prediction, ENCODING).obstacle is None
+    _publish(cluster, connection, "risk", prediction)
     peer, total, figures = _peer(
         connection, "logistic", lambda x: model.predict_proba((x - means) / scales)[:, 1]
     )
@@ -229,7 +267,7 @@ def _network(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
     means, scales = inputs.mean(axis=0), inputs.std(axis=0) + 1e-9
     model = MLPClassifier(LAYERS, max_iter=3).fit((inputs - means) / scales, target)
     made = network_prediction(model.coefs_, model.intercepts_, means, scales)
-    assert publish_prediction(cluster, "postgres", "net", made, ENCODING).obstacle is None
+    _publish(cluster, connection, "net", made)
     scale = lambda x: ((x - means) / scales).astype(np.float32)  # noqa: E731
     peer, total, figures = _peer(connection, "network", lambda x: model.predict_proba(scale(x))[:, 1])
     return [*figures, *_both_ways(connection, "network", "net", total, peer, (">= 100000", ">= 800000"))]
@@ -240,7 +278,7 @@ def _forest(cluster: Cluster, connection: psycopg.Connection) -> list[Figure]:
     inputs, target = _export(connection, "LIMIT 20000")
     model = grow_over_bins(inputs, target)
     made = forest_prediction(model)
-    assert publish_prediction(cluster, "postgres", "forest", made, ENCODING).obstacle is None
+    _publish(cluster, connection, "forest", made)
     peer, total, figures = _peer(connection, "forest", lambda x: model.predict_proba(x)[:, 1])
     return [*figures, *_both_ways(connection, "forest", "forest", total, peer, ("", ">= 200000"))]
 
@@ -292,8 +330,8 @@ def forest_prediction(model: RandomForestClassifier) -> Prediction:
     arrays = {
         "tree": number_of.astype(np.int32), "feature": feature_of.astype(np.int32), "split": split_of.astype(np.int32),
         "left": left_of.astype(np.int32), "values": value_of[:, None], "missing_left": np.zeros(len(nodes), np.uint8),
-        "edges": np.concatenate(edges), "n_edges": np.array([one.size for one in edges], np.int32),
-        "levels": np.zeros(inputs, np.int32), "subsets": np.zeros((1, 1), np.uint8),
+        "edges": np.concatenate(edges), "n_edges": np.array([one.size for one in edges], np.int64),
+        "levels": np.zeros(inputs, np.int64), "subsets": np.zeros((1, 1), np.uint8),
     }  # fmt: skip
     return Prediction(
         "trees", {"link": "logistic", "boosts": False, "target_mean": 0.0, "target_scale": 1.0}, arrays

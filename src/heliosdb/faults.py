@@ -21,10 +21,15 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.round.closed",
         "coordinator.version.committed",
         "coordinator.search.decided",
+        "coordinator.delivery.sent",
+        "coordinator.delivery.answered",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",
         "node.update.sent",
+        "node.delivery.received",
+        "node.delivery.defined",
+        "node.delivery.committed",
     }
 )
 

@@ -121,17 +121,22 @@ def reference(prediction: Prediction, given: list[dict[str, Any]]) -> np.ndarray
 
 def make_patients(catalog: psycopg.Connection) -> None:
     """Make the table with these rows, and the model, in the workspace clinics."""
-    catalog.execute(TABLE)  # type: ignore[arg-type]
     names = ", ".join(f"'{name}'" for name in FEATURES)
     catalog.execute(
         "CALL federated.execute(%s)",
         [f"CREATE FEDERATED MODEL stay IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
          f" features = [{names}], target = 'outcome')"],
     )  # fmt: skip
+    make_table(catalog)
+    catalog.execute("GRANT SELECT ON patients TO federated_analyst")
+
+
+def make_table(session: psycopg.Connection) -> None:
+    """Make the table with these rows."""
+    session.execute(TABLE)  # type: ignore[arg-type]
     quoted = ", ".join(f'"{name}"' for name in FEATURES)
     for number, row in enumerate(rows()):
-        catalog.execute(
+        session.execute(
             f"INSERT INTO patients (id, {quoted}, other) VALUES (%s, {', '.join(['%s'] * len(FEATURES))}, 'x')",  # type: ignore[arg-type]
             [number, *(row[name] for name in FEATURES)],
         )
-    catalog.execute("GRANT SELECT ON patients TO federated_analyst")

@@ -41,6 +41,7 @@ from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server,
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.update_messages import SealedUpdate
 from heliosdb.transport.verification import UpdateCollector
+from tests.support.performers import Unsubscribed
 
 Said = tuple[AnyVector, float]
 Lie = Callable[[Task, AnyVector, float], Said]
@@ -148,7 +149,7 @@ AUTHORITY = Authority.create("authority")
 
 
 @dataclass
-class _Performer:
+class _Performer(Unsubscribed):
     """What a node does behind the wire, by a node that may lie. columns: what it says that it shares."""
 
     node: FakeNode

@@ -12,10 +12,11 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 
+from heliosdb.catalog import deliveries
 from heliosdb.catalog import nodes as catalog
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
@@ -27,10 +28,12 @@ from heliosdb.domain.clock import Clock, SystemClock
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.events import Absence
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.ids import Epoch, NodeName, WorkspaceName
+from heliosdb.domain.ids import Epoch, NodeName, SubscriptionName, WorkspaceName
+from heliosdb.domain.subscription import Subscription
 from heliosdb.transport.client import NodeClient
 from heliosdb.transport.identity import Identity, expires
 from heliosdb.transport.messages import NodeRefusedError, reason_of
+from heliosdb.transport.subscription_messages import subscriptions_sha256
 
 log = logging.getLogger(__name__)
 
@@ -187,6 +190,26 @@ class Directory:
 
         await asyncio.gather(*(greet(peer) for peer in list(self._of(workspace)) if peer.present))
 
+    def find_by_id(self, node_id: int) -> Member | None:
+        """Return the node of this id if it is there now."""
+        peer = self._peers.get(node_id)
+        return None if peer is None else _member(peer)
+
+    async def hear_of(self, member: Member, said: Subscription) -> None:
+        """Take in what a node says of one of its subscriptions after a delivery."""
+        peer = self._peers.get(member.record.id)
+        if peer is not None and peer.introduction is not None:
+            peer.introduction = _with_subscription(peer.introduction, said)
+        record = member.record
+        await self._write(lambda connection: deliveries.record_subscription(connection, record, said))
+
+    async def hear_failure(self, member: Member, name: SubscriptionName, failure: str) -> None:
+        """Take in that a delivery has failed."""
+        record = member.record
+        await self._write(
+            lambda connection: deliveries.record_delivery_failure(connection, record, name, failure)
+        )
+
     async def wait_for_change(self, seconds: float) -> None:
         """Wait until some node comes, goes or is tried, at most `seconds`."""
         with suppress(TimeoutError):
@@ -279,7 +302,7 @@ class Directory:
         peer.introduction = said = await self._introduction(peer.client, record)
         if known != said:
             self._notify()
-            await self._write(lambda connection: catalog.record_introduction(connection, record, said))
+            await self._write(lambda connection: _record_introduction(connection, record, said))
 
     def _check_not_taken(self, peer: _Peer, certificate: str) -> None:
         """One participant under two names would count, and could spend, twice."""
@@ -297,8 +320,8 @@ class Directory:
             if peer.identity != self._identity():
                 await self._meet(peer)
             try:
-                await peer.client.heartbeat(self._config.heartbeat_timeout)
-                if beats % _BEATS_A_GREETING == 0:
+                said = await peer.client.heartbeat(self._config.heartbeat_timeout, peer.record.workspace)
+                if beats % _BEATS_A_GREETING == 0 or not _is_known(peer, said):
                     await self._greet(peer)
             except FederatedError as error:
                 misses += 1
@@ -320,7 +343,7 @@ class Directory:
             else:
                 catalog.activate_node(connection, record, pem, expires(peer.certificate))
             if known is not None:
-                catalog.record_introduction(connection, record, known)
+                _record_introduction(connection, record, known)
 
         await self._write(activate)
         peer.stored = (NodeStatus.ACTIVE, pem)
@@ -354,6 +377,22 @@ class Directory:
                 change(connection)
 
         await self._session.call(write)
+
+
+def _record_introduction(connection: PsycopgConnection, node: NodeRecord, said: Introduction) -> None:
+    catalog.record_introduction(connection, node, said)
+    deliveries.record_subscriptions(connection, node, said.subscriptions)
+
+
+def _is_known(peer: _Peer, digest: bytes) -> bool:
+    """Whether a node's digest is of the subscriptions that it is known to have."""
+    known = () if peer.introduction is None else peer.introduction.subscriptions
+    return digest == subscriptions_sha256(known)
+
+
+def _with_subscription(introduction: Introduction, said: Subscription) -> Introduction:
+    told = tuple(said if one.name == said.name else one for one in introduction.subscriptions)
+    return replace(introduction, subscriptions=told)
 
 
 def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:

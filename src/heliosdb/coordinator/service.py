@@ -21,6 +21,7 @@ from uuid import UUID
 import psycopg
 import uvloop
 
+from heliosdb.catalog import deliveries as delivery_rows
 from heliosdb.catalog import events as event_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
@@ -30,6 +31,7 @@ from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
+from heliosdb.coordinator.deliveries import Deliveries
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
@@ -185,13 +187,19 @@ class Term:
         self._directory = Directory(config, keys.identity.current, node_session, epoch)
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
+        self._deliveries = Deliveries(config, self._directory)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
         """Work until something raises."""
         parts = [
             asyncio.create_task(part)
-            for part in (self._watch(), self._directory.run(), self._dispatcher.run())
+            for part in (
+                self._watch(),
+                self._directory.run(),
+                self._dispatcher.run(),
+                self._deliveries.run(),
+            )
         ]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -207,10 +215,11 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided = await self._session.call(_read)
+            records, active, undecided, pending = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
+            self._deliveries.refresh(pending, as_of)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -223,11 +232,14 @@ def _take_lease(connection: Connection, holder: str) -> Epoch:
 
 def _read(
     connection: Connection,
-) -> tuple[list[node_rows.NodeRecord], list[run_rows.ActiveRun], list[UUID]]:
+) -> tuple[
+    list[node_rows.NodeRecord], list[run_rows.ActiveRun], list[UUID], list[delivery_rows.PendingDelivery]
+]:
     return (
         node_rows.list_nodes(connection),
         run_rows.list_active_runs(connection),
         run_rows.list_undecided_series(connection),
+        delivery_rows.list_pending_deliveries(connection),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heliosdb.domain.ids import DatasetName, NodeName, WorkspaceName
+from heliosdb.domain.subscription import Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,14 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """The node's answer: what it shares with that workspace.
+    """The node's answer: what it shares with that workspace, and to which of its models it subscribes.
 
     extras: what is installed there beside the product, by name; see parts/extras.py.
     """
 
     datasets: tuple[DatasetDescription, ...]
     extras: tuple[str, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()
 
     @property
     def plain_answers(self) -> bool:

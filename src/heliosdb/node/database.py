@@ -82,12 +82,17 @@ class Database:
                 self._disconnect()
                 raise public_error(error) from None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether an operation is under way."""
+        return self._lock.locked()
+
     def check(self) -> None:
         """FederatedError UNREACHABLE where the database does not answer.
 
         An operation under way is no reason to wait: should the database be gone, that operation says so.
         """
-        if self._lock.locked():
+        if self.is_busy:
             return
         self.run(ping)
 

@@ -28,6 +28,7 @@ from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.site import Site
+from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
 from heliosdb.parts.loading import load_parts
@@ -172,6 +173,10 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     secret = load_or_create_secret(config.state_directory / "node.key")
     database = Database(config.database.get_secret_value(), application_name="heliosdb node")
+    taking = Database(config.database.get_secret_value(), application_name="heliosdb node deliveries")
+    subscriptions = Subscriptions(
+        database, taking, lambda: bytes.fromhex(identity.current().identity.fingerprint)
+    )
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -180,6 +185,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         secret=secret,
         plain_answers=config.plain_answers,
         site=site,
+        subscriptions=subscriptions,
     )
     server, port = make_server(
         tasks,
@@ -197,3 +203,4 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
         await asyncio.to_thread(database.close)
+        await asyncio.to_thread(subscriptions.close)

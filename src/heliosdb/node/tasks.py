@@ -25,6 +25,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.handshake import DatasetDescription, Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
+from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
@@ -45,9 +46,11 @@ from heliosdb.node.policy import (
 )
 from heliosdb.node.refusals import record_refusal
 from heliosdb.node.site import Site
+from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.parts.extras import installed_extras
+from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
 from heliosdb.transport.update_messages import SealedUpdate
 
@@ -73,7 +76,7 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
-    site: says whether tasks may be answered.
+    site: says whether tasks may be answered. subscriptions: what becomes of deliveries.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class NodeTasks:
         secret: bytes,
         plain_answers: bool,
         site: Site,
+        subscriptions: Subscriptions,
     ) -> None:
         self._database = database
         self._door = door
@@ -94,11 +98,13 @@ class NodeTasks:
         self._key = table_key(secret)
         self._plain_answers = plain_answers
         self._site = site
+        self._subscriptions = subscriptions
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
+        self._taken: set[asyncio.Task[Subscription]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
 
@@ -106,8 +112,10 @@ class NodeTasks:
         """Say what is shared with the coordinator's workspace."""
         self._site.demand()
         described = await self._describe(greeting.workspace)
+        subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
-        return Introduction(tuple(described), installed_extras())
+        self._subscriptions.greeted(greeting.workspace, greeting.node)
+        return Introduction(tuple(described), installed_extras(), subscriptions)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -123,6 +131,22 @@ class NodeTasks:
             self._site.doubt()
             raise
         await self._site.demand_ready()
+
+    async def subscribed(self, workspace: WorkspaceName) -> Sequence[Subscription]:
+        """Say to which of a workspace's models this node subscribes."""
+        return await self._subscriptions.read_for_heartbeat(workspace)
+
+    async def expect(self, header: DeliveryHeader) -> None:
+        """FederatedError where a delivery is not for this node, or for no subscription of it."""
+        self._site.demand()
+        await self._subscriptions.expect(header)
+
+    async def deliver(self, received: ReceivedDelivery) -> Subscription:
+        """Take a delivery; one that is being written is not stopped half way."""
+        work = asyncio.create_task(self._subscriptions.deliver(received))
+        self._taken.add(work)
+        work.add_done_callback(self._taken.discard)
+        return await _to_the_end(work)
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
@@ -149,7 +173,7 @@ class NodeTasks:
         """Stop what is being computed; what is at the door goes through it first."""
         for work in list(self._under_way.values()):
             work.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        await asyncio.gather(*self._under_way.values(), *self._taken, return_exceptions=True)
 
     def _end(self, name: tuple[TaskKey, bytes], done: asyncio.Task[SealedUpdate]) -> None:
         del self._under_way[name]

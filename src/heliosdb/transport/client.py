@@ -19,11 +19,13 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
+from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
-from heliosdb.transport.identity import Identity, pinned_bundle, split_endpoint
+from heliosdb.transport.delivery_messages import encode_delivery
+from heliosdb.transport.identity import Identity, fingerprint, pinned_bundle, split_endpoint
 from heliosdb.transport.messages import (
     EncodedState,
     encode_header,
@@ -35,10 +37,20 @@ from heliosdb.transport.messages import (
     task_sha256,
 )
 from heliosdb.transport.packing import open_update
-from heliosdb.transport.rpc import CHANNEL_OPTIONS, FORGET, GREET, HEARTBEAT, PERFORM, aio, grpc
+from heliosdb.transport.rpc import (
+    CHANNEL_OPTIONS,
+    DELIVER,
+    FORGET,
+    GREET,
+    HEARTBEAT,
+    PERFORM,
+    aio,
+    grpc,
+)
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
-from heliosdb.transport.verification import UpdateCollector, rejected, sign_task
+from heliosdb.transport.subscription_messages import subscription_from_proto
+from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_task
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -98,6 +110,7 @@ class NodeClient:
         self._heartbeat = self._channel.unary_unary(HEARTBEAT, None, None)
         self._forget = self._channel.unary_unary(FORGET, None, None)
         self._perform = self._channel.stream_stream(PERFORM, None, None)
+        self._deliver = self._channel.stream_unary(DELIVER, None, None)
         self._mistaken: FederatedError | None = None
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
@@ -113,15 +126,23 @@ class NodeClient:
             raise refusal_from_proto(answer.refusal, greeting.node)
         return introduction_from_proto(answer)
 
-    async def heartbeat(self, timeout: float) -> None:  # noqa: ASYNC109 - gRPC's deadline
-        """Ask whether the node is there."""
+    async def heartbeat(
+        self,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        workspace: WorkspaceName | None = None,
+    ) -> bytes:
+        """Ask whether the node is there; what comes back is the digest of what it would say of its
+        subscriptions to the workspace, b"" where it has none."""
         traffic = self._new_traffic()
         try:
-            request = traffic.send(_bytes(pb.HeartbeatRequest()))
-            parse(pb.HeartbeatAnswer, traffic.receive(await self._heartbeat(request, timeout=timeout)))
+            request = traffic.send(_bytes(pb.HeartbeatRequest(workspace=workspace)))
+            answer = parse(
+                pb.HeartbeatAnswer, traffic.receive(await self._heartbeat(request, timeout=timeout))
+            )
             self._mistaken = None
         except aio.AioRpcError as error:
             raise self._failure(error) from error
+        return bytes(answer.subscriptions)
 
     async def forget(
         self,
@@ -189,6 +210,36 @@ class NodeClient:
         return open_update(
             task, sha256, collector.finish(), self._pinned, sealing, traffic=counted, private=private
         )
+
+    async def deliver(
+        self,
+        offer: Offer,
+        content: Content | None,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        *,
+        sent: Callable[[], None] = lambda: None,
+    ) -> Subscription:
+        """Offer the node what it subscribes to; returns its word about the subscription after it.
+
+        content: the version that is offered, or None where it does not go along. timeout: seconds for the
+        whole of it. sent: called once gRPC has taken the last message.
+        """
+        traffic = self._new_traffic()
+        header = encode_delivery(offer, content, bytes.fromhex(fingerprint(self._pinned[-1])))
+        signed = pb.SignedHeader(header=header, signature=sign_delivery(self._identity, header))
+        body = () if content is None else (content.prediction, content.arrays)
+        try:
+            raw = await self._deliver(_delivery_messages(signed, body, traffic, sent), timeout=timeout)
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        self._mistaken = None
+        answer = parse(pb.DeliveryAnswer, traffic.receive(raw))
+        if answer.WhichOneof("said") != "subscription":
+            raise refusal_from_proto(answer.refusal, offer.node)
+        said = subscription_from_proto(answer.subscription)
+        if (said.name, said.model, said.wanted) != (offer.subscription, offer.model, offer.wanted):
+            raise rejected("it is about another subscription")
+        return said
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
@@ -265,6 +316,17 @@ async def _task_messages(
         yield traffic.send(_bytes(pb.TaskMessage(chunk=chunk)))
     # gRPC asks for more once it has taken the last message.
     traffic.whole = Moment.now()
+
+
+async def _delivery_messages(
+    signed: pb.SignedHeader, body: Sequence[bytes], traffic: Traffic, sent: Callable[[], None]
+) -> AsyncIterator[bytes]:
+    chunks = cut(*body)
+    signed.chunk = next(chunks, b"")
+    yield traffic.send(_bytes(pb.DeliveryMessage(head=signed)))
+    for chunk in chunks:
+        yield traffic.send(_bytes(pb.DeliveryMessage(chunk=chunk)))
+    sent()
 
 
 def _bytes(message: Message) -> bytes:

@@ -56,22 +56,50 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ...) -> None: ...
+    subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ...) -> None: ...
+
+class Subscription(_message.Message):
+    __slots__ = ("name", "model", "version", "takes", "held_version", "held_run", "heard_outcome", "heard_run", "refused_run")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TAKES_FIELD_NUMBER: _ClassVar[int]
+    HELD_VERSION_FIELD_NUMBER: _ClassVar[int]
+    HELD_RUN_FIELD_NUMBER: _ClassVar[int]
+    HEARD_OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    HEARD_RUN_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_RUN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    version: str
+    takes: bool
+    held_version: int
+    held_run: bytes
+    heard_outcome: str
+    heard_run: bytes
+    refused_run: bytes
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes: _Optional[bool] = ..., held_version: _Optional[int] = ..., held_run: _Optional[bytes] = ..., heard_outcome: _Optional[str] = ..., heard_run: _Optional[bytes] = ..., refused_run: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("workspace",)
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    def __init__(self, workspace: _Optional[str] = ...) -> None: ...
 
 class HeartbeatAnswer(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("subscriptions",)
+    SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    subscriptions: bytes
+    def __init__(self, subscriptions: _Optional[bytes] = ...) -> None: ...
 
 class ForgetRequest(_message.Message):
     __slots__ = ("workspace", "node", "ended_runs")
@@ -386,3 +414,67 @@ class UpdateHeader(_message.Message):
     mechanism: Mechanism
     spending: Spending
     def __init__(self, key: _Optional[_Union[TaskKey, _Mapping]] = ..., task_sha256: _Optional[bytes] = ..., dtype: _Optional[_Union[Dtype, str]] = ..., length: _Optional[int] = ..., ephemeral_key: _Optional[bytes] = ..., payload_bytes: _Optional[int] = ..., payload_sha256: _Optional[bytes] = ..., mechanism: _Optional[_Union[Mechanism, _Mapping]] = ..., spending: _Optional[_Union[Spending, _Mapping]] = ...) -> None: ...
+
+class DeliveryMessage(_message.Message):
+    __slots__ = ("head", "chunk")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    head: SignedHeader
+    chunk: bytes
+    def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class Contract(_message.Message):
+    __slots__ = ("algorithm", "target", "event", "weights", "offset")
+    ALGORITHM_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    algorithm: str
+    target: str
+    event: str
+    weights: str
+    offset: str
+    def __init__(self, algorithm: _Optional[str] = ..., target: _Optional[str] = ..., event: _Optional[str] = ..., weights: _Optional[str] = ..., offset: _Optional[str] = ...) -> None: ...
+
+class DeliveryHeader(_message.Message):
+    __slots__ = ("workspace", "node", "subscription", "model", "wanted", "outcome", "reason", "version", "run", "features", "contract", "prediction_bytes", "arrays_bytes", "body_sha256", "recipient")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    WANTED_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ARRAYS_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BODY_SHA256_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    node: str
+    subscription: str
+    model: str
+    wanted: str
+    outcome: str
+    reason: str
+    version: int
+    run: bytes
+    features: _containers.RepeatedScalarFieldContainer[str]
+    contract: Contract
+    prediction_bytes: int
+    arrays_bytes: int
+    body_sha256: bytes
+    recipient: bytes
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., subscription: _Optional[str] = ..., model: _Optional[str] = ..., wanted: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., version: _Optional[int] = ..., run: _Optional[bytes] = ..., features: _Optional[_Iterable[str]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., prediction_bytes: _Optional[int] = ..., arrays_bytes: _Optional[int] = ..., body_sha256: _Optional[bytes] = ..., recipient: _Optional[bytes] = ...) -> None: ...
+
+class DeliveryAnswer(_message.Message):
+    __slots__ = ("refusal", "subscription")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    refusal: Refusal
+    subscription: Subscription
+    def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., subscription: _Optional[_Union[Subscription, _Mapping]] = ...) -> None: ...

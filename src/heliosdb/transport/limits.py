@@ -30,6 +30,9 @@ MAX_SETTINGS = 256
 MAX_SETTING_VALUES = 10_000
 MAX_SETTING_CHARACTERS = 10_000
 MAX_ENDED_RUNS = 10_000
+MAX_SUBSCRIPTIONS = 1000
+# Of a version; its arrays are a state, and bounded as one.
+MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 
 
 def payload_bytes(encoded: int) -> int:

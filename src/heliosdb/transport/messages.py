@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
@@ -38,6 +37,11 @@ from heliosdb.transport.checks import (
     require,
 )
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
+from heliosdb.transport.subscription_messages import (
+    read_run,
+    subscription_to_proto,
+    subscriptions_from_proto,
+)
 from heliosdb.transport.work_messages import work_from_proto, work_to_proto
 
 _COMPLIANCE_MODES = OPTIONS[OptionKind.WORKSPACE]["compliance_mode"].choices
@@ -225,12 +229,6 @@ def key_from_proto(key: pb.TaskKey) -> TaskKey:
     )
 
 
-def read_run(raw: bytes) -> RunId:
-    """A run's id from the wire."""
-    require(len(raw) == 16, "the run id is not a UUID")
-    return RunId(UUID(bytes=bytes(raw)))
-
-
 def _reading_to_proto(reading: Reading) -> pb.Reading:
     return pb.Reading(
         dataset=reading.dataset,
@@ -311,6 +309,11 @@ def greeting_from_proto(greeting: pb.Greeting) -> Greeting:
     return Greeting(WorkspaceName(read_name(greeting.workspace)), NodeName(read_name(greeting.node)))
 
 
+def heartbeat_from_proto(request: pb.HeartbeatRequest) -> WorkspaceName | None:
+    """Which workspace a heartbeat is of; None from a coordinator that does not say."""
+    return WorkspaceName(read_name(request.workspace)) if request.workspace else None
+
+
 def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
     """An introduction for the wire."""
     return pb.Introduction(
@@ -328,6 +331,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
             for dataset in introduction.datasets
         ],
         extras=introduction.extras,
+        subscriptions=map(subscription_to_proto, introduction.subscriptions),
     )
 
 
@@ -336,7 +340,8 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(len(introduction.datasets) <= limits.MAX_DATASETS, "there are too many datasets")
     require(len(introduction.extras) <= limits.MAX_EXTRAS, "there are too many extras")
     described = tuple(_description_from_proto(dataset) for dataset in introduction.datasets)
-    return Introduction(described, read_names(introduction.extras))
+    subscriptions = subscriptions_from_proto(introduction.subscriptions)
+    return Introduction(described, read_names(introduction.extras), subscriptions)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

@@ -19,6 +19,7 @@ from grpc import aio
 
 __all__ = [
     "CHANNEL_OPTIONS",
+    "DELIVER",
     "FORGET",
     "GREET",
     "HEARTBEAT",
@@ -34,6 +35,7 @@ GREET = f"/{SERVICE}/Greet"
 HEARTBEAT = f"/{SERVICE}/Heartbeat"
 FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
+DELIVER = f"/{SERVICE}/Deliver"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 

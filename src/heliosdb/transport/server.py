@@ -1,8 +1,10 @@
-"""The node's end of the wire: generic gRPC handlers that hand complete, verified tasks to a `Performer`.
+"""The node's end of the wire: generic gRPC handlers that hand complete, verified messages to a
+`Performer`.
 
-What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task
-reaches the performer only whole, within its limits, its hash right and its signature the coordinator's; what
-goes back is an update as the release door made it, or a refusal whose text is public.
+What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task or a
+delivery reaches the performer only whole, within its limits, its hash right and its signature the
+coordinator's; what goes back is an update as the release door made it, the node's word about its
+subscriptions, or a refusal whose text is public.
 """
 
 from __future__ import annotations
@@ -14,28 +16,27 @@ from typing import Any, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, place_of
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
+from heliosdb.domain.subscription import Subscription
 from heliosdb.transport import federation_pb2 as pb
-from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
-from heliosdb.transport.codecs import codec
+from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.messages import (
     ReceivedTask,
-    TaskHeader,
     forget_from_proto,
     greeting_from_proto,
+    heartbeat_from_proto,
     introduction_to_proto,
-    received_task,
     refusal_to_proto,
-    task_from_header,
 )
+from heliosdb.transport.receiving import receive_delivery, receive_task
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
-from heliosdb.transport.streams import ExcessBytesError, Gatherer, cut, cut_first
+from heliosdb.transport.streams import cut, cut_first
+from heliosdb.transport.subscription_messages import subscription_to_proto, subscriptions_sha256
 from heliosdb.transport.update_messages import SealedUpdate
-from heliosdb.transport.verification import verify_task
 
 __all__ = ["Performer", "ReceivedTask", "ServerIdentity", "make_server", "receive_task", "server_credentials"]
 
@@ -65,6 +66,18 @@ class Performer(Protocol):
 
     def sent(self, received: ReceivedTask) -> None:
         """Hear that the whole update was handed to the wire."""
+        ...
+
+    async def subscribed(self, workspace: WorkspaceName) -> Sequence[Subscription]:
+        """Say to which of a workspace's models the node subscribes, in ascending order of their names."""
+        ...
+
+    async def expect(self, header: DeliveryHeader) -> None:
+        """Raise where a delivery is not for this node, or for no subscription of it."""
+        ...
+
+    async def deliver(self, received: ReceivedDelivery) -> Subscription:
+        """Take a delivery, or what it says instead of one; return the node's word after it."""
         ...
 
 
@@ -105,6 +118,7 @@ def make_server(
                     "Heartbeat": grpc.unary_unary_rpc_method_handler(handlers.heartbeat),
                     "Forget": grpc.unary_unary_rpc_method_handler(handlers.forget),
                     "Perform": grpc.stream_stream_rpc_method_handler(handlers.perform),
+                    "Deliver": grpc.stream_unary_rpc_method_handler(handlers.deliver),
                 },
             ),
         )
@@ -133,11 +147,18 @@ class _Handlers:
         return result if isinstance(result, bytes) else _bytes(pb.Introduction(refusal=result))
 
     async def heartbeat(self, raw: bytes, context: Any) -> bytes:
-        del raw  # A heartbeat says nothing; that it came through the handshake is the message.
-        result = await _or_refusal(self._performer.alive)
+        async def answer() -> bytes:
+            workspace = heartbeat_from_proto(parse(pb.HeartbeatRequest, raw))
+            await self._performer.alive()
+            if workspace is None:
+                return b""
+            return subscriptions_sha256(await self._performer.subscribed(workspace))
+
+        result = await _or_refusal(answer)
         if isinstance(result, pb.Refusal):
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
-        return _bytes(pb.HeartbeatAnswer())
+            return b""
+        return _bytes(pb.HeartbeatAnswer(subscriptions=result))
 
     async def forget(self, raw: bytes, context: Any) -> bytes:
         async def answer() -> None:
@@ -166,45 +187,15 @@ class _Handlers:
             yield _bytes(pb.UpdateMessage(chunk=chunk))
         self._performer.sent(received)
 
+    async def deliver(self, messages: AsyncIterator[bytes], _context: Any) -> bytes:
+        async def answer() -> Subscription:
+            received = await receive_delivery(messages, self._pinned(), self._performer.expect)
+            return await self._performer.deliver(received)
 
-async def receive_task(messages: AsyncIterator[bytes], pinned: Sequence[bytes]) -> ReceivedTask:
-    """Gather one task; FederatedError where it is not a whole task of the pinned coordinator."""
-    header: TaskHeader | None = None
-    gatherer = Gatherer(0)
-    async for raw in messages:
-        message = parse(pb.TaskMessage, raw)
-        match message.WhichOneof("part"):
-            case "head" if header is None:
-                header = _verified_header(message.head, pinned)
-                gatherer = Gatherer(header.body_bytes)
-                _add(gatherer, message.head.chunk)
-            case "chunk" if header is not None:
-                _add(gatherer, message.chunk)
-            case _:
-                raise invalid_value("the task's messages are out of order")
-    if header is None or not gatherer.complete:
-        raise invalid_value("the task is shorter than announced")
-    if gatherer.sha256 != header.body_sha256:
-        raise invalid_value("the task's body is not what its header says")
-    return received_task(header, gatherer.payload())
-
-
-def _verified_header(head: pb.SignedHeader, pinned: Sequence[bytes]) -> TaskHeader:
-    """The signature is checked before a byte of the body is taken."""
-    if len(head.signature) > limits.MAX_SIGNATURE_BYTES:
-        raise invalid_value("the task's signature is too large")
-    header = task_from_header(head.header)
-    if not verify_task(pinned, header, head.signature):
-        raise FederatedError(ErrorCode.IDENTITY, "the task is not signed by the pinned coordinator")
-    codec(header.task.work.codec)  # Not first when the answer, which may have been paid for, is encoded.
-    return header
-
-
-def _add(gatherer: Gatherer, chunk: bytes) -> None:
-    try:
-        gatherer.add(chunk)
-    except ExcessBytesError:
-        raise invalid_value("the task is longer than announced") from None
+        result = await _or_refusal(answer)
+        if isinstance(result, pb.Refusal):
+            return _bytes(pb.DeliveryAnswer(refusal=result))
+        return _bytes(pb.DeliveryAnswer(subscription=subscription_to_proto(result)))
 
 
 async def _or_refusal(answer: Callable[[], Awaitable[_T]]) -> _T | pb.Refusal:

@@ -53,6 +53,19 @@ class Gatherer:
         """SHA-256 of the bytes so far."""
         return self._hash.digest()
 
+    def parts(self, first: int) -> tuple[bytes, bytes]:
+        """The first so many bytes, and the rest; the gatherer is empty afterwards."""
+        front: list[bytes] = []
+        while first and self._chunks:
+            chunk = self._chunks[0]
+            front.append(chunk[:first])
+            if len(chunk) > first:
+                self._chunks[0] = chunk[first:]
+            else:
+                del self._chunks[0]
+            first -= len(front[-1])
+        return b"".join(front), self.payload()
+
     def payload(self) -> bytes:
         """All bytes so far, in order; the gatherer is empty afterwards."""
         joined = b"".join(self._chunks)

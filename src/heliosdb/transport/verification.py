@@ -1,4 +1,5 @@
-"""Who said it, and whether all of it came: signatures over tasks and updates, and an answer as it arrives.
+"""Who said it, and whether all of it came: signatures over tasks, updates and deliveries, and an answer as it
+arrives.
 
 What always holds: no byte of a payload is taken before its header was found to be of the shape that was asked
 for, and no longer than the task's codec may make that; what cannot be the answer raises FederatedError
@@ -16,6 +17,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse
 from heliosdb.transport.codecs import codec
+from heliosdb.transport.delivery_messages import delivery_sha256
 from heliosdb.transport.identity import Identity, verify
 from heliosdb.transport.messages import TaskHeader, refusal_from_proto
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
@@ -23,6 +25,7 @@ from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decod
 
 _TASK_SIGNATURE = b"heliosdb task signature v2\0"
 _UPDATE_SIGNATURE = b"heliosdb update signature v2\0"
+_DELIVERY_SIGNATURE = b"heliosdb delivery signature v2\0"
 
 
 def rejected(reason: str) -> FederatedError:
@@ -50,6 +53,17 @@ def verify_update(pinned: Sequence[bytes], header: bytes, signature: bytes) -> b
     """Whether an update's header was signed with the key of one of the node's certificates (PEM)."""
     message = _UPDATE_SIGNATURE + header
     return any(verify(certificate, message, signature) for certificate in pinned)
+
+
+def sign_delivery(identity: Identity, header: bytes) -> bytes:
+    """The coordinator's signature over a delivery's header, which holds the hash of the body."""
+    return identity.sign(_DELIVERY_SIGNATURE + delivery_sha256(header))
+
+
+def find_signer(pinned: Sequence[bytes], header: bytes, signature: bytes) -> bytes | None:
+    """The pinned coordinator certificate (PEM) whose key signed a delivery; None where none did."""
+    message = _DELIVERY_SIGNATURE + delivery_sha256(header)
+    return next((one for one in pinned if verify(one, message, signature)), None)
 
 
 class UpdateCollector:

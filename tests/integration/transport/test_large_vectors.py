@@ -26,13 +26,14 @@ from heliosdb.transport.packing import close_update
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
+from tests.support.performers import Unsubscribed
 
 AUTHORITY = Authority.create("authority")
 NODE, COORDINATOR = (AUTHORITY.issue(name, ["localhost"]) for name in ("node", "coordinator"))
 TIMEOUT = 60.0
 
 
-class Doubler:
+class Doubler(Unsubscribed):
     """Answers with twice the parameters that it was given, or where there are none, with its note's bytes."""
 
     async def introduce(self, greeting: Greeting) -> Introduction:

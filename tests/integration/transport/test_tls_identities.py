@@ -28,6 +28,7 @@ from heliosdb.transport.identity import (
 )
 from heliosdb.transport.server import ReceivedTask, ServerIdentity, make_server, server_credentials
 from heliosdb.transport.update_messages import SealedUpdate
+from tests.support.performers import Unsubscribed
 
 TIMEOUT = 20.0
 GREETING = Greeting(WorkspaceName("w"), NodeName("n"))
@@ -53,7 +54,7 @@ OTHER_HOST = issue("node", host="elsewhere.example")
 
 
 @dataclass
-class Witness:
+class Witness(Unsubscribed):
     """A performer that only notes that it was reached."""
 
     reached: int = 0

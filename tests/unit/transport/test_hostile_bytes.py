@@ -11,17 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliosdb.domain.errors import FederatedError
-from heliosdb.domain.ids import NodeName, RoundNumber, RunId, StepName, WorkspaceName
+from heliosdb.domain.ids import (
+    ModelName,
+    NodeName,
+    RoundNumber,
+    RunId,
+    StepName,
+    SubscriptionName,
+    WorkspaceName,
+)
 from heliosdb.domain.privacy import Budget, Mechanism, Spending
 from heliosdb.domain.state import make_state, state_from_bytes, state_to_bytes
+from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.domain.task import Privacy, Reading, Scaling, Summing, Task, TaskKey, Work
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.authority import Authority
 from heliosdb.transport.checks import parse
+from heliosdb.transport.delivery_messages import decode_delivery, encode_delivery
 from heliosdb.transport.messages import ReceivedTask, encode_task, forget_from_proto, task_from_header
 from heliosdb.transport.packing import close_update
 from heliosdb.transport.sealing import SealingKey
+from heliosdb.transport.subscription_messages import subscription_from_proto, subscription_to_proto
 from heliosdb.transport.update_messages import decode_update_header
 from heliosdb.transport.verification import UpdateCollector
 
@@ -51,6 +62,19 @@ FIRST = pb.UpdateMessage(
 FORGET = pb.ForgetRequest(
     workspace="w", node="n", ended_runs=[bytes(16), bytes(range(16))]
 ).SerializeToString()
+
+OFFER = Offer(
+    WorkspaceName("w"), NodeName("n"), SubscriptionName("s"), ModelName("m"), "prod", Outcome.OFFERED, "", 3,
+    RunId(UUID(int=9)),
+)  # fmt: skip
+CONTENT = Content.of(("x", "z"), Contract("a", "y", weights="v"), b'{"link": "identity"}', b"arrays")
+DELIVERY = encode_delivery(OFFER, CONTENT, b"r" * 32)
+SUBSCRIPTION = subscription_to_proto(
+    Subscription(
+        SubscriptionName("s"), ModelName("m"), "prod", True, 3, RunId(UUID(int=9)), Outcome.OFFERED,
+        RunId(UUID(int=9)), RunId(UUID(int=8)),
+    )
+).SerializeToString()  # fmt: skip
 
 
 def damaged(honest: bytes) -> st.SearchStrategy[bytes]:
@@ -105,3 +129,18 @@ def test_a_damaged_word_of_what_may_be_forgotten_is_read_or_refused(raw: bytes) 
 def test_a_damaged_state_is_read_in_its_one_form_or_refused(raw: bytes) -> None:
     with contextlib.suppress(FederatedError):
         assert state_to_bytes(state_from_bytes(raw)) == raw
+
+
+@given(damaged(DELIVERY))
+def test_a_damaged_header_of_a_delivery_is_read_within_bounds_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(FederatedError):
+        read = decode_delivery(raw)
+        assert read.body_bytes <= limits.MAX_PREDICTION_BYTES + limits.MAX_VECTOR_BYTES
+        assert (read.announced is None) or read.offer.run is not None
+
+
+@given(damaged(SUBSCRIPTION))
+def test_a_damaged_word_about_a_subscription_is_read_in_its_one_form_or_refused(raw: bytes) -> None:
+    with contextlib.suppress(FederatedError):
+        said = subscription_from_proto(parse(pb.Subscription, raw))
+        assert subscription_from_proto(subscription_to_proto(said)) == said

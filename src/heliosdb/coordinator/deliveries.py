@@ -1,0 +1,264 @@
+"""Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
+
+What always holds: a node is offered one thing at a time, and none waits for another's answer; a version is in
+memory once, however many nodes it goes to, and versions beyond `MOST_HELD` are read when others have left;
+nothing is remembered but when a failed delivery is tried again, so that a coordinator that is started anew
+goes on from what the nodes say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+from heliosdb import faults
+from heliosdb.catalog.deliveries import PendingDelivery, read_offered_version
+from heliosdb.coordinator.config import CoordinatorConfig
+from heliosdb.coordinator.directory import Directory, Member
+from heliosdb.coordinator.dispatcher import CATALOG_GONE
+from heliosdb.coordinator.room import SLOWEST
+from heliosdb.coordinator.session import CatalogSession
+from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
+from heliosdb.domain.ids import RunId, SubscriptionName
+from heliosdb.domain.subscription import Content, Offer, Subscription
+from heliosdb.transport.messages import reason_of
+
+log = logging.getLogger(__name__)
+
+MOST_HELD = 64 * 1024 * 1024
+"""Bytes of versions on their way, beyond which no further one is read."""
+
+_FIRST_RETRY = 1.0
+_RETRIES_FOR_ONE_RECONNECTION = 3.0
+_PATIENCE = 60.0
+"""Seconds for a node to look at a version and store it, beside those that its bytes take over a slow line."""
+
+
+class Attempts:
+    """When what failed is tried again: after a second, twice as long each time, at most `longest` seconds."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._failed: dict[tuple[int, SubscriptionName], tuple[Offer, int, float]] = {}
+
+    def is_due(self, delivery: PendingDelivery, now: float) -> bool:
+        """Whether it may be tried; another offer than the one that failed may at once."""
+        failed = self._failed.get(_key(delivery))
+        return failed is None or failed[0] != delivery.offer or now >= failed[2]
+
+    def fail(self, delivery: PendingDelivery, now: float) -> None:
+        """Note that it has failed."""
+        former = self._failed.get(_key(delivery))
+        count = former[1] + 1 if former is not None and former[0] == delivery.offer else 0
+        pause = min(_FIRST_RETRY * 2.0 ** min(count, 30), self._longest)
+        self._failed[_key(delivery)] = (delivery.offer, count, now + pause)
+
+    def succeed(self, delivery: PendingDelivery) -> None:
+        """Note that it has not."""
+        self._failed.pop(_key(delivery), None)
+
+    def keep(self, pending: Iterable[PendingDelivery]) -> None:
+        """Forget what is not pending any more."""
+        keys = {_key(one) for one in pending}
+        self._failed = {key: value for key, value in self._failed.items() if key in keys}
+
+
+@dataclass(slots=True)
+class _Loaded:
+    content: asyncio.Task[Content | None]
+    users: int = field(default=0)
+
+
+class Shelf:
+    """Versions while they are on their way. load: reads one from the catalog; None where it is gone."""
+
+    def __init__(
+        self, load: Callable[[RunId], Awaitable[Content | None]], most_held: int = MOST_HELD
+    ) -> None:
+        self._load = load
+        self._most_held = most_held
+        self._loaded: dict[RunId, _Loaded] = {}
+        self._held = 0
+        # One is read at a time: nobody knows before how large it is.
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._count(0)
+
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return self._held
+
+    @asynccontextmanager
+    async def borrow(self, run: RunId) -> AsyncIterator[Content | None]:
+        """The version that a run left, for the length of a block."""
+        one = self._loaded.get(run)
+        if one is None:
+            one = self._loaded[run] = _Loaded(asyncio.create_task(self._bring(run), name=f"version of {run}"))
+        one.users += 1
+        try:
+            yield await asyncio.shield(one.content)
+        finally:
+            one.users -= 1
+            if not one.users:
+                del self._loaded[run]
+                self._put_back(one.content)
+
+    async def _bring(self, run: RunId) -> Content | None:
+        async with self._turn:
+            await self._room.wait()
+            content = await self._load(run)
+            self._count(0 if content is None else content.size)
+            return content
+
+    def _put_back(self, loading: asyncio.Task[Content | None]) -> None:
+        if not loading.done():
+            loading.cancel()
+        elif not loading.cancelled() and loading.exception() is None and (content := loading.result()):
+            self._count(-content.size)
+
+    def _count(self, change: int) -> None:
+        self._held += change
+        if self._held < self._most_held:
+            self._room.set()
+        else:
+            self._room.clear()
+
+
+class Deliveries:
+    """Holds the deliveries of a term."""
+
+    def __init__(self, config: CoordinatorConfig, directory: Directory) -> None:
+        self._conninfo = config.database.get_secret_value()
+        self._directory = directory
+        self._shelf = Shelf(self._load)
+        self._attempts = Attempts(config.reconnect_interval * _RETRIES_FOR_ONE_RECONNECTION)
+        self._slots = asyncio.Semaphore(config.concurrent_tasks)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._ended: dict[int, float] = {}
+        self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def run(self) -> None:
+        """Wait; raises FENCED where a delivery found that the term is over."""
+        try:
+            await self._failure
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Leave every delivery where it is."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def refresh(self, pending: Sequence[PendingDelivery], as_of: float) -> None:
+        """Take in what is pending; as_of: the loop's time just before it was read."""
+        now = asyncio.get_running_loop().time()
+        self._attempts.keep(pending)
+        due: defaultdict[int, list[PendingDelivery]] = defaultdict(list)
+        for one in pending:
+            # What was read before the node's last answer was recorded may be settled by it.
+            free = one.node_id not in self._tasks and as_of >= self._ended.get(one.node_id, 0.0)
+            if free and self._attempts.is_due(one, now):
+                due[one.node_id].append(one)
+        for node_id, deliveries in due.items():
+            member = self._directory.find_by_id(node_id)
+            if member is not None:
+                self._begin(member, deliveries)
+
+    def _begin(self, member: Member, deliveries: Sequence[PendingDelivery]) -> None:
+        task = asyncio.create_task(self._serve(member, deliveries), name=f"deliveries to {member.name}")
+        self._tasks[member.record.id] = task
+        task.add_done_callback(partial(self._end, member.record.id))
+
+    def _end(self, node_id: int, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(node_id, None)
+        self._ended[node_id] = asyncio.get_running_loop().time()
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def _serve(self, member: Member, deliveries: Sequence[PendingDelivery]) -> None:
+        """Bring one node what it is due, one thing after the other."""
+        for delivery in deliveries:
+            try:
+                async with self._slots:
+                    await self._attempt(member, delivery)
+            except CATALOG_GONE as error:
+                log.warning("delivery interrupted: node=%s %s", member.name, type(error).__name__)
+                return
+
+    async def _attempt(self, member: Member, delivery: PendingDelivery) -> None:
+        offer = delivery.offer
+        try:
+            said = await self._deliver(member, delivery)
+        except FederatedError as error:
+            await self._note_failure(member, delivery, reason_of(error))
+            return
+        except CATALOG_GONE:
+            raise
+        except Exception as error:  # noqa: BLE001 -- whatever one version causes must not end the term
+            log.error("a delivery failed inside the coordinator: %s", place_of(error))
+            await self._note_failure(member, delivery, "it failed inside the coordinator; its log says more")
+            return
+        faults.reach("coordinator.delivery.answered")
+        await self._directory.hear_of(member, said)
+        if not is_settled(delivery, said):
+            await self._note_failure(member, delivery, "the node has heard the offer and does not follow it")
+            return
+        self._attempts.succeed(delivery)
+        log.info(
+            "delivered: node=%s subscription=%s outcome=%s version=%s held=%s",
+            member.name,
+            offer.subscription,
+            offer.outcome,
+            offer.version,
+            said.held_version,
+        )
+
+    async def _note_failure(self, member: Member, delivery: PendingDelivery, reason: str) -> None:
+        name = delivery.offer.subscription
+        log.warning("delivery failed: node=%s subscription=%s reason=%s", member.name, name, reason)
+        self._attempts.fail(delivery, asyncio.get_running_loop().time())
+        await self._directory.hear_failure(member, name, reason)
+
+    async def _deliver(self, member: Member, delivery: PendingDelivery) -> Subscription:
+        if not delivery.carries or delivery.offer.run is None:
+            return await self._send(member, delivery.offer, None)
+        async with self._shelf.borrow(delivery.offer.run) as content:
+            if content is None:
+                raise FederatedError(ErrorCode.WRONG_STATE, "the version is no longer there")
+            return await self._send(member, delivery.offer, content)
+
+    async def _send(self, member: Member, offer: Offer, content: Content | None) -> Subscription:
+        size = 0 if content is None else content.size
+        return await member.client.deliver(
+            offer,
+            content,
+            _PATIENCE + size / SLOWEST,
+            sent=partial(faults.reach, "coordinator.delivery.sent"),
+        )
+
+    async def _load(self, run: RunId) -> Content | None:
+        async with CatalogSession(self._conninfo, "deliveries") as session:
+            return await session.call(read_offered_version, run)
+
+
+def is_settled(delivery: PendingDelivery, said: Subscription) -> bool:
+    """Whether a node's word after a delivery is that it has heard it and, of a version, has it or never
+    will."""
+    offer = delivery.offer
+    if (said.heard_outcome, said.heard_run) != (offer.outcome, offer.run):
+        return False
+    return not (delivery.carries and said.takes) or offer.run in (said.held_run, said.refused_run)
+
+
+def _key(delivery: PendingDelivery) -> tuple[int, SubscriptionName]:
+    return delivery.node_id, delivery.offer.subscription

@@ -1,0 +1,187 @@
+"""A node's subscriptions: what the coordinator delivers is checked, rebuilt, and given to the database.
+
+What always holds: a delivery is for this node's own certificate and for a subscription that its database has;
+its numbers were read and put in place, as for scoring, before the database sees them; what is heard and what
+is taken is one transaction, so that there is the former version or the new one, and its functions whole. No
+row is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import psycopg
+
+from heliosdb import faults
+from heliosdb.catalog import deliveries as catalog
+from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.failures import condition
+from heliosdb.domain.encoding import ColumnEncoding, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.ids import NodeName, WorkspaceName
+from heliosdb.domain.subscription import Content, Offer, Subscription
+from heliosdb.node.database import Database
+from heliosdb.scoring import soundness
+from heliosdb.scoring.session import find_fault
+from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
+from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
+
+log = logging.getLogger(__name__)
+
+
+class Subscriptions:
+    """What a node says of its subscriptions, and what it does with deliveries.
+
+    database: the node's own. taking: another connection to it, for deliveries alone, which may be large:
+    nothing else waits for them. certificate_sha256: of the certificate that the node shows now.
+    """
+
+    def __init__(self, database: Database, taking: Database, certificate_sha256: Callable[[], bytes]) -> None:
+        self._database = database
+        self._taking = taking
+        self._certificate_sha256 = certificate_sha256
+        self._called: dict[WorkspaceName, NodeName] = {}
+        self._known: dict[WorkspaceName, tuple[Subscription, ...]] = {}
+        # One at a time: a body is held whole while it is looked at.
+        self._turn = asyncio.Lock()
+
+    def greeted(self, workspace: WorkspaceName, node: NodeName) -> None:
+        """Note what the coordinator calls this node."""
+        self._called[workspace] = node
+
+    async def read(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
+        """Say to which of a workspace's models this node subscribes."""
+        found = await asyncio.to_thread(
+            self._database.run, lambda connection: catalog.list_subscriptions(connection, workspace)
+        )
+        self._known[workspace] = found
+        return found
+
+    async def read_for_heartbeat(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
+        """The same, without waiting for what the database does for others: then what was so a moment ago."""
+        if self._database.is_busy and workspace in self._known:
+            return self._known[workspace]
+        return await self.read(workspace)
+
+    async def expect(self, header: DeliveryHeader) -> None:
+        """FederatedError IDENTITY for what is another node's, UNDEFINED_OBJECT for another subscription."""
+        offer = header.offer
+        if header.recipient != self._certificate_sha256():
+            raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node's certificate")
+        if self._called.get(offer.workspace, offer.node) != offer.node:
+            raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node")
+        _find(await self.read(offer.workspace), offer)
+
+    async def deliver(self, received: ReceivedDelivery) -> Subscription:
+        """Take it; the node's word after it. FederatedError where it may be taken another time."""
+        async with self._turn:
+            faults.reach("node.delivery.received")
+            return await asyncio.to_thread(self._deliver, received)
+
+    def close(self) -> None:
+        """Close the connection for deliveries."""
+        self._taking.close()
+
+    def _deliver(self, received: ReceivedDelivery) -> Subscription:
+        failure = None if received.content is None else find_failure(received.content)
+
+        def operation(connection: Connection) -> Subscription:
+            try:
+                with connection.transaction():
+                    found = _record(connection, received, failure)
+            except psycopg.errors.ObjectNotInPrerequisiteState:
+                raise changed(received.offer) from None
+            faults.reach("node.delivery.committed")
+            return found
+
+        return self._taking.run(operation)
+
+
+def _record(connection: Connection, received: ReceivedDelivery, failure: str | None) -> Subscription:
+    """Hear the offer and take what it offers, inside a transaction; the word that is true once it commits."""
+    offer, content = received.offer, received.content
+    if catalog.hear_offer(connection, offer) and content is not None:
+        if failure is not None:
+            catalog.refuse_version(connection, offer, failure)
+        else:
+            failure = _take(connection, received, content)
+        if failure is None:
+            faults.reach("node.delivery.defined")
+            log.info("subscription %s: version %s of %s", offer.subscription, offer.version, offer.model)
+        else:
+            log.warning(
+                "subscription %s: version %s is not taken: %s", offer.subscription, offer.version, failure
+            )
+    return _find(catalog.list_subscriptions(connection, offer.workspace), offer)
+
+
+def _take(connection: Connection, received: ReceivedDelivery, content: Content) -> str | None:
+    """Have the database take a version; why it cannot, where that is so for good."""
+    offer = received.offer
+    try:
+        with connection.transaction():
+            return catalog.take_version(connection, offer, content, _proof(received))
+    except psycopg.DataError as error:
+        failure = f"this database cannot store it ({condition(error.sqlstate)})"
+    catalog.refuse_version(connection, offer, failure)
+    return failure
+
+
+def _proof(received: ReceivedDelivery) -> catalog.Proof:
+    header = received.header
+    return catalog.Proof(header.body_sha256, header.raw, received.signature, received.certificate_sha256)
+
+
+def _find(subscriptions: Sequence[Subscription], offer: Offer) -> Subscription:
+    """The subscription that an offer is for; FederatedError where there is none, or it is another by now."""
+    found = next((one for one in subscriptions if one.name == offer.subscription), None)
+    if found is None:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT,
+            f'this node has no subscription "{offer.subscription}" in workspace "{offer.workspace}"',
+        )
+    if found.model != offer.model:
+        raise FederatedError(
+            ErrorCode.UNDEFINED_OBJECT, f'subscription "{offer.subscription}" is not to model "{offer.model}"'
+        )
+    if found.wanted != offer.wanted:
+        raise changed(offer)
+    return found
+
+
+def changed(offer: Offer) -> FederatedError:
+    """The error for an offer that answers what is not asked any more."""
+    return FederatedError(
+        ErrorCode.WRONG_STATE, f'subscription "{offer.subscription}" has been altered meanwhile'
+    )
+
+
+def find_failure(content: Content) -> str | None:
+    """Why what was delivered predicts nothing; None where its numbers are sound."""
+    found: list[str | None] = []
+
+    def check() -> None:
+        text = content.prediction.decode()
+        prediction = json.loads(text, parse_constant=_no_number)
+        if not isinstance(prediction, dict):
+            raise invalid_value("its prediction is not an object")
+        encoding = _encoding(prediction, content.features).to_json()
+        found.append(find_fault(text, content.arrays or None, json.dumps(encoding)))
+
+    return soundness.find_fault(check) or found[0]
+
+
+def _no_number(text: str) -> float:
+    raise invalid_value(f"a number of its prediction is {text}")
+
+
+def _encoding(prediction: dict[str, Any], features: Sequence[str]) -> Encoding:
+    """How its columns become inputs; those of one that has no encoding are numbers, or booleans."""
+    if (stored := prediction.get("encoding")) is not None:
+        # The same limits hold as for the encoding of a task.
+        return encoding_from_proto(encoding_to_proto(Encoding.from_json(stored)), features)
+    return Encoding(tuple(map(ColumnEncoding, features)))

@@ -1,0 +1,101 @@
+"""A node's word about its subscriptions to protobuf and back.
+
+What always holds: what is read back is equal to what was written, names and numbers within the limits of
+transport/limits.py; the same subscriptions have the same digest in every life of either side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from uuid import UUID
+
+from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.ids import ModelName, RunId, SubscriptionName
+from heliosdb.domain.subscription import Outcome, Subscription
+from heliosdb.transport import federation_pb2 as pb
+from heliosdb.transport import limits
+from heliosdb.transport.checks import read_name, require
+
+_MOST_VERSION = 2**31
+_MOST_NAME_BYTES = 63
+"""What PostgreSQL lets a name be."""
+
+
+def subscription_to_proto(subscription: Subscription) -> pb.Subscription:
+    """A subscription for the wire."""
+    return pb.Subscription(
+        name=subscription.name,
+        model=subscription.model,
+        version=subscription.wanted,
+        takes=subscription.takes,
+        held_version=subscription.held_version,
+        held_run=_run_bytes(subscription.held_run),
+        heard_outcome=subscription.heard_outcome,
+        heard_run=_run_bytes(subscription.heard_run),
+        refused_run=_run_bytes(subscription.refused_run),
+    )
+
+
+def subscription_from_proto(said: pb.Subscription) -> Subscription:
+    """A subscription from the wire."""
+    return Subscription(
+        name=SubscriptionName(_read_identifier(said.name)),
+        model=ModelName(_read_identifier(said.model)),
+        wanted=_read_identifier(said.version) if said.HasField("version") else None,
+        takes=said.takes,
+        held_version=read_version(said.held_version) if said.HasField("held_version") else None,
+        held_run=read_run(said.held_run) if said.HasField("held_run") else None,
+        heard_outcome=read_outcome(said.heard_outcome) if said.HasField("heard_outcome") else None,
+        heard_run=read_run(said.heard_run) if said.HasField("heard_run") else None,
+        refused_run=read_run(said.refused_run) if said.HasField("refused_run") else None,
+    )
+
+
+def subscriptions_from_proto(said: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
+    """The subscriptions of a workspace from the wire, each name once, in their order."""
+    require(len(said) <= limits.MAX_SUBSCRIPTIONS, "there are too many subscriptions")
+    found = tuple(map(subscription_from_proto, said))
+    names = [one.name.encode() for one in found]
+    require(names == sorted(set(names)), "the subscriptions are in no order")
+    return found
+
+
+def subscriptions_sha256(subscriptions: Sequence[Subscription]) -> bytes:
+    """The digest of what a node says of its subscriptions to a workspace; b"" where it has none."""
+    if not subscriptions:
+        return b""
+    digest = hashlib.sha256()
+    for one in subscriptions:
+        raw = subscription_to_proto(one).SerializeToString(deterministic=True)
+        digest.update(len(raw).to_bytes(4, "little") + raw)
+    return digest.digest()
+
+
+def read_run(raw: bytes) -> RunId:
+    """A run's id from the wire."""
+    require(len(raw) == 16, "the run id is not a UUID")
+    return RunId(UUID(bytes=bytes(raw)))
+
+
+def read_version(number: int) -> int:
+    """A version's number from the wire."""
+    require(0 < number < _MOST_VERSION, "the version's number is out of range")
+    return number
+
+
+def read_outcome(text: str) -> Outcome:
+    """An outcome from the wire."""
+    try:
+        return Outcome(text)
+    except ValueError as error:
+        raise invalid_value("the outcome of the subscription is none") from error
+
+
+def _read_identifier(name: str) -> str:
+    require(len(name.encode()) <= _MOST_NAME_BYTES, "a name is empty or too long")
+    return read_name(name)
+
+
+def _run_bytes(run: RunId | None) -> bytes | None:
+    return None if run is None else run.bytes

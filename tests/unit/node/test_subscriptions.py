@@ -1,0 +1,144 @@
+"""What is delivered is looked at before the database sees it, and is for this node and its subscription alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, cast
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.state import make_state, state_to_bytes
+from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
+from heliosdb.node.database import Database
+from heliosdb.node.subscriptions import Subscriptions, find_failure
+from heliosdb.transport.delivery_messages import DeliveryHeader
+
+FEATURES = ("age", "city")
+LINEAR: dict[str, Any] = {
+    "kind": "linear",
+    "link": "logistic",
+    "booleans": [False, False],
+    "fills": [50.0, 0.5],
+    "shifts": [50.0, 0.0],
+    "slopes": [0.1, -2.0],
+    "intercept": 0.25,
+    "target_mean": 0.0,
+    "target_scale": 1.0,
+}
+ENCODED = LINEAR | {
+    "encoding": Encoding(
+        (
+            ColumnEncoding("age"),
+            ColumnEncoding("city", ColumnKind.CATEGORY, "indicators", ("Oslo", "Rome")),
+        )
+    ).to_json()
+}
+
+
+def content(prediction: object, arrays: bytes = b"", features: tuple[str, ...] = FEATURES) -> Content:
+    return Content.of(features, Contract("logistic_regression"), json.dumps(prediction).encode(), arrays)
+
+
+def with_encoding(**changes: object) -> dict[str, Any]:
+    encoding = json.loads(json.dumps(ENCODED["encoding"]))
+    encoding["columns"][1] |= changes
+    return ENCODED | {"encoding": encoding}
+
+
+@pytest.mark.parametrize("prediction", [LINEAR, ENCODED], ids=["numbers", "levels"])
+def test_a_version_that_predicts_has_no_failure(prediction: dict[str, Any]) -> None:
+    assert find_failure(content(prediction)) is None
+
+
+@pytest.mark.parametrize(
+    ("delivered", "said"),
+    [
+        (content([]), "not an object"),
+        (replace(content({}), prediction=b"\xff"), "does not hold together"),
+        (replace(content({}), prediction=b"{"), "does not hold together"),
+        (content({}), "there are no predictions of its link"),
+        (content(LINEAR | {"kind": "oracle"}), 'no predictions of its kind'),
+        (content(LINEAR | {"intercept": float("nan")}), "is NaN"),
+        (content(ENCODED, features=("age", "town")), "encoding and features differ"),
+        (content(with_encoding(levels=["Rome", "Oslo"])), "in no order"),
+        (content(with_encoding(kind="array", form="value", levels=[], elements=10**9)), "out of range"),
+        (content(with_encoding(surprise=1)), "does not hold together"),
+        (content({"kind": "network", "link": "identity"}, b"none"), "not a state"),
+        (content({"kind": "trees", "link": "identity"}, state_to_bytes(make_state(a=np.ones(3)))), "added up"),
+        (content({"kind": "network", "layers": "x"}, state_to_bytes(make_state(a=np.ones(3)))), "of its link"),
+    ],
+)  # fmt: skip
+def test_a_version_that_predicts_nothing_says_why(delivered: Content, said: str) -> None:
+    failure = find_failure(delivered)
+    assert failure is not None
+    assert said in failure
+
+
+CERTIFICATE = bytes(range(32))
+WORKSPACE = WorkspaceName("w")
+OURS = Subscription(SubscriptionName("s"), ModelName("m"), "prod")
+OFFER = Offer(
+    WORKSPACE, NodeName("n"), OURS.name, OURS.model, "prod", Outcome.OFFERED, "", 1, RunId(UUID(int=1))
+)
+
+
+class Rows:
+    """A node's database with one subscription, which may be busy."""
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self.there: tuple[Subscription, ...] = (OURS,)
+
+    def run(self, operation: Callable[..., Any]) -> tuple[Subscription, ...]:
+        del operation
+        return self.there
+
+
+def subscriptions(rows: Rows) -> Subscriptions:
+    return Subscriptions(cast(Database, rows), cast(Database, rows), lambda: CERTIFICATE)
+
+
+def header(offer: Offer = OFFER, recipient: bytes = CERTIFICATE) -> DeliveryHeader:
+    return DeliveryHeader(offer, None, b"", recipient, b"")
+
+
+@pytest.mark.parametrize(
+    ("arrived", "code", "said"),
+    [
+        (header(recipient=bytes(32)), ErrorCode.IDENTITY, "for another node's certificate"),
+        (header(replace(OFFER, node=NodeName("other"))), ErrorCode.IDENTITY, "for another node"),
+        (
+            header(replace(OFFER, subscription=SubscriptionName("t"))),
+            ErrorCode.UNDEFINED_OBJECT,
+            'no subscription "t"',
+        ),
+        (header(replace(OFFER, model=ModelName("x"))), ErrorCode.UNDEFINED_OBJECT, 'not to model "x"'),
+        (header(replace(OFFER, wanted=None)), ErrorCode.WRONG_STATE, "altered meanwhile"),
+    ],
+)
+async def test_what_is_not_for_this_node_and_its_subscription_is_refused(
+    arrived: DeliveryHeader, code: ErrorCode, said: str
+) -> None:
+    ours = subscriptions(Rows())
+    ours.greeted(WORKSPACE, NodeName("n"))
+    await ours.expect(header())
+    with pytest.raises(FederatedError, match=said) as caught:
+        await ours.expect(arrived)
+    assert caught.value.code is code
+
+
+async def test_a_heartbeat_does_not_wait_for_a_busy_database() -> None:
+    rows = Rows()
+    ours = subscriptions(rows)
+    assert await ours.read(WORKSPACE) == (OURS,)
+    rows.there, rows.is_busy = (), True
+    assert await ours.read_for_heartbeat(WORKSPACE) == (OURS,)
+    rows.is_busy = False
+    assert await ours.read_for_heartbeat(WORKSPACE) == ()
