@@ -1376,8 +1376,8 @@ COMMENT ON FUNCTION federated._raise_unheld(text) IS 'Says why there is no curre
 
 -- A reference is a model's name, or name@tag, or name@number; a name with an @ in it is from before names were checked.
 CREATE FUNCTION federated._find_held(
-    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT features text[], OUT prediction jsonb,
-    OUT contract jsonb
+    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT numbers_id uuid, OUT features text[],
+    OUT prediction jsonb, OUT contract jsonb
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -1393,7 +1393,7 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.features, v.prediction, v.contract INTO version, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
@@ -2956,7 +2956,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (federated._read_reference(model)).run_id;
+    run  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
     many boolean := federated._has_many_classes(prediction);
     row_place text := federated._free_name(columns);
     -- A feature that the query has not is as missing as one that is NULL.
@@ -5298,20 +5298,21 @@ CREATE FUNCTION federated._evaluated_columns(
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    v     federated.version := federated._read_reference(reference);
-    given jsonb := (SELECT r.options FROM federated.run AS r WHERE r.run_id = v.run_id);
-    link  text := CASE WHEN v.prediction ? 'link' THEN v.prediction ->> 'link'
-                       WHEN given ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
+    held record;
+    link text;
 BEGIN
-    target := given ->> 'target';
+    SELECT h.* INTO held FROM federated._find_held(reference) AS h;
+    link := CASE WHEN held.prediction ? 'link' THEN held.prediction ->> 'link'
+                 WHEN held.contract ->> 'algorithm' = 'logistic_regression' THEN 'logistic' ELSE 'identity' END;
+    target := held.contract ->> 'target';
     IF target IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('the target of federated model "%s" is not known', reference);
     END IF;
-    event := given ->> 'event';
-    weights := given ->> 'weights';
-    offset_column := given ->> 'offset';
-    kind := CASE WHEN event IS NOT NULL THEN 'survival' WHEN federated._has_many_classes(v.prediction) THEN 'classes'
+    event := held.contract ->> 'event';
+    weights := held.contract ->> 'weights';
+    offset_column := held.contract ->> 'offset';
+    kind := CASE WHEN event IS NOT NULL THEN 'survival' WHEN federated._has_many_classes(held.prediction) THEN 'classes'
                  WHEN link = 'logistic' THEN 'binary' WHEN link = 'exp' THEN 'counts' ELSE 'number' END;
     IF kind IN ('binary', 'classes') THEN
         classes := federated._classes(reference);
@@ -5320,7 +5321,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._evaluated_columns(text) IS
-    'What a version is judged by: the columns of its run''s options, what it predicts (binary, classes, number, counts or survival), and the labels of its classes';
+    'What a version is judged by: the columns that its contract names, what it predicts (binary, classes, number, counts or survival), and the labels of its classes';
 
 -- The functions of a model are called as the caller anyway; where numpy computes a block of rows, nothing else would ask.
 CREATE FUNCTION federated._check_may_predict(function_name text, prediction jsonb) RETURNS void
@@ -5510,7 +5511,7 @@ BEGIN
     all_given := ARRAY(SELECT coalesce(given[c.place], federated._absent_value(c.type))
                        FROM federated._columns(features, booleans, prediction) AS c ORDER BY c.place);
     RETURN format('federated._score_block(%L, federated._bytes(pg_catalog.array_agg(%s ORDER BY %s)))',
-                  (federated._read_reference(reference)).run_id,
+                  (SELECT h.numbers_id FROM federated._find_held(reference) AS h),
                   federated._render_slots(features, booleans, prediction, all_given), place);
 END
 $$;
@@ -6591,7 +6592,7 @@ GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subsc
 TO federated_analyst, federated_auditor;
 
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
