@@ -349,6 +349,8 @@ GRANT INSERT, UPDATE (count, last_at, dataset, detail), DELETE ON federated.refu
 GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subscribers, federated.subscription, federated.subscriber,
     federated.subscribe_grant, federated.offer
 TO federated_analyst, federated_auditor;
+-- `heliosdb node status` reads it too.
+GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 -- The functions in federated_model show a version's numbers to the same roles.
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;

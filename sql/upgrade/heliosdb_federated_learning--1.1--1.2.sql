@@ -6591,6 +6591,9 @@ GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subsc
     federated.subscribe_grant, federated.offer
 TO federated_analyst, federated_auditor;
 
+-- `heliosdb node status` reads it too.
+GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
+
 -- The functions in federated_model show a version's numbers to the same roles.
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;

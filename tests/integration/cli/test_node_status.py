@@ -60,6 +60,9 @@ async def test_the_page_shows_the_daemon_what_was_trained_left_spent_and_refused
         update = await client.perform(task, federation.sealing, TIMEOUT)
         with cluster.connect(federated_database) as dba:
             dba.execute("CALL federated.execute('ALTER FEDERATED DATASET patients SET (paused = true)')")
+            dba.execute(
+                "CALL federated.execute('CREATE FEDERATED SUBSCRIPTION s TO MODEL other IN WORKSPACE consortium')"
+            )
         with pytest.raises(NodeRefusedError):
             await client.perform(statistics_task(), federation.sealing, TIMEOUT)
         await client.close()
@@ -79,6 +82,7 @@ async def test_the_page_shows_the_daemon_what_was_trained_left_spent_and_refused
         line.endswith('1 consortium statistics patients dataset "patients" is paused by its DBA')
         for line in lines
     )
+    assert any(line.startswith("s consortium other") for line in lines)
     dead = status(file)
     assert dead.returncode == 0
     assert dead.stdout.splitlines()[0].startswith("Daemon: does not answer")

@@ -69,6 +69,7 @@ FOR_THE_DAEMON_TOO = (
     "federated_dataset_budget",
     "federated_node_releases",
     "federated_node_refusals",
+    "federated_subscriptions",
 )
 VIEWS = [name for name in COLUMNS if "(" not in name]
 COLUMNS_OF: LiteralString = """
