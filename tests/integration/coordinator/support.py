@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.support.cluster import Cluster
+from tests.support.daemons import Daemon
 from tests.support.federation import Federation, NodeProcess, until
 
 WORKSPACE = "consortium"
@@ -159,19 +158,10 @@ class CoordinatorProcess:
         } | settings
         config = directory / f"coordinator-{name}.toml"
         config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items()))
-        program = (
-            "import logging, pathlib, sys\n"
-            "logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(name)s: %(message)s')\n"
-            "from heliosdb.coordinator.service import run\n"
-            "run(pathlib.Path(sys.argv[1]))\n"
-        )
         self.dies = "=kill" in faults
+        environment = {**os.environ, "HELIOSDB_FAULTS": faults}
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", program, str(config)],
-                env={**os.environ, "HELIOSDB_FAULTS": faults},
-                stderr=log,
-            )
+            self.process = Daemon("coordinator", str(config), environment=environment, stderr=log.fileno())
 
     def check(self) -> None:
         """Fail where the process has ended by itself."""
