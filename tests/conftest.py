@@ -36,6 +36,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def federated_database(cluster: Cluster) -> str:
-    """The name of a fresh database with the extension."""
-    return cluster.create_database("federated_template")
+def federated_database(cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh database with the extension; it goes with the test, before its pages reach a disk."""
+    name = cluster.create_database("federated_template")
+    yield name
+    cluster.drop_database(name)

@@ -129,12 +129,18 @@ class World:
         for coordinator in self.coordinators:
             coordinator.check()
 
-    def clean_up(self) -> None:
+    def end_processes(self) -> None:
         """End every process."""
         for coordinator in self.coordinators:
             coordinator.kill()
         for site in self.sites:
             site.kill()
+
+    def clean_up(self) -> None:
+        """End every process, and drop the nodes' databases."""
+        self.end_processes()
+        for site in self.sites:
+            self.cluster.drop_database(site.database)
 
 
 class CoordinatorProcess:
