@@ -50,15 +50,17 @@ class World:
     sites: list[Site] = field(default_factory=list)
     coordinators: list[CoordinatorProcess] = field(default_factory=list)
     parts: tuple[str, ...] = ()
+    _session: psycopg.Connection[dict[str, Any]] | None = None
 
     def catalog(self) -> psycopg.Connection[dict[str, Any]]:
         """Connect to the coordinator's database as superuser."""
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
 
     def execute(self, statement: str) -> None:
-        """Execute one statement of the language."""
-        with self.catalog() as connection:
-            connection.execute("CALL federated.execute(%s)", [statement])
+        """Execute one statement of the language, in a session that has imported the extension's library before."""
+        if self._session is None or self._session.closed:
+            self._session = self.catalog()
+        self._session.execute("CALL federated.execute(%s)", [statement])
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Run a query on the catalog."""
@@ -139,6 +141,8 @@ class World:
     def clean_up(self) -> None:
         """End every process, and drop the nodes' databases."""
         self.end_processes()
+        if self._session is not None:
+            self._session.close()
         for site in self.sites:
             self.cluster.drop_database(site.database)
 
