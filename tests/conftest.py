@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,11 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.cluster import Cluster, create_cluster, remove_cluster
 from tests.support.ports import free_port
+
+# Test processes share the processor: threads of numerical libraries would wait for each other, spinning. Read when the
+# libraries are imported, here, in daemons and in servers, so it is set before any test module imports one.
+for _threads in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")
 
 # How long an example takes is the machine's business: a busy one is no failure.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -36,6 +42,8 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def federated_database(cluster: Cluster) -> str:
-    """The name of a fresh database with the extension."""
-    return cluster.create_database("federated_template")
+def federated_database(cluster: Cluster) -> Iterator[str]:
+    """The name of a fresh database with the extension; it goes with the test, before its pages reach a disk."""
+    name = cluster.create_database("federated_template")
+    yield name
+    cluster.drop_database(name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +27,7 @@ from heliosdb.transport.client import NodeClient, Traffic
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.sealing import SealingKey
 from tests.support.cluster import Cluster
+from tests.support.daemons import Daemon
 
 WORKSPACE = "consortium"
 FEATURES = ("age", "pressure")
@@ -142,17 +141,8 @@ class NodeProcess:
             "reader": config.reader.get_secret_value(),
         }
         path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
-        program = (
-            "import sys, pathlib, heliosdb.node.service as s\n"
-            "ready = pathlib.Path(sys.argv[2])\n"
-            "def tell(port):\n"
-            "    draft = ready.with_suffix('.draft'); draft.write_text(str(port)); draft.rename(ready)\n"
-            "s.run(pathlib.Path(sys.argv[1]), ready=tell)\n"
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", program, str(path), str(self._ready)],
-            env={**os.environ, "HELIOSDB_FAULTS": faults},
-        )
+        environment = {**os.environ, "HELIOSDB_FAULTS": faults}
+        self.process = Daemon("node", str(path), str(self._ready), environment=environment)
 
     async def port(self) -> int:
         """The node's port, once it serves."""

@@ -105,7 +105,7 @@ def _logistic(deviations: Matrix) -> Matrix:
 def _normal(deviations: Matrix) -> Matrix:
     """Return the normal distribution function, to 3e-4."""
     near = np.clip(deviations, -10.0, 10.0)
-    values: Matrix = 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (near + 0.044715 * near**3)))
+    values: Matrix = 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (near * (1.0 + 0.044715 * near * near))))
     return values
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from tests.support.cluster import Cluster
+from tests.support.daemons import Daemon
 from tests.support.federation import Federation, NodeProcess, until
 
 WORKSPACE = "consortium"
@@ -51,15 +50,17 @@ class World:
     sites: list[Site] = field(default_factory=list)
     coordinators: list[CoordinatorProcess] = field(default_factory=list)
     parts: tuple[str, ...] = ()
+    _session: psycopg.Connection[dict[str, Any]] | None = None
 
     def catalog(self) -> psycopg.Connection[dict[str, Any]]:
         """Connect to the coordinator's database as superuser."""
         return psycopg.connect(self.cluster.dsn(self.database), autocommit=True, row_factory=dict_row)
 
     def execute(self, statement: str) -> None:
-        """Execute one statement of the language."""
-        with self.catalog() as connection:
-            connection.execute("CALL federated.execute(%s)", [statement])
+        """Execute one statement of the language, in a session that has imported the extension's library before."""
+        if self._session is None or self._session.closed:
+            self._session = self.catalog()
+        self._session.execute("CALL federated.execute(%s)", [statement])
 
     def query(self, statement: str, *values: object) -> list[dict[str, Any]]:
         """Run a query on the catalog."""
@@ -130,12 +131,20 @@ class World:
         for coordinator in self.coordinators:
             coordinator.check()
 
-    def clean_up(self) -> None:
+    def end_processes(self) -> None:
         """End every process."""
         for coordinator in self.coordinators:
             coordinator.kill()
         for site in self.sites:
             site.kill()
+
+    def clean_up(self) -> None:
+        """End every process, and drop the nodes' databases."""
+        self.end_processes()
+        if self._session is not None:
+            self._session.close()
+        for site in self.sites:
+            self.cluster.drop_database(site.database)
 
 
 class CoordinatorProcess:
@@ -159,19 +168,10 @@ class CoordinatorProcess:
         } | settings
         config = directory / f"coordinator-{name}.toml"
         config.write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in chosen.items()))
-        program = (
-            "import logging, pathlib, sys\n"
-            "logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(name)s: %(message)s')\n"
-            "from heliosdb.coordinator.service import run\n"
-            "run(pathlib.Path(sys.argv[1]))\n"
-        )
         self.dies = "=kill" in faults
+        environment = {**os.environ, "HELIOSDB_FAULTS": faults}
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", program, str(config)],
-                env={**os.environ, "HELIOSDB_FAULTS": faults},
-                stderr=log,
-            )
+            self.process = Daemon("coordinator", str(config), environment=environment, stderr=log.fileno())
 
     def check(self) -> None:
         """Fail where the process has ended by itself."""

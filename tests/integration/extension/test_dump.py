@@ -105,13 +105,13 @@ async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_
         old.execute("START FEDERATED TRAINING risk")
         old.start_coordinator()
         assert (await old.finished())["status"] == "completed"
-    predicted = _predictions(old)
-    for name in (old.database, *(site.database for site in old.sites)):
-        _holds_no_secret(run_program("pg_dump", cluster.dsn(name)), tmp_path)
+        old.end_processes()
+        predicted = _predictions(old)
+        names = (old.database, *(site.database for site in old.sites))
+        for name in names:
+            _holds_no_secret(run_program("pg_dump", cluster.dsn(name)), tmp_path)
+        databases = {name: _move(cluster, new_cluster, name) for name in names}
 
-    databases = {
-        name: _move(cluster, new_cluster, name) for name in (old.database, *(s.database for s in old.sites))
-    }
     with new_cluster.connect() as connection:
         for login, role in (("heliosdb_daemon", "federated_daemon"), ("heliosdb_reader", "federated_reader")):
             connection.execute(f"GRANT {role} TO {login}")  # type: ignore[arg-type]
