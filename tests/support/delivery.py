@@ -64,7 +64,9 @@ def content(coordinator: psycopg.Connection, run: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def deliver(cluster: Cluster, coordinator: str, participant: str, node: str = "north", **changed: Any) -> list[str | None]:
+def deliver(
+    cluster: Cluster, coordinator: str, participant: str, node: str = "north", **changed: Any
+) -> list[str | None]:
     """Bring a participant's database all that is due to it; return the obstacle of each version, None where
     it was taken. changed: what of a version is another on its way.
     """
