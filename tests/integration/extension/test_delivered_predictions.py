@@ -17,7 +17,17 @@ from heliosdb.domain.state import freeze
 from tests.integration.extension.subscriptions_support import Sides, subscribed
 from tests.integration.extension.versions_support import execute, functions, value
 from tests.support.cluster import Cluster
-from tests.support.encoded_model import CALL, COLUMNS, ENCODING, INPUTS, TABLE, linear, make_patients, numbers, softmax
+from tests.support.encoded_model import (
+    CALL,
+    COLUMNS,
+    ENCODING,
+    INPUTS,
+    TABLE,
+    linear,
+    make_patients,
+    numbers,
+    softmax,
+)
 from tests.support.publication import publish_prediction
 from tests.unit.scoring.test_trees import LEVELS, make
 
@@ -85,7 +95,10 @@ def sides(cluster: Cluster, catalog: psycopg.Connection) -> Iterator[Sides]:
     catalog.execute('ALTER TABLE patients ALTER "Ward" TYPE varchar USING rtrim("Ward")')
     with subscribed(cluster, catalog, "stay") as both:
         both.here.execute(TABLE.replace("char(4)", "varchar"))  # type: ignore[arg-type]
-        with catalog.cursor().copy("COPY patients TO STDOUT") as out, both.here.cursor().copy("COPY patients FROM STDIN") as into:
+        with (
+            catalog.cursor().copy("COPY patients TO STDOUT") as out,
+            both.here.cursor().copy("COPY patients FROM STDIN") as into,
+        ):
             for block in out:
                 into.write(block)
         both.here.execute("GRANT SELECT ON patients TO federated_analyst")
@@ -100,7 +113,9 @@ def answers(session: psycopg.Connection, forms: tuple[str, ...]) -> list[list[An
 @pytest.mark.parametrize("name", KINDS)
 def test_it_predicts_the_same_to_the_bit(sides: Sides, name: str) -> None:
     kind = KINDS[name]
-    published = publish_prediction(sides.cluster, sides.there.info.dbname, "stay", kind.prediction, kind.encoding)
+    published = publish_prediction(
+        sides.cluster, sides.there.info.dbname, "stay", kind.prediction, kind.encoding
+    )
     assert published.obstacle is None
     assert sides.deliver() == [None]
 
@@ -121,7 +136,9 @@ def test_it_predicts_the_same_to_the_bit(sides: Sides, name: str) -> None:
 
 @pytest.mark.parametrize("boosts", [False, True])
 @pytest.mark.parametrize("classes", [0, 3])
-def test_trees_predict_the_same_to_the_bit(cluster: Cluster, catalog: psycopg.Connection, boosts: bool, classes: int) -> None:
+def test_trees_predict_the_same_to_the_bit(
+    cluster: Cluster, catalog: psycopg.Connection, boosts: bool, classes: int
+) -> None:
     execute(
         catalog,
         "CREATE FEDERATED MODEL grove IN WORKSPACE clinics WITH (algorithm = 'logistic_regression',"
@@ -135,7 +152,12 @@ def test_trees_predict_the_same_to_the_bit(cluster: Cluster, catalog: psycopg.Co
         *(ColumnEncoding(name) for name in "abc"),
         ColumnEncoding("d", ColumnKind.CATEGORY, "index", levels=tuple("ABCDEFGHI"[:LEVELS])),
     )
-    content = {"link": "softmax" if classes else "identity", "boosts": boosts, "target_mean": 1.0, "target_scale": 2.0}
+    content = {
+        "link": "softmax" if classes else "identity",
+        "boosts": boosts,
+        "target_mean": 1.0,
+        "target_scale": 2.0,
+    }
     encoding = Encoding(columns, LABELS[:classes])
     assert publish_prediction(
         cluster, catalog.info.dbname, "grove", Prediction("trees", content, freeze(arrays)), encoding
@@ -145,7 +167,9 @@ def test_trees_predict_the_same_to_the_bit(cluster: Cluster, catalog: psycopg.Co
         " FROM generate_series(0, 300) AS n)"
     )
     forms = (
-        (f"SELECT federated_predict_proba('grove', to_jsonb(p))::text FROM {rows} AS p",) if classes else (f"SELECT predict('grove', p) FROM {rows} AS p",)
+        (f"SELECT federated_predict_proba('grove', to_jsonb(p))::text FROM {rows} AS p",)
+        if classes
+        else (f"SELECT predict('grove', p) FROM {rows} AS p",)
     )
     with subscribed(cluster, catalog, "grove") as sides:
         assert sides.deliver() == [None]
@@ -177,7 +201,9 @@ def test_more_features_than_a_function_has_arguments(cluster: Cluster, catalog: 
         assert answers(sides.here, forms) == answers(catalog, forms)
 
 
-def test_a_name_that_is_too_long_for_a_number_has_the_models_function_alone(cluster: Cluster, catalog: psycopg.Connection) -> None:
+def test_a_name_that_is_too_long_for_a_number_has_the_models_function_alone(
+    cluster: Cluster, catalog: psycopg.Connection
+) -> None:
     long = "m" * 62
     execute(
         catalog,
@@ -201,6 +227,12 @@ def test_figures_of_the_training_do_not_travel(cluster: Cluster, catalog: psycop
     publish_prediction(cluster, catalog.info.dbname, "told", told)
     with subscribed(cluster, catalog, "told") as sides:
         assert sides.deliver() == [None]
-        [(kept, contract)] = sides.here.execute("SELECT prediction, contract FROM federated.held_version").fetchall()
-        assert kept == {"kind": "linear", "booleans": [False], **{k: list(v) if isinstance(v, tuple) else v for k, v in made.content.items()}}
+        [(kept, contract)] = sides.here.execute(
+            "SELECT prediction, contract FROM federated.held_version"
+        ).fetchall()
+        assert kept == {
+            "kind": "linear",
+            "booleans": [False],
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in made.content.items()},
+        }
         assert contract == {"algorithm": "logistic_regression", "target": "b"}
