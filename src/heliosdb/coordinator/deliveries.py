@@ -35,7 +35,7 @@ MOST_HELD = 64 * 1024 * 1024
 
 _FIRST_RETRY = 1.0
 _RETRIES_FOR_ONE_RECONNECTION = 3.0
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 """Seconds for a node to look at a version and store it, beside those that its bytes take over a slow line."""
 
 
