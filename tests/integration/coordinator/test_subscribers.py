@@ -145,4 +145,6 @@ def test_a_version_is_read_whole_in_pieces_of_any_size(
         "linear_regression",
         "y",
     )
+    assert deliveries.measure_offered_version(daemon, row["run_id"]) >= found.size
     assert deliveries.read_offered_version(daemon, RUN) is None
+    assert deliveries.measure_offered_version(daemon, RUN) == 0
