@@ -678,7 +678,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (federated._read_reference(model)).run_id;
+    run  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
     many boolean := federated._has_many_classes(prediction);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(

@@ -328,7 +328,7 @@ GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subsc
     federated.subscribe_grant, federated.offer
 TO federated_analyst, federated_auditor;
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version

@@ -279,8 +279,8 @@ COMMENT ON FUNCTION federated._raise_unheld(text) IS 'Says why there is no curre
 
 -- A reference is a model's name, or name@tag, or name@number; a name with an @ in it is from before names were checked.
 CREATE FUNCTION federated._find_held(
-    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT features text[], OUT prediction jsonb,
-    OUT contract jsonb
+    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT numbers_id uuid, OUT features text[],
+    OUT prediction jsonb, OUT contract jsonb
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -296,7 +296,7 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.features, v.prediction, v.contract INTO version, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN

@@ -3,6 +3,7 @@
 What always holds: nothing here does I/O, and nothing here raises but `FederatedError`.
 """
 
+from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.grammar import parse
 from federated_sql.options import (
@@ -18,7 +19,10 @@ from federated_sql.options import (
 from federated_sql.render import quote_name, quote_string, render
 from federated_sql.residency import residency_allows
 from federated_sql.rewrite import Rewrite, may_concern, rewrite
-from federated_sql.statements import Command, Option, command_tag
+from federated_sql.statements import (
+    Command,
+    command_tag,
+)
 
 __all__ = [
     "NO_PARTS",

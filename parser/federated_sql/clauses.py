@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from federated_sql.clause_values import Option, OptionName, RoleKeyword, RoleSpec
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError, invalid_value
-from federated_sql.statements import Command, Option, OptionName, RoleKeyword, RoleSpec
+from federated_sql.statements import (
+    Command,
+)
 from federated_sql.values import parse_names, parse_options
 
 MAX_TEXT_BYTES = 1_024

@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from federated_sql.clause_values import Option, OptionName
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import (
@@ -24,7 +25,6 @@ from federated_sql.option_values import (
     read_policy,
 )
 from federated_sql.search_option import as_typed, check_folds, read_search, tried_options
-from federated_sql.statements import Option, OptionName
 
 __all__ = [
     "NO_PARTS",

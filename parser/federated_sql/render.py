@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from federated_sql.clause_values import Option, OptionName, OptionValue, RoleKeyword, RoleSpec
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
 from federated_sql.serving_statements import (
@@ -42,9 +43,6 @@ from federated_sql.statements import (
     EraseSubjects,
     ExportSubject,
     GrantConsent,
-    Option,
-    OptionName,
-    OptionValue,
     PromoteModel,
     RegisterNode,
     RenameModel,
@@ -55,8 +53,6 @@ from federated_sql.statements import (
     ResetWorkspace,
     ResumeTraining,
     RevokeConsent,
-    RoleKeyword,
-    RoleSpec,
     RollbackModel,
     StartTraining,
     StopTraining,

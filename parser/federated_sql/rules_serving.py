@@ -1,4 +1,4 @@
-"""Statements about models where they are used: a participant's subscriptions, and to whom a model is granted."""
+"""Statements about models where they are used: a participant's subscriptions, and who may subscribe."""
 
 from __future__ import annotations
 

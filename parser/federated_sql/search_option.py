@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from itertools import product
 from typing import cast
 
+from federated_sql.clause_values import Option, OptionValue, Scalar
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.option_values import OptionJson, OptionSpec, canonical
-from federated_sql.statements import Option, OptionValue, Scalar
 
 FIXED = (
     *("folds", "search", "seed", "validation_split", "target_classes", "feature_ranges"),

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from federated_sql.clause_values import Option as Option
-from federated_sql.clause_values import OptionName as OptionName
-from federated_sql.clause_values import OptionValue as OptionValue
-from federated_sql.clause_values import RoleKeyword as RoleKeyword
-from federated_sql.clause_values import RoleSpec as RoleSpec
-from federated_sql.clause_values import Scalar as Scalar
+from federated_sql.clause_values import Option, OptionName, RoleSpec
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -23,6 +18,7 @@ from federated_sql.serving_statements import (
     ResetSubscription,
     RevokeSubscribe,
 )
+
 
 @dataclass(frozen=True, slots=True)
 class CreateWorkspace:

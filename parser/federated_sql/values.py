@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 
+from federated_sql.clause_values import Option, OptionName, OptionValue, Scalar
 from federated_sql.cursor import Cursor
 from federated_sql.errors import ErrorCode, FederatedError, syntax_error
 from federated_sql.lexer import Kind, Token, string_value
-from federated_sql.statements import Option, OptionName, OptionValue, Scalar
 
 _LONGEST_NUMBER = 100
 _INTEGER = re.compile(r"\d(_?\d)*")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.options import (
     OptionKind,
@@ -19,7 +20,6 @@ from federated_sql.statements import (
     ChangeModelOwner,
     CreateModel,
     DropModel,
-    Option,
     RenameModel,
     ResetModel,
     StartTraining,

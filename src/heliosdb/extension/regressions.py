@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from federated_sql.clause_values import Option
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
-from federated_sql.statements import Option
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.domain.settings import option_names
 from heliosdb.parts.algorithms import ALGORITHMS, DescentSettings, by_newton, check_private

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from federated_sql.clause_values import RoleKeyword, RoleSpec
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import Built
-from federated_sql.statements import RoleKeyword, RoleSpec
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.parts.built import built_parts

@@ -58,8 +58,7 @@ def _require_node(session: Session, model: catalog.Model, node: str | None) -> N
     if node is None:
         return
     if all(one.name != node for one in catalog.list_nodes(session.connection, model.workspace)):
+        workspace = quote_name(model.workspace.name)
         raise undefined(
-            "node",
-            node,
-            hint=f"REGISTER FEDERATED NODE {quote_string(node)} IN WORKSPACE {quote_name(model.workspace.name)} ...",
+            "node", node, hint=f"REGISTER FEDERATED NODE {quote_string(node)} IN WORKSPACE {workspace} ..."
         )

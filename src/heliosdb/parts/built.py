@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from federated_sql.clause_values import Scalar
 from federated_sql.option_values import Built
-from federated_sql.statements import Scalar
 from heliosdb.domain.settings import listed_values, option_names
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.codecs import CODECS

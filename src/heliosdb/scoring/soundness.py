@@ -45,7 +45,7 @@ def check_version(prediction: Content, arrays: State, encoding: Encoding) -> Non
     labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
     _require(isinstance(labels, list) and len(labels) <= bounds.CLASSES.most, "its classes are no labels")
     classes = len(labels) if link in ("logistic", "softmax") else 0
-    _require(classes >= {"logistic": 2, "softmax": 2}.get(link, 0), "it has fewer than two classes")
+    _require(classes >= 2 or link not in ("logistic", "softmax"), "it has fewer than two classes")
     _require(link != "logistic" or classes == 2, "it has more than two classes")
     for array in arrays.values():
         _require(array.dtype.kind != "f" or bool(np.isfinite(array).all()), "a number in it is not finite")
@@ -126,14 +126,15 @@ def _check_softmax_linear(content: Content, arrays: State, count: int, classes: 
 def _check_network(content: Content, arrays: State, count: int, classes: int) -> None:
     activations = content.get("activations")
     _require(
-        isinstance(activations, list) and bounds.LAYERS.hold(len(activations)), "it has no layers, or too many"
+        isinstance(activations, list) and bounds.LAYERS.hold(len(activations)),
+        "it has no layers, or too many",
     )
     assert isinstance(activations, list)
     _require(all(one in HIDDEN for one in activations[:-1]), "an activation in it is none that there is")
     _require(activations[-1] in OUTPUT, "an activation in it is none that there is")
     if content["link"] in ("identity", "exp"):
         _check_numbers(content, "target_mean", "target_scale")
-    expected = {"means": (count,), "scales": (count,)}
+    expected: dict[str, tuple[int, ...]] = {"means": (count,), "scales": (count,)}
     before = count
     for place, _ in enumerate(activations):
         bias = arrays.get(f"bias_{place}")

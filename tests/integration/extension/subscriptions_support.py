@@ -31,7 +31,8 @@ class Sides:
     def state(self, name: str = "s") -> tuple[Any, ...]:
         """Return how a subscription stands, what is here of it, and what is offered."""
         [found] = self.here.execute(
-            "SELECT state, version, available_version FROM federated_subscriptions WHERE subscription_name = %s", [name]
+            "SELECT state, version, available_version FROM federated_subscriptions WHERE subscription_name = %s",
+            [name],
         ).fetchall()
         return found
 

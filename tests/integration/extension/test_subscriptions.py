@@ -50,8 +50,15 @@ def test_a_version_predicts_where_it_was_delivered(sides: Sides) -> None:
 
 def test_before_a_version_is_here_the_function_says_so(sides: Sides) -> None:
     with sides.cluster.connect(sides.here.info.dbname, user="an_analyst") as analyst:
-        for call in (CALL, "federated_model.risk()", "predict('risk', ARRAY[1.0])", "federated_predict_class('risk')"):
-            with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no version in this database yet") as caught:
+        for call in (
+            CALL,
+            "federated_model.risk()",
+            "predict('risk', ARRAY[1.0])",
+            "federated_predict_class('risk')",
+        ):
+            with pytest.raises(
+                errors.ObjectNotInPrerequisiteState, match="no version in this database yet"
+            ) as caught:
                 value(analyst, call)
             assert "federated_subscriptions" in str(caught.value.diag.message_hint)
     with pytest.raises(errors.UndefinedObject) as unheld:
@@ -65,7 +72,11 @@ def test_versions_that_are_not_held_are_named_by_an_error(sides: Sides) -> None:
         with pytest.raises(errors.UndefinedObject, match=f'no version "{label}"') as caught:
             value(sides.here, f"federated_predict('risk@{label}', '{{}}')")
         assert caught.value.diag.message_detail == "Held: 2."
-    for call in ("federated_model_versions('risk')", "federated_evaluate('risk')", "federated_training_status('risk', 1)"):
+    for call in (
+        "federated_model_versions('risk')",
+        "federated_evaluate('risk')",
+        "federated_training_status('risk', 1)",
+    ):
         with pytest.raises(errors.WrongObjectType, match="only subscribed to"):
             sides.here.execute(f"SELECT * FROM {call}")  # type: ignore[arg-type]
 
@@ -79,7 +90,9 @@ def test_what_nothing_depends_on_goes_with_the_next_version(sides: Sides, daemon
     assert value(sides.here, CALL) == value(sides.there, CALL)
 
 
-def test_a_version_that_something_depends_on_stays_by_its_number(sides: Sides, daemon: psycopg.Connection) -> None:
+def test_a_version_that_something_depends_on_stays_by_its_number(
+    sides: Sides, daemon: psycopg.Connection
+) -> None:
     sides.deliver()
     before = value(sides.here, CALL)
     sides.here.execute(
@@ -100,14 +113,18 @@ def test_a_version_that_something_depends_on_stays_by_its_number(sides: Sides, d
     assert value(sides.here, CALL) == before
 
 
-def test_another_signature_waits_until_nothing_depends_on_the_former(sides: Sides, daemon: psycopg.Connection) -> None:
+def test_another_signature_waits_until_nothing_depends_on_the_former(
+    sides: Sides, daemon: psycopg.Connection
+) -> None:
     sides.deliver()
     sides.here.execute(
         "CREATE TABLE p (age float8, smoker boolean);"
         "CREATE VIEW w AS SELECT federated_model.risk(age, smoker) AS y FROM p"
     )
     before = value(sides.here, CALL)
-    finish_run(sides.there, daemon, features=["age"], booleans=[False], slopes=[1.0], fills=[0.0], shifts=[0.0])
+    finish_run(
+        sides.there, daemon, features=["age"], booleans=[False], slopes=[1.0], fills=[0.0], shifts=[0.0]
+    )
     [obstacle] = sides.deliver()
 
     assert obstacle is not None
@@ -161,7 +178,9 @@ def test_without_auto_a_later_version_waits_for_refresh(sides: Sides, daemon: ps
     [(message, lag)] = sides.here.execute("SELECT message, lag > '0' FROM federated_subscriptions").fetchall()
     assert message == "auto is false: ALTER FEDERATED SUBSCRIPTION s REFRESH takes it"
     assert lag
-    assert value(sides.there, "message FROM federated_subscribers").startswith("its DBA has later versions wait")
+    assert value(sides.there, "message FROM federated_subscribers").startswith(
+        "its DBA has later versions wait"
+    )
     execute(sides.here, "ALTER FEDERATED SUBSCRIPTION s REFRESH")
     assert sides.deliver() == [None]
     finish_run(sides.there, daemon)
@@ -173,7 +192,9 @@ def test_what_is_not_granted_and_what_there_is_not_look_the_same(sides: Sides) -
     execute(sides.here, "CREATE FEDERATED SUBSCRIPTION t TO MODEL nothing IN WORKSPACE clinics")
     execute(sides.there, "REVOKE FEDERATED SUBSCRIBE ON MODEL risk FROM ALL NODES")
     assert sides.deliver() == []
-    said = sides.here.execute("SELECT state, message, available_version FROM federated_subscriptions").fetchall()
+    said = sides.here.execute(
+        "SELECT state, message, available_version FROM federated_subscriptions"
+    ).fetchall()
     assert said == [("unknown", said[0][1], None)] * 2
     execute(sides.there, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'")
     assert sides.deliver() == [None]
@@ -207,7 +228,10 @@ def test_a_model_of_another_workspace_is_not_offered(sides: Sides) -> None:
     register(sides.there, "north_too", "others")
     with sides.cluster.connect(sides.there.info.dbname, user="heliosdb_daemon") as daemon:
         report(daemon, sides.here, "north_too")
-    assert value(sides.there, "outcome FROM federated._pending_deliveries() WHERE node_name = 'north_too'") == "unknown"
+    assert (
+        value(sides.there, "outcome FROM federated._pending_deliveries() WHERE node_name = 'north_too'")
+        == "unknown"
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,7 +304,10 @@ def test_what_a_node_subscribes_to_is_dropped_only_by_cascade(sides: Sides) -> N
     assert sides.deliver() == []
     assert sides.state() == ("waiting", 1, None)
     assert value(sides.here, "message FROM federated_subscriptions") == "version 1 was dropped"
-    assert raised(sides.there, "PROMOTE FEDERATED MODEL risk VERSION 1").message_detail == "Version 1 was dropped."
+    assert (
+        raised(sides.there, "PROMOTE FEDERATED MODEL risk VERSION 1").message_detail
+        == "Version 1 was dropped."
+    )
     execute(sides.there, "DROP FEDERATED WORKSPACE clinics CASCADE")
     assert value(sides.here, CALL) == before
     assert value(sides.there, "count(*) FROM federated.subscriber") == 0
@@ -297,18 +324,29 @@ def test_a_renamed_model_is_not_one_that_nodes_wait_for(sides: Sides) -> None:
     assert sides.state() == ("unknown", None, None)
 
 
-def test_a_version_of_a_release_that_kept_no_numbers_cannot_travel(sides: Sides, daemon: psycopg.Connection) -> None:
+def test_a_version_of_a_release_that_kept_no_numbers_cannot_travel(
+    sides: Sides, daemon: psycopg.Connection
+) -> None:
     sides.there.execute("UPDATE federated.version SET prediction = NULL")
     assert sides.deliver() == []
     assert sides.state() == ("unavailable", None, None)
-    assert value(sides.here, "message FROM federated_subscriptions") == "version 2 was made by a release that kept no numbers"
+    assert (
+        value(sides.here, "message FROM federated_subscriptions")
+        == "version 2 was made by a release that kept no numbers"
+    )
 
 
 def test_only_its_owner_changes_a_subscription(sides: Sides, cluster: Cluster) -> None:
     with cluster.connect(sides.here.info.dbname, user="an_admin") as admin:
-        for statement in ("ALTER FEDERATED SUBSCRIPTION s SET (auto = false)", "DROP FEDERATED SUBSCRIPTION s"):
+        for statement in (
+            "ALTER FEDERATED SUBSCRIPTION s SET (auto = false)",
+            "DROP FEDERATED SUBSCRIPTION s",
+        ):
             assert raised(admin, statement).sqlstate == "42501"
-        for change in ("UPDATE federated.subscription SET wanted = 'x'", "DELETE FROM federated.subscription"):
+        for change in (
+            "UPDATE federated.subscription SET wanted = 'x'",
+            "DELETE FROM federated.subscription",
+        ):
             with pytest.raises(errors.InsufficientPrivilege):
                 admin.execute(change)  # type: ignore[arg-type]
         execute(admin, "CREATE FEDERATED SUBSCRIPTION own TO MODEL other IN WORKSPACE clinics")
@@ -319,7 +357,10 @@ def test_only_a_models_owner_grants_it(sides: Sides, cluster: Cluster) -> None:
     sides.there.execute("CREATE ROLE a_stranger LOGIN IN ROLE federated_operator")
     try:
         with cluster.connect(sides.there.info.dbname, user="a_stranger") as stranger:
-            assert raised(stranger, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'").sqlstate == "42501"
+            assert (
+                raised(stranger, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'").sqlstate
+                == "42501"
+            )
             with pytest.raises(errors.InsufficientPrivilege):
                 stranger.execute("DELETE FROM federated.subscribe_grant")
         with cluster.connect(sides.there.info.dbname, user="an_operator") as owner:
@@ -333,10 +374,19 @@ def test_only_a_models_owner_grants_it(sides: Sides, cluster: Cluster) -> None:
 
 def test_who_granted_and_who_subscribed_is_in_the_audit_log(sides: Sides) -> None:
     execute(sides.there, "REVOKE FEDERATED SUBSCRIBE ON MODEL risk FROM ALL NODES")
-    execute(sides.here, "ALTER FEDERATED SUBSCRIPTION s SET (version = 'prod')", "DROP FEDERATED SUBSCRIPTION s")
+    execute(
+        sides.here, "ALTER FEDERATED SUBSCRIPTION s SET (version = 'prod')", "DROP FEDERATED SUBSCRIPTION s"
+    )
     log = "SELECT action, object_name FROM federated_audit_log WHERE object_kind = %s ORDER BY chain_position"
-    assert sides.there.execute(log, ["subscribe_grant"]).fetchall() == [("insert", "ALL NODES"), ("delete", "ALL NODES")]
-    assert sides.here.execute(log, ["subscription"]).fetchall() == [("insert", "s"), ("update", "s"), ("delete", "s")]
+    assert sides.there.execute(log, ["subscribe_grant"]).fetchall() == [
+        ("insert", "ALL NODES"),
+        ("delete", "ALL NODES"),
+    ]
+    assert sides.here.execute(log, ["subscription"]).fetchall() == [
+        ("insert", "s"),
+        ("update", "s"),
+        ("delete", "s"),
+    ]
     assert value(sides.here, "is_intact FROM federated_audit_verify('clinics')")
 
 
@@ -348,7 +398,9 @@ def test_an_unregistered_node_keeps_what_it_has(sides: Sides) -> None:
     assert sides.seen() == []
 
 
-def test_a_participant_is_dumped_and_restored_with_what_it_holds(sides: Sides, cluster: Cluster, daemon: psycopg.Connection) -> None:
+def test_a_participant_is_dumped_and_restored_with_what_it_holds(
+    sides: Sides, cluster: Cluster, daemon: psycopg.Connection
+) -> None:
     sides.deliver()
     sides.here.execute(
         "CREATE TABLE p (age float8, smoker boolean);"
@@ -369,7 +421,7 @@ def test_a_participant_is_dumped_and_restored_with_what_it_holds(sides: Sides, c
             "SELECT * FROM federated.delivered_version ORDER BY version",
             f"SELECT {CALL}",
         ):
-            expected = [row for row in sides.here.execute(query).fetchall()]  # type: ignore[arg-type]
+            expected = sides.here.execute(query).fetchall()  # type: ignore[arg-type]
             assert expected
             assert copy.execute(query).fetchall() == expected  # type: ignore[arg-type]
         moved = Sides(cluster, sides.there, copy)
@@ -394,7 +446,13 @@ def test_what_was_not_offered_is_not_taken(sides: Sides, cluster: Cluster) -> No
             with pytest.raises(psycopg.Error) as caught:
                 node.execute(HEAR, offer | changed)
             assert caught.value.sqlstate == sqlstate
-        content = {"features": ["a"], "contract": "{}", "prediction": "{}", "prediction_arrays": None, "sha256": bytes(32)}
+        content = {
+            "features": ["a"],
+            "contract": "{}",
+            "prediction": "{}",
+            "prediction_arrays": None,
+            "sha256": bytes(32),
+        }
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was not offered"):
             take(node, {**offer, **content})
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was not offered"):
@@ -411,5 +469,8 @@ def test_a_thousand_subscriptions_are_the_most(sides: Sides) -> None:
         "INSERT INTO federated.subscription (name, workspace, model_name)"
         " SELECT 's' || n, 'clinics', 'm' || n FROM generate_series(2, 1000) AS n"
     )
-    assert raised(sides.here, "CREATE FEDERATED SUBSCRIPTION t TO MODEL t IN WORKSPACE clinics").sqlstate == "54000"
+    assert (
+        raised(sides.here, "CREATE FEDERATED SUBSCRIPTION t TO MODEL t IN WORKSPACE clinics").sqlstate
+        == "54000"
+    )
     execute(sides.here, "CREATE FEDERATED SUBSCRIPTION t TO MODEL t IN WORKSPACE others")

@@ -82,7 +82,9 @@ class FakePlpy:
 
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
-        files = (load_statements(name).values() for name in ("commands.sql", "versions.sql", "subscriptions.sql"))
+        files = (
+            load_statements(name).values() for name in ("commands.sql", "versions.sql", "subscriptions.sql")
+        )
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)
         return found

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from federated_sql.clause_values import Option
 from federated_sql.errors import FederatedError
-from federated_sql.statements import Option
 from heliosdb.catalog.run_options import parse_options
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.extension.regressions import check_regression

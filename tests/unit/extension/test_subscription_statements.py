@@ -55,7 +55,9 @@ def test_only_what_is_named_is_altered() -> None:
         ("REVOKE FEDERATED SUBSCRIBE ON MODEL m FROM NODE n", "42601", None, "A node name is a string, in single quotes."),
     ],
 )  # fmt: skip
-def test_what_is_wrong_gets_its_error(statement: str, sqlstate: str, told: str | None, hint: str | None) -> None:
+def test_what_is_wrong_gets_its_error(
+    statement: str, sqlstate: str, told: str | None, hint: str | None
+) -> None:
     error = refused(server(), statement)
     assert error["sqlstate"] == sqlstate
     assert told is None or error["message"] == told
@@ -88,7 +90,9 @@ def test_drop_takes_dependents_along_only_when_told_to() -> None:
 
 def test_revoke_says_what_it_does_not_end() -> None:
     plpy = server(
-        list_grants=[{"node": None}, {"node": "o"}], list_keepers=[{"node": "n", "version": 3}], list_nodes=[NODE]
+        list_grants=[{"node": None}, {"node": "o"}],
+        list_keepers=[{"node": "n", "version": 3}],
+        list_nodes=[NODE],
     )
     run(plpy, "REVOKE FEDERATED SUBSCRIBE ON MODEL m FROM NODE 'n'")
     assert plpy.said == [

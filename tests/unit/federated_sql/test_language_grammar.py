@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from federated_sql import Command, FederatedError, Option, parse
+from federated_sql.clause_values import RoleKeyword
 from federated_sql.statements import (
     AlertCondition,
     AlterNode,
@@ -23,7 +24,6 @@ from federated_sql.statements import (
     PromoteModel,
     RegisterNode,
     RenameWorkspace,
-    RoleKeyword,
     RollbackModel,
     StartTraining,
     TagModel,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
+from federated_sql.clause_values import OptionName, RoleKeyword
 from federated_sql.options import OPTIONS, OptionKind, validate
 from federated_sql.serving_statements import (
     AlterSubscription,
@@ -43,14 +44,12 @@ from federated_sql.statements import (
     EraseSubjects,
     ExportSubject,
     GrantConsent,
-    OptionName,
     PromoteModel,
     RegisterNode,
     RenameModel,
     RenameWorkspace,
     ResumeTraining,
     RevokeConsent,
-    RoleKeyword,
     RollbackModel,
     StartTraining,
     StopTraining,
@@ -142,7 +141,10 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
     st.builds(CreateSubscription, NAMES, NAMES, NAMES, OPTION_LISTS, BOOL),
     st.builds(AlterSubscription, NAMES, SOME_OPTIONS, BOOL),
     st.builds(
-        ResetSubscription, NAMES, st.lists(st.builds(OptionName, NAMES), min_size=1, max_size=3).map(tuple), BOOL
+        ResetSubscription,
+        NAMES,
+        st.lists(st.builds(OptionName, NAMES), min_size=1, max_size=3).map(tuple),
+        BOOL,
     ),
     st.builds(RefreshSubscription, NAMES, BOOL),
     st.builds(DropSubscription, NAMES, BOOL, BOOL),

@@ -47,16 +47,22 @@ TREES: dict[str, Any] = {
 def grown() -> dict[str, Any]:
     """Trees whose ways are whole."""
     arrays = make(3, 4, 1, boosts=False)
-    return {**arrays, "n_edges": arrays["n_edges"].astype(np.int64), "levels": arrays["levels"].astype(np.int64)}
+    return {
+        **arrays,
+        "n_edges": arrays["n_edges"].astype(np.int64),
+        "levels": arrays["levels"].astype(np.int64),
+    }
 
 
-def fault(prediction: dict[str, Any], arrays: dict[str, Any] | None = None, encoding: Encoding = ENCODING) -> str | None:
+def fault(
+    prediction: dict[str, Any], arrays: dict[str, Any] | None = None, encoding: Encoding = ENCODING
+) -> str | None:
     raw = None if arrays is None else state_to_bytes(freeze(arrays))
     return find_fault(json.dumps(prediction), raw, json.dumps(encoding.to_json()))
 
 
 def test_what_is_sound_is_scored() -> None:
-    assert INPUTS == len(FOREST.inputs)
+    assert len(FOREST.inputs) == INPUTS
     assert len(FOREST.columns[3].levels) == LEVELS
     for prediction, arrays, encoding in (
         (LINEAR, None, ENCODING), (SOFTMAX, None, ENCODING), (NETWORK, LAYERS, ENCODING), (TREES, grown(), FOREST),
@@ -126,7 +132,9 @@ def test_trees_whose_ways_are_not_whole_are_none(change: Callable[[dict[str, Any
 @given(st.data())
 def test_whatever_is_changed_in_trees_is_found_or_scored(data: st.DataObject) -> None:
     arrays = grown()
-    name = data.draw(st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left"]))
+    name = data.draw(
+        st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left"])
+    )
     array = arrays[name] = arrays[name].copy()
     for place in data.draw(st.lists(st.integers(0, array.size - 1), min_size=1, max_size=3)):
         array[place] = data.draw(st.integers(0 if array.dtype == np.uint8 else -3, 255))
