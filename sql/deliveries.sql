@@ -90,7 +90,7 @@ BEGIN
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)
              OR jsonb_path_exists(prediction, 'strict $.booleans[*] ? (@.type() != "boolean")') THEN 'it has no flag for each feature'
         WHEN prediction ? 'encoding' AND jsonb_typeof(prediction #> '{encoding,columns}') IS DISTINCT FROM 'array' THEN 'its encoding is none'
-        WHEN jsonb_path_exists(prediction, '$.slopes.**{2 to last}[*] ? (@.type() != "number")')
+        WHEN jsonb_path_exists(prediction, '$.slopes.** ? (@.type() != "number" && @.type() != "array")')
              OR EXISTS (SELECT FROM unnest(ARRAY['fills', 'shifts', 'intercepts']) AS k
                         WHERE jsonb_path_exists(prediction -> k, '$[*] ? (@.type() != "number")')) THEN 'what should be numbers in it is none'
         WHEN EXISTS (SELECT FROM unnest(ARRAY['intercept', 'target_mean', 'target_scale']) AS k

@@ -14,6 +14,8 @@ _READ = {
     "model": _OPTIONS.format("model"),
     "dataset": "On the participant's database: SELECT name, columns, options FROM federated.dataset;",
     "node": "SELECT * FROM federated_node_status;",
+    "subscription": "SELECT * FROM federated_subscriptions;",
+    "subscriber": "SELECT * FROM federated_subscribers;",
     "training": _TRAINING,
     "privacy": "SELECT * FROM federated_privacy_budget('workspace');",
     "budget": "SELECT * FROM federated_privacy_budget('workspace');",

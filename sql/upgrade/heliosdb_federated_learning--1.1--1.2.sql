@@ -1376,8 +1376,8 @@ COMMENT ON FUNCTION federated._raise_unheld(text) IS 'Says why there is no curre
 
 -- A reference is a model's name, or name@tag, or name@number; a name with an @ in it is from before names were checked.
 CREATE FUNCTION federated._find_held(
-    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT features text[], OUT prediction jsonb,
-    OUT contract jsonb
+    reference text, OUT function_name text, OUT model_name text, OUT version integer, OUT numbers_id uuid, OUT features text[],
+    OUT prediction jsonb, OUT contract jsonb
 )
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -1393,7 +1393,7 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.features, v.prediction, v.contract INTO version, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
@@ -2940,7 +2940,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (federated._read_reference(model)).run_id;
+    run  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
     many boolean := federated._has_many_classes(prediction);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(
@@ -3810,7 +3810,7 @@ BEGIN
              OR jsonb_array_length(prediction -> 'booleans') <> cardinality(features)
              OR jsonb_path_exists(prediction, 'strict $.booleans[*] ? (@.type() != "boolean")') THEN 'it has no flag for each feature'
         WHEN prediction ? 'encoding' AND jsonb_typeof(prediction #> '{encoding,columns}') IS DISTINCT FROM 'array' THEN 'its encoding is none'
-        WHEN jsonb_path_exists(prediction, '$.slopes.**{2 to last}[*] ? (@.type() != "number")')
+        WHEN jsonb_path_exists(prediction, '$.slopes.** ? (@.type() != "number" && @.type() != "array")')
              OR EXISTS (SELECT FROM unnest(ARRAY['fills', 'shifts', 'intercepts']) AS k
                         WHERE jsonb_path_exists(prediction -> k, '$[*] ? (@.type() != "number")')) THEN 'what should be numbers in it is none'
         WHEN EXISTS (SELECT FROM unnest(ARRAY['intercept', 'target_mean', 'target_scale']) AS k
@@ -3883,7 +3883,7 @@ COMMENT ON FUNCTION federated._check_encoding(text[], boolean[], jsonb) IS
 
 -- What numpy would compute is looked at by what knows its arrays: a tree whose nodes lead in a circle would never end.
 CREATE FUNCTION federated._check_numbers(prediction text, arrays bytea, encoding text) RETURNS text
-LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE AS $$
+LANGUAGE plpython3u VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
@@ -3939,7 +3939,6 @@ $$;
 COMMENT ON FUNCTION federated._check_scored(federated.delivered_version) IS
     'Raises an error where numpy could not compute what was delivered, or would not come to an end';
 
--- Of a version that is delivered anew under a number that is held, nothing of the former stays.
 CREATE FUNCTION federated._forget_version(model_name text, former federated.delivered_version) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -3951,31 +3950,44 @@ $$;
 COMMENT ON FUNCTION federated._forget_version(text, federated.delivered_version) IS
     'Drops a delivered version and its own function; 2BP01 where other objects depend on that';
 
--- Called in a subtransaction: what raises an error here leaves all as it was.
-CREATE FUNCTION federated._store_delivery(model_name text, taken federated.delivered_version) RETURNS void
+-- The same version once more is the row that is there: what depends on its function goes on. Of another one under its number, or
+-- of its run, nothing stays.
+CREATE FUNCTION federated._place_version(model_name text, taken federated.delivered_version) RETURNS uuid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    former      federated.delivered_version;
-    own_name    text := model_name || '@' || taken.version;
-    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
-    booleans    boolean[];
+    kept   uuid := (SELECT d.delivery_id FROM federated.delivered_version AS d
+                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.run_id = taken.run_id
+                      AND d.features = taken.features AND d.prediction = taken.prediction
+                      AND d.prediction_arrays IS NOT DISTINCT FROM taken.prediction_arrays);
+    former federated.delivered_version;
 BEGIN
-    PERFORM federated._check_delivery(taken.features, taken.contract, taken.prediction, taken.prediction_arrays);
-    booleans := federated._flags(taken.prediction);
-    PERFORM federated._check_scored(taken);
+    UPDATE federated.delivered_version AS d SET is_current = false WHERE d.subscription_id = taken.subscription_id AND d.is_current;
+    IF kept IS NOT NULL THEN
+        UPDATE federated.delivered_version AS d
+        SET is_current = true, contract = taken.contract, body_sha256 = taken.body_sha256, header = taken.header,
+            signature = taken.signature, certificate_sha256 = taken.certificate_sha256, delivered_at = taken.delivered_at
+        WHERE d.delivery_id = kept;
+        RETURN kept;
+    END IF;
     FOR former IN SELECT d.* FROM federated.delivered_version AS d WHERE d.subscription_id = taken.subscription_id
                   AND (d.version = taken.version OR d.run_id = taken.run_id) LOOP
         PERFORM federated._forget_version(model_name, former);
     END LOOP;
-    UPDATE federated.delivered_version AS d SET is_current = false WHERE d.subscription_id = taken.subscription_id AND d.is_current;
     INSERT INTO federated.delivered_version SELECT taken.*;
-    PERFORM federated._define_prediction(model_name, description, taken.features, booleans, taken.prediction, taken.delivery_id);
-    IF octet_length(own_name) <= 63 THEN
-        PERFORM federated._define_prediction(own_name, description, taken.features, booleans, taken.prediction, taken.delivery_id);
-    END IF;
-    PERFORM federated._try_prediction(model_name, taken.prediction);
+    RETURN taken.delivery_id;
+END
+$$;
+
+COMMENT ON FUNCTION federated._place_version(text, federated.delivered_version) IS
+    'Makes the row of a version that was delivered the current one; returns by what its functions know it';
+
+CREATE FUNCTION federated._forget_former(subscription_id bigint, model_name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former federated.delivered_version;
+BEGIN
     FOR former IN SELECT d.* FROM federated.delivered_version AS d
-                  WHERE d.subscription_id = taken.subscription_id AND NOT d.is_current LOOP
+                  WHERE d.subscription_id = _forget_former.subscription_id AND NOT d.is_current LOOP
         BEGIN
             PERFORM federated._forget_version(model_name, former);
         EXCEPTION WHEN dependent_objects_still_exist THEN
@@ -3983,6 +3995,31 @@ BEGIN
             NULL;
         END;
     END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._forget_former(bigint, text) IS
+    'Drops the versions before the current one, but for those on whose functions other objects depend';
+
+-- Called in a subtransaction: what raises an error here leaves all as it was.
+CREATE FUNCTION federated._store_delivery(model_name text, taken federated.delivered_version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own_name    text := model_name || '@' || taken.version;
+    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
+    booleans    boolean[];
+    numbers_id  uuid;
+BEGIN
+    PERFORM federated._check_delivery(taken.features, taken.contract, taken.prediction, taken.prediction_arrays);
+    PERFORM federated._check_scored(taken);
+    booleans := federated._flags(taken.prediction);
+    numbers_id := federated._place_version(model_name, taken);
+    PERFORM federated._define_prediction(model_name, description, taken.features, booleans, taken.prediction, numbers_id);
+    IF octet_length(own_name) <= 63 AND numbers_id = taken.delivery_id THEN
+        PERFORM federated._define_prediction(own_name, description, taken.features, booleans, taken.prediction, numbers_id);
+    END IF;
+    PERFORM federated._try_prediction(model_name, taken.prediction);
+    PERFORM federated._forget_former(taken.subscription_id, model_name);
 END
 $$;
 
@@ -5710,6 +5747,7 @@ GRANT EXECUTE ON FUNCTION
     federated._check_numbers(text, bytea, text), federated._try_prediction(text, jsonb),
     federated._check_scored(federated.delivered_version), federated._forget_version(text, federated.delivered_version),
     federated._store_delivery(text, federated.delivered_version), federated._may_pass(text),
+    federated._place_version(text, federated.delivered_version), federated._forget_former(bigint, text),
     federated._encoding_text(text[], boolean[], jsonb)
 TO federated_owner;
 
@@ -5880,7 +5918,7 @@ GRANT SELECT ON @extschema@.federated_subscriptions, @extschema@.federated_subsc
 TO federated_analyst, federated_auditor;
 
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
@@ -5889,7 +5927,9 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 
-GRANT SELECT, INSERT, UPDATE (is_current), DELETE ON federated.delivered_version TO federated_owner;
+GRANT SELECT, INSERT, DELETE,
+    UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
+ON federated.delivered_version TO federated_owner;
 
 GRANT UPDATE (refresh, refused_run, failure) ON federated.subscription TO federated_owner;
 

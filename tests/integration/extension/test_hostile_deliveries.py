@@ -216,6 +216,10 @@ def nested(depth: int) -> str:
         ({"prediction": json.dumps(LINEAR | {"classes": ["a", "a"]}), "features": FEATURES}, "its classes are no labels"),
         ({"prediction": json.dumps(LINEAR | {"classes": ["a", "b", "c"]}), "features": FEATURES}, "not as many as it predicts"),
         ({"prediction": json.dumps(LINEAR | {"std_errors": [1]}), "features": FEATURES}, "it has more than a prediction has"),
+        (
+            {"prediction": json.dumps(LINEAR | {"slopes": ["0.25"] * INPUTS}), "features": FEATURES},
+            "what should be numbers in it is none",
+        ),
         ({"prediction": json.dumps(LINEAR | {"slopes": [0.25]}), "features": FEATURES}, "one slope, fill and shift for each input"),
         ({"features": [f"f{n}" for n in range(1601)]}, "more than 1600"),
         ({"prediction": json.dumps(NETWORK), "features": ["a", "b", "c"], "prediction_arrays": b"\x80\x04pickle"}, "not a state"),

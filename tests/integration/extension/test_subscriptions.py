@@ -431,6 +431,22 @@ def test_a_participant_is_dumped_and_restored_with_what_it_holds(
         execute(copy, "DROP FEDERATED SUBSCRIPTION other")
 
 
+def test_a_coordinator_is_dumped_and_restored_with_grants_and_what_nodes_said(
+    sides: Sides, cluster: Cluster
+) -> None:
+    execute(sides.there, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'")
+    sides.deliver()
+    restored = cluster.create_database("template1")
+    dump = run_program("pg_dump", "--format=custom", cluster.dsn(sides.there.info.dbname, user="an_admin"))
+    run_program("pg_restore", "--exit-on-error", f"--dbname={cluster.dsn(restored)}", text=dump)
+    with cluster.connect(restored) as copy:
+        moved = Sides(cluster, copy, sides.here)
+        assert moved.seen() == sides.seen()
+        assert moved.deliver() == []
+        execute(copy, "REVOKE FEDERATED SUBSCRIBE ON MODEL risk FROM ALL NODES")
+        assert [granted for _, _, granted, *_ in moved.seen()] == [True]
+
+
 def test_what_was_not_offered_is_not_taken(sides: Sides, cluster: Cluster) -> None:
     sides.deliver()
     offer: dict[str, Any] = {
