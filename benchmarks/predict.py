@@ -325,7 +325,7 @@ def forest_prediction(model: RandomForestClassifier) -> Prediction:
                 queue += [tree.children_left[node], tree.children_right[node]]
             split = int(np.searchsorted(edges[feature], tree.threshold[node])) if feature >= 0 else 0
             shares = tree.value[node][0]
-            nodes.append((number, feature, split, left, float(shares[1] / shares.sum())))
+            nodes.append((number, max(feature, -1), split, left, float(shares[1] / shares.sum())))
     number_of, feature_of, split_of, left_of, value_of = (np.array(part) for part in zip(*nodes, strict=True))
     arrays = {
         "tree": number_of.astype(np.int32), "feature": feature_of.astype(np.int32), "split": split_of.astype(np.int32),

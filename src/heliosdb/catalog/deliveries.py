@@ -121,6 +121,12 @@ def list_pending_deliveries(connection: Connection) -> list[PendingDelivery]:
     return [_pending(row) for row in _SQL.query(connection, "list_pending_deliveries")]
 
 
+def measure_offered_version(connection: Connection, run: RunId) -> int:
+    """Return about how many bytes a version has; 0 where it is gone."""
+    rows = _SQL.query(connection, "offered_size", run)
+    return int(rows[0]["size"]) if rows else 0
+
+
 def read_offered_version(connection: Connection, run: RunId) -> Content | None:
     """Return what a version predicts by; None where it is gone."""
     rows = _SQL.query(connection, "offered_version", run)

@@ -1,9 +1,9 @@
 """Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
 
 What always holds: a node is offered one thing at a time, and none waits for another's answer; a version is in
-memory once, however many nodes it goes to, and versions beyond `MOST_HELD` are read when others have left;
-nothing is remembered but when a failed delivery is tried again, so that a coordinator that is started anew
-goes on from what the nodes say.
+memory once, however many nodes it goes to, and versions beyond `HELD` are read when others have left (or have
+been held for as long as they take over a slow line: coordinator/room.py); nothing is remembered but when a
+failed delivery is tried again, so that a coordinator that is started anew goes on from what the nodes say.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from heliosdb import faults
-from heliosdb.catalog.deliveries import PendingDelivery, read_offered_version
+from heliosdb.catalog.deliveries import PendingDelivery, measure_offered_version, read_offered_version
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
-from heliosdb.coordinator.room import SLOWEST
+from heliosdb.coordinator.room import SLOWEST, Place, Room
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import RunId, SubscriptionName
@@ -30,12 +30,12 @@ from heliosdb.transport.messages import reason_of
 
 log = logging.getLogger(__name__)
 
-MOST_HELD = 64 * 1024 * 1024
-"""Bytes of versions on their way, beyond which no further one is read."""
+HELD = 64 * 1024 * 1024
+"""Bytes of versions on their way."""
 
 _FIRST_RETRY = 1.0
 _RETRIES_FOR_ONE_RECONNECTION = 3.0
-_PATIENCE = 60.0
+_PATIENCE = 300.0
 """Seconds for a node to look at a version and store it, beside those that its bytes take over a slow line."""
 
 
@@ -71,35 +71,35 @@ class Attempts:
 @dataclass(slots=True)
 class _Loaded:
     content: asyncio.Task[Content | None]
+    place: Place
     users: int = field(default=0)
 
 
 class Shelf:
-    """Versions while they are on their way. load: reads one from the catalog; None where it is gone."""
+    """Versions while they are on their way.
+
+    measure: how many bytes a version has; load: reads it from the catalog, None where it is gone.
+    """
 
     def __init__(
-        self, load: Callable[[RunId], Awaitable[Content | None]], most_held: int = MOST_HELD
+        self,
+        measure: Callable[[RunId], Awaitable[int]],
+        load: Callable[[RunId], Awaitable[Content | None]],
+        room: Room,
     ) -> None:
+        self._measure = measure
         self._load = load
-        self._most_held = most_held
+        self._room = room
         self._loaded: dict[RunId, _Loaded] = {}
-        self._held = 0
-        # One is read at a time: nobody knows before how large it is.
-        self._turn = asyncio.Lock()
-        self._room = asyncio.Event()
-        self._count(0)
-
-    @property
-    def held(self) -> int:
-        """Bytes that are held now."""
-        return self._held
 
     @asynccontextmanager
     async def borrow(self, run: RunId) -> AsyncIterator[Content | None]:
         """The version that a run left, for the length of a block."""
         one = self._loaded.get(run)
         if one is None:
-            one = self._loaded[run] = _Loaded(asyncio.create_task(self._bring(run), name=f"version of {run}"))
+            place = Place(self._room)
+            task = asyncio.create_task(self._bring(run, place), name=f"version of {run}")
+            one = self._loaded[run] = _Loaded(task, place)
         one.users += 1
         try:
             yield await asyncio.shield(one.content)
@@ -107,27 +107,12 @@ class Shelf:
             one.users -= 1
             if not one.users:
                 del self._loaded[run]
-                self._put_back(one.content)
+                one.content.cancel()
+                one.place.leave()
 
-    async def _bring(self, run: RunId) -> Content | None:
-        async with self._turn:
-            await self._room.wait()
-            content = await self._load(run)
-            self._count(0 if content is None else content.size)
-            return content
-
-    def _put_back(self, loading: asyncio.Task[Content | None]) -> None:
-        if not loading.done():
-            loading.cancel()
-        elif not loading.cancelled() and loading.exception() is None and (content := loading.result()):
-            self._count(-content.size)
-
-    def _count(self, change: int) -> None:
-        self._held += change
-        if self._held < self._most_held:
-            self._room.set()
-        else:
-            self._room.clear()
+    async def _bring(self, run: RunId, place: Place) -> Content | None:
+        await place.take(await self._measure(run))
+        return await self._load(run)
 
 
 class Deliveries:
@@ -136,7 +121,7 @@ class Deliveries:
     def __init__(self, config: CoordinatorConfig, directory: Directory) -> None:
         self._conninfo = config.database.get_secret_value()
         self._directory = directory
-        self._shelf = Shelf(self._load)
+        self._shelf = Shelf(self._measure, self._load, Room(HELD))
         self._attempts = Attempts(config.reconnect_interval * _RETRIES_FOR_ONE_RECONNECTION)
         self._slots = asyncio.Semaphore(config.concurrent_tasks)
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -189,8 +174,7 @@ class Deliveries:
         """Bring one node what it is due, one thing after the other."""
         for delivery in deliveries:
             try:
-                async with self._slots:
-                    await self._attempt(member, delivery)
+                await self._attempt(member, delivery)
             except CATALOG_GONE as error:
                 log.warning("delivery interrupted: node=%s %s", member.name, type(error).__name__)
                 return
@@ -239,12 +223,17 @@ class Deliveries:
 
     async def _send(self, member: Member, offer: Offer, content: Content | None) -> Subscription:
         size = 0 if content is None else content.size
-        return await member.client.deliver(
-            offer,
-            content,
-            _PATIENCE + size / SLOWEST,
-            sent=partial(faults.reach, "coordinator.delivery.sent"),
-        )
+        async with self._slots:
+            return await member.client.deliver(
+                offer,
+                content,
+                _PATIENCE + size / SLOWEST,
+                sent=partial(faults.reach, "coordinator.delivery.sent"),
+            )
+
+    async def _measure(self, run: RunId) -> int:
+        async with CatalogSession(self._conninfo, "deliveries") as session:
+            return await session.call(measure_offered_version, run)
 
     async def _load(self, run: RunId) -> Content | None:
         async with CatalogSession(self._conninfo, "deliveries") as session:

@@ -29,6 +29,7 @@ from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
+from heliosdb.transport.messages import printable
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +71,21 @@ class Subscriptions:
     async def expect(self, header: DeliveryHeader) -> None:
         """FederatedError IDENTITY for what is another node's, UNDEFINED_OBJECT for another subscription."""
         offer = header.offer
+        try:
+            self._demand_ours(header)
+            _find(await self.read(offer.workspace), offer)
+        except FederatedError as error:
+            named = [printable(name) for name in (offer.workspace, offer.subscription)]
+            log.warning(
+                "delivery refused: workspace=%s subscription=%s: %s", *named, printable(error.message)
+            )
+            raise
+
+    def _demand_ours(self, header: DeliveryHeader) -> None:
         if header.recipient != self._certificate_sha256():
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node's certificate")
-        if self._called.get(offer.workspace, offer.node) != offer.node:
+        if self._called.get(header.offer.workspace, header.offer.node) != header.offer.node:
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node")
-        _find(await self.read(offer.workspace), offer)
 
     async def deliver(self, received: ReceivedDelivery) -> Subscription:
         """Take it; the node's word after it. FederatedError where it may be taken another time."""

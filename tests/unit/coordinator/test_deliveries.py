@@ -17,6 +17,7 @@ from heliosdb.catalog.deliveries import PendingDelivery
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.deliveries import Attempts, Deliveries, Shelf, is_settled
 from heliosdb.coordinator.directory import Directory
+from heliosdb.coordinator.room import SMALL, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
@@ -73,16 +74,24 @@ def test_what_failed_is_tried_again_after_twice_as_long_and_another_offer_at_onc
 
 
 class Loads:
-    """Versions that come when a test lets them."""
+    """Versions that come when a test lets them; all are as large as the room, but for those of `small`."""
 
-    def __init__(self) -> None:
+    def __init__(self, small: RunId | None = None) -> None:
+        self.small = small
         self.asked: list[RunId] = []
         self.come = asyncio.Event()
+        self.room = Room(SMALL + 1)
 
-    async def __call__(self, run: RunId) -> Content | None:
+    async def measure(self, run: RunId) -> int:
+        return SMALL if run == self.small else SMALL + 1
+
+    async def load(self, run: RunId) -> Content | None:
         self.asked.append(run)
         await self.come.wait()
         return CONTENT
+
+    def shelf(self) -> Shelf:
+        return Shelf(self.measure, self.load, self.room)
 
 
 async def hold(shelf: Shelf, run: RunId, until: asyncio.Event) -> Content | None:
@@ -99,29 +108,46 @@ async def settle() -> None:
 
 async def test_a_version_is_read_once_for_all_who_are_given_it() -> None:
     loads, done = Loads(), asyncio.Event()
-    shelf = Shelf(loads, most_held=1)
+    shelf = loads.shelf()
     holders = [asyncio.create_task(hold(shelf, RUN, done)) for _ in range(3)]
     other = asyncio.create_task(hold(shelf, LATER, done))
     loads.come.set()
     await settle()
     # The other one is not read before there is room for it.
-    assert (loads.asked, shelf.held) == ([RUN], CONTENT.size)
+    assert (loads.asked, loads.room.held) == ([RUN], SMALL + 1)
     done.set()
     assert await asyncio.gather(*holders, other) == [CONTENT] * 4
-    assert (loads.asked, shelf.held) == ([RUN, LATER], 0)
+    assert (loads.asked, loads.room.held) == ([RUN, LATER], 0)
 
 
-async def test_who_goes_away_while_a_version_is_read_leaves_nothing_behind() -> None:
+async def test_a_small_version_waits_for_no_large_one() -> None:
+    loads, done = Loads(small=LATER), asyncio.Event()
+    shelf = loads.shelf()
+    holders = [asyncio.create_task(hold(shelf, run, done)) for run in (RUN, LATER)]
+    await settle()
+    assert loads.asked == [RUN, LATER]
+    loads.come.set()
+    done.set()
+    await asyncio.gather(*holders)
+
+
+@pytest.mark.parametrize("run", [RUN, LATER])
+async def test_who_goes_away_while_a_version_comes_leaves_nothing_behind(run: RunId) -> None:
+    """Also while it waits for room."""
     loads, done = Loads(), asyncio.Event()
-    shelf = Shelf(loads, most_held=1)
-    gone = asyncio.create_task(hold(shelf, RUN, done))
+    shelf = loads.shelf()
+    first = asyncio.create_task(hold(shelf, RUN, done))
+    await settle()
+    gone = first if run == RUN else asyncio.create_task(hold(shelf, run, done))
     await settle()
     gone.cancel()
     await settle()
     loads.come.set()
     done.set()
+    if gone is not first:
+        await first
     assert await hold(shelf, LATER, done) == CONTENT
-    assert (loads.asked, shelf.held) == ([RUN, LATER], 0)
+    assert (loads.asked, loads.room.held) == ([RUN, LATER], 0)
 
 
 @dataclass
@@ -198,8 +224,13 @@ async def lose(_deliveries: Deliveries, run: RunId) -> Content | None:
     raise psycopg.OperationalError(str(run))
 
 
+async def measure(_deliveries: Deliveries, _run: RunId) -> int:
+    return CONTENT.size
+
+
 async def make_deliveries(nodes: Nodes, monkeypatch: pytest.MonkeyPatch, loading: Any = load) -> Deliveries:
     monkeypatch.setattr(Deliveries, "_load", loading)
+    monkeypatch.setattr(Deliveries, "_measure", measure)
     nowhere = Path("/nowhere")
     config = CoordinatorConfig(
         database="dbname=nowhere", certificate=nowhere, private_key=nowhere, state_directory=nowhere

@@ -62,5 +62,8 @@ FROM federated._pending_deliveries()
 SELECT features, contract::text AS contract, prediction, coalesce(octet_length(prediction_arrays), 0) AS size
 FROM federated._offered_version($1)
 
+-- name: offered_size(uuid)
+SELECT octet_length(prediction::text) + coalesce(octet_length(prediction_arrays), 0) AS size FROM federated.version WHERE run_id = $1
+
 -- name: offered_arrays(uuid, integer, integer)
 SELECT substring(prediction_arrays FROM $2 FOR $3) AS part FROM federated.version WHERE run_id = $1

@@ -1,0 +1,150 @@
+"""What the coordinator writes and reads of subscriptions, against the real catalog."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from uuid import UUID
+
+import numpy as np
+import pytest
+
+from heliosdb.catalog import deliveries
+from heliosdb.catalog import nodes as node_rows
+from heliosdb.catalog.lease import become_daemon
+from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
+from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.ids import ModelName, RunId, SubscriptionName
+from heliosdb.domain.prediction import Prediction
+from heliosdb.domain.state import state_to_bytes
+from heliosdb.domain.subscription import Outcome, Subscription
+from tests.integration.coordinator.subscriptions_support import create_numbers, grant, publish
+from tests.integration.coordinator.support import World, create_workspace
+from tests.support.publication import publish_prediction
+
+RUN = RunId(UUID(int=1))
+ONE = Subscription(SubscriptionName("one"), ModelName("dose"))
+TWO = Subscription(
+    SubscriptionName("two"), ModelName("x"), "prod", False, 3, RUN, Outcome.OFFERED, RUN, RunId(UUID(int=2))
+)
+
+
+@pytest.fixture
+def daemon(world: World) -> Iterator[PsycopgConnection]:
+    """A coordinator's connection, in a catalog with a node and a model that is granted to all."""
+    create_workspace(world)
+    world.execute("REGISTER FEDERATED NODE 'a' IN WORKSPACE consortium WITH (endpoint = 'https://a:1')")
+    create_numbers(world, "dose")
+    grant(world, "dose")
+    with connected(
+        world.cluster.dsn(world.database, user="heliosdb_daemon"), application_name="test"
+    ) as made:
+        become_daemon(made)
+        yield made
+
+
+def node(daemon: PsycopgConnection) -> node_rows.NodeRecord:
+    (record,) = node_rows.list_nodes(daemon)
+    return record
+
+
+def subscribers(world: World) -> list[tuple[object, ...]]:
+    found = world.query(
+        "SELECT name, model_name, wanted, takes, held_version, held_run, heard_outcome, heard_run, refused_run, failure"
+        " FROM federated.subscriber ORDER BY name"
+    )
+    return [tuple(row.values()) for row in found]
+
+
+def as_row(said: Subscription, failure: str | None = None) -> tuple[object, ...]:
+    heard = (said.heard_outcome, said.heard_run, said.refused_run)
+    return said.name, said.model, said.wanted, said.takes, said.held_version, said.held_run, *heard, failure
+
+
+@pytest.mark.parametrize("table", ["subscription", "subscriber"])
+def test_outcomes_are_those_of_the_catalog(world: World, table: str) -> None:
+    (row,) = world.query(
+        "SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = %s::regclass"
+        " AND conname LIKE '%%heard_outcome%%' AND contype = 'c'",
+        f"federated.{table}",
+    )
+    assert set(re.findall(r"'(\w+)'", row["definition"])) == {one.value for one in Outcome}
+
+
+def test_a_nodes_word_replaces_its_former_one(world: World, daemon: PsycopgConnection) -> None:
+    one = node(daemon)
+    deliveries.record_subscriptions(daemon, one, [ONE, TWO])
+    assert subscribers(world) == [as_row(ONE), as_row(TWO)]
+
+    deliveries.record_delivery_failure(daemon, one, ONE.name, "x" * 1000)
+    deliveries.record_subscriptions(daemon, one, [ONE])
+    assert subscribers(world) == [as_row(ONE, "x" * deliveries.MOST_REASON_CHARACTERS)]
+
+    taken = replace(ONE, held_run=RUN, held_version=1, heard_outcome=Outcome.OFFERED, heard_run=RUN)
+    deliveries.record_subscription(daemon, one, taken)
+    assert subscribers(world) == [as_row(taken)]
+    # It is about a subscription as it was said, of a node as it was met.
+    deliveries.record_subscription(daemon, one, replace(ONE, wanted="prod"))
+    deliveries.record_subscriptions(daemon, replace(one, options='{"endpoint": "https://b:1"}'), [])
+    assert subscribers(world) == [as_row(taken)]
+
+    deliveries.record_subscriptions(daemon, one, [])
+    assert subscribers(world) == []
+
+
+def test_a_word_that_the_catalog_cannot_hold_is_the_nodes_mistake(daemon: PsycopgConnection) -> None:
+    with pytest.raises(FederatedError) as caught, daemon.transaction():
+        deliveries.record_subscriptions(daemon, node(daemon), [replace(ONE, model=ModelName("m" * 64))])
+    assert caught.value.code is ErrorCode.INVALID_VALUE
+
+
+def test_what_is_pending_is_what_a_node_has_not_heard_or_would_take(
+    world: World, daemon: PsycopgConnection
+) -> None:
+    one = node(daemon)
+    deliveries.record_subscriptions(daemon, one, [ONE])
+    (waiting,) = deliveries.list_pending_deliveries(daemon)
+    assert (waiting.node_id, waiting.offer.outcome, waiting.offer.run) == (one.id, Outcome.WAITING, None)
+    assert (waiting.carries, waiting.offer.reason) == (False, "the model has no current version yet")
+    deliveries.record_subscription(daemon, one, replace(ONE, heard_outcome=Outcome.WAITING))
+    assert deliveries.list_pending_deliveries(daemon) == []
+
+    publish(world, "dose", 1.0)
+    (offered,) = deliveries.list_pending_deliveries(daemon)
+    assert (offered.carries, offered.offer.outcome, offered.offer.version) == (True, Outcome.OFFERED, 1)
+    heard = replace(ONE, heard_outcome=Outcome.OFFERED, heard_run=offered.offer.run)
+    deliveries.record_subscription(daemon, one, replace(heard, takes=False))
+    assert deliveries.list_pending_deliveries(daemon) == []
+    for settled in ({"held_run": offered.offer.run}, {"refused_run": offered.offer.run}):
+        deliveries.record_subscription(daemon, one, heard)
+        assert len(deliveries.list_pending_deliveries(daemon)) == 1
+        deliveries.record_subscription(daemon, one, replace(heard, **settled))
+        assert deliveries.list_pending_deliveries(daemon) == []
+
+
+@pytest.mark.parametrize("piece", [1, 64, 10_000])
+def test_a_version_is_read_whole_in_pieces_of_any_size(
+    world: World, daemon: PsycopgConnection, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "PIECE_BYTES", piece)
+    arrays = {
+        "means": np.zeros(1), "scales": np.ones(1), "weight_0": np.ones((1, 1), np.float32),
+        "bias_0": np.ones(1, np.float32),
+    }  # fmt: skip
+    content = {"activations": ["linear"], "link": "identity", "target_mean": 0.0, "target_scale": 1.0}
+    publish_prediction(world.cluster, world.database, "dose", Prediction("network", content, arrays))
+    (row,) = world.query("SELECT run_id FROM federated.version")
+
+    found = deliveries.read_offered_version(daemon, row["run_id"])
+
+    assert found is not None
+    assert found.arrays == state_to_bytes(arrays)
+    assert (found.features, found.contract.algorithm, found.contract.target) == (
+        ("age",),
+        "linear_regression",
+        "y",
+    )
+    assert deliveries.measure_offered_version(daemon, row["run_id"]) >= found.size
+    assert deliveries.read_offered_version(daemon, RUN) is None
+    assert deliveries.measure_offered_version(daemon, RUN) == 0
