@@ -259,9 +259,9 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
         ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
-    assert catalog.execute("SELECT federated._evaluate_columns('risk', columns => %s)", [columns]).fetchall() == [
-        ([{"global_accuracy": 0.875, "global_precision": None, "per_node_metrics": None}],)
-    ]
+    assert catalog.execute(
+        "SELECT federated._evaluate_columns('risk', columns => %s)", [columns]
+    ).fetchall() == [([{"global_accuracy": 0.875, "global_precision": None, "per_node_metrics": None}],)]
 
 
 def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog: psycopg.Connection) -> None:
