@@ -698,7 +698,8 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (federated._read_reference(model)).run_id;
+    read federated.version := federated._read_reference(model);
+    key  uuid := federated._version_key(read.model_id, read.version);
     many boolean := federated._has_many_classes(prediction);
     -- A feature that the query has not is as missing as one that is NULL.
     all_given text[] := ARRAY(
@@ -711,7 +712,7 @@ BEGIN
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
             string_agg(format('c%s %s', c.place, format_type(c.type, NULL)), ', ' ORDER BY c.place),
-            string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), key,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
             CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.row:q.row])))',

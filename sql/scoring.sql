@@ -136,7 +136,15 @@ $$;
 COMMENT ON FUNCTION federated._keep_version(text, text, bytea, text) IS
     'Has the session keep what numpy needs of a version: its prediction and encoding as JSON, and its arrays';
 
-CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
+-- A run that was resumed may have left several versions, so that its id names none.
+CREATE FUNCTION federated._version_key(model_id bigint, version integer) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(model_id::text || '/' || version::text)::uuid
+$$;
+COMMENT ON FUNCTION federated._version_key(bigint, integer) IS
+    'Under which name a session keeps a version that numpy computes: no other version ever has it';
+
+CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
@@ -144,19 +152,19 @@ BEGIN
     SELECT v.prediction, v.prediction_arrays, v.features,
            ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(v.prediction -> 'booleans')
                  WITH ORDINALITY AS f (flag, place) ORDER BY f.place) AS booleans
-    INTO subject FROM federated.version AS v WHERE v.run_id = run;
+    INTO subject FROM federated.version AS v WHERE federated._version_key(v.model_id, v.version) = key;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'the version that this function computes is no longer there';
     END IF;
-    PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
+    PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         coalesce(subject.prediction -> 'encoding', (
             SELECT jsonb_build_object('classes', '[]'::jsonb, 'columns', jsonb_agg(
                        c.spec || jsonb_build_object('column', c.feature, 'levels', '[]'::jsonb, 'edges', '[]'::jsonb) ORDER BY c.place))
             FROM federated._columns(subject.features, subject.booleans, '{}') AS c))::text);
 END
 $$;
-COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left';
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version of a key';
 
 CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
