@@ -6,12 +6,13 @@ import os
 import pwd
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.coordinator.support import World, create_model, create_workspace
+from tests.integration.coordinator.support import MODEL, WORKSPACE, World, create_model, create_workspace
 
 CLOSED = "coordinator.round.closed:3=kill"
 """Ends the coordinator after it has closed round 2."""
@@ -110,3 +111,107 @@ async def test_a_run_that_was_stopped_goes_on_to_the_same_bits_as_if_it_never_ha
         assert versions(world)[-1]["sha256"] == expected["sha256"]
         assert versions(world)[-1]["version"] == 4
     assert world.query("SELECT FROM federated.resumption") == []
+
+
+async def test_another_database_goes_on_from_a_file_wherever_its_coordinator_is_killed(
+    world: World, place: Path
+) -> None:
+    await prepare(world, seed=None)
+    await interrupted(world)
+    path = place / "round_2.bin"
+    world.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{path}'")
+    former = world.start_coordinator()
+    assert (await ended(world, count=1))["status"] == "completed"
+    former.kill()
+    (expected,) = versions(world)
+    other = replace(world, database=world.cluster.create_database("federated_template"), coordinators=[])
+    try:
+        create_workspace(other, min_nodes=2)
+        other.execute(f"CREATE FEDERATED MODEL {MODEL} IN WORKSPACE {WORKSPACE}")
+        for site in other.sites:
+            other.register(site)
+        other.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+        stranger = str(world.federation.directory / "other-state")
+        keyless = other.start_coordinator(state_directory=stranger)
+        refused = await ended(other, count=1)
+        assert refused["status"] == "failed"
+        assert refused["message"].startswith("the checkpoint does not open with this coordinator's key")
+        keyless.kill()
+
+        other.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+        await other.start_coordinator(faults="coordinator.run.claimed=kill").died()
+        await other.start_coordinator(faults=CLOSED.replace(":3", ":1")).died()
+        assert other.query("SELECT max(round_number) AS n FROM federated.round") == [{"n": 2}]
+        await other.start_coordinator(faults=CLOSED.replace(":3", ":1")).died()
+        last = other.start_coordinator()
+        assert (await ended(other, count=2))["status"] == "completed", other.runs()
+        (made,) = versions(other)
+        assert (made["sha256"], made["p"]) == (expected["sha256"], expected["p"])
+
+        other.register(await other.add_site("west", seed=0.9))
+        await other.reached("(SELECT count(*) = 3 FROM federated.node WHERE status = 'active')")
+        other.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+        refused = await ended(other, count=3)
+        assert refused["status"] == "failed"
+        assert "not those that the checkpoint began with" in refused["message"]
+        last.check()
+    finally:
+        other.clean_up()
+
+
+async def test_what_a_resumed_run_had_spent_stays_spent_and_is_not_spent_again(world: World) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=4.0)
+    for number, name in enumerate(("north", "south")):
+        world.register(await world.add_site(name, rows=400, seed=0.1 * (number + 1)))
+    create_model(world, rounds=3)
+    world.execute("START FEDERATED TRAINING risk")
+    # Round 0 is of three exchanges; the answers of both nodes to round 2 are there.
+    failing = world.start_coordinator(faults="coordinator.update.received:12=fail")
+    assert (await ended(world, count=1))["status"] == "failed"
+    failing.kill()
+    lines = "SELECT ledger_id, state::text, round_number, step, node_name, epsilon_basic, epsilon_tight FROM federated.ledger"
+    before = world.query(lines)
+    interrupted_round = max(one["round_number"] for one in before)
+    assert world.query(
+        "SELECT FROM federated.round WHERE status = 'failed' AND round_number = %s", interrupted_round
+    )
+
+    world.execute("RESUME FEDERATED TRAINING risk")
+    world.start_coordinator()
+
+    resumed = await ended(world, count=1)
+    assert resumed["status"] == "completed", resumed
+    after = {one["ledger_id"]: one for one in world.query(lines)}
+    for one in before:
+        kept = after[one["ledger_id"]]
+        assert kept | {"state": None} == one | {"state": None}
+    keys = [(one["round_number"], one["step"], one["node_name"]) for one in after.values()]
+    assert len(keys) == len(set(keys)) or max(keys.count(key) for key in keys if key[0] > 0) == 1
+    assert world.query("SELECT * FROM federated._ledger_faults('consortium')") == []
+    for site in world.sites:
+        with world.cluster.connect(site.database) as connection:
+            spent = connection.execute("SELECT max(epsilon_tight) FROM federated.spending").fetchone()
+        shown = max(one["epsilon_tight"] for one in after.values() if one["node_name"] == site.name)
+        assert spent is not None
+        assert spent[0] == pytest.approx(shown)
+
+
+async def test_the_catalog_keeps_every_nth_round_and_what_belongs_to_it(world: World) -> None:
+    await prepare(world, rounds=5, checkpoint_every=2)
+    world.execute("START FEDERATED TRAINING risk")
+    world.start_coordinator()
+
+    assert (await ended(world, count=1))["status"] == "completed"
+
+    listed = world.query("SELECT path, round_number, sha256, size_bytes FROM federated_checkpoints('risk')")
+    assert [(one["path"], one["round_number"]) for one in listed] == [(None, 2), (None, 4)]
+    for one in listed:
+        (kept,) = world.query(
+            "SELECT encode(sha256(p.manifest), 'hex') AS sha256, octet_length(p.manifest) AS bytes,"
+            " EXISTS (SELECT FROM federated.run_parameters AS k"
+            "         WHERE k.run_id = p.run_id AND k.round_number = p.kept_round) AS is_whole"
+            " FROM federated.run_parameters AS p WHERE p.round_number = %s",
+            one["round_number"],
+        )
+        assert (kept["sha256"], kept["is_whole"]) == (one["sha256"], True)
+        assert kept["bytes"] < one["size_bytes"]
