@@ -22,7 +22,7 @@ MODELS: dict[str, dict[str, object]] = {
     "fedadam": {"aggregation": "fedadam"},
     "newton": {"optimizer": "newton", "learning_rate": None},
     "forest": {"algorithm": "random_forest", "learning_rate": None, "trees": 60, "max_depth": 3},
-    "network": {"algorithm": "neural_network", "hidden_layers": "[4]"},
+    "network": {"algorithm": "neural_network", "layers": "[4, 1]"},
     "scaffold": {"aggregation": "scaffold"},
     "adaptive": {"adaptive_learning": True},
 }
