@@ -161,7 +161,7 @@ CREATE FUNCTION federated._stop_queued_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.status := 'stopped';
-    NEW.message := 'stopped before it began';
+    NEW.message := CASE WHEN OLD.started_at IS NULL THEN 'stopped before it began' ELSE 'stopped before it went on' END;
     NEW.finished_at := clock_timestamp();
     RETURN NEW;
 END

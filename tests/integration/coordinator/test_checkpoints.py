@@ -215,3 +215,43 @@ async def test_the_catalog_keeps_every_nth_round_and_what_belongs_to_it(world: W
         )
         assert (kept["sha256"], kept["is_whole"]) == (one["sha256"], True)
         assert kept["bytes"] < one["size_bytes"]
+
+
+async def test_a_private_run_goes_on_from_a_file_and_is_charged_for_what_it_releases(
+    world: World, place: Path
+) -> None:
+    create_workspace(world, min_nodes=2, privacy_budget=4.0)
+    for number, name in enumerate(("north", "south")):
+        world.register(await world.add_site(name, rows=400, seed=0.1 * (number + 1)))
+    create_model(world, rounds=4)
+    await interrupted(world)
+    path = place / "round_2.bin"
+    world.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{path}'")
+    other = replace(world, database=world.cluster.create_database("federated_template"), coordinators=[])
+    try:
+        create_workspace(other, min_nodes=2, privacy_budget=4.0)
+        create_model(other, rounds=1)
+        for site in other.sites:
+            other.register(site)
+        other.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+        other.start_coordinator()
+
+        resumed = await ended(other, count=1)
+
+        assert resumed["status"] == "completed", resumed
+        lines = other.query(
+            "SELECT DISTINCT round_number FROM federated.ledger WHERE state = 'charged' ORDER BY 1"
+        )
+        assert [one["round_number"] for one in lines] == [3, 4]
+        # What the nodes spent before the ledger of this database never knew, and it does not pass that over.
+        faults = other.query("SELECT fault FROM federated._ledger_faults('consortium')")
+        assert faults
+        assert all("the ledger shows" in one["fault"] for one in faults)
+        # The workspace of this database may spend less: what the file was started under is not lowered to.
+        other.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (privacy_budget = 3.0)")
+        other.execute(f"RESUME FEDERATED TRAINING risk FROM '{path}'")
+        refused = await ended(other, count=2)
+        assert refused["status"] == "failed"
+        assert "privacy_budget 4 is larger than the workspace's 3" in refused["message"]
+    finally:
+        other.clean_up()
