@@ -74,7 +74,12 @@ CREATE TABLE federated.run (
     fold           integer CHECK (fold >= 0),
     waiting        boolean NOT NULL DEFAULT false,
     result_round   integer CHECK (result_round >= 0),
-    CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting))
+    resumed_from   uuid,
+    resumed_round  integer CHECK (resumed_round >= 0),
+    seed_run       uuid,
+    kept_ledger_id bigint,
+    CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting)),
+    CHECK (num_nulls(resumed_from, resumed_round) <> 1)
 );
 CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN ('queued', 'running') AND NOT waiting;
 CREATE INDEX run_by_series ON federated.run (series_id) WHERE series_id IS NOT NULL;
@@ -92,6 +97,13 @@ COMMENT ON COLUMN federated.run.fold IS 'Which fold it holds out, from 0; its mo
 COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series come first: nobody takes it up before they have ended';
 COMMENT ON COLUMN federated.run.result_round IS
     'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
+COMMENT ON COLUMN federated.run.resumed_from IS
+    'Of a run that goes on from a checkpoint''s file: the run that the file is of, which need not be in this database; NULL of all others';
+COMMENT ON COLUMN federated.run.resumed_round IS 'The last closed round in that file';
+COMMENT ON COLUMN federated.run.seed_run IS
+    'The run whose random choices it makes, where these are not its own: the first of those that were continued; NULL before the coordinator has read the file';
+COMMENT ON COLUMN federated.run.kept_ledger_id IS
+    'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
 COMMENT ON COLUMN federated.run.plan IS 'The privacy plan made after round 0; NULL without a budget';
 
 CREATE TABLE federated.round (
@@ -168,10 +180,16 @@ CREATE TABLE federated.run_parameters (
     sealed       bytea NOT NULL,
     sha256       bytea NOT NULL,
     memory       bytea,
+    manifest     bytea,
+    kept_round   integer,
     PRIMARY KEY (run_id, round_number)
 );
 COMMENT ON TABLE federated.run_parameters IS
-    'The model''s state after the last closed round and as the open round has it so far, sealed with a key kept outside the database';
+    'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
+COMMENT ON COLUMN federated.run_parameters.manifest IS
+    'Of a closed round of a run by itself: all else that the run goes on from, and the SHA-256 of the sealed states that belong to it, sealed as these are; with it and them a checkpoint is whole';
+COMMENT ON COLUMN federated.run_parameters.kept_round IS
+    'With manifest: the round whose state may be published, which belongs to the checkpoint too';
 COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s values before sealing';
 COMMENT ON COLUMN federated.run_parameters.memory IS
     'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';

@@ -39,11 +39,11 @@ SELECT w.name AS workspace_name, m.name AS model_name,
        CASE WHEN r.waiting THEN 'waiting' ELSE r.status::text END AS status, r.requested_by AS started_by,
        r.created_at AS queued_at, r.started_at, r.finished_at,
        (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
-       v.version, r.trial, r.fold, r.overrides AS options, r.message
+       (SELECT max(v.version) FROM federated.version AS v WHERE v.run_id = r.run_id) AS version, r.trial, r.fold,
+       r.overrides AS options, r.message
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
-JOIN federated.workspace AS w USING (workspace_id)
-LEFT JOIN federated.version AS v USING (run_id);
+JOIN federated.workspace AS w USING (workspace_id);
 COMMENT ON VIEW @extschema@.federated_runs IS 'Every run of every model';
 COMMENT ON COLUMN @extschema@.federated_runs.workspace_name IS 'Of the model';
 COMMENT ON COLUMN @extschema@.federated_runs.model_name IS 'Whose run it is';
@@ -55,7 +55,7 @@ COMMENT ON COLUMN @extschema@.federated_runs.queued_at IS 'When START was said';
 COMMENT ON COLUMN @extschema@.federated_runs.started_at IS 'When a coordinator took it; NULL before that';
 COMMENT ON COLUMN @extschema@.federated_runs.finished_at IS 'When it ended; NULL before that';
 COMMENT ON COLUMN @extschema@.federated_runs.rounds IS 'The last round that was closed, 0 is preparation; NULL before that';
-COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The version that it left; NULL where it left none, or where that was dropped';
+COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The last version that it left: one that was stopped and resumed may have left several; NULL where there is none, or where it was dropped';
 COMMENT ON COLUMN @extschema@.federated_runs.trial IS 'Which trial of a series of runs it is of, as in federated_trials; NULL of a run by itself';
 COMMENT ON COLUMN @extschema@.federated_runs.fold IS 'Which fold it holds out, from 0; NULL without folds';
 COMMENT ON COLUMN @extschema@.federated_runs.options IS 'What START named for it, beside the options of the model';
@@ -107,7 +107,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN coalesce(d.is_last, true) THEN r.status::text
                 -- After the round that was published, rounds that left the useful models are a part of how it diverged.
                 WHEN r.status::text = 'diverged' AND d.global_loss > d.base_loss AND d.round_number > coalesce(
-                    (SELECT v.round_number FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
+                    (SELECT max(v.round_number) FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
                 ELSE 'completed' END,
            d.global_loss, d.global_accuracy,
            (SELECT count(*)::integer FROM federated.part_taken AS p

@@ -685,7 +685,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
+    key  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
     many boolean := federated._has_many_classes(prediction);
     row_place text := federated._free_name(columns);
     -- A feature that the query has not is as missing as one that is NULL.
@@ -699,7 +699,7 @@ BEGIN
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
             string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
-            string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), key,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
             CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.%2$I:q.%2$I])))',

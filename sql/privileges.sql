@@ -16,6 +16,9 @@ ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
+ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
+ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
+ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -184,8 +187,18 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
     federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
-    federated._version_number(text, text)
+    federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst;
+
+-- Checkpoints, and runs that go on.
+GRANT EXECUTE ON FUNCTION federated._latest_closed_run(bigint), federated._why_not_resumed(federated.run)
+TO federated_operator, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._hold_checkpoint(bigint), federated._read_checkpoint(bigint, uuid, integer, text, integer, integer),
+    federated._is_manifest(uuid, integer, bytea)
+TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._require_file_writer(bigint), federated._checkpoint_contents(uuid, integer) TO federated_owner;
 
 -- Subscriptions: what predictions look up, what a participant's DBA and its node do, what is offered to nodes.
 GRANT EXECUTE ON FUNCTION
@@ -226,7 +239,7 @@ GRANT EXECUTE ON FUNCTION
 TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
-GRANT SELECT ON federated.run, federated.round TO federated_owner;
+GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
 
 -- How models do.
@@ -287,7 +300,10 @@ GRANT SELECT ON federated.audit TO federated_auditor;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
-GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting), UPDATE (stop_requested) ON federated.run TO federated_operator;
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round), UPDATE (stop_requested)
+ON federated.run TO federated_operator;
+GRANT INSERT ON federated.resumption TO federated_operator;
+GRANT INSERT (model_id, run_id, path, round_number, size_bytes, sha256) ON federated.checkpoint TO federated_operator;
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.node TO federated_admin;
 GRANT INSERT (name, workspace, relation, columns, types, options, row_key), UPDATE (options), DELETE
@@ -295,7 +311,11 @@ ON federated.dataset TO federated_admin;
 
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
-GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round) ON federated.run TO federated_daemon;
+GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
+-- Of a run that goes on from a file, once: a trigger keeps those of all others.
+GRANT UPDATE (options, overrides, policy, seed_run) ON federated.run TO federated_daemon;
+-- A round that was given up when its run ended is opened anew when that goes on.
+GRANT DELETE ON federated.round, federated.resumption TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 GRANT INSERT, UPDATE (is_current) ON federated.version TO federated_daemon;
 -- The number and the time of a line are the database's own: they are its place among the node's lines.
@@ -303,7 +323,7 @@ GRANT INSERT (workspace, run_id, model_name, round_number, exchange, step, node_
     clipping_norm, epsilon, epsilon_basic, epsilon_tight), UPDATE (state, epsilon_basic, epsilon_tight)
 ON federated.ledger TO federated_daemon;
 GRANT INSERT ON federated.node_spending TO federated_daemon;
-GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
+GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_checkpoint TO federated_daemon;
 -- A reservation is taken back where certainly nothing was released.
 GRANT DELETE ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
@@ -330,7 +350,7 @@ GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
 TO federated_auditor, federated_admin;
-GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
+GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
 GRANT INSERT (model_id, name, version), UPDATE (version), DELETE ON federated.tag TO federated_operator;

@@ -67,10 +67,10 @@ COMMENT ON FUNCTION federated._drop_other_forms(text) IS
 
 -- The one way to a function in federated_model that computes something: for a run that ends, and for an older version.
 -- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
--- What numpy computes is found by its run: a version's only name that is known before its row is there, and in a restored
+-- What numpy computes is found by the key of its version, which is known before its row is there, and the same in a restored
 -- dump. It runs as its owner, so that who may call a model's function needs no other right, however it is computed.
 CREATE FUNCTION federated._define_prediction(
-    function_name text, description text, features text[], booleans boolean[], prediction jsonb, run_id uuid
+    function_name text, description text, features text[], booleans boolean[], prediction jsonb, version_key uuid
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -88,7 +88,7 @@ BEGIN
     computed := CASE WHEN federated._is_expression(features, booleans, prediction)
         THEN 'sql STABLE PARALLEL SAFE SECURITY INVOKER RETURN ' || federated._render(features, booleans, prediction)
         ELSE 'plpgsql STABLE PARALLEL SAFE SECURITY DEFINER AS ' || quote_literal(
-            format(E'BEGIN\n    RETURN %s;\nEND', federated._render_call(features, booleans, prediction, run_id))) END;
+            format(E'BEGIN\n    RETURN %s;\nEND', federated._render_call(features, booleans, prediction, version_key))) END;
     EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE %s',
                    CASE WHEN is_many THEN 'federated_proba' ELSE 'federated_model' END, function_name,
                    federated._describe_parameters(features, booleans, prediction),
@@ -125,7 +125,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
     END IF;
     PERFORM federated._define_prediction(
-        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction, run_id);
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction,
+        federated._version_key(run_id, version));
     RETURN NULL;
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;

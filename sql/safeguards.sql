@@ -111,7 +111,10 @@ BEGIN
     known := federated._options();
     PERFORM federated._raise(known -> 'failure');
     unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
-    IF unknown IS NOT NULL THEN
+    IF NEW.resumed_from IS NOT NULL AND NEW.overrides <> '{}' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a run that goes on from a checkpoint has the options that it was started with';
+    ELSIF unknown IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
@@ -138,6 +141,11 @@ BEGIN
                 HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
+    IF NEW.resumed_from IS NOT NULL THEN
+        -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.
+        NEW.options := '{}';
+        RETURN NEW;
+    END IF;
     PERFORM federated._check_series(NEW);
     RETURN NEW;
 END
@@ -153,7 +161,7 @@ CREATE FUNCTION federated._stop_queued_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.status := 'stopped';
-    NEW.message := 'stopped before it began';
+    NEW.message := CASE WHEN OLD.started_at IS NULL THEN 'stopped before it began' ELSE 'stopped before it went on' END;
     NEW.finished_at := clock_timestamp();
     RETURN NEW;
 END

@@ -146,22 +146,30 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
-CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
+-- A run that was resumed may have left several versions, and a version's number may come again in a catalog that was restored.
+CREATE FUNCTION federated._version_key(run_id uuid, version integer) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(run_id::text || '/' || version::text)::uuid
+$$;
+COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
+    'Under which name a version is known wherever its numbers go: no other version ever has it';
+
+CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
     SELECT v.prediction, v.prediction_arrays, v.features INTO subject
-    FROM federated.held_version AS v WHERE v.numbers_id = run;
+    FROM federated.held_version AS v WHERE v.numbers_id = key;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'the version that this function computes is no longer there';
     END IF;
-    PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
+    PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
 $$;
-COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left, or a delivery';
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version of a key';
 
 CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$

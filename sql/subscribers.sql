@@ -52,7 +52,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
        CASE WHEN NOT g.is_granted THEN 'unknown' WHEN v.version IS NULL THEN 'waiting' WHEN NOT v.has_numbers THEN 'unavailable'
             ELSE 'offered' END AS outcome,
        CASE WHEN v.has_numbers THEN v.version END AS version,
-       CASE WHEN v.has_numbers THEN v.run_id END AS run_id,
+       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS run_id,
        CASE WHEN NOT g.is_granted THEN 'there is no such model in the workspace, or it is not granted to this node'
             WHEN v.version IS NULL AND s.wanted IS NULL THEN 'the model has no current version yet'
             WHEN v.version IS NULL AND s.wanted ~ '^[0-9]+$' THEN

@@ -92,7 +92,7 @@ COMMENT ON FUNCTION federated._predicting(jsonb) IS 'Of a stored prediction what
 
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
-SELECT m.name AS model_name, v.version, v.run_id AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
+SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
        (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
@@ -101,7 +101,7 @@ FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (su
 COMMENT ON VIEW federated.held_version IS
     'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
 COMMENT ON COLUMN federated.held_version.numbers_id IS
-    'By what the version''s functions know its numbers: its run where it was trained here, its delivery where it was not';
+    'By what the version''s functions know its numbers: its key where it was trained here, its delivery where it was not';
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
 

@@ -640,6 +640,14 @@ _TRAINING = (
     ),
     OptionSpec("validation_frequency", _INT, 1, "rounds between two evaluations", minimum=1, maximum=100_000),
     OptionSpec(
+        "checkpoint_every",
+        _INT,
+        None,
+        "rounds between two checkpoints that the catalog keeps, sealed; of many some in between are dropped",
+        minimum=1,
+        maximum=100_000,
+    ),
+    OptionSpec(
         "max_update_norm",
         _NUM,
         None,

@@ -466,8 +466,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    CheckpointTraining: "the coordinator writes no checkpoint files",
-    ResumeTraining: "the coordinator reads no checkpoint files",
     EraseSubjects: "nodes take no requests for erasure",
     ExportSubject: "nodes take no requests for export",
     GrantConsent: "nodes keep no register of consent",

@@ -164,3 +164,12 @@ CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN (
 
 -- done: table federated.model
 ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;
+
+-- A run may go on: the same one, or from a file another one.
+ALTER TABLE federated.run
+    ADD COLUMN resumed_from uuid,
+    ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
+    ADD COLUMN seed_run uuid,
+    ADD COLUMN kept_ledger_id bigint,
+    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
+ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;

@@ -22,6 +22,7 @@ from heliosdb.domain.findings import Findings, RunPlan
 from heliosdb.domain.ids import StepName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.privacy import Mechanism
+from heliosdb.domain.run import Run
 from heliosdb.domain.state import NO_STATE, State
 from heliosdb.domain.task import Scaling, Task, Work
 from heliosdb.domain.update import Moved, Total, Update
@@ -159,6 +160,16 @@ class CountsParameters(Protocol):
     def parameters(self, task: Task) -> int:
         """Node: how many numbers of a model are learned from the answer; for the largest share of parameters
         to rows. The task was checked."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A step whose answer at a node depends on what the run's earlier rounds left there."""
+
+    def remembered(self, run: Run, told: Mapping[str, Any]) -> str | None:
+        """Coordinator: what that is, in words; None where it is nothing. told: the strategy's settings for
+        nodes."""
         ...
 
 

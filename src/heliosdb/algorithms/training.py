@@ -8,9 +8,9 @@ move the model is bounded by its norm.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from heliosdb.domain import bounds
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.findings import PrivacyPlan, RunPlan
 from heliosdb.domain.ids import StepName
+from heliosdb.domain.run import Run
 from heliosdb.domain.state import State, flatten, with_vector
 from heliosdb.domain.task import Task, Work
 from heliosdb.domain.update import DivergedError, Moved, Total, Update, check_norm
@@ -110,6 +111,12 @@ class TrainStep:
         check_training(task)
         if task.work.privacy is not None and not self.is_private:
             raise not_supported(f"{self.algorithm} is not supported under a privacy_budget yet")
+
+    def remembered(self, run: Run, told: Mapping[str, Any]) -> str | None:
+        """Say what becomes of a node's earlier rounds in its next."""
+        if told.get("control_variates"):
+            return "their control variates"
+        return "their pace" if run.options.given.get("adaptive_learning") else None
 
     def least_rows(self, task: Task) -> int | None:
         """Return the rows of a batch: the update is a sum over batches."""

@@ -136,6 +136,17 @@ def reserve(
         )
 
 
+def list_held(
+    connection: Connection, run: Run, number: RoundNumber
+) -> dict[NodeName, dict[tuple[int, StepName], Mechanism]]:
+    """Return what is in the ledger of a round already, by node, exchange and step."""
+    held: dict[NodeName, dict[tuple[int, StepName], Mechanism]] = {}
+    for row in _SQL.query(connection, "list_held", str(run.id), number):
+        mechanism = Mechanism(row["noise_multiplier"], row["sampling_rate"], row["steps"])
+        held.setdefault(NodeName(row["node_name"]), {})[row["exchange"], StepName(row["step"])] = mechanism
+    return held
+
+
 def is_reserved(  # noqa: PLR0917
     connection: Connection,
     run: Run,

@@ -127,6 +127,12 @@ def find_lost(connection: Connection, run: RunId) -> list[tuple[NodeName, str]]:
     ]
 
 
+def delete_failed_round(connection: Connection, run: RunId, number: int) -> bool:
+    """Forget a round that was given up when its run ended, with what nodes did in it; False where there is
+    none."""
+    return bool(_SQL.query(connection, "delete_failed_round", str(run), number))
+
+
 def open_round(
     connection: Connection, run: Run, number: RoundNumber, step: StepName, cohort: Iterable[NodeName]
 ) -> None:
@@ -197,7 +203,7 @@ def put_state(connection: Connection, run: RunId, number: int, state: StoredStat
 
 
 def delete_other_states(connection: Connection, run: RunId, kept: Iterable[int]) -> None:
-    """Forget the states of all rounds but these."""
+    """Forget the states of all rounds but these and those of internal checkpoints."""
     _SQL.query(connection, "delete_other_states", str(run), sorted(set(kept)))
 
 

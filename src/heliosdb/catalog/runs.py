@@ -114,6 +114,7 @@ def _record(run: RunId, row: Row) -> RunRecord:
             options=parse_options(json.loads(row["options"]), row["fold"]),
             policy=parse_policy(json.loads(row["policy"]), workspace),
             series=_series(row),
+            seed_run=None if row["seed_run"] is None else RunId(UUID(row["seed_run"])),
         ),
         current=parse_policy(current, workspace),
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import Lock
+from types import MappingProxyType
 
 from heliosdb.catalog.ledger import Entry, Reservation, SignedSpending, Spent, Sums
 from heliosdb.domain.errors import ErrorCode, FederatedError
@@ -24,6 +25,9 @@ from heliosdb.transport.update_messages import unpack_signed_header
 _lock = Lock()
 Release = tuple[int, StepName, Mechanism]
 """What an exchange may cost each node: the exchange, its step and the mechanism of the answer."""
+Held = Mapping[tuple[int, StepName], Mechanism]
+"""What the ledger holds of a round of one node, by exchange and step."""
+NOTHING_HELD: Mapping[NodeName, Held] = MappingProxyType({})
 _NOTHING = Spending(0.0, 0.0)
 
 
@@ -40,30 +44,41 @@ def plan_reservations(
     budget: Budget,
     *,
     clipping_norms: Mapping[StepName, float],
+    held: Mapping[NodeName, Held] = NOTHING_HELD,
 ) -> list[Reservation]:
     """Return one line a node and release, in the order of the cohort; UF001 where one would be too much.
 
     spent: what each node's ledger holds so far. reached: where its last line brought it. releases: in the
-    order in which they will be made.
+    order in which they will be made. held: which of them the ledger holds already; 55000 where they are of
+    another mechanism.
     """
-    by_past: dict[tuple[Spent, ...], list[tuple[float, float]]] = {}
+    by_past: dict[tuple[tuple[Spent, ...], tuple[Release, ...]], list[tuple[float, float]]] = {}
     planned: list[Reservation] = []
     for node in cohort:
-        past = tuple(spent.get(node, ()))
-        figures = by_past.get(past)
+        own, past = _not_held(releases, held.get(node, {})), tuple(spent.get(node, ()))
+        figures = by_past.get((past, own))
         if figures is None:
             with _lock:
-                mechanisms = [mechanism for *_, mechanism in releases]
-                figures = by_past[past] = _figures(past, mechanisms, budget.delta)
+                mechanisms = [mechanism for *_, mechanism in own]
+                figures = by_past[past, own] = _figures(past, mechanisms, budget.delta)
         if figures and figures[-1][1] > budget.epsilon:
             raise _exceeded(node, figures[-1][1], budget)
         sums = reached.get(node, _NOTHING)
-        for (exchange, step, mechanism), (alone, composed) in zip(releases, figures, strict=True):
+        for (exchange, step, mechanism), (alone, composed) in zip(own, figures, strict=True):
             sums = _next_sums(sums, alone, composed)
             norm = clipping_norms.get(step)
             reached_then = sums.epsilon_basic, sums.epsilon_tight
             planned.append(Reservation(node, exchange, step, mechanism, norm, alone, *reached_then))
     return planned
+
+
+def _not_held(releases: Sequence[Release], held: Held) -> tuple[Release, ...]:
+    for exchange, step, mechanism in releases:
+        if held.get((exchange, step), mechanism) != mechanism:
+            raise FederatedError(
+                ErrorCode.WRONG_STATE, f"step {step} was reserved with other noise before the run was resumed"
+            )
+    return tuple(one for one in releases if one[:2] not in held)
 
 
 def sums_after(entries: Sequence[Entry], removed: int, delta: float) -> list[Sums]:

@@ -17,7 +17,7 @@ from heliosdb.aggregation.gathering import EachGathering, Gathering, SumGatherin
 from heliosdb.aggregation.strategy import Strategy, check_fits, companions, strategy
 from heliosdb.aggregation.sums import Shape, Stage, SumProtocol, protocol
 from heliosdb.algorithms.registry import algorithm
-from heliosdb.algorithms.steps import REPORT, Algorithm, Asked, Describing, Step, Taken
+from heliosdb.algorithms.steps import REPORT, Algorithm, Asked, Describing, Remembering, Step, Taken
 from heliosdb.coordinator.budget import Release
 from heliosdb.domain.classes import read_classes
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
@@ -94,6 +94,14 @@ class Course:
     def next(self, name: StepName) -> Next:
         """Return what the round machine is to know of a step."""
         return Next(name, self.step(name).required, reports=name == REPORT)
+
+    @property
+    def remembered(self) -> str | None:
+        """What nodes remember of the run from round to round, without which their answers are others, in
+        words; None where it is nothing."""
+        told = self.strategy.local(self.settings)
+        steps = (one for one in self.algorithm.steps.values() if isinstance(one, Remembering))
+        return next((said for one in steps if (said := one.remembered(self.run, told))), None)
 
     @property
     def report(self) -> Next | None:

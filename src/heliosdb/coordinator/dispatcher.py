@@ -137,18 +137,19 @@ class Dispatcher:
     async def _drive(self, session: CatalogSession, run: ActiveRun) -> None:
         epoch = self._setting.epoch
         if run.status is RunStatus.QUEUED:
-            if not await session.call(records.claim, epoch, run.id):
+            if not await session.call(records.claim, epoch, run.id, self._setting.at_rest):
                 return
             log.info("run claimed: run=%s", run.id)
             faults.reach("coordinator.run.claimed")
-        loaded = None
         try:
-            loaded = await session.call(records.load, run.id, self._setting.at_rest)
-            if loaded is None:
-                return
-            loaded = self._with_functions(loaded)
-            driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
-            await driver.drive()
+            goes_on = True
+            while goes_on:
+                loaded = await session.call(records.load, run.id, self._setting.at_rest)
+                if loaded is None:
+                    return
+                loaded = self._with_functions(loaded)
+                driver = self._drivers[run.id] = RunDriver(self._setting, session, loaded)
+                goes_on = await driver.drive()
         except (records.RunGoneError, *CATALOG_GONE):
             raise
         except Exception as error:  # A run that the coordinator cannot handle must say so and end.

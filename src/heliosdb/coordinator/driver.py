@@ -113,17 +113,23 @@ class RunDriver:
         self._committed_here: tuple[RoundNumber, int] | None = None  # an exchange that nobody asked yet
         opened = loaded.progress.opened
         self._meter = RoundMeter(is_whole=opened is None or opened.exchange == 0)
+        self._goes_on = False
         self._state: RunState
 
     def request_stop(self) -> None:
         """Pass on that somebody typed STOP."""
         self._report(StopRequested())
 
-    async def drive(self) -> None:
-        """Go on with the run until it has ended; RunGoneError where it was dropped meanwhile."""
+    async def drive(self) -> bool:
+        """Go on with the run until it has ended; RunGoneError where it was dropped meanwhile.
+
+        True where it has not, and is to be read anew: it goes on from a checkpoint's file.
+        """
         try:
             await self._apply(self._resume())
             while self._state.phase is not Phase.ENDED:
+                if self._goes_on:
+                    return True
                 event = await self._events.get()
                 if isinstance(event, BaseException):
                     raise event
@@ -132,6 +138,7 @@ class RunDriver:
                     await self._gather(event.node, decision[0])
                 await self._apply(decision)
             await self._say_farewell()
+            return False
         finally:
             await self._stop_watching()
             await self._close_exchange()
@@ -305,7 +312,7 @@ class RunDriver:
         if question.mechanism is not None:
             await self._session.call(records.demand_reserved, self._run, question, action.nodes)
         fresh = self._committed_here == (action.round, number)
-        opened.gather(question, self._setting.at_rest.derive_number(b"agreement\0" + self._run.id.bytes))
+        opened.gather(question, self._setting.at_rest.derive_number(b"agreement\0" + self._run.chance.bytes))
         self._exchange = Exchange(self._setting.wire, question, self._report, heard=opened.heard, fresh=fresh)
         self._committed_here = None
         await self._exchange.open(action.nodes)
@@ -388,7 +395,7 @@ class RunDriver:
         if action.round == 0:
             opened.begin_model(self._course, self._plan(action.round))
         notes = [f"left out: {describe(node, reason)}" for node, reason in sorted(self._left_out.items())]
-        await self._session.call(
+        self._goes_on = await self._session.call(
             records.close_round,
             self._writer,
             action.round,
@@ -398,6 +405,7 @@ class RunDriver:
             figures=action.figures,
             kept=None if opened.is_kept else self._seal(action.round, Kept(opened.model)),
             keep=action.keep,
+            key=self._setting.at_rest,
             report=opened.report if action.is_reported else None,
             message=self._round_message([*(notes if action.round == 0 else []), *opened.notes]),
             measure=self._meter.finish,

@@ -81,6 +81,19 @@ def open_kept(stored: StoredState, run: RunId, number: int, key: AtRestKey) -> K
     return Kept(ModelState(state, part_of(memory, _STRATEGY)), part_of(memory, _HEARD), nodes, notes)
 
 
+def seal_again(
+    sealed: bytes, memory: bytes | None, number: int, key: AtRestKey, *, run: RunId, other: RunId
+) -> StoredState:
+    """Seal what was kept of a round of one run as the same of another; errors as `open_kept`."""
+    state = _open(sealed, _about(b"parameters", run, number), number, key)
+    told = None if memory is None else _open(memory, _about(b"memory", run, number), number, key)
+    return StoredState(
+        key.seal(state, about=_about(b"parameters", other, number)),
+        state_sha256(_state(state)),
+        None if told is None else key.seal(told, about=_about(b"memory", other, number)),
+    )
+
+
 def _notes_to_state(notes: tuple[str, ...]) -> State:
     """The notes by their place; nothing where there are none."""
     texts = (np.frombuffer(note.encode(), dtype=np.uint8) for note in notes)

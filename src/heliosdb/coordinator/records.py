@@ -17,7 +17,8 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.aggregation_functions import check_function
-from heliosdb.coordinator.budget import Release, most_spent, plan_reservations, sums_after
+from heliosdb.coordinator.budget import NOTHING_HELD, Release, most_spent, plan_reservations, sums_after
+from heliosdb.coordinator.checkpoints import begin, keep_checkpoint, take_up
 from heliosdb.coordinator.course import Course, ModelState, Question
 from heliosdb.coordinator.keeping import Kept, open_kept
 from heliosdb.domain.convergence import measured
@@ -94,21 +95,23 @@ class Settled:
     gone: Names = NOBODY
 
 
-def claim(connection: Connection, epoch: Epoch, run: RunId) -> bool:
+def claim(connection: Connection, epoch: Epoch, run: RunId, key: AtRestKey) -> bool:
     """Make a queued run ours; False where it is no longer queued, or may not be carried out and so failed."""
     with fenced(connection, epoch):
         if not runs.claim_run(connection, run):
             return False
         events.record_event(connection, epoch, "run.claimed", run=run)
-        obstacle = _obstacle(connection, run)
+        obstacle = _obstacle(connection, run, key)
         if obstacle is not None:
             _fail(connection, epoch, run, obstacle)
     return obstacle is None
 
 
-def _obstacle(connection: Connection, run: RunId) -> str | None:
-    """Say why a run may not be carried out at all; its row may have been written by any hand."""
+def _obstacle(connection: Connection, run: RunId, key: AtRestKey) -> str | None:
+    """Say why a run may not be carried out at all; its row, and what it goes on from, may have been written
+    by any hand."""
     try:
+        begin(connection, run, key)
         record = runs.find_run(connection, run)
         if record is not None:
             check_function(connection, Course.of(record.run).strategy)
@@ -186,11 +189,16 @@ def open_round(
     """Commit a round, its cohort and its reservations; UF001 where the budget forbids it. step: its first."""
     run, budget = writer.run, writer.run.policy.budget
     with writer.transaction(connection):
+        # It was given up when the run ended before: nodes that have answered send what they sent then.
+        reopened = rounds.delete_failed_round(connection, run.id, number)
         if budget is not None:
             ledger.lock_ledger(connection, run)
             spent = ledger.list_spent(connection, run)
             reached = ledger.list_reached(connection, run)
-            made = plan_reservations(spent, reached, cohort, releases, budget, clipping_norms=clipping_norms)
+            held = ledger.list_held(connection, run, number) if reopened else NOTHING_HELD
+            made = plan_reservations(
+                spent, reached, cohort, releases, budget, clipping_norms=clipping_norms, held=held
+            )
             ledger.reserve(connection, run, number, made)
         rounds.open_round(connection, run, number, step, cohort)
         if number == 0:
@@ -259,12 +267,16 @@ def close_round(
     figures: Figures | None,
     kept: rounds.StoredState | None,
     keep: RoundNumber,
+    key: AtRestKey,
     report: Mapping[str, Any] | None = None,
     message: str | None,
     measure: Measure,
-) -> None:
-    """Commit a round. findings: where it has found any; sizes: of datasets; kept: None where it is
-    already; keep: the round whose state may be published beside this one's, or is; report: of its model.
+) -> bool:
+    """Commit a round; True where the run then goes on from a file, and is to be read anew.
+
+    findings: where it has found any; sizes: of datasets; kept: None where it is already; keep: the round
+    whose state may be published beside this one's, or is; report: of its model. key: under which all else
+    that the run goes on from is sealed.
     """
     run = writer.run
     with writer.transaction(connection):
@@ -279,7 +291,15 @@ def close_round(
         if report is not None:
             nodes = {one.node: one.described for one in settled.settlements if one.described is not None}
             rounds.put_report(connection, run.id, keep, {**report, "nodes": nodes})
-        _close(connection, writer, number, figures=figures, message=message, measure=measure)
+        _close(connection, writer, number, figures=figures, message=message)
+        goes_on = number == 0 and run.seed_run is not None
+        if goes_on:
+            take_up(connection, run, key)
+        else:
+            keep_checkpoint(connection, run, number, keep, key)
+        # Last, so that it holds all of the round's work but the commit itself.
+        performance.record_measured(connection, run, number, measure())
+    return goes_on
 
 
 def end_run(
@@ -411,14 +431,11 @@ def _close(
     *,
     figures: Figures | None,
     message: str | None,
-    measure: Measure,
 ) -> None:
     if not rounds.close_round(connection, writer.run.id, number, figures, message):
         raise FederatedError(ErrorCode.WRONG_STATE, f"round {number} is not open")
     found: dict[str, Any] = {} if figures is None else {"loss": figures.loss, "accuracy": figures.accuracy}
     writer.note(connection, "round.closed", number, **found)
-    # Last, so that it holds all of the round's work but the commit itself.
-    performance.record_measured(connection, writer.run, number, measure())
 
 
 def _find_model(connection: Connection, plan: RunPlan, course: Course, key: AtRestKey) -> ModelState | None:

@@ -23,7 +23,7 @@ def make_rules(run: Run, *, reports: bool = False) -> Rules:
         rounds=last_round(options),
         min_nodes=policy.min_nodes,
         min_nodes_per_round=policy.min_nodes_per_round,
-        choice=make_selection(policy, run.id, always=needed),
+        choice=make_selection(policy, run.chance, always=needed),
         needed=needed,
         target_accuracy=options.target_accuracy,
         threshold=None if options.early_stopping_rounds is None else options.convergence_threshold,

@@ -167,7 +167,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One START FEDERATED TRAINING, as claimed, or one of the runs that it made."""
+    """One START FEDERATED TRAINING, as claimed, or one of the runs that it made.
+
+    seed_run: of a run that goes on from a checkpoint of another one, the first of these.
+    """
 
     id: RunId
     model: ModelName
@@ -176,6 +179,12 @@ class Run:
     options: TrainingOptions
     policy: Policy
     series: Series | None = None
+    seed_run: RunId | None = None
+
+    @property
+    def chance(self) -> RunId:
+        """Which run's random choices it makes: its own, or those of the first that it goes on from."""
+        return self.id if self.seed_run is None else self.seed_run
 
     @property
     def publishes(self) -> bool:
@@ -184,10 +193,10 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The seed option, else one derived from the run's id; in [0, 2**63)."""
+        """The seed option, else one derived from a run's id; in [0, 2**63)."""
         if self.options.seed is not None:
             return self.options.seed
-        return _seed_from(b"run:" + self.id.bytes)
+        return _seed_from(b"run:" + self.chance.bytes)
 
 
 def _seed_from(text: bytes) -> int:

@@ -52,6 +52,13 @@ def check_series(overrides: catalog.Options, chosen: catalog.Options) -> None:
             "promote has no effect where folds leave no version",
             hint="Leave it out, or search: the best trial is then trained on all rows and published.",
         )
+    if chosen.get("checkpoint_every") is not None and (
+        chosen.get("folds") is not None or chosen.get("search")
+    ):
+        raise invalid_value(
+            "checkpoint_every has no effect on the runs of folds or a search, which do not go on singly",
+            hint="Leave it out.",
+        )
     if chosen.get("folds") is not None or chosen.get("validation_split") != 0:
         return
     for name in ("search", "target_accuracy"):

@@ -56,6 +56,7 @@ from federated_sql.statements import (
 )
 from heliosdb.extension import (
     aggregation_functions,
+    checkpoints,
     dataset_options,
     datasets,
     models,
@@ -97,8 +98,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     PromoteModel: versions.promote_model,
     DropTag: versions.drop_tag,
     DropVersion: versions.drop_version,
-    CheckpointTraining: unbuilt.checkpoint_training,
-    ResumeTraining: unbuilt.resume_training,
+    CheckpointTraining: checkpoints.checkpoint_training,
+    ResumeTraining: checkpoints.resume_training,
     CreateAggregationFunction: aggregation_functions.create_aggregation_function,
     DropAggregationFunction: aggregation_functions.drop_aggregation_function,
     EraseSubjects: unbuilt.erase_subjects,

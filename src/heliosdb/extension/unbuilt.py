@@ -12,14 +12,12 @@ from federated_sql.errors import FederatedError, invalid_value, not_supported
 from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import (
     MISSING_ENGINES,
-    CheckpointTraining,
     Command,
     CreateAlert,
     DropAlert,
     EraseSubjects,
     ExportSubject,
     GrantConsent,
-    ResumeTraining,
     RevokeConsent,
     command_tag,
 )
@@ -48,26 +46,6 @@ METRICS = (
 _MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
 _WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
 _CHANNEL = re.compile(r"pg:\S+")
-
-
-def checkpoint_training(session: Session, command: CheckpointTraining) -> None:
-    """CHECKPOINT FEDERATED TRAINING."""
-    session.require("federated_operator", "checkpoint federated training")
-    session.require("pg_write_server_files", "write a file on the server")
-    find_model(session, command.model)
-    server_files.check_writable(command.path, server_files.data_directory())
-    raise _unbuilt(command)
-
-
-def resume_training(session: Session, command: ResumeTraining) -> None:
-    """RESUME FEDERATED TRAINING."""
-    session.require("federated_operator", "resume federated training")
-    if command.path is not None:
-        session.require("pg_read_server_files", "read a file on the server")
-    find_model(session, command.model)
-    if command.path is not None:
-        server_files.check_readable(command.path, server_files.data_directory())
-    raise _unbuilt(command)
 
 
 def erase_subjects(session: Session, command: EraseSubjects) -> None:

@@ -204,11 +204,12 @@ def test_the_catalogs_state_is_seen_without_any_privilege(world: World) -> None:
 
 
 def test_the_daemon_cannot_change_what_statements_change(daemon: PsycopgConnection) -> None:
-    for statement in (
-        "UPDATE federated.node SET options = '{}'",
-        "UPDATE federated.run SET options = '{}'",
-        "DELETE FROM federated.event",
-        "UPDATE federated.event SET kind = 'x'",
-    ):
-        with pytest.raises(Exception, match="permission denied"):
+    for statement, refusal in {
+        "UPDATE federated.node SET options = '{}'": "permission denied",
+        "UPDATE federated.run SET model_id = 1": "permission denied",
+        "UPDATE federated.run SET options = '{}'": "was started with stays",
+        "DELETE FROM federated.event": "permission denied",
+        "UPDATE federated.event SET kind = 'x'": "permission denied",
+    }.items():
+        with pytest.raises(Exception, match=refusal):
             daemon.raw.execute(statement)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -62,3 +66,14 @@ def trained(catalog: psycopg.Connection, daemon: psycopg.Connection) -> psycopg.
     finish_run(catalog, daemon)
     finish_run(catalog, daemon, intercept=1.25)
     return catalog
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory of the server's own user."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        place = Path(name)
+        if os.geteuid() == 0:
+            account = pwd.getpwnam("postgres")
+            os.chown(place, account.pw_uid, account.pw_gid)
+        yield place

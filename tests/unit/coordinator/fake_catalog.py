@@ -48,6 +48,8 @@ class Rows:
     rounds: dict[int, dict[str, Any]] = field(default_factory=dict)
     tasks: dict[Key, dict[str, Any]] = field(default_factory=dict)
     states: dict[int, dict[str, Any]] = field(default_factory=dict)
+    manifests: dict[int, bytes] = field(default_factory=dict)
+    internal: dict[int, int] = field(default_factory=dict)
     ledger: dict[int, dict[str, Any]] = field(default_factory=dict)
     spending: dict[Key, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -138,6 +140,7 @@ class FakeCatalog:
                 "plan": self.rows.plan,
                 "stop_requested": self.rows.stop_requested,
                 "status": self.rows.status,
+                "seed_run": None,
                 **self._series(),
             }
         ]
@@ -244,6 +247,43 @@ class FakeCatalog:
 
     def _delete_other_states(self, _run: str, kept: list[int]) -> None:
         self.rows.states = {of: state for of, state in self.rows.states.items() if of in kept}
+
+    # Checkpoints.
+
+    def _find_beginning(self, _run: str) -> Sequence[Row]:
+        return []
+
+    def _hash_states(self, _run: str, numbers: list[int]) -> Sequence[Row]:
+        return [
+            {
+                "round_number": number,
+                "state": "s",
+                "memory": None,
+                "bytes": len(self.rows.states[number]["sealed"]),
+            }
+            for number in numbers
+        ]
+
+    def _describe_run(self, _run: str) -> Sequence[Row]:
+        return [{"described": json.dumps({"scaling": self.rows.scaling, "plan": self.rows.plan})}]
+
+    def _put_manifest(self, _run: str, number: int, kept: int, sealed: bytes) -> None:
+        assert {number, kept} <= self.rows.states.keys()
+        assert self.rows.rounds[number]["status"] == "closed"
+        self.rows.manifests[number] = sealed
+
+    def _insert_internal(self, _run: str, number: int, size: int, _sha256: bytes) -> None:
+        self.rows.internal[number] = size
+
+    def _list_internal(self, _run: str) -> Sequence[Row]:
+        return [{"round_number": of, "size_bytes": size} for of, size in sorted(self.rows.internal.items())]
+
+    def _delete_internal(self, _run: str, numbers: list[int]) -> None:
+        for number in numbers:
+            del self.rows.internal[number]
+
+    def _delete_failed_round(self, _run: str, number: int) -> Sequence[Row]:
+        return [] if self.rows.rounds.get(number, {"status": "open"})["status"] != "failed" else [{}]
 
     def _put_figures(self, _run: str, number: int, figures: str) -> None:
         assert self.rows.rounds[number]["status"] == "open"

@@ -97,3 +97,26 @@ def test_the_composed_sum_never_falls_where_a_run_has_a_larger_delta() -> None:
     )
     assert train.epsilon_tight >= reached[A].epsilon_tight
     assert train.epsilon_basic == pytest.approx(reached[A].epsilon_basic + train.epsilon)
+
+
+def test_what_the_ledger_holds_of_a_round_is_not_reserved_again() -> None:
+    spent = {A: [Spent(TRAINING, 1)]}
+    reached = {A: spending([TRAINING], BUDGET.delta)}
+
+    planned = plan_reservations(
+        spent, reached, [A, B], ROUND, BUDGET, clipping_norms={}, held={A: {(0, TRAIN): TRAINING}}
+    )
+
+    assert [(one.node, one.exchange, one.step) for one in planned] == [
+        (A, 1, EVALUATE),
+        (B, 0, TRAIN),
+        (B, 1, EVALUATE),
+    ]
+    assert planned[0].epsilon_tight == pytest.approx(
+        spending([TRAINING, Mechanism(20.0)], BUDGET.delta).epsilon_tight
+    )
+    with pytest.raises(FederatedError, match="other noise") as caught:
+        plan_reservations(
+            spent, reached, [A], ROUND, BUDGET, clipping_norms={}, held={A: {(0, TRAIN): STATISTICS}}
+        )
+    assert caught.value.code is ErrorCode.WRONG_STATE

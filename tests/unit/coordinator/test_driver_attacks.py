@@ -11,7 +11,7 @@ from heliosdb.coordinator import records
 from heliosdb.domain.ids import Epoch, NodeName, StepName
 from heliosdb.parts.algorithms import ALGORITHMS
 from heliosdb.parts.registry import RegisteredPart
-from tests.unit.coordinator.fake_federation import FakeWorld, Toy, registered, steps, toy_run
+from tests.unit.coordinator.fake_federation import KEY, FakeWorld, Toy, registered, steps, toy_run
 
 NAMES = ("a", "b", "c")
 USUAL = Toy(steps("find"), steps("move", "measure"))
@@ -74,7 +74,7 @@ def test_a_run_whose_part_cannot_be_imported_fails_and_harms_nobody_else(
         world = FakeWorld(toy_run())
         patch.setattr(type(world.catalog), "_claim_run", lambda _self, run: [{"run_id": run}], raising=False)
 
-        assert records.claim(world.catalog, Epoch(1), world.run.id) is False
+        assert records.claim(world.catalog, Epoch(1), world.run.id, KEY) is False
 
     assert world.rows.status == "failed"
     assert 'algorithm "toy" cannot be loaded here' in (world.rows.message or "")

@@ -412,6 +412,7 @@ def test_a_round_is_closed_once() -> None:
             figures=None,
             kept=seal_kept(Kept(MODEL), RUN.id, 0, KEY),
             keep=RoundNumber(0),
+            key=KEY,
             message=None,
             measure=lambda: performance.Measured([]),
         )

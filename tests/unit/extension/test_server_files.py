@@ -1,14 +1,22 @@
-"""Paths on the database server: which may be named, without one of them being opened."""
+"""Files on the database server: which may be named, and how they are opened."""
 
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from federated_sql.errors import ErrorCode, FederatedError
-from heliosdb.extension.server_files import check_readable, check_writable, data_directory
+from heliosdb.extension import server_files
+from heliosdb.extension.server_files import (
+    check_readable,
+    check_writable,
+    data_directory,
+    existing_file,
+    new_file,
+)
 
 
 @pytest.fixture
@@ -90,3 +98,101 @@ def test_the_data_directory_is_where_a_server_process_works(
     with pytest.raises(FederatedError, match="data directory was not found") as caught:
         data_directory()
     assert caught.value.code is ErrorCode.INTERNAL
+
+
+def test_a_new_file_has_its_name_only_once_it_is_whole(place: Path) -> None:
+    with new_file(str(place / "new"), str(place / "data")) as file:
+        file.write(b"some")
+        file.write(b" more")
+        file.sync()
+        assert not (place / "new").exists()
+        file.publish()
+        assert (place / "new").read_bytes() == b"some more"
+    assert (place / "new").stat().st_mode & 0o777 == 0o600
+    assert sorted(one.name for one in place.iterdir() if one.is_file() and not one.is_symlink()) == [
+        "file",
+        "new",
+    ]
+
+
+@pytest.mark.parametrize("has_nameless", [True, False], ids=["nameless", "under a name"])
+def test_a_file_that_is_not_finished_leaves_nothing_and_a_name_that_is_taken_meanwhile_is_kept(
+    place: Path, monkeypatch: pytest.MonkeyPatch, has_nameless: bool
+) -> None:
+    if not has_nameless:
+        monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_WRONLY | os.O_CREAT)
+    before = sorted(place.rglob("*"))
+
+    with pytest.raises(ZeroDivisionError), new_file(str(place / "new"), str(place / "data")) as file:
+        file.write(b"x" * 100_000)
+        raise ZeroDivisionError
+    assert sorted(place.rglob("*")) == before
+
+    with (
+        pytest.raises(FederatedError, match="already exists") as caught,
+        new_file(str(place / "new"), str(place / "data")) as file,
+    ):
+        file.write(b"ours")
+        file.sync()
+        (place / "new").symlink_to(place / "file")
+        file.publish()
+    assert caught.value.code is ErrorCode.DUPLICATE_OBJECT
+    assert (place / "file").read_text() == "x"
+    assert sorted(place.rglob("*")) == sorted([*before, place / "new"])
+
+
+def test_a_directory_that_becomes_a_link_is_not_followed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "within").mkdir()
+    (place / "within" / "file").write_text("x")
+    real = server_files._directory
+
+    def swapped(directory: Path, path: str, own: str) -> AbstractContextManager[int]:
+        (place / "within").rename(place / "moved")
+        (place / "within").symlink_to(place / "data")
+        return real(directory, path, own)
+
+    for opening in (new_file, existing_file):
+        monkeypatch.setattr(server_files, "_directory", swapped)
+        name = "new" if opening is new_file else "file"
+        with (
+            pytest.raises(FederatedError, match=r"cannot (write|read) file") as caught,
+            opening(str(place / "within" / name), str(place / "data")),
+        ):
+            pass
+        assert caught.value.code is ErrorCode.INVALID_VALUE
+        assert list((place / "data").iterdir()) == [place / "data" / "PG_VERSION"]
+        (place / "within").unlink()
+        (place / "moved").rename(place / "within")
+
+
+def test_a_pipe_that_takes_a_files_place_holds_nobody(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_files, "check_readable", lambda *_: None)
+    with (
+        pytest.raises(FederatedError, match="not a regular file"),
+        existing_file(str(place / "pipe"), str(place / "data")),
+    ):
+        pass
+
+
+def test_the_data_directory_is_refused_by_whichever_name(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_files, "_refuse_own", lambda *_: None)
+    with (
+        pytest.raises(FederatedError, match="lies in the server's data directory"),
+        new_file(str(place / "data" / "new"), str(place / "data")),
+    ):
+        pass
+
+
+def test_what_the_system_refuses_is_said_with_the_path_as_typed(place: Path) -> None:
+    path = str(place / ("x" * 300))
+    with (
+        pytest.raises(FederatedError) as caught,
+        new_file(path, str(place / "data")) as file,
+    ):
+        file.sync()
+        file.publish()
+    assert caught.value.message == f'cannot write file "{path}": File name too long'

@@ -25,6 +25,10 @@ SELECT count(*) AS lines FROM federated.ledger
 WHERE run_id = $1::uuid AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = ANY ($5::text[])
   AND (noise_multiplier, sampling_rate, steps) = ($6, $7, $8)
 
+-- name: list_held(uuid, integer)
+SELECT node_name, exchange, step, noise_multiplier, sampling_rate, steps FROM federated.ledger
+WHERE run_id = $1::uuid AND round_number = $2
+
 -- name: charge(uuid, integer, integer, text, text[])
 UPDATE federated.ledger SET state = 'charged'
 WHERE run_id = $1::uuid AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = ANY ($5::text[])
@@ -37,10 +41,13 @@ SELECT $1, $2::uuid, $3, $4, $5, s.node, decode(s.header, 'hex'), decode(s.signa
 FROM jsonb_to_recordset($6::jsonb) AS s (
     node text, header text, signature text, noise_multiplier double precision, sampling_rate double precision,
     steps integer, epsilon_basic double precision, epsilon_tight double precision)
+-- A node that is asked again when its run goes on sends what it sent before.
+ON CONFLICT DO NOTHING
 
 -- name: delete_reservations(uuid, integer, integer, text[], text[])
 DELETE FROM federated.ledger
 WHERE run_id = $1::uuid AND round_number = $2 AND state = 'reserved'
+  AND ledger_id > coalesce((SELECT r.kept_ledger_id FROM federated.run AS r WHERE r.run_id = $1::uuid), 0)
   AND (exchange = $3 AND node_name = ANY ($4::text[]) OR exchange > $3 AND node_name = ANY ($5::text[]))
 RETURNING ledger_id, node_name, exchange, step, epsilon
 

@@ -21,6 +21,9 @@ ORDER BY n.name, p.exchange DESC
 -- name: insert_round(uuid, integer)
 INSERT INTO federated.round (run_id, round_number) VALUES ($1::uuid, $2)
 
+-- name: delete_failed_round(uuid, integer)
+DELETE FROM federated.round WHERE run_id = $1::uuid AND round_number = $2 AND status = 'failed' RETURNING round_number
+
 -- name: insert_participation(uuid, integer, integer, text, bigint, text[])
 INSERT INTO federated.participation (run_id, round_number, exchange, step, node_id, asked)
 SELECT $1::uuid, $2, $3, $4, n.node_id, cardinality($6::text[]) FROM federated.node AS n WHERE n.workspace_id = $5 AND n.name = ANY ($6::text[])
@@ -41,10 +44,13 @@ SELECT sealed, sha256, memory FROM federated.run_parameters WHERE run_id = $1::u
 -- name: put_state(uuid, integer, bytea, bytea, bytea)
 INSERT INTO federated.run_parameters (run_id, round_number, sealed, sha256, memory) VALUES ($1::uuid, $2, $3, $4, $5)
 ON CONFLICT (run_id, round_number) DO UPDATE
-SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory
+SET sealed = excluded.sealed, sha256 = excluded.sha256, memory = excluded.memory, manifest = NULL, kept_round = NULL
 
 -- name: delete_other_states(uuid, integer[])
-DELETE FROM federated.run_parameters WHERE run_id = $1::uuid AND round_number <> ALL ($2::integer[])
+DELETE FROM federated.run_parameters AS p WHERE p.run_id = $1::uuid AND p.round_number <> ALL ($2::integer[])
+  AND NOT EXISTS (
+    SELECT FROM federated.internal_checkpoint AS i JOIN federated.run_parameters AS k USING (run_id, round_number)
+    WHERE i.run_id = p.run_id AND p.round_number IN (k.round_number, k.kept_round))
 
 -- name: put_figures(uuid, integer, jsonb)
 UPDATE federated.round AS d

@@ -3,20 +3,24 @@ SELECT run_id::text AS run_id, status::text AS status, stop_requested
 FROM federated.run WHERE status IN ('queued', 'running') AND NOT waiting ORDER BY created_at, run_id
 
 -- name: ended_runs(text)
-SELECT r.run_id::text AS run_id
-FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
-WHERE w.name = $1 AND r.status NOT IN ('queued', 'running')
-ORDER BY r.finished_at DESC LIMIT 100
+SELECT k.run_id::text AS run_id
+FROM (SELECT r.* FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+      JOIN federated.workspace AS w USING (workspace_id)
+      WHERE w.name = $1 AND r.status NOT IN ('queued', 'running')
+      ORDER BY r.finished_at DESC LIMIT 100) AS k
+-- What may be resumed nodes do not forget.
+WHERE federated._why_not_resumed(k) IS NOT NULL
 
 -- name: claim_run(uuid)
-UPDATE federated.run SET status = 'running', started_at = clock_timestamp()
+UPDATE federated.run SET status = 'running', started_at = coalesce(started_at, clock_timestamp()),
+    kept_ledger_id = (SELECT max(l.ledger_id) FROM federated.ledger AS l WHERE l.run_id = $1::uuid)
 WHERE run_id = $1::uuid AND status = 'queued' AND NOT waiting RETURNING run_id
 
 -- name: find_run(uuid)
 SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.name AS workspace,
        r.options::text AS options, r.policy::text AS policy, r.scaling::text AS scaling, r.plan::text AS plan,
        r.stop_requested, w.options::text AS workspace_options, r.status::text AS status,
-       r.series_id::text AS series_id, r.fold, r.options ? 'folds' AS has_folds,
+       r.series_id::text AS series_id, r.fold, r.seed_run::text AS seed_run, r.options ? 'folds' AS has_folds,
        (SELECT count(*) FROM federated.run AS o
         WHERE o.series_id = r.series_id AND o.waiting AND o.status = 'queued')::integer AS to_come
 FROM federated.run AS r
