@@ -169,6 +169,15 @@ CREATE UNIQUE INDEX run_one_active ON federated.run (model_id) WHERE status IN (
 -- done: table federated.model
 ALTER TABLE federated.model ADD COLUMN dropped_version integer NOT NULL DEFAULT 0;
 
+-- A run may go on: the same one, or from a file another one.
+ALTER TABLE federated.run
+    ADD COLUMN resumed_from uuid,
+    ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
+    ADD COLUMN seed_run uuid,
+    ADD COLUMN kept_ledger_id bigint,
+    ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
+ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
 -- aggregation functions.
@@ -264,6 +273,17 @@ COMMENT ON COLUMN federated.run.waiting IS 'Whether other runs of its series com
 COMMENT ON COLUMN federated.run.result_round IS
     'Of a trial or a fold: the round by whose figures it is judged; NULL before it has ended, and where it has no model of use';
 
+COMMENT ON COLUMN federated.run.resumed_from IS
+    'Of a run that goes on from a checkpoint''s file: the run that the file is of, which need not be in this database; NULL of all others';
+
+COMMENT ON COLUMN federated.run.resumed_round IS 'The last closed round in that file';
+
+COMMENT ON COLUMN federated.run.seed_run IS
+    'The run whose random choices it makes, where these are not its own: the first of those that were continued; NULL before the coordinator has read the file';
+
+COMMENT ON COLUMN federated.run.kept_ledger_id IS
+    'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
+
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
 
@@ -305,7 +325,13 @@ COMMENT ON COLUMN federated.participation.described IS
     'What the node''s own answer said of its rows, where that may be kept: feature statistics in round 0, figures and outliers in a report; NULL under a budget, and for all other answers, of which sums over nodes alone are kept';
 
 COMMENT ON TABLE federated.run_parameters IS
-    'The model''s state after the last closed round and as the open round has it so far, sealed with a key kept outside the database';
+    'The model''s state after the last closed round, after those of internal checkpoints, and as the open round has it so far, sealed with a key kept outside the database';
+
+COMMENT ON COLUMN federated.run_parameters.manifest IS
+    'Of a closed round of a run by itself: all else that the run goes on from, and the SHA-256 of the sealed states that belong to it, sealed as these are; with it and them a checkpoint is whole';
+
+COMMENT ON COLUMN federated.run_parameters.kept_round IS
+    'With manifest: the round whose state may be published, which belongs to the checkpoint too';
 
 COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s values before sealing';
 
@@ -845,7 +871,10 @@ BEGIN
     known := federated._options();
     PERFORM federated._raise(known -> 'failure');
     unknown := (SELECT min(k) FROM jsonb_object_keys(NEW.overrides) AS k WHERE NOT known -> 'training' ? k);
-    IF unknown IS NOT NULL THEN
+    IF NEW.resumed_from IS NOT NULL AND NEW.overrides <> '{}' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'a run that goes on from a checkpoint has the options that it was started with';
+    ELSIF unknown IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('option "%s" cannot be set for one run', unknown);
     END IF;
@@ -872,6 +901,11 @@ BEGIN
                 HINT = 'Give the workspace a privacy_budget; or have each node''s DBA drop the dataset and share it again WITH (plain_answers = true), which is seen here within a minute.';
         END IF;
     END IF;
+    IF NEW.resumed_from IS NOT NULL THEN
+        -- Which options these are, and which policy they go with, the coordinator reads in what it has sealed.
+        NEW.options := '{}';
+        RETURN NEW;
+    END IF;
     PERFORM federated._check_series(NEW);
     RETURN NEW;
 END
@@ -879,6 +913,19 @@ $$;
 
 COMMENT ON FUNCTION federated._snapshot_run() IS
     'Gives a run its options and its workspace''s policy as they stand: whoever queues it has no say in the policy';
+
+-- A queued run has spent nothing and nobody works on it: it needs no coordinator to be stopped.
+CREATE OR REPLACE FUNCTION federated._stop_queued_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.status := 'stopped';
+    NEW.message := CASE WHEN OLD.started_at IS NULL THEN 'stopped before it began' ELSE 'stopped before it went on' END;
+    NEW.finished_at := clock_timestamp();
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._stop_queued_run() IS 'Ends a run at once that is asked to stop while it is queued';
 
 CREATE OR REPLACE FUNCTION federated._reset_node() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -983,9 +1030,10 @@ CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
+       OR subject ? 'checkpoint_id' AND key <> 'created_at'
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256', 'model_name', 'wanted', 'auto')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -1001,7 +1049,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME IN ('version', 'subscribe_grant') AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
@@ -1037,9 +1085,9 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint';
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
@@ -1176,7 +1224,7 @@ COMMENT ON FUNCTION federated._predicting(jsonb) IS 'Of a stored prediction what
 
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
-SELECT m.name AS model_name, v.version, v.run_id AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
+SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
        (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
@@ -1187,7 +1235,7 @@ COMMENT ON VIEW federated.held_version IS
     'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
 
 COMMENT ON COLUMN federated.held_version.numbers_id IS
-    'By what the version''s functions know its numbers: its run where it was trained here, its delivery where it was not';
+    'By what the version''s functions know its numbers: its key where it was trained here, its delivery where it was not';
 
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 
@@ -2236,23 +2284,32 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
-CREATE FUNCTION federated._read_scored(run uuid) RETURNS void
+-- A run that was resumed may have left several versions, and a version's number may come again in a catalog that was restored.
+CREATE FUNCTION federated._version_key(run_id uuid, version integer) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(run_id::text || '/' || version::text)::uuid
+$$;
+
+COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
+    'Under which name a version is known wherever its numbers go: no other version ever has it';
+
+CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     subject record;
 BEGIN
     SELECT v.prediction, v.prediction_arrays, v.features INTO subject
-    FROM federated.held_version AS v WHERE v.numbers_id = run;
+    FROM federated.held_version AS v WHERE v.numbers_id = key;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = 'the version that this function computes is no longer there';
     END IF;
-    PERFORM federated._keep_version(run::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
+    PERFORM federated._keep_version(key::text, (subject.prediction - '{encoding,booleans}'::text[])::text, subject.prediction_arrays,
         federated._encoding_text(subject.features, federated._flags(subject.prediction), subject.prediction));
 END
 $$;
 
-COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version that a run left, or a delivery';
+COMMENT ON FUNCTION federated._read_scored(uuid) IS 'Has the session keep the version of a key';
 
 CREATE FUNCTION federated._score_first(run_id text, slots bytea) RETURNS double precision
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -2956,7 +3013,7 @@ CREATE FUNCTION federated._describe_block(
 ) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    run  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
+    key  uuid := (SELECT f.numbers_id FROM federated._find_held(model) AS f);
     many boolean := federated._has_many_classes(prediction);
     row_place text := federated._free_name(columns);
     -- A feature that the query has not is as missing as one that is NULL.
@@ -2970,7 +3027,7 @@ BEGIN
             ' s AS MATERIALIZED (SELECT federated._score_block(%3$L, federated._bytes(pg_catalog.array_agg(%4$s))) AS scores FROM q)'
             ' SELECT %5$s, %6$s AS prediction FROM q, s',
             string_agg(format('c%s %s', c.place, format_type(c.type, c.typmod)), ', ' ORDER BY c.place),
-            string_agg(format('%I', c.name), ', ' ORDER BY c.place), run,
+            string_agg(format('%I', c.name), ', ' ORDER BY c.place), key,
             federated._render_slots(features, booleans, prediction, all_given),
             string_agg(format('q.%I', c.name), ', ' ORDER BY c.place),
             CASE WHEN many THEN format('federated._likeliest(%L, ARRAY(SELECT pg_catalog.unnest(s.scores[q.%2$I:q.%2$I])))',
@@ -3235,10 +3292,10 @@ COMMENT ON FUNCTION federated._drop_other_forms(text) IS
 
 -- The one way to a function in federated_model that computes something: for a run that ends, and for an older version.
 -- Raises dependent_objects_still_exist where other objects need the function's former signature or its former results.
--- What numpy computes is found by its run: a version's only name that is known before its row is there, and in a restored
+-- What numpy computes is found by the key of its version, which is known before its row is there, and the same in a restored
 -- dump. It runs as its owner, so that who may call a model's function needs no other right, however it is computed.
 CREATE FUNCTION federated._define_prediction(
-    function_name text, description text, features text[], booleans boolean[], prediction jsonb, run_id uuid
+    function_name text, description text, features text[], booleans boolean[], prediction jsonb, version_key uuid
 ) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
@@ -3256,7 +3313,7 @@ BEGIN
     computed := CASE WHEN federated._is_expression(features, booleans, prediction)
         THEN 'sql STABLE PARALLEL SAFE SECURITY INVOKER RETURN ' || federated._render(features, booleans, prediction)
         ELSE 'plpgsql STABLE PARALLEL SAFE SECURITY DEFINER AS ' || quote_literal(
-            format(E'BEGIN\n    RETURN %s;\nEND', federated._render_call(features, booleans, prediction, run_id))) END;
+            format(E'BEGIN\n    RETURN %s;\nEND', federated._render_call(features, booleans, prediction, version_key))) END;
     EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE %s',
                    CASE WHEN is_many THEN 'federated_proba' ELSE 'federated_model' END, function_name,
                    federated._describe_parameters(features, booleans, prediction),
@@ -3286,7 +3343,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = 'the federated model does not exist';
     END IF;
     PERFORM federated._define_prediction(
-        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction, run_id);
+        model_name, federated._describe_version(model_name, version, run_id), features, booleans, prediction,
+        federated._version_key(run_id, version));
     RETURN NULL;
 EXCEPTION WHEN dependent_objects_still_exist THEN
     GET STACKED DIAGNOSTICS obstacle = PG_EXCEPTION_DETAIL;
@@ -3355,7 +3413,7 @@ BEGIN
         function_name, description, subject.features,
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
-        subject.prediction, subject.run_id);
+        subject.prediction, federated._version_key(subject.run_id, version));
 END
 $$;
 
@@ -4180,7 +4238,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
        CASE WHEN NOT g.is_granted THEN 'unknown' WHEN v.version IS NULL THEN 'waiting' WHEN NOT v.has_numbers THEN 'unavailable'
             ELSE 'offered' END AS outcome,
        CASE WHEN v.has_numbers THEN v.version END AS version,
-       CASE WHEN v.has_numbers THEN v.run_id END AS run_id,
+       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS run_id,
        CASE WHEN NOT g.is_granted THEN 'there is no such model in the workspace, or it is not granted to this node'
             WHEN v.version IS NULL AND s.wanted IS NULL THEN 'the model has no current version yet'
             WHEN v.version IS NULL AND s.wanted ~ '^[0-9]+$' THEN
@@ -4367,6 +4425,239 @@ COMMENT ON COLUMN @extschema@.federated_subscribers.message IS 'Why the node has
 
 COMMENT ON COLUMN @extschema@.federated_subscribers.reported_at IS 'When the node last said so';
 
+COMMENT ON TABLE federated.checkpoint IS 'Files that CHECKPOINT FEDERATED TRAINING wrote; whether they are still there is not known here';
+
+COMMENT ON COLUMN federated.checkpoint.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN federated.checkpoint.sha256 IS 'Of the whole file';
+
+CREATE TABLE federated.internal_checkpoint (
+    run_id       uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
+    round_number integer NOT NULL,
+    size_bytes   bigint NOT NULL,
+    sha256       bytea NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (run_id, round_number)
+);
+
+COMMENT ON TABLE federated.internal_checkpoint IS
+    'Rounds of a run with checkpoint_every of which federated.run_parameters keeps all that a checkpoint has; they go with the run';
+
+COMMENT ON COLUMN federated.internal_checkpoint.size_bytes IS 'Of the manifest and the states that belong to it, each counted where it is named';
+
+COMMENT ON COLUMN federated.internal_checkpoint.sha256 IS 'Of the sealed manifest, which says that of the states';
+
+CREATE TABLE federated.resumption (
+    run_id  uuid NOT NULL REFERENCES federated.run ON DELETE CASCADE,
+    part    text NOT NULL CHECK (part <> ''),
+    place   integer NOT NULL CHECK (place >= 0),
+    content bytea NOT NULL,
+    PRIMARY KEY (run_id, part, place)
+);
+
+COMMENT ON TABLE federated.resumption IS
+    'What RESUME FEDERATED TRAINING read in a file, as it stands there, until the coordinator has taken it up or refused it';
+
+COMMENT ON COLUMN federated.resumption.part IS 'manifest, or state and memory with the number of their round';
+
+COMMENT ON COLUMN federated.resumption.place IS 'Which piece of the part, from 0';
+
+CREATE FUNCTION federated._check_resumption_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._require_model_owner(r.model_id) FROM federated.run AS r WHERE r.run_id = NEW.run_id;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_resumption_owner() IS 'Lets what a run goes on from be given by the owner of its model, or of its workspace, alone';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.resumption
+    FOR EACH ROW EXECUTE FUNCTION federated._check_resumption_owner();
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+-- Whoever owns the table may do as they like, as far as the audit log then shows it.
+CREATE FUNCTION federated._keep_snapshot() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF (OLD.resumed_from IS NULL OR OLD.options <> '{}')
+       AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('what run %s was started with stays', OLD.run_id);
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_snapshot() IS
+    'Lets the coordinator write the options, the policy and the seed of a run that goes on from a file, once, and those of no other';
+
+CREATE TRIGGER keep_snapshot BEFORE UPDATE OF options, overrides, policy, seed_run ON federated.run
+    FOR EACH ROW WHEN (OLD.series_id IS NULL) EXECUTE FUNCTION federated._keep_snapshot();
+
+-- A run that failed before it closed a round left nothing to go on from, and takes nothing away.
+CREATE FUNCTION federated._latest_closed_run(model_id bigint) RETURNS federated.run
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.* FROM federated.run AS r
+    WHERE r.model_id = _latest_closed_run.model_id
+      AND EXISTS (SELECT FROM federated.round AS d WHERE d.run_id = r.run_id AND d.status = 'closed')
+    ORDER BY r.created_at DESC, r.run_id DESC LIMIT 1
+$$;
+
+COMMENT ON FUNCTION federated._latest_closed_run(bigint) IS 'The last run of a model that has closed a round; a row of NULLs where there is none';
+
+-- Nodes keep what they remember of a run for 30 days after they last wrote it.
+CREATE FUNCTION federated._why_not_resumed(ended federated.run) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN (ended).run_id IS DISTINCT FROM (federated._latest_closed_run((ended).model_id)).run_id THEN
+            'It is not the last run of the model that closed a round.'
+        WHEN (ended).series_id IS NOT NULL THEN 'It is one of the runs of a search or of folds, which do not go on singly.'
+        WHEN (ended).status NOT IN ('stopped', 'failed') THEN format('It has ended: %s.', replace((ended).status::text, '_', ' '))
+        WHEN (SELECT max(d.finished_at) FROM federated.round AS d WHERE d.run_id = (ended).run_id AND d.status = 'closed')
+             < clock_timestamp() - interval '28 days' THEN
+            'Its last round was closed more than four weeks ago, and nodes have forgotten it.'
+        END
+$$;
+
+COMMENT ON FUNCTION federated._why_not_resumed(federated.run) IS
+    'Why a run that is not queued or running cannot go on as the same run; NULL where it can';
+
+CREATE FUNCTION federated._resume_run() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    obstacle text := federated._why_not_resumed(OLD);
+BEGIN
+    IF obstacle IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('run %s cannot be resumed', OLD.run_id), DETAIL = obstacle,
+            HINT = 'START FEDERATED TRAINING begins another run; RESUME FEDERATED TRAINING ... FROM goes on from a checkpoint''s file.';
+    END IF;
+    NEW.status := 'queued';
+    NEW.message := NULL;
+    NEW.finished_at := NULL;
+    -- wait_for_convergence would wait for ever in the transaction that resumes the run.
+    PERFORM set_config('federated.started_run', NEW.run_id::text, true);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._resume_run() IS
+    'Queues a run again that was stopped or has failed, where stop_requested is taken back: it goes on from its last closed round';
+
+CREATE TRIGGER resume_run BEFORE UPDATE OF stop_requested ON federated.run
+    FOR EACH ROW WHEN (NOT NEW.stop_requested AND OLD.status NOT IN ('queued', 'running'))
+    EXECUTE FUNCTION federated._resume_run();
+
+CREATE FUNCTION federated._checkpoint_contents(run uuid, round_number integer)
+RETURNS TABLE (part text, content bytea)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH closed AS (
+        SELECT p.* FROM federated.run_parameters AS p
+        WHERE p.run_id = run AND p.round_number = _checkpoint_contents.round_number AND p.manifest IS NOT NULL
+    ), states AS (
+        SELECT s.* FROM closed AS c JOIN federated.run_parameters AS s USING (run_id)
+        WHERE s.round_number IN (c.round_number, c.kept_round)
+    )
+    SELECT 'manifest', c.manifest FROM closed AS c
+    UNION ALL SELECT format('state/%s', s.round_number), s.sealed FROM states AS s
+    UNION ALL SELECT format('memory/%s', s.round_number), s.memory FROM states AS s WHERE s.memory IS NOT NULL
+$$;
+
+COMMENT ON FUNCTION federated._checkpoint_contents(uuid, integer) IS
+    'The parts of a checkpoint of a closed round, each sealed; none where its manifest is not kept';
+
+-- The next three run as federated_owner, since operators read no parameters otherwise: they ask for the role that was set.
+CREATE FUNCTION federated._require_file_writer(model_id bigint) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    acting name := CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END;
+BEGIN
+    IF NOT pg_has_role(acting, 'pg_write_server_files', 'USAGE') OR NOT EXISTS (
+        SELECT FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id)
+        JOIN pg_roles AS r ON r.rolname = acting
+        WHERE m.model_id = _require_file_writer.model_id
+          AND (r.rolsuper OR EXISTS (SELECT FROM pg_roles AS o WHERE o.rolname IN (m.owner, w.owner) AND pg_has_role(acting, o.oid, 'USAGE'))))
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to checkpoint federated training';
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._require_file_writer(bigint) IS
+    'Raises 42501 unless the acting role may write files on the server and owns the model or its workspace';
+
+-- The lock keeps the coordinator from closing another round while this one is read, piece by piece.
+CREATE FUNCTION federated._hold_checkpoint(model_id bigint, OUT run_id uuid, OUT round_number integer, OUT is_of_series boolean,
+    OUT sizes jsonb) RETURNS record
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    latest federated.run;
+BEGIN
+    PERFORM federated._require_file_writer(model_id);
+    latest := federated._latest_closed_run(model_id);
+    PERFORM FROM federated.run AS r WHERE r.run_id = latest.run_id FOR SHARE;
+    run_id := latest.run_id;
+    is_of_series := latest.series_id IS NOT NULL;
+    round_number := (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = latest.run_id AND d.status = 'closed');
+    sizes := (SELECT jsonb_object_agg(c.part, octet_length(c.content)) FROM federated._checkpoint_contents(latest.run_id, round_number) AS c);
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_checkpoint(bigint) IS
+    'The last closed round of a model''s last run that has one, kept as it is until the transaction ends, and the bytes of each part of its checkpoint; NULL where there is none';
+
+CREATE FUNCTION federated._read_checkpoint(model_id bigint, run uuid, round_number integer, part text, start integer, size integer)
+RETURNS bytea
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._require_file_writer(model_id);
+    RETURN (
+        SELECT substring(c.content FROM start + 1 FOR size)
+        FROM federated.run AS r, federated._checkpoint_contents(r.run_id, _read_checkpoint.round_number) AS c
+        WHERE r.run_id = run AND r.model_id = _read_checkpoint.model_id AND c.part = _read_checkpoint.part);
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) IS
+    'A piece of a part of a checkpoint, from a byte on; it is sealed';
+
+CREATE FUNCTION federated._is_manifest(run uuid, round_number integer, sha256 bytea) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated.run_parameters AS p
+                   WHERE p.run_id = run AND p.round_number = _is_manifest.round_number AND sha256(p.manifest) = _is_manifest.sha256)
+$$;
+
+COMMENT ON FUNCTION federated._is_manifest(uuid, integer, bytea) IS 'Whether a digest is that of the manifest that is kept of a closed round';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_checkpoints(
+    model text,
+    OUT path text, OUT round_number integer, OUT created_at timestamptz, OUT size_bytes bigint, OUT sha256 text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.path, k.round_number, k.created_at, k.size_bytes, encode(k.sha256, 'hex')
+    FROM (
+        SELECT c.model_id, c.path, c.round_number, c.created_at, c.size_bytes, c.sha256 FROM federated.checkpoint AS c
+        UNION ALL
+        SELECT r.model_id, NULL, i.round_number, i.created_at, i.size_bytes, i.sha256
+        FROM federated.internal_checkpoint AS i JOIN federated.run AS r USING (run_id)
+    ) AS k
+    WHERE k.model_id = federated._model_id(federated_checkpoints.model)
+    ORDER BY k.created_at, k.round_number
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_checkpoints(text) IS
+    'The checkpoints of a model: files that CHECKPOINT FEDERATED TRAINING wrote on the database server, with the SHA-256 of the whole file; where path is NULL what checkpoint_every keeps sealed in the catalog, with that of its manifest';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.internal_checkpoint', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.resumption', '');
+
 COMMENT ON COLUMN @extschema@.federated_privacy_budget_status.consumed_epsilon IS
     'What the most charged node has spent: all its releases composed at delta, reserved ones included; NULL without a budget where nothing was ever charged';
 
@@ -4438,11 +4729,11 @@ SELECT w.name AS workspace_name, m.name AS model_name,
        CASE WHEN r.waiting THEN 'waiting' ELSE r.status::text END AS status, r.requested_by AS started_by,
        r.created_at AS queued_at, r.started_at, r.finished_at,
        (SELECT max(d.round_number) FROM federated.round AS d WHERE d.run_id = r.run_id AND d.finished_at IS NOT NULL) AS rounds,
-       v.version, r.trial, r.fold, r.overrides AS options, r.message
+       (SELECT max(v.version) FROM federated.version AS v WHERE v.run_id = r.run_id) AS version, r.trial, r.fold,
+       r.overrides AS options, r.message
 FROM federated.run AS r
 JOIN federated.model AS m USING (model_id)
-JOIN federated.workspace AS w USING (workspace_id)
-LEFT JOIN federated.version AS v USING (run_id);
+JOIN federated.workspace AS w USING (workspace_id);
 
 COMMENT ON VIEW @extschema@.federated_runs IS 'Every run of every model';
 
@@ -4466,7 +4757,7 @@ COMMENT ON COLUMN @extschema@.federated_runs.finished_at IS 'When it ended; NULL
 
 COMMENT ON COLUMN @extschema@.federated_runs.rounds IS 'The last round that was closed, 0 is preparation; NULL before that';
 
-COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The version that it left; NULL where it left none, or where that was dropped';
+COMMENT ON COLUMN @extschema@.federated_runs.version IS 'The last version that it left: one that was stopped and resumed may have left several; NULL where there is none, or where it was dropped';
 
 COMMENT ON COLUMN @extschema@.federated_runs.trial IS 'Which trial of a series of runs it is of, as in federated_trials; NULL of a run by itself';
 
@@ -4523,7 +4814,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
            CASE WHEN coalesce(d.is_last, true) THEN r.status::text
                 -- After the round that was published, rounds that left the useful models are a part of how it diverged.
                 WHEN r.status::text = 'diverged' AND d.global_loss > d.base_loss AND d.round_number > coalesce(
-                    (SELECT v.round_number FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
+                    (SELECT max(v.round_number) FROM federated.version AS v WHERE v.run_id = d.run_id), 0) THEN 'diverged'
                 ELSE 'completed' END,
            d.global_loss, d.global_accuracy,
            (SELECT count(*)::integer FROM federated.part_taken AS p
@@ -6176,6 +6467,12 @@ ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, 
 
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
@@ -6373,8 +6670,21 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION
     federated._define_version(text, text, bigint, integer), federated._label_functions(bigint, integer),
     federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
-    federated._version_number(text, text)
+    federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst;
+
+-- Checkpoints, and runs that go on.
+GRANT EXECUTE ON FUNCTION federated._latest_closed_run(bigint), federated._why_not_resumed(federated.run)
+TO federated_operator, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._hold_checkpoint(bigint), federated._read_checkpoint(bigint, uuid, integer, text, integer, integer),
+    federated._is_manifest(uuid, integer, bytea)
+TO federated_operator;
+
+GRANT EXECUTE ON FUNCTION federated._require_file_writer(bigint), federated._checkpoint_contents(uuid, integer) TO federated_owner;
 
 -- Subscriptions: what predictions look up, what a participant's DBA and its node do, what is offered to nodes.
 GRANT EXECUTE ON FUNCTION
@@ -6423,7 +6733,7 @@ GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO fe
 
 GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
 
-GRANT SELECT ON federated.run, federated.round TO federated_owner;
+GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 
 GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
 
@@ -6492,7 +6802,12 @@ GRANT SELECT ON federated.audit TO federated_auditor;
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
 
-GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting), UPDATE (stop_requested) ON federated.run TO federated_operator;
+GRANT INSERT (model_id, overrides, series_id, trial, fold, waiting, resumed_from, resumed_round), UPDATE (stop_requested)
+ON federated.run TO federated_operator;
+
+GRANT INSERT ON federated.resumption TO federated_operator;
+
+GRANT INSERT (model_id, run_id, path, round_number, size_bytes, sha256) ON federated.checkpoint TO federated_operator;
 
 GRANT INSERT (name, options), UPDATE (options), DELETE ON federated.workspace TO federated_admin;
 
@@ -6505,7 +6820,13 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 
-GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round) ON federated.run TO federated_daemon;
+GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
+
+-- Of a run that goes on from a file, once: a trigger keeps those of all others.
+GRANT UPDATE (options, overrides, policy, seed_run) ON federated.run TO federated_daemon;
+
+-- A round that was given up when its run ended is opened anew when that goes on.
+GRANT DELETE ON federated.round, federated.resumption TO federated_daemon;
 
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
 
@@ -6518,7 +6839,7 @@ ON federated.ledger TO federated_daemon;
 
 GRANT INSERT ON federated.node_spending TO federated_daemon;
 
-GRANT INSERT, UPDATE, DELETE ON federated.run_parameters TO federated_daemon;
+GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_checkpoint TO federated_daemon;
 
 -- A reservation is taken back where certainly nothing was released.
 GRANT DELETE ON federated.ledger TO federated_daemon;
@@ -6560,7 +6881,7 @@ GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
 TO federated_auditor, federated_admin;
 
-GRANT SELECT ON federated.tag, federated.checkpoint TO federated_analyst, federated_auditor, federated_owner;
+GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
