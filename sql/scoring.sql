@@ -146,14 +146,6 @@ $$;
 COMMENT ON FUNCTION federated._encoding_text(text[], boolean[], jsonb) IS
     'How the columns of a version become inputs, as JSON: also where each is one';
 
--- A run that was resumed may have left several versions, and a version's number may come again in a catalog that was restored.
-CREATE FUNCTION federated._version_key(run_id uuid, version integer) RETURNS uuid
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT md5(run_id::text || '/' || version::text)::uuid
-$$;
-COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
-    'Under which name a version is known wherever its numbers go: no other version ever has it';
-
 CREATE FUNCTION federated._read_scored(key uuid) RETURNS void
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -90,6 +90,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._predicting(jsonb) IS 'Of a stored prediction what computes it, and nothing else';
 
+-- A run that was resumed may have left several versions, and a version's number may come again in a catalog that was restored.
+CREATE FUNCTION federated._version_key(run_id uuid, version integer) RETURNS uuid
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT md5(run_id::text || '/' || version::text)::uuid
+$$;
+COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
+    'Under which name a version is known wherever its numbers go: no other version ever has it';
+
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
 SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
