@@ -6673,7 +6673,7 @@ GRANT EXECUTE ON FUNCTION
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
 
-GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst;
+GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
 GRANT EXECUTE ON FUNCTION federated._latest_closed_run(bigint), federated._why_not_resumed(federated.run)
