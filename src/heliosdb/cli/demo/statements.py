@@ -72,6 +72,24 @@ FROM (
     FROM held_out_patients
 ) AS predicted;"""
 
+GRANT_MODEL = "GRANT FEDERATED SUBSCRIBE ON MODEL open_classifier TO NODE 'hospital_a';"
+
+SUBSCRIBE = "CREATE FEDERATED SUBSCRIPTION classifier TO MODEL open_classifier IN WORKSPACE open_study;"
+
+SUBSCRIPTIONS = """\
+SELECT subscription_name, model_name, version, state, left(signed_by, 16) AS signed_by
+FROM federated_subscriptions;"""
+
+PREDICT_OWN = """\
+SELECT patient_id, age, round(federated_predict('open_classifier', p)::numeric, 3) AS disease_probability
+FROM patients AS p ORDER BY disease_probability DESC, patient_id LIMIT 3;"""
+
+EVALUATE_OWN = """\
+SELECT metric, round(value::numeric, 3) AS value, round(conf_low::numeric, 3) AS conf_low,
+       round(conf_high::numeric, 3) AS conf_high
+FROM federated_evaluate('open_classifier', 'SELECT * FROM patients')
+WHERE metric IN ('rows', 'accuracy', 'auc', 'calibration_slope');"""
+
 WHAT_LEFT = """\
 SELECT w.name AS workspace, n.name AS hospital, count(*) AS vectors,
        sum(p.bytes_received) AS bytes,

@@ -59,6 +59,8 @@ def run() -> None:
             for model in ("disease_classifier", "open_classifier"):
                 terminal.type(statements.PREDICT_PATIENT.format(model=model))
                 terminal.type(statements.PREDICT_TABLE.format(model=model))
+            _headline("The model where the patients are: hospital_a, on its own database")
+            _predict_at_hospital(terminal, access)
             _headline("What each hospital let out: no row, only vectors through the release door")
             terminal.type(statements.WHAT_LEFT)
             _compare(observer, study)
@@ -132,6 +134,31 @@ def _train_plain(terminal: Terminal, observer: psycopg.Connection, access: Acces
     terminal.type(statements.PLAIN_MODEL)
     terminal.type(statements.START_PLAIN)
     _follow(observer, "open_classifier")
+
+
+def _predict_at_hospital(coordinator: Terminal, access: Access) -> None:
+    """Bring a model to the first hospital, whose patients stay where they are."""
+    coordinator.type(statements.GRANT_MODEL)
+    node = access.nodes[next(iter(access.nodes))]
+    with (
+        Terminal(node.proxy, HOSPITALS[0]) as terminal,
+        psycopg.connect(node.database, autocommit=True) as observer,
+    ):
+        terminal.type(statements.SUBSCRIBE)
+        _wait_for_version(observer)
+        terminal.type(statements.SUBSCRIPTIONS)
+        terminal.type(statements.PREDICT_OWN)
+        terminal.type(statements.EVALUATE_OWN)
+
+
+def _wait_for_version(observer: psycopg.Connection) -> None:
+    """The node tells the coordinator with its next heartbeat what it subscribes to."""
+    deadline = time.monotonic() + _FOLLOW_SECONDS
+    while time.monotonic() < deadline:
+        if observer.execute("SELECT FROM federated_subscriptions WHERE state = 'current'").rowcount:
+            return
+        time.sleep(_POLL_SECONDS)
+    raise FederatedError(ErrorCode.TIMEOUT, f"no version has come within {_FOLLOW_SECONDS:g} s")
 
 
 @dataclass(frozen=True, slots=True)
