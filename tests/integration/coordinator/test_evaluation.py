@@ -93,7 +93,9 @@ async def test_a_run_ends_with_a_report_of_the_version_that_it_publishes(world: 
     assert set(importance) == set(FEATURES)
     assert all(row["importance"] > 3 * row["std_error"] > 0 for row in importance.values())
 
-    [each] = world.query("SELECT federated._evaluate_columns('risk', '{per_node_metrics}') AS found")
+    [each] = world.query(
+        "SELECT federated._evaluate_columns('risk', columns => '{per_node_metrics}') AS found"
+    )
     nodes = each["found"][0]["per_node_metrics"]
     assert set(nodes) == {"north", "south", "west"}
     assert all(0.5 < one["auc"] <= 1.0 and one["rows"] > 150 for one in nodes.values())

@@ -259,9 +259,9 @@ def test_an_evaluation_has_what_was_measured_and_null_for_the_rest(catalog: psyc
         ("global_brier", None), ("global_mae", None), ("global_r2", None), ("global_c_index", None),
     ]  # fmt: skip
     columns = ["global_accuracy", "global_precision", "per_node_metrics"]
-    assert catalog.execute("SELECT federated._evaluate_columns('risk', %s)", [columns]).fetchall() == [
-        ([{"global_accuracy": 0.875, "global_precision": None, "per_node_metrics": None}],)
-    ]
+    assert catalog.execute(
+        "SELECT federated._evaluate_columns('risk', columns => %s)", [columns]
+    ).fetchall() == [([{"global_accuracy": 0.875, "global_precision": None, "per_node_metrics": None}],)]
 
 
 def test_a_figure_that_is_not_known_is_null_with_the_reason_in_a_notice(catalog: psycopg.Connection) -> None:
@@ -331,7 +331,7 @@ def test_data_quality_is_what_round_zero_found_over_all_nodes(catalog: psycopg.C
     ("call", "sqlstate", "message"),
     [
         ("federated_evaluate('risk')", "55000", 'federated model "risk" has no trained version'),
-        ("federated._evaluate_columns('risk', '{global_loss}')", "55000", 'federated model "risk" has no trained version'),
+        ("federated._evaluate_columns('risk', columns => '{global_loss}')", "55000", 'federated model "risk" has no trained version'),
         ("federated_evaluate('nothing')", "42704", 'federated model "nothing" does not exist'),
         ("federated_evaluate(NULL)", "22004", "the name of a federated model must not be null"),
         ("federated_data_quality_check('nothing')", "42704", 'federated model "nothing" does not exist'),
@@ -359,7 +359,7 @@ def test_what_cannot_be_answered_is_one_clear_error(
 def test_an_unknown_column_of_an_evaluation_names_those_there_are(catalog: psycopg.Connection) -> None:
     make_version(catalog)
     with pytest.raises(errors.UndefinedColumn, match='federated_evaluate has no column "auc"') as caught:
-        catalog.execute("SELECT federated._evaluate_columns('risk', '{global_loss,auc}')")
+        catalog.execute("SELECT federated._evaluate_columns('risk', columns => '{global_loss,auc}')")
     assert caught.value.diag.message_hint == (
         "Its columns are global_loss, global_accuracy, global_precision, global_recall, global_f1_score,"
         " per_node_metrics, global_loss_std_error, global_accuracy_std_error, base_loss, global_rmse,"
@@ -374,7 +374,7 @@ def test_analysts_and_auditors_evaluate(
     make_version(catalog)
     with cluster.connect(federated_database, user=role) as session:
         assert len(session.execute("SELECT * FROM federated_evaluate('risk')").fetchall()) == 15
-        session.execute("SELECT federated._evaluate_columns('risk', '{global_loss}')")
+        session.execute("SELECT federated._evaluate_columns('risk', columns => '{global_loss}')")
     with cluster.connect(federated_database, user="a_nobody") as session:
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):
             with pytest.raises(errors.InsufficientPrivilege):

@@ -116,7 +116,7 @@ def test_the_c_index_of_a_cox_regression(clinics: Clinics) -> None:
     assert 0.5 < known.pop("global_c_index") < 0.8
     assert not any(value is not None for value in known.values())
     [each] = clinics.world.query(
-        "SELECT federated._evaluate_columns('leaving', '{per_node_metrics}') AS found"
+        "SELECT federated._evaluate_columns('leaving', columns => '{per_node_metrics}') AS found"
     )
     nodes = each["found"][0]["per_node_metrics"]
     assert set(nodes) == {"north", "south"}
