@@ -148,7 +148,8 @@ COMMENT ON FUNCTION federated._render_judged(text, text, text, text, text, text,
 -- The next rows of a cursor named $1, $2 of them: how many there were, and what is kept of them. The names of a query's
 -- columns that nothing looks up do not matter.
 CREATE FUNCTION federated._describe_evaluated(
-    reference text, subject text, columns jsonb, OUT statement text, OUT kind text, OUT class_count integer, OUT most bigint, OUT notice text
+    reference text, subject text, columns jsonb, OUT statement text, OUT kind text, OUT class_count integer, OUT most bigint, OUT notice text,
+    OUT absent text
 )
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -189,13 +190,15 @@ BEGIN
     kind := judge.kind;
     class_count := coalesce(cardinality(judge.classes), 0);
     most := CASE kind WHEN 'survival' THEN 250000 ELSE 5000000 END;
+    absent := (SELECT string_agg(u.name, ', ' ORDER BY u.place) FROM unnest(found.features) WITH ORDINALITY AS u (name, place)
+               WHERE u.name <> ALL (present));
     IF judge.offset_column <> ALL (present) THEN
         notice := format('the query has no column "%s": predictions are for an offset of 0', judge.offset_column);
     END IF;
 END
 $$;
 COMMENT ON FUNCTION federated._describe_evaluated(text, text, jsonb) IS
-    'A query for the next rows of a cursor as an evaluation keeps them; and what is predicted, how many rows it may be of, and what its caller should know';
+    'A query for the next rows of a cursor as an evaluation keeps them; and what is predicted, how many rows it may be of, and what its caller should know: absent: the features that the query has not';
 
 CREATE FUNCTION federated._render_scores(
     reference text, function_name text, features text[], booleans boolean[], prediction jsonb, given text[], place text
@@ -306,8 +309,8 @@ BEGIN
     IF pg_catalog.octet_length(gathered.rows) OPERATOR(pg_catalog.=) 0 THEN
         RAISE EXCEPTION USING ERRCODE = 'no_data_found',
             MESSAGE = pg_catalog.format('the query has no row by which federated model "%s" can be judged', model),
-            DETAIL = pg_catalog.format('Of its %s rows none has a target and a value in each column that says what a row counts.',
-                                       gathered.taken);
+            DETAIL = pg_catalog.format('Of its %s rows none has a target, a prediction that is a number, and a value in each column that'
+                                       ' says what a row counts.', gathered.taken);
     END IF;
     FOR figure IN
         SELECT e.* FROM federated._evaluate_rows(
@@ -323,6 +326,10 @@ BEGIN
         remarks := CASE WHEN figure.remark IS NULL THEN remarks ELSE pg_catalog.array_append(remarks, figure.remark) END;
         RETURN NEXT;
     END LOOP;
+    IF plan.absent IS NOT NULL THEN
+        RAISE NOTICE 'features that the query has not count as missing'
+            USING DETAIL = pg_catalog.format('They are %s.', plan.absent);
+    END IF;
     IF plan.notice IS NOT NULL THEN
         RAISE NOTICE '%', plan.notice;
     END IF;
@@ -333,7 +340,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text) IS
-    'How the current version of a model, or the one that model@tag or model@number names, does on the rows of a query, run with the caller''s rights and search_path: its columns are features by their names (one that is not there, or NULL, counts as in predictions) and the target, of a Cox regression the event too, by the names of the model''s options. These rows are the caller''s own: nothing leaves the database, and nothing is charged. rows: those that the figures are of. rows_left_out: those without a target, or without a value in a column that says what a row counts. Of classes: loss (mean log loss), base_loss (that of the rows'' base rates), accuracy, precision, recall, f1_score (of more than two classes means over the classes that occur), brier, and of two classes auc, and calibration_intercept and calibration_slope (Cox 1958: 0 and 1 where probabilities are right). Of a number: loss (mean squared error), base_loss (that of the rows'' mean), rmse, mae, r2; of counts mean_poisson_deviance too. Of a Cox regression: c_index (Harrell). They are defined as those of federated_evaluate(model), but where the query has the column that the model''s weights names, rows count by it, and where it has its offset, predictions are for that. What is not defined is NULL, and a NOTICE says why. std_error, conf_low and conf_high are of a bootstrap: 1000 resamples, or so many as resamples says (0: none), of as many rows as there are, drawn with replacement; the interval is between percentiles, at a confidence of 0.95 or another; subject names a column of the query whose values are drawn whole with all of their rows. The same rows in the same order and the same seed give the same intervals. Of 5,000,000 rows at most, of a Cox regression of 250,000';
+    'How the current version of a model, or the one that model@tag or model@number names, does on the rows of a query, run with the caller''s rights and search_path: its columns are features by their names (one that is not there, or NULL, counts as in predictions) and the target, of a Cox regression the event too, by the names of the model''s options. These rows are the caller''s own: nothing leaves the database, and nothing is charged. rows: those that the figures are of. rows_left_out: those without a target, without a value in a column that says what a row counts, or whose prediction is NaN. Of classes: loss (mean log loss), base_loss (that of the rows'' base rates), accuracy, precision, recall, f1_score (of more than two classes means over the classes that occur), brier, and of two classes auc, and calibration_intercept and calibration_slope (Cox 1958: 0 and 1 where probabilities are right). Of a number: loss (mean squared error), base_loss (that of the rows'' mean), rmse, mae, r2; of counts mean_poisson_deviance too. Of a Cox regression: c_index (Harrell). They are defined as those of federated_evaluate(model), but where the query has the column that the model''s weights names, rows count by it, and where it has its offset, predictions are for that. What is not defined is NULL, and a NOTICE says why. std_error, conf_low and conf_high are of a bootstrap: 1000 resamples, or so many as resamples says (0: none), of as many rows as there are, drawn with replacement; the interval is between percentiles, at a confidence of 0.95 or another; subject names a column of the query whose values are drawn whole with all of their rows. The same rows in the same order and the same seed give the same intervals. Of 5,000,000 rows at most, of a Cox regression of 250,000';
 
 -- What the proxy makes of a column list behind a call over a query.
 CREATE FUNCTION federated._evaluate_columns(

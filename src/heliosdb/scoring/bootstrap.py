@@ -59,21 +59,21 @@ def evaluate_rows(kind: str, raw: bytes, classes: int, taken: int, asked: Bootst
     yield _STEP
     weights = rows[:, 0] / rows[:, 0].mean()
     measure = measure_of(kind, rows[:, _VALUES:], classes)
+    lone = _lone(len(rows), subjects)
     yield _STEP
     with np.errstate(all="ignore"):
         for _ in measure.prepare(weights):
             yield _STEP
         found = measure.figures(weights)
-        drawn = np.empty((asked.resamples, found.size))
+        drawn = np.empty((asked.resamples if lone is None else 0, found.size))
         draw = _drawing(weights, subjects, asked.seed)
-        for number in range(asked.resamples):
+        for number in range(len(drawn)):
             drawn[number] = measure.figures(draw())
             yield _STEP
-    counted = {"rows": len(rows), "rows_left_out": taken - len(rows)}
+    yield "rows", float(len(rows)), None, None, None, lone if asked.resamples else None
+    yield "rows_left_out", float(taken - len(rows)), None, None, None, None
     if subjects is not None:
-        counted["subjects"] = int(subjects.max()) + 1
-    for name, count in counted.items():
-        yield name, float(count), None, None, None, None
+        yield "subjects", float(subjects.max() + 1), None, None, None, None
     for place, name in enumerate(measure.names):
         yield _line(measure, name, float(found[place]), drawn[:, place], asked.confidence)
 
@@ -91,6 +91,13 @@ def _drawing(weights: Vector, subjects: NDArray[np.int64] | None, seed: int) -> 
         return counts if all_count_once else counts * weights
 
     return draw
+
+
+def _lone(rows: int, subjects: NDArray[np.int64] | None) -> str | None:
+    """Say that nothing can be drawn but the rows as they are, where that is so."""
+    if subjects is None:
+        return "of one row there are no intervals" if rows == 1 else None
+    return None if subjects.any() else "of one subject there are no intervals"
 
 
 def _numbered(halves: Matrix) -> NDArray[np.int64]:

@@ -24,6 +24,7 @@ Matrix = NDArray[np.float64]
 UNDEFINED: Final = math.nan
 
 _ONE_CLASS = "the rows are of one class"
+_UNCORRECTED = "the probabilities separate the classes, or are all the same, or the rows are of one class"
 _ALIKE = "the targets are all the same"
 _ROUNDING = 1e-12
 """A variance below this part of the mean square is one of targets that are all the same."""
@@ -63,8 +64,8 @@ class BinaryMeasure:
         "recall": "no row is positive",
         "f1_score": "no row is positive or predicted to be",
         "auc": _ONE_CLASS,
-        "calibration_intercept": "no finite number corrects the probabilities",
-        "calibration_slope": "no finite number corrects the probabilities",
+        "calibration_intercept": _UNCORRECTED,
+        "calibration_slope": _UNCORRECTED,
     }
 
     def __init__(self, values: Matrix) -> None:
@@ -92,7 +93,11 @@ class BinaryMeasure:
         loss, brier, hits, predicted, positives = map(float, weights @ self._values)
         rate = min(max(positives, 0.5), rows - 0.5) / rows
         base = -rate * math.log(rate) - (1.0 - rate) * math.log1p(-rate) if 0.0 < rate < 1.0 else UNDEFINED
-        corrected = self._recalibration.again(weights @ self._recalibration.values)
+        in_order = self._order.share_in_order(weights)
+        corrected = np.full(2, UNDEFINED)
+        if not math.isnan(in_order):
+            # A step from rows of both classes would be finite, and no estimate, of rows of one.
+            corrected = self._recalibration.again(weights @ self._recalibration.values)
         return np.array(
             [
                 loss / rows,
@@ -101,7 +106,7 @@ class BinaryMeasure:
                 _share(hits, predicted),
                 _share(hits, positives),
                 _share(2.0 * hits, predicted + positives),
-                self._order.share_in_order(weights),
+                in_order,
                 brier / rows,
                 *corrected,
             ]

@@ -370,7 +370,10 @@ def test_undefined_figures_are_null_with_the_reason(world: World) -> None:
 
     apart = world.evaluate("odds", "SELECT a, b, a > 0.5 * b AS ill FROM own", resamples=100)
     assert (apart["auc"][0], apart["calibration_slope"]) == (1.0, (None, None, None, None))
-    assert "calibration_slope is not defined: no finite number corrects the probabilities" in details[1]
+    assert (
+        "calibration_slope is not defined: the probabilities separate the classes, or are all the same"
+        in details[1]
+    )
 
     alike = world.evaluate("price", "SELECT a, b, 0.1::float8 AS cost FROM own", resamples=100)
     assert (alike["r2"][0], alike["base_loss"][0]) == (None, None)
@@ -380,6 +383,49 @@ def test_undefined_figures_are_null_with_the_reason(world: World) -> None:
     without = details[3].split("auc is not defined in ")[1].split(" of 400")[0]
     assert 0.2 * 400 < int(without) < 0.5 * 400
     assert few["auc"][2] is not None
+    # Where auc is not defined for want of a class, nor is what corrects the probabilities.
+    assert details[3].count(f"is not defined in {without} of 400") == 4
+
+
+@pytest.mark.parametrize(
+    ("query", "options", "what"),
+    [
+        ("SELECT * FROM own LIMIT 1", {}, "one row"),
+        ("SELECT *, 'x' AS ward FROM own", {"subject": "ward"}, "one subject"),
+    ],
+)
+def test_of_one_row_or_subject_there_is_no_interval(
+    world: World, query: str, options: dict[str, str], what: str
+) -> None:
+    found = world.evaluate("price", query, **options)
+    assert found["mae"][0] is not None
+    assert {figures[1:] for figures in found.values()} == {(None, None, None)}
+    assert f"of {what} there are no intervals" in world.details[0]
+    world.details.clear()
+    world.evaluate("price", query, resamples=0, **options)
+    assert not any("intervals" in detail for detail in world.details)
+
+
+def test_features_that_the_query_has_not_are_named(world: World) -> None:
+    missing = world.evaluate("odds", "SELECT a, NULL::float8 AS b, ill FROM own", resamples=0)
+    assert world.notices == []
+    assert world.evaluate("odds", 'SELECT a, b AS "B", ill FROM own', resamples=0) == missing
+    world.evaluate("counts", "SELECT b, visits FROM own", resamples=0)
+    assert world.notices == [
+        "features that the query has not count as missing",
+        "features that the query has not count as missing",
+        'the query has no column "exposure": predictions are for an offset of 0',
+    ]
+    assert [detail for detail in world.details if detail] == ["They are b.", "They are a."]
+
+
+def test_a_row_whose_prediction_is_not_a_number_is_left_out(world: World) -> None:
+    query = "SELECT CASE WHEN id < 5 THEN 'NaN' ELSE a END AS a, b, ill FROM own"
+    found = world.evaluate("odds", query, resamples=0)
+    assert (found["rows"][0], found["rows_left_out"][0]) == (ROWS - 5, 5)
+    with pytest.raises(errors.NoDataFound) as caught:
+        world.evaluate("odds", "SELECT 'NaN'::float8 AS a, ill FROM own", resamples=0)
+    assert "a prediction that is a number" in (caught.value.diag.message_detail or "")
 
 
 def test_huge_values_have_figures(world: World) -> None:

@@ -15,7 +15,20 @@ import pytest
 from tests.integration.coordinator.support import WORKSPACE, World, create_workspace, make_world
 from tests.support.cluster import Cluster
 
-COLUMNS = ("a", "b", "flag", "ill", "cost", "visits", "share", "exposure", "months", "died", "halved")
+COLUMNS = (
+    "a",
+    "b",
+    "flag",
+    "ill",
+    "cost",
+    "visits",
+    "share",
+    "exposure",
+    "months",
+    "died",
+    "halved",
+    "grade",
+)
 
 
 @dataclass
@@ -28,7 +41,7 @@ class Clinics:
     def train(self, name: str, **options: Any) -> dict[str, Any]:
         """Make a model, start its training and wait; returns the run."""
         given = {"features": "['a', 'b', 'flag']", "validation_split": 0.0, "rounds": 20} | options
-        listed = ", ".join(f"{key} = {value}" for key, value in given.items())
+        listed = ", ".join(f"{key} = {value}" for key, value in given.items() if value is not None)
         self.world.execute(f"CREATE FEDERATED MODEL {name} IN WORKSPACE {WORKSPACE} WITH ({listed})")
         return self.run(name)
 
@@ -69,6 +82,7 @@ def make_rows(seed: int, rows: int = 150) -> dict[str, np.ndarray]:
         "died": (waited <= 24.0).astype(float),
         "halved": 100.0 - a / 2,
     }
+    rows_of["grade"] = np.digitize(rows_of["cost"], [990.0, 1020.0]).astype(float)
     return rows_of
 
 
