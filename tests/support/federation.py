@@ -135,7 +135,7 @@ class NodeProcess:
 
     def __init__(self, config: NodeConfig, directory: Path, *, faults: str = "") -> None:
         self._ready = directory / f"ready-{uuid4().hex}"
-        path = directory / f"node-{uuid4().hex}.toml"
+        self.settings = path = directory / f"node-{uuid4().hex}.toml"
         settings = config.model_dump(mode="json", exclude_none=True) | {
             "database": config.database.get_secret_value(),
             "reader": config.reader.get_secret_value(),

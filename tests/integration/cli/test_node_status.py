@@ -41,11 +41,6 @@ def status(config: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def settings_of(node: NodeProcess) -> Path:
-    """The file with which it was started."""
-    return next(Path(word) for word in map(str, node.process.args) if word.endswith(".toml"))  # type: ignore[arg-type]
-
-
 async def test_the_page_shows_the_daemon_what_was_trained_left_spent_and_refused(
     cluster: Cluster, federated_database: str, tmp_path: Path
 ) -> None:
@@ -53,7 +48,7 @@ async def test_the_page_shows_the_daemon_what_was_trained_left_spent_and_refused
     create_patients(cluster, federated_database, options="WITH (max_epsilon = 2)")
     config = federation.node_config(cluster, federated_database, health_socket=tmp_path / "health")
     node = NodeProcess(config, tmp_path)
-    file = settings_of(node)
+    file = node.settings
     task = replace(statistics_task(noise_multiplier=20.0, budget=Budget(1.0, 1e-5)), model=ModelName("risk"))
     try:
         client = federation.client(await node.port())

@@ -93,7 +93,7 @@ async def test_a_run_that_needs_a_paused_dataset_says_so_and_trains_once_it_is_r
 async def test_a_run_under_way_goes_on_without_a_node_that_pauses(world: World) -> None:
     create_workspace(world, min_nodes=1)
     _, south = await add_sites(world)
-    create_model(world, rounds=200, learning_rate=0.001)
+    create_model(world, rounds=10_000, early_stopping_rounds=1000, convergence_threshold=0)
     world.start_coordinator()
     await seen(world, south, paused=False)
     world.execute("START FEDERATED TRAINING risk")
