@@ -29,6 +29,9 @@ MOST_TABLE: Final = 2**28
 """Entries of the table by which rows find their way through trees: of each node that is split, one for each
 bin of its input."""
 
+MOST_BITS = 2**30
+"""Bits of subsets, of which each condition of trees by a category is given its own, a byte each."""
+
 _TREES = {
     "tree": np.int32, "feature": np.int32, "split": np.int32, "left": np.int32, "missing_left": np.uint8,
     "values": np.float64, "subsets": np.uint8, "edges": np.float64, "n_edges": np.int64, "levels": np.int64,
@@ -204,7 +207,10 @@ def _check_splits(arrays: State, inner: NDArray[np.int64]) -> None:
     is_category = arrays["levels"][feature] > 0
     subsets = arrays["subsets"]
     widest = int(arrays["levels"].max(initial=0))
-    _require(subsets.ndim == 2 and (not is_category.any() or subsets.shape[1] * 8 >= widest), _ARRAYS)
+    # Growing gives missing values a bit too. Wider ones than that would be unpacked for nothing.
+    _require(subsets.ndim == 2 and subsets.shape[1] <= -(-(widest + 1) // 8), _ARRAYS)
+    _require(not is_category.any() or subsets.shape[1] * 8 >= widest, _ARRAYS)
+    _require(int(is_category.sum()) * subsets.shape[1] * 8 <= MOST_BITS, "its trees are too large")
     most = np.where(is_category, subsets.shape[0], np.maximum(arrays["n_edges"][feature], 1) + 1)
     _require(bool(np.all((split >= 0) & (split < most))), "a split in it is none of its input's")
     empty = ~is_category & (arrays["n_edges"][feature] == 0)
