@@ -32,6 +32,10 @@ from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_t
 
 log = logging.getLogger(__name__)
 
+_MOST_PARTS = 4_000_000
+"""Lists and objects of a prediction, each of which takes twenty times as much in memory as what it is
+written with; brackets in the names of levels count too."""
+
 
 class Subscriptions:
     """What a node says of its subscriptions, and what it does with deliveries.
@@ -165,14 +169,19 @@ def find_failure(content: Content) -> str | None:
     found: list[str | None] = []
 
     def check() -> None:
+        if content.prediction.count(b"[") + content.prediction.count(b"{") > _MOST_PARTS:
+            raise invalid_value("its prediction has too many parts")
         text = content.prediction.decode()
         prediction = json.loads(text, parse_constant=_no_number)
         if not isinstance(prediction, dict):
             raise invalid_value("its prediction is not an object")
         encoding = _encoding(prediction, content.features).to_json()
         found.append(find_fault(text, content.arrays or None, json.dumps(encoding)))
+        flags = prediction.get("booleans")
+        if not isinstance(flags, list) or len(flags) != len(content.features):
+            found.append("it has no flag for each feature")
 
-    return soundness.find_fault(check) or found[0]
+    return soundness.find_fault(check) or next(filter(None, found), None)
 
 
 def _no_number(text: str) -> float:
@@ -182,6 +191,8 @@ def _no_number(text: str) -> float:
 def _encoding(prediction: dict[str, Any], features: Sequence[str]) -> Encoding:
     """How its columns become inputs; those of one that has no encoding are numbers, or booleans."""
     if (stored := prediction.get("encoding")) is not None:
+        if not isinstance(stored, dict) or set(stored) != {"columns", "classes"}:
+            raise invalid_value("its encoding is none")
         # The same limits hold as for the encoding of a task.
         return encoding_from_proto(encoding_to_proto(Encoding.from_json(stored)), features)
     return Encoding(tuple(map(ColumnEncoding, features)))

@@ -24,6 +24,18 @@ from heliosdb.scoring.network import HIDDEN, OUTPUT
 
 Content = Mapping[str, Any]
 
+_ALL_HAVE = frozenset({"kind", "link", "classes", "encoding", "booleans"})
+_SLOPES = frozenset({"slopes", "fills", "shifts"})
+_TARGET = frozenset({"target_mean", "target_scale"})
+_OWN: Final[Mapping[str, frozenset[str]]] = {
+    "linear": _SLOPES | _TARGET | {"intercept"},
+    "softmax_linear": _SLOPES | {"intercepts"},
+    "network": _TARGET | {"activations"},
+    "trees": _TARGET | {"boosts"},
+}
+"""What a prediction of a kind has: what it does not need could be of any size, and be looked through each
+time that one is asked."""
+
 MOST_INPUTS: Final = 16_000
 MOST_TABLE: Final = 2**28
 """Entries of the table by which rows find their way through trees: of each node that is split, one for each
@@ -42,9 +54,11 @@ def check_version(prediction: Content, arrays: State, encoding: Encoding) -> Non
     """Raise where a version could not be scored. prediction: as the catalog stores it, without encoding and
     booleans; arrays: what `state_from_bytes` read."""
     count = _count_inputs(encoding)
-    kind, link = prediction.get("kind", "linear"), prediction.get("link")
+    kind, link = prediction.get("kind", "linear"), prediction.get("link", "")
     _require(isinstance(kind, str) and kind in _CHECKS, "there are no predictions of its kind")
+    assert isinstance(kind, str)
     _require(link in LINKS, "there are no predictions of its link")
+    _require(set(prediction) <= _ALL_HAVE | _OWN[kind], "it has more than a prediction has")
     labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
     _require(isinstance(labels, list) and len(labels) <= bounds.CLASSES.most, "its classes are no labels")
     classes = len(labels) if link in ("logistic", "softmax") else 0
@@ -80,6 +94,8 @@ def _count_inputs(encoding: Encoding) -> int:
         _require(all(map(_is_number, column.edges)), _ENCODING)
         _require(list(column.edges) == sorted(set(column.edges)), _ENCODING)
         _require(column.form in ("value", "log1p", "bins", "indicators", "index"), _ENCODING)
+    _require(len(encoding.classes) <= bounds.CLASSES.most, "its classes are no labels")
+    _require(all(isinstance(label, str) for label in encoding.classes), "its classes are no labels")
     count = sum(len(column.inputs) for column in encoding.columns)
     _require(0 < count <= MOST_INPUTS, f"it has more than {MOST_INPUTS} inputs, or none")
     return count
@@ -129,14 +145,15 @@ def _check_softmax_linear(content: Content, arrays: State, count: int, classes: 
 def _check_network(content: Content, arrays: State, count: int, classes: int) -> None:
     activations = content.get("activations")
     _require(
-        isinstance(activations, list) and bounds.LAYERS.hold(len(activations)), "it has no layers, or too many"
+        isinstance(activations, list) and bounds.LAYERS.hold(len(activations)),
+        "it has no layers, or too many",
     )
     assert isinstance(activations, list)
     _require(all(one in HIDDEN for one in activations[:-1]), "an activation in it is none that there is")
     _require(activations[-1] in OUTPUT, "an activation in it is none that there is")
     if content["link"] in ("identity", "exp"):
         _check_numbers(content, "target_mean", "target_scale")
-    expected = {"means": (count,), "scales": (count,)}
+    expected: dict[str, tuple[int, ...]] = {"means": (count,), "scales": (count,)}
     before = count
     for place, _ in enumerate(activations):
         bias = arrays.get(f"bias_{place}")

@@ -72,6 +72,12 @@ def test_a_version_that_predicts_has_no_failure(prediction: dict[str, Any]) -> N
         (content(with_encoding(surprise=1)), "does not hold together"),
         (content({"kind": "network", "link": "identity"}, b"none"), "not a state"),
         (content({"kind": "trees", "link": "identity"}, state_to_bytes(make_state(a=np.ones(3)))), "added up"),
+        (content(LINEAR | {"booleans": [False]}), "no flag for each feature"),
+        (content(LINEAR | {"booleans": "no"}), "no flag for each feature"),
+        (content(LINEAR | {"boosts": ["x"] * 100}), "more than a prediction has"),
+        (content(ENCODED | {"encoding": ENCODED["encoding"] | {"surprise": ["x"] * 100}}), "encoding is none"),
+        (content(ENCODED | {"encoding": ENCODED["encoding"] | {"classes": ["x"] * 1001}}), "classes of the encoding are none"),
+        (replace(content({}), prediction=b"[" * 4_000_001), "too many parts"),
         (content({"kind": "network", "layers": "x"}, state_to_bytes(make_state(a=np.ones(3)))), "of its link"),
     ],
 )  # fmt: skip

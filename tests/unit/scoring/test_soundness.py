@@ -48,10 +48,16 @@ TREES: dict[str, Any] = {
 def grown() -> dict[str, Any]:
     """Trees whose ways are whole."""
     arrays = make(3, 4, 1, boosts=False)
-    return {**arrays, "n_edges": arrays["n_edges"].astype(np.int64), "levels": arrays["levels"].astype(np.int64)}
+    return {
+        **arrays,
+        "n_edges": arrays["n_edges"].astype(np.int64),
+        "levels": arrays["levels"].astype(np.int64),
+    }
 
 
-def fault(prediction: dict[str, Any], arrays: dict[str, Any] | None = None, encoding: Encoding = ENCODING) -> str | None:
+def fault(
+    prediction: dict[str, Any], arrays: dict[str, Any] | None = None, encoding: Encoding = ENCODING
+) -> str | None:
     raw = None if arrays is None else state_to_bytes(freeze(arrays))
     return find_fault(json.dumps(prediction), raw, json.dumps(encoding.to_json()))
 
@@ -91,6 +97,14 @@ def test_a_network_whose_layers_do_not_fit_is_none(changed: dict[str, Any]) -> N
     assert fault(NETWORK, {**LAYERS, **changed})
     assert fault({**NETWORK, "activations": ["relu"] * 65}, LAYERS)
     assert fault({**NETWORK, "activations": ["exec", "linear"]}, LAYERS)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"junk": 1}, {"boosts": [[]]}, {"activations": ["x"]}, {"intercepts": [0.0] * 3000}, {"coefficients": []}],
+)  # fmt: skip
+def test_what_a_prediction_does_not_need_is_not_carried_along(more: dict[str, Any]) -> None:
+    assert fault({**LINEAR, **more}) == "it has more than a prediction has"
 
 
 def _set(name: str, value: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
@@ -146,7 +160,9 @@ def test_whole_numbers_that_no_integer_of_numpy_holds_are_floats() -> None:
 @given(st.data())
 def test_whatever_is_changed_in_trees_is_found_or_scored(data: st.DataObject) -> None:
     arrays = grown()
-    name = data.draw(st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left"]))
+    name = data.draw(
+        st.sampled_from(["tree", "feature", "split", "left", "n_edges", "levels", "missing_left"])
+    )
     array = arrays[name] = arrays[name].copy()
     for place in data.draw(st.lists(st.integers(0, array.size - 1), min_size=1, max_size=3)):
         array[place] = data.draw(st.integers(0 if array.dtype == np.uint8 else -3, 255))
