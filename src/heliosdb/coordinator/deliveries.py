@@ -1,7 +1,7 @@
 """Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
 
-What always holds: a node is offered one thing at a time, and none waits for another's answer; a version is in
-memory once, however many nodes it goes to, and versions beyond `MOST_HELD` are read when others have left;
+What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent was
+offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to, and versions beyond `MOST_HELD` are read when others have left;
 nothing is remembered but when a failed delivery is tried again, so that a coordinator that is started anew
 goes on from what the nodes say.
 """
@@ -141,6 +141,7 @@ class Deliveries:
         self._slots = asyncio.Semaphore(config.concurrent_tasks)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, float] = {}
+        self._pending: frozenset[PendingDelivery] = frozenset()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -162,6 +163,7 @@ class Deliveries:
         """Take in what is pending; as_of: the loop's time just before it was read."""
         now = asyncio.get_running_loop().time()
         self._attempts.keep(pending)
+        self._pending = frozenset(pending)
         due: defaultdict[int, list[PendingDelivery]] = defaultdict(list)
         for one in pending:
             # What was read before the node's last answer was recorded may be settled by it.
@@ -190,7 +192,9 @@ class Deliveries:
         for delivery in deliveries:
             try:
                 async with self._slots:
-                    await self._attempt(member, delivery)
+                    # Revoked, rolled back or taken meanwhile: the node may have kept others waiting for long.
+                    if delivery in self._pending:
+                        await self._attempt(member, delivery)
             except CATALOG_GONE as error:
                 log.warning("delivery interrupted: node=%s %s", member.name, type(error).__name__)
                 return
@@ -235,6 +239,8 @@ class Deliveries:
         async with self._shelf.borrow(delivery.offer.run) as content:
             if content is None:
                 raise FederatedError(ErrorCode.WRONG_STATE, "the version is no longer there")
+            if delivery not in self._pending:
+                raise FederatedError(ErrorCode.WRONG_STATE, "the version is no longer offered")
             return await self._send(member, delivery.offer, content)
 
     async def _send(self, member: Member, offer: Offer, content: Content | None) -> Subscription:
