@@ -94,6 +94,8 @@ def read_outcome(text: str) -> Outcome:
 
 def _read_identifier(name: str) -> str:
     require(len(name.encode()) <= _MOST_NAME_BYTES, "a name is empty or too long")
+    # It stands in the coordinator's errors and logs, among what the coordinator says.
+    require(not any(c < " " or c == "\x7f" for c in name), "a name has a control character in it")
     return read_name(name)
 
 
