@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -31,6 +31,10 @@ from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDeliver
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+_MOST_WORKSPACES = 1000
 
 _MOST_PARTS = 4_000_000
 """Lists and objects of a prediction, each of which takes twenty times as much in memory as what it is
@@ -55,14 +59,14 @@ class Subscriptions:
 
     def greeted(self, workspace: WorkspaceName, node: NodeName) -> None:
         """Note what the coordinator calls this node."""
-        self._called[workspace] = node
+        _keep(self._called, workspace, node)
 
     async def read(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
         """Say to which of a workspace's models this node subscribes."""
         found = await asyncio.to_thread(
             self._database.run, lambda connection: catalog.list_subscriptions(connection, workspace)
         )
-        self._known[workspace] = found
+        _keep(self._known, workspace, found)
         return found
 
     async def read_for_heartbeat(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
@@ -103,6 +107,14 @@ class Subscriptions:
             return found
 
         return self._taking.run(operation)
+
+
+def _keep(kept: dict[WorkspaceName, _T], workspace: WorkspaceName, value: _T) -> None:
+    """Keep what is known of the workspaces that were named last: the coordinator may name any number."""
+    kept.pop(workspace, None)
+    kept[workspace] = value
+    if len(kept) > _MOST_WORKSPACES:
+        del kept[next(iter(kept))]
 
 
 def _record(connection: Connection, received: ReceivedDelivery, failure: str | None) -> Subscription:

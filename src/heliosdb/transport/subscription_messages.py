@@ -53,11 +53,13 @@ def subscription_from_proto(said: pb.Subscription) -> Subscription:
 
 
 def subscriptions_from_proto(said: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
-    """The subscriptions of a workspace from the wire, each name once, in their order."""
+    """The subscriptions of a workspace from the wire, each name and model once, in the order of names."""
     require(len(said) <= limits.MAX_SUBSCRIPTIONS, "there are too many subscriptions")
     found = tuple(map(subscription_from_proto, said))
     names = [one.name.encode() for one in found]
     require(names == sorted(set(names)), "the subscriptions are in no order")
+    # Else a version would be sent to one node a thousand times.
+    require(len({one.model for one in found}) == len(found), "a model is subscribed to twice")
     return found
 
 

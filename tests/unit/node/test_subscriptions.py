@@ -16,6 +16,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
+from heliosdb.node import subscriptions as node_subscriptions
 from heliosdb.node.database import Database
 from heliosdb.node.subscriptions import Subscriptions, find_failure
 from heliosdb.transport.delivery_messages import DeliveryHeader
@@ -148,3 +149,16 @@ async def test_a_heartbeat_does_not_wait_for_a_busy_database() -> None:
     assert await ours.read_for_heartbeat(WORKSPACE) == (OURS,)
     rows.is_busy = False
     assert await ours.read_for_heartbeat(WORKSPACE) == ()
+
+
+async def test_workspaces_that_are_only_named_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_subscriptions, "_MOST_WORKSPACES", 2)
+    rows = Rows()
+    ours = subscriptions(rows)
+    for name in ("w", "a", "w", "b"):
+        ours.greeted(WorkspaceName(name), NodeName("n"))
+        await ours.read(WorkspaceName(name))
+    rows.is_busy, rows.there = True, ()
+    assert [await ours.read_for_heartbeat(WorkspaceName(name)) for name in "wba"] == [(OURS,), (OURS,), ()]
+    with pytest.raises(FederatedError, match="for another node"):
+        await ours.expect(header(replace(OFFER, node=NodeName("other"))))
