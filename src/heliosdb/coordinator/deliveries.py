@@ -1,9 +1,10 @@
 """Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
 
-What always holds: a node is offered one thing at a time, and none waits for another's answer; a version is in
-memory once, however many nodes it goes to, and versions beyond `HELD` are read when others have left (or have
-been held for as long as they take over a slow line: coordinator/room.py); nothing is remembered but when a
-failed delivery is tried again, so that a coordinator that is started anew goes on from what the nodes say.
+What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent was
+offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to, and
+versions beyond `HELD` are read when others have left (or have been held for as long as they take over a slow
+line: coordinator/room.py); nothing is remembered but when a failed delivery is tried again, so that a
+coordinator that is started anew goes on from what the nodes say.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ class Deliveries:
         self._slots = asyncio.Semaphore(config.concurrent_tasks)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, float] = {}
+        self._pending: frozenset[PendingDelivery] = frozenset()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -147,6 +149,7 @@ class Deliveries:
         """Take in what is pending; as_of: the loop's time just before it was read."""
         now = asyncio.get_running_loop().time()
         self._attempts.keep(pending)
+        self._pending = frozenset(pending)
         due: defaultdict[int, list[PendingDelivery]] = defaultdict(list)
         for one in pending:
             # What was read before the node's last answer was recorded may be settled by it.
@@ -174,7 +177,9 @@ class Deliveries:
         """Bring one node what it is due, one thing after the other."""
         for delivery in deliveries:
             try:
-                await self._attempt(member, delivery)
+                # Revoked, rolled back or taken meanwhile: the node may have kept others waiting for long.
+                if delivery in self._pending:
+                    await self._attempt(member, delivery)
             except CATALOG_GONE as error:
                 log.warning("delivery interrupted: node=%s %s", member.name, type(error).__name__)
                 return
@@ -215,17 +220,19 @@ class Deliveries:
 
     async def _deliver(self, member: Member, delivery: PendingDelivery) -> Subscription:
         if not delivery.carries or delivery.offer.run is None:
-            return await self._send(member, delivery.offer, None)
+            return await self._send(member, delivery, None)
         async with self._shelf.borrow(delivery.offer.run) as content:
             if content is None:
                 raise FederatedError(ErrorCode.WRONG_STATE, "the version is no longer there")
-            return await self._send(member, delivery.offer, content)
+            return await self._send(member, delivery, content)
 
-    async def _send(self, member: Member, offer: Offer, content: Content | None) -> Subscription:
+    async def _send(self, member: Member, delivery: PendingDelivery, content: Content | None) -> Subscription:
         size = 0 if content is None else content.size
         async with self._slots:
+            if delivery not in self._pending:
+                raise FederatedError(ErrorCode.WRONG_STATE, "this is no longer offered")
             return await member.client.deliver(
-                offer,
+                delivery.offer,
                 content,
                 _PATIENCE + size / SLOWEST,
                 sent=partial(faults.reach, "coordinator.delivery.sent"),

@@ -206,8 +206,9 @@ class Directory:
     async def hear_failure(self, member: Member, name: SubscriptionName, failure: str) -> None:
         """Take in that a delivery has failed."""
         record = member.record
-        await self._write(
-            lambda connection: deliveries.record_delivery_failure(connection, record, name, failure)
+        await self._write_words(
+            lambda connection, words: deliveries.record_delivery_failure(connection, record, name, words),
+            failure,
         )
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -354,7 +355,9 @@ class Directory:
         record = peer.record
         log.warning("node %s: workspace=%s node=%s reason=%s", status, record.workspace, record.name, reason)
         self._note(peer, status, reason)
-        await self._write(lambda connection: catalog.demote_node(connection, record, status, reason))
+        await self._write_words(
+            lambda connection, words: catalog.demote_node(connection, record, status, words), reason
+        )
         peer.stored = (status, peer.stored[1])
         self._note(peer, status, reason)
 
@@ -370,6 +373,14 @@ class Directory:
         if heard:
             records = [peer.record for peer in heard]
             await self._write(lambda connection: catalog.touch_nodes(connection, records))
+
+    async def _write_words(self, change: Callable[[PsycopgConnection, str], None], words: str) -> None:
+        """Write a node's own words, without the characters that the catalog's encoding may not have."""
+        try:
+            await self._write(lambda connection: change(connection, words))
+        except (UnicodeEncodeError, psycopg.DataError):
+            plain = words.encode("ascii", "replace").decode()
+            await self._write(lambda connection: change(connection, plain))
 
     async def _write(self, change: Callable[[PsycopgConnection], None]) -> None:
         def write(connection: PsycopgConnection) -> None:

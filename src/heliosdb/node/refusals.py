@@ -28,3 +28,5 @@ def record_refusal(database: Database, key: TaskKey, dataset: str | None, error:
         database.run(lambda connection: insert_refusal(connection, key, dataset, error))
     except FederatedError as failed:
         log.error("a refusal is in no catalog: %s", failed.message)
+    except UnicodeEncodeError:
+        log.error("a refusal is in no catalog: it names what the database's encoding has no characters for")

@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -33,6 +33,14 @@ from heliosdb.transport.messages import printable
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
+_MOST_WORKSPACES = 1000
+
+_MOST_PARTS = 4_000_000
+"""Lists and objects of a prediction, each of which takes twenty times as much in memory as what it is
+written with; brackets in the names of levels count too."""
+
 
 class Subscriptions:
     """What a node says of its subscriptions, and what it does with deliveries.
@@ -52,14 +60,14 @@ class Subscriptions:
 
     def greeted(self, workspace: WorkspaceName, node: NodeName) -> None:
         """Note what the coordinator calls this node."""
-        self._called[workspace] = node
+        _keep(self._called, workspace, node)
 
     async def read(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
         """Say to which of a workspace's models this node subscribes."""
         found = await asyncio.to_thread(
             self._database.run, lambda connection: catalog.list_subscriptions(connection, workspace)
         )
-        self._known[workspace] = found
+        _keep(self._known, workspace, found)
         return found
 
     async def read_for_heartbeat(self, workspace: WorkspaceName) -> tuple[Subscription, ...]:
@@ -110,6 +118,14 @@ class Subscriptions:
             return found
 
         return self._taking.run(operation)
+
+
+def _keep(kept: dict[WorkspaceName, _T], workspace: WorkspaceName, value: _T) -> None:
+    """Keep what is known of the workspaces that were named last: the coordinator may name any number."""
+    kept.pop(workspace, None)
+    kept[workspace] = value
+    if len(kept) > _MOST_WORKSPACES:
+        del kept[next(iter(kept))]
 
 
 def _record(connection: Connection, received: ReceivedDelivery, failure: str | None) -> Subscription:
@@ -176,14 +192,19 @@ def find_failure(content: Content) -> str | None:
     found: list[str | None] = []
 
     def check() -> None:
+        if content.prediction.count(b"[") + content.prediction.count(b"{") > _MOST_PARTS:
+            raise invalid_value("its prediction has too many parts")
         text = content.prediction.decode()
         prediction = json.loads(text, parse_constant=_no_number)
         if not isinstance(prediction, dict):
             raise invalid_value("its prediction is not an object")
         encoding = _encoding(prediction, content.features).to_json()
         found.append(find_fault(text, content.arrays or None, json.dumps(encoding)))
+        flags = prediction.get("booleans")
+        if not isinstance(flags, list) or len(flags) != len(content.features):
+            found.append("it has no flag for each feature")
 
-    return soundness.find_fault(check) or found[0]
+    return soundness.find_fault(check) or next(filter(None, found), None)
 
 
 def _no_number(text: str) -> float:
@@ -193,6 +214,8 @@ def _no_number(text: str) -> float:
 def _encoding(prediction: dict[str, Any], features: Sequence[str]) -> Encoding:
     """How its columns become inputs; those of one that has no encoding are numbers, or booleans."""
     if (stored := prediction.get("encoding")) is not None:
+        if not isinstance(stored, dict) or set(stored) != {"columns", "classes"}:
+            raise invalid_value("its encoding is none")
         # The same limits hold as for the encoding of a task.
         return encoding_from_proto(encoding_to_proto(Encoding.from_json(stored)), features)
     return Encoding(tuple(map(ColumnEncoding, features)))

@@ -57,7 +57,7 @@ def evaluate_rows(kind: str, raw: bytes, classes: int, taken: int, asked: Bootst
     order = np.argsort(rows[:, _VALUES], kind="stable")
     rows, subjects = rows[order], None if subjects is None else subjects[order]
     yield _STEP
-    weights = rows[:, 0] / rows[:, 0].mean()
+    weights = _weights(rows[:, 0])
     measure = measure_of(kind, rows[:, _VALUES:], classes)
     lone = _lone(len(rows), subjects)
     yield _STEP
@@ -76,6 +76,17 @@ def evaluate_rows(kind: str, raw: bytes, classes: int, taken: int, asked: Bootst
         yield "subjects", float(subjects.max() + 1), None, None, None, None
     for place, name in enumerate(measure.names):
         yield _line(measure, name, float(found[place]), drawn[:, place], asked.confidence)
+
+
+def _weights(given: Vector) -> Vector:
+    """Return weights whose mean is 1."""
+    with np.errstate(over="ignore"):
+        mean = given.mean()
+    if math.isinf(mean):
+        # Their sum is no float; they are, and so is what they are to the largest.
+        given = given / given.max()
+        mean = given.mean()
+    return given / mean
 
 
 def _drawing(weights: Vector, subjects: NDArray[np.int64] | None, seed: int) -> Draw:

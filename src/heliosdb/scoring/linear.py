@@ -28,8 +28,12 @@ def score(content: Mapping[str, Any], arrays: State, inputs: Rows) -> NDArray[np
 
 def prepare(content: Mapping[str, Any], arrays: State) -> Scored:
     """Return what scores rows by numbers that are arrays already."""
-    fills, shifts, slopes = (np.array(content[name]) for name in ("fills", "shifts", "slopes"))
-    intercepts = np.array(content["intercepts"] if "intercepts" in content else content["intercept"])
+    # Whole numbers beyond 64 bits would be objects.
+    fills, shifts, slopes = (
+        np.array(content[name], dtype=np.float64) for name in ("fills", "shifts", "slopes")
+    )
+    named = "intercepts" if "intercepts" in content else "intercept"
+    intercepts = np.array(content[named], dtype=np.float64)
 
     def scored(inputs: Rows) -> NDArray[np.float64]:
         centred = np.where(np.isnan(inputs), fills, inputs) - shifts

@@ -24,10 +24,25 @@ from heliosdb.scoring.network import HIDDEN, OUTPUT
 
 Content = Mapping[str, Any]
 
+_ALL_HAVE = frozenset({"kind", "link", "classes", "encoding", "booleans"})
+_SLOPES = frozenset({"slopes", "fills", "shifts"})
+_TARGET = frozenset({"target_mean", "target_scale"})
+_OWN: Final[Mapping[str, frozenset[str]]] = {
+    "linear": _SLOPES | _TARGET | {"intercept"},
+    "softmax_linear": _SLOPES | {"intercepts"},
+    "network": _TARGET | {"activations"},
+    "trees": _TARGET | {"boosts"},
+}
+"""What a prediction of a kind has: what it does not need could be of any size, and be looked through each
+time that one is asked."""
+
 MOST_INPUTS: Final = 16_000
 MOST_TABLE: Final = 2**28
 """Entries of the table by which rows find their way through trees: of each node that is split, one for each
 bin of its input."""
+
+MOST_BITS = 2**30
+"""Bits of subsets, of which each condition of trees by a category is given its own, a byte each."""
 
 _TREES = {
     "tree": np.int32, "feature": np.int32, "split": np.int32, "left": np.int32, "missing_left": np.uint8,
@@ -39,9 +54,11 @@ def check_version(prediction: Content, arrays: State, encoding: Encoding) -> Non
     """Raise where a version could not be scored. prediction: as the catalog stores it, without encoding and
     booleans; arrays: what `state_from_bytes` read."""
     count = _count_inputs(encoding)
-    kind, link = prediction.get("kind", "linear"), prediction.get("link")
+    kind, link = prediction.get("kind", "linear"), prediction.get("link", "")
     _require(isinstance(kind, str) and kind in _CHECKS, "there are no predictions of its kind")
+    assert isinstance(kind, str)
     _require(link in LINKS, "there are no predictions of its link")
+    _require(set(prediction) <= _ALL_HAVE | _OWN[kind], "it has more than a prediction has")
     labels = prediction.get("classes", ["0", "1"] if link == "logistic" else [])
     _require(isinstance(labels, list) and len(labels) <= bounds.CLASSES.most, "its classes are no labels")
     classes = len(labels) if link in ("logistic", "softmax") else 0
@@ -77,6 +94,8 @@ def _count_inputs(encoding: Encoding) -> int:
         _require(all(map(_is_number, column.edges)), _ENCODING)
         _require(list(column.edges) == sorted(set(column.edges)), _ENCODING)
         _require(column.form in ("value", "log1p", "bins", "indicators", "index"), _ENCODING)
+    _require(len(encoding.classes) <= bounds.CLASSES.most, "its classes are no labels")
+    _require(all(isinstance(label, str) for label in encoding.classes), "its classes are no labels")
     count = sum(len(column.inputs) for column in encoding.columns)
     _require(0 < count <= MOST_INPUTS, f"it has more than {MOST_INPUTS} inputs, or none")
     return count
@@ -205,7 +224,10 @@ def _check_splits(arrays: State, inner: NDArray[np.int64]) -> None:
     is_category = arrays["levels"][feature] > 0
     subsets = arrays["subsets"]
     widest = int(arrays["levels"].max(initial=0))
-    _require(subsets.ndim == 2 and (not is_category.any() or subsets.shape[1] * 8 >= widest), _ARRAYS)
+    # Growing gives missing values a bit too. Wider ones than that would be unpacked for nothing.
+    _require(subsets.ndim == 2 and subsets.shape[1] <= -(-(widest + 1) // 8), _ARRAYS)
+    _require(not is_category.any() or subsets.shape[1] * 8 >= widest, _ARRAYS)
+    _require(int(is_category.sum()) * subsets.shape[1] * 8 <= MOST_BITS, "its trees are too large")
     most = np.where(is_category, subsets.shape[0], np.maximum(arrays["n_edges"][feature], 1) + 1)
     _require(bool(np.all((split >= 0) & (split < most))), "a split in it is none of its input's")
     empty = ~is_category & (arrays["n_edges"][feature] == 0)

@@ -53,11 +53,13 @@ def subscription_from_proto(said: pb.Subscription) -> Subscription:
 
 
 def subscriptions_from_proto(said: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
-    """The subscriptions of a workspace from the wire, each name once, in their order."""
+    """The subscriptions of a workspace from the wire, each name and model once, in the order of names."""
     require(len(said) <= limits.MAX_SUBSCRIPTIONS, "there are too many subscriptions")
     found = tuple(map(subscription_from_proto, said))
     names = [one.name.encode() for one in found]
     require(names == sorted(set(names)), "the subscriptions are in no order")
+    # Else a version would be sent to one node a thousand times.
+    require(len({one.model for one in found}) == len(found), "a model is subscribed to twice")
     return found
 
 
@@ -94,6 +96,8 @@ def read_outcome(text: str) -> Outcome:
 
 def _read_identifier(name: str) -> str:
     require(len(name.encode()) <= _MOST_NAME_BYTES, "a name is empty or too long")
+    # It stands in the coordinator's errors and logs, among what the coordinator says.
+    require(not any(c < " " or c == "\x7f" for c in name), "a name has a control character in it")
     return read_name(name)
 
 

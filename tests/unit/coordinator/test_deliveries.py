@@ -282,6 +282,25 @@ async def test_what_was_pending_before_the_answer_is_not_offered_again(
     assert len(nodes.members[1].client.offered) == 2
 
 
+async def test_what_is_revoked_while_a_node_dawdles_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    come = asyncio.Event()
+
+    async def slow(_deliveries: Deliveries, run: RunId) -> Content | None:
+        await come.wait()
+        return CONTENT
+
+    nodes = Nodes(a=Client(follows))
+    deliveries = await make_deliveries(nodes, monkeypatch, slow)
+    second = replace(OFFER, subscription=SubscriptionName("t"), run=LATER)
+    deliveries.refresh([pending(), pending(offer=second)], now())
+    await settle()
+    deliveries.refresh([], now())
+    come.set()
+    await settle()
+    assert nodes.members[1].client.offered == []
+    assert nodes.failures == [("a", "the version is no longer offered")]
+
+
 @pytest.mark.parametrize(
     ("answer", "offer", "reason"),
     [

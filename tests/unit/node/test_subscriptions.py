@@ -16,6 +16,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
+from heliosdb.node import subscriptions as node_subscriptions
 from heliosdb.node.database import Database
 from heliosdb.node.subscriptions import Subscriptions, find_failure
 from heliosdb.transport.delivery_messages import DeliveryHeader
@@ -72,6 +73,12 @@ def test_a_version_that_predicts_has_no_failure(prediction: dict[str, Any]) -> N
         (content(with_encoding(surprise=1)), "does not hold together"),
         (content({"kind": "network", "link": "identity"}, b"none"), "not a state"),
         (content({"kind": "trees", "link": "identity"}, state_to_bytes(make_state(a=np.ones(3)))), "added up"),
+        (content(LINEAR | {"booleans": [False]}), "no flag for each feature"),
+        (content(LINEAR | {"booleans": "no"}), "no flag for each feature"),
+        (content(LINEAR | {"boosts": ["x"] * 100}), "more than a prediction has"),
+        (content(ENCODED | {"encoding": ENCODED["encoding"] | {"surprise": ["x"] * 100}}), "encoding is none"),
+        (content(ENCODED | {"encoding": ENCODED["encoding"] | {"classes": ["x"] * 1001}}), "classes of the encoding are none"),
+        (replace(content({}), prediction=b"[" * 4_000_001), "too many parts"),
         (content({"kind": "network", "layers": "x"}, state_to_bytes(make_state(a=np.ones(3)))), "of its link"),
     ],
 )  # fmt: skip
@@ -142,3 +149,16 @@ async def test_a_heartbeat_does_not_wait_for_a_busy_database() -> None:
     assert await ours.read_for_heartbeat(WORKSPACE) == (OURS,)
     rows.is_busy = False
     assert await ours.read_for_heartbeat(WORKSPACE) == ()
+
+
+async def test_workspaces_that_are_only_named_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_subscriptions, "_MOST_WORKSPACES", 2)
+    rows = Rows()
+    ours = subscriptions(rows)
+    for name in ("w", "a", "w", "b"):
+        ours.greeted(WorkspaceName(name), NodeName("n"))
+        await ours.read(WorkspaceName(name))
+    rows.is_busy, rows.there = True, ()
+    assert [await ours.read_for_heartbeat(WorkspaceName(name)) for name in "wba"] == [(OURS,), (OURS,), ()]
+    with pytest.raises(FederatedError, match="for another node"):
+        await ours.expect(header(replace(OFFER, node=NodeName("other"))))

@@ -71,3 +71,15 @@ def test_each_resample_is_a_step() -> None:
         "rows", "rows_left_out", "loss", "base_loss", "rmse", "mae", "r2",
     ]  # fmt: skip
     assert ("rows_left_out", 10.0, None, None, None, None) in lines
+
+
+@pytest.mark.parametrize("unit", [1e308, 5e-324, 2.0**60])
+def test_weights_of_any_size_are_told_from_each_other_alone(unit: float) -> None:
+    y, asked = np.arange(40) % 2.0, Bootstrap(20, 0.5, 3, by_subject=False)
+    weight, zero = np.ones(40), np.zeros(40)
+    found = []
+    for one in (1.0, unit):
+        columns = np.column_stack([y, np.ones(40), weight * one, zero, zero, zero])
+        raw = reduce_block("binary", 0.25 + 0.5 * y, columns, None).tobytes()
+        found.append(figures("binary", raw, 40, asked))
+    assert found[0] == found[1]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.state import NO_STATE, freeze, state_to_bytes
+from heliosdb.scoring import soundness
 from heliosdb.scoring.session import find_fault, make_version
 from tests.unit.scoring.test_trees import INPUTS, LEVELS, make
 
@@ -98,6 +99,14 @@ def test_a_network_whose_layers_do_not_fit_is_none(changed: dict[str, Any]) -> N
     assert fault({**NETWORK, "activations": ["exec", "linear"]}, LAYERS)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"junk": 1}, {"boosts": [[]]}, {"activations": ["x"]}, {"intercepts": [0.0] * 3000}, {"coefficients": []}],
+)  # fmt: skip
+def test_what_a_prediction_does_not_need_is_not_carried_along(more: dict[str, Any]) -> None:
+    assert fault({**LINEAR, **more}) == "it has more than a prediction has"
+
+
 def _set(name: str, value: Callable[[Any], Any]) -> Callable[[dict[str, Any]], None]:
     def change(arrays: dict[str, Any]) -> None:
         arrays[name] = value(arrays[name].copy())
@@ -121,12 +130,31 @@ def _put(place: int, value: float) -> Callable[[Any], Any]:
         _set("missing_left", _put(0, 2)), _set("n_edges", _put(0, 9)), _set("n_edges", _put(0, -1)), _set("levels", _put(0, 3)),
         _set("edges", _put(0, 1e9)), _set("values", lambda a: a[:-1]), _set("values", lambda a: np.hstack([a, a])),
         _set("subsets", lambda a: a[:, :1]), _set("subsets", lambda a: a[:0]), _set("tree", lambda a: a.astype(np.int64)),
+        # Of each condition its bits are unpacked: as many as no category has levels would be more than there is memory.
+        _set("subsets", lambda a: np.pad(a, ((0, 0), (0, 1)))),
     ],
 )  # fmt: skip
 def test_trees_whose_ways_are_not_whole_are_none(change: Callable[[dict[str, Any]], None]) -> None:
     arrays = grown()
     change(arrays)
     assert fault(TREES, arrays, FOREST)
+
+
+def test_trees_whose_subsets_unpack_to_too_much_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = grown()
+    inner = arrays["feature"][arrays["feature"] >= 0]
+    bits = int((arrays["levels"][inner] > 0).sum()) * arrays["subsets"].shape[1] * 8
+    monkeypatch.setattr(soundness, "MOST_BITS", bits)
+    assert fault(TREES, arrays, FOREST) is None
+    monkeypatch.setattr(soundness, "MOST_BITS", bits - 1)
+    assert fault(TREES, arrays, FOREST) == "its trees are too large"
+
+
+def test_whole_numbers_that_no_integer_of_numpy_holds_are_floats() -> None:
+    prediction = {**LINEAR, "link": "logistic", "slopes": [10**300] * 3, "fills": [10**30] * 3}
+    assert fault(prediction) is None
+    version = make_version(prediction, NO_STATE, ENCODING)
+    assert np.isfinite(version.predict(np.full((2, version.width), math.nan))).all()
 
 
 @given(st.data())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from heliosdb.scoring import trees as scoring
+from heliosdb.scoring import ways
 from heliosdb.scoring.kinds import find_kind
 
 INPUTS, LEVELS = 4, 9
@@ -127,3 +128,18 @@ def test_inputs_are_not_changed_and_versions_are_not_mixed_up() -> None:
     np.testing.assert_array_equal(x, before)
     np.testing.assert_array_equal(found, again)
     assert len({one.tobytes() for one in found}) == len(models)
+
+
+def test_tables_are_the_same_however_many_nodes_are_looked_at_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arrays, x = make(5, 5, 1, boosts=False), rows(50)
+    found = []
+    for at_once in (4096, 1, 7):
+        monkeypatch.setattr(ways, "_NODES_AT_ONCE", at_once)
+        prepared = scoring.Prepared(arrays)
+        found.append(np.concatenate([leaves for _, _, leaves in prepared.leaves(x)]))
+    expected = np.concatenate([[one_by_one(arrays, row)[tree][0] for row in x] for tree in range(5)])
+    np.testing.assert_array_equal(arrays["values"][found[0], 0], expected)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])

@@ -63,7 +63,10 @@ def test_subscriptions_survive_an_introduction() -> None:
         ([pb.Subscription(name="s", model="m", held_version=0)], "out of range"),
         ([pb.Subscription(name="s", model="m", held_version=2**31)], "out of range"),
         ([pb.Subscription(name="s", model="m", heard_outcome="perhaps")], "outcome"),
+        ([pb.Subscription(name="s\nERROR:  forged", model="m")], "control character"),
+        ([pb.Subscription(name="s", model="m", version="\x1b[2J")], "control character"),
         ([pb.Subscription(name="s", model="m")] * 2, "in no order"),
+        ([pb.Subscription(name=name, model="m") for name in "ab"], "subscribed to twice"),
         ([pb.Subscription(name=name, model="m") for name in "ba"], "in no order"),
         (
             [pb.Subscription(name=f"{i:04}", model="m") for i in range(limits.MAX_SUBSCRIPTIONS + 1)],
