@@ -298,7 +298,7 @@ async def test_what_is_revoked_while_a_node_dawdles_is_not_sent(monkeypatch: pyt
     come.set()
     await settle()
     assert nodes.members[1].client.offered == []
-    assert nodes.failures == [("a", "the version is no longer offered")]
+    assert nodes.failures == [("a", "this is no longer offered")]
 
 
 @pytest.mark.parametrize(
