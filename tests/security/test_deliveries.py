@@ -13,6 +13,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import Greeting
 from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
 from heliosdb.domain.state import make_state, state_to_bytes
@@ -271,3 +272,21 @@ class Recorder(Traffic):
     def receive(self, message: bytes) -> bytes:
         self.incoming.append(message)
         return message
+
+
+async def test_a_dba_who_keeps_a_subscription_locked_keeps_neither_bodies_nor_others_waiting(
+    cluster: Cluster, subscribed: str, federation: Federation
+) -> None:
+    with cluster.connect(subscribed) as connection:
+        statement = f"CREATE FEDERATED SUBSCRIPTION t TO MODEL other IN WORKSPACE {WORKSPACE}"
+        connection.execute("CALL federated.execute(%s)", [statement])
+    other = replace(OFFER, subscription=SubscriptionName("t"), model=ModelName("other"))
+    async with running_node(federation.node_config(cluster, subscribed)) as port:
+        client = federation.client(port)
+        with cluster.connect(subscribed) as dba, dba.transaction():
+            dba.execute("SELECT FROM federated.subscription WHERE name = 's' FOR UPDATE")
+            with pytest.raises(FederatedError):
+                await client.deliver(OFFER, numbers(1.0), TIMEOUT)
+            assert (await client.deliver(other, numbers(1.0), TIMEOUT)).held_version == 1
+        assert (await client.deliver(OFFER, numbers(1.0), TIMEOUT)).held_version == 1
+        await client.close()

@@ -45,6 +45,12 @@ def list_subscriptions(connection: Connection, workspace: WorkspaceName) -> tupl
     return tuple(sorted(found, key=lambda one: one.name.encode()))
 
 
+def limit_waiting(connection: Connection) -> None:
+    """Have the transaction fail, as one that may be tried again, rather than wait for long for a lock that a
+    statement of the participant's DBA holds: other subscriptions wait behind it."""
+    _SQL.query(connection, "limit_waiting")
+
+
 def hear_offer(connection: Connection, offer: Offer) -> bool:
     """Record what the coordinator says; whether the version that it offers is to be taken.
 

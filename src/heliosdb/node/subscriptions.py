@@ -95,11 +95,22 @@ class Subscriptions:
         if self._called.get(header.offer.workspace, header.offer.node) != header.offer.node:
             raise FederatedError(ErrorCode.IDENTITY, "the delivery is for another node")
 
-    async def deliver(self, received: ReceivedDelivery) -> Subscription:
-        """Take it; the node's word after it. FederatedError where it may be taken another time."""
-        async with self._turn:
+    async def begin(self, received: ReceivedDelivery) -> asyncio.Task[Subscription]:
+        """Begin to take it, once those before it were taken; whose end is the node's word after it, or
+        FederatedError where it may be taken another time.
+
+        Who is cancelled while it waits leaves nothing behind: somebody may have the database wait for long,
+        and each time that it is tried again a body comes along.
+        """
+        await self._turn.acquire()
+        return asyncio.create_task(self._in_turn(received))
+
+    async def _in_turn(self, received: ReceivedDelivery) -> Subscription:
+        try:
             faults.reach("node.delivery.received")
             return await asyncio.to_thread(self._deliver, received)
+        finally:
+            self._turn.release()
 
     def close(self) -> None:
         """Close the connection for deliveries."""
@@ -111,6 +122,7 @@ class Subscriptions:
         def operation(connection: Connection) -> Subscription:
             try:
                 with connection.transaction():
+                    catalog.limit_waiting(connection)
                     found = _record(connection, received, failure)
             except psycopg.errors.ObjectNotInPrerequisiteState:
                 raise changed(received.offer) from None

@@ -143,7 +143,7 @@ class NodeTasks:
 
     async def deliver(self, received: ReceivedDelivery) -> Subscription:
         """Take a delivery; one that is being written is not stopped half way."""
-        work = asyncio.create_task(self._subscriptions.deliver(received))
+        work = await self._subscriptions.begin(received)
         self._taken.add(work)
         work.add_done_callback(self._taken.discard)
         return await _to_the_end(work)

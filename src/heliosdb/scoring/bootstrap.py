@@ -86,7 +86,8 @@ def _weights(given: Vector) -> Vector:
         # Their sum is no float; they are, and so is what they are to the largest.
         given = given / given.max()
         mean = given.mean()
-    return given / mean
+    scaled: Vector = given / mean
+    return scaled
 
 
 def _drawing(weights: Vector, subjects: NDArray[np.int64] | None, seed: int) -> Draw:

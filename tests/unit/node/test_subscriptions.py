@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, cast
@@ -19,7 +21,7 @@ from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subs
 from heliosdb.node import subscriptions as node_subscriptions
 from heliosdb.node.database import Database
 from heliosdb.node.subscriptions import Subscriptions, find_failure
-from heliosdb.transport.delivery_messages import DeliveryHeader
+from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 
 FEATURES = ("age", "city")
 LINEAR: dict[str, Any] = {
@@ -162,3 +164,34 @@ async def test_workspaces_that_are_only_named_are_forgotten(monkeypatch: pytest.
     assert [await ours.read_for_heartbeat(WorkspaceName(name)) for name in "wba"] == [(OURS,), (OURS,), ()]
     with pytest.raises(FederatedError, match="for another node"):
         await ours.expect(header(replace(OFFER, node=NodeName("other"))))
+
+
+class Waiting(Rows):
+    """A database in which a delivery waits for its DBA."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.free = threading.Event()
+
+    def run(self, operation: Callable[..., Any]) -> Any:
+        self.begun += 1
+        self.free.wait()
+        return OURS
+
+
+async def test_who_gives_up_waiting_for_its_turn_leaves_no_body_behind() -> None:
+    rows = Waiting()
+    ours = subscriptions(rows)
+    received = [ReceivedDelivery(header(), b"", b"", None) for _ in range(3)]
+    first = await ours.begin(received[0])
+    for one in received[1:]:
+        waiting = asyncio.create_task(ours.begin(one))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    rows.free.set()
+    assert await first == OURS
+    assert await (await ours.begin(received[0])) == OURS
+    assert rows.begun == 2

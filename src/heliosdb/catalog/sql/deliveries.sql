@@ -7,6 +7,9 @@ SELECT to_regprocedure('federated._list_subscriptions(text)') IS NOT NULL AS has
 SELECT name, model_name, wanted, takes, held_version, held_run, heard_outcome, heard_run, refused_run
 FROM federated._list_subscriptions($1)
 
+-- name: limit_waiting()
+SELECT set_config('lock_timeout', '15s', true)
+
 -- name: hear_offer(text, text, text, text, text, integer, uuid, text)
 SELECT federated._hear_offer($1, $2, $3, $4, $5, $6, $7, $8) AS takes
 
