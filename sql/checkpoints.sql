@@ -59,23 +59,22 @@ CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.checkpoint
 CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.checkpoint
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
--- Whoever owns the table may do as they like, as far as the audit log then shows it.
-CREATE FUNCTION federated._keep_snapshot() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- What any other run was started with stays: nobody who logs in has a right to change it.
+CREATE FUNCTION federated._adopt_run(run_id uuid, adopted jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF (OLD.resumed_from IS NULL OR OLD.options <> '{}')
-       AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+    UPDATE federated.run AS r
+    SET options = adopted -> 'options', overrides = adopted -> 'overrides', policy = adopted -> 'policy',
+        seed_run = (adopted ->> 'seed_run')::uuid
+    WHERE r.run_id = _adopt_run.run_id AND r.resumed_from IS NOT NULL AND r.options = '{}';
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('what run %s was started with stays', OLD.run_id);
+            MESSAGE = format('what run %s was started with stays', run_id);
     END IF;
-    RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION federated._keep_snapshot() IS
-    'Lets the coordinator write the options, the policy and the seed of a run that goes on from a file, once, and those of no other';
-
-CREATE TRIGGER keep_snapshot BEFORE UPDATE OF options, overrides, policy, seed_run ON federated.run
-    FOR EACH ROW WHEN (OLD.series_id IS NULL) EXECUTE FUNCTION federated._keep_snapshot();
+COMMENT ON FUNCTION federated._adopt_run(uuid, jsonb) IS
+    'Gives a run that goes on from a file, once, the options, the policy and the seed of that';
 
 -- A run that failed before it closed a round left nothing to go on from, and takes nothing away.
 CREATE FUNCTION federated._latest_closed_run(model_id bigint) RETURNS federated.run

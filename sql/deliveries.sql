@@ -24,35 +24,35 @@ $$;
 COMMENT ON FUNCTION federated._lock_subscription(text) IS 'A subscription, locked until the transaction ends; 55000 where there is none of that name';
 
 CREATE FUNCTION federated._hear_offer(
-    subscription text, workspace text, model text, wanted text, outcome text, version integer, run_id uuid, reason text
+    subscription text, workspace text, model text, wanted text, outcome text, version integer, version_key uuid, reason text
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     subject    federated.subscription := federated._lock_subscription(subscription);
     is_offered boolean := outcome IS NOT DISTINCT FROM 'offered';
-    is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_run) IS DISTINCT FROM ROW(outcome, version, run_id);
-    current    uuid := (SELECT d.run_id FROM federated.delivered_version AS d
+    is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) IS DISTINCT FROM ROW(outcome, version, version_key);
+    current    uuid := (SELECT d.version_key FROM federated.delivered_version AS d
                         WHERE d.subscription_id = subject.subscription_id AND d.is_current);
 BEGIN
     IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated subscription "%s" is another by now', subscription);
-    ELSIF num_nulls(version, run_id) <> (CASE WHEN is_offered THEN 0 ELSE 2 END) OR version < 1
+    ELSIF num_nulls(version, version_key) <> (CASE WHEN is_offered THEN 0 ELSE 2 END) OR version < 1
           OR coalesce(outcome, '') NOT IN ('offered', 'unknown', 'waiting', 'unavailable') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no offer of a version';
     END IF;
     UPDATE federated.subscription AS s
-    SET heard_outcome = outcome, heard_version = version, heard_run = run_id, heard_at = clock_timestamp(),
+    SET heard_outcome = outcome, heard_version = version, heard_key = version_key, heard_at = clock_timestamp(),
         heard_since = CASE WHEN is_news OR s.heard_since IS NULL THEN clock_timestamp() ELSE s.heard_since END,
         reason = federated._one_line(reason),
         -- What was asked for is here.
-        refresh = s.refresh AND (NOT is_offered OR run_id IS DISTINCT FROM current),
-        refused_run = CASE WHEN run_id IS NOT DISTINCT FROM s.refused_run THEN s.refused_run END,
-        failure = CASE WHEN run_id IS NOT DISTINCT FROM s.refused_run THEN s.failure END
+        refresh = s.refresh AND (NOT is_offered OR version_key IS DISTINCT FROM current),
+        refused_key = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.refused_key END,
+        failure = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
     WHERE s.subscription_id = subject.subscription_id;
     RETURN is_offered AND (subject.auto OR subject.refresh OR current IS NULL)
-        AND run_id IS DISTINCT FROM current AND run_id IS DISTINCT FROM subject.refused_run;
+        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key;
 END
 $$;
 COMMENT ON FUNCTION federated._hear_offer(text, text, text, text, text, integer, uuid, text) IS
@@ -229,7 +229,7 @@ CREATE FUNCTION federated._place_version(model_name text, taken federated.delive
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     kept   uuid := (SELECT d.delivery_id FROM federated.delivered_version AS d
-                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.run_id = taken.run_id
+                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.version_key = taken.version_key
                       AND d.features = taken.features AND d.prediction = taken.prediction
                       AND d.prediction_arrays IS NOT DISTINCT FROM taken.prediction_arrays);
     former federated.delivered_version;
@@ -243,7 +243,7 @@ BEGIN
         RETURN kept;
     END IF;
     FOR former IN SELECT d.* FROM federated.delivered_version AS d WHERE d.subscription_id = taken.subscription_id
-                  AND (d.version = taken.version OR d.run_id = taken.run_id) LOOP
+                  AND (d.version = taken.version OR d.version_key = taken.version_key) LOOP
         PERFORM federated._forget_version(model_name, former);
     END LOOP;
     INSERT INTO federated.delivered_version SELECT taken.*;
@@ -277,7 +277,7 @@ CREATE FUNCTION federated._store_delivery(model_name text, taken federated.deliv
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own_name    text := model_name || '@' || taken.version;
-    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
+    description text := format('Version %s of federated model %s, delivered', taken.version, model_name);
     booleans    boolean[];
     numbers_id  uuid;
 BEGIN
@@ -306,7 +306,7 @@ COMMENT ON FUNCTION federated._may_pass(text) IS
 -- Runs as federated_owner, the only role that may create anything in federated_model. prediction and contract are texts: what is
 -- no JSON is refused here like all else that is wrong with them.
 CREATE FUNCTION federated._take_version(
-    subscription text, version integer, run_id uuid, features text[], contract text, prediction text, prediction_arrays bytea,
+    subscription text, version integer, version_key uuid, features text[], contract text, prediction text, prediction_arrays bytea,
     body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -317,7 +317,7 @@ DECLARE
     obstacle text;
     more     text;
 BEGIN
-    IF ROW('offered', version, run_id) IS DISTINCT FROM ROW(subject.heard_outcome, subject.heard_version, subject.heard_run) THEN
+    IF ROW('offered', version, version_key) IS DISTINCT FROM ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('version %s of federated subscription "%s" was not offered', version, subscription);
     END IF;
@@ -325,7 +325,7 @@ BEGIN
         IF octet_length(prediction) > 67108864 OR octet_length(contract) > 65536 THEN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
-        taken := ROW(subject.subscription_id, version, run_id, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
+        taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
                      prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp());
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
@@ -338,7 +338,7 @@ BEGIN
             ELSE obstacle || coalesce(': ' || nullif(more, ''), '') END);
     END;
     UPDATE federated.subscription AS s
-    SET refresh = s.refresh AND obstacle IS NOT NULL, refused_run = CASE WHEN obstacle IS NOT NULL THEN run_id END, failure = obstacle
+    SET refresh = s.refresh AND obstacle IS NOT NULL, refused_key = CASE WHEN obstacle IS NOT NULL THEN version_key END, failure = obstacle
     WHERE s.subscription_id = subject.subscription_id;
     RETURN obstacle;
 END
@@ -346,17 +346,17 @@ $$;
 COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) IS
     'Makes a version that was offered and has come the current one of a subscription; or returns why it cannot be, notes that, and leaves all as it was';
 
-CREATE FUNCTION federated._refuse_version(subscription text, run_id uuid, failure text) RETURNS void
+CREATE FUNCTION federated._refuse_version(subscription text, version_key uuid, failure text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     subject federated.subscription := federated._lock_subscription(subscription);
 BEGIN
-    IF subject.heard_run IS DISTINCT FROM run_id THEN
+    IF subject.heard_key IS DISTINCT FROM version_key THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('this version of federated subscription "%s" was not offered', subscription);
     END IF;
-    UPDATE federated.subscription AS s SET refused_run = run_id, failure = coalesce(federated._one_line(failure), 'the node refused it')
+    UPDATE federated.subscription AS s SET refused_key = version_key, failure = coalesce(federated._one_line(failure), 'the node refused it')
     WHERE s.subscription_id = subject.subscription_id;
 END
 $$;

@@ -17,6 +17,7 @@ ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_owner;
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
+ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
@@ -198,6 +199,7 @@ GRANT EXECUTE ON FUNCTION
     federated._hold_checkpoint(bigint), federated._read_checkpoint(bigint, uuid, integer, text, integer, integer),
     federated._is_manifest(uuid, integer, bytea)
 TO federated_operator;
+GRANT EXECUTE ON FUNCTION federated._adopt_run(uuid, jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._require_file_writer(bigint), federated._checkpoint_contents(uuid, integer) TO federated_owner;
 
 -- Subscriptions: what predictions look up, what a participant's DBA and its node do, what is offered to nodes.
@@ -240,7 +242,7 @@ TO federated_analyst, federated_auditor, federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._tried(jsonb), federated._trials(uuid) TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_undecided(uuid) TO federated_operator;
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
-GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
@@ -312,8 +314,6 @@ ON federated.dataset TO federated_admin;
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
--- Of a run that goes on from a file, once: a trigger keeps those of all others.
-GRANT UPDATE (options, overrides, policy, seed_run) ON federated.run TO federated_daemon;
 -- A round that was given up when its run ended is opened anew when that goes on.
 GRANT DELETE ON federated.round, federated.resumption TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.round, federated.participation TO federated_daemon;
@@ -374,16 +374,16 @@ GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 -- The functions in federated_model show a version's numbers to the same roles.
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;
-GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
+GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.held_version, federated.subscription, federated.offer TO federated_owner;
 GRANT SELECT, INSERT, DELETE,
     UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
 ON federated.delivered_version TO federated_owner;
-GRANT UPDATE (refresh, refused_run, failure) ON federated.subscription TO federated_owner;
+GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;
 GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;
-GRANT UPDATE (heard_outcome, heard_version, heard_run, heard_since, heard_at, reason, refresh, refused_run, failure)
+GRANT UPDATE (heard_outcome, heard_version, heard_key, heard_since, heard_at, reason, refresh, refused_key, failure)
 ON federated.subscription TO federated_daemon;
 GRANT INSERT (model_id, node_id, name), DELETE ON federated.subscribe_grant TO federated_operator;
 GRANT INSERT, UPDATE, DELETE ON federated.subscriber TO federated_daemon;

@@ -20,11 +20,11 @@ CREATE TABLE federated.subscriber (
     model_name    text NOT NULL CHECK (model_name <> '' AND octet_length(model_name) <= 63),
     wanted        text CHECK (wanted <> '' AND octet_length(wanted) <= 63),
     takes         boolean NOT NULL DEFAULT true,
-    held_run      uuid,
+    held_key      uuid,
     held_version  integer CHECK (held_version > 0),
     heard_outcome text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
-    heard_run     uuid,
-    refused_run   uuid,
+    heard_key     uuid,
+    refused_key   uuid,
     failure       text CHECK (octet_length(failure) <= 4096),
     reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (node_id, name)
@@ -32,14 +32,27 @@ CREATE TABLE federated.subscriber (
 COMMENT ON TABLE federated.subscriber IS 'What nodes last said that they subscribe to and hold: their own word';
 COMMENT ON COLUMN federated.subscriber.wanted IS 'A tag, or a version''s number; NULL: whichever is current';
 COMMENT ON COLUMN federated.subscriber.takes IS 'Whether the node takes what it is offered; else it waits for its DBA''s REFRESH';
-COMMENT ON COLUMN federated.subscriber.held_run IS 'The run that left the version which the node''s function computes; NULL before it has one';
+COMMENT ON COLUMN federated.subscriber.held_key IS 'The key of the version that the node''s function computes; NULL before it has one';
 COMMENT ON COLUMN federated.subscriber.heard_outcome IS 'What the node last heard of its subscription; NULL before it heard anything';
-COMMENT ON COLUMN federated.subscriber.refused_run IS 'The run whose version the node could not take';
+COMMENT ON COLUMN federated.subscriber.refused_key IS 'The key of the version that the node could not take';
 COMMENT ON COLUMN federated.subscriber.failure IS 'Why the last delivery did not arrive, as the coordinator saw it; NULL where it did';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscribe_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.subscriber', '');
 
+-- Restoring a dump may bring the row before its node.
+CREATE FUNCTION federated._name_grant() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.name := CASE WHEN NEW.node_id IS NULL THEN 'ALL NODES'
+        ELSE coalesce((SELECT n.name FROM federated.node AS n WHERE n.node_id = NEW.node_id), NEW.name) END;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._name_grant() IS 'Has the audit log name the node that a grant is for, whoever writes the row';
+
+CREATE TRIGGER name_grant BEFORE INSERT ON federated.subscribe_grant
+    FOR EACH ROW EXECUTE FUNCTION federated._name_grant();
 CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.subscribe_grant
     FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
 CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.subscribe_grant
@@ -48,11 +61,11 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.subscribe_grant
 -- That a model is not granted and that there is none look the same: nobody finds out names by subscribing to them.
 CREATE VIEW federated.offer AS
 SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscription, s.model_name, g.model_id, g.is_granted, s.wanted,
-       s.takes, s.held_run, s.held_version, s.heard_outcome, s.heard_run, s.refused_run, s.failure, s.reported_at,
+       s.takes, s.held_key, s.held_version, s.heard_outcome, s.heard_key, s.refused_key, s.failure, s.reported_at,
        CASE WHEN NOT g.is_granted THEN 'unknown' WHEN v.version IS NULL THEN 'waiting' WHEN NOT v.has_numbers THEN 'unavailable'
             ELSE 'offered' END AS outcome,
        CASE WHEN v.has_numbers THEN v.version END AS version,
-       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS run_id,
+       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS version_key,
        CASE WHEN NOT g.is_granted THEN 'there is no such model in the workspace, or it is not granted to this node'
             WHEN v.version IS NULL AND s.wanted IS NULL THEN 'the model has no current version yet'
             WHEN v.version IS NULL AND s.wanted ~ '^[0-9]+$' THEN
@@ -83,29 +96,29 @@ COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where 
 
 CREATE FUNCTION federated._pending_deliveries() RETURNS TABLE (
     node_id bigint, workspace text, node_name text, name text, model_name text, wanted text, outcome text, version integer,
-    run_id uuid, carries boolean, reason text
+    version_key uuid, carries boolean, reason text
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.run_id, k.carries, k.reason
+    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.version_key, k.carries, k.reason
     FROM (
-        SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_run IS DISTINCT FROM o.run_id
-                    AND o.refused_run IS DISTINCT FROM o.run_id AS carries
+        SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_key IS DISTINCT FROM o.version_key
+                    AND o.refused_key IS DISTINCT FROM o.version_key AS carries
         FROM federated.offer AS o
     ) AS k
-    WHERE k.carries OR ROW(k.outcome, k.run_id) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_run)
+    WHERE k.carries OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
     ORDER BY k.node_id, k.subscription
 $$;
 COMMENT ON FUNCTION federated._pending_deliveries() IS
     'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along';
 
 CREATE FUNCTION federated._offered_version(
-    run uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
+    key uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, v.features, v.contract, federated._predicting(v.prediction)::text, v.prediction_arrays
-    FROM federated.held_version AS v WHERE v.numbers_id = run
+    FROM federated.held_version AS v WHERE v.numbers_id = key
 $$;
-COMMENT ON FUNCTION federated._offered_version(uuid) IS 'What travels of the version that a run left: how it predicts, and nothing of how it was found';
+COMMENT ON FUNCTION federated._offered_version(uuid) IS 'What travels of a version: how it predicts, and nothing of how it was found';
 
 -- Who would lose a model: a subscription that is not granted has no say.
 CREATE FUNCTION federated._list_subscribers(model_id bigint, version integer, tag text) RETURNS text[]
@@ -197,8 +210,8 @@ SELECT k.workspace, k.model_name, k.node_name, k.subscription AS subscription_na
            ELSE k.reason END AS message,
        k.reported_at
 FROM (
-    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_run = o.run_id THEN 'current'
-                     WHEN o.refused_run = o.run_id THEN 'refused' ELSE 'behind' END AS state
+    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
+                     WHEN o.refused_key = o.version_key THEN 'refused' ELSE 'behind' END AS state
     FROM federated.offer AS o
 ) AS k;
 COMMENT ON VIEW @extschema@.federated_subscribers IS

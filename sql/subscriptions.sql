@@ -14,14 +14,14 @@ CREATE TABLE federated.subscription (
     created_at      timestamptz NOT NULL DEFAULT now(),
     heard_outcome   text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
     heard_version   integer CHECK (heard_version > 0),
-    heard_run       uuid,
+    heard_key       uuid,
     heard_since     timestamptz,
     heard_at        timestamptz,
     reason          text CHECK (octet_length(reason) <= 4096),
-    refused_run     uuid,
+    refused_key     uuid,
     failure         text CHECK (octet_length(failure) <= 4096),
-    CHECK ((heard_outcome IS NOT DISTINCT FROM 'offered') = (num_nulls(heard_version, heard_run) = 0)
-           AND num_nulls(heard_version, heard_run) IN (0, 2))
+    CHECK ((heard_outcome IS NOT DISTINCT FROM 'offered') = (num_nulls(heard_version, heard_key) = 0)
+           AND num_nulls(heard_version, heard_key) IN (0, 2))
 );
 COMMENT ON TABLE federated.subscription IS 'Models of other organisations'' workspaces that this database''s own DBA wants to predict with';
 COMMENT ON COLUMN federated.subscription.wanted IS 'A tag, or a version''s number; NULL: whichever is current where the model is trained';
@@ -30,17 +30,17 @@ COMMENT ON COLUMN federated.subscription.refresh IS 'Whether the next version th
 COMMENT ON COLUMN federated.subscription.heard_outcome IS
     'What the coordinator last said: offered; unknown (no such model in the workspace, or not granted to this node); waiting (no such version yet, or none is current); unavailable (of the version no numbers were kept); NULL before it said anything of what is wanted now';
 COMMENT ON COLUMN federated.subscription.heard_version IS 'The version that is offered; NULL where none is';
-COMMENT ON COLUMN federated.subscription.heard_run IS 'The run that left that version';
+COMMENT ON COLUMN federated.subscription.heard_key IS 'Its key: the coordinator''s own name of it, which no other version has';
 COMMENT ON COLUMN federated.subscription.heard_since IS 'When this was first said';
 COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator last spoke of the subscription';
 COMMENT ON COLUMN federated.subscription.reason IS 'What the coordinator said besides, in its own words';
-COMMENT ON COLUMN federated.subscription.refused_run IS 'The run whose version was offered and cannot be taken; it is not asked for again before REFRESH';
+COMMENT ON COLUMN federated.subscription.refused_key IS 'The key of the version that was offered and cannot be taken; it is not asked for again before REFRESH';
 COMMENT ON COLUMN federated.subscription.failure IS 'Why that version was not taken';
 
 CREATE TABLE federated.delivered_version (
     subscription_id    bigint NOT NULL REFERENCES federated.subscription ON DELETE CASCADE,
     version            integer NOT NULL CHECK (version > 0),
-    run_id             uuid NOT NULL,
+    version_key        uuid NOT NULL,
     delivery_id        uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     features           text[] NOT NULL,
     contract           jsonb NOT NULL CHECK (jsonb_typeof(contract) = 'object'),
@@ -53,12 +53,12 @@ CREATE TABLE federated.delivered_version (
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (subscription_id, version),
-    UNIQUE (subscription_id, run_id)
+    UNIQUE (subscription_id, version_key)
 );
 CREATE UNIQUE INDEX delivered_version_one_current ON federated.delivered_version (subscription_id) WHERE is_current;
 COMMENT ON TABLE federated.delivered_version IS
     'The versions that a subscription has brought: the current one, and earlier ones on whose functions other objects depend';
-COMMENT ON COLUMN federated.delivered_version.run_id IS 'The run at the coordinator that left the version';
+COMMENT ON COLUMN federated.delivered_version.version_key IS 'The coordinator''s own name of the version, which no other one has';
 COMMENT ON COLUMN federated.delivered_version.delivery_id IS
     'By what its functions know its numbers: this database''s own, so that nobody else chooses what a session has read already';
 COMMENT ON COLUMN federated.delivered_version.contract IS 'What an evaluation needs to know: algorithm, target, event, weights, offset';
@@ -182,12 +182,12 @@ CREATE FUNCTION federated._ask_again() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.refresh := true;
-    NEW.refused_run := NULL;
+    NEW.refused_key := NULL;
     NEW.failure := NULL;
     IF NEW.wanted IS DISTINCT FROM OLD.wanted THEN
         NEW.heard_outcome := NULL;
         NEW.heard_version := NULL;
-        NEW.heard_run := NULL;
+        NEW.heard_key := NULL;
         NEW.heard_since := NULL;
         NEW.reason := NULL;
     END IF;
@@ -316,12 +316,12 @@ COMMENT ON FUNCTION federated._find_held(text) IS
     'The version that a model, model@tag or model@number names, wherever it was trained; 42704 where there is none, 55000 where none is current';
 
 CREATE FUNCTION federated._list_subscriptions(workspace text) RETURNS TABLE (
-    name text, model_name text, wanted text, takes boolean, held_run uuid, held_version integer, heard_outcome text, heard_run uuid,
-    refused_run uuid
+    name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text, heard_key uuid,
+    refused_key uuid
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.run_id IS NULL, d.run_id, d.version, s.heard_outcome, s.heard_run,
-           s.refused_run
+    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL, d.version_key, d.version, s.heard_outcome, s.heard_key,
+           s.refused_key
     FROM federated.subscription AS s
     LEFT JOIN federated.delivered_version AS d ON d.subscription_id = s.subscription_id AND d.is_current
     WHERE s.workspace = _list_subscriptions.workspace
@@ -347,11 +347,11 @@ SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto,
 FROM (
     SELECT s.name AS subscription_name, s.workspace, s.model_name, coalesce(s.wanted, 'latest') AS version_wanted, s.auto,
            d.version, s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
-           s.auto OR s.refresh OR d.run_id IS NULL AS takes,
+           s.auto OR s.refresh OR d.version_key IS NULL AS takes,
            CASE WHEN s.heard_outcome IS NULL THEN 'unheard'
                 WHEN s.heard_outcome <> 'offered' THEN s.heard_outcome
-                WHEN d.run_id = s.heard_run THEN 'current'
-                WHEN s.refused_run = s.heard_run THEN 'refused'
+                WHEN d.version_key = s.heard_key THEN 'current'
+                WHEN s.refused_key = s.heard_key THEN 'refused'
                 ELSE 'behind' END AS state,
            d.delivered_at, s.heard_at AS last_heard, encode(d.certificate_sha256, 'hex') AS signed_by,
            encode(d.signature, 'hex') AS signature, encode(d.body_sha256, 'hex') AS sha256

@@ -1119,14 +1119,14 @@ CREATE TABLE federated.subscription (
     created_at      timestamptz NOT NULL DEFAULT now(),
     heard_outcome   text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
     heard_version   integer CHECK (heard_version > 0),
-    heard_run       uuid,
+    heard_key       uuid,
     heard_since     timestamptz,
     heard_at        timestamptz,
     reason          text CHECK (octet_length(reason) <= 4096),
-    refused_run     uuid,
+    refused_key     uuid,
     failure         text CHECK (octet_length(failure) <= 4096),
-    CHECK ((heard_outcome IS NOT DISTINCT FROM 'offered') = (num_nulls(heard_version, heard_run) = 0)
-           AND num_nulls(heard_version, heard_run) IN (0, 2))
+    CHECK ((heard_outcome IS NOT DISTINCT FROM 'offered') = (num_nulls(heard_version, heard_key) = 0)
+           AND num_nulls(heard_version, heard_key) IN (0, 2))
 );
 
 COMMENT ON TABLE federated.subscription IS 'Models of other organisations'' workspaces that this database''s own DBA wants to predict with';
@@ -1142,7 +1142,7 @@ COMMENT ON COLUMN federated.subscription.heard_outcome IS
 
 COMMENT ON COLUMN federated.subscription.heard_version IS 'The version that is offered; NULL where none is';
 
-COMMENT ON COLUMN federated.subscription.heard_run IS 'The run that left that version';
+COMMENT ON COLUMN federated.subscription.heard_key IS 'Its key: the coordinator''s own name of it, which no other version has';
 
 COMMENT ON COLUMN federated.subscription.heard_since IS 'When this was first said';
 
@@ -1150,14 +1150,14 @@ COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator last 
 
 COMMENT ON COLUMN federated.subscription.reason IS 'What the coordinator said besides, in its own words';
 
-COMMENT ON COLUMN federated.subscription.refused_run IS 'The run whose version was offered and cannot be taken; it is not asked for again before REFRESH';
+COMMENT ON COLUMN federated.subscription.refused_key IS 'The key of the version that was offered and cannot be taken; it is not asked for again before REFRESH';
 
 COMMENT ON COLUMN federated.subscription.failure IS 'Why that version was not taken';
 
 CREATE TABLE federated.delivered_version (
     subscription_id    bigint NOT NULL REFERENCES federated.subscription ON DELETE CASCADE,
     version            integer NOT NULL CHECK (version > 0),
-    run_id             uuid NOT NULL,
+    version_key        uuid NOT NULL,
     delivery_id        uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
     features           text[] NOT NULL,
     contract           jsonb NOT NULL CHECK (jsonb_typeof(contract) = 'object'),
@@ -1170,7 +1170,7 @@ CREATE TABLE federated.delivered_version (
     is_current         boolean NOT NULL DEFAULT true,
     delivered_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (subscription_id, version),
-    UNIQUE (subscription_id, run_id)
+    UNIQUE (subscription_id, version_key)
 );
 
 CREATE UNIQUE INDEX delivered_version_one_current ON federated.delivered_version (subscription_id) WHERE is_current;
@@ -1178,7 +1178,7 @@ CREATE UNIQUE INDEX delivered_version_one_current ON federated.delivered_version
 COMMENT ON TABLE federated.delivered_version IS
     'The versions that a subscription has brought: the current one, and earlier ones on whose functions other objects depend';
 
-COMMENT ON COLUMN federated.delivered_version.run_id IS 'The run at the coordinator that left the version';
+COMMENT ON COLUMN federated.delivered_version.version_key IS 'The coordinator''s own name of the version, which no other one has';
 
 COMMENT ON COLUMN federated.delivered_version.delivery_id IS
     'By what its functions know its numbers: this database''s own, so that nobody else chooses what a session has read already';
@@ -1322,12 +1322,12 @@ CREATE FUNCTION federated._ask_again() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.refresh := true;
-    NEW.refused_run := NULL;
+    NEW.refused_key := NULL;
     NEW.failure := NULL;
     IF NEW.wanted IS DISTINCT FROM OLD.wanted THEN
         NEW.heard_outcome := NULL;
         NEW.heard_version := NULL;
-        NEW.heard_run := NULL;
+        NEW.heard_key := NULL;
         NEW.heard_since := NULL;
         NEW.reason := NULL;
     END IF;
@@ -1463,12 +1463,12 @@ COMMENT ON FUNCTION federated._find_held(text) IS
     'The version that a model, model@tag or model@number names, wherever it was trained; 42704 where there is none, 55000 where none is current';
 
 CREATE FUNCTION federated._list_subscriptions(workspace text) RETURNS TABLE (
-    name text, model_name text, wanted text, takes boolean, held_run uuid, held_version integer, heard_outcome text, heard_run uuid,
-    refused_run uuid
+    name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text, heard_key uuid,
+    refused_key uuid
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.run_id IS NULL, d.run_id, d.version, s.heard_outcome, s.heard_run,
-           s.refused_run
+    SELECT s.name, s.model_name, s.wanted, s.auto OR s.refresh OR d.version_key IS NULL, d.version_key, d.version, s.heard_outcome, s.heard_key,
+           s.refused_key
     FROM federated.subscription AS s
     LEFT JOIN federated.delivered_version AS d ON d.subscription_id = s.subscription_id AND d.is_current
     WHERE s.workspace = _list_subscriptions.workspace
@@ -1495,11 +1495,11 @@ SELECT k.subscription_name, k.workspace, k.model_name, k.version_wanted, k.auto,
 FROM (
     SELECT s.name AS subscription_name, s.workspace, s.model_name, coalesce(s.wanted, 'latest') AS version_wanted, s.auto,
            d.version, s.heard_version AS available_version, s.heard_since, s.reason, s.failure,
-           s.auto OR s.refresh OR d.run_id IS NULL AS takes,
+           s.auto OR s.refresh OR d.version_key IS NULL AS takes,
            CASE WHEN s.heard_outcome IS NULL THEN 'unheard'
                 WHEN s.heard_outcome <> 'offered' THEN s.heard_outcome
-                WHEN d.run_id = s.heard_run THEN 'current'
-                WHEN s.refused_run = s.heard_run THEN 'refused'
+                WHEN d.version_key = s.heard_key THEN 'current'
+                WHEN s.refused_key = s.heard_key THEN 'refused'
                 ELSE 'behind' END AS state,
            d.delivered_at, s.heard_at AS last_heard, encode(d.certificate_sha256, 'hex') AS signed_by,
            encode(d.signature, 'hex') AS signature, encode(d.body_sha256, 'hex') AS sha256
@@ -3818,35 +3818,35 @@ $$;
 COMMENT ON FUNCTION federated._lock_subscription(text) IS 'A subscription, locked until the transaction ends; 55000 where there is none of that name';
 
 CREATE FUNCTION federated._hear_offer(
-    subscription text, workspace text, model text, wanted text, outcome text, version integer, run_id uuid, reason text
+    subscription text, workspace text, model text, wanted text, outcome text, version integer, version_key uuid, reason text
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     subject    federated.subscription := federated._lock_subscription(subscription);
     is_offered boolean := outcome IS NOT DISTINCT FROM 'offered';
-    is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_run) IS DISTINCT FROM ROW(outcome, version, run_id);
-    current    uuid := (SELECT d.run_id FROM federated.delivered_version AS d
+    is_news    boolean := ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) IS DISTINCT FROM ROW(outcome, version, version_key);
+    current    uuid := (SELECT d.version_key FROM federated.delivered_version AS d
                         WHERE d.subscription_id = subject.subscription_id AND d.is_current);
 BEGIN
     IF ROW(subject.workspace, subject.model_name, subject.wanted) IS DISTINCT FROM ROW(workspace, model, wanted) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('federated subscription "%s" is another by now', subscription);
-    ELSIF num_nulls(version, run_id) <> (CASE WHEN is_offered THEN 0 ELSE 2 END) OR version < 1
+    ELSIF num_nulls(version, version_key) <> (CASE WHEN is_offered THEN 0 ELSE 2 END) OR version < 1
           OR coalesce(outcome, '') NOT IN ('offered', 'unknown', 'waiting', 'unavailable') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'this is no offer of a version';
     END IF;
     UPDATE federated.subscription AS s
-    SET heard_outcome = outcome, heard_version = version, heard_run = run_id, heard_at = clock_timestamp(),
+    SET heard_outcome = outcome, heard_version = version, heard_key = version_key, heard_at = clock_timestamp(),
         heard_since = CASE WHEN is_news OR s.heard_since IS NULL THEN clock_timestamp() ELSE s.heard_since END,
         reason = federated._one_line(reason),
         -- What was asked for is here.
-        refresh = s.refresh AND (NOT is_offered OR run_id IS DISTINCT FROM current),
-        refused_run = CASE WHEN run_id IS NOT DISTINCT FROM s.refused_run THEN s.refused_run END,
-        failure = CASE WHEN run_id IS NOT DISTINCT FROM s.refused_run THEN s.failure END
+        refresh = s.refresh AND (NOT is_offered OR version_key IS DISTINCT FROM current),
+        refused_key = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.refused_key END,
+        failure = CASE WHEN version_key IS NOT DISTINCT FROM s.refused_key THEN s.failure END
     WHERE s.subscription_id = subject.subscription_id;
     RETURN is_offered AND (subject.auto OR subject.refresh OR current IS NULL)
-        AND run_id IS DISTINCT FROM current AND run_id IS DISTINCT FROM subject.refused_run;
+        AND version_key IS DISTINCT FROM current AND version_key IS DISTINCT FROM subject.refused_key;
 END
 $$;
 
@@ -4031,7 +4031,7 @@ CREATE FUNCTION federated._place_version(model_name text, taken federated.delive
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     kept   uuid := (SELECT d.delivery_id FROM federated.delivered_version AS d
-                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.run_id = taken.run_id
+                    WHERE d.subscription_id = taken.subscription_id AND d.version = taken.version AND d.version_key = taken.version_key
                       AND d.features = taken.features AND d.prediction = taken.prediction
                       AND d.prediction_arrays IS NOT DISTINCT FROM taken.prediction_arrays);
     former federated.delivered_version;
@@ -4045,7 +4045,7 @@ BEGIN
         RETURN kept;
     END IF;
     FOR former IN SELECT d.* FROM federated.delivered_version AS d WHERE d.subscription_id = taken.subscription_id
-                  AND (d.version = taken.version OR d.run_id = taken.run_id) LOOP
+                  AND (d.version = taken.version OR d.version_key = taken.version_key) LOOP
         PERFORM federated._forget_version(model_name, former);
     END LOOP;
     INSERT INTO federated.delivered_version SELECT taken.*;
@@ -4081,7 +4081,7 @@ CREATE FUNCTION federated._store_delivery(model_name text, taken federated.deliv
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own_name    text := model_name || '@' || taken.version;
-    description text := federated._describe_version(model_name, taken.version, taken.run_id) || ', delivered';
+    description text := format('Version %s of federated model %s, delivered', taken.version, model_name);
     booleans    boolean[];
     numbers_id  uuid;
 BEGIN
@@ -4112,7 +4112,7 @@ COMMENT ON FUNCTION federated._may_pass(text) IS
 -- Runs as federated_owner, the only role that may create anything in federated_model. prediction and contract are texts: what is
 -- no JSON is refused here like all else that is wrong with them.
 CREATE FUNCTION federated._take_version(
-    subscription text, version integer, run_id uuid, features text[], contract text, prediction text, prediction_arrays bytea,
+    subscription text, version integer, version_key uuid, features text[], contract text, prediction text, prediction_arrays bytea,
     body_sha256 bytea, header bytea, signature bytea, certificate_sha256 bytea
 ) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -4123,7 +4123,7 @@ DECLARE
     obstacle text;
     more     text;
 BEGIN
-    IF ROW('offered', version, run_id) IS DISTINCT FROM ROW(subject.heard_outcome, subject.heard_version, subject.heard_run) THEN
+    IF ROW('offered', version, version_key) IS DISTINCT FROM ROW(subject.heard_outcome, subject.heard_version, subject.heard_key) THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('version %s of federated subscription "%s" was not offered', version, subscription);
     END IF;
@@ -4131,7 +4131,7 @@ BEGIN
         IF octet_length(prediction) > 67108864 OR octet_length(contract) > 65536 THEN
             RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'this is no prediction: it is larger than 64 MiB';
         END IF;
-        taken := ROW(subject.subscription_id, version, run_id, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
+        taken := ROW(subject.subscription_id, version, version_key, gen_random_uuid(), features, contract::jsonb, prediction::jsonb,
                      prediction_arrays, body_sha256, header, signature, certificate_sha256, true, clock_timestamp());
         PERFORM federated._store_delivery(subject.model_name, taken);
     EXCEPTION WHEN OTHERS THEN
@@ -4144,7 +4144,7 @@ BEGIN
             ELSE obstacle || coalesce(': ' || nullif(more, ''), '') END);
     END;
     UPDATE federated.subscription AS s
-    SET refresh = s.refresh AND obstacle IS NOT NULL, refused_run = CASE WHEN obstacle IS NOT NULL THEN run_id END, failure = obstacle
+    SET refresh = s.refresh AND obstacle IS NOT NULL, refused_key = CASE WHEN obstacle IS NOT NULL THEN version_key END, failure = obstacle
     WHERE s.subscription_id = subject.subscription_id;
     RETURN obstacle;
 END
@@ -4153,17 +4153,17 @@ $$;
 COMMENT ON FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) IS
     'Makes a version that was offered and has come the current one of a subscription; or returns why it cannot be, notes that, and leaves all as it was';
 
-CREATE FUNCTION federated._refuse_version(subscription text, run_id uuid, failure text) RETURNS void
+CREATE FUNCTION federated._refuse_version(subscription text, version_key uuid, failure text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_variable
 DECLARE
     subject federated.subscription := federated._lock_subscription(subscription);
 BEGIN
-    IF subject.heard_run IS DISTINCT FROM run_id THEN
+    IF subject.heard_key IS DISTINCT FROM version_key THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
             MESSAGE = format('this version of federated subscription "%s" was not offered', subscription);
     END IF;
-    UPDATE federated.subscription AS s SET refused_run = run_id, failure = coalesce(federated._one_line(failure), 'the node refused it')
+    UPDATE federated.subscription AS s SET refused_key = version_key, failure = coalesce(federated._one_line(failure), 'the node refused it')
     WHERE s.subscription_id = subject.subscription_id;
 END
 $$;
@@ -4197,11 +4197,11 @@ CREATE TABLE federated.subscriber (
     model_name    text NOT NULL CHECK (model_name <> '' AND octet_length(model_name) <= 63),
     wanted        text CHECK (wanted <> '' AND octet_length(wanted) <= 63),
     takes         boolean NOT NULL DEFAULT true,
-    held_run      uuid,
+    held_key      uuid,
     held_version  integer CHECK (held_version > 0),
     heard_outcome text CHECK (heard_outcome IN ('offered', 'unknown', 'waiting', 'unavailable')),
-    heard_run     uuid,
-    refused_run   uuid,
+    heard_key     uuid,
+    refused_key   uuid,
     failure       text CHECK (octet_length(failure) <= 4096),
     reported_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (node_id, name)
@@ -4213,17 +4213,32 @@ COMMENT ON COLUMN federated.subscriber.wanted IS 'A tag, or a version''s number;
 
 COMMENT ON COLUMN federated.subscriber.takes IS 'Whether the node takes what it is offered; else it waits for its DBA''s REFRESH';
 
-COMMENT ON COLUMN federated.subscriber.held_run IS 'The run that left the version which the node''s function computes; NULL before it has one';
+COMMENT ON COLUMN federated.subscriber.held_key IS 'The key of the version that the node''s function computes; NULL before it has one';
 
 COMMENT ON COLUMN federated.subscriber.heard_outcome IS 'What the node last heard of its subscription; NULL before it heard anything';
 
-COMMENT ON COLUMN federated.subscriber.refused_run IS 'The run whose version the node could not take';
+COMMENT ON COLUMN federated.subscriber.refused_key IS 'The key of the version that the node could not take';
 
 COMMENT ON COLUMN federated.subscriber.failure IS 'Why the last delivery did not arrive, as the coordinator saw it; NULL where it did';
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscribe_grant', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.subscriber', '');
+
+-- Restoring a dump may bring the row before its node.
+CREATE FUNCTION federated._name_grant() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.name := CASE WHEN NEW.node_id IS NULL THEN 'ALL NODES'
+        ELSE coalesce((SELECT n.name FROM federated.node AS n WHERE n.node_id = NEW.node_id), NEW.name) END;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._name_grant() IS 'Has the audit log name the node that a grant is for, whoever writes the row';
+
+CREATE TRIGGER name_grant BEFORE INSERT ON federated.subscribe_grant
+    FOR EACH ROW EXECUTE FUNCTION federated._name_grant();
 
 CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.subscribe_grant
     FOR EACH ROW EXECUTE FUNCTION federated._check_model_owner();
@@ -4234,11 +4249,11 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.subscribe_grant
 -- That a model is not granted and that there is none look the same: nobody finds out names by subscribing to them.
 CREATE VIEW federated.offer AS
 SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscription, s.model_name, g.model_id, g.is_granted, s.wanted,
-       s.takes, s.held_run, s.held_version, s.heard_outcome, s.heard_run, s.refused_run, s.failure, s.reported_at,
+       s.takes, s.held_key, s.held_version, s.heard_outcome, s.heard_key, s.refused_key, s.failure, s.reported_at,
        CASE WHEN NOT g.is_granted THEN 'unknown' WHEN v.version IS NULL THEN 'waiting' WHEN NOT v.has_numbers THEN 'unavailable'
             ELSE 'offered' END AS outcome,
        CASE WHEN v.has_numbers THEN v.version END AS version,
-       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS run_id,
+       CASE WHEN v.has_numbers THEN federated._version_key(v.run_id, v.version) END AS version_key,
        CASE WHEN NOT g.is_granted THEN 'there is no such model in the workspace, or it is not granted to this node'
             WHEN v.version IS NULL AND s.wanted IS NULL THEN 'the model has no current version yet'
             WHEN v.version IS NULL AND s.wanted ~ '^[0-9]+$' THEN
@@ -4272,16 +4287,16 @@ COMMENT ON COLUMN federated.offer.reason IS 'Why nothing is offered; NULL where 
 
 CREATE FUNCTION federated._pending_deliveries() RETURNS TABLE (
     node_id bigint, workspace text, node_name text, name text, model_name text, wanted text, outcome text, version integer,
-    run_id uuid, carries boolean, reason text
+    version_key uuid, carries boolean, reason text
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.run_id, k.carries, k.reason
+    SELECT k.node_id, k.workspace, k.node_name, k.subscription, k.model_name, k.wanted, k.outcome, k.version, k.version_key, k.carries, k.reason
     FROM (
-        SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_run IS DISTINCT FROM o.run_id
-                    AND o.refused_run IS DISTINCT FROM o.run_id AS carries
+        SELECT o.*, o.takes AND o.outcome = 'offered' AND o.held_key IS DISTINCT FROM o.version_key
+                    AND o.refused_key IS DISTINCT FROM o.version_key AS carries
         FROM federated.offer AS o
     ) AS k
-    WHERE k.carries OR ROW(k.outcome, k.run_id) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_run)
+    WHERE k.carries OR ROW(k.outcome, k.version_key) IS DISTINCT FROM ROW(k.heard_outcome, k.heard_key)
     ORDER BY k.node_id, k.subscription
 $$;
 
@@ -4289,14 +4304,14 @@ COMMENT ON FUNCTION federated._pending_deliveries() IS
     'What nodes have not heard yet of their subscriptions, or heard and have not got; carries: whether the numbers go along';
 
 CREATE FUNCTION federated._offered_version(
-    run uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
+    key uuid, OUT version integer, OUT features text[], OUT contract jsonb, OUT prediction text, OUT prediction_arrays bytea
 )
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, v.features, v.contract, federated._predicting(v.prediction)::text, v.prediction_arrays
-    FROM federated.held_version AS v WHERE v.numbers_id = run
+    FROM federated.held_version AS v WHERE v.numbers_id = key
 $$;
 
-COMMENT ON FUNCTION federated._offered_version(uuid) IS 'What travels of the version that a run left: how it predicts, and nothing of how it was found';
+COMMENT ON FUNCTION federated._offered_version(uuid) IS 'What travels of a version: how it predicts, and nothing of how it was found';
 
 -- Who would lose a model: a subscription that is not granted has no say.
 CREATE FUNCTION federated._list_subscribers(model_id bigint, version integer, tag text) RETURNS text[]
@@ -4394,8 +4409,8 @@ SELECT k.workspace, k.model_name, k.node_name, k.subscription AS subscription_na
            ELSE k.reason END AS message,
        k.reported_at
 FROM (
-    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_run = o.run_id THEN 'current'
-                     WHEN o.refused_run = o.run_id THEN 'refused' ELSE 'behind' END AS state
+    SELECT o.*, CASE WHEN o.outcome <> 'offered' THEN o.outcome WHEN o.held_key = o.version_key THEN 'current'
+                     WHEN o.refused_key = o.version_key THEN 'refused' ELSE 'behind' END AS state
     FROM federated.offer AS o
 ) AS k;
 
@@ -4481,24 +4496,23 @@ CREATE TRIGGER check_owner BEFORE INSERT OR DELETE ON federated.checkpoint
 CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.checkpoint
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
--- Whoever owns the table may do as they like, as far as the audit log then shows it.
-CREATE FUNCTION federated._keep_snapshot() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- What any other run was started with stays: nobody who logs in has a right to change it.
+CREATE FUNCTION federated._adopt_run(run_id uuid, adopted jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF (OLD.resumed_from IS NULL OR OLD.options <> '{}')
-       AND NOT pg_has_role((SELECT c.relowner FROM pg_class AS c WHERE c.oid = TG_RELID), 'USAGE') THEN
+    UPDATE federated.run AS r
+    SET options = adopted -> 'options', overrides = adopted -> 'overrides', policy = adopted -> 'policy',
+        seed_run = (adopted ->> 'seed_run')::uuid
+    WHERE r.run_id = _adopt_run.run_id AND r.resumed_from IS NOT NULL AND r.options = '{}';
+    IF NOT FOUND THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
-            MESSAGE = format('what run %s was started with stays', OLD.run_id);
+            MESSAGE = format('what run %s was started with stays', run_id);
     END IF;
-    RETURN NEW;
 END
 $$;
 
-COMMENT ON FUNCTION federated._keep_snapshot() IS
-    'Lets the coordinator write the options, the policy and the seed of a run that goes on from a file, once, and those of no other';
-
-CREATE TRIGGER keep_snapshot BEFORE UPDATE OF options, overrides, policy, seed_run ON federated.run
-    FOR EACH ROW WHEN (OLD.series_id IS NULL) EXECUTE FUNCTION federated._keep_snapshot();
+COMMENT ON FUNCTION federated._adopt_run(uuid, jsonb) IS
+    'Gives a run that goes on from a file, once, the options, the policy and the seed of that';
 
 -- A run that failed before it closed a round left nothing to go on from, and takes nothing away.
 CREATE FUNCTION federated._latest_closed_run(model_id bigint) RETURNS federated.run
@@ -6476,6 +6490,8 @@ ALTER FUNCTION federated._refuse_version(text, uuid, text) OWNER TO federated_ow
 
 ALTER FUNCTION federated._hold_checkpoint(bigint) OWNER TO federated_owner;
 
+ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
@@ -6691,6 +6707,8 @@ GRANT EXECUTE ON FUNCTION
     federated._is_manifest(uuid, integer, bytea)
 TO federated_operator;
 
+GRANT EXECUTE ON FUNCTION federated._adopt_run(uuid, jsonb) TO federated_daemon;
+
 GRANT EXECUTE ON FUNCTION federated._require_file_writer(bigint), federated._checkpoint_contents(uuid, integer) TO federated_owner;
 
 -- Subscriptions: what predictions look up, what a participant's DBA and its node do, what is offered to nodes.
@@ -6742,7 +6760,7 @@ GRANT EXECUTE ON FUNCTION federated._check_series(federated.run), federated._is_
 
 GRANT SELECT ON federated.run, federated.round, federated.workspace, federated.run_parameters TO federated_owner;
 
-GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides) ON federated.run TO federated_owner;
+GRANT UPDATE (status, message, finished_at, waiting, trial, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
 
 -- How models do.
 GRANT EXECUTE ON FUNCTION
@@ -6828,9 +6846,6 @@ GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_daemon;
 GRANT UPDATE (status, failure_reason, certificate, certificate_expires, last_seen, dataset_size, plain_answers, datasets, extras) ON federated.node TO federated_daemon;
 
 GRANT UPDATE (status, scaling, plan, message, started_at, finished_at, result_round, kept_ledger_id) ON federated.run TO federated_daemon;
-
--- Of a run that goes on from a file, once: a trigger keeps those of all others.
-GRANT UPDATE (options, overrides, policy, seed_run) ON federated.run TO federated_daemon;
 
 -- A round that was given up when its run ended is opened anew when that goes on.
 GRANT DELETE ON federated.round, federated.resumption TO federated_daemon;
@@ -6926,7 +6941,7 @@ GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
-GRANT SELECT (delivery_id, subscription_id, version, run_id, features, contract, prediction, body_sha256, header, signature,
+GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version
 TO federated_analyst, federated_auditor;
 
@@ -6936,11 +6951,11 @@ GRANT SELECT, INSERT, DELETE,
     UPDATE (is_current, contract, body_sha256, header, signature, certificate_sha256, delivered_at)
 ON federated.delivered_version TO federated_owner;
 
-GRANT UPDATE (refresh, refused_run, failure) ON federated.subscription TO federated_owner;
+GRANT UPDATE (refresh, refused_key, failure) ON federated.subscription TO federated_owner;
 
 GRANT INSERT (name, workspace, model_name, wanted, auto), UPDATE (wanted, auto), DELETE ON federated.subscription TO federated_admin;
 
-GRANT UPDATE (heard_outcome, heard_version, heard_run, heard_since, heard_at, reason, refresh, refused_run, failure)
+GRANT UPDATE (heard_outcome, heard_version, heard_key, heard_since, heard_at, reason, refresh, refused_key, failure)
 ON federated.subscription TO federated_daemon;
 
 GRANT INSERT (model_id, node_id, name), DELETE ON federated.subscribe_grant TO federated_operator;

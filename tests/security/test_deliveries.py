@@ -15,7 +15,7 @@ import pytest
 
 from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.handshake import Greeting
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome
 from heliosdb.transport import federation_pb2 as pb
@@ -28,12 +28,12 @@ from tests.support.cluster import Cluster
 from tests.support.federation import WORKSPACE, Federation, create_patients, running_node
 
 TIMEOUT = 180.0
-RUN, LATER = RunId(UUID(int=1)), RunId(UUID(int=2))
+RUN, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))
 OFFER = Offer(
     WorkspaceName(WORKSPACE), NodeName("node"), SubscriptionName("s"), ModelName("dose"), None, Outcome.OFFERED,
     "", 1, RUN,
 )  # fmt: skip
-SECOND = replace(OFFER, version=2, run=LATER)
+SECOND = replace(OFFER, version=2, key=LATER)
 
 
 def numbers(intercept: float, **changes: Any) -> Content:
@@ -207,7 +207,7 @@ async def test_signed_nonsense_is_noted_and_not_asked_for_again(
         await client.deliver(OFFER, numbers(1.0), TIMEOUT)
         word = await client.deliver(SECOND, content, TIMEOUT)
         await client.close()
-    assert (word.held_run, word.refused_run, word.heard_run) == (RUN, LATER, LATER)
+    assert (word.held_key, word.refused_key, word.heard_key) == (RUN, LATER, LATER)
     state, version, message = told(cluster, subscribed)
     assert (state, version, said in message) == ("refused", 1, True), message
     assert predicted(cluster, subscribed) == 1.0
@@ -241,9 +241,9 @@ async def test_what_a_node_answers_is_its_subscription_and_nothing_of_rows(
     (said,) = pb.Introduction.FromString(introduction).subscriptions
     assert said == pb.Subscription(name="s", model="dose", takes=True)
     assert len(pb.HeartbeatAnswer.FromString(heartbeat).subscriptions) == 32
-    word = pb.Subscription(name="s", model="dose", takes=True, heard_outcome="offered", heard_run=RUN.bytes)
+    word = pb.Subscription(name="s", model="dose", takes=True, heard_outcome="offered", heard_key=RUN.bytes)
     assert pb.DeliveryAnswer.FromString(heard) == pb.DeliveryAnswer(subscription=word)
-    word.held_run, word.held_version = RUN.bytes, 1
+    word.held_key, word.held_version = RUN.bytes, 1
     assert pb.DeliveryAnswer.FromString(taken) == pb.DeliveryAnswer(subscription=word)
     # Out: a header as encoded, a signature, the body in its first chunk.
     (sent,) = one.outgoing[3:]

@@ -12,12 +12,12 @@ import psycopg
 from tests.support.cluster import Cluster
 
 TAKE = (
-    "SELECT federated._take_version(%(name)s, %(version)s, %(run_id)s, %(features)s::text[], %(contract)s, %(prediction)s,"
+    "SELECT federated._take_version(%(name)s, %(version)s, %(version_key)s, %(features)s::text[], %(contract)s, %(prediction)s,"
     " %(prediction_arrays)s::bytea, %(sha256)s::bytea, 'header', 'signature', sha256('certificate'))"
 )
 HEAR = (
     "SELECT federated._hear_offer(%(name)s, %(workspace)s, %(model_name)s, %(wanted)s, %(outcome)s, %(version)s,"
-    " %(run_id)s, %(reason)s)"
+    " %(version_key)s, %(reason)s)"
 )
 
 
@@ -39,8 +39,8 @@ def report(coordinator: psycopg.Connection, participant: psycopg.Connection, nod
     said = participant.execute("SELECT * FROM federated._list_subscriptions('clinics')").fetchall()
     for row in said:
         coordinator.execute(
-            "INSERT INTO federated.subscriber (node_id, name, model_name, wanted, takes, held_run, held_version,"
-            " heard_outcome, heard_run, refused_run)"
+            "INSERT INTO federated.subscriber (node_id, name, model_name, wanted, takes, held_key, held_version,"
+            " heard_outcome, heard_key, refused_key)"
             " SELECT node_id, %s, %s, %s, %s, %s, %s, %s, %s, %s FROM federated.node WHERE name = %s",
             [*row, node],
         )
@@ -53,10 +53,10 @@ def offers(coordinator: psycopg.Connection, node: str) -> list[dict[str, Any]]:
     return [dict(zip((one.name for one in found.description), row, strict=True)) for row in found.fetchall()]
 
 
-def content(coordinator: psycopg.Connection, run: Any) -> dict[str, Any]:
-    """Return what travels of the version that a run left."""
+def content(coordinator: psycopg.Connection, key: Any) -> dict[str, Any]:
+    """Return what travels of a version."""
     [(version, features, contract, prediction, arrays)] = coordinator.execute(
-        "SELECT * FROM federated._offered_version(%s)", [run]
+        "SELECT * FROM federated._offered_version(%s)", [key]
     ).fetchall()
     return {
         "version": version, "features": features, "contract": json.dumps(contract), "prediction": prediction,
@@ -81,7 +81,7 @@ def deliver(
                 [(takes,)] = here.execute(HEAR, offer).fetchall()
                 assert not takes or offer["carries"]
                 if takes:
-                    found = content(there, offer["run_id"])
+                    found = content(there, offer["version_key"])
                     obstacles.append(take(here, {**offer, **found, **changed}))
         report(there, here, node)
     return obstacles

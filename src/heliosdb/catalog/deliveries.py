@@ -16,7 +16,7 @@ import psycopg
 from heliosdb.catalog.connection import Connection, Row, Statements
 from heliosdb.catalog.nodes import NodeRecord
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import REASONS, Content, Contract, Offer, Outcome, Subscription
 
 _SQL = Statements("deliveries.sql")
@@ -56,7 +56,7 @@ def hear_offer(connection: Connection, offer: Offer) -> bool:
 
     psycopg's ObjectNotInPrerequisiteState where there is no such subscription any more.
     """
-    said = (offer.outcome.value, offer.version, offer.run, offer.reason[:MOST_REASON_CHARACTERS])
+    said = (offer.outcome.value, offer.version, offer.key, offer.reason[:MOST_REASON_CHARACTERS])
     named = (offer.subscription, offer.workspace, offer.model, offer.wanted)
     return bool(_SQL.query(connection, "hear_offer", *named, *said)[0]["takes"])
 
@@ -68,7 +68,7 @@ def take_version(connection: Connection, offer: Offer, content: Content, proof: 
         "take_version",
         offer.subscription,
         offer.version,
-        offer.run,
+        offer.key,
         list(content.features),
         _contract_json(content.contract),
         content.prediction.decode(),
@@ -83,7 +83,7 @@ def take_version(connection: Connection, offer: Offer, content: Content, proof: 
 
 def refuse_version(connection: Connection, offer: Offer, failure: str) -> None:
     """Record why the version that is offered cannot be taken, so that it does not come again."""
-    _SQL.query(connection, "refuse_version", offer.subscription, offer.run, failure[:MOST_REASON_CHARACTERS])
+    _SQL.query(connection, "refuse_version", offer.subscription, offer.key, failure[:MOST_REASON_CHARACTERS])
 
 
 def record_subscriptions(connection: Connection, node: NodeRecord, said: Sequence[Subscription]) -> None:
@@ -127,31 +127,31 @@ def list_pending_deliveries(connection: Connection) -> list[PendingDelivery]:
     return [_pending(row) for row in _SQL.query(connection, "list_pending_deliveries")]
 
 
-def measure_offered_version(connection: Connection, run: RunId) -> int:
+def measure_offered_version(connection: Connection, key: VersionKey) -> int:
     """Return about how many bytes a version has; 0 where it is gone."""
-    rows = _SQL.query(connection, "offered_size", run)
+    rows = _SQL.query(connection, "offered_size", key)
     return int(rows[0]["size"]) if rows else 0
 
 
-def read_offered_version(connection: Connection, run: RunId) -> Content | None:
+def read_offered_version(connection: Connection, key: VersionKey) -> Content | None:
     """Return what a version predicts by; None where it is gone."""
-    rows = _SQL.query(connection, "offered_version", run)
+    rows = _SQL.query(connection, "offered_version", key)
     if not rows or rows[0]["prediction"] is None:
         return None
     row, named = rows[0], json.loads(rows[0]["contract"])
     columns = (named.get(role) for role in ("target", "event", "weights", "offset"))
     contract = Contract(named["algorithm"], *columns)
-    arrays = _read_arrays(connection, run, row["size"])
+    arrays = _read_arrays(connection, key, row["size"])
     if len(arrays) != row["size"]:
         return None
     return Content.of(row["features"], contract, row["prediction"].encode(), arrays)
 
 
-def _read_arrays(connection: Connection, run: RunId, size: int) -> bytes:
+def _read_arrays(connection: Connection, key: VersionKey, size: int) -> bytes:
     """Read a version's arrays in pieces, of which a connection holds several copies."""
     parts = []
     for start in range(0, size, PIECE_BYTES):
-        rows = _SQL.query(connection, "offered_arrays", run, start + 1, PIECE_BYTES)
+        rows = _SQL.query(connection, "offered_arrays", key, start + 1, PIECE_BYTES)
         parts += [row["part"] for row in rows]
     return b"".join(parts)
 
@@ -164,10 +164,10 @@ def _subscription(row: Row) -> Subscription:
         wanted=row["wanted"],
         takes=row["takes"],
         held_version=row["held_version"],
-        held_run=row["held_run"],
+        held_key=row["held_key"],
         heard_outcome=None if heard is None else Outcome(heard),
-        heard_run=row["heard_run"],
-        refused_run=row["refused_run"],
+        heard_key=row["heard_key"],
+        refused_key=row["refused_key"],
     )
 
 
@@ -177,16 +177,16 @@ def _subscription_json(said: Subscription) -> dict[str, Any]:
         "model_name": said.model,
         "wanted": said.wanted,
         "takes": said.takes,
-        "held_run": _text(said.held_run),
+        "held_key": _text(said.held_key),
         "held_version": said.held_version,
         "heard_outcome": said.heard_outcome,
-        "heard_run": _text(said.heard_run),
-        "refused_run": _text(said.refused_run),
+        "heard_key": _text(said.heard_key),
+        "refused_key": _text(said.refused_key),
     }
 
 
-def _text(run: RunId | None) -> str | None:
-    return None if run is None else str(run)
+def _text(key: VersionKey | None) -> str | None:
+    return None if key is None else str(key)
 
 
 def _contract_json(contract: Contract) -> str:
@@ -212,6 +212,6 @@ def _pending(row: Row) -> PendingDelivery:
         outcome=outcome,
         reason=row["reason"] or REASONS[outcome],
         version=row["version"] if offered else None,
-        run=row["run_id"] if offered else None,
+        key=row["version_key"] if offered else None,
     )
     return PendingDelivery(row["node_id"], offer, row["carries"])

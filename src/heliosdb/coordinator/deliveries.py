@@ -1,9 +1,9 @@
 """Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
 
-What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent was
-offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to, and
-versions beyond `HELD` are read when others have left (or have been held for as long as they take over a slow
-line: coordinator/room.py); nothing is remembered but when a failed delivery is tried again, so that a
+What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent
+was offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to,
+and versions beyond `HELD` are read when others have left (or have been held for as long as they take over a
+slow line: coordinator/room.py); nothing is remembered but when a failed delivery is tried again, so that a
 coordinator that is started anew goes on from what the nodes say.
 """
 
@@ -25,7 +25,7 @@ from heliosdb.coordinator.dispatcher import CATALOG_GONE
 from heliosdb.coordinator.room import SLOWEST, Place, Room
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
-from heliosdb.domain.ids import RunId, SubscriptionName
+from heliosdb.domain.ids import SubscriptionName, VersionKey
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.transport.messages import reason_of
 
@@ -84,36 +84,36 @@ class Shelf:
 
     def __init__(
         self,
-        measure: Callable[[RunId], Awaitable[int]],
-        load: Callable[[RunId], Awaitable[Content | None]],
+        measure: Callable[[VersionKey], Awaitable[int]],
+        load: Callable[[VersionKey], Awaitable[Content | None]],
         room: Room,
     ) -> None:
         self._measure = measure
         self._load = load
         self._room = room
-        self._loaded: dict[RunId, _Loaded] = {}
+        self._loaded: dict[VersionKey, _Loaded] = {}
 
     @asynccontextmanager
-    async def borrow(self, run: RunId) -> AsyncIterator[Content | None]:
-        """The version that a run left, for the length of a block."""
-        one = self._loaded.get(run)
+    async def borrow(self, key: VersionKey) -> AsyncIterator[Content | None]:
+        """A version, for the length of a block."""
+        one = self._loaded.get(key)
         if one is None:
             place = Place(self._room)
-            task = asyncio.create_task(self._bring(run, place), name=f"version of {run}")
-            one = self._loaded[run] = _Loaded(task, place)
+            task = asyncio.create_task(self._bring(key, place), name=f"version {key}")
+            one = self._loaded[key] = _Loaded(task, place)
         one.users += 1
         try:
             yield await asyncio.shield(one.content)
         finally:
             one.users -= 1
             if not one.users:
-                del self._loaded[run]
+                del self._loaded[key]
                 one.content.cancel()
                 one.place.leave()
 
-    async def _bring(self, run: RunId, place: Place) -> Content | None:
-        await place.take(await self._measure(run))
-        return await self._load(run)
+    async def _bring(self, key: VersionKey, place: Place) -> Content | None:
+        await place.take(await self._measure(key))
+        return await self._load(key)
 
 
 class Deliveries:
@@ -219,9 +219,9 @@ class Deliveries:
         await self._directory.hear_failure(member, name, reason)
 
     async def _deliver(self, member: Member, delivery: PendingDelivery) -> Subscription:
-        if not delivery.carries or delivery.offer.run is None:
+        if not delivery.carries or delivery.offer.key is None:
             return await self._send(member, delivery, None)
-        async with self._shelf.borrow(delivery.offer.run) as content:
+        async with self._shelf.borrow(delivery.offer.key) as content:
             if content is None:
                 raise FederatedError(ErrorCode.WRONG_STATE, "the version is no longer there")
             return await self._send(member, delivery, content)
@@ -238,22 +238,22 @@ class Deliveries:
                 sent=partial(faults.reach, "coordinator.delivery.sent"),
             )
 
-    async def _measure(self, run: RunId) -> int:
+    async def _measure(self, key: VersionKey) -> int:
         async with CatalogSession(self._conninfo, "deliveries") as session:
-            return await session.call(measure_offered_version, run)
+            return await session.call(measure_offered_version, key)
 
-    async def _load(self, run: RunId) -> Content | None:
+    async def _load(self, key: VersionKey) -> Content | None:
         async with CatalogSession(self._conninfo, "deliveries") as session:
-            return await session.call(read_offered_version, run)
+            return await session.call(read_offered_version, key)
 
 
 def is_settled(delivery: PendingDelivery, said: Subscription) -> bool:
     """Whether a node's word after a delivery is that it has heard it and, of a version, has it or never
     will."""
     offer = delivery.offer
-    if (said.heard_outcome, said.heard_run) != (offer.outcome, offer.run):
+    if (said.heard_outcome, said.heard_key) != (offer.outcome, offer.key):
         return False
-    return not (delivery.carries and said.takes) or offer.run in (said.held_run, said.refused_run)
+    return not (delivery.carries and said.takes) or offer.key in (said.held_key, said.refused_key)
 
 
 def _key(delivery: PendingDelivery) -> tuple[int, SubscriptionName]:

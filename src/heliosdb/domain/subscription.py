@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 
 
 class Outcome(StrEnum):
@@ -42,9 +42,10 @@ class Subscription:
     """A node's word about one of its subscriptions to models of a workspace.
 
     wanted: a version's number or tag; None: whichever is current. takes: whether it would take another
-    version now. held: the version that it predicts with, and the run that left it; None where it has none.
-    heard: the outcome that it was told last, and the run of what was offered. refused_run: of an offer that
-    it could not take, and does not want again.
+    version now. held: the version that it predicts with, by its number and its key; None where it has
+    none. heard: the outcome that it was told last, and the key of what was offered. refused_key: of an offer
+    that it could not take, and does not want again. A key is the coordinator's own name of a version, which
+    no other one has, also where a number comes again.
     """
 
     name: SubscriptionName
@@ -52,10 +53,10 @@ class Subscription:
     wanted: str | None = None
     takes: bool = True
     held_version: int | None = None
-    held_run: RunId | None = None
+    held_key: VersionKey | None = None
     heard_outcome: Outcome | None = None
-    heard_run: RunId | None = None
-    refused_run: RunId | None = None
+    heard_key: VersionKey | None = None
+    refused_key: VersionKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What the coordinator says to one subscription of one node. version, run: of what is offered, else
+    """What the coordinator says to one subscription of one node. version, key: of what is offered, else
     None."""
 
     workspace: WorkspaceName
@@ -110,4 +111,4 @@ class Offer:
     outcome: Outcome
     reason: str = ""
     version: int | None = None
-    run: RunId | None = None
+    key: VersionKey | None = None

@@ -17,7 +17,7 @@ from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
 from heliosdb.transport.checks import parse, read_digest, read_name, read_names, read_short_name, require
 from heliosdb.transport.streams import Gatherer
-from heliosdb.transport.subscription_messages import read_outcome, read_run, read_version
+from heliosdb.transport.subscription_messages import read_key, read_outcome, read_version
 
 _EMPTY_SHA256 = hashlib.sha256().digest()
 
@@ -90,7 +90,7 @@ def encode_delivery(offer: Offer, content: Content | None, recipient: bytes) -> 
         outcome=offer.outcome,
         reason=offer.reason,
         version=offer.version,
-        run=None if offer.run is None else offer.run.bytes,
+        key=None if offer.key is None else offer.key.bytes,
         features=() if content is None else content.features,
         contract=None if content is None else _contract_to_proto(content.contract),
         prediction_bytes=0 if content is None else len(content.prediction),
@@ -128,8 +128,8 @@ def decode_delivery(raw: bytes) -> DeliveryHeader:
 def _offer_from_proto(header: pb.DeliveryHeader) -> Offer:
     outcome = read_outcome(header.outcome)
     offered = outcome is Outcome.OFFERED
-    named = header.HasField("version") and header.HasField("run")
-    require(named if offered else not header.HasField("run"), "outcome and version do not agree")
+    named = header.HasField("version") and header.HasField("key")
+    require(named if offered else not header.HasField("key"), "outcome and version do not agree")
     require(len(header.reason) <= limits.MAX_MESSAGE_CHARACTERS, "the reason is too long")
     return Offer(
         workspace=WorkspaceName(read_name(header.workspace)),
@@ -140,7 +140,7 @@ def _offer_from_proto(header: pb.DeliveryHeader) -> Offer:
         outcome=outcome,
         reason=header.reason,
         version=read_version(header.version) if header.HasField("version") else None,
-        run=read_run(header.run) if header.HasField("run") else None,
+        key=read_key(header.key) if header.HasField("key") else None,
     )
 
 

@@ -68,26 +68,26 @@ class Introduction(_message.Message):
     def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ...) -> None: ...
 
 class Subscription(_message.Message):
-    __slots__ = ("name", "model", "version", "takes", "held_version", "held_run", "heard_outcome", "heard_run", "refused_run")
+    __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key")
     NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TAKES_FIELD_NUMBER: _ClassVar[int]
     HELD_VERSION_FIELD_NUMBER: _ClassVar[int]
-    HELD_RUN_FIELD_NUMBER: _ClassVar[int]
+    HELD_KEY_FIELD_NUMBER: _ClassVar[int]
     HEARD_OUTCOME_FIELD_NUMBER: _ClassVar[int]
-    HEARD_RUN_FIELD_NUMBER: _ClassVar[int]
-    REFUSED_RUN_FIELD_NUMBER: _ClassVar[int]
+    HEARD_KEY_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_KEY_FIELD_NUMBER: _ClassVar[int]
     name: str
     model: str
     version: str
     takes: bool
     held_version: int
-    held_run: bytes
+    held_key: bytes
     heard_outcome: str
-    heard_run: bytes
-    refused_run: bytes
-    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes: _Optional[bool] = ..., held_version: _Optional[int] = ..., held_run: _Optional[bytes] = ..., heard_outcome: _Optional[str] = ..., heard_run: _Optional[bytes] = ..., refused_run: _Optional[bytes] = ...) -> None: ...
+    heard_key: bytes
+    refused_key: bytes
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., takes: _Optional[bool] = ..., held_version: _Optional[int] = ..., held_key: _Optional[bytes] = ..., heard_outcome: _Optional[str] = ..., heard_key: _Optional[bytes] = ..., refused_key: _Optional[bytes] = ...) -> None: ...
 
 class HeartbeatRequest(_message.Message):
     __slots__ = ("workspace",)
@@ -438,7 +438,7 @@ class Contract(_message.Message):
     def __init__(self, algorithm: _Optional[str] = ..., target: _Optional[str] = ..., event: _Optional[str] = ..., weights: _Optional[str] = ..., offset: _Optional[str] = ...) -> None: ...
 
 class DeliveryHeader(_message.Message):
-    __slots__ = ("workspace", "node", "subscription", "model", "wanted", "outcome", "reason", "version", "run", "features", "contract", "prediction_bytes", "arrays_bytes", "body_sha256", "recipient")
+    __slots__ = ("workspace", "node", "subscription", "model", "wanted", "outcome", "reason", "version", "key", "features", "contract", "prediction_bytes", "arrays_bytes", "body_sha256", "recipient")
     WORKSPACE_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -447,7 +447,7 @@ class DeliveryHeader(_message.Message):
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    RUN_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     PREDICTION_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -462,14 +462,14 @@ class DeliveryHeader(_message.Message):
     outcome: str
     reason: str
     version: int
-    run: bytes
+    key: bytes
     features: _containers.RepeatedScalarFieldContainer[str]
     contract: Contract
     prediction_bytes: int
     arrays_bytes: int
     body_sha256: bytes
     recipient: bytes
-    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., subscription: _Optional[str] = ..., model: _Optional[str] = ..., wanted: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., version: _Optional[int] = ..., run: _Optional[bytes] = ..., features: _Optional[_Iterable[str]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., prediction_bytes: _Optional[int] = ..., arrays_bytes: _Optional[int] = ..., body_sha256: _Optional[bytes] = ..., recipient: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., subscription: _Optional[str] = ..., model: _Optional[str] = ..., wanted: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., version: _Optional[int] = ..., key: _Optional[bytes] = ..., features: _Optional[_Iterable[str]] = ..., contract: _Optional[_Union[Contract, _Mapping]] = ..., prediction_bytes: _Optional[int] = ..., arrays_bytes: _Optional[int] = ..., body_sha256: _Optional[bytes] = ..., recipient: _Optional[bytes] = ...) -> None: ...
 
 class DeliveryAnswer(_message.Message):
     __slots__ = ("refusal", "subscription")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from federated_sql.option_table import OPTIONS, OptionKind
 from heliosdb.domain import bounds
@@ -38,7 +39,6 @@ from heliosdb.transport.checks import (
 )
 from heliosdb.transport.encoding_messages import encoding_from_proto, encoding_to_proto
 from heliosdb.transport.subscription_messages import (
-    read_run,
     subscription_to_proto,
     subscriptions_from_proto,
 )
@@ -221,7 +221,7 @@ def key_from_proto(key: pb.TaskKey) -> TaskKey:
     require(key.exchange < MOST_EXCHANGES, "the number of the exchange is out of range")
     return TaskKey(
         WorkspaceName(read_name(key.workspace)),
-        read_run(key.run),
+        _read_run(key.run),
         RoundNumber(key.round),
         key.exchange,
         StepName(read_short_name("step", key.step)),
@@ -378,7 +378,7 @@ def forget_to_proto(workspace: WorkspaceName, node: NodeName, ended: frozenset[R
 def forget_from_proto(request: pb.ForgetRequest) -> tuple[WorkspaceName, NodeName, frozenset[RunId]]:
     """What a node may forget, from the wire: these of the workspace's runs."""
     require(len(request.ended_runs) <= limits.MAX_ENDED_RUNS, "there are too many runs")
-    ended = frozenset(read_run(run) for run in request.ended_runs)
+    ended = frozenset(_read_run(run) for run in request.ended_runs)
     return WorkspaceName(read_name(request.workspace)), NodeName(read_name(request.node)), ended
 
 
@@ -427,3 +427,8 @@ def refusal_from_proto(refusal: pb.Refusal, node: str) -> NodeRefusedError:
 def printable(text: str) -> str:
     """Text from a peer, for a message: bounded and without control characters."""
     return "".join(c if c.isprintable() else " " for c in text[: limits.MAX_MESSAGE_CHARACTERS]).strip()
+
+
+def _read_run(raw: bytes) -> RunId:
+    require(len(raw) == 16, "the run id is not a UUID")
+    return RunId(UUID(bytes=bytes(raw)))

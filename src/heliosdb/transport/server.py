@@ -9,6 +9,7 @@ subscriptions, or a refusal whose text is public.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ class _Handlers:
     def __init__(self, performer: Performer, pinned: Callable[[], Sequence[bytes]]) -> None:
         self._performer = performer
         self._pinned = pinned
+        self._delivering = asyncio.Lock()
 
     async def greet(self, raw: bytes, _context: Any) -> bytes:
         async def answer() -> bytes:
@@ -189,8 +191,10 @@ class _Handlers:
 
     async def deliver(self, messages: AsyncIterator[bytes], _context: Any) -> bytes:
         async def answer() -> Subscription:
-            received = await receive_delivery(messages, self._pinned(), self._performer.expect)
-            return await self._performer.deliver(received)
+            # A body is held whole: of the next one no more is read than gRPC holds back.
+            async with self._delivering:
+                received = await receive_delivery(messages, self._pinned(), self._performer.expect)
+                return await self._performer.deliver(received)
 
         result = await _or_refusal(answer)
         if isinstance(result, pb.Refusal):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from heliosdb.domain.errors import invalid_value
-from heliosdb.domain.ids import ModelName, RunId, SubscriptionName
+from heliosdb.domain.ids import ModelName, SubscriptionName, VersionKey
 from heliosdb.domain.subscription import Outcome, Subscription
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -30,10 +30,10 @@ def subscription_to_proto(subscription: Subscription) -> pb.Subscription:
         version=subscription.wanted,
         takes=subscription.takes,
         held_version=subscription.held_version,
-        held_run=_run_bytes(subscription.held_run),
+        held_key=_key_bytes(subscription.held_key),
         heard_outcome=subscription.heard_outcome,
-        heard_run=_run_bytes(subscription.heard_run),
-        refused_run=_run_bytes(subscription.refused_run),
+        heard_key=_key_bytes(subscription.heard_key),
+        refused_key=_key_bytes(subscription.refused_key),
     )
 
 
@@ -45,10 +45,10 @@ def subscription_from_proto(said: pb.Subscription) -> Subscription:
         wanted=_read_identifier(said.version) if said.HasField("version") else None,
         takes=said.takes,
         held_version=read_version(said.held_version) if said.HasField("held_version") else None,
-        held_run=read_run(said.held_run) if said.HasField("held_run") else None,
+        held_key=read_key(said.held_key) if said.HasField("held_key") else None,
         heard_outcome=read_outcome(said.heard_outcome) if said.HasField("heard_outcome") else None,
-        heard_run=read_run(said.heard_run) if said.HasField("heard_run") else None,
-        refused_run=read_run(said.refused_run) if said.HasField("refused_run") else None,
+        heard_key=read_key(said.heard_key) if said.HasField("heard_key") else None,
+        refused_key=read_key(said.refused_key) if said.HasField("refused_key") else None,
     )
 
 
@@ -74,10 +74,10 @@ def subscriptions_sha256(subscriptions: Sequence[Subscription]) -> bytes:
     return digest.digest()
 
 
-def read_run(raw: bytes) -> RunId:
-    """A run's id from the wire."""
-    require(len(raw) == 16, "the run id is not a UUID")
-    return RunId(UUID(bytes=bytes(raw)))
+def read_key(raw: bytes) -> VersionKey:
+    """A version's key from the wire."""
+    require(len(raw) == 16, "the version's key is not a UUID")
+    return VersionKey(UUID(bytes=bytes(raw)))
 
 
 def read_version(number: int) -> int:
@@ -101,5 +101,5 @@ def _read_identifier(name: str) -> str:
     return read_name(name)
 
 
-def _run_bytes(run: RunId | None) -> bytes | None:
-    return None if run is None else run.bytes
+def _key_bytes(key: VersionKey | None) -> bytes | None:
+    return None if key is None else key.bytes

@@ -50,7 +50,8 @@ class World:
     sites: list[Site] = field(default_factory=list)
     coordinators: list[CoordinatorProcess] = field(default_factory=list)
     parts: tuple[str, ...] = ()
-    _session: psycopg.Connection[dict[str, Any]] | None = None
+    # Of its own also where a world is another one with a database replaced.
+    _session: psycopg.Connection[dict[str, Any]] | None = field(default=None, init=False)
 
     def catalog(self) -> psycopg.Connection[dict[str, Any]]:
         """Connect to the coordinator's database as superuser."""

@@ -207,7 +207,7 @@ def test_the_daemon_cannot_change_what_statements_change(daemon: PsycopgConnecti
     for statement, refusal in {
         "UPDATE federated.node SET options = '{}'": "permission denied",
         "UPDATE federated.run SET model_id = 1": "permission denied",
-        "UPDATE federated.run SET options = '{}'": "was started with stays",
+        "UPDATE federated.run SET options = '{}'": "permission denied",
         "DELETE FROM federated.event": "permission denied",
         "UPDATE federated.event SET kind = 'x'": "permission denied",
     }.items():

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Offer, Outcome, Subscription
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
@@ -25,8 +25,8 @@ Answer = Callable[[Subscription, Offer], Subscription]
 def follows(_said: Subscription, offer: Offer) -> Subscription:
     """Take everything."""
     return Subscription(
-        offer.subscription, offer.model, offer.wanted, held_version=offer.version, held_run=offer.run,
-        heard_outcome=offer.outcome, heard_run=offer.run,
+        offer.subscription, offer.model, offer.wanted, held_version=offer.version, held_key=offer.key,
+        heard_outcome=offer.outcome, heard_key=offer.key,
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ class Subscriber(Unsubscribed):
     async def alive(self) -> None:
         """It always is."""
 
-    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
+    async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[VersionKey]) -> None:
         """Nothing is kept."""
 
     async def perform(self, received: ReceivedTask) -> SealedUpdate:
@@ -122,14 +122,14 @@ async def test_who_lies_about_subscriptions_gets_what_is_granted_and_keeps_nobod
         create_numbers(world, model)
         publish(world, model, 1.0)
     grant(world, "dose")
-    guess = RunId(UUID(int=7))
+    guess = VersionKey(UUID(int=7))
     liars = {
         "deaf": Subscriber(to("dose", "secret", "nothing"), never_heard),
         "other": Subscriber(to("dose", "secret"), of_another),
         "rants": Subscriber(to("dose", "secret"), rants),
         "holds": Subscriber(
-            to("secret", "nothing", takes=True, held_run=guess, held_version=2**31 - 1, heard_outcome=Outcome.OFFERED,
-               heard_run=guess),
+            to("secret", "nothing", takes=True, held_key=guess, held_version=2**31 - 1, heard_outcome=Outcome.OFFERED,
+               heard_key=guess),
         ),
     }  # fmt: skip
     honest = Subscriber(to("dose", "nothing"))
@@ -156,7 +156,7 @@ async def test_who_lies_about_subscriptions_gets_what_is_granted_and_keeps_nobod
             assert {model for model, _ in one.bodies} <= {"dose"}
         # There is such a model, and there is none: the same words.
         assert {one.model for one in liars["holds"].heard} == {"secret", "nothing"}
-        assert len({(one.outcome, one.version, one.run, one.reason) for one in liars["holds"].heard}) == 1
+        assert len({(one.outcome, one.version, one.key, one.reason) for one in liars["holds"].heard}) == 1
         # Who is granted nothing has no say.
         world.execute("DROP FEDERATED MODEL secret")
         [told] = world.query(

@@ -15,7 +15,7 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, RunId, SubscriptionName
+from heliosdb.domain.ids import ModelName, SubscriptionName, VersionKey
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Outcome, Subscription
@@ -23,10 +23,18 @@ from tests.integration.coordinator.subscriptions_support import create_numbers, 
 from tests.integration.coordinator.support import World, create_workspace
 from tests.support.publication import publish_prediction
 
-RUN = RunId(UUID(int=1))
+KEY = VersionKey(UUID(int=1))
 ONE = Subscription(SubscriptionName("one"), ModelName("dose"))
 TWO = Subscription(
-    SubscriptionName("two"), ModelName("x"), "prod", False, 3, RUN, Outcome.OFFERED, RUN, RunId(UUID(int=2))
+    SubscriptionName("two"),
+    ModelName("x"),
+    "prod",
+    False,
+    3,
+    KEY,
+    Outcome.OFFERED,
+    KEY,
+    VersionKey(UUID(int=2)),
 )
 
 
@@ -51,15 +59,15 @@ def node(daemon: PsycopgConnection) -> node_rows.NodeRecord:
 
 def subscribers(world: World) -> list[tuple[object, ...]]:
     found = world.query(
-        "SELECT name, model_name, wanted, takes, held_version, held_run, heard_outcome, heard_run, refused_run, failure"
+        "SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key, failure"
         " FROM federated.subscriber ORDER BY name"
     )
     return [tuple(row.values()) for row in found]
 
 
 def as_row(said: Subscription, failure: str | None = None) -> tuple[object, ...]:
-    heard = (said.heard_outcome, said.heard_run, said.refused_run)
-    return said.name, said.model, said.wanted, said.takes, said.held_version, said.held_run, *heard, failure
+    heard = (said.heard_outcome, said.heard_key, said.refused_key)
+    return said.name, said.model, said.wanted, said.takes, said.held_version, said.held_key, *heard, failure
 
 
 @pytest.mark.parametrize("table", ["subscription", "subscriber"])
@@ -81,7 +89,7 @@ def test_a_nodes_word_replaces_its_former_one(world: World, daemon: PsycopgConne
     deliveries.record_subscriptions(daemon, one, [ONE])
     assert subscribers(world) == [as_row(ONE, "x" * deliveries.MOST_REASON_CHARACTERS)]
 
-    taken = replace(ONE, held_run=RUN, held_version=1, heard_outcome=Outcome.OFFERED, heard_run=RUN)
+    taken = replace(ONE, held_key=KEY, held_version=1, heard_outcome=Outcome.OFFERED, heard_key=KEY)
     deliveries.record_subscription(daemon, one, taken)
     assert subscribers(world) == [as_row(taken)]
     # It is about a subscription as it was said, of a node as it was met.
@@ -105,7 +113,7 @@ def test_what_is_pending_is_what_a_node_has_not_heard_or_would_take(
     one = node(daemon)
     deliveries.record_subscriptions(daemon, one, [ONE])
     (waiting,) = deliveries.list_pending_deliveries(daemon)
-    assert (waiting.node_id, waiting.offer.outcome, waiting.offer.run) == (one.id, Outcome.WAITING, None)
+    assert (waiting.node_id, waiting.offer.outcome, waiting.offer.key) == (one.id, Outcome.WAITING, None)
     assert (waiting.carries, waiting.offer.reason) == (False, "the model has no current version yet")
     deliveries.record_subscription(daemon, one, replace(ONE, heard_outcome=Outcome.WAITING))
     assert deliveries.list_pending_deliveries(daemon) == []
@@ -113,10 +121,10 @@ def test_what_is_pending_is_what_a_node_has_not_heard_or_would_take(
     publish(world, "dose", 1.0)
     (offered,) = deliveries.list_pending_deliveries(daemon)
     assert (offered.carries, offered.offer.outcome, offered.offer.version) == (True, Outcome.OFFERED, 1)
-    heard = replace(ONE, heard_outcome=Outcome.OFFERED, heard_run=offered.offer.run)
+    heard = replace(ONE, heard_outcome=Outcome.OFFERED, heard_key=offered.offer.key)
     deliveries.record_subscription(daemon, one, replace(heard, takes=False))
     assert deliveries.list_pending_deliveries(daemon) == []
-    for settled in ({"held_run": offered.offer.run}, {"refused_run": offered.offer.run}):
+    for settled in ({"held_key": offered.offer.key}, {"refused_key": offered.offer.key}):
         deliveries.record_subscription(daemon, one, heard)
         assert len(deliveries.list_pending_deliveries(daemon)) == 1
         deliveries.record_subscription(daemon, one, replace(heard, **settled))
@@ -134,9 +142,9 @@ def test_a_version_is_read_whole_in_pieces_of_any_size(
     }  # fmt: skip
     content = {"activations": ["linear"], "link": "identity", "target_mean": 0.0, "target_scale": 1.0}
     publish_prediction(world.cluster, world.database, "dose", Prediction("network", content, arrays))
-    (row,) = world.query("SELECT run_id FROM federated.version")
+    (row,) = world.query("SELECT federated._version_key(run_id, version) AS key FROM federated.version")
 
-    found = deliveries.read_offered_version(daemon, row["run_id"])
+    found = deliveries.read_offered_version(daemon, row["key"])
 
     assert found is not None
     assert found.arrays == state_to_bytes(arrays)
@@ -145,6 +153,37 @@ def test_a_version_is_read_whole_in_pieces_of_any_size(
         "linear_regression",
         "y",
     )
-    assert deliveries.measure_offered_version(daemon, row["run_id"]) >= found.size
-    assert deliveries.read_offered_version(daemon, RUN) is None
-    assert deliveries.measure_offered_version(daemon, RUN) == 0
+    assert deliveries.measure_offered_version(daemon, row["key"]) >= found.size
+    assert deliveries.read_offered_version(daemon, KEY) is None
+    assert deliveries.measure_offered_version(daemon, KEY) == 0
+
+
+def test_a_run_that_left_several_versions_has_each_of_them_delivered(
+    world: World, daemon: PsycopgConnection
+) -> None:
+    one = node(daemon)
+    publish(world, "dose", 1.0)
+    deliveries.record_subscriptions(daemon, one, [ONE])
+    (first,) = deliveries.list_pending_deliveries(daemon)
+    assert first.offer.key is not None
+    held = replace(
+        ONE,
+        heard_outcome=Outcome.OFFERED,
+        heard_key=first.offer.key,
+        held_key=first.offer.key,
+        held_version=1,
+    )
+    deliveries.record_subscription(daemon, one, held)
+    publish(world, "dose", 2.0)
+    # As after RESUME of a run that was stopped.
+    world.query(
+        "UPDATE federated.version SET run_id = (SELECT o.run_id FROM federated.version AS o WHERE o.version = 1)"
+        " WHERE version = 2 RETURNING version"
+    )
+    (second,) = deliveries.list_pending_deliveries(daemon)
+    assert (second.carries, second.offer.version) == (True, 2)
+    assert second.offer.key not in {None, first.offer.key}
+    found = [
+        deliveries.read_offered_version(daemon, key) for key in (first.offer.key, second.offer.key) if key
+    ]
+    assert len({one.prediction for one in found if one is not None}) == 2

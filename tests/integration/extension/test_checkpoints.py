@@ -335,8 +335,12 @@ def test_what_a_run_was_started_with_is_nobodys_to_change(
 ) -> None:
     run = close_rounds(catalog)
     for change in ("options = '{}'", "policy = '{}'", "overrides = '{}'", "seed_run = gen_random_uuid()"):
-        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was started with stays"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
             daemon.execute(f"UPDATE federated.run SET {change}")  # type: ignore[arg-type]
+    with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="was started with stays"):
+        daemon.execute(
+            'SELECT federated._adopt_run(%s, \'{"options": {}, "overrides": {}, "policy": {}}\')', [run]
+        )
     catalog.execute("UPDATE federated.run SET status = 'stopped', finished_at = now()")
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="the options that it was started with"):
         operator.execute(

@@ -89,9 +89,9 @@ def sides(cluster: Cluster, trained: psycopg.Connection) -> Iterator[Sides]:
 
 def deliver(node: psycopg.Connection, **content: Any) -> str | None:
     """Offer and deliver something as version 3."""
-    run = str(uuid4())
+    key = str(uuid4())
     offer = {
-        "name": "s", "workspace": "clinics", "model_name": "risk", "wanted": None, "outcome": "offered", "version": 3, "run_id": run,
+        "name": "s", "workspace": "clinics", "model_name": "risk", "wanted": None, "outcome": "offered", "version": 3, "version_key": key,
         "reason": None,
     }  # fmt: skip
     found = {
@@ -281,9 +281,9 @@ def test_a_delivery_that_may_succeed_later_is_an_error_and_not_refused(sides: Si
 
 def test_other_numbers_under_the_same_run_are_other_numbers(sides: Sides) -> None:
     features, network, arrays = SOUND["network"]
-    run = str(uuid4())
+    key = str(uuid4())
     offer = {
-        "name": "s", "workspace": "clinics", "model_name": "risk", "wanted": None, "outcome": "offered", "version": 3, "run_id": run,
+        "name": "s", "workspace": "clinics", "model_name": "risk", "wanted": None, "outcome": "offered", "version": 3, "version_key": key,
         "reason": None, "contract": "{}", "sha256": bytes(32), "features": features, "prediction_arrays": arrays,
     }  # fmt: skip
     with sides.cluster.connect(sides.here.info.dbname, user="heliosdb_daemon") as node:

@@ -366,6 +366,12 @@ def test_only_a_models_owner_grants_it(sides: Sides, cluster: Cluster) -> None:
         with cluster.connect(sides.there.info.dbname, user="an_operator") as owner:
             execute(owner, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'")
             execute(owner, "GRANT FEDERATED SUBSCRIBE ON MODEL risk TO NODE 'north'")
+            execute(owner, "REVOKE FEDERATED SUBSCRIBE ON MODEL risk FROM NODE 'north'")
+            owner.execute(
+                "INSERT INTO federated.subscribe_grant (model_id, node_id, name)"
+                " SELECT m.model_id, n.node_id, 'another' FROM federated.model AS m, federated.node AS n"
+                " WHERE m.name = 'risk' AND n.name = 'north'"
+            )
         grants = sides.there.execute("SELECT name FROM federated.subscribe_grant ORDER BY name").fetchall()
         assert grants == [("ALL NODES",), ("north",)]
     finally:
@@ -451,7 +457,7 @@ def test_what_was_not_offered_is_not_taken(sides: Sides, cluster: Cluster) -> No
     sides.deliver()
     offer: dict[str, Any] = {
         "name": "s", "workspace": "clinics", "model_name": "risk", "wanted": None, "outcome": "offered", "version": 7,
-        "run_id": "11111111-2222-4333-8444-555555555555", "reason": None,
+        "version_key": "11111111-2222-4333-8444-555555555555", "reason": None,
     }  # fmt: skip
     with cluster.connect(sides.here.info.dbname, user="heliosdb_daemon") as node:
         for changed, sqlstate in (
@@ -472,10 +478,10 @@ def test_what_was_not_offered_is_not_taken(sides: Sides, cluster: Cluster) -> No
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was not offered"):
             take(node, {**offer, **content})
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was not offered"):
-            node.execute("SELECT federated._refuse_version('s', %s, 'x')", [offer["run_id"]])
+            node.execute("SELECT federated._refuse_version('s', %s, 'x')", [offer["version_key"]])
         [(takes,)] = node.execute(HEAR, offer | {"reason": "a\nb" * 5000}).fetchall()
         assert takes
-        node.execute("SELECT federated._refuse_version('s', %s, %s)", [offer["run_id"], "no\n" * 5000])
+        node.execute("SELECT federated._refuse_version('s', %s, %s)", [offer["version_key"], "no\n" * 5000])
     assert sides.state() == ("refused", 2, 7)
     assert len(value(sides.here, "message FROM federated_subscriptions")) == 1000
 

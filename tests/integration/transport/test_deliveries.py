@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.authority import Authority
@@ -30,7 +30,7 @@ NODE, OTHER, COORDINATOR, STRANGER = (
     AUTHORITY.issue(name, ["localhost"]) for name in ("node", "other", "coordinator", "stranger")
 )
 TIMEOUT = 60.0
-RUN = RunId(UUID(int=1))
+RUN = VersionKey(UUID(int=1))
 SAID = Subscription(SubscriptionName("s"), ModelName("m"), None, True, 3, RUN, Outcome.OFFERED, RUN)
 OFFER = Offer(WorkspaceName("w"), NodeName("n"), SAID.name, SAID.model, None, Outcome.OFFERED, "", 3, RUN)
 CONTENT = Content.of(

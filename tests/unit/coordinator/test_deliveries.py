@@ -19,15 +19,15 @@ from heliosdb.coordinator.deliveries import Attempts, Deliveries, Shelf, is_sett
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.room import SMALL, Room
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 
-RUN, LATER = RunId(UUID(int=1)), RunId(UUID(int=2))
+KEY, LATER = VersionKey(UUID(int=1)), VersionKey(UUID(int=2))
 NAME = SubscriptionName("s")
-OFFER = Offer(WorkspaceName("w"), NodeName("n"), NAME, ModelName("m"), None, Outcome.OFFERED, "", 1, RUN)
-WAITING = replace(OFFER, outcome=Outcome.WAITING, version=None, run=None)
+OFFER = Offer(WorkspaceName("w"), NodeName("n"), NAME, ModelName("m"), None, Outcome.OFFERED, "", 1, KEY)
+WAITING = replace(OFFER, outcome=Outcome.WAITING, version=None, key=None)
 BEFORE = Subscription(NAME, ModelName("m"))
-HEARD = replace(BEFORE, heard_outcome=Outcome.OFFERED, heard_run=RUN)
+HEARD = replace(BEFORE, heard_outcome=Outcome.OFFERED, heard_key=KEY)
 CONTENT = Content.of(("x",), Contract("a"), b"{}", b"12345678")
 
 
@@ -38,11 +38,11 @@ def pending(node_id: int = 1, offer: Offer = OFFER, *, carries: bool = True) -> 
 @pytest.mark.parametrize(
     ("delivery", "said", "settled"),
     [
-        (pending(), replace(HEARD, held_run=RUN, held_version=1), True),
-        (pending(), replace(HEARD, refused_run=RUN), True),
+        (pending(), replace(HEARD, held_key=KEY, held_version=1), True),
+        (pending(), replace(HEARD, refused_key=KEY), True),
         (pending(), replace(HEARD, takes=False), True),
         (pending(), HEARD, False),
-        (pending(), replace(HEARD, heard_run=LATER, held_run=RUN), False),
+        (pending(), replace(HEARD, heard_key=LATER, held_key=KEY), False),
         (pending(), BEFORE, False),
         (pending(carries=False), HEARD, True),
         (pending(offer=WAITING, carries=False), replace(BEFORE, heard_outcome=Outcome.WAITING), True),
@@ -64,7 +64,7 @@ def test_what_failed_is_tried_again_after_twice_as_long_and_another_offer_at_onc
         assert not attempts.is_due(one, now + pause - 0.001)
         assert attempts.is_due(one, now + pause)
         now += pause
-    assert attempts.is_due(pending(offer=replace(OFFER, run=LATER)), now - 1.0)
+    assert attempts.is_due(pending(offer=replace(OFFER, key=LATER)), now - 1.0)
     assert attempts.is_due(pending(2), now - 1.0)
     attempts.succeed(one)
     assert attempts.is_due(one, now - 1.0)
@@ -76,17 +76,17 @@ def test_what_failed_is_tried_again_after_twice_as_long_and_another_offer_at_onc
 class Loads:
     """Versions that come when a test lets them; all are as large as the room, but for those of `small`."""
 
-    def __init__(self, small: RunId | None = None) -> None:
+    def __init__(self, small: VersionKey | None = None) -> None:
         self.small = small
-        self.asked: list[RunId] = []
+        self.asked: list[VersionKey] = []
         self.come = asyncio.Event()
         self.room = Room(SMALL + 1)
 
-    async def measure(self, run: RunId) -> int:
-        return SMALL if run == self.small else SMALL + 1
+    async def measure(self, key: VersionKey) -> int:
+        return SMALL if key == self.small else SMALL + 1
 
-    async def load(self, run: RunId) -> Content | None:
-        self.asked.append(run)
+    async def load(self, key: VersionKey) -> Content | None:
+        self.asked.append(key)
         await self.come.wait()
         return CONTENT
 
@@ -94,8 +94,8 @@ class Loads:
         return Shelf(self.measure, self.load, self.room)
 
 
-async def hold(shelf: Shelf, run: RunId, until: asyncio.Event) -> Content | None:
-    async with shelf.borrow(run) as content:
+async def hold(shelf: Shelf, key: VersionKey, until: asyncio.Event) -> Content | None:
+    async with shelf.borrow(key) as content:
         await until.wait()
     return content
 
@@ -109,36 +109,36 @@ async def settle() -> None:
 async def test_a_version_is_read_once_for_all_who_are_given_it() -> None:
     loads, done = Loads(), asyncio.Event()
     shelf = loads.shelf()
-    holders = [asyncio.create_task(hold(shelf, RUN, done)) for _ in range(3)]
+    holders = [asyncio.create_task(hold(shelf, KEY, done)) for _ in range(3)]
     other = asyncio.create_task(hold(shelf, LATER, done))
     loads.come.set()
     await settle()
     # The other one is not read before there is room for it.
-    assert (loads.asked, loads.room.held) == ([RUN], SMALL + 1)
+    assert (loads.asked, loads.room.held) == ([KEY], SMALL + 1)
     done.set()
     assert await asyncio.gather(*holders, other) == [CONTENT] * 4
-    assert (loads.asked, loads.room.held) == ([RUN, LATER], 0)
+    assert (loads.asked, loads.room.held) == ([KEY, LATER], 0)
 
 
 async def test_a_small_version_waits_for_no_large_one() -> None:
     loads, done = Loads(small=LATER), asyncio.Event()
     shelf = loads.shelf()
-    holders = [asyncio.create_task(hold(shelf, run, done)) for run in (RUN, LATER)]
+    holders = [asyncio.create_task(hold(shelf, key, done)) for key in (KEY, LATER)]
     await settle()
-    assert loads.asked == [RUN, LATER]
+    assert loads.asked == [KEY, LATER]
     loads.come.set()
     done.set()
     await asyncio.gather(*holders)
 
 
-@pytest.mark.parametrize("run", [RUN, LATER])
-async def test_who_goes_away_while_a_version_comes_leaves_nothing_behind(run: RunId) -> None:
+@pytest.mark.parametrize("key", [KEY, LATER])
+async def test_who_goes_away_while_a_version_comes_leaves_nothing_behind(key: VersionKey) -> None:
     """Also while it waits for room."""
     loads, done = Loads(), asyncio.Event()
     shelf = loads.shelf()
-    first = asyncio.create_task(hold(shelf, RUN, done))
+    first = asyncio.create_task(hold(shelf, KEY, done))
     await settle()
-    gone = first if run == RUN else asyncio.create_task(hold(shelf, run, done))
+    gone = first if key == KEY else asyncio.create_task(hold(shelf, key, done))
     await settle()
     gone.cancel()
     await settle()
@@ -147,7 +147,7 @@ async def test_who_goes_away_while_a_version_comes_leaves_nothing_behind(run: Ru
     if gone is not first:
         await first
     assert await hold(shelf, LATER, done) == CONTENT
-    assert (loads.asked, loads.room.held) == ([RUN, LATER], 0)
+    assert (loads.asked, loads.room.held) == ([KEY, LATER], 0)
 
 
 @dataclass
@@ -202,8 +202,8 @@ def follows(offer: Offer) -> Subscription:
     return replace(
         BEFORE,
         heard_outcome=offer.outcome,
-        heard_run=offer.run,
-        held_run=offer.run,
+        heard_key=offer.key,
+        held_key=offer.key,
         held_version=offer.version,
     )
 
@@ -216,15 +216,15 @@ def breaks(offer: Offer) -> Subscription:
     raise LookupError(offer.node)
 
 
-async def load(_deliveries: Deliveries, run: RunId) -> Content | None:
-    return None if run == LATER else CONTENT
+async def load(_deliveries: Deliveries, key: VersionKey) -> Content | None:
+    return None if key == LATER else CONTENT
 
 
-async def lose(_deliveries: Deliveries, run: RunId) -> Content | None:
-    raise psycopg.OperationalError(str(run))
+async def lose(_deliveries: Deliveries, key: VersionKey) -> Content | None:
+    raise psycopg.OperationalError(str(key))
 
 
-async def measure(_deliveries: Deliveries, _run: RunId) -> int:
+async def measure(_deliveries: Deliveries, _run: VersionKey) -> int:
     return CONTENT.size
 
 
@@ -285,13 +285,13 @@ async def test_what_was_pending_before_the_answer_is_not_offered_again(
 async def test_what_is_revoked_while_a_node_dawdles_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     come = asyncio.Event()
 
-    async def slow(_deliveries: Deliveries, run: RunId) -> Content | None:
+    async def slow(_deliveries: Deliveries, key: VersionKey) -> Content | None:
         await come.wait()
         return CONTENT
 
     nodes = Nodes(a=Client(follows))
     deliveries = await make_deliveries(nodes, monkeypatch, slow)
-    second = replace(OFFER, subscription=SubscriptionName("t"), run=LATER)
+    second = replace(OFFER, subscription=SubscriptionName("t"), key=LATER)
     deliveries.refresh([pending(), pending(offer=second)], now())
     await settle()
     deliveries.refresh([], now())
@@ -307,7 +307,7 @@ async def test_what_is_revoked_while_a_node_dawdles_is_not_sent(monkeypatch: pyt
         (refuses, OFFER, "not for n"),
         (breaks, OFFER, "it failed inside the coordinator; its log says more"),
         (lambda offer: HEARD, OFFER, "the node has heard the offer and does not follow it"),
-        (follows, replace(OFFER, run=LATER), "the version is no longer there"),
+        (follows, replace(OFFER, key=LATER), "the version is no longer there"),
     ],
 )
 async def test_a_delivery_that_fails_is_recorded_and_not_repeated_at_once(

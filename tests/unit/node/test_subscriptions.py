@@ -15,7 +15,7 @@ import pytest
 
 from heliosdb.domain.encoding import ColumnEncoding, ColumnKind, Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.state import make_state, state_to_bytes
 from heliosdb.domain.subscription import Content, Contract, Offer, Outcome, Subscription
 from heliosdb.node import subscriptions as node_subscriptions
@@ -94,7 +94,7 @@ CERTIFICATE = bytes(range(32))
 WORKSPACE = WorkspaceName("w")
 OURS = Subscription(SubscriptionName("s"), ModelName("m"), "prod")
 OFFER = Offer(
-    WORKSPACE, NodeName("n"), OURS.name, OURS.model, "prod", Outcome.OFFERED, "", 1, RunId(UUID(int=1))
+    WORKSPACE, NodeName("n"), OURS.name, OURS.model, "prod", Outcome.OFFERED, "", 1, VersionKey(UUID(int=1))
 )
 
 

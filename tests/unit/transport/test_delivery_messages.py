@@ -10,7 +10,7 @@ import pytest
 
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Introduction
-from heliosdb.domain.ids import ModelName, NodeName, RunId, SubscriptionName, WorkspaceName
+from heliosdb.domain.ids import ModelName, NodeName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.subscription import REASONS, Content, Contract, Offer, Outcome, Subscription
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport import limits
@@ -23,7 +23,7 @@ from heliosdb.transport.verification import find_signer, sign_delivery, sign_tas
 
 AUTHORITY = Authority.create("authority")
 COORDINATOR, OTHER = (AUTHORITY.issue("coordinator", ["localhost"]) for _ in range(2))
-RUN = RunId(UUID(int=9))
+RUN = VersionKey(UUID(int=9))
 OFFER = Offer(
     WorkspaceName("w"),
     NodeName("n"),
@@ -39,7 +39,7 @@ CONTENT = Content.of(
     ("x", "z"), Contract("cox_regression", "y", "e", "v", "o"), b'{"link": "exp"}', b"arrays"
 )
 FULL = Subscription(
-    SubscriptionName("t"), ModelName("m2"), "7", False, 2, RUN, Outcome.OFFERED, RUN, RunId(UUID(int=8))
+    SubscriptionName("t"), ModelName("m2"), "7", False, 2, RUN, Outcome.OFFERED, RUN, VersionKey(UUID(int=8))
 )
 BARE = Subscription(SubscriptionName("s"), ModelName("m"))
 RECIPIENT = bytes(range(32))
@@ -59,7 +59,7 @@ def test_subscriptions_survive_an_introduction() -> None:
     [
         ([pb.Subscription(name="s")], "empty or too long"),
         ([pb.Subscription(name="s", model="m", version="")], "empty or too long"),
-        ([pb.Subscription(name="s", model="m", held_run=b"short")], "not a UUID"),
+        ([pb.Subscription(name="s", model="m", held_key=b"short")], "not a UUID"),
         ([pb.Subscription(name="s", model="m", held_version=0)], "out of range"),
         ([pb.Subscription(name="s", model="m", held_version=2**31)], "out of range"),
         ([pb.Subscription(name="s", model="m", heard_outcome="perhaps")], "outcome"),
@@ -85,10 +85,10 @@ def test_the_digest_tells_every_change_and_nothing_for_none() -> None:
         replace(FULL, wanted=None),
         replace(FULL, takes=True),
         replace(FULL, held_version=3),
-        replace(FULL, held_run=None),
+        replace(FULL, held_key=None),
         replace(FULL, heard_outcome=Outcome.WAITING),
-        replace(FULL, heard_run=None),
-        replace(FULL, refused_run=None),
+        replace(FULL, heard_key=None),
+        replace(FULL, refused_key=None),
     ]
     digests = {
         subscriptions_sha256(said) for said in ([FULL], [BARE], [BARE, FULL], *([one] for one in changed))
@@ -104,7 +104,7 @@ def test_the_digest_tells_every_change_and_nothing_for_none() -> None:
         (OFFER, CONTENT),
         (OFFER, None),
         (replace(OFFER, wanted=None), Content.of(("x",), Contract("neural_network"), b"{}")),
-        (replace(OFFER, outcome=Outcome.UNKNOWN, reason="none such", version=None, run=None), None),
+        (replace(OFFER, outcome=Outcome.UNKNOWN, reason="none such", version=None, key=None), None),
     ],
 )
 def test_a_delivery_survives_the_wire(offer: Offer, content: Content | None) -> None:
@@ -132,7 +132,7 @@ def changed(change: Callable[[pb.DeliveryHeader], object]) -> bytes:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda header: header.ClearField("run"), "do not agree"),
+        (lambda header: header.ClearField("key"), "do not agree"),
         (lambda header: header.ClearField("version"), "do not agree"),
         (lambda header: setattr(header, "outcome", "waiting"), "do not agree"),
         (lambda header: setattr(header, "outcome", "perhaps"), "the outcome of the subscription is none"),

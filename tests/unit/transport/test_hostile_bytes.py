@@ -136,7 +136,7 @@ def test_a_damaged_header_of_a_delivery_is_read_within_bounds_or_refused(raw: by
     with contextlib.suppress(FederatedError):
         read = decode_delivery(raw)
         assert read.body_bytes <= limits.MAX_PREDICTION_BYTES + limits.MAX_VECTOR_BYTES
-        assert (read.announced is None) or read.offer.run is not None
+        assert (read.announced is None) or read.offer.key is not None
 
 
 @given(damaged(SUBSCRIPTION))

@@ -93,9 +93,7 @@ SELECT round_number, size_bytes FROM federated.internal_checkpoint WHERE run_id 
 DELETE FROM federated.internal_checkpoint WHERE run_id = $1::uuid AND round_number = ANY ($2::integer[])
 
 -- name: adopt_run(uuid, jsonb)
-UPDATE federated.run SET options = $2::jsonb -> 'options', overrides = $2::jsonb -> 'overrides', policy = $2::jsonb -> 'policy',
-    seed_run = ($2::jsonb ->> 'seed_run')::uuid
-WHERE run_id = $1::uuid
+SELECT federated._adopt_run($1::uuid, $2::jsonb)
 
 -- name: adopt_rounds(uuid, jsonb, text)
 INSERT INTO federated.round (run_id, round_number, status, message, finished_at, global_loss, global_accuracy,

@@ -4,7 +4,7 @@
 SELECT to_regprocedure('federated._list_subscriptions(text)') IS NOT NULL AS has
 
 -- name: list_subscriptions(text)
-SELECT name, model_name, wanted, takes, held_version, held_run, heard_outcome, heard_run, refused_run
+SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key
 FROM federated._list_subscriptions($1)
 
 -- name: limit_waiting()
@@ -22,8 +22,8 @@ SELECT federated._refuse_version($1, $2, $3)
 -- name: record_subscriptions(bigint, jsonb, jsonb)
 WITH said AS (
     SELECT s.* FROM jsonb_to_recordset($3::jsonb) AS s (
-        name text, model_name text, wanted text, takes boolean, held_run uuid, held_version integer, heard_outcome text,
-        heard_run uuid, refused_run uuid)
+        name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text,
+        heard_key uuid, refused_key uuid)
 ), node AS (
     SELECT n.node_id FROM federated.node AS n WHERE n.node_id = $1 AND n.options = $2::jsonb
 ), gone AS (
@@ -31,25 +31,25 @@ WITH said AS (
     WHERE s.node_id = n.node_id AND NOT EXISTS (SELECT FROM said AS o WHERE o.name = s.name)
 )
 INSERT INTO federated.subscriber AS s
-    (node_id, name, model_name, wanted, takes, held_run, held_version, heard_outcome, heard_run, refused_run, reported_at)
-SELECT n.node_id, o.name, o.model_name, o.wanted, o.takes, o.held_run, o.held_version, o.heard_outcome, o.heard_run, o.refused_run,
+    (node_id, name, model_name, wanted, takes, held_key, held_version, heard_outcome, heard_key, refused_key, reported_at)
+SELECT n.node_id, o.name, o.model_name, o.wanted, o.takes, o.held_key, o.held_version, o.heard_outcome, o.heard_key, o.refused_key,
        clock_timestamp()
 FROM said AS o CROSS JOIN node AS n
 ON CONFLICT (node_id, name) DO UPDATE SET
-    model_name = excluded.model_name, wanted = excluded.wanted, takes = excluded.takes, held_run = excluded.held_run,
-    held_version = excluded.held_version, heard_outcome = excluded.heard_outcome, heard_run = excluded.heard_run,
-    refused_run = excluded.refused_run, reported_at = excluded.reported_at
-WHERE (s.model_name, s.wanted, s.takes, s.held_run, s.held_version, s.heard_outcome, s.heard_run, s.refused_run)
-      IS DISTINCT FROM (excluded.model_name, excluded.wanted, excluded.takes, excluded.held_run, excluded.held_version,
-                        excluded.heard_outcome, excluded.heard_run, excluded.refused_run)
+    model_name = excluded.model_name, wanted = excluded.wanted, takes = excluded.takes, held_key = excluded.held_key,
+    held_version = excluded.held_version, heard_outcome = excluded.heard_outcome, heard_key = excluded.heard_key,
+    refused_key = excluded.refused_key, reported_at = excluded.reported_at
+WHERE (s.model_name, s.wanted, s.takes, s.held_key, s.held_version, s.heard_outcome, s.heard_key, s.refused_key)
+      IS DISTINCT FROM (excluded.model_name, excluded.wanted, excluded.takes, excluded.held_key, excluded.held_version,
+                        excluded.heard_outcome, excluded.heard_key, excluded.refused_key)
 
 -- name: record_subscription(bigint, jsonb, jsonb)
 UPDATE federated.subscriber AS s SET
-    takes = o.takes, held_run = o.held_run, held_version = o.held_version, heard_outcome = o.heard_outcome,
-    heard_run = o.heard_run, refused_run = o.refused_run, failure = NULL, reported_at = clock_timestamp()
+    takes = o.takes, held_key = o.held_key, held_version = o.held_version, heard_outcome = o.heard_outcome,
+    heard_key = o.heard_key, refused_key = o.refused_key, failure = NULL, reported_at = clock_timestamp()
 FROM jsonb_to_record($3::jsonb) AS o (
-         name text, model_name text, wanted text, takes boolean, held_run uuid, held_version integer, heard_outcome text,
-         heard_run uuid, refused_run uuid),
+         name text, model_name text, wanted text, takes boolean, held_key uuid, held_version integer, heard_outcome text,
+         heard_key uuid, refused_key uuid),
      federated.node AS n
 WHERE n.node_id = $1 AND n.options = $2::jsonb AND s.node_id = n.node_id AND s.name = o.name AND s.model_name = o.model_name
   AND s.wanted IS NOT DISTINCT FROM o.wanted
@@ -58,7 +58,7 @@ WHERE n.node_id = $1 AND n.options = $2::jsonb AND s.node_id = n.node_id AND s.n
 UPDATE federated.subscriber SET failure = $3 WHERE node_id = $1 AND name = $2 AND failure IS DISTINCT FROM $3
 
 -- name: list_pending_deliveries()
-SELECT node_id, workspace, node_name, name, model_name, wanted, outcome, version, run_id, carries, reason
+SELECT node_id, workspace, node_name, name, model_name, wanted, outcome, version, version_key, carries, reason
 FROM federated._pending_deliveries()
 
 -- name: offered_version(uuid)
@@ -66,7 +66,7 @@ SELECT features, contract::text AS contract, prediction, coalesce(octet_length(p
 FROM federated._offered_version($1)
 
 -- name: offered_size(uuid)
-SELECT octet_length(prediction::text) + coalesce(octet_length(prediction_arrays), 0) AS size FROM federated.version WHERE run_id = $1
+SELECT octet_length(prediction::text) + coalesce(octet_length(prediction_arrays), 0) AS size FROM federated.held_version WHERE numbers_id = $1
 
 -- name: offered_arrays(uuid, integer, integer)
-SELECT substring(prediction_arrays FROM $2 FOR $3) AS part FROM federated.version WHERE run_id = $1
+SELECT substring(prediction_arrays FROM $2 FOR $3) AS part FROM federated.held_version WHERE numbers_id = $1
