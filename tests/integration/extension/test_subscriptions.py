@@ -80,6 +80,10 @@ def test_versions_that_are_not_held_are_named_by_an_error(sides: Sides) -> None:
         with pytest.raises(errors.WrongObjectType, match="only subscribed to") as found:
             sides.here.execute(f"SELECT * FROM {call}")  # type: ignore[arg-type]
         assert "federated_evaluate('risk', 'SELECT ...')" in str(found.value.diag.message_hint)
+    for statement in ("START FEDERATED TRAINING risk", "TAG FEDERATED MODEL risk AS 'prod'"):
+        missing = raised(sides.here, statement)
+        assert missing.sqlstate == "42704"
+        assert "only subscribed to" in str(missing.message_hint)
 
 
 def test_what_nothing_depends_on_goes_with_the_next_version(sides: Sides, daemon: psycopg.Connection) -> None:
