@@ -1,10 +1,10 @@
 """Brings nodes what they subscribe to: what is pending by their own word is offered, their answer recorded.
 
-What always holds: a node is offered one thing at a time, and none waits for another's answer; what is sent
-was offered when the catalog was last looked at; a version is in memory once, however many nodes it goes to, and
-versions beyond `HELD` are read when others have left (or have been held for as long as they take over a slow
-line: coordinator/room.py); nothing is remembered but when a failed delivery is tried again, so that a
-coordinator that is started anew goes on from what the nodes say.
+What always holds: a node is offered one thing at a time, and none waits for another's answer; what is
+sent was offered when the catalog was last looked at; a version is in memory once, however many nodes it
+goes to, and versions beyond `HELD` are read when others have left (or have been held for as long as they
+take over a slow line: coordinator/room.py); nothing is remembered but when a failed delivery is tried
+again, so that a coordinator that is started anew goes on from what the nodes say.
 """
 
 from __future__ import annotations
