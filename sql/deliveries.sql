@@ -334,7 +334,8 @@ BEGIN
         END IF;
         GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, more = PG_EXCEPTION_DETAIL;
         obstacle := federated._one_line(CASE SQLSTATE WHEN '2BP01' THEN
-            format('other objects depend on the functions of federated model "%s" as they are: %s', subject.model_name, more)
+            format('other objects depend on the functions of federated model "%s" as they are (drop them, ALTER FEDERATED SUBSCRIPTION %I REFRESH, make them again): %s',
+                   subject.model_name, subject.name, more)
             ELSE obstacle || coalesce(': ' || nullif(more, ''), '') END);
     END;
     UPDATE federated.subscription AS s

@@ -88,7 +88,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_column',
             MESSAGE = CASE lacking.what WHEN 'the subject' THEN format('the query has no column "%s", which subject names', subject)
                            ELSE format('the query has no column "%s", %s of federated model "%s"', lacking.name, lacking.what, reference) END,
-            HINT = 'An evaluation needs the true values beside the features: name the column so in the query''s select list.';
+            HINT = CASE lacking.what WHEN 'the subject' THEN 'Add the column to the query''s select list.'
+                        ELSE 'An evaluation needs the true values beside the features: name the column so in the query''s select list.' END;
     END IF;
     twice := (SELECT min(p.name) FROM (SELECT u.name FROM unnest(present) AS u (name) WHERE u.name = ANY (named)
                                        GROUP BY u.name HAVING count(*) > 1) AS p);

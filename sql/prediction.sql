@@ -165,7 +165,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
             MESSAGE = format('federated model "%s" is only subscribed to in this database', model),
             DETAIL = 'Its runs, versions and figures are kept where it is trained.',
-            HINT = 'federated_subscriptions shows what is held here.';
+            HINT = format('federated_subscriptions shows what is held here; federated_evaluate(%L, ''SELECT ...'') judges it on rows of this database.', model);
     ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated model "%s" does not exist', model);

@@ -32,7 +32,7 @@ COMMENT ON COLUMN federated.subscription.heard_outcome IS
 COMMENT ON COLUMN federated.subscription.heard_version IS 'The version that is offered; NULL where none is';
 COMMENT ON COLUMN federated.subscription.heard_key IS 'Its key: the coordinator''s own name of it, which no other version has';
 COMMENT ON COLUMN federated.subscription.heard_since IS 'When this was first said';
-COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator last spoke of the subscription';
+COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator was last heard, to within a minute or two; NULL before it spoke of the subscription';
 COMMENT ON COLUMN federated.subscription.reason IS 'What the coordinator said besides, in its own words';
 COMMENT ON COLUMN federated.subscription.refused_key IS 'The key of the version that was offered and cannot be taken; it is not asked for again before REFRESH';
 COMMENT ON COLUMN federated.subscription.failure IS 'Why that version was not taken';
@@ -372,7 +372,7 @@ COMMENT ON COLUMN @extschema@.federated_subscriptions.state IS
     'current: what is offered is here; behind: it is not yet; refused: it was not taken, and the version before it stays (message says why); waiting: there is no such version yet, or none is current; unavailable: the version''s numbers were not kept, so that it cannot travel; unknown: there is no such model in the workspace, or it is not granted to this node; unheard: the coordinator has said nothing yet of what is wanted. Whatever the state, the version that is here goes on predicting';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.message IS 'Why the version that is wanted is not here; NULL where it is';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.delivered_at IS 'When the version was taken; NULL before there is one';
-COMMENT ON COLUMN @extschema@.federated_subscriptions.last_heard IS 'When the coordinator last spoke of the subscription; NULL before it did';
+COMMENT ON COLUMN @extschema@.federated_subscriptions.last_heard IS 'When the coordinator was last heard, to within a minute or two while its heartbeats come; NULL before it spoke of the subscription';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.signed_by IS 'SHA-256 of the certificate whose key signed the version, hexadecimal';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.signature IS 'That signature, hexadecimal';
 COMMENT ON COLUMN @extschema@.federated_subscriptions.sha256 IS 'SHA-256 of the version''s numbers as they travelled, hexadecimal';

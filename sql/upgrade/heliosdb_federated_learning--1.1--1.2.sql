@@ -2508,7 +2508,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'wrong_object_type',
             MESSAGE = format('federated model "%s" is only subscribed to in this database', model),
             DETAIL = 'Its runs, versions and figures are kept where it is trained.',
-            HINT = 'federated_subscriptions shows what is held here.';
+            HINT = format('federated_subscriptions shows what is held here; federated_evaluate(%L, ''SELECT ...'') judges it on rows of this database.', model);
     ELSIF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated model "%s" does not exist', model);
@@ -4140,7 +4140,8 @@ BEGIN
         END IF;
         GET STACKED DIAGNOSTICS obstacle = MESSAGE_TEXT, more = PG_EXCEPTION_DETAIL;
         obstacle := federated._one_line(CASE SQLSTATE WHEN '2BP01' THEN
-            format('other objects depend on the functions of federated model "%s" as they are: %s', subject.model_name, more)
+            format('other objects depend on the functions of federated model "%s" as they are (drop them, ALTER FEDERATED SUBSCRIPTION %I REFRESH, make them again): %s',
+                   subject.model_name, subject.name, more)
             ELSE obstacle || coalesce(': ' || nullif(more, ''), '') END);
     END;
     UPDATE federated.subscription AS s
@@ -5688,7 +5689,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'undefined_column',
             MESSAGE = CASE lacking.what WHEN 'the subject' THEN format('the query has no column "%s", which subject names', subject)
                            ELSE format('the query has no column "%s", %s of federated model "%s"', lacking.name, lacking.what, reference) END,
-            HINT = 'An evaluation needs the true values beside the features: name the column so in the query''s select list.';
+            HINT = CASE lacking.what WHEN 'the subject' THEN 'Add the column to the query''s select list.'
+                        ELSE 'An evaluation needs the true values beside the features: name the column so in the query''s select list.' END;
     END IF;
     twice := (SELECT min(p.name) FROM (SELECT u.name FROM unnest(present) AS u (name) WHERE u.name = ANY (named)
                                        GROUP BY u.name HAVING count(*) > 1) AS p);

@@ -37,10 +37,11 @@ class Proof:
 
 
 def list_subscriptions(connection: Connection, workspace: WorkspaceName) -> tuple[Subscription, ...]:
-    """Return a participant's subscriptions to a workspace's models, in the order of their names' bytes; none
-    where its extension is of a release that knew none."""
+    """Return a participant's subscriptions to a workspace's models, in the order of their names' bytes, for
+    its coordinator, which was heard thereby; none where its extension is of a release that knew none."""
     if not _SQL.query(connection, "has_subscriptions")[0]["has"]:
         return ()
+    _SQL.query(connection, "note_contact", workspace)
     found = map(_subscription, _SQL.query(connection, "list_subscriptions", workspace))
     return tuple(sorted(found, key=lambda one: one.name.encode()))
 

@@ -51,6 +51,11 @@ def lock_subscription(connection: Connection, name: str) -> Subscription | None:
     return Subscription(row["subscription_id"], row["name"], row["model_name"], row["owned"])
 
 
+def is_subscribed(connection: Connection, model: str) -> bool:
+    """Say whether a model of that name is subscribed to in this database."""
+    return bool(_SQL.query(connection, "is_subscribed", model))
+
+
 def choose_version(connection: Connection, subscription: Subscription, wanted: str | None) -> None:
     """Say which version is wanted; it is taken when it is offered, whatever `auto` is."""
     _SQL.query(connection, "choose_version", subscription.subscription_id, wanted)

@@ -27,6 +27,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.run_options import parse_options
+from heliosdb.catalog.subscriptions import is_subscribed
 from heliosdb.domain.run import TrainingOptions
 from heliosdb.extension.aggregation_functions import check_aggregation
 from heliosdb.extension.contract import (
@@ -46,6 +47,8 @@ from heliosdb.parts.selections import count_chosen
 
 # PostgreSQL's functions take 100 arguments; one is kept for the model's name.
 MAX_FEATURES = 1_500
+
+_ELSEWHERE = "It is only subscribed to in this database: this is typed where the model is trained."
 
 
 def create_model(session: Session, command: CreateModel) -> None:
@@ -222,7 +225,8 @@ def find_model(session: Session, name: str) -> catalog.Model:
     """Return the caller's own model, locked; raise 42704 where there is none, 42501 where it is another's."""
     model = catalog.lock_model(session.connection, name)
     if model is None:
-        raise undefined("model", name)
+        subscribed = is_subscribed(session.connection, name)
+        raise undefined("model", name, hint=_ELSEWHERE if subscribed else None)
     session.own_model(model)
     return model
 

@@ -98,7 +98,8 @@ def unregister_node(session: Session, command: UnregisterNode) -> None:
         session.skips("node", command.name, if_exists=command.if_exists)
     elif kept:
         session.notice(
-            f'node "{command.name}" keeps the versions that it has of federated models {", ".join(kept)}'
+            f'node "{command.name}" keeps the versions that it has of federated models '
+            + ", ".join(f'"{model}"' for model in kept)
         )
 
 

@@ -227,5 +227,11 @@ def _refusing(path: str, deed: str) -> Iterator[None]:
     """Turn what the operating system says into an error that repeats the path as typed."""
     try:
         yield
+    except PermissionError as error:
+        raise FederatedError(
+            ErrorCode.PRIVILEGE,
+            f'cannot {deed} file "{path}": {error.strerror}',
+            hint="The database server's operating system user needs that right.",
+        ) from None
     except OSError as error:
         raise invalid_value(f'cannot {deed} file "{path}": {error.strerror}') from None

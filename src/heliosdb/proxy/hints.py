@@ -20,8 +20,8 @@ _BEFORE_HINT = frozenset({b"S", b"V", b"C", b"M", b"D"})
 
 _EXTENSION = b"CREATE EXTENSION heliosdb_federated_learning in this database first."
 _OPERATOR = (
-    b"This needs membership in the role federated_operator; for workspaces, nodes, datasets and data "
-    b"subjects in federated_admin."
+    b"This needs membership in the role federated_operator; for workspaces, nodes, datasets, "
+    b"subscriptions and data subjects in federated_admin."
 )
 _ANALYST = b"This needs membership in the role federated_analyst."
 

@@ -15,7 +15,7 @@ from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog.lease import become_daemon
 from heliosdb.catalog.psycopg_connection import PsycopgConnection, connected
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.ids import ModelName, SubscriptionName, VersionKey
+from heliosdb.domain.ids import ModelName, SubscriptionName, VersionKey, WorkspaceName
 from heliosdb.domain.prediction import Prediction
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Outcome, Subscription
@@ -187,3 +187,23 @@ def test_a_run_that_left_several_versions_has_each_of_them_delivered(
         deliveries.read_offered_version(daemon, key) for key in (first.offer.key, second.offer.key) if key
     ]
     assert len({one.prediction for one in found if one is not None}) == 2
+
+
+def test_a_participant_sees_when_the_coordinator_last_called(world: World, daemon: PsycopgConnection) -> None:
+    world.execute("CREATE FEDERATED SUBSCRIPTION s TO MODEL other IN WORKSPACE elsewhere")
+    world.execute("CREATE FEDERATED SUBSCRIPTION t TO MODEL another IN WORKSPACE elsewhere")
+    heard = "SELECT heard_at, heard_at > clock_timestamp() - interval '1 minute' AS is_fresh FROM federated.subscription ORDER BY name"
+    elsewhere = WorkspaceName("elsewhere")
+    deliveries.list_subscriptions(daemon, elsewhere)
+    assert [row["heard_at"] for row in world.query(heard)] == [None, None], "nothing was said of it yet"
+    world.query("UPDATE federated.subscription SET heard_at = now() - interval '1 hour' RETURNING 1")
+    with world.catalog() as dba, dba.transaction():
+        dba.execute("SELECT FROM federated.subscription WHERE name = 's' FOR UPDATE")
+        deliveries.list_subscriptions(daemon, elsewhere)
+    assert [row["is_fresh"] for row in world.query(heard)] == [False, True], (
+        "a DBA at work keeps nobody waiting"
+    )
+    deliveries.list_subscriptions(daemon, WorkspaceName("clinics"))
+    assert [row["is_fresh"] for row in world.query(heard)] == [False, True]
+    deliveries.list_subscriptions(daemon, elsewhere)
+    assert [row["is_fresh"] for row in world.query(heard)] == [True, True]

@@ -122,7 +122,7 @@ def test_a_path_that_is_taken_or_refused_leaves_everything_as_it_was(
         "relative": "22023",
         "/proc/self/x": "22023",
         f"{cluster.directory}/data/x": "22023",
-        "/root_only_directory_of_nobody": "22023",
+        "/root_only_directory_of_nobody": "42501",
     }.items():
         error = refusal(writer, CHECKPOINT.format(path))
         assert error.sqlstate == sqlstate, (path, error)

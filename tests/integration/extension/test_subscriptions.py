@@ -77,8 +77,13 @@ def test_versions_that_are_not_held_are_named_by_an_error(sides: Sides) -> None:
         "federated_evaluate('risk')",
         "federated_training_status('risk', 1)",
     ):
-        with pytest.raises(errors.WrongObjectType, match="only subscribed to"):
+        with pytest.raises(errors.WrongObjectType, match="only subscribed to") as found:
             sides.here.execute(f"SELECT * FROM {call}")  # type: ignore[arg-type]
+        assert "federated_evaluate('risk', 'SELECT ...')" in str(found.value.diag.message_hint)
+    for statement in ("START FEDERATED TRAINING risk", "TAG FEDERATED MODEL risk AS 'prod'"):
+        missing = raised(sides.here, statement)
+        assert missing.sqlstate == "42704"
+        assert "only subscribed to" in str(missing.message_hint)
 
 
 def test_what_nothing_depends_on_goes_with_the_next_version(sides: Sides, daemon: psycopg.Connection) -> None:
@@ -129,6 +134,7 @@ def test_another_signature_waits_until_nothing_depends_on_the_former(
 
     assert obstacle is not None
     assert "view public.w depends on function federated_model.risk" in obstacle
+    assert "ALTER FEDERATED SUBSCRIPTION s REFRESH" in obstacle
     assert sides.state() == ("refused", 2, 3)
     assert sides.seen() == [("north", "s", True, "refused", 2, 3)]
     assert value(sides.here, "message FROM federated_subscriptions") == obstacle
@@ -400,7 +406,7 @@ def test_an_unregistered_node_keeps_what_it_has(sides: Sides) -> None:
     sides.deliver()
     heard = notices_of(sides.there)
     execute(sides.there, "UNREGISTER FEDERATED NODE 'north' FROM WORKSPACE clinics")
-    assert heard == ['node "north" keeps the versions that it has of federated models risk']
+    assert heard == ['node "north" keeps the versions that it has of federated models "risk"']
     assert sides.seen() == []
 
 

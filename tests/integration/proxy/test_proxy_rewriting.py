@@ -230,7 +230,7 @@ def test_a_role_that_may_not_learns_which_role_may(proxy):
     diagnosis = refused(proxy, STATEMENT, user="password_user", password="secret")
     assert diagnosis.sqlstate == "42501"
     assert diagnosis.message_hint == (
-        "This needs membership in the role federated_operator; for workspaces, nodes, datasets and data subjects in federated_admin."
+        "This needs membership in the role federated_operator; for workspaces, nodes, datasets, subscriptions and data subjects in federated_admin."
     )
 
 

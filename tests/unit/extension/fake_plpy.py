@@ -45,6 +45,7 @@ READING = frozenset(
         "is_served",
         "list_private_nodes",
         "lock_subscription",
+        "is_subscribed",
         "list_grants",
         "list_keepers",
         "list_node_subscriptions",

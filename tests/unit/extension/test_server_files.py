@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -185,6 +186,22 @@ def test_the_data_directory_is_refused_by_whichever_name(
         new_file(str(place / "data" / "new"), str(place / "data")),
     ):
         pass
+
+
+def test_a_directory_that_the_servers_user_may_not_write_is_a_right_that_lacks(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", refuse)
+    path = str(place / "new")
+    with pytest.raises(FederatedError) as caught, new_file(path, str(place / "data")):
+        pass
+    assert (caught.value.code, caught.value.message) == (
+        ErrorCode.PRIVILEGE,
+        f'cannot write file "{path}": Permission denied',
+    )
 
 
 def test_what_the_system_refuses_is_said_with_the_path_as_typed(place: Path) -> None:

@@ -7,6 +7,15 @@ SELECT to_regprocedure('federated._list_subscriptions(text)') IS NOT NULL AS has
 SELECT name, model_name, wanted, takes, held_version, held_key, heard_outcome, heard_key, refused_key
 FROM federated._list_subscriptions($1)
 
+-- name: note_contact(text)
+UPDATE federated.subscription AS s SET heard_at = clock_timestamp()
+FROM (
+    -- What its DBA is just changing keeps no heartbeat waiting.
+    SELECT o.subscription_id FROM federated.subscription AS o
+    WHERE o.workspace = $1 AND o.heard_at < clock_timestamp() - interval '1 minute' FOR UPDATE SKIP LOCKED
+) AS due
+WHERE s.subscription_id = due.subscription_id
+
 -- name: limit_waiting()
 SELECT set_config('lock_timeout', '15s', true)
 

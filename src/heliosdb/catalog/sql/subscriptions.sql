@@ -44,3 +44,6 @@ ORDER BY o.node_name
 -- name: list_node_subscriptions(bigint, text)
 SELECT s.model_name AS model FROM federated.subscriber AS s JOIN federated.node AS n USING (node_id)
 WHERE n.workspace_id = $1 AND n.name = $2 AND s.held_version IS NOT NULL ORDER BY s.model_name
+
+-- name: is_subscribed(text)
+SELECT s.name FROM federated.subscription AS s WHERE s.model_name = $1
