@@ -1146,7 +1146,7 @@ COMMENT ON COLUMN federated.subscription.heard_key IS 'Its key: the coordinator'
 
 COMMENT ON COLUMN federated.subscription.heard_since IS 'When this was first said';
 
-COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator last spoke of the subscription';
+COMMENT ON COLUMN federated.subscription.heard_at IS 'When the coordinator was last heard, to within a minute or two; NULL before it spoke of the subscription';
 
 COMMENT ON COLUMN federated.subscription.reason IS 'What the coordinator said besides, in its own words';
 
@@ -1533,7 +1533,7 @@ COMMENT ON COLUMN @extschema@.federated_subscriptions.message IS 'Why the versio
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.delivered_at IS 'When the version was taken; NULL before there is one';
 
-COMMENT ON COLUMN @extschema@.federated_subscriptions.last_heard IS 'When the coordinator last spoke of the subscription; NULL before it did';
+COMMENT ON COLUMN @extschema@.federated_subscriptions.last_heard IS 'When the coordinator was last heard, to within a minute or two while its heartbeats come; NULL before it spoke of the subscription';
 
 COMMENT ON COLUMN @extschema@.federated_subscriptions.signed_by IS 'SHA-256 of the certificate whose key signed the version, hexadecimal';
 
