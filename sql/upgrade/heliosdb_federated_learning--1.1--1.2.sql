@@ -4376,6 +4376,10 @@ BEGIN
             'Use DROP FEDERATED MODEL ... VERSION ... CASCADE to drop it all the same.',
             federated._list_subscribers(OLD.model_id, OLD.version, NULL));
     ELSE
+        -- A tag that goes with its model or version: that was said of these.
+        IF pg_trigger_depth() > 1 THEN
+            RETURN OLD;
+        END IF;
         PERFORM federated._refuse_loss(format('drop the tag "%s" of federated model "%s"', labels ->> 'name', model_name),
             'Use DROP FEDERATED MODEL ... TAG ... CASCADE to drop it all the same; TAG ... REPLACE moves it.',
             federated._list_subscribers(OLD.model_id, NULL, labels ->> 'name'));

@@ -121,8 +121,20 @@ def statements_of_the_language(w: str) -> list[Step]:
             " WITH (subject = 'column') names the column that says whose a row is",
         ),
         tag(f"DROP FEDERATED DATASET {w}_d", "DROP FEDERATED DATASET"),
-        error("CHECKPOINT FEDERATED TRAINING risk TO '/tmp/x.bin'", "0A000"),
-        error("RESUME FEDERATED TRAINING risk", "0A000"),
+        error("CHECKPOINT FEDERATED TRAINING risk TO '/tmp/x.bin'", "55000"),
+        error("RESUME FEDERATED TRAINING risk", "55000"),
+        tag(f"GRANT FEDERATED SUBSCRIBE ON MODEL {w}_m TO NODE 'n'", "GRANT FEDERATED SUBSCRIBE", times=2),
+        tag(f"REVOKE FEDERATED SUBSCRIBE ON MODEL {w}_m FROM NODE 'n'", "REVOKE FEDERATED SUBSCRIBE"),
+        tag(
+            f"CREATE FEDERATED SUBSCRIPTION {w}_s TO MODEL {w}_other IN WORKSPACE {w}",
+            "CREATE FEDERATED SUBSCRIPTION",
+        ),
+        error(f"SELECT federated_predict('{w}_other', '{{}}')", "55000"),
+        tag(
+            f"ALTER FEDERATED SUBSCRIPTION {w}_s SET (auto = false)", "ALTER FEDERATED SUBSCRIPTION", times=2
+        ),
+        tag(f"ALTER FEDERATED SUBSCRIPTION {w}_s REFRESH", "ALTER FEDERATED SUBSCRIPTION"),
+        tag(f"DROP FEDERATED SUBSCRIPTION {w}_s", "DROP FEDERATED SUBSCRIPTION"),
         error("CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE plrust", "42704"),
         error("DROP FEDERATED AGGREGATION FUNCTION f", "42704"),
         error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "0A000"),
