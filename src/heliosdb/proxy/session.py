@@ -85,6 +85,7 @@ class ClientSession:
         self._quiet = True
         self._skipping = False  # the server discards everything until Sync
         self._copying_in = False  # the first in the queue makes the server read copy data and ignore Sync
+        self._copy_ends = False  # of what it copies the end was sent: Syncs after that are not ignored
         self._loose = False  # a copy failed: Syncs at the front of the queue may have been ignored in it
         self._streaming = False  # both sides send copy data, which has no end of its own
         self._farewell = False  # the server's last notice said that it ends the connection
@@ -224,7 +225,7 @@ class ClientSession:
             return self._see_parse(head)
         if kind in COPY_ENDS:
             self._see_copy_end(kind)
-        elif kind != SYNC or not self._copying_in or self._queue[-1].kind != SYNC:
+        elif kind != SYNC or not self._copying_in or self._copy_ends or self._queue[-1].kind != SYNC:
             # One Sync stands for all in a row that the server ignores as long as it copies.
             self._queue.append(self._name(kind, head) if self._named else PLAIN[kind])
         return None
@@ -242,7 +243,7 @@ class ClientSession:
         if self._doubt is None and 0 <= at < len(queue) - 1 and queue[at].kind == EXECUTE:
             self._doubt = mark = Awaited(kind)
         queue.append(mark)
-        self._quiet = False
+        self._quiet, self._copy_ends = False, True
         self._drop_idle_marks()
 
     def _see_in_doubt(self, kind: int) -> None:
@@ -432,6 +433,7 @@ class ClientSession:
         head = queue.popleft()
         while len(queue) > 1 and queue[0].kind == queue[1].kind == SYNC:
             queue.popleft()
+        self._copy_ends = any(each.kind in COPY_ENDS for each in queue)
         queue.appendleft(head)
 
     def _copied(self, at: int) -> None:

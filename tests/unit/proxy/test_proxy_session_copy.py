@@ -34,6 +34,23 @@ def test_sync_inside_copy_in_is_ignored_as_the_server_ignores_it(talk):
     assert talk.server(done(b"COPY 1"), IDLE, done(b"CALL"), IDLE).endswith(done(TAG) + IDLE)
 
 
+def test_each_sync_after_the_end_of_copy_data_is_answered_though_the_copy_is_not_yet(talk):
+    talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""))
+    talk.server(PARSED, BOUND, COPY_IN)
+    talk.client(
+        SYNC,
+        build_message(b"d", b"1\n"),
+        SYNC,
+        build_message(b"c"),
+        SYNC,
+        SYNC,
+        query("CALL p()"),
+        query(STATEMENT),
+    )
+    out = talk.server(done(b"COPY 1"), IDLE, IDLE, done(b"CALL"), IDLE, done(b"CALL"), IDLE)
+    assert out.endswith(done(b"CALL") + IDLE + done(TAG) + IDLE)
+
+
 def test_copy_data_sent_ahead_of_the_servers_answer_stays_in_step(talk):
     talk.client(parse(b"", "COPY t FROM STDIN"), bind(b"", b""), execute(b""), SYNC)
     talk.client(build_message(b"d", b"1\n"), build_message(b"c"), SYNC, query(STATEMENT))
