@@ -99,8 +99,9 @@ async def test_trees_grow_at_three_nodes_and_predict_in_sql(
         "SELECT global_loss, global_accuracy FROM federated.round WHERE global_loss IS NOT NULL "
         "ORDER BY round_number DESC LIMIT 1"
     )
-    assert last["global_accuracy"] > 0.85
-    assert last["global_loss"] < 0.45
+    # Of some 80 rows that nodes' secrets choose: 0.9, and four of its standard errors less.
+    assert last["global_accuracy"] > 0.76
+    assert last["global_loss"] < 0.55
 
 
 async def test_a_number_is_learned_from_a_text_and_a_number(world: World) -> None:
