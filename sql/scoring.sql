@@ -97,7 +97,7 @@ except KeyError:
 return score(run_id, slots)
 $$;
 COMMENT ON FUNCTION federated._score(text, bytea) IS
-    'What the version of a run predicts for one row, a number; NULL where the session has not read it';
+    'What the version of a key predicts for one row, a number; NULL where the session has not read it';
 
 CREATE FUNCTION federated._score_classes(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
@@ -109,7 +109,7 @@ if not hasattr(door, "serves"):
 return door.scoring(plpy, "@VERSION@", "score_row_classes")(run_id, slots)
 $$;
 COMMENT ON FUNCTION federated._score_classes(text, bytea) IS
-    'What the version of a run predicts for one row, the probabilities of its classes; NULL where the session has not read it';
+    'What the version of a key predicts for one row, the probabilities of its classes; NULL where the session has not read it';
 
 CREATE FUNCTION federated._score_rows(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
@@ -121,7 +121,7 @@ if not hasattr(door, "serves"):
 return door.scoring(plpy, "@VERSION@", "score_rows")(run_id, slots)
 $$;
 COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
-    'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
+    'What the version of a key predicts for many rows, an array of two dimensions; NULL where the session has not read it';
 
 -- This and what calls it never run in a worker of a query of their own: what is kept is kept by the process that asks.
 CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
@@ -196,4 +196,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION federated._score_block(text, bytea) IS
-    'What the version of a run predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes';

@@ -2240,7 +2240,7 @@ return score(run_id, slots)
 $$;
 
 COMMENT ON FUNCTION federated._score(text, bytea) IS
-    'What the version of a run predicts for one row, a number; NULL where the session has not read it';
+    'What the version of a key predicts for one row, a number; NULL where the session has not read it';
 
 CREATE FUNCTION federated._score_classes(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
@@ -2253,7 +2253,7 @@ return door.scoring(plpy, "1.2", "score_row_classes")(run_id, slots)
 $$;
 
 COMMENT ON FUNCTION federated._score_classes(text, bytea) IS
-    'What the version of a run predicts for one row, the probabilities of its classes; NULL where the session has not read it';
+    'What the version of a key predicts for one row, the probabilities of its classes; NULL where the session has not read it';
 
 CREATE FUNCTION federated._score_rows(run_id text, slots bytea) RETURNS double precision[]
 LANGUAGE plpython3u STABLE PARALLEL SAFE COST 1000 AS $$
@@ -2266,7 +2266,7 @@ return door.scoring(plpy, "1.2", "score_rows")(run_id, slots)
 $$;
 
 COMMENT ON FUNCTION federated._score_rows(text, bytea) IS
-    'What the version of a run predicts for many rows, an array of two dimensions; NULL where the session has not read it';
+    'What the version of a key predicts for many rows, an array of two dimensions; NULL where the session has not read it';
 
 -- This and what calls it never run in a worker of a query of their own: what is kept is kept by the process that asks.
 CREATE FUNCTION federated._keep_version(run_id text, prediction text, arrays bytea, encoding text) RETURNS void
@@ -2347,7 +2347,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._score_block(text, bytea) IS
-    'What the version of a run predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
+    'What the version of a key predicts for many rows, each as slots; a number for each, or the probabilities of its classes';
 
 -- A model is a function federated_model.<name> from its creation on: before the first version it says so.
 CREATE OR REPLACE FUNCTION federated._describe_arguments(features jsonb) RETURNS text

@@ -1,6 +1,6 @@
 """Versions in a session of the server: read once, then asked row by row or block by block.
 
-What always holds: what is kept is numbers by the run that left them, which never change; who may see them
+What always holds: what is kept is numbers by their version's key, which never change; who may see them
 was decided before, by who may call what calls this. Nothing is read from a table here: a version that is not
 kept is None, and the caller brings it (a parallel worker may start no subtransaction, as plpy.execute does).
 """
@@ -77,39 +77,39 @@ def make_version(prediction: Mapping[str, Any], arrays: State, encoding: Encodin
     return Version(score, score_one, Encoder(encoding), width, row)
 
 
-def keep_version(run_id: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
-    """Keep a version under its run. prediction, encoding: JSON; arrays: those of `state_to_bytes`."""
+def keep_version(key: str, prediction: str, arrays: bytes | None, encoding: str) -> None:
+    """Keep a version under its key. prediction, encoding: JSON; arrays: those of `state_to_bytes`."""
     found = make_version(
         json.loads(prediction),
         NO_STATE if arrays is None else state_from_bytes(arrays),
         Encoding.from_json(json.loads(encoding)),
     )
-    _kept[run_id] = replace(found, size=len(arrays or b""))
+    _kept[key] = replace(found, size=len(arrays or b""))
     while len(_kept) > 1 and (len(_kept) > MOST_KEPT or sum(one.size for one in _kept.values()) > MOST_BYTES):
         _kept.popitem(last=False)
 
 
-def score_row(run_id: str, slots: bytes) -> float | None:
+def score_row(key: str, slots: bytes) -> float | None:
     """Return the number for one row; None where the version is not kept. slots: the bytes of an array."""
-    version = _kept.get(run_id)
+    version = _kept.get(key)
     return None if version is None else cast(float, version.predict_one(slots))
 
 
-def score_row_classes(run_id: str, slots: bytes) -> list[float] | None:
+def score_row_classes(key: str, slots: bytes) -> list[float] | None:
     """Return the probabilities of the classes for one row; None where the version is not kept."""
-    version = _kept.get(run_id)
+    version = _kept.get(key)
     return None if version is None else cast(list[float], np.asarray(version.predict_one(slots)).tolist())
 
 
-def score_rows(run_id: str, slots: bytes) -> list[Any] | None:
+def score_rows(key: str, slots: bytes) -> list[Any] | None:
     """Return the numbers for many rows, or the probabilities for each; None where the version is not kept.
 
     slots: the bytes of an array, (n, slots).
     """
-    version = _kept.get(run_id)
+    version = _kept.get(key)
     if version is None:
         return None
-    _kept.move_to_end(run_id)
+    _kept.move_to_end(key)
     return list(version.predict(read_array(slots)).tolist())
 
 
