@@ -30,6 +30,8 @@ POINTS: frozenset[str] = frozenset(
         "node.delivery.received",
         "node.delivery.defined",
         "node.delivery.committed",
+        "extension.checkpoint.synced",
+        "extension.checkpoint.published",
     }
 )
 
