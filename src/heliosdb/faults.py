@@ -23,6 +23,10 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.search.decided",
         "coordinator.delivery.sent",
         "coordinator.delivery.answered",
+        "coordinator.order.taken",
+        "coordinator.order.sent",
+        "coordinator.order.answered",
+        "coordinator.order.recorded",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",
@@ -32,6 +36,9 @@ POINTS: frozenset[str] = frozenset(
         "node.delivery.committed",
         "extension.checkpoint.synced",
         "extension.checkpoint.published",
+        "node.order.received",
+        "node.order.done",
+        "node.order.committed",
     }
 )
 
