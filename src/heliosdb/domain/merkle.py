@@ -28,7 +28,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """All that is needed of a log's first `size` leaves to go on: the roots of its full subtrees, the largest first.
+    """All that is needed of a log's first `size` leaves to go on: the roots of its full subtrees, the largest
+    first.
 
     There is one for each bit that is set in size.
     """
