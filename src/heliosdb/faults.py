@@ -23,6 +23,8 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.search.decided",
         "coordinator.delivery.sent",
         "coordinator.delivery.answered",
+        "coordinator.head.signed",
+        "coordinator.head.witnessed",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",
@@ -30,6 +32,7 @@ POINTS: frozenset[str] = frozenset(
         "node.delivery.received",
         "node.delivery.defined",
         "node.delivery.committed",
+        "node.head.committed",
     }
 )
 

@@ -37,6 +37,7 @@ from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
 from heliosdb.liveness.answering import State, answering
@@ -188,6 +189,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -199,6 +201,7 @@ class Term:
                 self._directory.run(),
                 self._dispatcher.run(),
                 self._deliveries.run(),
+                self._witnessing.run(),
             )
         ]
         try:

@@ -153,7 +153,7 @@ def _are_hashes(values: Iterable[object]) -> bool:
 
 
 def _sides(index: int, size: int) -> list[bool]:
-    """Of each hash on a leaf's path whether it stands to the left; where there is no sibling there is no hash."""
+    """Of each hash on a leaf's path whether it stands to the left; without a sibling there is none."""
     sides: list[bool] = []
     last = size - 1
     while last:

@@ -26,6 +26,7 @@ __all__ = [
     "PERFORM",
     "SERVER_OPTIONS",
     "SERVICE",
+    "WITNESS",
     "aio",
     "grpc",
 ]
@@ -36,6 +37,7 @@ HEARTBEAT = f"/{SERVICE}/Heartbeat"
 FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
 DELIVER = f"/{SERVICE}/Deliver"
+WITNESS = f"/{SERVICE}/Witness"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 
