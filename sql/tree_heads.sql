@@ -222,3 +222,77 @@ COMMENT ON FUNCTION federated._audit_forgotten_heads() IS 'Appends to the audit 
 
 CREATE TRIGGER audit AFTER DELETE ON federated.witnessed_head
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION federated._audit_forgotten_heads();
+
+-- What daemons do is in the log too: one entry a round, whatever the number of nodes, one a workspace for each term of a
+-- coordinator, and one for each key that a log's heads are signed with from then on.
+CREATE FUNCTION federated._audit_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    workspace text := (SELECT r.policy ->> 'workspace' FROM federated.run AS r WHERE r.run_id = NEW.run_id);
+    answers   jsonb;
+    charges   jsonb;
+BEGIN
+    SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
+    FROM (
+        SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
+        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+    ) AS o;
+    SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
+    FROM federated.ledger AS l
+    WHERE l.run_id = NEW.run_id AND l.round_number = NEW.round_number AND l.state = 'charged'
+    HAVING count(*) > 0;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (coalesce(workspace, ''), session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'update', 'round', NEW.run_id::text,
+            jsonb_strip_nulls(jsonb_build_object(
+                'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
+                'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                   AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._audit_round() IS
+    'Appends to the audit log how a round ended: answers by outcome, who refused or was rejected, what was charged';
+
+CREATE FUNCTION federated._audit_lease() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT w.name, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+    FROM federated.workspace AS w ORDER BY w.name;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._audit_lease() IS 'Appends to the log of each workspace that a coordinator''s term has begun';
+
+CREATE FUNCTION federated._audit_signer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former bytea := (
+        SELECT h.certificate_sha256 FROM federated.tree_head AS h
+        WHERE h.workspace = NEW.workspace AND h.origin = NEW.origin AND h.tree_size < NEW.tree_size
+        ORDER BY h.tree_size DESC LIMIT 1);
+BEGIN
+    -- Not of heads that a restored dump brings along.
+    IF former IS DISTINCT FROM NEW.certificate_sha256
+       AND NEW.origin = (SELECT o.origin FROM federated.audit_origin AS o) THEN
+        INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+        VALUES (NEW.workspace, session_user,
+                CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+                'insert', 'signer', encode(NEW.certificate_sha256, 'hex'), jsonb_build_object('signs_from', NEW.tree_size));
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._audit_signer() IS 'Appends to the audit log with which certificate''s key its heads are signed from now on';
+
+CREATE TRIGGER audit AFTER UPDATE OF status ON federated.round
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION federated._audit_round();
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF epoch ON federated.lease
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_lease();
+CREATE TRIGGER audit AFTER INSERT ON federated.tree_head
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_signer();

@@ -1133,9 +1133,9 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
     'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate';
 
 -- Heads of the audit log's tree (RFC 6962), signed outside the database, and what nodes have witnessed of them. The leaves
 -- are the hashes of a chain's entries in their order.
@@ -1411,6 +1411,85 @@ COMMENT ON FUNCTION federated._audit_forgotten_heads() IS 'Appends to the audit 
 
 CREATE TRIGGER audit AFTER DELETE ON federated.witnessed_head
     REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION federated._audit_forgotten_heads();
+
+-- What daemons do is in the log too: one entry a round, whatever the number of nodes, one a workspace for each term of a
+-- coordinator, and one for each key that a log's heads are signed with from then on.
+CREATE FUNCTION federated._audit_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    workspace text := (SELECT r.policy ->> 'workspace' FROM federated.run AS r WHERE r.run_id = NEW.run_id);
+    answers   jsonb;
+    charges   jsonb;
+BEGIN
+    SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
+    FROM (
+        SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
+        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+    ) AS o;
+    SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
+    FROM federated.ledger AS l
+    WHERE l.run_id = NEW.run_id AND l.round_number = NEW.round_number AND l.state = 'charged'
+    HAVING count(*) > 0;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (coalesce(workspace, ''), session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'update', 'round', NEW.run_id::text,
+            jsonb_strip_nulls(jsonb_build_object(
+                'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
+                'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                   AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_round() IS
+    'Appends to the audit log how a round ended: answers by outcome, who refused or was rejected, what was charged';
+
+CREATE FUNCTION federated._audit_lease() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT w.name, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+    FROM federated.workspace AS w ORDER BY w.name;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_lease() IS 'Appends to the log of each workspace that a coordinator''s term has begun';
+
+CREATE FUNCTION federated._audit_signer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former bytea := (
+        SELECT h.certificate_sha256 FROM federated.tree_head AS h
+        WHERE h.workspace = NEW.workspace AND h.origin = NEW.origin AND h.tree_size < NEW.tree_size
+        ORDER BY h.tree_size DESC LIMIT 1);
+BEGIN
+    -- Not of heads that a restored dump brings along.
+    IF former IS DISTINCT FROM NEW.certificate_sha256
+       AND NEW.origin = (SELECT o.origin FROM federated.audit_origin AS o) THEN
+        INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+        VALUES (NEW.workspace, session_user,
+                CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+                'insert', 'signer', encode(NEW.certificate_sha256, 'hex'), jsonb_build_object('signs_from', NEW.tree_size));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_signer() IS 'Appends to the audit log with which certificate''s key its heads are signed from now on';
+
+CREATE TRIGGER audit AFTER UPDATE OF status ON federated.round
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION federated._audit_round();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF epoch ON federated.lease
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_lease();
+
+CREATE TRIGGER audit AFTER INSERT ON federated.tree_head
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_signer();
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
@@ -6542,19 +6621,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;

@@ -28,6 +28,9 @@ _WITNESSED_KIND = "witnessed head"
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 _HASH = re.compile(r"[0-9a-f]{64}")
 
+_HEAD_SIGNATURE = b"heliosdb tree head signature v1\0"
+_WITNESSED_SIGNATURE = b"heliosdb witnessed head signature v1\0"
+
 Log = tuple[WorkspaceName, UUID]
 """A chain of entries: of a workspace, and of the database that linked it."""
 
@@ -126,6 +129,16 @@ class WitnessAnswer:
 
 
 _T = TypeVar("_T", TreeHead, Witnessed)
+
+
+def head_message(statement: bytes) -> bytes:
+    """What the coordinator's signature over a head is over."""
+    return _HEAD_SIGNATURE + statement
+
+
+def witnessed_message(statement: bytes) -> bytes:
+    """What a node's signature over what it has witnessed is over."""
+    return _WITNESSED_SIGNATURE + statement
 
 
 def parse_head(statement: bytes) -> TreeHead:

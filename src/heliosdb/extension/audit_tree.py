@@ -1,14 +1,13 @@
 """The audit log's tree inside the server: whether the chains are those of their heads, and proofs of entries.
 
 What always holds: it only reads, also on a standby, with the rights of whoever asks; signatures are verified
-where the server's Python has `cryptography`, which is imported only then.
+where the server's Python has `cryptography`, which is imported only here.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +19,13 @@ from heliosdb.domain.errors import FederatedError
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.log_check import LogFault, compare
 from heliosdb.domain.merkle import inclusion_path, leaf_hash
-from heliosdb.domain.tree_head import TreeHead, parse_head, parse_witnessed
+from heliosdb.domain.tree_head import (
+    TreeHead,
+    head_message,
+    parse_head,
+    parse_witnessed,
+    witnessed_message,
+)
 
 _Found = tuple[str, int | None, str]
 
@@ -69,14 +74,8 @@ def _signed_head(stored: StoredHead, workspace: WorkspaceName) -> TreeHead | Non
         return None
     if (head.log, head.size, head.root) != ((workspace, stored.origin), stored.size, stored.root):
         return None
-    if not _can_verify():
-        return head
-    from heliosdb.transport.head_signatures import find_head_signer
-
-    try:
-        return head if find_head_signer([stored.certificate], stored.signed) is not None else None
-    except FederatedError:
-        return None
+    signed = head_message(stored.signed.statement)
+    return head if _may_be_signed(stored.certificate, signed, stored.signed.signature) else None
 
 
 def _is_cosigned(cosigned: StoredCosignature, head: StoredHead | None) -> bool:
@@ -86,18 +85,27 @@ def _is_cosigned(cosigned: StoredCosignature, head: StoredHead | None) -> bool:
         return False
     if head is None or (witnessed.head_sha256, witnessed.node) != (head.signed.sha256, cosigned.node):
         return False
-    if not _can_verify():
-        return True
-    from heliosdb.transport.head_signatures import verify_witnessed
+    signed = witnessed_message(cosigned.signed.statement)
+    return _may_be_signed(cosigned.certificate, signed, cosigned.signed.signature)
 
+
+def _may_be_signed(certificate: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether a signature was made with the key of a certificate (PEM); True where nobody here can tell."""
     try:
-        return verify_witnessed([cosigned.certificate], cosigned.signed)
-    except FederatedError:
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+        from cryptography.x509 import load_pem_x509_certificate
+    except ImportError:
+        return True
+    try:
+        key = load_pem_x509_certificate(certificate).public_key()
+        if not isinstance(key, ec.EllipticCurvePublicKey):
+            return False
+        key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    except (ValueError, InvalidSignature):
         return False
-
-
-def _can_verify() -> bool:
-    return find_spec("cryptography") is not None
+    return True
 
 
 def _break_words(found: catalog.Break) -> tuple[int | None, str]:
