@@ -178,6 +178,11 @@ ALTER TABLE federated.run
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
+-- It says up to where the log is signed and witnessed.
+-- done: function @extschema@.federated_audit_verify(text)
+-- done: comment FUNCTION @extschema@.federated_audit_verify(text)
+DROP FUNCTION @extschema@.federated_audit_verify(text);
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
 -- aggregation functions.
@@ -1085,9 +1090,406 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+CREATE OR REPLACE FUNCTION @extschema@.federated_audit_verify(
+    workspace text,
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text,
+    OUT signed_entries bigint, OUT witnessed_entries bigint
+) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own uuid := (SELECT o.origin FROM federated.audit_origin AS o);
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    IF NOT EXISTS (SELECT FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.workspace AS w WHERE w.name = federated_audit_verify.workspace) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist, and the audit log has no entry of it', workspace);
+    END IF;
+    SELECT count(*) INTO entries
+    FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace AND a.chain_position IS NOT NULL;
+    SELECT encode(h.hash, 'hex') INTO head_hash
+    FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
+                                         ELSE '' END
+    INTO broken_at, reason
+    FROM (
+        SELECT c.*, 1 AS place FROM federated._audit_faults(federated_audit_verify.workspace) AS c
+        UNION ALL
+        SELECT t.*, 2 FROM federated._tree_faults(federated_audit_verify.workspace) AS t
+    ) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST, f.place LIMIT 1;
+    is_intact := NOT FOUND;
+    SELECT coalesce(max(h.tree_size), 0) INTO signed_entries
+    FROM federated.tree_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT coalesce(max(s.tree_size), 0) INTO witnessed_entries
+    FROM federated.cosignature AS s WHERE s.workspace = federated_audit_verify.workspace AND s.origin = own;
+END
+$$;
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint';
+COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate';
+
+-- Heads of the audit log's tree (RFC 6962), signed outside the database, and what nodes have witnessed of them. The leaves
+-- are the hashes of a chain's entries in their order.
+CREATE TABLE federated.signer (
+    certificate_sha256 bytea PRIMARY KEY CHECK (octet_length(certificate_sha256) = 32),
+    certificate        text NOT NULL
+);
+
+COMMENT ON TABLE federated.signer IS 'Certificates (PEM) with whose keys heads of the audit log were signed and cosigned, as they were then';
+
+CREATE TABLE federated.tree_head (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL CHECK (tree_size > 0),
+    root               bytea NOT NULL CHECK (octet_length(root) = 32),
+    edge               bytea NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    signed_at          timestamptz NOT NULL,
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+CREATE INDEX tree_head_by_signer ON federated.tree_head (certificate_sha256);
+
+COMMENT ON TABLE federated.tree_head IS
+    'Heads of each chain of the audit log, signed by the coordinator with a key that is not in the database: the first tree_size entries as one hash';
+
+COMMENT ON COLUMN federated.tree_head.workspace IS 'By name and without reference, as in federated.audit';
+
+COMMENT ON COLUMN federated.tree_head.root IS 'Root of the tree of RFC 6962 over the hashes of the first tree_size entries, each a leaf''s data';
+
+COMMENT ON COLUMN federated.tree_head.edge IS 'Roots of the full subtrees of these entries, the largest first: what it takes to go on without the entries before';
+
+COMMENT ON COLUMN federated.tree_head.statement IS 'What is signed: JSON with kind, workspace, origin, tree_size, root_sha256 and signed_at, its keys sorted and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.tree_head.signature IS
+    'ECDSA over SHA-256 (DER), with the key of the certificate: of "heliosdb tree head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.cosignature (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL,
+    node_name          text NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    received_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, tree_size, node_name),
+    FOREIGN KEY (workspace, origin, tree_size) REFERENCES federated.tree_head
+);
+
+COMMENT ON TABLE federated.cosignature IS
+    'Nodes'' signatures under heads of the audit log: each was shown to continue all heads that the node had seen before, and the node keeps it';
+
+COMMENT ON COLUMN federated.cosignature.statement IS 'What is signed: JSON with kind, head_sha256 (of the head''s statement), node and witnessed_at';
+
+COMMENT ON COLUMN federated.cosignature.signature IS
+    'As of a head, with the key of the node''s certificate, of "heliosdb witnessed head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.audit_break (
+    break_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace      text NOT NULL,
+    origin         uuid NOT NULL,
+    node_name      text NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('forked', 'rolled back', 'missing')),
+    held_size      bigint NOT NULL CHECK (held_size > 0),
+    own_size       bigint NOT NULL CHECK (own_size >= 0),
+    held_statement bytea NOT NULL,
+    held_signature bytea NOT NULL,
+    found_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at     timestamptz,
+    UNIQUE (workspace, node_name, held_statement)
+);
+
+COMMENT ON TABLE federated.audit_break IS
+    'Heads that nodes hold, signed by a coordinator, of a log that is not here: what was rewritten, cut off or restored from an older backup';
+
+COMMENT ON COLUMN federated.audit_break.kind IS
+    'forked: the first entries of this log are others than those of the held head; rolled back: this log has fewer entries; missing: it has none of that origin';
+
+COMMENT ON COLUMN federated.audit_break.held_size IS 'How many entries the node''s head has';
+
+COMMENT ON COLUMN federated.audit_break.own_size IS 'How many entries the log had here when that was found';
+
+COMMENT ON COLUMN federated.audit_break.held_statement IS 'The head as the node holds it, as held_signature: the evidence';
+
+COMMENT ON COLUMN federated.audit_break.settled_at IS 'When the node no longer held it: its DBA forgot the heads that it had, by federated_forget_heads; NULL while it does';
+
+-- At a node.
+CREATE TABLE federated.witnessed_head (
+    workspace    text NOT NULL,
+    origin       uuid NOT NULL,
+    tree_size    bigint NOT NULL CHECK (tree_size > 0),
+    root         bytea NOT NULL CHECK (octet_length(root) = 32),
+    signed_at    timestamptz NOT NULL,
+    statement    bytea NOT NULL,
+    signature    bytea NOT NULL,
+    certificate  text NOT NULL,
+    node_name    text NOT NULL,
+    witnessed    bytea NOT NULL,
+    cosignature  bytea NOT NULL,
+    witnessed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+COMMENT ON TABLE federated.witnessed_head IS
+    'At a node: heads of its workspaces'' audit logs that it has cosigned, each shown to continue the one before; of each log the 1,000 latest';
+
+COMMENT ON COLUMN federated.witnessed_head.certificate IS 'The coordinator''s, pinned when the head came, with whose key it is signed (PEM)';
+
+COMMENT ON COLUMN federated.witnessed_head.node_name IS 'What the coordinator calls this node';
+
+COMMENT ON COLUMN federated.witnessed_head.witnessed IS 'What this node signed: JSON that names the head by its SHA-256';
+
+CREATE TABLE federated.head_conflict (
+    conflict_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace         text NOT NULL,
+    origin            uuid NOT NULL,
+    kind              text NOT NULL CHECK (kind IN ('forked', 'rolled back')),
+    held_statement    bytea NOT NULL,
+    held_signature    bytea NOT NULL,
+    held_certificate  text NOT NULL,
+    offered_statement bytea NOT NULL,
+    offered_signature bytea NOT NULL,
+    certificate       text NOT NULL,
+    found_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (workspace, origin, offered_statement)
+);
+
+COMMENT ON TABLE federated.head_conflict IS
+    'At a node: heads that it refused to cosign, each beside the one that it held, both signed by the coordinator: the evidence that a log was changed; the first 100 of each log';
+
+COMMENT ON COLUMN federated.head_conflict.kind IS
+    'forked: it was not shown that the offered head continues the held one, or it is another of the same size; rolled back: it was signed later, and has fewer entries';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.signer', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.tree_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.cosignature', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_break', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.witnessed_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.head_conflict', '');
+
+CREATE FUNCTION federated._tree_faults(workspace text) RETURNS TABLE (origin uuid, broken_at bigint, reason text)
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "audit_tree"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "find_faults")(workspace)
+$python$;
+
+COMMENT ON FUNCTION federated._tree_faults(text) IS
+    'Where the chains of a workspace are not those of the heads that were signed, cosigned or are held by nodes, and why';
+
+CREATE FUNCTION federated._audit_inclusion(workspace text, audit_id uuid) RETURNS jsonb
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "audit_tree"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "prove_inclusion")(workspace, audit_id)
+$python$;
+
+COMMENT ON FUNCTION federated._audit_inclusion(text, uuid) IS
+    'The proof that an entry is in the log of a signed head, with that head and its cosignatures; NULL while no head has it';
+
+CREATE VIEW @extschema@.federated_audit_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at,
+       ARRAY(SELECT c.node_name FROM federated.cosignature AS c
+             WHERE (c.workspace, c.origin, c.tree_size) = (h.workspace, h.origin, h.tree_size) ORDER BY c.node_name) AS witnesses,
+       convert_from(h.statement, 'UTF8') AS statement, encode(h.signature, 'hex') AS signature
+FROM federated.tree_head AS h;
+
+COMMENT ON VIEW @extschema@.federated_audit_heads IS
+    'Signed heads of the audit log, and which nodes have cosigned them: up to a head that is held elsewhere nothing can be changed unseen';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.workspace IS 'Whose chain it is';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.origin IS 'The database that linked the chain, as in federated_audit_log';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.entries IS 'How many entries, from the first one, the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.root_sha256 IS 'Root of the tree of RFC 6962 over the entries'' hashes, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.witnesses IS 'The nodes whose cosignatures are here; a node that was away cosigns a later head, which is over these entries too';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.statement IS 'What is signed';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signature IS 'By the coordinator, hexadecimal';
+
+CREATE VIEW @extschema@.federated_node_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at, h.witnessed_at,
+       CASE WHEN c.conflicts > 0 THEN 'conflict' ELSE 'witnessed' END AS state, c.conflicts, c.last_conflict_at
+FROM federated.witnessed_head AS h
+LEFT JOIN LATERAL (
+    SELECT count(*) AS conflicts, max(o.found_at) AS last_conflict_at
+    FROM federated.head_conflict AS o WHERE (o.workspace, o.origin) = (h.workspace, h.origin)
+) AS c ON true
+WHERE h.tree_size = (SELECT max(n.tree_size) FROM federated.witnessed_head AS n
+                     WHERE (n.workspace, n.origin) = (h.workspace, h.origin));
+
+COMMENT ON VIEW @extschema@.federated_node_heads IS
+    'At a node: the newest head of each audit log that it has witnessed; state conflict: the coordinator has shown it a head of another log since';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.workspace IS 'Whose audit log it is';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.origin IS 'The coordinator''s database that linked the log: one that was restored from a dump is another';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.entries IS 'How many entries the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.root_sha256 IS 'Root of the tree over them, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.witnessed_at IS 'When this node cosigned it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.state IS 'witnessed, or conflict where heads were refused: federated.head_conflict has both sides, signed';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.conflicts IS 'How many heads of this log were refused';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.last_conflict_at IS 'When the last one was';
+
+CREATE FUNCTION @extschema@.federated_forget_heads(workspace text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    forgotten bigint;
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    DELETE FROM federated.witnessed_head AS h WHERE h.workspace = federated_forget_heads.workspace;
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    IF forgotten = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('this node holds no head of the audit log of workspace "%s"', workspace),
+            HINT = 'federated_node_heads shows which it holds.';
+    END IF;
+    RETURN forgotten;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_forget_heads(text) IS
+    'At a node: forgets which heads of a workspace''s audit log it has witnessed, so that it takes the next one as the first; for when the coordinator''s database was restored from an older backup, and its operator says so. Export the heads before (heliosdb audit heads): what they prove is gone here. The refused heads stay in federated.head_conflict. Returns how many heads there were';
+
+-- Who made a node forget is in the node's own log.
+CREATE FUNCTION federated._audit_forgotten_heads() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT g.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           'delete', 'witnessed_head', g.origin::text,
+           jsonb_build_object('entries', max(g.tree_size),
+                              'root_sha256', encode((array_agg(g.root ORDER BY g.tree_size DESC))[1], 'hex'))
+    FROM gone AS g GROUP BY g.workspace, g.origin
+    HAVING NOT EXISTS (SELECT FROM federated.witnessed_head AS h WHERE (h.workspace, h.origin) = (g.workspace, g.origin));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_forgotten_heads() IS 'Appends to the audit log which heads a node no longer holds any of';
+
+CREATE TRIGGER audit AFTER DELETE ON federated.witnessed_head
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION federated._audit_forgotten_heads();
+
+-- What daemons do is in the log too: one entry a round, whatever the number of nodes, one a workspace for each term of a
+-- coordinator, and one for each key that a log's heads are signed with from then on.
+CREATE FUNCTION federated._audit_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    workspace text := (SELECT r.policy ->> 'workspace' FROM federated.run AS r WHERE r.run_id = NEW.run_id);
+    answers   jsonb;
+    charges   jsonb;
+BEGIN
+    SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
+    FROM (
+        SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
+        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+    ) AS o;
+    SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
+    FROM federated.ledger AS l
+    WHERE l.run_id = NEW.run_id AND l.round_number = NEW.round_number AND l.state = 'charged'
+    HAVING count(*) > 0;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (coalesce(workspace, ''), session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'update', 'round', NEW.run_id::text,
+            jsonb_strip_nulls(jsonb_build_object(
+                'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
+                'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                   AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_round() IS
+    'Appends to the audit log how a round ended: answers by outcome, who refused or was rejected, what was charged';
+
+CREATE FUNCTION federated._audit_lease() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT w.name, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+    FROM federated.workspace AS w ORDER BY w.name;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_lease() IS 'Appends to the log of each workspace that a coordinator''s term has begun';
+
+CREATE FUNCTION federated._audit_signer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former bytea := (
+        SELECT h.certificate_sha256 FROM federated.tree_head AS h
+        WHERE h.workspace = NEW.workspace AND h.origin = NEW.origin AND h.tree_size < NEW.tree_size
+        ORDER BY h.tree_size DESC LIMIT 1);
+BEGIN
+    -- Not of heads that a restored dump brings along.
+    IF former IS DISTINCT FROM NEW.certificate_sha256
+       AND NEW.origin = (SELECT o.origin FROM federated.audit_origin AS o) THEN
+        INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+        VALUES (NEW.workspace, session_user,
+                CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+                'insert', 'signer', encode(NEW.certificate_sha256, 'hex'), jsonb_build_object('signs_from', NEW.tree_size));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_signer() IS 'Appends to the audit log with which certificate''s key its heads are signed from now on';
+
+CREATE TRIGGER audit AFTER UPDATE OF status ON federated.round
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION federated._audit_round();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF epoch ON federated.lease
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_lease();
+
+CREATE TRIGGER audit AFTER INSERT ON federated.tree_head
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_signer();
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
@@ -6219,19 +6621,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;
@@ -6515,7 +6920,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
-    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -6600,8 +7005,11 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea),
+    federated._tree_faults(text), federated._audit_inclusion(text, uuid)
 TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_admin;
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
@@ -6878,6 +7286,19 @@ GRANT INSERT ON federated.event TO federated_daemon;
 
 REVOKE SELECT ON federated.audit FROM federated_daemon;
 
+-- The leaves of the tree, and nothing of what they say.
+GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
+
+GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;
+
+GRANT INSERT, UPDATE (settled_at, kind, own_size) ON federated.audit_break TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.witnessed_head TO federated_daemon;
+
+GRANT DELETE ON federated.witnessed_head TO federated_admin;
+
+GRANT INSERT ON federated.head_conflict TO federated_daemon;
+
 -- federated_admin may back the database up (parameters and payloads are sealed).
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 
@@ -6906,8 +7327,12 @@ GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,
+    federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
+    @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
+
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
 
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 

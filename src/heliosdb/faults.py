@@ -27,6 +27,8 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.order.sent",
         "coordinator.order.answered",
         "coordinator.order.recorded",
+        "coordinator.head.signed",
+        "coordinator.head.witnessed",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",
@@ -39,6 +41,7 @@ POINTS: frozenset[str] = frozenset(
         "node.order.received",
         "node.order.done",
         "node.order.committed",
+        "node.head.committed",
     }
 )
 

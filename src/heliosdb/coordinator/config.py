@@ -26,7 +26,8 @@ class CoordinatorConfig(BaseModel):
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
     holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds. parts:
     modules that register further parts of rounds; what they hold runs with all rights of this process.
-    health_socket: where the daemon answers `heliosdb health`, a file of its own.
+    health_socket: where the daemon answers `heliosdb health`, a file of its own. audit_head_interval: while
+    somebody trains in a workspace, the next head of its audit log is signed after so long.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,7 @@ class CoordinatorConfig(BaseModel):
     heartbeat_interval: Seconds = 10.0
     heartbeat_timeout: Seconds = 5.0
     reconnect_interval: Seconds = 10.0
+    audit_head_interval: Seconds = 60.0
     concurrent_runs: Annotated[int, Field(ge=1, le=1_000)] = 16
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()

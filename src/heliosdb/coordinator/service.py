@@ -39,6 +39,7 @@ from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
 from heliosdb.liveness.answering import State, answering
@@ -191,6 +192,7 @@ class Term:
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
+        self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -203,6 +205,7 @@ class Term:
                 self._dispatcher.run(),
                 self._deliveries.run(),
                 self._orders.run(),
+                self._witnessing.run(),
             )
         ]
         try:

@@ -32,6 +32,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
@@ -190,6 +191,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         site=site,
         subscriptions=subscriptions,
         orders=orders,
+        witness=Witness(database, identity.current),
     )
     server, port = make_server(
         tasks,

@@ -29,6 +29,7 @@ from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.node.admission import Admission
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
@@ -60,6 +61,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
@@ -89,7 +91,7 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders.
+    orders. witness: of heads of audit logs.
     """
 
     def __init__(
@@ -104,6 +106,7 @@ class NodeTasks:
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
+        witness: Witness,
     ) -> None:
         self._database = database
         self._door = door
@@ -114,6 +117,7 @@ class NodeTasks:
         self._site = site
         self._subscriptions = subscriptions
         self._orders = orders
+        self._witness = witness
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -170,6 +174,11 @@ class NodeTasks:
         self._taken.add(work)
         work.add_done_callback(self._taken.discard)
         return await _to_the_end(work)
+
+    async def witness(self, request: WitnessRequest) -> WitnessAnswer:
+        """Cosign a head of an audit log, or say why not."""
+        self._site.demand()
+        return await self._witness.witness(request)
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""

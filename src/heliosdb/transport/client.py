@@ -22,6 +22,7 @@ from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.orders import Order
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.domain.task import Task
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
@@ -47,6 +48,7 @@ from heliosdb.transport.rpc import (
     GREET,
     HEARTBEAT,
     PERFORM,
+    WITNESS,
     aio,
     grpc,
 )
@@ -54,6 +56,7 @@ from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
+from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -99,6 +102,7 @@ class NodeClient:
     ) -> None:
         host, port = split_endpoint(endpoint)
         self.endpoint = endpoint
+        self.certificate = pinned[0]
         self._pinned = tuple(pinned)
         self._identity = identity
         self._new_traffic = traffic
@@ -115,6 +119,7 @@ class NodeClient:
         self._perform = self._channel.stream_stream(PERFORM, None, None)
         self._deliver = self._channel.stream_unary(DELIVER, None, None)
         self._carry = self._channel.unary_stream(CARRY, None, None)
+        self._witness = self._channel.unary_unary(WITNESS, None, None)
         self._mistaken: FederatedError | None = None
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
@@ -272,6 +277,16 @@ class NodeClient:
             call.cancel()
         self._mistaken = None
         return collector.finish()
+
+    async def witness(self, request: WitnessRequest, timeout: float) -> WitnessAnswer:  # noqa: ASYNC109 - gRPC's deadline
+        """Show the node a head of the workspace's audit log; its word is not verified here."""
+        traffic = self._new_traffic()
+        try:
+            raw = await self._witness(traffic.send(_bytes(request_to_proto(request))), timeout=timeout)
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        self._mistaken = None
+        return answer_from_proto(parse(pb.WitnessAnswer, traffic.receive(raw)))
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
