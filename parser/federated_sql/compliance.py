@@ -1,7 +1,7 @@
 """What each compliance mode asks for, in one table: checks, documents and reports are made from it.
 
-What always holds: a mode is the regulations that it names and nothing besides, so that BOTH asks for what HIPAA
-and the GDPR ask for together; a rule is held by the place that it names, whoever else says so.
+What always holds: a mode is the regulations that it names and nothing besides, so that BOTH asks for what
+HIPAA and the GDPR ask for together; a rule is held by the place that it names, whoever else says so.
 """
 
 from __future__ import annotations
@@ -97,16 +97,16 @@ RULES: tuple[Rule, ...] = (
         "plain_answers",
         Place.NODE,
         {HIPAA: "45 CFR 164.514(b)", GDPR: "Art. 25(1)"},
-        "a privacy_budget, or plain_answers = true that the DBA set for the dataset itself; the site's setting"
-        " does not count",
+        "a privacy_budget, or plain_answers = true that the DBA set for the dataset itself; the site's"
+        " setting does not count",
         "what leaves is de-identified by default; what is not, somebody has decided for these very rows",
     ),
     Rule(
         "phi_check",
         Place.NODE,
         {HIPAA: "45 CFR 164.514(b)(2)"},
-        "no column that looks like one of the identifiers, unless the dataset's phi_accepted names it: phi_check"
-        " is 'refuse' unless the DBA sets another value",
+        "no column that looks like one of the identifiers, unless the dataset's phi_accepted names it:"
+        " phi_check is 'refuse' unless the DBA sets another value",
         "of data without the eighteen identifiers a person is not known by what leaves",
     ),
     Rule(

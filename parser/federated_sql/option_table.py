@@ -194,8 +194,8 @@ _WORKSPACE = (
         "retention_days",
         _INT,
         2555,
-        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are deleted,"
-        " and a signed stub says what; under HIPAA and BOTH at least 2190",
+        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are"
+        " deleted, and a signed stub says what; under HIPAA and BOTH at least 2190",
         minimum=1,
         maximum=36_500,
     ),
@@ -268,6 +268,23 @@ _DATASET = (
     ),
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
+    ),
+    OptionSpec(
+        "phi_check",
+        _CHOICE,
+        None,
+        "what becomes of shared columns that look like identifiers of people, by name, type or values: the"
+        " statement and the node say so, refuse them, or do not look",
+        derived="warn; refuse under compliance_mode HIPAA and BOTH",
+        choices=("warn", "refuse", "off"),
+    ),
+    OptionSpec(
+        "phi_accepted",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns that somebody has looked at, and that may be shared whatever they look like",
+        maximum=1_600,
+        identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
 )

@@ -63,7 +63,7 @@ def test_a_run_of_laxer_compliance_than_the_workspaces_is_told_apart() -> None:
     assert "started under" in (private.laxity(replace(private, compliance_mode="GDPR")) or "")
     both = replace(plain, compliance_mode="BOTH")
     assert both.laxity(strict) is None
-    assert "under HIPAA, and workspace w is under BOTH" in (strict.laxity(both) or "")
+    assert "compliance_mode HIPAA, and workspace w is under BOTH" in (strict.laxity(both) or "")
 
 
 def test_a_run_without_a_seed_has_one_of_its_own() -> None:
