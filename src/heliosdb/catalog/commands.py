@@ -205,13 +205,6 @@ def workspace_has_plain_runs(connection: Connection, workspace: Workspace) -> bo
     )
 
 
-def list_modes_in_training(connection: Connection, workspace: Workspace) -> list[tuple[str, str]]:
-    """Return the models of a workspace that are queued or in training, with the compliance mode of their
-    runs."""
-    rows = _SQL.query(connection, "list_modes_in_training", workspace.workspace_id)
-    return [(row["name"], row["mode"]) for row in rows]
-
-
 def list_nodes(connection: Connection, workspace: Workspace) -> list[Node]:
     """Return the nodes of a workspace by name."""
     return [

@@ -22,6 +22,7 @@ from federated_sql.statements import (
     ResetWorkspace,
 )
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.compliance import list_modes_in_training
 from heliosdb.extension.session import Session, duplicate
 
 
@@ -125,7 +126,7 @@ def _check_training(session: Session, workspace: catalog.Workspace, mode: str) -
     """Raise 55000 where a run goes on under a mode that asks for less: nodes hold what their task names."""
     if is_covered(mode, by=str(workspace.options.get("compliance_mode") or "none")):
         return
-    running = catalog.list_modes_in_training(session.connection, workspace)
+    running = list_modes_in_training(session.connection, workspace)
     laxer = [f'"{model}"' for model, started in running if not is_covered(mode, by=started)]
     if laxer:
         raise FederatedError(

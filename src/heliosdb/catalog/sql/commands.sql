@@ -49,12 +49,6 @@ SELECT EXISTS (
     WHERE m.workspace_id = $1 AND r.policy ->> 'privacy_budget' IS NULL AND r.started_at IS NOT NULL
 ) AS has_plain_runs
 
--- name: list_modes_in_training(bigint)
-SELECT DISTINCT m.name, coalesce(r.policy ->> 'compliance_mode', 'none') AS mode
-FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-WHERE m.workspace_id = $1 AND r.status IN ('queued', 'running')
-ORDER BY m.name
-
 -- name: list_nodes(bigint)
 SELECT name, status::text AS status, options::text AS options, datasets::text AS datasets, extras
 FROM federated.node WHERE workspace_id = $1 ORDER BY name
