@@ -1,4 +1,4 @@
-"""What statements and daemons read and write for compliance modes: modes of runs, identifiers that were found.
+"""What statements and daemons read and write for compliance modes: runs' modes, identifiers that were found.
 
 What always holds: of values that were looked at nothing comes here but a kind and one of three shares.
 """

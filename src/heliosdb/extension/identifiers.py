@@ -1,7 +1,7 @@
 """Whether a dataset that is shared or altered has columns that look like identifiers, said to who shares it.
 
-What always holds: values are read with the caller's own rights and go nowhere; what is said of them is a kind and
-one of three shares, to the dataset's owner in his own session.
+What always holds: values are read with the caller's own rights and go nowhere; what is said of them is a kind
+and one of three shares, to the dataset's owner in his own session.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from heliosdb.catalog.commands import Options
 from heliosdb.domain.ids import DatasetName
 from heliosdb.extension.session import Session
 from heliosdb.phi.kinds import Finding
-from heliosdb.phi.scan import Column, find_in_catalog, find_in_values, has_telling_values, pending, sample_size
+from heliosdb.phi.scan import (
+    Column,
+    find_in_catalog,
+    find_in_values,
+    has_telling_values,
+    pending,
+    sample_size,
+)
 
 PHI_OPTIONS = ("phi_check", "phi_accepted")
 
