@@ -85,9 +85,9 @@ GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, fed
 GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
 GRANT EXECUTE ON FUNCTION
-    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, jsonb)
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
 TO federated_admin;
-GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, jsonb) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Aggregation functions.

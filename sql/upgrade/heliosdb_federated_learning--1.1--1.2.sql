@@ -819,11 +819,12 @@ $$;
 COMMENT ON FUNCTION federated._sample_dataset(text, text[], integer, integer, name[]) IS
     'Rows of the caller''s dataset with their values as text, cut, to look for identifiers; none where they cannot be read';
 
-CREATE FUNCTION federated._record_findings(dataset_id bigint, found_by text, findings jsonb) RETURNS void
+CREATE FUNCTION federated._record_findings(dataset_id bigint, found_by text, columns text[], findings jsonb) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     DELETE FROM federated.phi_finding AS f
-    WHERE f.dataset_id = _record_findings.dataset_id AND f.found_by = _record_findings.found_by;
+    WHERE f.dataset_id = _record_findings.dataset_id AND f.found_by = _record_findings.found_by
+      AND (columns IS NULL OR f.column_name = ANY (columns));
     INSERT INTO federated.phi_finding (dataset_id, column_name, kind, evidence, share, found_by)
     SELECT _record_findings.dataset_id, r.column_name, r.kind, r.evidence, r.share, _record_findings.found_by
     FROM jsonb_to_recordset(findings) AS r (column_name text, kind text, evidence text, share text)
@@ -831,16 +832,17 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION federated._record_findings(bigint, text, jsonb) IS 'Puts findings in the place of those from before';
+COMMENT ON FUNCTION federated._record_findings(bigint, text, text[], jsonb) IS
+    'Puts findings in the place of those from before, about these columns or, where there are none named, all';
 
-CREATE FUNCTION federated._record_trained_findings(dataset_id bigint, findings jsonb) RETURNS void
+CREATE FUNCTION federated._record_trained_findings(dataset_id bigint, columns text[], findings jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM federated._record_findings(dataset_id, 'training', findings);
+    PERFORM federated._record_findings(dataset_id, 'training', coalesce(columns, '{}'), findings);
 END
 $$;
 
-COMMENT ON FUNCTION federated._record_trained_findings(bigint, jsonb) IS
+COMMENT ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) IS
     'Keeps what the node found when it read the rows; of what statements found it changes nothing';
 
 CREATE FUNCTION @extschema@.federated_phi_findings(
@@ -6677,10 +6679,10 @@ GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
-    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, jsonb)
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
 TO federated_admin;
 
-GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, jsonb) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 

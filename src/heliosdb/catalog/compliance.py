@@ -51,9 +51,11 @@ def record_findings(connection: Connection, name: DatasetName, findings: Sequenc
     _SQL.query(connection, "record_findings", name, _json(findings))
 
 
-def record_trained_findings(connection: Connection, dataset_id: int, findings: Sequence[Finding]) -> None:
-    """Put what the node found when it read a dataset's rows in the place of what it found before."""
-    _SQL.query(connection, "record_trained_findings", dataset_id, _json(findings))
+def record_trained_findings(
+    connection: Connection, dataset_id: int, columns: Sequence[str], findings: Sequence[Finding]
+) -> None:
+    """Put what the node found when it read columns of a dataset in the place of what it found of these."""
+    _SQL.query(connection, "record_trained_findings", dataset_id, list(columns), _json(findings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,4 @@ def read_telling_columns(connection: Connection, dataset_id: int) -> TellingColu
 
 
 def _json(findings: Sequence[Finding]) -> str:
-    return json.dumps(
-        [
-            {
-                "column_name": one.column,
-                "kind": one.kind.value,
-                "evidence": one.evidence.value,
-                "share": None if one.share is None else one.share.value,
-            }
-            for one in findings
-        ],
-        ensure_ascii=False,
-    )
+    return json.dumps([one.to_json() for one in findings], ensure_ascii=False)

@@ -30,7 +30,9 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row.
+    max_parameter_share: parameters of a plain answer per row. phi_check: what becomes of columns that look
+    like identifiers of people; None: what the workspace's mode asks for. phi_accepted: those that may be
+    read.
     """
 
     dataset_id: int
@@ -43,6 +45,8 @@ class SharedDataset:
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
+    phi_check: str | None = None
+    phi_accepted: tuple[str, ...] = ()
 
     @property
     def name(self) -> DatasetName:
@@ -83,6 +87,8 @@ class SharedDataset:
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
+            phi_check=options.get("phi_check"),
+            phi_accepted=tuple(options.get("phi_accepted") or ()),
         )
 
 

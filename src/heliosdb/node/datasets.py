@@ -79,7 +79,8 @@ class TableRequest:
     and it is a category. roles: (role, column) of further columns. base_tables: what the rows come from.
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
-    `disclosure`; min_rows and max_parameter_share are theirs.
+    `disclosure`; min_rows and max_parameter_share are theirs. phi_check: whether values are looked at for
+    identifiers of people when they are read.
     """
 
     run: str
@@ -99,6 +100,7 @@ class TableRequest:
     levels: tuple[tuple[str, ...], ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
+    phi_check: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
 from heliosdb.node.door import Door, Found, MemoryMovedError, PlainRows, RowSetsMovedError
 from heliosdb.node.frames import Computed
+from heliosdb.node.identifiers import Identifiers, check_plain_values
 from heliosdb.node.memory import Memory
 from heliosdb.node.policy import (
     asked_mechanism,
@@ -103,6 +104,7 @@ class NodeTasks:
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
+        self._identifiers = Identifiers(database)
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         self._taken: set[asyncio.Task[Subscription]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
@@ -224,6 +226,7 @@ class NodeTasks:
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
         await self._check(task, dataset)
+        await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
@@ -273,7 +276,9 @@ class NodeTasks:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
-            computed = await self._compute_charged(received, self._table_request(received, dataset, charged))
+            request = self._table_request(received, dataset, charged)
+            computed = await self._compute_charged(received, request)
+            await self._identifiers.keep(request, computed.findings)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
@@ -324,6 +329,8 @@ class NodeTasks:
                 request = self._table_request(received, dataset, stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
+                await self._identifiers.keep(request, computed.findings)
+                check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
                 update = await self._release_plainly(received, dataset, computed, memory, rows)
             except (RowSetsWantedError, RowSetsMovedError):
@@ -396,6 +403,7 @@ class NodeTasks:
             levels=() if plain else tuple(column.levels for column in columns),
             fold=reading.fold,
             roles=reading.roles,
+            phi_check=dataset.phi_check != "off",
         )
 
 

@@ -5,6 +5,7 @@ What always holds: the value of a kind is what people read and what catalogs kee
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -63,3 +64,24 @@ class Finding:
     kind: Kind
     evidence: Evidence
     share: Share | None = None
+
+    def to_json(self) -> dict[str, str | None]:
+        """What `from_json` reads."""
+        share = None if self.share is None else self.share.value
+        return {
+            "column_name": self.column,
+            "kind": self.kind.value,
+            "evidence": self.evidence.value,
+            "share": share,
+        }
+
+    @classmethod
+    def from_json(cls, finding: Mapping[str, str | None]) -> Finding:
+        """Read what `to_json` wrote; KeyError or ValueError for what is no finding."""
+        share = finding["share"]
+        return cls(
+            str(finding["column_name"]),
+            Kind(str(finding["kind"])),
+            Evidence(str(finding["evidence"])),
+            None if share is None else Share(share),
+        )

@@ -42,7 +42,7 @@ _TEXTS = ("text", "character", "varchar", "citext", "name", '"char"')
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column to look through. type: as PostgreSQL writes it, of a domain what it is made of."""
+    """A column to look through. type: as PostgreSQL writes it; a domain says nothing by its name."""
 
     name: str
     type: str

@@ -137,7 +137,8 @@ def test_the_daemon_keeps_what_it_found_beside_what_statements_found(node: psyco
             "[]",
         ) * 2:
             node.execute(
-                "SELECT federated._record_trained_findings(dataset_id, %s) FROM federated.dataset", [found]
+                "SELECT federated._record_trained_findings(dataset_id, '{code}', %s) FROM federated.dataset",
+                [found],
             )
             if found != "[]":
                 assert node.execute(
@@ -145,7 +146,7 @@ def test_the_daemon_keeps_what_it_found_beside_what_statements_found(node: psyco
                 ).fetchall() == [("code",)]
         # A dataset that was dropped meanwhile is nobody's.
         node.execute(
-            "SELECT federated._record_trained_findings(0, %s)",
+            "SELECT federated._record_trained_findings(0, '{code}', %s)",
             [found.replace("[]", '[{"column_name": "x"}]')],
         )
     assert node.execute(FOUND).fetchall() == before

@@ -10,10 +10,10 @@ ORDER BY m.name
 SELECT s::text AS shown FROM federated._sample_dataset($1, $2, $3, $4, $5) AS s
 
 -- name: record_findings(text, jsonb)
-SELECT federated._record_findings(d.dataset_id, 'statement', $2) FROM federated.dataset AS d WHERE d.name = $1
+SELECT federated._record_findings(d.dataset_id, 'statement', NULL, $2) FROM federated.dataset AS d WHERE d.name = $1
 
--- name: record_trained_findings(bigint, jsonb)
-SELECT federated._record_trained_findings($1, $2)
+-- name: record_trained_findings(bigint, text[], jsonb)
+SELECT federated._record_trained_findings($1, $2, $3)
 
 -- name: read_shared_columns(text)
 SELECT columns, types FROM federated.dataset WHERE name = $1
