@@ -19,19 +19,30 @@ COMMENT ON COLUMN federated.phi_finding.share IS 'How many of the values that we
 
 SELECT pg_catalog.pg_extension_config_dump('federated.phi_finding', '');
 
--- With the caller's rights; names inside a view are looked up as the caller would have typed them. What cannot be read is
--- not looked at: federated._probe_dataset has said why.
+-- With the caller's rights, and nothing written: what functions behind a view would write is an error, and undone with
+-- all that was set. Names inside a view are looked up as the caller would have typed them. What cannot be read is not
+-- looked at: federated._probe_dataset has said why.
 CREATE FUNCTION federated._sample_dataset(dataset text, columns text[], most integer, longest integer, schemas name[])
 RETURNS SETOF jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     shown text := (SELECT string_agg(format('left(v.%1$I::text, %2$s) AS %1$I', c, longest), ', ') FROM unnest(columns) AS u (c));
+    found jsonb[];
 BEGIN
-    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
-    RETURN QUERY EXECUTE pg_catalog.format(
-        'SELECT to_jsonb(s) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s', shown, dataset, most);
-EXCEPTION WHEN OTHERS THEN
-    RETURN;
+    BEGIN
+        PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true),
+            pg_catalog.set_config('transaction_read_only', 'on', true);
+        EXECUTE pg_catalog.format(
+            'SELECT pg_catalog.array_agg(pg_catalog.to_jsonb(s)) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s',
+            shown, dataset, most) INTO found;
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            found := NULL;
+    END;
+    RETURN QUERY SELECT f FROM unnest(found) AS f;
 END
 $$;
 COMMENT ON FUNCTION federated._sample_dataset(text, text[], integer, integer, name[]) IS
