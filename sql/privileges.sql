@@ -43,7 +43,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -83,6 +84,13 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
+GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, federated_daemon;
+GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Aggregation functions.

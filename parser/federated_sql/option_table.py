@@ -185,15 +185,21 @@ _WORKSPACE = (
         "none",
         "what is enforced and what the compliance check reports on",
         choices=("none", "HIPAA", "GDPR", "BOTH"),
-        built_values=("none", "HIPAA"),
     ),
     OptionSpec(
         "data_residency", _TEXT, None, "place in which the nodes' data must lie, for instance EU or US-EAST"
     ),
     OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
     OptionSpec(
-        "retention_days", _INT, 2555, "days the audit log is kept", minimum=1, maximum=36_500, built=False
+        "retention_days",
+        _INT,
+        2555,
+        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are"
+        " deleted, and a signed stub says what; under HIPAA and BOTH at least 2190",
+        minimum=1,
+        maximum=36_500,
     ),
+    OptionSpec("legal_hold", _BOOL, False, "delete nothing for its age while it is true"),
 )
 
 _NODE = (
@@ -268,6 +274,23 @@ _DATASET = (
         False,
         "whether answers without noise go on without data subjects who were erased or withdrew, which tells"
         " of these few",
+    ),
+    OptionSpec(
+        "phi_check",
+        _CHOICE,
+        None,
+        "what becomes of shared columns that look like identifiers of people, by name, type or values: the"
+        " statement and the node say so, refuse them, or do not look",
+        derived="warn; refuse under compliance_mode HIPAA and BOTH",
+        choices=("warn", "refuse", "off"),
+    ),
+    OptionSpec(
+        "phi_accepted",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns that somebody has looked at, and that may be shared whatever they look like",
+        maximum=1_600,
+        identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
 )

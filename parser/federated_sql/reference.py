@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
+from federated_sql.compliance import mode_lines
 from federated_sql.grammar import RULES
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import Built, OptionSpec, allowed_text, describe_allowed
@@ -19,6 +20,7 @@ _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 def language_parts(built: Built) -> dict[str, str]:
     """Return each part that the language itself knows, by name."""
     parts = {"statements": _statements(built=True), "unbuilt": _statements(built=False)}
+    parts["modes"] = "".join(mode_lines())
     return parts | {kind.value: _options(kind, built) for kind in OptionKind}
 
 

@@ -32,7 +32,8 @@ class SharedDataset:
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
     max_parameter_share: parameters of a plain answer per row. deletes: whether the rows of who is erased are
-    deleted.
+    deleted. phi_check: what becomes of columns that look like identifiers of people; None: what the workspace's
+    mode asks for. phi_accepted: those that may be read.
     """
 
     dataset_id: int
@@ -46,6 +47,8 @@ class SharedDataset:
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
     deletes: bool = False
+    phi_check: str | None = None
+    phi_accepted: tuple[str, ...] = ()
 
     @property
     def name(self) -> DatasetName:
@@ -87,6 +90,8 @@ class SharedDataset:
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
             deletes=options.get("erasure") == "delete",
+            phi_check=options.get("phi_check"),
+            phi_accepted=tuple(options.get("phi_accepted") or ()),
         )
 
 

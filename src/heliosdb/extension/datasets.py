@@ -10,6 +10,7 @@ from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.dataset_erasure import let_erase
 from heliosdb.domain.ids import DatasetName, WorkspaceName
+from heliosdb.extension.identifiers import look_for_identifiers
 from heliosdb.extension.probing import warn_of_probe
 from heliosdb.extension.session import Session, duplicate, undefined
 
@@ -49,6 +50,7 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
                 " WITH (subject = 'column') names the column that says whose a row is"
             )
         warn_of_probe(session, dataset.name)
+        look_for_identifiers(session, dataset.name, given)
         return
     if not command.if_not_exists:
         raise duplicate("dataset", command.name)

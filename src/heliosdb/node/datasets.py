@@ -83,7 +83,7 @@ class TableRequest:
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
     `disclosure`; min_rows and max_parameter_share are theirs. admission: whose rows are read as if they were
-    not there.
+    not there. phi_check: whether values are looked at for identifiers of people when they are read.
     """
 
     run: str
@@ -104,6 +104,7 @@ class TableRequest:
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
+    phi_check: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:

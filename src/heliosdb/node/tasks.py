@@ -43,6 +43,7 @@ from heliosdb.node.door import (
     RowSetsMovedError,
 )
 from heliosdb.node.frames import Computed
+from heliosdb.node.identifiers import Identifiers, check_plain_values
 from heliosdb.node.memory import Memory
 from heliosdb.node.orders import Orders
 from heliosdb.node.policy import (
@@ -122,6 +123,7 @@ class NodeTasks:
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
+        self._identifiers = Identifiers(database)
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         self._taken: set[asyncio.Task[Subscription] | asyncio.Task[CarriedOrder]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
@@ -260,6 +262,7 @@ class NodeTasks:
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
         await self._check(task, dataset)
+        await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
@@ -312,6 +315,7 @@ class NodeTasks:
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
             computed = await self._compute_charged(received, request)
+            await self._identifiers.keep(request, computed.findings)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
@@ -363,6 +367,8 @@ class NodeTasks:
                 request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
+                await self._identifiers.keep(request, computed.findings)
+                check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
                 update = await self._through_the_door(
                     partial(
@@ -438,6 +444,7 @@ class NodeTasks:
             fold=reading.fold,
             roles=reading.roles,
             admission=admission,
+            phi_check=dataset.phi_check != "off",
         )
 
 
