@@ -6971,7 +6971,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         'node', s.name, 'data_residency', s.residency, 'rounds', s.rounds, 'rows', s.rows) ORDER BY s.name), '[]')
     FROM (
         SELECT n.name, n.options ->> 'data_residency' AS residency, count(DISTINCT p.round_number) AS rounds,
-               (array_agg(p.weight ORDER BY p.round_number DESC, p.exchange DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
+               (array_agg(p.weight ORDER BY p.round_number DESC, p.weight DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
         FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
         WHERE p.run_id = _card_sites.run_id AND p.round_number BETWEEN 1 AND _card_sites.round_number AND p.outcome = 'received'
         GROUP BY n.name, n.options ->> 'data_residency'
@@ -6979,7 +6979,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._card_sites(uuid, integer) IS
-    'Which nodes a version was trained at, in how many of its rounds, and the rows behind the last update of each, as it stated them; nodes that were unregistered since are missing';
+    'Which nodes a version was trained at, in how many of its rounds, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
 
 CREATE FUNCTION federated._card_metrics(subject federated.version) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7019,13 +7019,13 @@ COMMENT ON FUNCTION federated._card_version(federated.version) IS 'What a model 
 CREATE FUNCTION @extschema@.federated_model_card(model text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject federated.version;
-    owner   bigint := (SELECT m.model_id FROM federated.model AS m WHERE m.name = model);
+    subject  federated.version;
+    found_id bigint := (SELECT m.model_id FROM federated.model AS m WHERE m.name = model);
 BEGIN
     -- A model without a current version has a card too; a version that is named and is not there is an error.
-    IF owner IS NULL OR EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = owner AND v.is_current) THEN
+    IF found_id IS NULL OR EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = found_id AND v.is_current) THEN
         subject := federated._read_reference(model);
-        owner := subject.model_id;
+        found_id := subject.model_id;
     END IF;
     RETURN (
         SELECT jsonb_build_object(
@@ -7034,7 +7034,7 @@ BEGIN
             'algorithm', m.options ->> 'algorithm', 'target', m.options ->> 'target', 'features', m.options -> 'features',
             'versions', (SELECT count(*) FROM federated.version AS v WHERE v.model_id = m.model_id),
             'version', federated._card_version(subject))
-        FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.model_id = owner);
+        FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.model_id = found_id);
 END
 $$;
 

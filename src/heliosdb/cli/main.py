@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
 Config = Annotated[Path, typer.Option("--config", help="The daemon's TOML file.", show_default=False)]
@@ -221,6 +222,10 @@ def verify_spending(
 
     if not verify(database, workspace, _print_line):
         raise typer.Exit(1)
+
+
+app.add_typer(report, name="report")
+app.command("model-card")(model_card)
 
 
 @app.command()

@@ -25,12 +25,11 @@ def attest_compliance(session: Session, command: AttestCompliance) -> None:
         raise undefined("workspace", command.workspace)
     requirement = _find_requirement(session, command.requirement)
     until = _day(command.until)
-    status = compliance.insert_attestation(
-        session.connection, workspace_id, requirement, until, command.text
-    )
+    status = compliance.insert_attestation(session.connection, workspace_id, requirement, until, command.text)
     if status == "PASS":
         session.notice(
-            f'requirement "{requirement}" passes by what is seen now; the attestation counts where that cannot tell'
+            f'requirement "{requirement}" passes by what is seen now; the attestation counts where that'
+            " cannot tell"
         )
 
 

@@ -198,7 +198,9 @@ def test_the_audit_log_has_who_attested_what_and_a_hash_of_the_words(
 
 def test_a_check_is_kept_as_it_was(catalog: psycopg.Connection, auditor: psycopg.Connection) -> None:
     seen = auditor.execute("SELECT * FROM federated_compliance_check('clinics', 'GDPR')").fetchall()
-    recorded = auditor.execute("SELECT * FROM federated_record_compliance_check('clinics', 'gdpr')").fetchall()
+    recorded = auditor.execute(
+        "SELECT * FROM federated_record_compliance_check('clinics', 'gdpr')"
+    ).fetchall()
     assert recorded == seen
     attest(auditor, "Impact assessment")
     history = auditor.execute(
@@ -218,11 +220,14 @@ def test_two_regulations_share_names_only_with_the_finding(catalog: psycopg.Conn
         "SELECT requirement FROM federated._requirements() GROUP BY requirement HAVING count(DISTINCT finding) > 1"
     ).fetchall()
     for regulation in ("HIPAA", "GDPR"):
-        assert catalog.execute(
-            "SELECT count(*) FROM federated_compliance_check('clinics', %s)", [regulation]
-        ).fetchall() == catalog.execute(
-            "SELECT count(*) FROM federated_compliance_requirements WHERE regulation = %s", [regulation]
-        ).fetchall()
+        assert (
+            catalog.execute(
+                "SELECT count(*) FROM federated_compliance_check('clinics', %s)", [regulation]
+            ).fetchall()
+            == catalog.execute(
+                "SELECT count(*) FROM federated_compliance_requirements WHERE regulation = %s", [regulation]
+            ).fetchall()
+        )
 
 
 def test_attestations_and_records_go_with_their_workspace(
