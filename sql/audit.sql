@@ -59,7 +59,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256')
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
@@ -88,7 +89,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint') AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint', 'attestation', 'compliance_record') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
@@ -96,7 +97,7 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -360,8 +361,8 @@ COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
 COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
 COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';

@@ -322,7 +322,7 @@ COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state t
 CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
                 WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
                 WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
                 ELSE 'Options that this regulation forbids are refused.' END,

@@ -40,7 +40,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
-    @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_compliance_check(text, text), @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
@@ -310,8 +311,21 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
     federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+    federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
+    federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
+    federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text),
+    @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
+    federated._processing_purposes(bigint), federated._processing_recipients(bigint)
 TO federated_auditor, federated_admin;
+-- Auditors attest by a statement; of all others each asks for a role that they have not.
+GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    federated._card_sites(uuid, integer)
+TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
@@ -322,7 +336,13 @@ GRANT SELECT (version_id, model_id, version, run_id, round_number, features, sca
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
     global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
-GRANT SELECT ON federated.audit TO federated_auditor;
+GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
+-- Triggers fill in all else.
+GRANT INSERT (workspace_id, requirement, valid_until, statement) ON federated.attestation TO federated_auditor;
+GRANT INSERT (workspace_id, regulation) ON federated.compliance_record TO federated_auditor, federated_admin;
+GRANT SELECT ON @extschema@.federated_compliance_requirements TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._requirements() TO federated_analyst;
+GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compliance_history TO federated_auditor, federated_admin;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
@@ -352,7 +372,7 @@ GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_che
 GRANT DELETE ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 GRANT INSERT ON federated.event TO federated_daemon;
-REVOKE SELECT ON federated.audit FROM federated_daemon;
+REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
 -- The leaves of the tree, and nothing of what they say.
 GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
 GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;

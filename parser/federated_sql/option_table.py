@@ -357,6 +357,15 @@ _DEFINITION = (
         choices=("sigmoid", "softmax", "linear"),
         of_parts=True,
     ),
+    OptionSpec(
+        "intended_use",
+        _TEXT,
+        None,
+        "what the model is for, in words: the model card and the record of processing show it",
+    ),
+    OptionSpec(
+        "owner_contact", _TEXT, None, "whom to ask about the model, as the card and the record show it"
+    ),
 )
 
 _TRAINING = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from federated_sql.clause_values import Option, OptionName, RoleSpec
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -416,6 +417,7 @@ Command = (
     | DropSubscription
     | GrantSubscribe
     | RevokeSubscribe
+    | AttestCompliance
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
@@ -463,6 +465,7 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropSubscription: "DROP FEDERATED SUBSCRIPTION",
     GrantSubscribe: "GRANT FEDERATED SUBSCRIBE",
     RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
+    AttestCompliance: "ATTEST FEDERATED COMPLIANCE",
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {

@@ -179,3 +179,10 @@ ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_
 -- done: function @extschema@.federated_audit_verify(text)
 -- done: comment FUNCTION @extschema@.federated_audit_verify(text)
 DROP FUNCTION @extschema@.federated_audit_verify(text);
+-- Requirements are listed by themselves, and judged by findings that two regulations may share.
+-- done: function federated._hipaa_findings(bigint, text)
+-- done: comment FUNCTION federated._hipaa_findings(bigint, text)
+-- done: function federated._gdpr_findings(bigint, text)
+-- done: comment FUNCTION federated._gdpr_findings(bigint, text)
+DROP FUNCTION federated._hipaa_findings(bigint, text);
+DROP FUNCTION federated._gdpr_findings(bigint, text);

@@ -28,6 +28,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -182,6 +183,13 @@ ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_
 -- done: function @extschema@.federated_audit_verify(text)
 -- done: comment FUNCTION @extschema@.federated_audit_verify(text)
 DROP FUNCTION @extschema@.federated_audit_verify(text);
+-- Requirements are listed by themselves, and judged by findings that two regulations may share.
+-- done: function federated._hipaa_findings(bigint, text)
+-- done: comment FUNCTION federated._hipaa_findings(bigint, text)
+-- done: function federated._gdpr_findings(bigint, text)
+-- done: comment FUNCTION federated._gdpr_findings(bigint, text)
+DROP FUNCTION federated._hipaa_findings(bigint, text);
+DROP FUNCTION federated._gdpr_findings(bigint, text);
 
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
@@ -441,6 +449,9 @@ COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it a
 
 COMMENT ON COLUMN federated.release.rows_read IS
     'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
+
+COMMENT ON COLUMN federated.release.admission IS
+    'Digest of whose rows were left out of a plain answer, withdrawn data subjects among them; NULL where nobody''s were, and for every other one';
 
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
@@ -1142,7 +1153,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -1158,7 +1170,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint') AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint', 'attestation', 'compliance_record') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
@@ -1166,7 +1178,7 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -1237,9 +1249,9 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
     'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
 
 -- Heads of the audit log's tree (RFC 6962), signed outside the database, and what nodes have witnessed of them. The leaves
 -- are the hashes of a chain's entries in their order.
@@ -6872,7 +6884,7 @@ COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place 
 CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
                 WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
                 WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
                 ELSE 'Options that this regulation forbids are refused.' END,
@@ -6892,92 +6904,1159 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
-CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under HIPAA', c.*, '45 CFR 164.306(a)'
-    FROM federated._check_mode(workspace_id, 'HIPAA') AS c
-    UNION ALL SELECT 'Risk analysis', 'MANUAL', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), '45 CFR 164.308(a)(1)(ii)(A)'
-    UNION ALL SELECT 'Information system activity review', 'MANUAL', 'Look whether somebody reviews federated_audit_log regularly.',
-        federated._describe_log(workspace), '45 CFR 164.308(a)(1)(ii)(D)'
-    UNION ALL SELECT 'Workforce access', 'MANUAL', 'Look whether everybody who can log in should still be able to.',
-        federated._describe_members(), '45 CFR 164.308(a)(3)(i), (a)(4)(i)'
-    UNION ALL SELECT 'Backup and recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), '45 CFR 164.308(a)(7)(ii)(A)'
-    UNION ALL SELECT 'Business associate contracts', 'MANUAL', 'Look whether there is a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _hipaa_findings.workspace_id),
-        '45 CFR 164.308(b)(1), 164.504(e)'
-    UNION ALL SELECT 'Access control', c.*, '45 CFR 164.312(a)(1)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Unique user identification', 'MANUAL', 'Look whether each of these is one person or one program.',
-        federated._describe_members(), '45 CFR 164.312(a)(2)(i)'
-    UNION ALL SELECT 'Automatic logoff', 'MANUAL', 'Look whether sessions that are left alone end, in the server or in what people work with.',
-        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout'), '45 CFR 164.312(a)(2)(iii)'
-    UNION ALL SELECT 'Encryption at rest', 'MANUAL', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s hash under a key of the node that is in no database';
+
+COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+-- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
+-- it: the node's own DBA decides whether such answers go on.
+CREATE TABLE federated.withdrawal_acceptance (
+    dataset_id  bigint PRIMARY KEY REFERENCES federated.dataset ON DELETE CASCADE,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    accepted_by name NOT NULL DEFAULT session_user
+);
+
+COMMENT ON TABLE federated.withdrawal_acceptance IS
+    'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
+
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.row_set_digest,
+           coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
+    FROM federated.dataset AS d
+    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id
+$$;
+
+COMMENT ON FUNCTION federated._withdrawals(bigint) IS
+    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
+CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset "%s" does not exist', dataset);
+    ELSIF NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
+    VALUES (subject.dataset_id, clock_timestamp(), session_user)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
+    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What the database's encoding has no characters for no row can have; the server's own error would quote it.
+CREATE FUNCTION federated._held_subject() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT convert_from(a.subject, 'UTF8') FROM pg_temp.asked_subject AS a);
+EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._held_subject() IS 'The identifier that is held; NULL where this database cannot have such a text';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+CREATE FUNCTION federated._erase_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d
+                     WHERE d.name = dataset AND d.options ->> 'erasure' = 'delete');
+    deleted bigint;
+BEGIN
+    EXECUTE format(
+        'DELETE FROM federated_dataset.%I AS v WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._erase_rows(text) IS
+    'Deletes the rows of the data subject whose identifier is held, through the dataset''s view and with the rights of its owner, where the dataset''s erasure says so';
+
+-- Through the view rows are deleted with its owner's rights, and that only by whoever is granted it here.
+CREATE FUNCTION federated._let_erase(dataset text, lets boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    view record;
+BEGIN
+    IF NOT lets THEN
+        EXECUTE format('REVOKE DELETE ON federated_dataset.%I FROM federated_probe', dataset);
+        RETURN;
+    END IF;
+    SELECT c.oid, c.relowner, federated._find_relation(d.relation) AS base INTO view
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    WHERE d.name = dataset;
+    IF pg_relation_is_updatable(view.oid, true) & 16 = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('rows of dataset "%s" cannot be deleted through it', dataset),
+            DETAIL = 'What it is shared from is neither a table nor a view that PostgreSQL updates by itself.',
+            HINT = 'Leave erasure = ''suppress'', or share the table.';
+    ELSIF NOT has_table_privilege(view.relowner, view.base, 'DELETE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for table %s', view.base),
+            HINT = format('erasure = ''delete'' needs the right of %s, who owns the dataset''s view, to DELETE from it.',
+                          view.relowner::regrole);
+    END IF;
+    EXECUTE format('GRANT DELETE ON federated_dataset.%I TO federated_probe', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._let_erase(text, boolean) IS
+    'Says whether orders may delete rows through a dataset''s view; raises where they never could';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(federated._held_subject() COLLATE %s, 0)', collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
+-- What the reports ask, and what people attest where no program can know.
+--
+-- What always holds: an attestation has an author, a day on which it ends and what the check had found; a requirement that
+-- fails is never met by one. What was written stays: a newer attestation takes the place of an older one, and both are kept.
+
+-- One row a requirement. Two regulations that ask the same name it the same, and share the finding.
+CREATE FUNCTION federated._requirements()
+RETURNS TABLE (place integer, regulation text, requirement text, reference text, finding text, remediation text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES
+    (101, 'HIPAA', 'Workspace declared under HIPAA', '45 CFR 164.306(a)', 'mode_hipaa', 'ALTER FEDERATED WORKSPACE ... SET (compliance_mode = ''HIPAA''), and train under a privacy_budget.'),
+    (102, 'HIPAA', 'Risk analysis', '45 CFR 164.308(a)(1)(ii)(A)', 'risk_analysis', 'Make a risk analysis that covers coordinator, nodes and models; federated_security_audit is a part of it.'),
+    (103, 'HIPAA', 'Information system activity review', '45 CFR 164.308(a)(1)(ii)(D)', 'activity_review', 'Have somebody read federated_audit_log at set times, and write down that it was done.'),
+    (104, 'HIPAA', 'Assigned security responsibility', '45 CFR 164.308(a)(2)', 'responsibility', 'Name a security official, and give each node a contact.'),
+    (105, 'HIPAA', 'Workforce access', '45 CFR 164.308(a)(3)(i), (a)(4)(i)', 'members', 'REVOKE the roles of the federation from whoever does not need them any more.'),
+    (106, 'HIPAA', 'Security awareness and training', '45 CFR 164.308(a)(5)(i)', 'training', 'Train whoever can log in, and keep the record of it.'),
+    (107, 'HIPAA', 'Security incident procedures', '45 CFR 164.308(a)(6)(ii)', 'incidents', 'Settle who answers a security incident, and have alerts reach that person.'),
+    (108, 'HIPAA', 'Backup and recovery', '45 CFR 164.308(a)(7)(ii)(A), (B)', 'recovery', 'Back the catalog and the key files up, and try restoring both.'),
+    (109, 'HIPAA', 'Evaluation', '45 CFR 164.308(a)(8)', 'evaluation_hipaa', 'SELECT * FROM federated_record_compliance_check(''workspace'', ''HIPAA'') at set times, and after each change of the environment.'),
+    (110, 'HIPAA', 'Business associate contracts', '45 CFR 164.308(b)(1), 164.314(a)(1), 164.504(e)', 'contracts', 'Conclude a business associate contract with every participant that needs one.'),
+    (111, 'HIPAA', 'Access control', '45 CFR 164.312(a)(1)', 'rights', 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.'),
+    (112, 'HIPAA', 'Unique user identification', '45 CFR 164.312(a)(2)(i)', 'identification', 'Give each person and each program a login of its own.'),
+    (113, 'HIPAA', 'Emergency access procedure', '45 CFR 164.312(a)(2)(ii)', 'emergency', 'Write down who may become superuser in an emergency, and how that is noticed.'),
+    (114, 'HIPAA', 'Automatic logoff', '45 CFR 164.312(a)(2)(iii)', 'logoff', 'Set idle_session_timeout, or have the programs that people work with end their sessions.'),
+    (115, 'HIPAA', 'Encryption at rest', '45 CFR 164.312(a)(2)(iv)', 'rest', 'Encrypt the disks of server, nodes and backups; keep the coordinator''s key file apart from the backups.'),
+    (116, 'HIPAA', 'Audit controls', '45 CFR 164.312(b)', 'audit', 'Enable the audit triggers that are named; where the log is not as it was written, find out who could change it.'),
+    (117, 'HIPAA', 'Audit log held elsewhere', '45 CFR 164.312(b), (c)(1)', 'heads', 'Have the nodes keep the heads of the audit log, and compare what they hold with it.'),
+    (118, 'HIPAA', 'Ledger agrees with the nodes', '45 CFR 164.312(b)', 'ledger', 'Find out in federated_audit_log who changed the ledger; what nodes signed is what counts.'),
+    (119, 'HIPAA', 'Integrity of what is stored', '45 CFR 164.312(c)(1)', 'storage', 'Turn fsync, full_page_writes and data checksums on.'),
+    (120, 'HIPAA', 'Authentication of nodes', '45 CFR 164.312(d)', 'nodes', 'Renew expired certificates; register a node again whose certificate is not pinned.'),
+    (121, 'HIPAA', 'Authentication of users', '45 CFR 164.312(d)', 'logins', 'In pg_hba.conf write scram-sha-256, cert or peer in place of trust.'),
+    (122, 'HIPAA', 'Transmission security: coordinator and nodes', '45 CFR 164.312(e)(1)', 'node_links', 'Set tls_version to 1.3, certificate_validation to true, and https endpoints.'),
+    (123, 'HIPAA', 'Transmission security: clients', '45 CFR 164.312(e)(1)', 'client_links', 'Set ssl = on and write hostssl in place of host in pg_hba.conf; have the proxy demand TLS.'),
+    (124, 'HIPAA', 'Policies and procedures', '45 CFR 164.316(a)', 'policies', 'Write the policies down that this report rests on, and keep them current.'),
+    (125, 'HIPAA', 'Retention of documentation for six years', '45 CFR 164.316(b)(2)(i)', 'retention_hipaa', 'Set retention_days to 2190 or more, and keep backups as long.'),
+    (126, 'HIPAA', 'Minimum necessary', '45 CFR 164.502(b)', 'use', 'Take columns that a model does not need out of its features, and out of the datasets.'),
+    (127, 'HIPAA', 'De-identification of what leaves a node', '45 CFR 164.514(b)', 'deidentification', 'Set a privacy_budget whose epsilon a person has judged; have the nodes'' DBAs set max_epsilon.'),
+    (128, 'HIPAA', 'Identifiers in what is shared', '45 CFR 164.514(b)(2)(i)', 'identifiers', 'Share no column with an identifier of the eighteen kinds, or have each node''s DBA accept it by name.'),
+    (129, 'HIPAA', 'Notification of breaches within 60 days', '45 CFR 164.404, 164.410', 'breaches_hipaa', 'Settle who notifies whom; each breach within 60 days of its discovery.'),
+
+    (201, 'GDPR', 'Workspace declared under GDPR', 'Art. 24', 'mode_gdpr', 'ALTER FEDERATED WORKSPACE ... SET (compliance_mode = ''GDPR''), and train under a privacy_budget.'),
+    (202, 'GDPR', 'Purpose limitation', 'Art. 5(1)(b)', 'purpose', 'Say what each model is for (option intended_use), and hold it against what the data were collected for.'),
+    (203, 'GDPR', 'Data minimisation', 'Art. 5(1)(c)', 'minimisation', 'Take columns that a model does not need out of its features, and out of the datasets.'),
+    (204, 'GDPR', 'Accuracy', 'Art. 5(1)(d)', 'accuracy', 'Have the participants correct what is wrong at its source; train anew what learned from it.'),
+    (205, 'GDPR', 'Storage limitation', 'Art. 5(1)(e)', 'retention_gdpr', 'Set retention_days to what the purposes need.'),
+    (206, 'GDPR', 'Integrity and confidentiality: what is stored', 'Art. 5(1)(f), 32(1)(b)', 'storage', 'Turn fsync, full_page_writes and data checksums on.'),
+    (207, 'GDPR', 'Integrity and confidentiality: access', 'Art. 5(1)(f), 32(1)(b)', 'rights', 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.'),
+    (208, 'GDPR', 'Accountability', 'Art. 5(2)', 'audit', 'Enable the audit triggers that are named; where the log is not as it was written, find out who could change it.'),
+    (209, 'GDPR', 'Audit log held elsewhere', 'Art. 5(2)', 'heads', 'Have the nodes keep the heads of the audit log, and compare what they hold with it.'),
+    (210, 'GDPR', 'Ledger agrees with the nodes', 'Art. 5(2)', 'ledger', 'Find out in federated_audit_log who changed the ledger; what nodes signed is what counts.'),
+    (211, 'GDPR', 'Lawfulness and consent', 'Art. 6, 7', 'consent', 'Write down on what the processing rests; where on consent, share with require_consent.'),
+    (212, 'GDPR', 'Special categories of data', 'Art. 9', 'categories', 'Name the exception of Art. 9(2) on which each model with such columns rests, or take them out.'),
+    (213, 'GDPR', 'Access and portability', 'Art. 15, 20', 'export', 'Answer each request with EXPORT FEDERATED DATA within a month; look into nodes that refused or did not answer.'),
+    (214, 'GDPR', 'Erasure', 'Art. 17', 'erasure', 'Answer each request with DELETE FROM FEDERATED TRAINING; look into nodes that did not answer within a month.'),
+    (215, 'GDPR', 'Automated decisions', 'Art. 22', 'decisions', 'Have a person decide wherever a prediction has legal or similar effect.'),
+    (216, 'GDPR', 'Data protection by design', 'Art. 25(1)', 'budget', 'Set a privacy_budget; have the nodes'' DBAs set max_epsilon.'),
+    (217, 'GDPR', 'Data protection by default', 'Art. 25(2)', 'defaults', 'At the nodes named: ALTER FEDERATED DATASET ... SET (plain_answers = false).'),
+    (218, 'GDPR', 'Joint controllers and processors', 'Art. 26, 28', 'arrangements', 'Conclude an arrangement or a contract with every participant.'),
+    (219, 'GDPR', 'Records of processing', 'Art. 30', 'record', 'Give each node a contact and each model an intended_use; keep federated_processing_record with your record.'),
+    (220, 'GDPR', 'Encryption between coordinator and nodes', 'Art. 32(1)(a)', 'node_links', 'Set tls_version to 1.3, certificate_validation to true, and https endpoints.'),
+    (221, 'GDPR', 'Encryption towards clients', 'Art. 32(1)(a)', 'client_links', 'Set ssl = on and write hostssl in place of host in pg_hba.conf; have the proxy demand TLS.'),
+    (222, 'GDPR', 'Authentication of nodes', 'Art. 32(1)(b)', 'nodes', 'Renew expired certificates; register a node again whose certificate is not pinned.'),
+    (223, 'GDPR', 'Authentication of users', 'Art. 32(1)(b)', 'logins', 'In pg_hba.conf write scram-sha-256, cert or peer in place of trust.'),
+    (224, 'GDPR', 'Recovery', 'Art. 32(1)(c)', 'recovery', 'Back the catalog and the key files up, and try restoring both.'),
+    (225, 'GDPR', 'Regular testing', 'Art. 32(1)(d)', 'evaluation_gdpr', 'SELECT * FROM federated_record_compliance_check(''workspace'', ''GDPR'') at set times, and mend what fails.'),
+    (226, 'GDPR', 'Notification of breaches within 72 hours', 'Art. 33, 34', 'breaches_gdpr', 'Settle who notifies the authority within 72 hours, and the people concerned.'),
+    (227, 'GDPR', 'Impact assessment', 'Art. 35', 'assessment', 'Make a data protection impact assessment that weighs the epsilon which a person may spend.'),
+    (228, 'GDPR', 'Transfers to third countries', 'Art. 44-49', 'residency', 'Unregister nodes outside of where data must be, or name the ground of the transfer.')
+$$;
+
+COMMENT ON FUNCTION federated._requirements() IS
+    'The requirements that the compliance check goes through, in their order: what each is about, where it stands, by which finding it is judged and what to do where it is not met';
+
+CREATE VIEW @extschema@.federated_compliance_requirements AS
+SELECT r.regulation, r.requirement, r.reference, r.remediation FROM federated._requirements() AS r ORDER BY r.place;
+
+COMMENT ON VIEW @extschema@.federated_compliance_requirements IS
+    'What federated_compliance_check goes through, and what ATTEST FEDERATED COMPLIANCE may be about';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.regulation IS 'HIPAA or GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.requirement IS 'Its name; one that both regulations have is judged, and attested, once for both';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.reference IS 'Paragraph of 45 CFR, or article of the GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.remediation IS 'What to do where it is not met';
+
+CREATE TABLE federated.attestation (
+    attestation_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace_id     bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    requirement      text NOT NULL,
+    valid_until      date NOT NULL,
+    statement        text NOT NULL CHECK (btrim(statement) <> '' AND octet_length(statement) <= 4096),
+    author           name NOT NULL DEFAULT current_user,
+    attested_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    status           text NOT NULL,
+    evidence         text NOT NULL,
+    statement_sha256 text NOT NULL
+);
+
+CREATE INDEX attestation_by_requirement ON federated.attestation (workspace_id, requirement, attestation_id);
+
+COMMENT ON TABLE federated.attestation IS
+    'What people attested of requirements that no program can judge: only ever added to, the newest of a requirement counts';
+
+COMMENT ON COLUMN federated.attestation.valid_until IS 'The last day, by UTC, on which it counts';
+
+COMMENT ON COLUMN federated.attestation.author IS 'The role that said it';
+
+COMMENT ON COLUMN federated.attestation.status IS 'What the check said of the requirement when it was attested, as evidence';
+
+COMMENT ON COLUMN federated.attestation.statement_sha256 IS 'SHA-256 of the statement, which the audit log has in its place';
+
+CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text) RETURNS federated.attestation
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.* FROM (
+        SELECT n.* FROM federated.attestation AS n
+        WHERE n.workspace_id = _current_attestation.workspace_id AND n.requirement = _current_attestation.requirement
+        ORDER BY n.attestation_id DESC LIMIT 1
+    ) AS a
+    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date
+$$;
+
+COMMENT ON FUNCTION federated._current_attestation(bigint, text) IS
+    'The newest attestation of a requirement where it still counts; a row of NULLs where there is none';
+
+CREATE TABLE federated.compliance_record (
+    record_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    workspace_id    bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    regulation      text NOT NULL CHECK (regulation IN ('HIPAA', 'GDPR')),
+    recorded_by     name NOT NULL DEFAULT current_user,
+    recorded_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    findings        jsonb NOT NULL CHECK (jsonb_typeof(findings) = 'array'),
+    findings_sha256 text NOT NULL
+);
+
+CREATE INDEX compliance_record_by_workspace ON federated.compliance_record (workspace_id, recorded_at);
+
+COMMENT ON TABLE federated.compliance_record IS 'Compliance checks that somebody had recorded: only ever added to';
+
+COMMENT ON COLUMN federated.compliance_record.recorded_by IS 'The role with whose rights the check was made';
+
+COMMENT ON COLUMN federated.compliance_record.findings IS 'The rows of federated_compliance_check, in their order';
+
+COMMENT ON COLUMN federated.compliance_record.findings_sha256 IS 'SHA-256 of the findings as jsonb prints them, which the audit log has in their place';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.attestation
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.compliance_record
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+SELECT pg_catalog.pg_extension_config_dump('federated.attestation', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.compliance_record', '');
+
+CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s checks recorded in the last 12 months, the latest %s', count(*) FILTER (WHERE c.recorded_at > now() - interval '12 months'),
+                  coalesce('on ' || to_char(max(c.recorded_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM federated.compliance_record AS c
+    WHERE c.workspace_id = _describe_checks.workspace_id AND c.regulation = _describe_checks.regulation
+$$;
+
+COMMENT ON FUNCTION federated._describe_checks(bigint, text) IS 'How often the compliance of a workspace was checked on record';
+
+CREATE FUNCTION federated._describe_participants(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s nodes, %s of them without a contact', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
+        || coalesce(': ' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL), '')
+    FROM federated.node AS n WHERE n.workspace_id = _describe_participants.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_participants(bigint) IS 'How many participants a workspace has, and of which no contact is known';
+
+CREATE FUNCTION federated._describe_purposes(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(format('%s: %s', m.name, coalesce(m.options ->> 'intended_use', 'intended_use not set')), '; ' ORDER BY m.name), 'no models')
+    FROM federated.model AS m WHERE m.workspace_id = _describe_purposes.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_purposes(bigint) IS 'What the models of a workspace are for, as their owners say';
+
+CREATE FUNCTION federated._describe_recovery() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level'))
+$$;
+
+COMMENT ON FUNCTION federated._describe_recovery() IS 'What the server does that a backup can rest on';
+
+-- What a check of security finds goes with its name, so that the report names them all.
+CREATE FUNCTION federated._describe_security(workspace text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s checks of the security audit fail', count(*)) || coalesce(': ' || string_agg(s.check_name, ', ' ORDER BY s.check_name), '')
+    FROM @extschema@.federated_security_audit(workspace) AS s WHERE s.status = 'FAIL'
+$$;
+
+COMMENT ON FUNCTION federated._describe_security(text) IS 'Which checks of the security audit fail';
+
+CREATE FUNCTION federated._check_defaults(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN d.plain > 0 THEN 'FAIL' WHEN d.known = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN d.plain > 0 THEN 'Answers may leave without noise from the datasets named, because their DBAs allowed it.'
+                WHEN d.known = 0 THEN 'No node has said yet what it shares: look again when the coordinator has met them.'
+                ELSE 'No dataset lets an answer leave without noise.' END,
+           format('%s datasets known, %s of them let answers leave without noise', d.known, d.plain) || coalesce(': ' || d.named, '')
+    FROM (
+        SELECT count(*) AS known, count(*) FILTER (WHERE s.plain) AS plain,
+               string_agg(s.name, ', ' ORDER BY s.name) FILTER (WHERE s.plain) AS named
+        FROM (
+            SELECT format('%s at %s', k ->> 'name', n.name) AS name, (k ->> 'plain_answers')::boolean AS plain
+            FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS k
+            WHERE n.workspace_id = _check_defaults.workspace_id
+        ) AS s
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_defaults(bigint) IS 'Whether datasets let answers leave without noise';
+
+-- What a person has to look at, with what the catalog has to say of it.
+CREATE FUNCTION federated._matters_for_people(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, details text, evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'risk_analysis', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
+        federated._describe_security(workspace) WHERE 'risk_analysis' = ANY (wanted)
+    UNION ALL SELECT 'activity_review', 'Look whether somebody reviews federated_audit_log regularly.', federated._describe_log(workspace) WHERE 'activity_review' = ANY (wanted)
+    UNION ALL SELECT 'responsibility', 'Look whether a security official is named, here and at each participant.',
+        federated._describe_participants(workspace_id) WHERE 'responsibility' = ANY (wanted)
+    UNION ALL SELECT 'members', 'Look whether everybody who can log in should still be able to.', federated._describe_members() WHERE 'members' = ANY (wanted)
+    UNION ALL SELECT 'training', 'Look whether everybody who can log in has been trained, and whether that is written down.', federated._describe_members() WHERE 'training' = ANY (wanted)
+    UNION ALL SELECT 'recovery', 'Look whether backups of catalog and key files are taken, and whether restoring one has been tried.',
+        federated._describe_recovery() WHERE 'recovery' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_hipaa', 'Look whether compliance is checked at set times and after each change, and what followed.',
+        federated._describe_checks(workspace_id, 'HIPAA') WHERE 'evaluation_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_gdpr', 'Look whether what protects the data is tested at set times, and what followed.',
+        federated._describe_checks(workspace_id, 'GDPR') || '; ' || federated._describe_security(workspace) WHERE 'evaluation_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'contracts', 'Look whether there is a contract with every participant.', federated._describe_participants(workspace_id) WHERE 'contracts' = ANY (wanted)
+    UNION ALL SELECT 'identification', 'Look whether each of these is one person or one program.', federated._describe_members() WHERE 'identification' = ANY (wanted)
+    UNION ALL SELECT 'emergency', 'Look whether it is settled who gets at the data when nobody of them can, and how that is noticed.',
+        (SELECT format('superusers who can log in: %s', coalesce(string_agg(r.rolname::text, ', ' ORDER BY r.rolname), 'none'))
+         FROM pg_roles AS r WHERE r.rolsuper AND r.rolcanlogin) WHERE 'emergency' = ANY (wanted)
+    UNION ALL SELECT 'logoff', 'Look whether sessions that are left alone end, in the server or in what people work with.',
+        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout') WHERE 'logoff' = ANY (wanted)
+    UNION ALL SELECT 'rest', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
         (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
-         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _hipaa_findings.workspace_id), '45 CFR 164.312(a)(2)(iv)'
-    UNION ALL SELECT 'Audit controls', c.*, '45 CFR 164.312(b)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Integrity of what is stored', c.*, '45 CFR 164.312(c)(1)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, '45 CFR 164.312(b)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, '45 CFR 164.312(d)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, '45 CFR 164.312(d)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Transmission security: coordinator and nodes', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Transmission security: clients', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Retention of documentation for six years', 'MANUAL', 'Nothing in the audit log is ever deleted, but this version has no function that keeps it for retention_days. Look whether database and backups are kept for six years.',
-        federated._describe_log(workspace), '45 CFR 164.316(b)(2)(i)'
-    UNION ALL SELECT 'Minimum necessary', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), '45 CFR 164.502(b)'
-    UNION ALL SELECT 'De-identification of what leaves a node', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence,
-        '45 CFR 164.514(b)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog', '45 CFR 164.404'
+         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'rest' = ANY (wanted)
+    UNION ALL SELECT 'policies', 'Look whether the policies that this report rests on are written down and current.', 'not in the catalog' WHERE 'policies' = ANY (wanted)
+    UNION ALL SELECT k.finding, 'Look whether every model needs all the columns that it uses.', federated._describe_use(workspace_id)
+        FROM unnest(ARRAY['use', 'minimisation']) AS k (finding) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'purpose', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
+        federated._describe_purposes(workspace_id) WHERE 'purpose' = ANY (wanted)
+    UNION ALL SELECT 'accuracy', 'Look whether participants correct what is wrong in their data, and when models are trained anew.',
+        (SELECT format('the latest version was made %s', coalesce('on ' || to_char(max(v.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+         FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+         WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'accuracy' = ANY (wanted)
+    UNION ALL SELECT 'categories', 'Look whether health, genetic or biometric data or others of Art. 9(1) are among the columns, and on which exception their use rests.',
+        federated._describe_use(workspace_id) WHERE 'categories' = ANY (wanted)
+    UNION ALL SELECT 'decisions', 'Look whether anybody decides about people by predictions alone.', federated._describe_purposes(workspace_id) WHERE 'decisions' = ANY (wanted)
+    UNION ALL SELECT 'arrangements', 'Look whether there is an arrangement or a contract with every participant.',
+        federated._describe_participants(workspace_id) WHERE 'arrangements' = ANY (wanted)
+    UNION ALL SELECT 'record', 'Look whether your record of processing names this workspace; federated_processing_record has what the catalog knows of it, and null for what it does not.',
+        format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
+               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
+    UNION ALL SELECT k.finding, k.details, k.evidence
+        FROM (VALUES
+            ('heads', 'Note the head of the audit log elsewhere from time to time, and look it up later.', federated._describe_log(workspace)),
+            ('incidents', 'Look whether it is settled who answers a security incident.', 'not in the catalog'),
+            ('breaches_hipaa', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog'),
+            ('breaches_gdpr', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog'),
+            ('identifiers', 'Look whether columns with identifiers are among those that are shared.', federated._describe_use(workspace_id)),
+            ('retention_hipaa', 'Look whether database and backups are kept for six years.', federated._describe_log(workspace)),
+            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.', federated._describe_log(workspace)),
+            ('consent', 'Look on what the processing rests; where on consent, whether every row shared has it.', 'not in the catalog'),
+            ('export', 'Look whether requests for access were answered.', 'not in the catalog'),
+            ('erasure', 'Look whether requests for erasure were answered.', 'not in the catalog')
+        ) AS k (finding, details, evidence) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
+        (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
 
-COMMENT ON FUNCTION federated._hipaa_findings(bigint, text) IS 'The requirements of the HIPAA Security Rule, and of the Privacy Rule where a federation touches it';
+COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
+    'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
-CREATE OR REPLACE FUNCTION federated._gdpr_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, status text, details text, evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under GDPR', c.*, 'Art. 24' FROM federated._check_mode(workspace_id, 'GDPR') AS c
-    UNION ALL SELECT 'Purpose limitation', 'MANUAL', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(b)'
-    UNION ALL SELECT 'Data minimisation', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(c)'
-    UNION ALL SELECT 'Storage limitation', 'FAIL', 'This version has no function that deletes what is older than retention_days.',
-        federated._describe_log(workspace), 'Art. 5(1)(e)'
-    UNION ALL SELECT 'Integrity and confidentiality: what is stored', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Integrity and confidentiality: access', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Accountability', c.*, 'Art. 5(2)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, 'Art. 5(2)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Lawfulness and consent', 'MANUAL', 'This version records no consent. Look on what the processing rests; where on consent, whether every row shared has it.',
-        'not in the catalog', 'Art. 6, 7, 9'
-    UNION ALL SELECT 'Access and portability', 'FAIL', 'This version has no function that exports what is held about a data subject.', 'EXPORT FEDERATED DATA answers 0A000', 'Art. 15, 20'
-    UNION ALL SELECT 'Erasure', 'FAIL', 'This version has no function that takes a data subject out of a trained model. A node''s own rows are its DBA''s to delete.',
-        'DELETE FROM FEDERATED TRAINING answers 0A000', 'Art. 17'
-    UNION ALL SELECT 'Automated decisions', 'MANUAL', 'Look whether anybody decides about people by predictions alone.',
-        federated._describe_use(workspace_id), 'Art. 22'
-    UNION ALL SELECT 'Data protection by design', c.*, 'Art. 25(1)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Joint controllers and processors', 'MANUAL', 'Look whether there is an arrangement or a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _gdpr_findings.workspace_id), 'Art. 26, 28'
-    UNION ALL SELECT 'Records of processing', 'MANUAL', 'Look whether the record of processing names this workspace; runs and changes are in the catalog.',
-        (SELECT format('%s runs, ', count(*)) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-         WHERE m.workspace_id = _gdpr_findings.workspace_id) || federated._describe_log(workspace), 'Art. 30'
-    UNION ALL SELECT 'Encryption between coordinator and nodes', c.*, 'Art. 32(1)(a)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Encryption towards clients', c.*, 'Art. 32(1)(a)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, 'Art. 32(1)(b)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, 'Art. 32(1)(b)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), 'Art. 32(1)(c)'
-    UNION ALL SELECT 'Regular testing', 'MANUAL', 'Look whether federated_security_audit is read regularly, and what followed.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), 'Art. 32(1)(d)'
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog', 'Art. 33, 34'
-    UNION ALL SELECT 'Impact assessment', 'MANUAL', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
-        (SELECT c.evidence FROM federated._check_budget(workspace) AS c), 'Art. 35'
-    UNION ALL SELECT 'Transfers to third countries', c.*, 'Art. 44' FROM federated._check_residency(workspace_id) AS c
+    SELECT p.finding, 'MANUAL', p.details, p.evidence FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.* FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.* FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.* FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.* FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.* FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.* FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.* FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.* FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.* FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.* FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.* FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    -- That epsilon is small enough to call an answer de-identified is a person's judgement.
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence
+        FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.* FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.* FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
 $$;
 
-COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
+COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at';
+
+CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF regulation IS NULL OR upper(regulation) NOT IN ('HIPAA', 'GDPR') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the regulation must be HIPAA or GDPR, not %s', coalesce(quote_literal(regulation), 'null')),
+            HINT = 'For a workspace under both, check one after the other.';
+    END IF;
+    RETURN upper(regulation);
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_regulation(text) IS 'The regulation as it is written here, or error 22023';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_compliance_check(
+    workspace text, regulation text,
+    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT r.place, r.requirement, r.reference, r.finding, w.workspace_id
+        FROM federated._requirements() AS r
+        CROSS JOIN (SELECT federated._workspace_id(federated_compliance_check.workspace) AS workspace_id) AS w
+        WHERE r.regulation = federated._check_regulation(federated_compliance_check.regulation)
+    )
+    SELECT q.requirement,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN 'PASS' ELSE f.status END,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN
+                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), a.valid_until, a.statement)
+                    || CASE WHEN a.evidence <> f.evidence THEN format(' (What was seen then: %s)', a.evidence) ELSE '' END
+                ELSE f.details END,
+           f.evidence, q.reference
+    FROM asked AS q
+    JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
+                             (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement) AS a
+    ORDER BY q.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS
+    'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now, or attested by a person: details says by whom, until when, and with which words), FAIL (which no attestation changes), or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands; federated_compliance_requirements says what to do where one is not met. No legal advice, and no certificate';
+
+-- Attestations, and checks that are put on record. What they hold is written by triggers: who adds one names the requirement,
+-- the last day and the words, or the regulation, and nothing else.
+CREATE FUNCTION federated._check_attestation() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    seen  record;
+BEGIN
+    -- Only the table's owner brings rows that are filled in already, as restoring a dump does.
+    IF NEW.evidence IS NOT NULL THEN
+        RETURN NEW;
+    ELSIF NEW.valid_until < today OR NEW.valid_until > today + interval '2 years' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', NEW.valid_until)
+                           ELSE format('an attestation until %s is too long', NEW.valid_until) END,
+            DETAIL = format('It may last from today to %s, the last day included.', (today + interval '2 years')::date);
+    END IF;
+    SELECT f.* INTO seen FROM federated.workspace AS w, federated._findings(w.workspace_id, w.name, ARRAY(
+        SELECT r.finding FROM federated._requirements() AS r WHERE r.requirement = NEW.requirement)) AS f
+    WHERE w.workspace_id = NEW.workspace_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('requirement "%s" does not exist', NEW.requirement);
+    ELSIF seen.status = 'FAIL' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('requirement "%s" fails, which no attestation changes', NEW.requirement),
+            DETAIL = format('%s Evidence: %s', seen.details, seen.evidence),
+            HINT = 'Mend what the DETAIL names.';
+    END IF;
+    NEW.status := seen.status;
+    NEW.evidence := seen.evidence;
+    NEW.statement_sha256 := encode(sha256(convert_to(NEW.statement, 'UTF8')), 'hex');
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_attestation() IS 'Lets an attestation last two years at most, and be of what does not fail; writes down what was seen';
+
+CREATE TRIGGER check_attestation BEFORE INSERT ON federated.attestation
+    FOR EACH ROW EXECUTE FUNCTION federated._check_attestation();
+
+CREATE FUNCTION federated._make_compliance_record() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.findings IS NULL THEN
+        NEW.findings := (SELECT jsonb_agg(to_jsonb(c)) FROM federated.workspace AS w, @extschema@.federated_compliance_check(w.name, NEW.regulation) AS c
+                         WHERE w.workspace_id = NEW.workspace_id);
+        NEW.findings_sha256 := encode(sha256(convert_to(NEW.findings::text, 'UTF8')), 'hex');
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._make_compliance_record() IS 'Makes the check that a record is of, with the rights of whoever adds it';
+
+CREATE TRIGGER make_record BEFORE INSERT ON federated.compliance_record
+    FOR EACH ROW EXECUTE FUNCTION federated._make_compliance_record();
+
+CREATE FUNCTION @extschema@.federated_record_compliance_check(
+    workspace text, regulation text,
+    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH made AS (
+        INSERT INTO federated.compliance_record (workspace_id, regulation)
+        VALUES (federated._workspace_id(federated_record_compliance_check.workspace), federated._check_regulation(federated_record_compliance_check.regulation))
+        RETURNING findings
+    )
+    SELECT f.* FROM made AS m CROSS JOIN LATERAL jsonb_to_recordset(m.findings)
+        AS f (requirement text, status text, details text, evidence text, reference text)
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_record_compliance_check(text, text) IS
+    'federated_compliance_check, and its rows are kept with the time and the caller''s role: federated_compliance_history shows them';
+
+CREATE VIEW @extschema@.federated_compliance_history AS
+SELECT c.record_id, w.name AS workspace, c.regulation, c.recorded_at, c.recorded_by::text AS recorded_by,
+       f.value ->> 'requirement' AS requirement, f.value ->> 'status' AS status, f.value ->> 'details' AS details,
+       f.value ->> 'evidence' AS evidence, f.value ->> 'reference' AS reference, f.place::integer AS place, c.findings_sha256
+FROM federated.compliance_record AS c
+JOIN federated.workspace AS w USING (workspace_id)
+CROSS JOIN LATERAL jsonb_array_elements(c.findings) WITH ORDINALITY AS f (value, place);
+
+COMMENT ON VIEW @extschema@.federated_compliance_history IS
+    'The compliance checks that federated_record_compliance_check kept, a row for each requirement';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.record_id IS 'Which check';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.workspace IS 'Name of the workspace, as it is now';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.regulation IS 'HIPAA or GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.recorded_at IS 'When the check was made';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.recorded_by IS 'The role with whose rights it was made: another may have seen more or less';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.requirement IS 'As the check named it then; status, details, evidence and reference likewise';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.status IS 'PASS, FAIL or MANUAL';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.details IS 'What was found, who attested it, or what a person had to look at';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.evidence IS 'The figures seen';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.reference IS 'Where the requirement stands';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.place IS 'Its place in the check, from 1';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.findings_sha256 IS 'Of all rows of the check; the audit log has it too';
+
+CREATE VIEW @extschema@.federated_attestations AS
+SELECT w.name AS workspace, a.requirement, a.author::text AS author, a.attested_at, a.valid_until,
+       CASE WHEN EXISTS (SELECT FROM federated.attestation AS n
+                         WHERE n.workspace_id = a.workspace_id AND n.requirement = a.requirement AND n.attestation_id > a.attestation_id) THEN 'replaced'
+            WHEN a.valid_until < (now() AT TIME ZONE 'UTC')::date THEN 'expired'
+            ELSE 'in force' END AS state,
+       a.statement, a.status AS status_then, a.evidence AS evidence_then, a.statement_sha256
+FROM federated.attestation AS a
+JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_attestations IS 'What ATTEST FEDERATED COMPLIANCE put on record, replaced and expired attestations included';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.requirement IS 'As federated_compliance_requirements has it';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.author IS 'The role that attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.attested_at IS 'When it did';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.valid_until IS 'The last day, by UTC, on which it counts';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.state IS
+    'in force; replaced by a newer one of the same requirement, whether that is in force or not; or expired. What fails is not met by one in force either';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.statement IS 'The words';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.status_then IS 'What the check said when it was attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.evidence_then IS 'What the check saw when it was attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.statement_sha256 IS 'SHA-256 of the words, which the audit log has in their place';
+
+-- What the catalog knows of a workspace's processing, and of a model, in the shape in which people ask for it. Nothing is
+-- made up: what nobody recorded is null.
+CREATE FUNCTION federated._processing_participants(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', n.name, 'contact', n.options ->> 'contact', 'data_residency', n.options ->> 'data_residency',
+        'status', n.status, 'registered_at', n.registered_at, 'certificate_expires', n.certificate_expires) ORDER BY n.name), '[]')
+    FROM federated.node AS n WHERE n.workspace_id = _processing_participants.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_participants(bigint) IS 'Who takes part in a workspace, for the record of processing';
+
+CREATE FUNCTION federated._processing_data(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', n.name, 'dataset', d ->> 'name',
+        'columns', (SELECT jsonb_agg(jsonb_build_object('column', c.name, 'type', d -> 'types' ->> (c.place - 1)::integer) ORDER BY c.place)
+                    FROM jsonb_array_elements_text(d -> 'columns') WITH ORDINALITY AS c (name, place)),
+        'plain_answers', d -> 'plain_answers', 'paused', coalesce(d -> 'paused', 'false')) ORDER BY n.name, d ->> 'name'), '[]')
+    FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS d
+    WHERE n.workspace_id = _processing_data.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_data(bigint) IS 'Which columns the nodes of a workspace share, as they last said, for the record of processing';
+
+CREATE FUNCTION federated._processing_purposes(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'model', m.name, 'intended_use', m.options ->> 'intended_use', 'owner', m.owner, 'owner_contact', m.options ->> 'owner_contact',
+        'algorithm', m.options ->> 'algorithm', 'target', m.options ->> 'target', 'features', m.options -> 'features',
+        'runs', (SELECT count(*) FROM federated.run AS r WHERE r.model_id = m.model_id)) ORDER BY m.name), '[]')
+    FROM federated.model AS m WHERE m.workspace_id = _processing_purposes.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_purposes(bigint) IS 'What the models of a workspace are for, for the record of processing';
+
+CREATE FUNCTION federated._processing_recipients(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'roles', (SELECT coalesce(jsonb_agg(jsonb_build_object('role', r.rolname, 'member_of', f.rolname) ORDER BY r.rolname, f.rolname), '[]')
+                  FROM pg_roles AS r JOIN pg_roles AS f ON f.rolname IN (
+                      'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor', 'federated_daemon')
+                  WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, f.oid, 'MEMBER')),
+        'superusers', (SELECT coalesce(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles AS r WHERE r.rolsuper AND r.rolcanlogin),
+        'models_granted', (SELECT coalesce(jsonb_agg(jsonb_build_object('model', m.name, 'to', coalesce(n.name, 'all nodes')) ORDER BY m.name, n.name), '[]')
+                           FROM federated.subscribe_grant AS g JOIN federated.model AS m USING (model_id)
+                           LEFT JOIN federated.node AS n USING (node_id)
+                           WHERE m.workspace_id = _processing_recipients.workspace_id))
+$$;
+
+COMMENT ON FUNCTION federated._processing_recipients(bigint) IS 'Who gets to see models and figures of a workspace, for the record of processing';
+
+CREATE FUNCTION @extschema@.federated_processing_record(workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'workspace', w.name, 'made_at', now(), 'created_at', w.created_at, 'owner', w.owner,
+        'participants', federated._processing_participants(w.workspace_id),
+        'purposes', federated._processing_purposes(w.workspace_id),
+        'categories_of_data', federated._processing_data(w.workspace_id),
+        'categories_of_data_subjects', NULL,
+        'recipients', federated._processing_recipients(w.workspace_id),
+        'transfers', jsonb_build_object('data_residency', w.options ->> 'data_residency'),
+        'retention', jsonb_build_object(
+            'retention_days', (w.options ->> 'retention_days')::integer, 'legal_hold', (w.options ->> 'legal_hold')::boolean,
+            'oldest_audit_entry', (SELECT min(a.recorded_at) FROM federated.audit AS a WHERE a.workspace = w.name)),
+        'security_measures', jsonb_build_object(
+            'compliance_mode', coalesce(w.options ->> 'compliance_mode', 'none'),
+            'privacy_budget', (w.options ->> 'privacy_budget')::double precision,
+            'delta', coalesce((w.options ->> 'delta')::double precision, 1e-5),
+            'encryption', coalesce(w.options ->> 'encryption', 'AES-256-GCM'),
+            'tls_version', coalesce(w.options ->> 'tls_version', '1.3'),
+            'certificate_validation', coalesce((w.options ->> 'certificate_validation')::boolean, true),
+            'min_nodes', coalesce((w.options ->> 'min_nodes')::integer, 2)))
+    FROM federated.workspace AS w
+    WHERE w.workspace_id = federated._workspace_id(federated_processing_record.workspace)
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_processing_record(text) IS
+    'What the catalog knows for a record of processing activities (GDPR Art. 30): who takes part and whom to ask there, what the models are for (option intended_use), which columns are shared, who gets to see what comes of them, where the data are, how long what is kept, and by what it is protected. What nobody recorded is null: the categories of data subjects always are';
+
+CREATE FUNCTION federated._card_sites(run_id uuid, round_number integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', s.name, 'data_residency', s.residency, 'rounds', s.rounds, 'rows', s.rows) ORDER BY s.name), '[]')
+    FROM (
+        SELECT n.name, n.options ->> 'data_residency' AS residency, count(DISTINCT p.round_number) AS rounds,
+               (array_agg(p.weight ORDER BY p.round_number DESC, p.weight DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
+        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        WHERE p.run_id = _card_sites.run_id AND p.round_number BETWEEN 1 AND _card_sites.round_number AND p.outcome = 'received'
+        GROUP BY n.name, n.options ->> 'data_residency'
+    ) AS s
+$$;
+
+COMMENT ON FUNCTION federated._card_sites(uuid, integer) IS
+    'Which nodes a version was trained at, in how many of its rounds, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
+
+CREATE FUNCTION federated._card_metrics(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'loss', (subject).global_loss, 'loss_std_error', (subject).global_loss_std_error, 'base_loss', (subject).base_loss,
+        'accuracy', (subject).global_accuracy, 'accuracy_std_error', (subject).global_accuracy_std_error,
+        'precision', (subject).global_precision, 'recall', (subject).global_recall, 'f1_score', (subject).global_f1_score,
+        'rmse', (subject).global_rmse)
+$$;
+
+COMMENT ON FUNCTION federated._card_metrics(federated.version) IS 'The figures of a version over held-out rows; null where there is none';
+
+CREATE FUNCTION federated._card_version(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'version', (subject).version, 'is_current', (subject).is_current, 'created_at', (subject).created_at,
+        'tags', (SELECT coalesce(jsonb_agg(t.name ORDER BY t.name), '[]') FROM federated.tag AS t
+                 WHERE t.model_id = (subject).model_id AND t.version = (subject).version),
+        'parameters_sha256', encode((subject).sha256, 'hex'), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
+        'data', jsonb_build_object(
+            'features', to_jsonb((subject).features), 'target', r.options ->> 'target', 'dataset', r.options ->> 'dataset',
+            'sites', federated._card_sites((subject).run_id, (subject).round_number)),
+        'training', jsonb_build_object(
+            'algorithm', r.options ->> 'algorithm', 'aggregation', r.options ->> 'aggregation', 'started_at', r.started_at,
+            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options),
+        'privacy', jsonb_build_object(
+            'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
+            'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,
+            'secure_aggregation', coalesce((r.options ->> 'secure_aggregation')::boolean, false),
+            'compliance_mode', r.policy ->> 'compliance_mode'),
+        'metrics', federated._card_metrics(subject))
+    FROM federated.run AS r WHERE r.run_id = (subject).run_id
+$$;
+
+COMMENT ON FUNCTION federated._card_version(federated.version) IS 'What a model card says of a version';
+
+CREATE FUNCTION @extschema@.federated_model_card(model text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject  federated.version;
+    found_id bigint := (SELECT m.model_id FROM federated.model AS m WHERE m.name = model);
+BEGIN
+    -- A model without a current version has a card too; a version that is named and is not there is an error.
+    IF found_id IS NULL OR EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = found_id AND v.is_current) THEN
+        subject := federated._read_reference(model);
+        found_id := subject.model_id;
+    END IF;
+    RETURN (
+        SELECT jsonb_build_object(
+            'model', m.name, 'workspace', w.name, 'made_at', now(), 'created_at', m.created_at, 'owner', m.owner,
+            'owner_contact', m.options ->> 'owner_contact', 'intended_use', m.options ->> 'intended_use',
+            'algorithm', m.options ->> 'algorithm', 'target', m.options ->> 'target', 'features', m.options -> 'features',
+            'versions', (SELECT count(*) FROM federated.version AS v WHERE v.model_id = m.model_id),
+            'version', federated._card_version(subject))
+        FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.model_id = found_id);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
+    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
 
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
@@ -7013,6 +8092,10 @@ ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_o
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
+
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -7032,10 +8115,12 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
-    @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_compliance_check(text, text), @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_phi_findings(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -7271,6 +8356,20 @@ GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
 
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
@@ -7337,8 +8436,24 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
     federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+    federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
+    federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
+    federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text),
+    @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
+    federated._processing_purposes(bigint), federated._processing_recipients(bigint)
 TO federated_auditor, federated_admin;
+
+-- Auditors attest by a statement; of all others each asks for a role that they have not.
+GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_auditor;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    federated._card_sites(uuid, integer)
+TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
@@ -7352,7 +8467,18 @@ GRANT SELECT (version_id, model_id, version, run_id, round_number, features, sca
     global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 
-GRANT SELECT ON federated.audit TO federated_auditor;
+GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
+
+-- Triggers fill in all else.
+GRANT INSERT (workspace_id, requirement, valid_until, statement) ON federated.attestation TO federated_auditor;
+
+GRANT INSERT (workspace_id, regulation) ON federated.compliance_record TO federated_auditor, federated_admin;
+
+GRANT SELECT ON @extschema@.federated_compliance_requirements TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._requirements() TO federated_analyst;
+
+GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compliance_history TO federated_auditor, federated_admin;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
@@ -7400,7 +8526,7 @@ GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 
 GRANT INSERT ON federated.event TO federated_daemon;
 
-REVOKE SELECT ON federated.audit FROM federated_daemon;
+REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
 
 -- The leaves of the tree, and nothing of what they say.
 GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
@@ -7520,6 +8646,42 @@ ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 

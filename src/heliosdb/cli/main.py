@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
 Config = Annotated[Path, typer.Option("--config", help="The daemon's TOML file.", show_default=False)]
@@ -275,6 +276,10 @@ def audit_verify(
 
     if not verify(offline, heads or [], certificate or [], _print_line):
         raise typer.Exit(1)
+
+
+app.add_typer(report, name="report")
+app.command("model-card")(model_card)
 
 
 @app.command()

@@ -13,7 +13,13 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.parts.built import built_parts
 
-Role = Literal["federated_admin", "federated_operator", "pg_read_server_files", "pg_write_server_files"]
+Role = Literal[
+    "federated_admin",
+    "federated_operator",
+    "federated_auditor",
+    "pg_read_server_files",
+    "pg_write_server_files",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -56,6 +57,7 @@ from federated_sql.statements import (
 )
 from heliosdb.extension import (
     aggregation_functions,
+    attestations,
     checkpoints,
     dataset_options,
     datasets,
@@ -116,6 +118,7 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropSubscription: subscriptions.drop_subscription,
     GrantSubscribe: subscribers.grant_subscribe,
     RevokeSubscribe: subscribers.revoke_subscribe,
+    AttestCompliance: attestations.attest_compliance,
 }
 
 

@@ -75,6 +75,8 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "layers",
         "activation",
         "output_activation",
+        "intended_use",
+        "owner_contact",
     }
 
 
