@@ -32,8 +32,8 @@ class SharedDataset:
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
     max_parameter_share: parameters of a plain answer per row. deletes: whether the rows of who is erased are
-    deleted. phi_check: what becomes of columns that look like identifiers of people; None: what the workspace's
-    mode asks for. phi_accepted: those that may be read.
+    deleted. phi_check: what becomes of columns that look like identifiers of people; None: what the
+    workspace's mode asks for. phi_accepted: those that may be read.
     """
 
     dataset_id: int
