@@ -192,6 +192,12 @@ _WORKSPACE = (
     ),
     OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
     OptionSpec(
+        "breach_notify",
+        OptionType.TARGET,
+        None,
+        "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
+    ),
+    OptionSpec(
         "retention_days", _INT, 2555, "days the audit log is kept", minimum=1, maximum=36_500, built=False
     ),
 )

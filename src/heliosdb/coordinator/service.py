@@ -29,6 +29,7 @@ from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.alerts import Alerts
 from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.deliveries import Deliveries
@@ -188,6 +189,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._alerts = Alerts(config, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -199,6 +201,7 @@ class Term:
                 self._directory.run(),
                 self._dispatcher.run(),
                 self._deliveries.run(),
+                self._alerts.run(),
             )
         ]
         try:
