@@ -268,6 +268,18 @@ CROSS JOIN LATERAL (
             WHERE f.kind = 'breach' AND f.workspace = w.name AND f.last_event_at > now() - interval '24 hours')
     UNION ALL
     SELECT 'audit_breaks', (SELECT (NOT c.is_intact)::integer FROM federated.audit_check AS c WHERE c.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'order_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'erasure_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked') AND o.kind = 'erase')
+    UNION ALL
+    SELECT 'open_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'expired_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state = 'expired')
 ) AS m;
 COMMENT ON VIEW federated.alert_metric IS 'federated_alert_metrics where the coordinator finds it, whatever schema the extension is in';
 

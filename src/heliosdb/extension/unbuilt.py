@@ -12,7 +12,6 @@ from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import (
     MISSING_ENGINES,
     Command,
-    EraseSubjects,
     ExportSubject,
     GrantConsent,
     RevokeConsent,
@@ -20,17 +19,9 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension import server_files
-from heliosdb.extension.models import find_model
 from heliosdb.extension.session import Session, undefined
 
 EXPORT_FORMATS = ("csv", "json")
-
-
-def erase_subjects(session: Session, command: EraseSubjects) -> None:
-    """DELETE FROM FEDERATED TRAINING."""
-    session.require("federated_admin", "erase data subjects")
-    find_model(session, command.model)
-    raise _unbuilt(command)
 
 
 def export_subject(session: Session, command: ExportSubject) -> None:
