@@ -207,7 +207,7 @@ CROSS JOIN LATERAL (
     SELECT 'pending_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'pending')
     UNION ALL
     SELECT 'seconds_since_last_seen',
-           (SELECT greatest(extract(epoch FROM max(now() - coalesce(n.last_seen, n.registered_at))), 0)
+           (SELECT extract(epoch FROM max(greatest(now() - coalesce(n.last_seen, n.registered_at), interval '0')))
             FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
     UNION ALL
     SELECT 'certificate_expires_days',

@@ -124,7 +124,7 @@ def mail_server(chain: Path | None, *, password: str | None = PASSWORD) -> Itera
         tls_context=None if chain is None else server_context(chain),
         require_starttls=chain is not None,
         authenticator=authenticate,
-        auth_required=password is not None,
+        auth_required=password is not None and chain is not None,
         auth_require_tls=chain is not None,
     )
     controller.start()
