@@ -474,6 +474,24 @@ GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_a
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
 
+-- Alerts.
+GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;
+GRANT SELECT ON SEQUENCE federated.privilege_refusal TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._shown_target(text), federated._shown_conditions(jsonb),
+    federated._refused_answers(bigint, interval, federated.participation_outcome[])
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;
+GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert TO federated_admin;
+GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
+GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
+
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.model', '');

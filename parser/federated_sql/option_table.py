@@ -191,6 +191,12 @@ _WORKSPACE = (
     ),
     OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
     OptionSpec(
+        "breach_notify",
+        OptionType.TARGET,
+        None,
+        "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
+    ),
+    OptionSpec(
         "retention_days",
         _INT,
         2555,

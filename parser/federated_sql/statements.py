@@ -472,8 +472,6 @@ MISSING_ENGINES: dict[type[Command], str] = {
     ExportSubject: "nodes take no requests for export",
     GrantConsent: "nodes keep no register of consent",
     RevokeConsent: "nodes keep no register of consent",
-    CreateAlert: "the coordinator watches no alerts",
-    DropAlert: "there are no alerts",
 }
 """Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 

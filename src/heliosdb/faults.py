@@ -21,6 +21,8 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.round.closed",
         "coordinator.version.committed",
         "coordinator.search.decided",
+        "coordinator.alert.fired",
+        "coordinator.alert.sent",
         "coordinator.delivery.sent",
         "coordinator.delivery.answered",
         "coordinator.order.taken",

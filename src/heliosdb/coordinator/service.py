@@ -30,6 +30,7 @@ from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.alerts import Alerts
 from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.deliveries import Deliveries
@@ -193,6 +194,7 @@ class Term:
         self._deliveries = Deliveries(config, self._directory)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
+        self._alerts = Alerts(config, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -206,6 +208,7 @@ class Term:
                 self._deliveries.run(),
                 self._orders.run(),
                 self._witnessing.run(),
+                self._alerts.run(),
             )
         ]
         try:

@@ -57,6 +57,7 @@ from federated_sql.statements import (
 )
 from heliosdb.extension import (
     aggregation_functions,
+    alerts,
     attestations,
     checkpoints,
     dataset_options,
@@ -109,8 +110,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     ExportSubject: unbuilt.export_subject,
     GrantConsent: unbuilt.grant_consent,
     RevokeConsent: unbuilt.revoke_consent,
-    CreateAlert: unbuilt.create_alert,
-    DropAlert: unbuilt.drop_alert,
+    CreateAlert: alerts.create_alert,
+    DropAlert: alerts.drop_alert,
     CreateSubscription: subscriptions.create_subscription,
     AlterSubscription: subscriptions.alter_subscription,
     ResetSubscription: subscriptions.reset_subscription,

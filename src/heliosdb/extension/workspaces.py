@@ -23,6 +23,7 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.compliance import list_modes_in_training
+from heliosdb.extension.alerts import check_breach_target
 from heliosdb.extension.session import Session, duplicate
 
 
@@ -32,6 +33,7 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
     given = read_options(OptionKind.WORKSPACE, command.options, session.built)
     check_workspace(given)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
+    check_breach_target(session, given)
     if catalog.insert_workspace(session.connection, command.name, given):
         if catalog.is_participant(session.connection):
             session.warning(
@@ -54,6 +56,7 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     merged = {**workspace.options, **given}
     _check(session, workspace, merged)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
+    check_breach_target(session, given)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
         session.warning(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from heliosdb.aggregation.sums import Shape
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
@@ -83,6 +83,10 @@ class Traffic:
 
 class UnsentError(FederatedError):
     """No connection was made: not a byte of the call has left."""
+
+
+class UnsentToStrangerError(UnsentError, StrangerError):
+    """No connection was made, for the peer is not the one that is pinned."""
 
 
 class NodeClient:
@@ -319,7 +323,9 @@ class NodeClient:
             self._mistaken = failure
         if self._mistaken is None or not isinstance(failure, UnsentError):
             return failure
-        return UnsentError(self._mistaken.code, self._mistaken.message)
+        stranger = isinstance(self._mistaken, StrangerError)
+        kind = UnsentToStrangerError if stranger else UnsentError
+        return kind(self._mistaken.code, self._mistaken.message)
 
 
 # What gRPC says when it cannot connect, in the order in which to look for it, and what that means.
@@ -336,6 +342,7 @@ _CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
 )
 
 
+_STRANGERS = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification")
 _NEVER_CONNECTED = ("failed to connect to all addresses", "DNS resolution failed")
 
 
@@ -349,6 +356,8 @@ def _unavailable(where: str, details: str) -> FederatedError:
                 if closed
                 else None
             )
+            if sign in _STRANGERS:
+                kind = UnsentToStrangerError if kind is UnsentError else StrangerError
             return kind(code, message.format(where), hint=hint)
     return kind(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
 
