@@ -28,6 +28,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -436,6 +437,9 @@ COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it a
 
 COMMENT ON COLUMN federated.release.rows_read IS
     'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
+
+COMMENT ON COLUMN federated.release.admission IS
+    'Digest of whose rows were left out of a plain answer, withdrawn data subjects among them; NULL where nobody''s were, and for every other one';
 
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
@@ -6383,6 +6387,565 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+-- What the audit log keeps of an order is without the subject: neither what was sealed nor its pseudonym, which could not
+-- be taken out of the log again.
+CREATE FUNCTION federated._audit_order() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject   jsonb := to_jsonb(NEW);
+    workspace text := coalesce(
+        subject ->> 'workspace',
+        (SELECT o.workspace FROM federated.subject_order AS o WHERE o.order_id::text = subject ->> 'order_id'), '');
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace, session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'order_id', TG_TABLE_NAME),
+        jsonb_strip_nulls(jsonb_build_object('after', (
+            SELECT jsonb_object_agg(k.key, subject -> k.key) FROM jsonb_object_keys(subject) AS k (key)
+            WHERE k.key IN ('batch_id', 'kind', 'model', 'terms', 'requested_by', 'deadline', 'state', 'node_name', 'outcome', 'reason',
+                            'certificate_sha256', 'signature', 'sealing_key')))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_order() IS 'Appends to the audit log what was asked and answered about a data subject, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF state ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER UPDATE OF state ON federated.order_answer
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF sealing_key ON federated.coordinator_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s hash under a key of the node that is in no database';
+
+COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.node_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+-- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
+-- it: the node's own DBA decides whether such answers go on.
+CREATE TABLE federated.withdrawal_acceptance (
+    dataset_id  bigint PRIMARY KEY REFERENCES federated.dataset ON DELETE CASCADE,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    accepted_by name NOT NULL DEFAULT session_user
+);
+
+COMMENT ON TABLE federated.withdrawal_acceptance IS
+    'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT d.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), TG_TABLE_NAME, d.name, jsonb_build_object('after', to_jsonb(NEW))
+    FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_acceptance() IS 'Appends to the audit log that the owner of a dataset has accepted withdrawals';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_acceptance();
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
+
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.row_set_digest,
+           coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
+    FROM federated.dataset AS d
+    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id
+$$;
+
+COMMENT ON FUNCTION federated._withdrawals(bigint) IS
+    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
+CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset "%s" does not exist', dataset);
+    ELSIF NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
+    VALUES (subject.dataset_id, clock_timestamp(), session_user)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
+    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What the database's encoding has no characters for no row can have; the server's own error would quote it.
+CREATE FUNCTION federated._held_subject() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT convert_from(a.subject, 'UTF8') FROM pg_temp.asked_subject AS a);
+EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._held_subject() IS 'The identifier that is held; NULL where this database cannot have such a text';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+CREATE FUNCTION federated._erase_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d
+                     WHERE d.name = dataset AND d.options ->> 'erasure' = 'delete');
+    deleted bigint;
+BEGIN
+    EXECUTE format(
+        'DELETE FROM federated_dataset.%I AS v WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._erase_rows(text) IS
+    'Deletes the rows of the data subject whose identifier is held, through the dataset''s view and with the rights of its owner, where the dataset''s erasure says so';
+
+-- Through the view rows are deleted with its owner's rights, and that only by whoever is granted it here.
+CREATE FUNCTION federated._let_erase(dataset text, lets boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    view record;
+BEGIN
+    IF NOT lets THEN
+        EXECUTE format('REVOKE DELETE ON federated_dataset.%I FROM federated_probe', dataset);
+        RETURN;
+    END IF;
+    SELECT c.oid, c.relowner, federated._find_relation(d.relation) AS base INTO view
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    WHERE d.name = dataset;
+    IF pg_relation_is_updatable(view.oid, true) & 16 = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('rows of dataset "%s" cannot be deleted through it', dataset),
+            DETAIL = 'What it is shared from is neither a table nor a view that PostgreSQL updates by itself.',
+            HINT = 'Leave erasure = ''suppress'', or share the table.';
+    ELSIF NOT has_table_privilege(view.relowner, view.base, 'DELETE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for table %s', view.base),
+            HINT = format('erasure = ''delete'' needs the right of %s, who owns the dataset''s view, to DELETE from it.',
+                          view.relowner::regrole);
+    END IF;
+    EXECUTE format('GRANT DELETE ON federated_dataset.%I TO federated_probe', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._let_erase(text, boolean) IS
+    'Says whether orders may delete rows through a dataset''s view; raises where they never could';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(federated._held_subject() COLLATE %s, 0)', collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
 CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
 RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -6504,6 +7067,10 @@ ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_o
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
+
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -6526,7 +7093,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -6746,6 +7313,20 @@ GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_ve
 GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
+
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -6979,6 +7560,42 @@ ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 
