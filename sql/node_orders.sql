@@ -111,7 +111,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
-    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+    'At a node, for the owner of a dataset: lets answers without noise about its tables go on without all who were withdrawn until now, though two of them then tell of these few; returns how many these are';
 
 -- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
 -- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
