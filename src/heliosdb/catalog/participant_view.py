@@ -165,10 +165,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeHead:
+    """A row of federated_node_heads: the newest head that the node holds of a workspace's audit log."""
+
+    workspace: str
+    entries: int
+    root_sha256: str
+    signed_at: datetime
+    state: str
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParticipantView:
     """All that a participant's page shows, each list in the order in which it is shown.
 
-    subscriptions: rows of federated_subscriptions by column; None where the catalog has none.
+    subscriptions: rows of federated_subscriptions by column; None where the catalog has none. heads: as
+    subscriptions.
     """
 
     datasets: tuple[Dataset, ...]
@@ -177,6 +190,7 @@ class ParticipantView:
     releases: tuple[DayOfReleases, ...]
     refusals: tuple[Refusal, ...]
     subscriptions: tuple[Mapping[str, Any], ...] | None
+    heads: tuple[NodeHead, ...] | None = None
 
 
 def read_participant_view(connection: Connection, *, latest: int, days: int) -> ParticipantView | None:
@@ -194,6 +208,7 @@ def read_participant_view(connection: Connection, *, latest: int, days: int) -> 
             tuple(DayOfReleases(**row) for row in _SQL.query(connection, "list_releases", days)),
             tuple(Refusal(**row) for row in _SQL.query(connection, "list_refusals", latest)),
             _list_subscriptions(connection),
+            _list_heads(connection),
         )
 
 
@@ -202,3 +217,9 @@ def _list_subscriptions(connection: Connection) -> tuple[Mapping[str, Any], ...]
         return None
     rows = _SQL.query(connection, "list_subscriptions")
     return tuple(json.loads(row["subscription"]) for row in rows)
+
+
+def _list_heads(connection: Connection) -> tuple[NodeHead, ...] | None:
+    if not _SQL.query(connection, "has_heads")[0]["there"]:
+        return None
+    return tuple(NodeHead(**row) for row in _SQL.query(connection, "list_heads"))

@@ -53,3 +53,10 @@ SELECT to_regclass('federated_subscriptions') IS NOT NULL AS there
 
 -- name: list_subscriptions()
 SELECT to_json(s)::text AS subscription FROM federated_subscriptions AS s ORDER BY s.subscription_name
+
+-- name: has_heads()
+SELECT to_regclass('federated_node_heads') IS NOT NULL AS there
+
+-- name: list_heads()
+SELECT h.workspace, h.entries, h.root_sha256, h.signed_at, h.state, h.conflicts FROM federated_node_heads AS h
+ORDER BY h.workspace, h.signed_at
