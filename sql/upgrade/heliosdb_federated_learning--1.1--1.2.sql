@@ -1184,9 +1184,11 @@ CREATE TABLE federated.cosignature (
     signature          bytea NOT NULL,
     certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
     received_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (workspace, origin, tree_size, node_name),
+    PRIMARY KEY (workspace, origin, node_name, tree_size),
     FOREIGN KEY (workspace, origin, tree_size) REFERENCES federated.tree_head
 );
+
+CREATE INDEX cosignature_by_head ON federated.cosignature (workspace, origin, tree_size);
 
 COMMENT ON TABLE federated.cosignature IS
     'Nodes'' signatures under heads of the audit log: each was shown to continue all heads that the node had seen before, and the node keeps it';

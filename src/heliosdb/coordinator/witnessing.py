@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 _PATIENCE = 10.0
 """Seconds for a node to answer."""
 
+_PAUSE = 1.0
+"""Seconds, where the catalog is out of reach."""
+
 _ATTEMPTS = 3
 
 
@@ -64,7 +67,7 @@ class Witnessing:
                         await self._serve(session)
                 except CATALOG_GONE as error:
                     log.warning("signing heads of the audit log interrupted: %s", type(error).__name__)
-                await asyncio.sleep(self._config.poll_interval)
+                await asyncio.sleep(_PAUSE)
         finally:
             await self._close()
 

@@ -6,8 +6,12 @@ import json
 from dataclasses import replace
 
 import psycopg
+import pytest
 
+from heliosdb.cli.audit import export_heads, export_log
+from heliosdb.cli.audit import verify as verify_files
 from heliosdb.cli.node_status import show_status
+from heliosdb.domain.errors import FederatedError
 from heliosdb.transport.audit_proofs import find_proof_fault
 from tests.integration.coordinator.support import WORKSPACE, Site, World, create_model, create_workspace
 from tests.support.federation import until
@@ -65,6 +69,7 @@ async def test_each_end_of_a_run_is_signed_cosigned_and_proved(world: World) -> 
         assert {one["node"] for one in read["cosignatures"]} <= {"north", "south"}
         read["entry"]["action"] = "nothing"
         assert find_proof_fault(read, trusted) == "the entry is not what its hash is over"
+    verified_offline(world)
     # A term that ends in the middle of it leaves nothing undone or done twice.
     for point in ("coordinator.head.signed", "coordinator.head.witnessed"):
         coordinator.kill()
@@ -73,6 +78,29 @@ async def test_each_end_of_a_run_is_signed_cosigned_and_proved(world: World) -> 
     world.start_coordinator()
     await world.reached(COSIGNED, 2, WORKSPACE)
     assert verify(world)["is_intact"]
+
+
+def verified_offline(world: World) -> None:
+    """What an auditor does with what the participants hand over; and nothing else can be read than the log."""
+    directory = world.federation.directory
+    log, files = directory / "consortium.log", []
+    auditor = world.cluster.dsn(world.database, user="an_auditor")
+    export_log(auditor, WORKSPACE, log)
+    for site in world.sites:
+        assert site.process is not None
+        files.append(directory / f"{site.name}.heads")
+        export_heads(site.process.settings, WORKSPACE, files[-1], print)
+    said: list[str] = []
+    certificate = str(directory / "coordinator.pem")
+    assert verify_files(log, files, [certificate], said.append)
+    assert "0 faults" in said
+    assert not verify_files(log, files, [str(directory / "north.pem")], said.append)
+    with pytest.raises(FederatedError, match="has no entry of workspace"):
+        export_log(auditor, "nothing", directory / "nothing.log")
+    with pytest.raises(FederatedError, match="cannot read the audit log: permission denied"):
+        export_log(world.cluster.dsn(world.database, user="an_analyst"), WORKSPACE, directory / "no.log")
+    assert not (directory / "nothing.log").exists()
+    assert not (directory / "no.log").exists()
 
 
 async def test_a_node_that_was_away_is_shown_the_newest_head_from_its_own(world: World) -> None:
