@@ -124,7 +124,7 @@ LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "@VERSION@", "find_faults")(workspace)
 $python$;
@@ -136,7 +136,7 @@ LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $pyth
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "@VERSION@", "prove_inclusion")(workspace, audit_id)
 $python$;

@@ -1291,7 +1291,7 @@ LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "1.2", "find_faults")(workspace)
 $python$;
@@ -1304,7 +1304,7 @@ LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $pyth
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "1.2", "prove_inclusion")(workspace, audit_id)
 $python$;
