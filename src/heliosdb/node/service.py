@@ -186,6 +186,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         plain_answers=config.plain_answers,
         site=site,
         subscriptions=subscriptions,
+        data_residency=config.data_residency,
     )
     server, port = make_server(
         tasks,

@@ -77,7 +77,8 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
-    site: says whether tasks may be answered. subscriptions: what becomes of deliveries.
+    site: says whether tasks may be answered. subscriptions: what becomes of deliveries. data_residency: the
+    site's setting.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class NodeTasks:
         plain_answers: bool,
         site: Site,
         subscriptions: Subscriptions,
+        data_residency: str | None = None,
     ) -> None:
         self._database = database
         self._door = door
@@ -100,6 +102,7 @@ class NodeTasks:
         self._plain_answers = plain_answers
         self._site = site
         self._subscriptions = subscriptions
+        self._data_residency = data_residency
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -117,7 +120,7 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        return Introduction(tuple(described), installed_extras(), subscriptions)
+        return Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
