@@ -103,6 +103,13 @@ GRANT EXECUTE ON FUNCTION
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
 
+-- What is deleted for its age.
+GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
+GRANT UPDATE (statement, signature, certificate) ON federated.retention_stub TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._retention_bounds(), federated._forget_expired(text), federated._forget_node_history(integer), federated._options()
+TO federated_daemon;
+
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION

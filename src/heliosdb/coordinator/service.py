@@ -36,6 +36,7 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
+from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
@@ -188,6 +189,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._retention = Retention(config.database.get_secret_value(), epoch, keys.identity.current)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -199,6 +201,7 @@ class Term:
                 self._directory.run(),
                 self._dispatcher.run(),
                 self._deliveries.run(),
+                self._retention.run(),
             )
         ]
         try:
