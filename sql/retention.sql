@@ -155,7 +155,8 @@ BEGIN
     END IF;
     DELETE FROM federated.event AS e
     WHERE e.recorded_at < _forget_runs.older_than
-      AND CASE WHEN e.run_id IS NULL THEN _forget_runs.workspace = '' ELSE e.run_id = ANY (ended) END;
+      AND (e.run_id = ANY (ended) OR _forget_runs.workspace = '' AND NOT EXISTS (
+          SELECT FROM federated.run AS r WHERE r.run_id = e.run_id));
     GET DIAGNOSTICS gone = ROW_COUNT;
     IF gone > 0 THEN
         INSERT INTO federated.retention_stub (name, workspace, entries, older_than)
