@@ -45,7 +45,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
-    @extschema@.federated_phi_findings(text)
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -106,6 +106,13 @@ GRANT EXECUTE ON FUNCTION
     federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
+
+-- What is deleted for its age.
+GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
+GRANT UPDATE (statement, signature, certificate) ON federated.retention_stub TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._retention_bounds(), federated._forget_expired(text), federated._forget_node_history(integer), federated._options()
+TO federated_daemon;
 
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
@@ -302,8 +309,11 @@ GRANT EXECUTE ON FUNCTION
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
     federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
     federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
+    federated._check_residency(bigint), federated._check_mode(bigint, text), federated._describe_modes(),
+    federated._mode_rules(), federated._check_options(text, jsonb)
 TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_compliance_modes(), federated._mode_rules(), federated._describe_modes()
+TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
     federated._node_security(bigint), federated._role_security(), federated._server_security()
