@@ -36,7 +36,9 @@ WHERE = WorkspaceName(WORKSPACE)
 def daemon(world: World) -> Iterator[PsycopgConnection]:
     """A coordinator's connection, in a catalog with a workspace."""
     create_workspace(world, min_nodes=2)
-    with connected(world.cluster.dsn(world.database, user="heliosdb_daemon"), application_name="test") as made:
+    with connected(
+        world.cluster.dsn(world.database, user="heliosdb_daemon"), application_name="test"
+    ) as made:
         become_daemon(made)
         yield made
 
@@ -47,7 +49,9 @@ def epoch(daemon: PsycopgConnection) -> Epoch:
 
 
 def alert(world: World, condition: str = "active_nodes < 3", target: str = "pg:c", name: str = "few") -> None:
-    world.execute(f"CREATE FEDERATED ALERT {name} ON WORKSPACE {WORKSPACE} WHEN {condition} NOTIFY '{target}'")
+    world.execute(
+        f"CREATE FEDERATED ALERT {name} ON WORKSPACE {WORKSPACE} WHEN {condition} NOTIFY '{target}'"
+    )
 
 
 def look(daemon: PsycopgConnection, epoch: Epoch, at: float) -> None:
@@ -56,12 +60,16 @@ def look(daemon: PsycopgConnection, epoch: Epoch, at: float) -> None:
 
 def register(world: World, *names: str, status: str = "active") -> None:
     for name in names:
-        world.execute(f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} WITH (endpoint = 'https://{name}:1')")
+        world.execute(
+            f"REGISTER FEDERATED NODE '{name}' IN WORKSPACE {WORKSPACE} WITH (endpoint = 'https://{name}:1')"
+        )
     world.query("UPDATE federated.node SET status = %s", status)
 
 
 def firings(world: World) -> list[dict[str, Any]]:
-    return world.query("SELECT * FROM federated_alerts WHERE fired_at IS NOT NULL ORDER BY fired_at, firing_id")
+    return world.query(
+        "SELECT * FROM federated_alerts WHERE fired_at IS NOT NULL ORDER BY fired_at, firing_id"
+    )
 
 
 def test_an_alert_fires_once_is_armed_again_when_it_was_calm_and_fires_again(
@@ -86,7 +94,12 @@ def test_an_alert_fires_once_is_armed_again_when_it_was_calm_and_fires_again(
     look(daemon, epoch, NOW + 145)
     second = firings(world)[1]
 
-    assert (first["status"], calm["status"], armed["status"], second["status"]) == ("raised", "raised", "armed", "raised")
+    assert (first["status"], calm["status"], armed["status"], second["status"]) == (
+        "raised",
+        "raised",
+        "armed",
+        "raised",
+    )
     assert (first["workspace_name"], first["alert_name"], first["kind"]) == (WORKSPACE, "few", "alert")
     assert first["conditions"] == "active_nodes < 3"
     assert first["observed"] == {"active_nodes": 2}
@@ -151,10 +164,17 @@ def test_metrics_are_those_of_the_workspace_and_of_several_models_the_worst(
 ) -> None:
     register(world, "a", "b", status="slow")
     world.execute("CREATE FEDERATED WORKSPACE another")
-    world.query("UPDATE federated.node SET last_seen = now() - interval '90 s', certificate_expires = now() + interval '36 h' WHERE name = 'a'")
-    world.query("UPDATE federated.workspace SET options = options || '{\"privacy_budget\": 2}' WHERE name = %s", WORKSPACE)
+    world.query(
+        "UPDATE federated.node SET last_seen = now() - interval '90 s', certificate_expires = now() + interval '36 h' WHERE name = 'a'"
+    )
+    world.query(
+        "UPDATE federated.workspace SET options = options || '{\"privacy_budget\": 2}' WHERE name = %s",
+        WORKSPACE,
+    )
     for name, losses in (("one", (0.5, 0.75)), ("two", (0.9, 0.6))):
-        world.execute(f"CREATE FEDERATED MODEL {name} IN WORKSPACE {WORKSPACE} WITH (algorithm = 'logistic_regression', features = ['x'], target = 'y')")
+        world.execute(
+            f"CREATE FEDERATED MODEL {name} IN WORKSPACE {WORKSPACE} WITH (algorithm = 'logistic_regression', features = ['x'], target = 'y')"
+        )
         world.execute(f"START FEDERATED TRAINING {name}")
         world.query(
             "INSERT INTO federated.round (run_id, round_number, status, global_loss, global_accuracy, started_at, finished_at) "
@@ -214,7 +234,9 @@ def test_a_breach_is_one_row_while_it_goes_on_with_the_clocks_of_when_it_began(
 def test_statements_refused_for_want_of_a_privilege_are_a_breach_although_they_are_undone(
     world: World, daemon: PsycopgConnection, epoch: Epoch
 ) -> None:
-    world.query("INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (false, false, '{}')")
+    world.query(
+        "INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (false, false, '{}')"
+    )
     see_refusals(daemon, epoch, NOW)
     assert firings(world) == []
     with world.cluster.connect(world.database, user="an_operator") as operator:
@@ -238,7 +260,9 @@ def test_statements_refused_for_want_of_a_privilege_are_a_breach_although_they_a
 def test_refusals_are_told_to_every_workspace_that_names_somebody(
     world: World, daemon: PsycopgConnection, epoch: Epoch
 ) -> None:
-    world.query("INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, false, '{}')")
+    world.query(
+        "INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, false, '{}')"
+    )
     world.execute(f"ALTER FEDERATED WORKSPACE {WORKSPACE} SET (breach_notify = 'officer@example.com')")
     world.execute("CREATE FEDERATED WORKSPACE another")
     world.query("SELECT nextval('federated.privilege_refusal')")
@@ -246,7 +270,11 @@ def test_refusals_are_told_to_every_workspace_that_names_somebody(
     see_refusals(daemon, epoch, NOW)
 
     [breach] = firings(world)
-    assert (breach["workspace_name"], breach["target"], breach["failure"]) == (WORKSPACE, "officer@example.com", None)
+    assert (breach["workspace_name"], breach["target"], breach["failure"]) == (
+        WORKSPACE,
+        "officer@example.com",
+        None,
+    )
     assert breach["next_attempt"] == breach["fired_at"]
 
 
@@ -329,13 +357,17 @@ async def desk(config: CoordinatorConfig, epoch: Epoch, session: CatalogSession,
             raise failures.pop(0)
 
     hooks = cast("Webhooks", changed.get("webhooks", _Hooks(told, failures)))
-    return Desk(Alerts(config, epoch, clock=clock, webhooks=hooks, send_mail=send), session, clock, told, failures)
+    return Desk(
+        Alerts(config, epoch, clock=clock, webhooks=hooks, send_mail=send), session, clock, told, failures
+    )
 
 
 async def test_what_is_not_taken_is_tried_again_under_its_id_ever_later_until_it_is_given_up(
     world: World, daemon: PsycopgConnection, epoch: Epoch, config: CoordinatorConfig
 ) -> None:
-    world.query("INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, true, '{}')")
+    world.query(
+        "INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, true, '{}')"
+    )
     alert(world, target="https://example.com/in?token=secret")
     async with CatalogSession(config.database.get_secret_value(), "alerts") as session:
         at = await desk(config, epoch, session)
@@ -356,12 +388,16 @@ async def test_what_is_not_taken_is_tried_again_under_its_id_ever_later_until_it
 async def test_what_cannot_be_delivered_says_why_and_is_given_up_after_a_day_or_a_final_refusal(
     world: World, daemon: PsycopgConnection, epoch: Epoch, config: CoordinatorConfig
 ) -> None:
-    world.query("INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, true, '{}')")
+    world.query(
+        "INSERT INTO federated.notifier (sends_mail, calls_hooks, allowed_hosts) VALUES (true, true, '{}')"
+    )
     alert(world, target="nobody@example.com", name="refused")
     alert(world, target="https://example.com/in", name="away")
     async with CatalogSession(config.database.get_secret_value(), "alerts") as session:
         at = await desk(config, epoch, session, webhooks=None)
-        at.failures.append(mail.FinalRefusalError(ErrorCode.UNREACHABLE, "the mail server refused the recipient: 550"))
+        at.failures.append(
+            mail.FinalRefusalError(ErrorCode.UNREACHABLE, "the mail server refused the recipient: 550")
+        )
         await at.look()
         first = {row["alert_name"]: row for row in firings(world)}
         await at.look(86_400)
@@ -369,9 +405,16 @@ async def test_what_cannot_be_delivered_says_why_and_is_given_up_after_a_day_or_
 
     assert first["refused"]["failure"] == "the mail server refused the recipient: 550"
     assert first["refused"]["next_attempt"] is None
-    assert first["away"]["failure"] == "the coordinator has no secret to sign calls with (setting alerts.webhook_secret)"
+    assert (
+        first["away"]["failure"]
+        == "the coordinator has no secret to sign calls with (setting alerts.webhook_secret)"
+    )
     assert first["away"]["next_attempt"] is not None
-    assert (last["away"]["next_attempt"], last["away"]["attempts"], last["refused"]["attempts"]) == (None, 2, 1)
+    assert (last["away"]["next_attempt"], last["away"]["attempts"], last["refused"]["attempts"]) == (
+        None,
+        2,
+        1,
+    )
 
 
 async def test_nothing_is_sent_of_an_alert_that_was_dropped(

@@ -22,7 +22,15 @@ from heliosdb.coordinator.webhooks import Call, Webhooks
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.transport.authority import Authority
 from tests.support.ports import free_port
-from tests.support.receivers import PASSWORD, USER, HookServer, MailBox, hook_server, mail_server, write_identity
+from tests.support.receivers import (
+    PASSWORD,
+    USER,
+    HookServer,
+    MailBox,
+    hook_server,
+    mail_server,
+    write_identity,
+)
 
 SECRET = b"a-webhook-secret-of-the-test"
 CALL = Call("0001", b'{"id": "0001"}', 1_790_000_000.75)
@@ -30,7 +38,9 @@ FIRING = Firing(
     UUID(int=1), "alert", "clinics", "few", "active_nodes < 3", {"active_nodes": 2.0}, "pg:c", 0, 1_790_000_000.0, 1,
     1_790_000_000.0,
 )  # fmt: skip
-BREACH = replace(FIRING, kind="breach", name="node_refused", conditions="", observed={"node": "b", "reason": "x"}, events=3)
+BREACH = replace(
+    FIRING, kind="breach", name="node_refused", conditions="", observed={"node": "b", "reason": "x"}, events=3
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +99,9 @@ async def test_a_call_is_posted_signed_and_has_its_key(files: tuple[Path, Path])
     assert digest == f"v1={expected}"
 
 
-async def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to(files: tuple[Path, Path]) -> None:
+async def test_a_name_is_looked_up_once_and_what_was_looked_at_is_connected_to(
+    files: tuple[Path, Path],
+) -> None:
     chain, bundle = files
     answers = [["127.0.0.1"], ["10.0.0.1"]]
 
@@ -129,7 +141,9 @@ async def test_a_literal_address_is_looked_at_too(files: tuple[Path, Path]) -> N
     assert server.posted == []
 
 
-async def test_another_address_of_the_name_is_tried_where_one_does_not_answer(files: tuple[Path, Path]) -> None:
+async def test_another_address_of_the_name_is_tried_where_one_does_not_answer(
+    files: tuple[Path, Path],
+) -> None:
     async with hook_server(files[0]) as server:
         await webhooks(files[1], "127.0.0.9", "127.0.0.1").post(target(server), CALL)
 
@@ -178,7 +192,9 @@ async def test_a_server_that_says_nothing_is_left_after_a_while(
 async def test_only_the_names_own_certificate_of_a_known_authority_will_do(
     tmp_path: Path, files: tuple[Path, Path]
 ) -> None:
-    _, stranger = write_identity(tmp_path, Authority.create("another authority"), "stranger", ["hooks.example"])
+    _, stranger = write_identity(
+        tmp_path, Authority.create("another authority"), "stranger", ["hooks.example"]
+    )
     async with hook_server(files[0]) as server:
         strange = await failure(webhooks(stranger), target(server))
         other = Webhooks(SECRET, files[1], ("other.example",), leading_to("127.0.0.1"))
@@ -191,7 +207,9 @@ async def test_only_the_names_own_certificate_of_a_known_authority_will_do(
 
 async def test_nobody_listening_and_no_such_name_are_said() -> None:
     nobody = HookServer(free_port())
-    refused = await failure(Webhooks(SECRET, None, ("hooks.example",), leading_to("127.0.0.1")), target(nobody))
+    refused = await failure(
+        Webhooks(SECRET, None, ("hooks.example",), leading_to("127.0.0.1")), target(nobody)
+    )
     unknown = await failure(Webhooks(SECRET), target(nobody, "does-not-exist.invalid"))
 
     assert refused.code is unknown.code is ErrorCode.UNREACHABLE
@@ -263,7 +281,9 @@ def test_a_wrong_password_is_said_without_it(box: MailBox, files: tuple[Path, Pa
     assert box.mails == []
 
 
-def test_no_mail_and_no_password_goes_over_a_connection_that_is_not_encrypted(files: tuple[Path, Path]) -> None:
+def test_no_mail_and_no_password_goes_over_a_connection_that_is_not_encrypted(
+    files: tuple[Path, Path],
+) -> None:
     with mail_server(None) as plain, pytest.raises(FederatedError, match="offers no STARTTLS"):
         mail.send(settings(plain, files[1]), a_mail())
 
@@ -306,5 +326,3 @@ def test_what_is_told_fits_a_channel_whatever_the_conditions_are() -> None:
     assert json.loads(whole)["conditions"] == "active_nodes < 3"
     assert len(cut) < 8_000
     assert json.loads(cut)["truncated"] is True
-
-

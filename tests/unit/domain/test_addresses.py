@@ -16,7 +16,15 @@ PRIVATE = (
     "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2002:a00:1::", "fc00::1", "fd00:ec2::254",
     "fe80::1", "fec0::1", "ff02::1", "2001:db8::1", "2001:0:4136:e378:8000:63bf:80ff:fffe",
 )  # fmt: skip
-PUBLIC = ("1.1.1.1", "8.8.8.8", "172.32.0.1", "93.184.216.34", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808")
+PUBLIC = (
+    "1.1.1.1",
+    "8.8.8.8",
+    "172.32.0.1",
+    "93.184.216.34",
+    "2606:4700:4700::1111",
+    "::ffff:8.8.8.8",
+    "64:ff9b::808:808",
+)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -29,7 +37,9 @@ def test_what_is_routed_everywhere_is_public(address: str) -> None:
     assert is_public(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize("name", ["localhost", "a.localhost", "printer.local", "metadata.google.internal", "nas.home.arpa"])
+@pytest.mark.parametrize(
+    "name", ["localhost", "a.localhost", "printer.local", "metadata.google.internal", "nas.home.arpa"]
+)
 def test_names_of_a_network_of_ones_own_are_known(name: str) -> None:
     assert is_local_name(name)
 

@@ -11,7 +11,13 @@ from federated_sql.notify_targets import ChannelTarget, MailTarget, WebTarget, r
 
 @pytest.mark.parametrize(
     "text",
-    ["a@example.com", "privacy-team@example.com", "first.last+tag@mail.example.co", "a@1.example", "a@" + "b." * 20 + "org"],
+    [
+        "a@example.com",
+        "privacy-team@example.com",
+        "first.last+tag@mail.example.co",
+        "a@1.example",
+        "a@" + "b." * 20 + "org",
+    ],
 )
 def test_one_mail_address_is_read(text: str) -> None:
     target = read_target(text)
@@ -43,7 +49,13 @@ def test_what_is_no_single_mail_address_is_refused(text: str) -> None:
         ("https://example.com?token=x", "example.com", 443, "/?token=x", "https://example.com/…"),
         ("https://example.com.:8443/x", "example.com.", 8443, "/x", "https://example.com.:8443/…"),
         ("https://8.8.8.8/x", "8.8.8.8", 443, "/x", "https://8.8.8.8/…"),
-        ("https://[2606:4700::1111]:8443/x", "2606:4700::1111", 8443, "/x", "https://[2606:4700::1111]:8443/…"),
+        (
+            "https://[2606:4700::1111]:8443/x",
+            "2606:4700::1111",
+            8443,
+            "/x",
+            "https://[2606:4700::1111]:8443/…",
+        ),
     ],
 )
 def test_an_address_of_a_webhook_is_read(text: str, host: str, port: int, path: str, shown: str) -> None:
