@@ -51,6 +51,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federat
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
@@ -82,6 +84,15 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_daemon;
+GRANT SELECT ON federated.node_key, federated.consent, federated.consent_request TO federated_auditor;
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+GRANT INSERT (workspace, digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from federated_sql.clause_values import Option, OptionName
+from federated_sql.consent_options import check_consent
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import (
@@ -233,6 +234,7 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
             "plain_answers and max_epsilon exclude each other",
             "A table that ever had a max_epsilon gives no answer without noise.",
         )
+    check_consent(options)
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

@@ -57,6 +57,7 @@ from federated_sql.statements import (
 from heliosdb.extension import (
     aggregation_functions,
     checkpoints,
+    consents,
     dataset_options,
     datasets,
     models,
@@ -104,8 +105,8 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropAggregationFunction: aggregation_functions.drop_aggregation_function,
     EraseSubjects: unbuilt.erase_subjects,
     ExportSubject: unbuilt.export_subject,
-    GrantConsent: unbuilt.grant_consent,
-    RevokeConsent: unbuilt.revoke_consent,
+    GrantConsent: consents.grant_consent,
+    RevokeConsent: consents.revoke_consent,
     CreateAlert: unbuilt.create_alert,
     DropAlert: unbuilt.drop_alert,
     CreateSubscription: subscriptions.create_subscription,
