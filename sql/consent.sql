@@ -117,6 +117,8 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the consent_query must have one column',
             DETAIL = 'It says who has consented, as the dataset''s subject column names them.';
     END IF;
+    -- No row is read, and whoever may not read what it reads is told now.
+    EXECUTE format('SELECT FROM federated_subject.%I LIMIT 0', dataset);
     EXECUTE format('GRANT SELECT ON federated_subject.%I TO federated_reader', dataset);
     IF owner <> current_user THEN
         EXECUTE format('ALTER VIEW federated_subject.%I OWNER TO %I', dataset, owner);
