@@ -466,7 +466,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    EraseSubjects: "nodes take no requests for erasure",
     ExportSubject: "nodes take no requests for export",
     CreateAlert: "the coordinator watches no alerts",
     DropAlert: "there are no alerts",
