@@ -25,7 +25,7 @@ CREATE TABLE federated.consent (
     said_at     timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     CHECK ((origin = 'coordinator') = (order_id IS NOT NULL)),
-    UNIQUE (workspace, order_id)
+    UNIQUE (workspace, order_id, digest)
 );
 CREATE INDEX consent_by_subject ON federated.consent (workspace, digest);
 COMMENT ON TABLE federated.consent IS
@@ -145,7 +145,7 @@ WITH said AS (
     FROM federated.consent AS c
     UNION ALL
     SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
-           false, coalesce((o.terms ->> 'said_at')::timestamptz, o.requested_at), 0,
+           false, o.requested_at, 0,
            ARRAY(SELECT a.node_name FROM federated.order_answer AS a
                  WHERE a.order_id = o.order_id AND a.state = 'answered' ORDER BY a.node_name)
     FROM federated.subject_order AS o

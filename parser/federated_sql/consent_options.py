@@ -39,9 +39,9 @@ def check_consent(options: Mapping[str, OptionJson]) -> None:
 
 def _check_purpose(purpose: str) -> None:
     size = len(purpose.encode())
-    if not purpose.strip() or size > MAX_PURPOSE_BYTES:
+    if size > MAX_PURPOSE_BYTES:
         raise invalid_value(
-            'the value of option "purpose" is empty or too long',
+            'the value of option "purpose" is too long',
             detail=f"It has {size} bytes; at most {MAX_PURPOSE_BYTES} are allowed.",
         )
 

@@ -240,6 +240,10 @@ CREATE SCHEMA federated_proba;
 
 COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
 
+CREATE SCHEMA federated_subject;
+
+COMMENT ON SCHEMA federated_subject IS 'One view per dataset with a consent_query: who has consented, for federated_reader to read';
+
 CREATE SCHEMA federated_aggregation;
 
 COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
@@ -6182,15 +6186,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
@@ -6383,6 +6387,389 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS
+    'Hash of the subject''s hash under a key of the node that is in no database, as row sets have it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT convert_from(a.subject, getdatabaseencoding()) FROM pg_temp.asked_subject AS a)',
+        dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(convert_from(a.subject, getdatabaseencoding()) COLLATE %s, 0) FROM pg_temp.asked_subject AS a',
+            collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
 CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
 RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -6470,6 +6857,231 @@ $$;
 
 COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
 
+-- Consent: what a participant knows of who has consented to what, and what has been asked of whom.
+-- A data subject is known by a hash whose key is the node's and in no database.
+
+-- To it the extension in a node's own database seals a data subject's identifier: the daemon alone opens it.
+CREATE TABLE federated.node_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.node_key IS
+    'The public key of this database''s node, which follows from its node.key: what is sealed to it the node''s daemon alone can open';
+
+COMMENT ON COLUMN federated.node_key.sealing_key IS 'An X25519 public key';
+
+COMMENT ON COLUMN federated.node_key.published_at IS 'When the daemon first served this database';
+
+CREATE TABLE federated.consent (
+    consent_id  bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    digest      bytea NOT NULL CHECK (octet_length(digest) = 8),
+    kind        text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose     text CHECK (purpose <> ''),
+    version     text CHECK (version <> ''),
+    origin      text NOT NULL CHECK (origin IN ('node', 'coordinator')),
+    order_id    uuid,
+    given_by    name,
+    said_at     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((origin = 'coordinator') = (order_id IS NOT NULL)),
+    UNIQUE (workspace, order_id)
+);
+
+CREATE INDEX consent_by_subject ON federated.consent (workspace, digest);
+
+COMMENT ON TABLE federated.consent IS
+    'The node''s register of consent: every grant and every withdrawal that it has heard, none ever changed';
+
+COMMENT ON COLUMN federated.consent.digest IS 'Keyed hash of the data subject; the key is the node''s';
+
+COMMENT ON COLUMN federated.consent.purpose IS 'What was consented to or withdrawn; NULL for every purpose';
+
+COMMENT ON COLUMN federated.consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN federated.consent.origin IS
+    'Where it was said: at this node, by its own DBA, whose withdrawal no coordinator takes back; or at the coordinator';
+
+COMMENT ON COLUMN federated.consent.order_id IS 'The coordinator''s order; NULL for what was said at this node';
+
+COMMENT ON COLUMN federated.consent.given_by IS 'The role that said it at this node; NULL for an order, whose coordinator knows';
+
+COMMENT ON COLUMN federated.consent.said_at IS 'When it was said: what was said last counts, in whichever order it arrives';
+
+CREATE TABLE federated.consent_request (
+    request_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    kind         text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose      text CHECK (purpose <> ''),
+    version      text CHECK (version <> ''),
+    sealed       bytea NOT NULL CHECK (octet_length(sealed) <= 4096),
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.consent_request IS
+    'What was said at this node and its daemon has not entered into the register yet: it does before its next answer';
+
+COMMENT ON COLUMN federated.consent_request.sealed IS 'The data subject, sealed to the node''s key; gone with the row';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_key', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_request', '');
+
+-- What is said may be taken back by saying something else, and by nothing else.
+CREATE FUNCTION federated._keep_consent() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the register of consent is never changed',
+        HINT = 'GRANT FEDERATED CONSENT and REVOKE FEDERATED CONSENT add to it.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_consent() IS 'Lets rows of the register be added, and none be changed';
+
+CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_consent();
+
+-- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
+-- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
+-- DBA has said was withdrawn, only he takes back.
+CREATE FUNCTION federated._consent_words(workspace text, purpose text) RETURNS TABLE (digest bytea, is_granted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH said AS (
+        SELECT c.digest, lower(c.purpose) AS about, c.kind = 'grant' AS is_grant, c.origin = 'node' AS is_own,
+               c.said_at, c.consent_id
+        FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace
+    ), topic AS (
+        SELECT DISTINCT s.digest, 'sale' AS about, true AS is_opt_out, false AS is_asked FROM said AS s WHERE s.about = 'sale'
+        UNION ALL
+        SELECT DISTINCT s.digest, lower(_consent_words.purpose), false, true FROM said AS s
+        UNION ALL
+        SELECT DISTINCT s.digest, s.about, false, false FROM said AS s
+        WHERE _consent_words.purpose IS NULL AND s.about <> 'sale'
+    ), last AS (
+        SELECT t.digest, t.is_asked,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC))[1] AS is_granted,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC) FILTER (WHERE s.is_own))[1] AS is_granted_here
+        FROM topic AS t JOIN said AS s USING (digest)
+        WHERE s.about IS NOT DISTINCT FROM t.about OR (s.about IS NULL AND NOT t.is_opt_out)
+        GROUP BY t.digest, t.about, t.is_opt_out, t.is_asked
+    )
+    SELECT l.digest, bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+    FROM last AS l GROUP BY l.digest
+    HAVING bool_or(l.is_asked AND l.is_granted) OR NOT bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+$$;
+
+COMMENT ON FUNCTION federated._consent_words(text, text) IS
+    'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
+
+-- The caller's own rights decide what the query may be; its names are looked up as the caller would have typed them.
+CREATE FUNCTION federated._create_consent_view(dataset text, query text, schemas name[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner name := (SELECT d.owner FROM federated.dataset AS d WHERE d.name = dataset);
+BEGIN
+    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+    EXECUTE pg_catalog.format(
+        'CREATE VIEW federated_subject.%I WITH (security_barrier) AS SELECT c.* FROM (%s' || E'\n) AS c', dataset, query);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF (SELECT count(*) FROM pg_attribute AS a
+        WHERE a.attrelid = format('federated_subject.%I', dataset)::regclass AND a.attnum > 0) <> 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the consent_query must have one column',
+            DETAIL = 'It says who has consented, as the dataset''s subject column names them.';
+    END IF;
+    -- No row is read, and whoever may not read what it reads is told now.
+    EXECUTE format('SELECT FROM federated_subject.%I LIMIT 0', dataset);
+    EXECUTE format('GRANT SELECT ON federated_subject.%I TO federated_reader', dataset);
+    IF owner <> current_user THEN
+        EXECUTE format('ALTER VIEW federated_subject.%I OWNER TO %I', dataset, owner);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_consent_view(text, text, name[]) IS
+    'Makes the view in which the node reads who has consented, for the dataset''s owner';
+
+CREATE FUNCTION federated._drop_consent_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    EXECUTE format('DROP VIEW IF EXISTS federated_subject.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a dataset''s consent_query, where there is one; dependents refuse';
+
+-- One row for a data subject and a purpose, or every purpose, of which something was said. At the coordinator what was
+-- ordered, whichever nodes have it on record; at a node its own register.
+CREATE OR REPLACE VIEW @extschema@.federated_consent AS
+WITH said AS (
+    SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
+           c.origin = 'node' AS is_own, c.said_at, c.consent_id AS place, NULL::text[] AS nodes
+    FROM federated.consent AS c
+    UNION ALL
+    SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
+           false, coalesce((o.terms ->> 'said_at')::timestamptz, o.requested_at), 0,
+           ARRAY(SELECT a.node_name FROM federated.order_answer AS a
+                 WHERE a.order_id = o.order_id AND a.state = 'answered' ORDER BY a.node_name)
+    FROM federated.subject_order AS o
+    WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
+), topic AS (
+    SELECT DISTINCT ON (workspace, recorded_by, subject_hash, lower(purpose)) workspace, recorded_by, subject_hash, purpose
+    FROM said ORDER BY workspace, recorded_by, subject_hash, lower(purpose), said_at, place
+), standing AS (
+    SELECT t.workspace, t.subject_hash, t.purpose, t.recorded_by,
+           (array_agg(s.version ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.kind = 'grant'))[1] AS version,
+           max(s.said_at) FILTER (WHERE s.kind = 'grant') AS granted_at,
+           max(s.said_at) FILTER (WHERE s.kind = 'revoke') AS revoked_at,
+           (array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC))[1] = 'grant'
+               AND coalesce((array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.is_own))[1] = 'grant', true)
+               AS is_granted,
+           (array_agg(s.nodes ORDER BY s.said_at DESC, s.place DESC))[1] AS nodes
+    FROM topic AS t JOIN said AS s USING (workspace, recorded_by, subject_hash)
+    WHERE lower(s.purpose) IS NOT DISTINCT FROM lower(t.purpose) OR (s.purpose IS NULL AND lower(t.purpose) <> 'sale')
+    GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
+)
+SELECT s.workspace, s.subject_hash, s.purpose, s.version,
+       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
+       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by, s.nodes
+FROM standing AS s
+UNION ALL
+SELECT r.workspace, NULL, r.purpose, r.version, 'requested',
+       CASE r.kind WHEN 'grant' THEN r.requested_at END, CASE r.kind WHEN 'revoke' THEN r.requested_at END, 'node', NULL
+FROM federated.consent_request AS r
+UNION ALL
+SELECT o.workspace, NULL, o.terms ->> 'purpose', o.terms ->> 'version', 'requested',
+       CASE o.kind WHEN 'grant' THEN o.requested_at END, CASE o.kind WHEN 'revoke' THEN o.requested_at END, 'coordinator', '{}'
+FROM federated.subject_order AS o
+WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NULL AND o.state = 'requested';
+
+COMMENT ON VIEW @extschema@.federated_consent IS
+    'The state of consent by data subject and purpose: at the coordinator what was ordered, at a node its own register. Its own consent_query is the node''s alone, and not shown';
+
+COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS
+    'Never the subject''s name in plain: a hash with a key that is in no database, another one here than at each node; NULL while it is requested';
+
+COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
+
+COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_consent.status IS
+    'granted, revoked, opted out (of the purpose sale), or requested: not in force before the daemon has taken it';
+
+COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
+
+COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
+
+COMMENT ON COLUMN @extschema@.federated_consent.recorded_by IS 'Whose record it is: node (this database''s own) or coordinator (what was ordered of the nodes)';
+
+COMMENT ON COLUMN @extschema@.federated_consent.nodes IS 'Which nodes have signed that they have what was said last on record; NULL in a node''s own register';
+
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
 -- Owners come before rights: a change of owner after them leaves the old owner in what pg_dump takes for the
@@ -6503,6 +7115,8 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -6542,6 +7156,10 @@ GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
 
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
+
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 
 GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
@@ -6580,6 +7198,21 @@ GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, tex
 
 -- Datasets of a participant.
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_daemon;
+
+GRANT SELECT ON federated.node_key, federated.consent, federated.consent_request TO federated_auditor;
+
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+
+GRANT INSERT (workspace, digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -6746,6 +7379,12 @@ GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_ve
 GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
+
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._subject_rows(text), federated._subject_codes(text)
+TO federated_daemon;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -6979,6 +7618,36 @@ ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT ON federated.withdrawn_subject TO federated_daemon;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -103,9 +104,9 @@ def list_requests(connection: Connection) -> list[Request]:
     ]
 
 
-def record_request(connection: Connection, request: Request, digest: bytes) -> None:
+def record_request(connection: Connection, request: Request, digests: Sequence[bytes]) -> None:
     """Enter what was said at this node into its register, where that has not been done."""
-    _SQL.execute(connection, "record_request", request.request_id, digest)
+    _SQL.execute(connection, "record_request", request.request_id, list(digests))
 
 
 def drop_request(connection: Connection, request: Request) -> None:
@@ -113,9 +114,11 @@ def drop_request(connection: Connection, request: Request) -> None:
     _SQL.execute(connection, "drop_request", request.request_id)
 
 
-def record_order(connection: Connection, said: Said, digest: bytes, order: UUID, said_at: str) -> None:
-    """Enter what the coordinator ordered; said_at: by its clock, and not later than now."""
-    values = (said.workspace, digest, said.kind, said.purpose, said.version, order, said_at)
+def record_order(
+    connection: Connection, said: Said, digests: Sequence[bytes], order: UUID, said_at: datetime
+) -> None:
+    """Enter what the coordinator ordered; said_at: by its clock; what lies ahead counts as now."""
+    values = (said.workspace, list(digests), said.kind, said.purpose, said.version, order, said_at)
     _SQL.execute(connection, "record_order", *values)
 
 

@@ -30,7 +30,9 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row.
+    max_parameter_share: parameters of a plain answer per row. require_consent: whether the rows of consenting
+    subjects alone are read; None: as the compliance mode says. purpose: for which consent counts; None: any.
+    consent_query: SQL that says who has consented; None: the node's register does.
     """
 
     dataset_id: int
@@ -43,6 +45,9 @@ class SharedDataset:
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
+    require_consent: bool | None = None
+    purpose: str | None = None
+    consent_query: str | None = None
 
     @property
     def name(self) -> DatasetName:
@@ -83,6 +88,9 @@ class SharedDataset:
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
+            require_consent=options.get("require_consent"),
+            purpose=options.get("purpose"),
+            consent_query=options.get("consent_query"),
         )
 
 

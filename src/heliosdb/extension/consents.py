@@ -42,7 +42,7 @@ def _say(session: Session, subject: str, said: Said) -> None:
         place_orders(
             session,
             OrderKind(said.kind),
-            workspace,
+            workspace.name,
             (subject,),
             {name: value for name, value in terms.items() if value is not None},
         )

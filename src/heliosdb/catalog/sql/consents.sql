@@ -24,20 +24,21 @@ INSERT INTO federated.consent_request (workspace, kind, purpose, version, sealed
 -- name: list_requests(integer)
 SELECT request_id, workspace, kind, purpose, version, sealed FROM federated.consent_request ORDER BY request_id LIMIT $1
 
--- name: record_request(bigint, bytea)
+-- name: record_request(bigint, bytea[])
 WITH taken AS (
     DELETE FROM federated.consent_request WHERE request_id = $1
     RETURNING workspace, kind, purpose, version, requested_by, requested_at
 )
 INSERT INTO federated.consent (workspace, digest, kind, purpose, version, origin, given_by, said_at)
-SELECT workspace, $2, kind, purpose, version, 'node', requested_by, requested_at FROM taken
+SELECT t.workspace, d, t.kind, t.purpose, t.version, 'node', t.requested_by, t.requested_at
+FROM taken AS t CROSS JOIN unnest($2::bytea[]) AS d
 
 -- name: drop_request(bigint)
 DELETE FROM federated.consent_request WHERE request_id = $1
 
--- name: record_order(text, bytea, text, text, text, uuid, text)
+-- name: record_order(text, bytea[], text, text, text, uuid, timestamptz)
 INSERT INTO federated.consent (workspace, digest, kind, purpose, version, origin, order_id, said_at)
-VALUES ($1, $2, $3, $4, $5, 'coordinator', $6, least($7::timestamptz, clock_timestamp()))
+SELECT $1, d, $3, $4, $5, 'coordinator', $6, least($7, clock_timestamp()) FROM unnest($2::bytea[]) AS d
 
 -- name: read_words(text, text)
 SELECT coalesce(string_agg(digest, ''::bytea ORDER BY digest) FILTER (WHERE is_granted), ''::bytea) AS granted,
