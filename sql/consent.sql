@@ -141,13 +141,11 @@ COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a d
 CREATE VIEW @extschema@.federated_consent AS
 WITH said AS (
     SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
-           c.origin = 'node' AS is_own, c.said_at, c.consent_id AS place, NULL::text[] AS nodes
+           c.origin = 'node' AS is_own, c.said_at, c.consent_id AS place, NULL::uuid AS order_id
     FROM federated.consent AS c
     UNION ALL
     SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
-           false, o.requested_at, 0,
-           ARRAY(SELECT a.node_name FROM federated.order_answer AS a
-                 WHERE a.order_id = o.order_id AND a.state = 'answered' ORDER BY a.node_name)
+           false, o.requested_at, 0, o.order_id
     FROM federated.subject_order AS o
     WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
 ), topic AS (
@@ -161,14 +159,17 @@ WITH said AS (
            (array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC))[1] = 'grant'
                AND coalesce((array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.is_own))[1] = 'grant', true)
                AS is_granted,
-           (array_agg(s.nodes ORDER BY s.said_at DESC, s.place DESC))[1] AS nodes
+           (array_agg(s.order_id ORDER BY s.said_at DESC, s.place DESC))[1] AS order_id
     FROM topic AS t JOIN said AS s USING (workspace, recorded_by, subject_hash)
     WHERE lower(s.purpose) IS NOT DISTINCT FROM lower(t.purpose) OR (s.purpose IS NULL AND lower(t.purpose) <> 'sale')
     GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
 )
 SELECT s.workspace, s.subject_hash, s.purpose, s.version,
        CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
-       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by, s.nodes
+       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by,
+       CASE WHEN s.order_id IS NOT NULL THEN ARRAY(
+           SELECT a.node_name FROM federated.order_answer AS a
+           WHERE a.order_id = s.order_id AND a.state = 'answered' ORDER BY a.node_name) END AS nodes
 FROM standing AS s
 UNION ALL
 SELECT r.workspace, NULL, r.purpose, r.version, 'requested',

@@ -54,5 +54,10 @@ def subject_digests(codes: Sequence[int], key: bytes) -> list[bytes]:
     return [int(one).to_bytes(8, "big") for one in subject_hashes(codes, key)]
 
 
+def join_digests(first: bytes, second: bytes) -> bytes:
+    """Whoever is in either: rising, each once."""
+    return np.union1d(_read(first), _read(second)).astype(_DIGEST).tobytes()
+
+
 def _read(digests: bytes) -> NDArray[np.uint64]:
     return np.frombuffer(digests, dtype=_DIGEST).astype(np.uint64)

@@ -8,9 +8,11 @@ is an answer, and what it costs, depends on nobody's consent.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +21,12 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consents import ABOUT, Request, Said
 from heliosdb.catalog.node_orders import hold_subject, list_subject_codes
 from heliosdb.catalog.participant import SharedDataset
-from heliosdb.domain.errors import invalid_value
+from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.orders import OrderKind, OrderOutcome
 from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.task import Task
-from heliosdb.node.admission import subject_digests
+from heliosdb.node.admission import Admission, join_digests, subject_digests
 from heliosdb.node.carrying import Carrying
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import table_key
@@ -35,6 +37,9 @@ log = logging.getLogger(__name__)
 
 _CONSENT_MODES = frozenset({"GDPR", "BOTH"})
 _MOST_TEXT = 256
+
+_EAGER, _PAUSE = 1.0, 5.0
+"""Seconds between two looks at what was said: before there has been one, and after."""
 
 
 def record_consent(carrying: Carrying) -> OrderOutcome:
@@ -104,6 +109,21 @@ class Consents:
         self._database = database
         self._subject_key = table_key(secret)
         self._box_key = SealingKey(hmac.digest(secret, b"consent requests", hashlib.sha256))
+        self._is_published = False
+
+    def admit(self, task: Task, dataset: SharedDataset, before: Admission) -> Admission:
+        """Whom an answer is about, of those whom `before` lets in.
+
+        Where the dataset has a consent_query the training process adds who is in it (node/worker.py).
+        FederatedError NODE_REFUSED as `take` has it.
+        """
+        self.take()
+        words = self._database.run(
+            lambda connection: catalog.read_words(connection, task.key.workspace, dataset.purpose)
+        )
+        withdrawn = join_digests(before.withdrawn, words.withdrawn)
+        by_register = asks_consent(task, dataset) and dataset.consent_query is None
+        return Admission(withdrawn, words.granted if by_register else before.admitted)
 
     def take(self) -> None:
         """Enter what this node's own DBA has said into the register, and see to it that he can say it.
@@ -111,7 +131,9 @@ class Consents:
         FederatedError NODE_REFUSED where the database has the register of another node.key: whoever has
         withdrawn could not be known again.
         """
-        self._database.run(self._publish)
+        if not self._is_published:
+            self._database.run(self._publish)
+            self._is_published = True
         for request in self._database.run(catalog.list_requests):
             self._take(request)
 
@@ -141,3 +163,13 @@ class Consents:
                 catalog.record_request(connection, request, digests)
 
         self._database.run(operation)
+
+    async def watch(self, is_ready: Callable[[], bool]) -> None:
+        """Take what is said while no task is asked, until cancelled."""
+        while True:
+            if is_ready():
+                try:
+                    await asyncio.to_thread(self.take)
+                except FederatedError as error:
+                    log.error("consent: %s; %s", error.message, error.hint or "")
+            await asyncio.sleep(_PAUSE if self._is_published else _EAGER)

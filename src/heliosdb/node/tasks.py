@@ -27,6 +27,7 @@ from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
@@ -79,7 +80,7 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders.
+    orders. consents: the register of consent.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class NodeTasks:
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
+        consents: Consents,
     ) -> None:
         self._database = database
         self._door = door
@@ -104,6 +106,7 @@ class NodeTasks:
         self._site = site
         self._subscriptions = subscriptions
         self._orders = orders
+        self._consents = consents
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -236,6 +239,7 @@ class NodeTasks:
         about.dataset = dataset.name
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
+        check_consent_can_be_asked(task, dataset)
         await self._check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
