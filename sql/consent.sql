@@ -141,11 +141,11 @@ COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a d
 CREATE VIEW @extschema@.federated_consent AS
 WITH said AS (
     SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
-           c.origin = 'node' AS is_own, c.said_at, c.consent_id AS place, NULL::uuid AS order_id
+           c.origin = 'node' AS is_own, c.said_at, lpad(c.consent_id::text, 20, '0') AS place, NULL::uuid AS order_id
     FROM federated.consent AS c
     UNION ALL
     SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
-           false, o.requested_at, 0, o.order_id
+           false, o.requested_at, coalesce(o.terms ->> 'said_at', ''), o.order_id
     FROM federated.subject_order AS o
     WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
 ), topic AS (

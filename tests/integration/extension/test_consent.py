@@ -201,6 +201,67 @@ def test_consent_is_for_whom_every_dataset_of_the_workspace_belongs_to(
         )
 
 
+# At the coordinator: an order to every node.
+
+
+def test_at_the_coordinator_consent_is_an_order_to_every_node(
+    cluster: Cluster, federated_database: str, catalog: psycopg.Connection
+) -> None:
+    statements = (
+        f"GRANT FEDERATED CONSENT FOR SUBJECT '{CANARY}' PURPOSE 'research' IN WORKSPACE clinics VERSION '2.1'",
+        f"REVOKE FEDERATED CONSENT FOR SUBJECT '{CANARY}' PURPOSE 'sale' FROM WORKSPACE clinics",
+        f"REVOKE FEDERATED CONSENT FOR SUBJECT '{CANARY}' FROM WORKSPACE clinics",
+    )
+    with cluster.connect(federated_database, user="an_admin") as owner:
+        error = refusal(owner, statements[0])
+        assert error.sqlstate == "55000"
+        assert CANARY not in str(error)
+        catalog.execute(
+            "INSERT INTO federated.coordinator_key (sealing_key) VALUES (%s)", [SealingKey.generate().public]
+        )
+        with owner.transaction():
+            execute(owner, *statements)
+    orders = catalog.execute(
+        "SELECT kind, terms - 'said_at', terms ->> 'said_at', state FROM federated.subject_order ORDER BY terms ->> 'said_at'"
+    ).fetchall()
+    assert [(kind, terms, state) for kind, terms, _, state in orders] == [
+        ("grant", {"purpose": "research", "version": "2.1"}, "requested"),
+        ("revoke", {"purpose": "sale"}, "requested"),
+        ("revoke", {}, "requested"),
+    ]
+    assert len({said_at for _, _, said_at, _ in orders}) == 3
+    shown = "SELECT purpose, status, version, recorded_by, nodes FROM federated_consent ORDER BY purpose"
+    assert [row[:2] for row in catalog.execute(shown)] == [
+        ("research", "requested"), ("sale", "requested"), (None, "requested"),
+    ]  # fmt: skip
+    # As the coordinator's daemon does when it takes them, and when a node has answered.
+    catalog.execute("UPDATE federated.subject_order SET pseudonym = '\\x0102', state = 'asked'")
+    catalog.execute(
+        "INSERT INTO federated.order_answer (order_id, node_id, node_name, state, outcome, statement, signature,"
+        " certificate_sha256) SELECT order_id, 1, 'north', 'answered', 'recorded', '', '', '' FROM federated.subject_order"
+        " WHERE terms ->> 'purpose' = 'sale'"
+    )
+    assert catalog.execute(shown).fetchall() == [
+        ("research", "revoked", "2.1", "coordinator", []),
+        ("sale", "opted out", None, "coordinator", ["north"]),
+        (None, "revoked", None, "coordinator", []),
+    ]
+    for table in ("subject_order", "audit"):
+        assert CANARY not in str(catalog.execute(f"SELECT t::text FROM federated.{table} AS t").fetchall())  # type: ignore[arg-type]
+
+
+def test_a_workspace_is_its_owners_to_speak_for(
+    cluster: Cluster, federated_database: str, session: psycopg.Connection
+) -> None:
+    execute(session, "CREATE FEDERATED WORKSPACE theirs")
+    with cluster.connect(federated_database, user="an_admin") as admin:
+        error = refusal(admin, "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE theirs")
+    assert (error.sqlstate, error.diag.message_primary) == (
+        "42501",
+        'must be owner of federated workspace "theirs"',
+    )
+
+
 # consent_query.
 
 

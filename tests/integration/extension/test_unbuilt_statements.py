@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import errors
 
 from tests.integration.extension.versions_support import execute, value
 from tests.support.cluster import Cluster
@@ -20,8 +19,6 @@ ALERT = "CREATE FEDERATED ALERT a ON WORKSPACE clinics WHEN {} NOTIFY '{}'"
 ADMINS = (
     "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 'user_12345'",
     "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('a', 'b')",
-    "GRANT FEDERATED CONSENT FOR SUBJECT 's' PURPOSE 'p' IN WORKSPACE clinics",
-    "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE clinics",
     ALERT.format("remaining_epsilon < 0.1", "privacy-team@example.com"),
     ALERT.format("global_loss >= 2 AND dropped_nodes > 1", "https://example.com/hook?x=1"),
     ALERT.format("active_nodes < 3", "pg:alerts"),
@@ -102,8 +99,6 @@ def test_roles_are_asked_for_before_anything_else(
          'federated model "nothing" does not exist'),
         (CHECKPOINT.format("nothing", "/proc/x"), "42704", 'federated model "nothing" does not exist'),
         (EXPORT.format("nothing", "/proc/x"), "42704", 'federated workspace "nothing" does not exist'),
-        ("GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE nothing", "42704", None),
-        ("REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE nothing", "42704", None),
         ("DROP FEDERATED ALERT a ON WORKSPACE nothing", "42704", None),
         (EXPORT.format("clinics", "/tmp/new") + " FORMAT 'xml'", "22023", 'unrecognized export format "xml"'),
         (ALERT.format("remaining_epsilom < 1", "a@example.com"), "22023", 'unrecognized metric "remaining_epsilom"'),
@@ -136,12 +131,3 @@ def test_what_is_wrong_gets_one_clear_error(
 def test_the_nearest_known_word_is_named(admin: psycopg.Connection) -> None:
     misspelt = refusal(admin, ALERT.format("remaining_epsilom < 1", "a@b.c"))
     assert misspelt.diag.message_hint == "Did you mean remaining_epsilon?"
-
-
-def test_consent_may_be_given_where_datasets_are_shared(
-    catalog: psycopg.Connection, admin: psycopg.Connection
-) -> None:
-    catalog.execute("CREATE TABLE t (a int)")
-    execute(catalog, "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE elsewhere")
-    error = refusal(admin, "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE elsewhere")
-    assert isinstance(error, errors.FeatureNotSupported)

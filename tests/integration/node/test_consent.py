@@ -86,7 +86,9 @@ async def test_a_node_signs_the_same_whether_it_holds_the_subject_and_whatever_i
 ) -> None:
     share(dba, "people", COLUMNS, options="WITH (subject = 'name')")
     await until(lambda: bool(dba.execute("SELECT FROM federated.node_key").fetchall()))
-    dba.execute("CALL federated.execute($$REVOKE FEDERATED CONSENT FOR SUBJECT 'p7' FROM WORKSPACE consortium$$)")
+    dba.execute(
+        "CALL federated.execute($$REVOKE FEDERATED CONSENT FOR SUBJECT 'p7' FROM WORKSPACE consortium$$)"
+    )
     statements = [
         await coordinator.order(OrderKind.GRANT, subject, purpose="research", version="2")
         for subject in ("p7", "p8", "nobody we know", "ß\N{SNOWMAN}")
@@ -123,7 +125,9 @@ async def test_what_was_said_at_the_node_is_in_its_register_without_a_task_and_w
         ("revoke", None, None, "coordinator", None, False),
     ]
     assert rows[0][6] == rows[1][6] != rows[2][6]
-    shown = dba.execute("SELECT purpose, status, recorded_by, nodes FROM federated_consent ORDER BY 1").fetchall()
+    shown = dba.execute(
+        "SELECT purpose, status, recorded_by, nodes FROM federated_consent ORDER BY 1"
+    ).fetchall()
     assert shown == [
         ("research", "granted", "node", None),
         ("sale", "opted out", "node", None),
