@@ -21,6 +21,7 @@ _SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
+_CONTENT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,8 @@ class SharedDataset:
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
     max_parameter_share: parameters of a plain answer per row. require_consent: whether the rows of consenting
     subjects alone are read; None: as the compliance mode says. purpose: for which consent counts; None: any.
-    consent_query: SQL that says who has consented; None: the node's register does.
+    consent_query: SQL that says who has consented; None: the node's register does. plain_withdrawals: whether
+    plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted.
     """
 
     dataset_id: int
@@ -48,6 +50,8 @@ class SharedDataset:
     require_consent: bool | None = None
     purpose: str | None = None
     consent_query: str | None = None
+    plain_withdrawals: bool = False
+    deletes: bool = False
 
     @property
     def name(self) -> DatasetName:
@@ -91,6 +95,8 @@ class SharedDataset:
             require_consent=options.get("require_consent"),
             purpose=options.get("purpose"),
             consent_query=options.get("consent_query"),
+            plain_withdrawals=options.get("plain_withdrawals", False),
+            deletes=options.get("erasure") == "delete",
         )
 
 
@@ -103,15 +109,29 @@ class ReleaseState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsRead:
+    """What a plain answer was computed from. admission: digest of who was left out; b"": nobody. content:
+    keyed hash of the rows, 32 bytes."""
+
+    admission: bytes
+    content: bytes
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> RowsRead:
+        """Read both, one behind the other."""
+        return cls(raw[:-_CONTENT_BYTES], raw[-_CONTENT_BYTES:])
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRelease:
     """A release as it was stored: `header` is None before it was let out, `payload` also once its run has
-    moved on. rows_read: keyed hash of a plain one's rows."""
+    moved on. rows_read: of a plain one."""
 
     state: ReleaseState
     task_sha256: bytes
     header: bytes | None
     payload: bytes | None
-    rows_read: bytes | None = None
+    rows_read: RowsRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +179,13 @@ class PlainTerms:
     """What a run's plain answers so far were about.
 
     measured: the datasets of which it has had an answer of round 0 that depends on no scaling. terms: of all
-    others. rows_read: keyed hashes of the rows that any was computed from.
+    others. rows_read: what any was computed from.
     Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
     measured: frozenset[str]
     terms: frozenset[bytes]
-    rows_read: frozenset[bytes] = frozenset()
+    rows_read: frozenset[RowsRead] = frozenset()
 
     @classmethod
     def from_row(cls, row: Row) -> PlainTerms:
@@ -173,7 +193,7 @@ class PlainTerms:
         return cls(
             frozenset(row["measured"]),
             frozenset(map(bytes, row["terms"])),
-            frozenset(map(bytes, row["rows_read"])),
+            frozenset(RowsRead.from_bytes(bytes(one)) for one in row["rows_read"]),
         )
 
 
@@ -265,13 +285,15 @@ class LedgerState:
     """What the catalog holds under the lock of a dataset and its base tables.
 
     release: for the task, where there is one. dataset: as it is shared now; None: no more. terms: of the
-    run's plain answers.
+    run's plain answers. all_accepted: whether the dataset's DBA lets plain answers go on without each of the
+    subjects who were withdrawn.
     """
 
     release: StoredRelease | None
     ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
     terms: PlainTerms
+    all_accepted: bool = True
 
     @property
     def never_plain(self) -> NeverPlain:
@@ -294,6 +316,7 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
         ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
         dataset=_dataset(rows[0]),
         terms=PlainTerms.from_row(rows[0]),
+        all_accepted=rows[0]["all_accepted"],
     )
 
 
@@ -418,6 +441,7 @@ def _insert_free_release(
     is_message: bool,
 ) -> None:
     assert release.payload is not None
+    read = release.rows_read
     _SQL.execute(
         connection,
         "insert_free_release",
@@ -430,7 +454,8 @@ def _insert_free_release(
         len(release.payload),
         terms,
         is_message,
-        release.rows_read,
+        None if read is None else read.content,
+        None if read is None else read.admission or None,
     )
 
 
@@ -448,36 +473,3 @@ def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_ver
 def forget_memory(connection: Connection, workspace: WorkspaceName, ended_runs: Sequence[RunId]) -> None:
     """Drop what the node remembers of runs of a workspace that have ended."""
     _SQL.query(connection, "forget_memory", workspace, list(ended_runs))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRowSets:
-    """The row sets of all plain answers from a dataset's tables; latest: the highest id, 0 for none.
-
-    base_tables: of the dataset, as claimed with them. known_by: the columns by which each knows its rows.
-    """
-
-    base_tables: tuple[int, ...]
-    latest: int
-    known_by: tuple[tuple[str, ...], ...]
-    contents: tuple[bytes, ...]
-
-
-def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSets:
-    """Return the recorded row sets."""
-    with connection.transaction():
-        lock_dataset(connection, dataset)
-        found = _SQL.query(connection, "list_row_sets", dataset.dataset_id)
-    rows = [row for row in found if row["row_set_id"] is not None]
-    return StoredRowSets(
-        tuple(found[0]["base_tables"]) if found else (),
-        max((row["row_set_id"] for row in rows), default=0),
-        tuple(tuple(row["known_by"]) for row in rows),
-        tuple(bytes(row["content"]) for row in rows),
-    )
-
-
-def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:
-    """Record a row set; False where another one came after `latest`."""
-    known_by = list(dataset.known_by)
-    return bool(_SQL.query(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))

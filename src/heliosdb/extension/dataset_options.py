@@ -10,6 +10,8 @@ from federated_sql.options import OptionKind, check_dataset, drop_options, read_
 from federated_sql.statements import AlterDataset, ResetDataset
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import consents
+from heliosdb.catalog.dataset_erasure import let_erase
+from heliosdb.domain.ids import DatasetName
 from heliosdb.extension.session import Session
 
 
@@ -54,6 +56,9 @@ def _update(session: Session, dataset: catalog.Dataset, options: catalog.Options
         consents.drop_view(session.connection, dataset.name)
     elif query is not None and query != dataset.options.get("consent_query"):
         consents.replace_view(session.connection, dataset.name, str(query), session.schemas)
+    deletes = options.get("erasure") == "delete"
+    if deletes != (dataset.options.get("erasure") == "delete"):
+        let_erase(session.connection, DatasetName(dataset.name), lets=deletes)
     own = options.get("max_epsilon")
     kept = catalog.dataset_ceiling(session.connection, dataset)
     if own != dataset.options.get("max_epsilon") and kept is not None and (own is None or kept < own):

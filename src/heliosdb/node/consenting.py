@@ -16,17 +16,18 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from heliosdb.catalog import consents as catalog
+from heliosdb.catalog import consent_register as catalog
 from heliosdb.catalog.connection import Connection
-from heliosdb.catalog.consents import ABOUT, Request, Said
-from heliosdb.catalog.node_orders import hold_subject, list_subject_codes
+from heliosdb.catalog.consent_register import Request
+from heliosdb.catalog.consents import ABOUT, Kind, Said, find_node_key
+from heliosdb.catalog.node_orders import SubjectDigests, hold_subject, list_subject_codes
 from heliosdb.catalog.participant import SharedDataset
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.domain.ids import WorkspaceName
 from heliosdb.domain.orders import OrderKind, OrderOutcome
 from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.task import Task
-from heliosdb.node.admission import Admission, join_digests, subject_digests
+from heliosdb.node.admission import Admission, subject_digests
 from heliosdb.node.carrying import Carrying
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import table_key
@@ -46,7 +47,7 @@ def record_consent(carrying: Carrying) -> OrderOutcome:
     """Enter what the coordinator orders into the register; nothing is told of whether the node has the
     subject."""
     order = carrying.order
-    kind: catalog.Kind = "grant" if order.kind is OrderKind.GRANT else "revoke"
+    kind: Kind = "grant" if order.kind is OrderKind.GRANT else "revoke"
     purpose, version = _term(order.terms, "purpose"), _term(order.terms, "version")
     said = Said(order.workspace, kind, purpose, version)
     said_at = _time(order.terms.get("said_at"))
@@ -74,7 +75,7 @@ def _time(text: object) -> datetime:
     return found
 
 
-def _digests(connection: Connection, workspace: str, subject: str, key: bytes) -> list[bytes]:
+def _digests(connection: Connection, workspace: str, subject: str, key: bytes) -> list[SubjectDigests]:
     """By what the register knows a subject; nothing for a text that no column of this database can hold."""
     if not hold_subject(connection, subject):
         return []
@@ -111,19 +112,17 @@ class Consents:
         self._box_key = SealingKey(hmac.digest(secret, b"consent requests", hashlib.sha256))
         self._is_published = False
 
-    def admit(self, task: Task, dataset: SharedDataset, before: Admission) -> Admission:
-        """Whom an answer is about, of those whom `before` lets in.
+    def admit(self, task: Task, dataset: SharedDataset) -> Admission:
+        """Whom an answer is about; FederatedError NODE_REFUSED as `take` has it.
 
-        Where the dataset has a consent_query the training process adds who is in it (node/worker.py).
-        FederatedError NODE_REFUSED as `take` has it.
+        Where the dataset has a consent_query, the training process finds out who is in it (node/worker.py).
         """
         self.take()
+        granted = asks_consent(task, dataset) and dataset.consent_query is None
         words = self._database.run(
-            lambda connection: catalog.read_words(connection, task.key.workspace, dataset.purpose)
+            lambda connection: catalog.read_words(connection, dataset, granted=granted)
         )
-        withdrawn = join_digests(before.withdrawn, words.withdrawn)
-        by_register = asks_consent(task, dataset) and dataset.consent_query is None
-        return Admission(withdrawn, words.granted if by_register else before.admitted)
+        return Admission(words.withdrawn, words.granted)
 
     def take(self) -> None:
         """Enter what this node's own DBA has said into the register, and see to it that he can say it.
@@ -139,9 +138,9 @@ class Consents:
 
     def _publish(self, connection: Connection) -> None:
         public = self._box_key.public
-        if catalog.find_node_key(connection) is None:
+        if find_node_key(connection) is None:
             catalog.publish_node_key(connection, public)
-        if catalog.find_node_key(connection) != public:
+        if find_node_key(connection) != public:
             raise refused(
                 "the register of consent in the node's database was written under another node.key",
                 hint="The node's own DBA restores node.key of the state_directory with the database.",

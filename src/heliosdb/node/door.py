@@ -29,29 +29,29 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
     LedgerState,
     NeverPlain,
     PlainTerms,
     ReleaseState,
+    RowsRead,
     SharedDataset,
     StoredMemory,
     StoredRelease,
-    StoredRowSets,
     fail_release,
     finish_release,
     forget_memory,
     insert_charge,
     insert_message_release,
     insert_plain_release,
-    insert_row_set,
-    list_row_sets,
     lock_charge,
     lock_ledgers,
     look_up,
     put_memory,
 )
 from heliosdb.catalog.participant_view import record_run
+from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -59,6 +59,7 @@ from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Contribution
+from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
 from heliosdb.node.database import Database
 from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
@@ -109,13 +110,15 @@ class PlainRows:
     """What the rows of a plain answer are.
 
     base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
-    the last one that it was compared with. rows_read: keyed hash of their content.
+    the last one that it was compared with. rows_read: keyed hash of their content. consenting: digest of who
+    is in the dataset's consent_query; b"" where it has none.
     """
 
     base_tables: tuple[int, ...]
     row_set: bytes | None = None
     latest: int = 0
     rows_read: bytes = b""
+    consenting: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,8 +170,13 @@ class Door:
         self._database.run(lambda connection: forget_memory(connection, workspace, runs))
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
-        """The row sets of earlier plain answers from the dataset's base tables."""
-        return self._database.run(lambda connection: list_row_sets(connection, dataset))
+        """The row sets of earlier plain answers from the dataset's base tables, without the subjects without
+        whom its DBA lets such answers go on: for these alone the rest counts as what was answered about."""
+        stored = self._database.run(lambda connection: list_row_sets(connection, dataset))
+        if not stored.accepted:
+            return stored
+        left = tuple(without_subjects(one, stored.accepted) for one in stored.contents)
+        return replace(stored, contents=left)
 
     def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
@@ -196,18 +204,23 @@ class Door:
         contribution: Contribution,
         memory: Memory,
         rows: PlainRows | None = None,
+        *,
+        admission: Admission = EVERYBODY,
     ) -> SealedUpdate:
         """Let a contribution out: noise, protocol, seal, sign, commit; FederatedError where it may not.
 
         memory: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
         compared with other ones first, MemoryMovedError where its memory was replaced meanwhile. None: of a
         charged one, which is failed where it cannot leave for what it is, or its memory was replaced.
+        admission: whose rows were left out; AdmissionMovedError where others are by now.
         """
         try:
             passing = self._prepare(received.task, contribution, memory)
             if rows is not None:
-                return self._pass(lambda c: self._release_plain(c, received, dataset, passing, rows))
-            return self._pass(lambda c: self._release_charged(c, received, dataset, passing))
+                return self._pass(
+                    lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
+                )
+            return self._pass(lambda c: self._release_charged(c, received, dataset, passing, admission))
         except _CannotLeaveError as error:
             if rows is not None:
                 raise error.public from error
@@ -295,13 +308,19 @@ class Door:
         return charge.base_tables
 
     def _release_charged(
-        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: _Passing
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        passing: _Passing,
+        admission: Admission,
     ) -> SealedUpdate:
         key = received.task.key
         state = lock_charge(connection, key, dataset)
         if (again := _same_again(state.release, received)) is not None:
             return again
         _check_unchanged(state.dataset, dataset)
+        _check_admission(connection, dataset, admission)
         # What is in the ledger has to be what leaves, whoever wrote it there.
         if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
             raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
@@ -316,9 +335,9 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         passing: _Passing,
-        rows: PlainRows,
+        read: tuple[PlainRows, Admission],
     ) -> SealedUpdate:
-        task = received.task
+        task, (rows, admission) = received.task, read
         state = lock_ledgers(connection, task.key, dataset)
         if (again := _same_again(state.release, received)) is not None:
             return again
@@ -326,14 +345,16 @@ class Door:
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
-        check_same_rows(rows.rows_read, dataset, state.terms)
+        _check_admission(connection, dataset, admission)
+        rows_read = RowsRead(admission.digest + rows.consenting, rows.rows_read)
+        check_same_rows(rows_read, dataset, state.terms, accepted=state.all_accepted)
         if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
             raise RowSetsMovedError
         if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
         update = self._close(received, passing, None, None)
         _remember(connection, task.key, passing)
-        stored = replace(_stored(received, update), rows_read=rows.rows_read)
+        stored = replace(_stored(received, update), rows_read=rows_read)
         insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         record_run(connection, task, dataset.name)
         return update
@@ -388,6 +409,10 @@ class RowSetsMovedError(Exception):
     """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
 
 
+class AdmissionMovedError(Exception):
+    """Other data subjects are left out by now than of what was read: nothing was written, read anew."""
+
+
 class MemoryMovedError(Exception):
     """Another task of the run replaced the memory from which an answer came about: nothing was written."""
 
@@ -414,6 +439,14 @@ def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
         check_not_paused(now)
     if now != dataset:
         raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
+
+
+def _check_admission(connection: Connection, dataset: SharedDataset, admission: Admission) -> None:
+    """AdmissionMovedError where other rows would be left out by now. Whoever withdraws waits for the release,
+    or it for him: what is let out afterwards is without the subject."""
+    words = read_words(connection, dataset, granted=admission.admitted is not None)
+    if Admission(words.withdrawn, words.granted) != admission:
+        raise AdmissionMovedError
 
 
 def _check_known(state: LedgerState, dataset: SharedDataset) -> None:

@@ -109,13 +109,13 @@ def test_the_register_counts_what_was_said_last_in_whichever_order_it_came(
         for place, (purpose, grant, own) in enumerate(histories[digest]):
             spelt = purpose.upper() if purpose and chance.random() < 0.3 else purpose
             said_at = begun + timedelta(minutes=place)
-            rows.append(("trial", digest, "grant" if grant else "revoke", spelt, "node" if own else "coordinator",
+            rows.append(("trial", digest, digest[::-1], "grant" if grant else "revoke", spelt, "node" if own else "coordinator",
                          None if own else uuid4(), said_at))  # fmt: skip
     chance.shuffle(rows)
     with session.cursor() as cursor:
         cursor.executemany(
-            "INSERT INTO federated.consent (workspace, digest, kind, purpose, origin, order_id, said_at)"
-            " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, purpose, origin, order_id, said_at)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
             rows,
         )
     for purpose in (None, "research", "Marketing", "sale", "quality"):
@@ -131,8 +131,8 @@ def test_the_register_counts_what_was_said_last_in_whichever_order_it_came(
 
 def test_nobody_changes_what_was_said(session: psycopg.Connection) -> None:
     session.execute(
-        "INSERT INTO federated.consent (workspace, digest, kind, origin, said_at)"
-        " VALUES ('trial', '\\x0102030405060708', 'revoke', 'node', now())"
+        "INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, origin, said_at)"
+        " VALUES ('trial', '\\x0102030405060708', '\\x0102030405060708', 'revoke', 'node', now())"
     )
     with pytest.raises(errors.ObjectNotInPrerequisiteState):
         session.execute("UPDATE federated.consent SET kind = 'grant'")

@@ -24,23 +24,22 @@ INSERT INTO federated.consent_request (workspace, kind, purpose, version, sealed
 -- name: list_requests(integer)
 SELECT request_id, workspace, kind, purpose, version, sealed FROM federated.consent_request ORDER BY request_id LIMIT $1
 
--- name: record_request(bigint, bytea[])
+-- name: record_request(bigint, bytea[], bytea[])
 WITH taken AS (
     DELETE FROM federated.consent_request WHERE request_id = $1
     RETURNING workspace, kind, purpose, version, requested_by, requested_at
 )
-INSERT INTO federated.consent (workspace, digest, kind, purpose, version, origin, given_by, said_at)
-SELECT t.workspace, d, t.kind, t.purpose, t.version, 'node', t.requested_by, t.requested_at
-FROM taken AS t CROSS JOIN unnest($2::bytea[]) AS d
+INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, purpose, version, origin, given_by, said_at)
+SELECT t.workspace, d.digest, d.row_set_digest, t.kind, t.purpose, t.version, 'node', t.requested_by, t.requested_at
+FROM taken AS t CROSS JOIN unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
 
 -- name: drop_request(bigint)
 DELETE FROM federated.consent_request WHERE request_id = $1
 
--- name: record_order(text, bytea[], text, text, text, uuid, timestamptz)
-INSERT INTO federated.consent (workspace, digest, kind, purpose, version, origin, order_id, said_at)
-SELECT $1, d, $3, $4, $5, 'coordinator', $6, least($7, clock_timestamp()) FROM unnest($2::bytea[]) AS d
+-- name: record_order(text, bytea[], bytea[], text, text, text, uuid, timestamptz)
+INSERT INTO federated.consent (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, said_at)
+SELECT $1, d.digest, d.row_set_digest, $4, $5, $6, 'coordinator', $7, least($8, clock_timestamp())
+FROM unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
 
--- name: read_words(text, text)
-SELECT coalesce(string_agg(digest, ''::bytea ORDER BY digest) FILTER (WHERE is_granted), ''::bytea) AS granted,
-       coalesce(string_agg(digest, ''::bytea ORDER BY digest) FILTER (WHERE NOT is_granted), ''::bytea) AS withdrawn
-FROM federated._consent_words($1, $2)
+-- name: read_words(bigint, boolean)
+SELECT federated._withdrawn($1) AS withdrawn, CASE WHEN $2 THEN federated._granted($1) END AS granted
