@@ -94,7 +94,7 @@ GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admi
 GRANT SELECT ON federated.node_key TO federated_auditor;
 GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
 GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
-GRANT INSERT (workspace, digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
 GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
