@@ -172,8 +172,8 @@ def check_same_rows(read: RowsRead, dataset: SharedDataset, terms: PlainTerms, *
     if others and not accepted:
         raise refused(
             f'data subjects of dataset "{dataset.name}" were withdrawn since the run first read its rows',
-            hint="Start a new run. The node's own DBA may let runs go on without them: ALTER FEDERATED"
-            " DATASET ... SET (plain_withdrawals = true), or SELECT federated_accept_withdrawals('...').",
+            hint="Start a new run. The node's own DBA may let runs go on without them: SELECT"
+            " federated_accept_withdrawals('...'), or the dataset's plain_withdrawals.",
         )
 
 
