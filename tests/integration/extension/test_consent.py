@@ -119,9 +119,11 @@ def test_the_register_counts_what_was_said_last_in_whichever_order_it_came(
             rows,
         )
     for purpose in (None, "research", "Marketing", "sale", "quality"):
-        found = dict(
-            session.execute("SELECT * FROM federated._consent_words('trial', %s)", [purpose]).fetchall()
-        )
+        words = session.execute(
+            "SELECT digest, row_set_digest, is_granted FROM federated._consent_words('trial', %s)", [purpose]
+        ).fetchall()
+        assert all(name == digest[::-1] for digest, name, _ in words)
+        found = {digest: word for digest, _, word in words}
         asked = None if purpose is None else purpose.lower()
         wanted = {digest: expected(history, asked) for digest, history in histories.items()}
         assert found == {digest: word for digest, word in wanted.items() if word is not None}, purpose
