@@ -223,10 +223,8 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     if read is None:
         return None
     computed = compute(task, read.table, table, memory, read.encoded)
-    # What is about to be recorded is told with the answer that was compared: but not a recorded one without
-    # who is not in the consent_query any more, or whoever comes and goes would fill the record.
-    known = row_sets is not request.row_sets and read.row_set not in (request.row_sets or ())
-    row_set = None if row_sets is None or (known and read.row_set in row_sets) else read.row_set
+    # What is about to be recorded is told with the answer that was compared.
+    row_set = None if row_sets is None else read.row_set
     return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read, consenting)
 
 
