@@ -17,8 +17,6 @@ EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
 ALERT = "CREATE FEDERATED ALERT a ON WORKSPACE clinics WHEN {} NOTIFY '{}'"
 
 ADMINS = (
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 'user_12345'",
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('a', 'b')",
     ALERT.format("remaining_epsilon < 0.1", "privacy-team@example.com"),
     ALERT.format("global_loss >= 2 AND dropped_nodes > 1", "https://example.com/hook?x=1"),
     ALERT.format("active_nodes < 3", "pg:alerts"),
