@@ -19,20 +19,6 @@ COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node th
 COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the node had erased; NULL until then';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until then';
 
-CREATE VIEW @extschema@.federated_consent AS
-SELECT NULL::text AS workspace, NULL::text AS subject_hash, NULL::text AS purpose, NULL::text AS version,
-       NULL::text AS status, NULL::timestamptz AS granted_at, NULL::timestamptz AS revoked_at
-WHERE false;
-COMMENT ON VIEW @extschema@.federated_consent IS
-    'The state of consent by data subject and purpose. Always empty: this version records no consent (GRANT FEDERATED CONSENT answers 0A000)';
-COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
-COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS 'Never the subject''s name in plain';
-COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
-COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
-COMMENT ON COLUMN @extschema@.federated_consent.status IS 'granted or revoked';
-COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
-COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
-
 CREATE FUNCTION federated._describe_members() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'may log in: ' || coalesce(string_agg(format('%s (%s)', m.name, m.roles), ', ' ORDER BY m.name), 'nobody')

@@ -55,6 +55,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federat
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
@@ -93,6 +95,16 @@ GRANT EXECUTE ON FUNCTION
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+GRANT SELECT ON federated.node_key TO federated_auditor;
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -251,7 +263,7 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),

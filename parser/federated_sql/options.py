@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from federated_sql.clause_values import Option, OptionName
 from federated_sql.compliance import check_mode
+from federated_sql.consent_options import check_consent
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import (
@@ -233,6 +234,7 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
             "erasure = 'delete' needs a subject",
             "Without WITH (subject = 'column') nobody knows whose a row is.",
         )
+    check_consent(options)
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

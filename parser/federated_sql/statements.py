@@ -470,8 +470,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
 
 MISSING_ENGINES: dict[type[Command], str] = {
     ExportSubject: "nodes take no requests for export",
-    GrantConsent: "nodes keep no register of consent",
-    RevokeConsent: "nodes keep no register of consent",
 }
 """Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 

@@ -142,8 +142,8 @@ def statements_of_the_language(w: str) -> list[Step]:
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
             "0A000",
         ),
-        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "0A000"),
-        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "0A000"),
+        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "55000"),
+        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "55000"),
         tag(
             f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'pg:alerts'",
             "CREATE FEDERATED ALERT",

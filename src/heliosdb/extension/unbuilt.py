@@ -13,8 +13,6 @@ from federated_sql.statements import (
     MISSING_ENGINES,
     Command,
     ExportSubject,
-    GrantConsent,
-    RevokeConsent,
     command_tag,
 )
 from heliosdb.catalog import commands as catalog
@@ -32,20 +30,6 @@ def export_subject(session: Session, command: ExportSubject) -> None:
     if command.format.lower() not in EXPORT_FORMATS:
         raise _unknown("export format", command.format, EXPORT_FORMATS)
     server_files.check_writable(command.path, server_files.data_directory())
-    raise _unbuilt(command)
-
-
-def grant_consent(session: Session, command: GrantConsent) -> None:
-    """GRANT FEDERATED CONSENT."""
-    session.require("federated_admin", "grant consent to federated training")
-    _find_workspace(session, command.workspace)
-    raise _unbuilt(command)
-
-
-def revoke_consent(session: Session, command: RevokeConsent) -> None:
-    """REVOKE FEDERATED CONSENT."""
-    session.require("federated_admin", "revoke consent to federated training")
-    _find_workspace(session, command.workspace)
     raise _unbuilt(command)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import errors
 
 from tests.integration.extension.versions_support import execute, value
 from tests.support.cluster import Cluster
@@ -17,8 +16,6 @@ RESUME = "RESUME FEDERATED TRAINING {} FROM '{}'"
 EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
 
 ADMINS = (
-    "GRANT FEDERATED CONSENT FOR SUBJECT 's' PURPOSE 'p' IN WORKSPACE clinics",
-    "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE clinics",
 )
 
 
@@ -94,8 +91,6 @@ def test_roles_are_asked_for_before_anything_else(
          'federated model "nothing" does not exist'),
         (CHECKPOINT.format("nothing", "/proc/x"), "42704", 'federated model "nothing" does not exist'),
         (EXPORT.format("nothing", "/proc/x"), "42704", 'federated workspace "nothing" does not exist'),
-        ("GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE nothing", "42704", None),
-        ("REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE nothing", "42704", None),
         (EXPORT.format("clinics", "/tmp/new") + " FORMAT 'xml'", "22023", 'unrecognized export format "xml"'),
         (CHECKPOINT.format("risk", "/tmp/../x"), "22023", 'path "/tmp/../x" contains ".."'),
         (CHECKPOINT.format("risk", "/proc/self/x"), "22023", None),
@@ -120,10 +115,3 @@ def test_what_is_wrong_gets_one_clear_error(
     assert message is None or error.diag.message_primary == named(message)
 
 
-def test_consent_may_be_given_where_datasets_are_shared(
-    catalog: psycopg.Connection, admin: psycopg.Connection
-) -> None:
-    catalog.execute("CREATE TABLE t (a int)")
-    execute(catalog, "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE elsewhere")
-    error = refusal(admin, "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE elsewhere")
-    assert isinstance(error, errors.FeatureNotSupported)
