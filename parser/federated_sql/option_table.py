@@ -264,6 +264,17 @@ _DATASET = (
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
+    OptionSpec(
+        "exports", _BOOL, False, "whether the workspace may have a data subject's rows for that subject"
+    ),
+    OptionSpec(
+        "exports_per_day",
+        _INT,
+        10,
+        "of exports: of how many data subjects within 24 hours",
+        minimum=1,
+        maximum=10_000,
+    ),
 )
 
 _DEFINITION = (
