@@ -18,7 +18,7 @@ from federated_sql.gate import may_be_ours, may_concern
 from federated_sql.grammar import leading_tag
 from federated_sql.lexer import Token, tokens_of
 from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
-from federated_sql.sealing import SUBJECT_TAGS, Seal, seal_subjects
+from federated_sql.sealing import SUBJECT_KINDS, Seal, seal_subjects
 from federated_sql.splitting import Part, split
 from federated_sql.syntax import known_syntax
 from federated_sql.user_sql import Candidate, candidate, may_change
@@ -132,7 +132,7 @@ class _Statement:
 
     def sealed(self, seal: Seal | None) -> list[Edit]:
         """Return the changes that name its data subjects to the coordinator alone."""
-        if seal is None or self.tag not in SUBJECT_TAGS:
+        if seal is None or self.tag not in SUBJECT_KINDS:
             return []
         return list(seal_subjects(self.tag, self.tokens(), seal))
 

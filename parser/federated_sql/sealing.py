@@ -14,14 +14,17 @@ from federated_sql.edits import Edit
 from federated_sql.errors import FederatedError
 from federated_sql.lexer import Kind, Token, string_value
 
-Seal = Callable[[str], str]
-"""From an identifier to base64 of what it is sealed to."""
+Seal = Callable[[str, str], str]
+"""From a kind of `SUBJECT_KINDS` and an identifier to base64 of that, sealed."""
 
 _ERASING = "DELETE FROM FEDERATED TRAINING"
-SUBJECT_TAGS = frozenset(
-    {_ERASING, "EXPORT FEDERATED DATA", "GRANT FEDERATED CONSENT", "REVOKE FEDERATED CONSENT"}
-)
-"""The statements that name data subjects."""
+SUBJECT_KINDS = {
+    _ERASING: "erase",
+    "EXPORT FEDERATED DATA": "export",
+    "GRANT FEDERATED CONSENT": "grant",
+    "REVOKE FEDERATED CONSENT": "revoke",
+}
+"""The statements that name data subjects, and what each asks for."""
 
 
 def seal_subjects(tag: str, tokens: Sequence[Token], seal: Seal) -> Iterator[Edit]:
@@ -32,7 +35,7 @@ def seal_subjects(tag: str, tokens: Sequence[Token], seal: Seal) -> Iterator[Edi
         subject = _value(token)
         if subject is not None:
             if subject not in sealed:
-                sealed[subject] = seal(subject)
+                sealed[subject] = seal(SUBJECT_KINDS[tag], subject)
             yield Edit(token.start, token.end, f"SEALED '{sealed[subject]}'")
 
 

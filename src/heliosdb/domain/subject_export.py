@@ -110,8 +110,8 @@ def _read_dataset(document: Mapping[str, Any]) -> HeldDataset:
     rows = tuple(tuple(map(_read_value, row)) for row in document["rows"])
     if any(len(row) != len(columns) for row in rows):
         raise ValueError("rows")
-    texts = (_text(document[name]) for name in ("dataset", "relation", "action"))
-    return HeldDataset(*texts, columns=columns, rows=rows)
+    dataset, relation, action = (_text(document[name]) for name in ("dataset", "relation", "action"))
+    return HeldDataset(dataset, relation, action, columns, rows)
 
 
 def _text(value: object) -> str:
@@ -230,8 +230,8 @@ def _csv_of_dataset(node: str, held: HeldDataset) -> Iterator[bytes]:
     for name, kind in held.columns:
         yield _csv_line("column", node, held.dataset, None, name, kind)
     for number, row in enumerate(held.rows, 1):
-        for (name, _), value in zip(held.columns, row, strict=True):
-            yield _csv_line("row", node, held.dataset, str(number), name, _unquoted(value))
+        for (name, _), text in zip(held.columns, row, strict=True):
+            yield _csv_line("row", node, held.dataset, str(number), name, _unquoted(text))
 
 
 def _csv_of_object(kind: str, node: str | None, number: int, one: Mapping[str, Any]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import pytest
 
 from federated_sql import FederatedError, parse, rewrite
 from federated_sql.rewrite import Rewrite
+from federated_sql.sealing import SUBJECT_KINDS
 
 CANARY = "kanarie-7731"
 
@@ -17,7 +18,8 @@ def sealing(text: str) -> tuple[Rewrite, list[str]]:
     """What a text becomes, and which subjects were sealed, each to a text of its own."""
     numbers, subjects = count(), list[str]()
 
-    def seal(subject: str) -> str:
+    def seal(kind: str, subject: str) -> str:
+        assert kind in SUBJECT_KINDS.values()
         subjects.append(subject)
         return b64encode(f"sealed {next(numbers)}".encode()).decode()
 
