@@ -466,7 +466,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    EraseSubjects: "nodes take no requests for erasure",
     GrantConsent: "nodes keep no register of consent",
     RevokeConsent: "nodes keep no register of consent",
     CreateAlert: "the coordinator watches no alerts",
