@@ -21,6 +21,7 @@ _SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
+DEFAULT_EXPORTS_PER_DAY = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row.
+    max_parameter_share: parameters of a plain answer per row. exports: whether a data subject may be given its
+    rows; exports_per_day: of how many within 24 hours.
     """
 
     dataset_id: int
@@ -43,6 +45,8 @@ class SharedDataset:
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
+    exports: bool = False
+    exports_per_day: int = DEFAULT_EXPORTS_PER_DAY
 
     @property
     def name(self) -> DatasetName:
@@ -83,6 +87,8 @@ class SharedDataset:
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
+            exports=options.get("exports", False),
+            exports_per_day=options.get("exports_per_day", DEFAULT_EXPORTS_PER_DAY),
         )
 
 

@@ -25,11 +25,13 @@ from heliosdb.catalog.orders import OpenOrder, OrderWork, PendingAnswer
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
+from heliosdb.coordinator.exports import keep_export
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, OrderId
-from heliosdb.domain.orders import Order, OrderKind
+from heliosdb.domain.orders import MAX_SUBJECT_BYTES, Order, OrderKind
 from heliosdb.domain.sealed_box import UnopenedBoxError
+from heliosdb.domain.sealed_subject import unwrap
 from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.order_messages import CarriedOrder
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -51,7 +53,7 @@ FINAL = frozenset({ErrorCode.NODE_REFUSED, ErrorCode.NOT_SUPPORTED, ErrorCode.IN
 Keeper = Callable[[Connection, PendingAnswer, CarriedOrder], None]
 """Stores what followed a statement, in the transaction that records the statement."""
 
-KEEPERS: Mapping[OrderKind, Keeper] = {}
+KEEPERS: Mapping[OrderKind, Keeper] = {OrderKind.EXPORT: keep_export}
 """Of kinds whose answers have something behind their statement."""
 
 
@@ -163,10 +165,15 @@ class Orders:
 
     def _open(self, order: OpenOrder) -> str:
         about = catalog.bound_to(order.order_id, order.kind, order.workspace)
+        named = self._sealing.open_box(order.sealed, about=about)
+        identifier = unwrap(named, order.kind, lambda raw, about: self._sealing.open_box(raw, about=about))
         try:
-            return self._sealing.open_box(order.sealed, about=about).decode()
+            subject = identifier.decode()
         except UnicodeDecodeError as error:
             raise UnopenedBoxError from error
+        if not 0 < len(identifier) <= MAX_SUBJECT_BYTES or "\0" in subject:
+            raise UnopenedBoxError
+        return subject
 
     async def _serve(self, member: Member, questions: Sequence[PendingAnswer]) -> None:
         """Ask one node what it has not answered, one thing after the other."""

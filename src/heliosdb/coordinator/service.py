@@ -23,6 +23,7 @@ import uvloop
 
 from heliosdb.catalog import deliveries as delivery_rows
 from heliosdb.catalog import events as event_rows
+from heliosdb.catalog import exports as export_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import orders as order_rows
@@ -37,10 +38,12 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
+from heliosdb.coordinator.exports import Exports
 from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
-from heliosdb.domain.ids import Epoch
+from heliosdb.domain.ids import Epoch, OrderId
+from heliosdb.domain.sealed_subject import KEY_FILE, write_key
 from heliosdb.liveness.answering import State, answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
@@ -65,9 +68,11 @@ class Keys:
     def load(cls, config: CoordinatorConfig) -> Keys:
         """Read them, making the sealing keys on first use; FederatedError IDENTITY."""
         config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sealing = SealingKey.load_or_create(config.state_directory / "sealing.key")
+        write_key(config.state_directory / KEY_FILE, sealing.public)
         return cls(
             IdentityFiles(config.certificate, config.private_key),
-            SealingKey.load_or_create(config.state_directory / "sealing.key"),
+            sealing,
             AtRestKey.load_or_create(config.state_directory / "parameters.key"),
         )
 
@@ -191,6 +196,7 @@ class Term:
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
+        self._exports = Exports(config, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -203,6 +209,7 @@ class Term:
                 self._dispatcher.run(),
                 self._deliveries.run(),
                 self._orders.run(),
+                self._exports.run(),
             )
         ]
         try:
@@ -219,12 +226,13 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending, orders = await self._session.call(_read)
+            records, active, undecided, pending, orders, exports = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
             self._deliveries.refresh(pending, as_of)
             self._orders.refresh(orders, as_of)
+            self._exports.refresh(exports)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -243,6 +251,7 @@ def _read(
     list[UUID],
     list[delivery_rows.PendingDelivery],
     order_rows.OrderWork,
+    list[OrderId],
 ]:
     return (
         node_rows.list_nodes(connection),
@@ -250,6 +259,7 @@ def _read(
         run_rows.list_undecided_series(connection),
         delivery_rows.list_pending_deliveries(connection),
         order_rows.list_order_work(connection),
+        export_rows.list_due_exports(connection),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from federated_sql.errors import invalid_value
 from heliosdb.domain.sealed_box import seal_box
 
 KEY_BYTES = 32
+KEY_FILE = "subject_key.pub"
+"""In the coordinator's state_directory."""
 _MARK = b"\0"
 _LINE = "heliosdb-subject-key "
 _MOST_LINE_BYTES = 1_024
@@ -46,9 +49,17 @@ def about(kind: str) -> bytes:
     return b"heliosdb sealed subject 1\0" + kind.encode()
 
 
-def key_line(public: bytes) -> str:
-    """The file by which others come to know the coordinator's public key."""
-    return f"{_LINE}{base64.b64encode(public).decode()}\n"
+def write_key(path: Path, public: bytes) -> None:
+    """Write the file by which a proxy comes to know the coordinator's public key, where it is not there."""
+    line = f"{_LINE}{base64.b64encode(public).decode()}\n"
+    try:
+        if path.exists() and path.read_text(encoding="ascii", errors="replace") == line:
+            return
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        draft.write_text(line, encoding="ascii")
+        draft.replace(path)
+    except OSError as error:
+        raise invalid_value(f"cannot write the subject key {path}: {error.strerror}") from error
 
 
 def read_key(path: Path) -> bytes:

@@ -59,8 +59,14 @@ class Holdings:
 
     def to_bytes(self) -> bytes:
         """Write it, filled up to the next power of two; PROGRAM_LIMIT where it is more than `MOST_BYTES`."""
-        document = {"format": _PART, "subject": self.subject, "datasets": [_written(d) for d in self.datasets]}
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+        document = {
+            "format": _PART,
+            "subject": self.subject,
+            "datasets": [_written(d) for d in self.datasets],
+        }
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(
+            "utf-8", "surrogatepass"
+        )
         size = _LENGTH.size + len(text)
         if size > MOST_BYTES:
             raise too_much()

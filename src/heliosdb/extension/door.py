@@ -20,6 +20,7 @@ from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
 from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
@@ -36,6 +37,7 @@ __all__ = [
     "execute",
     "scoring",
     "serves",
+    "write_export",
 ]
 
 
@@ -73,6 +75,16 @@ def _attempt(plpy: Any, command: str | None, schemas: Sequence[str], version: st
             hint="The server's log has the details.",
         )
     return None
+
+
+def write_export(plpy: Any, order_id: str, version: str) -> str | None:
+    """Take an export whose order is over one step further; returns its state."""
+    try:
+        serves(version)
+        return exports.write_export(PlpyConnection(plpy), order_id)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+        raise
 
 
 def describe_options(version: str) -> str:

@@ -5,7 +5,6 @@ What always holds: nothing is changed. Roles are checked first, so that who may 
 
 from __future__ import annotations
 
-import difflib
 import re
 
 from federated_sql.errors import FederatedError, invalid_value, not_supported
@@ -15,16 +14,14 @@ from federated_sql.statements import (
     Command,
     CreateAlert,
     DropAlert,
-    ExportSubject,
     GrantConsent,
     RevokeConsent,
     command_tag,
 )
 from heliosdb.catalog import commands as catalog
-from heliosdb.extension import server_files
 from heliosdb.extension.session import Session, undefined
+from heliosdb.extension.words import unrecognized
 
-EXPORT_FORMATS = ("csv", "json")
 METRICS = (
     "active_nodes",
     "communication_mb",
@@ -44,17 +41,6 @@ METRICS = (
 _MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
 _WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
 _CHANNEL = re.compile(r"pg:\S+")
-
-
-def export_subject(session: Session, command: ExportSubject) -> None:
-    """EXPORT FEDERATED DATA."""
-    session.require("federated_admin", "export the data of a subject")
-    session.require("pg_write_server_files", "write a file on the server")
-    _find_workspace(session, command.workspace)
-    if command.format.lower() not in EXPORT_FORMATS:
-        raise _unknown("export format", command.format, EXPORT_FORMATS)
-    server_files.check_writable(command.path, server_files.data_directory())
-    raise _unbuilt(command)
 
 
 def grant_consent(session: Session, command: GrantConsent) -> None:
@@ -77,7 +63,7 @@ def create_alert(session: Session, command: CreateAlert) -> None:
     _find_workspace(session, command.workspace)
     for condition in command.conditions:
         if condition.metric not in METRICS:
-            raise _unknown("metric", condition.metric, METRICS)
+            raise unrecognized("metric", condition.metric, METRICS)
     _check_target(command.target)
     raise _unbuilt(command)
 
@@ -107,15 +93,6 @@ def _check_target(target: str) -> None:
     raise invalid_value(
         "NOTIFY names no address that can be notified",
         hint="Give a mail address, https://host/path, or pg:channel for LISTEN channel.",
-    )
-
-
-def _unknown(kind: str, given: str, known: tuple[str, ...]) -> FederatedError:
-    near = difflib.get_close_matches(given.lower()[:MAX_NAME_BYTES], known, 1, 0.6)
-    return invalid_value(
-        f'unrecognized {kind} "{given}"',
-        detail=f"Known are {', '.join(known)}.",
-        hint=f"Did you mean {near[0]}?" if near else None,
     )
 
 

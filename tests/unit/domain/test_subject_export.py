@@ -23,7 +23,13 @@ HELD = HeldDataset(
     "patients",
     "public.patient",
     "exported",
-    (("patient_id", "text"), ("pressure", "numeric"), ("smoker", "boolean"), ("notes", "jsonb"), ("city", "text")),
+    (
+        ("patient_id", "text"),
+        ("pressure", "numeric"),
+        ("smoker", "boolean"),
+        ("notes", "jsonb"),
+        ("city", "text"),
+    ),
     (
         ('"p-17"', "120.50", "true", '{"a": [1, 2]}', '"Roma, \\"EUR\\""'),
         ('"p-17"', None, "false", None, '""'),
@@ -51,7 +57,9 @@ def test_what_is_written_is_read_back() -> None:
 
 
 def test_sizes_of_parts_do_not_tell_how_many_rows_there_are() -> None:
-    sizes = {len(replace(HOLDINGS, datasets=(replace(HELD, rows=HELD.rows * n),)).to_bytes()) for n in (0, 1, 200)}
+    sizes = {
+        len(replace(HOLDINGS, datasets=(replace(HELD, rows=HELD.rows * n),)).to_bytes()) for n in (0, 1, 200)
+    }
     assert sizes == {64 * 1024}
 
 
@@ -102,11 +110,29 @@ def test_the_json_file_has_each_value_as_it_is() -> None:
     patients, labs = read["nodes"][0]["datasets"]
     assert patients["columns"][1] == {"name": "pressure", "type": "numeric"}
     assert patients["rows"] == [
-        {"patient_id": "p-17", "pressure": 120.5, "smoker": True, "notes": {"a": [1, 2]}, "city": 'Roma, "EUR"'},
+        {
+            "patient_id": "p-17",
+            "pressure": 120.5,
+            "smoker": True,
+            "notes": {"a": [1, 2]},
+            "city": 'Roma, "EUR"',
+        },
         {"patient_id": "p-17", "pressure": None, "smoker": False, "notes": None, "city": ""},
     ]
-    assert labs == {"dataset": "labs", "relation": "public.lab", "action": "refused", "columns": [], "rows": []}
-    assert read["nodes"][2] == {"node": "south", "state": "refused", "outcome": None, "message": 'no "exports"', "datasets": []}
+    assert labs == {
+        "dataset": "labs",
+        "relation": "public.lab",
+        "action": "refused",
+        "columns": [],
+        "rows": [],
+    }
+    assert read["nodes"][2] == {
+        "node": "south",
+        "state": "refused",
+        "outcome": None,
+        "message": 'no "exports"',
+        "datasets": [],
+    }
     assert read["export"]["workspace"] == "clinics"
     assert read["orders"] == list(HEADING.orders)
 
@@ -114,9 +140,11 @@ def test_the_json_file_has_each_value_as_it_is() -> None:
 @pytest.mark.parametrize("form", ["json", "csv"])
 def test_runs_are_told_of_nodes_that_hold_the_subject_alone(form: str) -> None:
     text = written(form)
-    assert ("participation,east" in text) if form == "csv" else json.loads(text)["participation"] == [
-        {"node": "east", "model": "risk", "rounds": 3}
-    ]
+    assert (
+        ("participation,east" in text)
+        if form == "csv"
+        else json.loads(text)["participation"] == [{"node": "east", "model": "risk", "rounds": 3}]
+    )
     assert "participation,west" not in text
 
 
@@ -131,7 +159,7 @@ def test_the_csv_file_is_one_long_table() -> None:
         ("1", "notes", '{"a": [1, 2]}'),
         ("1", "city", 'Roma, "EUR"'),
     ]
-    assert 'row,east,patients,2,pressure,\n' in written("csv"), "NULL is nothing"
+    assert "row,east,patients,2,pressure,\n" in written("csv"), "NULL is nothing"
     assert 'row,east,patients,2,city,""\n' in written("csv"), "an empty text is one"
     assert {"column", "dataset", "node", "export", "order"} <= {one["kind"] for one in lines}
 
