@@ -4952,6 +4952,89 @@ $$;
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
+-- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
+-- datasets whose DBA allows it.
+CREATE TABLE federated.node_export (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    dataset     text NOT NULL,
+    node_name   text NOT NULL,
+    recipient   bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    rows        bigint NOT NULL CHECK (rows >= 0),
+    value_bytes bigint NOT NULL CHECK (value_bytes >= 0),
+    exported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, order_id, dataset)
+);
+
+CREATE INDEX node_export_by_dataset ON federated.node_export (dataset, exported_at);
+
+COMMENT ON TABLE federated.node_export IS
+    'What left in answer to EXPORT FEDERATED DATA: one row an order and dataset, whoever the order is about; committed with the answer, before it leaves';
+
+COMMENT ON COLUMN federated.node_export.recipient IS 'The public key to which it was sealed';
+
+COMMENT ON COLUMN federated.node_export.rows IS 'How many rows the subject has';
+
+COMMENT ON COLUMN federated.node_export.value_bytes IS 'How long their values are together, as text';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_export', '');
+
+CREATE FUNCTION federated._audit_node_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            lower(TG_OP), TG_TABLE_NAME, NEW.dataset,
+            jsonb_build_object('order', NEW.order_id, 'recipient', encode(NEW.recipient, 'hex')));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_node_export() IS 'Appends to the audit log that a data subject''s rows have left';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.node_export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_node_export();
+
+CREATE FUNCTION federated._exported_columns(dataset text) RETURNS TABLE (name text, type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE d.name = dataset AND (a.attname = ANY (d.columns) OR a.attname = d.options ->> 'subject')
+    ORDER BY a.attnum
+$$;
+
+COMMENT ON FUNCTION federated._exported_columns(text) IS 'What of a dataset a data subject is given: the columns that are shared, and the one that names it';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+CREATE FUNCTION federated._subject_values(dataset text, most bigint) RETURNS SETOF text[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    listed  text := (SELECT string_agg(format('to_json(v.%I)::text', c.name), ', ') FROM federated._exported_columns(dataset) AS c);
+    total   bigint := 0;
+    one     text[];
+BEGIN
+    FOR one IN EXECUTE format(
+        'SELECT ARRAY[%s] FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT convert_from(a.subject, getdatabaseencoding()) FROM pg_temp.asked_subject AS a)',
+        listed, dataset, subject) LOOP
+        total := total + (SELECT coalesce(sum(octet_length(u)), 0) + count(*) * 8 FROM unnest(one) AS u);
+        IF total > most THEN
+            RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'more is held about the data subject than an export takes';
+        END IF;
+        RETURN NEXT one;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_values(text, bigint) IS
+    'The rows of a dataset of the data subject whose identifier is held, each value as JSON; 54000 where they are longer than so many bytes';
+
 -- What a participant sees of its own part: who trained on which dataset, what left, what it cost, what was refused. At the
 -- node alone: a database may be a coordinator's and a node's, so these have names beside those of the coordinator's views.
 
@@ -5166,8 +5249,14 @@ SELECT (r.released_at AT TIME ZONE 'UTC')::date AS day, r.workspace, r.dataset,
        count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
        coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
        count(*) FILTER (WHERE r.state = 'charged') AS only_charged,
-       count(*) FILTER (WHERE r.state = 'failed') AS failed
-FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
+       count(*) FILTER (WHERE r.state = 'failed') AS failed,
+       count(*) FILTER (WHERE r.state = 'exported') AS exports
+FROM (
+    SELECT e.release_id, e.released_at, e.workspace, e.dataset, e.state::text AS state, e.is_message, e.payload_bytes
+    FROM federated.release AS e
+    UNION ALL
+    SELECT NULL, x.exported_at, x.workspace, x.dataset, 'exported', false, x.value_bytes FROM federated.node_export AS x
+) AS r LEFT JOIN federated.spending AS p USING (release_id)
 GROUP BY 1, 2, 3;
 
 COMMENT ON VIEW @extschema@.federated_node_releases IS 'At a node: what left, by day, workspace and dataset';
@@ -5189,6 +5278,8 @@ COMMENT ON COLUMN @extschema@.federated_node_releases.payload_bytes IS 'The seal
 COMMENT ON COLUMN @extschema@.federated_node_releases.only_charged IS 'Charged, and nothing has left yet: what is asked for again will';
 
 COMMENT ON COLUMN @extschema@.federated_node_releases.failed IS 'Charged, and nothing will leave: the answer could not be computed';
+
+COMMENT ON COLUMN @extschema@.federated_node_releases.exports IS 'Of how many data subjects the rows were handed over, exactly as they are, for these subjects';
 
 CREATE VIEW @extschema@.federated_node_refusals AS
 SELECT f.last_at, f.first_at, f.count, f.workspace, f.run_id, f.node_name, f.step, f.dataset, f.code, f.message, f.detail
@@ -6383,6 +6474,599 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS
+    'Hash of the subject''s hash under a key of the node that is in no database, as row sets have it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT convert_from(a.subject, getdatabaseencoding()) FROM pg_temp.asked_subject AS a)',
+        dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(convert_from(a.subject, getdatabaseencoding()) COLLATE %s, 0) FROM pg_temp.asked_subject AS a',
+            collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
+-- Exports at the coordinator: what nodes hold about a data subject passes through sealed, and is opened and written into a
+-- file by the database server alone. Which subject it is, is in the order (orders.sql).
+CREATE TABLE federated.export (
+    order_id   uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    path       text NOT NULL CHECK (path <> ''),
+    format     text NOT NULL CHECK (format IN ('csv', 'json')),
+    salt       bytea NOT NULL CHECK (octet_length(salt) = 16),
+    recipient  bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    state      text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'blocked', 'written', 'failed')),
+    message    text,
+    heading    jsonb CHECK (jsonb_typeof(heading) = 'object'),
+    size_bytes bigint,
+    sha256     bytea,
+    ended_at   timestamptz,
+    CHECK ((state = 'written') = (sha256 IS NOT NULL)),
+    CHECK (num_nulls(size_bytes, sha256) <> 1)
+);
+
+CREATE INDEX export_open ON federated.export (order_id) WHERE state IN ('waiting', 'blocked');
+
+COMMENT ON TABLE federated.export IS 'What EXPORT FEDERATED DATA is to write, and has written; whether a file is still there is not known here';
+
+COMMENT ON COLUMN federated.export.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN federated.export.salt IS 'From it, and from a secret in the server''s data directory, the key follows that opens what nodes sent';
+
+COMMENT ON COLUMN federated.export.recipient IS 'The public key of that (X25519), to which nodes seal';
+
+COMMENT ON COLUMN federated.export.state IS
+    'waiting (for nodes, or for its turn); blocked (all is here and cannot be written: it is tried again until a month after the deadline); written; failed (given up, and what nodes sent is destroyed)';
+
+COMMENT ON COLUMN federated.export.message IS 'Why it is blocked or has failed';
+
+COMMENT ON COLUMN federated.export.heading IS
+    'What the file says besides rows, as it was when the order was over: so the file is the same to the byte however often it is tried';
+
+COMMENT ON COLUMN federated.export.sha256 IS 'Of the whole file';
+
+CREATE TABLE federated.export_part (
+    order_id uuid NOT NULL REFERENCES federated.export ON DELETE CASCADE,
+    node_id  bigint NOT NULL,
+    content  bytea NOT NULL CHECK (octet_length(content) <= 16777472),
+    PRIMARY KEY (order_id, node_id)
+);
+
+ALTER TABLE federated.export_part ALTER COLUMN content SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE federated.export_part IS
+    'What each node sent for an export, sealed to its requester, until it is in the file. Not dumped: another server could not open it';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export_part', 'WHERE false');
+
+-- Who may have the server write a file is asked here too: the row, not the statement, is what makes it write one.
+CREATE FUNCTION federated._check_export() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A superuser may be restoring a dump.
+    IF NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AND NOT (
+        pg_has_role(current_user, 'pg_write_server_files', 'USAGE') AND EXISTS (
+            SELECT FROM federated.subject_order AS o
+            WHERE o.order_id = NEW.order_id AND o.kind = 'export' AND o.requested_by = current_user)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to export the data of a subject';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_export() IS 'Lets what is to be written be named by who placed the order and may write files on the server alone';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._check_export();
+
+-- The path is left out: people name files after people.
+CREATE FUNCTION federated._audit_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT o.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'export', NEW.order_id,
+           jsonb_strip_nulls(jsonb_build_object('state', NEW.state, 'format', NEW.format, 'recipient', encode(NEW.recipient, 'hex'),
+               'size_bytes', NEW.size_bytes, 'sha256', encode(NEW.sha256, 'hex')))
+    FROM federated.subject_order AS o WHERE o.order_id = NEW.order_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_export() IS 'Appends to the audit log that an export was asked for, and what became of it';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_export();
+
+CREATE TRIGGER audit_end AFTER UPDATE OF state ON federated.export
+    FOR EACH ROW WHEN (OLD.state <> NEW.state AND NEW.state IN ('written', 'failed')) EXECUTE FUNCTION federated._audit_export();
+
+CREATE FUNCTION federated._participation_in(workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.node, t.first_at, t.run), '[]')
+    FROM (
+        SELECT n.name AS node, m.name AS model, p.run_id AS run, count(DISTINCT p.round_number) AS rounds,
+               min(d.started_at) AS first_at, max(d.finished_at) AS last_at,
+               (SELECT coalesce(jsonb_agg(v.version ORDER BY v.version), '[]') FROM federated.version AS v WHERE v.run_id = p.run_id) AS versions
+        FROM federated.participation AS p
+        JOIN federated.node AS n USING (node_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        JOIN federated.model AS m ON m.model_id = r.model_id
+        WHERE w.name = _participation_in.workspace AND p.outcome = 'received'
+        GROUP BY n.name, m.name, p.run_id
+    ) AS t
+$$;
+
+COMMENT ON FUNCTION federated._participation_in(text) IS 'In which runs the nodes of a workspace took part: models, rounds and versions';
+
+CREATE FUNCTION federated._export_heading(order_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'export', jsonb_build_object(
+            'order', o.order_id, 'workspace', o.workspace, 'pseudonym', encode(o.pseudonym, 'hex'), 'requested_by', o.requested_by,
+            'requested_at', o.requested_at, 'ended', o.state, 'composed_at', clock_timestamp()),
+        'nodes', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'node_id', a.node_id, 'node', a.node_name, 'state', a.state, 'outcome', a.outcome, 'message', a.message,
+                'answered_at', a.answered_at, 'statement', convert_from(a.statement, 'UTF8'), 'signature', encode(a.signature, 'hex'),
+                'certificate_sha256', encode(a.certificate_sha256, 'hex')) ORDER BY a.node_name, a.node_id), '[]')
+            FROM federated.order_answer AS a WHERE a.order_id = o.order_id),
+        'participation', federated._participation_in(o.workspace),
+        'orders', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'kind', s.kind, 'model', s.model, 'terms', CASE s.kind WHEN 'export' THEN '{}' ELSE s.terms END,
+                'requested_at', s.requested_at, 'state', s.state,
+                'answers', (
+                    SELECT coalesce(jsonb_agg(jsonb_build_object('node', b.node_name, 'state', b.state, 'outcome', b.outcome,
+                        'answered_at', b.answered_at) ORDER BY b.node_name, b.node_id), '[]')
+                    FROM federated.order_answer AS b WHERE b.order_id = s.order_id)) ORDER BY s.requested_at, s.order_id), '[]')
+            FROM federated.subject_order AS s
+            WHERE s.workspace = o.workspace AND s.pseudonym = o.pseudonym AND s.order_id <> o.order_id))
+    FROM federated.subject_order AS o WHERE o.order_id = _export_heading.order_id
+$$;
+
+COMMENT ON FUNCTION federated._export_heading(uuid) IS
+    'What a file says besides rows: the order, each node''s answer, runs, and the subject''s other orders (consent and erasure among them)';
+
+-- Runs in the server because the server has the key, and may write files: the coordinator's daemon has neither.
+CREATE FUNCTION federated._write_export(order_id uuid) RETURNS text
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "write_export"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.write_export(plpy, order_id, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._write_export(uuid) IS
+    'Takes an export whose order is over one step further: fixes what its file is to say, then writes that; returns its state';
+
+CREATE VIEW @extschema@.federated_exports AS
+SELECT e.order_id, o.workspace, encode(o.pseudonym, 'hex') AS pseudonym, e.path, e.format,
+       CASE WHEN e.state <> 'waiting' THEN e.state WHEN o.state = 'dropped' THEN 'failed' ELSE o.state END AS state,
+       coalesce(e.message, o.message) AS message,
+       n.nodes_answered, n.nodes_refused, n.nodes_pending, o.requested_by, o.requested_at, o.deadline,
+       CASE WHEN e.state = 'written' THEN e.ended_at END AS written_at, e.size_bytes, encode(e.sha256, 'hex') AS sha256
+FROM federated.export AS e JOIN federated.subject_order AS o USING (order_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.state = 'answered' AND a.outcome <> 'refused') AS nodes_answered,
+           count(*) FILTER (WHERE a.state = 'refused' OR a.outcome = 'refused') AS nodes_refused,
+           count(*) FILTER (WHERE a.state IN ('pending', 'unregistered')) AS nodes_pending
+    FROM federated.order_answer AS a WHERE a.order_id = e.order_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_exports IS 'The exports that EXPORT FEDERATED DATA asked for, and how far each has come';
+
+COMMENT ON COLUMN @extschema@.federated_exports.order_id IS 'The order, as nodes and logs name it';
+
+COMMENT ON COLUMN @extschema@.federated_exports.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_exports.pseudonym IS
+    'HMAC-SHA-256 of the subject''s identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_exports.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.format IS 'json or csv';
+
+COMMENT ON COLUMN @extschema@.federated_exports.state IS
+    'requested; asked (nodes are); answered or expired (the file is about to be written); blocked (it cannot be, and is tried again); written; failed';
+
+COMMENT ON COLUMN @extschema@.federated_exports.message IS 'Why it is blocked, has failed or was not taken';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_answered IS 'How many nodes have said what they hold, nothing also being an answer';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_refused IS 'How many do not say it; the file names them';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_pending IS 'How many have not answered; the file names them too';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_by IS 'The role that typed the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_at IS 'When the statement''s transaction began';
+
+COMMENT ON COLUMN @extschema@.federated_exports.deadline IS 'Until when nodes that are away are waited for';
+
+COMMENT ON COLUMN @extschema@.federated_exports.written_at IS 'When the file was written; NULL before';
+
+COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
+
+COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
+
 CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
 RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -6503,6 +7187,12 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -6747,6 +7437,21 @@ GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
 
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._subject_rows(text), federated._subject_codes(text)
+TO federated_daemon;
+
+-- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
+GRANT EXECUTE ON FUNCTION
+    federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
@@ -6979,6 +7684,58 @@ ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT ON federated.withdrawn_subject TO federated_daemon;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
+
+-- A path may name a person: admins and auditors alone see it.
+GRANT SELECT ON federated.export, @extschema@.federated_exports TO federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_exports TO federated_admin;
+
+GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO federated_admin;
+
+GRANT INSERT ON federated.export_part TO federated_daemon;
+
+GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
+
+GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
+
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state) ON federated.subject_order
+TO federated_owner;
+
+GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
+
+GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;
+
+GRANT INSERT ON federated.node_export TO federated_daemon;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 
