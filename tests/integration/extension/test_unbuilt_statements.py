@@ -61,11 +61,7 @@ def test_what_is_right_is_not_supported_yet_and_changes_nothing(
 ) -> None:
     (place / "round_50.bin").write_bytes(b"x")
     before = value(catalog, "count(*) FROM federated.audit")
-    with_files = (
-        EXPORT.format("clinics", place / "new.json"),
-        EXPORT.format("clinics", place / "new.csv") + " FORMAT 'csv'",
-    )
-    for statement in (*ADMINS, *with_files):
+    for statement in ADMINS:
         error = refusal(admin, statement)
         assert error.sqlstate == "0A000", (statement, error)
         tag = statement.replace(" OR REPLACE", "").split(" ")
