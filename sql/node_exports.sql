@@ -61,7 +61,7 @@ DECLARE
 BEGIN
     FOR one IN EXECUTE format(
         'SELECT ARRAY[%s] FROM federated_dataset.%I AS v'
-        ' WHERE (v.%I)::text = (SELECT convert_from(a.subject, getdatabaseencoding()) FROM pg_temp.asked_subject AS a)',
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())',
         listed, dataset, subject) LOOP
         total := total + (SELECT coalesce(sum(octet_length(u)), 0) + count(*) * 8 FROM unnest(one) AS u);
         IF total > most THEN
