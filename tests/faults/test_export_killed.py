@@ -39,7 +39,9 @@ async def prepare(world: World) -> None:
     coordinator.kill()
 
 
-@pytest.mark.parametrize("point", sorted(point for point in POINTS if ".order." in point or ".export." in point))
+@pytest.mark.parametrize(
+    "point", sorted(point for point in POINTS if ".order." in point or ".export." in point)
+)
 async def test_a_killed_export_is_carried_out_once(world: World, place: Path, point: str) -> None:
     (site,) = world.sites
     path = place / f"{point}.json"

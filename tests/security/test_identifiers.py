@@ -55,7 +55,7 @@ def log_everything(world: World, *databases: str) -> None:
     with world.cluster.connect() as connection:
         for database in databases:
             for name, value in LOGGING.items():
-                connection.execute(f'ALTER DATABASE "{database}" SET {name} = \'{value}\'')  # type: ignore[arg-type]
+                connection.execute(f"ALTER DATABASE \"{database}\" SET {name} = '{value}'")  # type: ignore[arg-type]
 
 
 def federated_rows(world: World, database: str) -> str:

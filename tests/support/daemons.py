@@ -179,7 +179,10 @@ def _coordinator(config: Path) -> None:
 
     from heliosdb.coordinator import service
 
-    logging.basicConfig(level=os.environ.get("HELIOSDB_TEST_LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=os.environ.get("HELIOSDB_TEST_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     service.run(config)
 
 

@@ -120,6 +120,7 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
             "bytes",
             "only charged",
             "failed",
+            "exports",
         ),
         [
             (
@@ -132,6 +133,7 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
                 one.payload_bytes,
                 one.only_charged,
                 one.failed,
+                one.exports,
             )
             for one in view.releases
         ],

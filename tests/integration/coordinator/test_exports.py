@@ -25,7 +25,9 @@ def place() -> Iterator[Path]:
 def alter(world: World, site: int, options: str) -> None:
     """What a node's DBA types."""
     with world.cluster.connect(world.sites[site].database) as connection:
-        connection.execute("CALL federated.execute(%s)", [f"ALTER FEDERATED DATASET patients SET ({options})"])
+        connection.execute(
+            "CALL federated.execute(%s)", [f"ALTER FEDERATED DATASET patients SET ({options})"]
+        )
 
 
 async def test_what_nodes_hold_comes_into_one_file(world: World, place: Path) -> None:
@@ -47,7 +49,9 @@ async def test_what_nodes_hold_comes_into_one_file(world: World, place: Path) ->
         held = connection.execute(
             "SELECT patient_id, age, pressure, outcome FROM patient WHERE patient_id = 42"
         ).fetchone()
-        releases = connection.execute("SELECT dataset, exports, plain_vectors FROM federated_node_releases").fetchall()
+        releases = connection.execute(
+            "SELECT dataset, exports, plain_vectors FROM federated_node_releases"
+        ).fetchall()
         audited = connection.execute(
             "SELECT object_name FROM federated.audit WHERE object_kind = 'node_export'"
         ).fetchall()
@@ -80,7 +84,7 @@ async def test_what_nodes_hold_comes_into_one_file(world: World, place: Path) ->
     export(world, "42", third)
     await world.reached(
         "SELECT EXISTS (SELECT FROM federated.order_answer WHERE state = 'pending' AND message LIKE %s)",
-        '%no more than 2 exports within 24 hours%',
+        "%no more than 2 exports within 24 hours%",
     )
     assert not third.exists()
     alter(world, 0, "exports_per_day = 3")
