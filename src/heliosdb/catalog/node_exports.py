@@ -38,3 +38,8 @@ def insert_export(
     size = sum(len(value.encode()) for row in held.rows for value in row if value is not None)
     record = (order.workspace, order.order_id, dataset, order.node, recipient, len(held.rows), size)
     _SQL.execute(connection, "insert_export", *record)
+
+
+def forget_bodies(connection: Connection) -> None:
+    """Destroy what was sent for orders whose deadline is over: nobody asks for it any more."""
+    _SQL.execute(connection, "forget_bodies")

@@ -26,6 +26,7 @@ _EXPORTED, _REFUSED = "exported", "refused"
 def export(carrying: Carrying) -> OrderOutcome:
     """Hand over a subject's rows; FederatedError where the subject may be asked about another time."""
     recipient = _recipient(carrying)
+    exports.forget_bodies(carrying.connection)
     datasets = _locked(carrying)
     actions = {dataset.name: _action(dataset) for dataset in datasets}
     allowed = [dataset for dataset in datasets if actions[dataset.name] == _EXPORTED]

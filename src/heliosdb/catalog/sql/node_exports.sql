@@ -13,3 +13,6 @@ SELECT v AS values FROM federated._subject_values($1, $2) AS v
 -- name: insert_export(text, uuid, text, text, bytea, bigint, bigint)
 INSERT INTO federated.node_export (workspace, order_id, dataset, node_name, recipient, rows, value_bytes)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
+
+-- name: forget_bodies()
+UPDATE federated.node_order SET body = NULL WHERE body IS NOT NULL AND deadline < clock_timestamp()
