@@ -446,7 +446,7 @@ GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO fe
 GRANT INSERT ON federated.export_part TO federated_daemon;
 GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
 GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
-GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state) ON federated.subject_order
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
 TO federated_owner;
 GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
 GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;

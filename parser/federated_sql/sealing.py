@@ -8,6 +8,7 @@ statement is sealed once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from federated_sql.clauses import MAX_TEXT_BYTES
 from federated_sql.edits import Edit
@@ -51,7 +52,7 @@ def _named(tokens: Sequence[Token]) -> Iterator[Token]:
 def _listed(tokens: Sequence[Token]) -> Iterator[Token]:
     """Yield the literals behind data_subject_id, until options begin."""
     begun = False
-    for before, token in zip(tokens, tokens[1:], strict=False):
+    for before, token in pairwise(tokens):
         begun = begun or before.word == "data_subject_id"
         if begun and token.word == "with":
             return

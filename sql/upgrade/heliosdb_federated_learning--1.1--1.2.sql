@@ -6530,7 +6530,7 @@ COMMENT ON COLUMN federated.subject_order.pseudonym IS
 COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
 
 COMMENT ON COLUMN federated.subject_order.state IS
-    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
 
@@ -6589,6 +6589,40 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+-- What the audit log keeps of an order is without the subject: neither what was sealed nor its pseudonym, which could not
+-- be taken out of the log again.
+CREATE FUNCTION federated._audit_order() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject   jsonb := to_jsonb(NEW);
+    workspace text := coalesce(
+        subject ->> 'workspace',
+        (SELECT o.workspace FROM federated.subject_order AS o WHERE o.order_id::text = subject ->> 'order_id'), '');
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace, session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'order_id', TG_TABLE_NAME),
+        jsonb_strip_nulls(jsonb_build_object('after', (
+            SELECT jsonb_object_agg(k.key, subject -> k.key) FROM jsonb_object_keys(subject) AS k (key)
+            WHERE k.key IN ('batch_id', 'kind', 'model', 'terms', 'requested_by', 'deadline', 'state', 'node_name', 'outcome', 'reason',
+                            'certificate_sha256', 'signature', 'sealing_key')))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_order() IS 'Appends to the audit log what was asked and answered about a data subject, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF state ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER UPDATE OF state ON federated.order_answer
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF sealing_key ON federated.coordinator_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
 
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
     FOR EACH ROW EXECUTE FUNCTION federated._check_order();
@@ -6713,7 +6747,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
 COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
 
 COMMENT ON COLUMN @extschema@.federated_orders.state IS
-    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
 
@@ -6776,6 +6810,9 @@ COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as fed
 
 COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
 
+CREATE TRIGGER audit AFTER INSERT ON federated.node_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 -- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
 -- it: the node's own DBA decides whether such answers go on.
 CREATE TABLE federated.withdrawal_acceptance (
@@ -6786,6 +6823,23 @@ CREATE TABLE federated.withdrawal_acceptance (
 
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT d.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), TG_TABLE_NAME, d.name, jsonb_build_object('after', to_jsonb(NEW))
+    FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_acceptance() IS 'Appends to the audit log that the owner of a dataset has accepted withdrawals';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_acceptance();
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
 
@@ -6837,7 +6891,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
-    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+    'At a node, for the owner of a dataset: lets answers without noise about its tables go on without all who were withdrawn until now, though two of them then tell of these few; returns how many these are';
 
 -- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
 -- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
@@ -7870,7 +7924,7 @@ GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON 
 
 GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
 
-GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state) ON federated.subject_order
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
 TO federated_owner;
 
 GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;

@@ -73,4 +73,4 @@ async def test_a_killed_export_is_carried_out_once(world: World, place: Path, po
         ).fetchone() or [0]
     assert left == 1
     assert world.query("SELECT * FROM federated.export_part") == []
-    assert sorted(file.name for file in place.iterdir() if file.name.startswith(".")) == []
+    assert not drafts(place)

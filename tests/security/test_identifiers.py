@@ -110,23 +110,25 @@ async def test_an_identifier_stays_nowhere(
     path = place / "export.json"
     key = world.federation.directory / "coordinator-state" / KEY_FILE
 
-    with running_proxy(world.cluster, subject_key=key, keep_log=proxy_log) as proxy:
-        with psycopg.connect(proxy.dsn(world.database), autocommit=True) as session:
-            for statement in WRONG:
-                with pytest.raises(psycopg.Error) as caught:
-                    session.execute(statement)  # type: ignore[arg-type]
-                demand_absent(str(caught.value.diag.message_primary), "an error")
-            export = f"EXPORT FEDERATED DATA FOR SUBJECT '{CANARY}' FROM WORKSPACE {WORKSPACE} TO '{path}'"
-            session.execute(export, prepare=True)  # type: ignore[arg-type]
-            demand_absent(titles_and_statements(world), "while it is exported")
-            await in_state(world, path, "written")
-            for statement in STATEMENTS:
-                # Which of them this release carries out is not this test's matter.
-                with contextlib.suppress(psycopg.errors.FeatureNotSupported):
-                    session.execute(statement)  # type: ignore[arg-type]
-                demand_absent(titles_and_statements(world), statement[:10])
-            await ended(world, 3)
-            demand_absent(titles_and_statements(world), "at the end")
+    with (
+        running_proxy(world.cluster, subject_key=key, keep_log=proxy_log) as proxy,
+        psycopg.connect(proxy.dsn(world.database), autocommit=True) as session,
+    ):
+        for statement in WRONG:
+            with pytest.raises(psycopg.Error) as caught:
+                session.execute(statement)  # type: ignore[arg-type]
+            demand_absent(str(caught.value.diag.message_primary), "an error")
+        export = f"EXPORT FEDERATED DATA FOR SUBJECT '{CANARY}' FROM WORKSPACE {WORKSPACE} TO '{path}'"
+        session.execute(export, prepare=True)  # type: ignore[arg-type]
+        demand_absent(titles_and_statements(world), "while it is exported")
+        await in_state(world, path, "written")
+        for statement in STATEMENTS:
+            # Which of them this release carries out is not this test's matter.
+            with contextlib.suppress(psycopg.errors.FeatureNotSupported):
+                session.execute(statement)  # type: ignore[arg-type]
+            demand_absent(titles_and_statements(world), statement[:10])
+        await ended(world, 3)
+        demand_absent(titles_and_statements(world), "at the end")
 
     read = json.loads(path.read_text())
     assert [row["patient_id"] for row in read["nodes"][0]["datasets"][0]["rows"]] == [int(CANARY)]

@@ -22,12 +22,22 @@ _MOST_DUE = 100
 
 
 @dataclass(frozen=True, slots=True)
+class WantedFile:
+    """What a statement asks to be written. salt, recipient: of the key to which nodes seal."""
+
+    path: str
+    format: str
+    salt: bytes
+    recipient: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class DueExport:
     """An export whose order is over, locked until the transaction ends.
 
-    salt, recipient: of its key. heading: what the file says besides rows; None: not fixed yet. is_dropped:
-    whether its workspace was dropped. is_too_late: whether it is tried no longer. may_write: whether who asked
-    for it may still have it written.
+    salt, recipient: of its key. heading: what the file says besides rows; None: not fixed yet. drop_reason:
+    why its order was dropped; None: it was not. is_too_late: whether it is tried no longer. may_write:
+    whether who asked for it may still have it written.
     """
 
     path: str
@@ -35,7 +45,7 @@ class DueExport:
     salt: bytes
     recipient: bytes
     heading: Mapping[str, Any] | None
-    is_dropped: bool
+    drop_reason: str | None
     is_too_late: bool
     may_write: bool
 
@@ -45,11 +55,10 @@ def is_path_awaited(connection: Connection, path: str) -> bool:
     return bool(_SQL.query(connection, "is_path_awaited", path)[0]["awaited"])
 
 
-def insert_export(
-    connection: Connection, batch_id: UUID, path: str, form: str, salt: bytes, recipient: bytes
-) -> None:
+def insert_export(connection: Connection, batch_id: UUID, wanted: WantedFile) -> None:
     """Say what is to be written of the one order of a batch; a trigger asks for the caller's right."""
-    _SQL.execute(connection, "insert_export", str(batch_id), path, form, salt, recipient)
+    values = (wanted.path, wanted.format, wanted.salt, wanted.recipient)
+    _SQL.execute(connection, "insert_export", str(batch_id), *values)
 
 
 def keep_part(connection: Connection, pending: PendingAnswer, content: bytes) -> None:
@@ -81,7 +90,7 @@ def lock_export(connection: Connection, order_id: str) -> DueExport | None:
         bytes(row["salt"]),
         bytes(row["recipient"]),
         heading,
-        row["is_dropped"],
+        row["drop_reason"],
         row["is_too_late"],
         row["may_write"],
     )

@@ -1,4 +1,4 @@
-"""Exports at the coordinator: what nodes send is kept sealed, and the server is told when it can write the file.
+"""Exports at the coordinator: what nodes send is kept sealed, and the server told when it can write the file.
 
 What always holds: the daemon opens nothing and writes no file; an export is taken one step at a time, each in
 a transaction of its own, until the catalog says that it is over. Nothing is remembered but when a file that

@@ -57,6 +57,10 @@ KEEPERS: Mapping[OrderKind, Keeper] = {OrderKind.EXPORT: keep_export}
 """Of kinds whose answers have something behind their statement."""
 
 
+class _UnreadableSubjectError(UnopenedBoxError):
+    """The order opens, and the subject that its statement named sealed does not: it never will."""
+
+
 class Orders:
     """Holds the orders of a term."""
 
@@ -152,6 +156,11 @@ class Orders:
             return
         try:
             subject = self._open(found)
+        except _UnreadableSubjectError:
+            reason = "the sealed data subject was not sealed to this coordinator for such a statement"
+            log.warning("order dropped: order=%s: %s", order_id, reason)
+            await session.call(_write, self._epoch, catalog.drop_order, order_id, reason)
+            return
         except UnopenedBoxError:
             reason = "what was sealed of it does not open with this coordinator's key"
             log.warning("order not taken: order=%s: %s", order_id, reason)
@@ -166,13 +175,15 @@ class Orders:
     def _open(self, order: OpenOrder) -> str:
         about = catalog.bound_to(order.order_id, order.kind, order.workspace)
         named = self._sealing.open_box(order.sealed, about=about)
-        identifier = unwrap(named, order.kind, lambda raw, about: self._sealing.open_box(raw, about=about))
         try:
+            identifier = unwrap(
+                named, order.kind, lambda raw, about: self._sealing.open_box(raw, about=about)
+            )
             subject = identifier.decode()
-        except UnicodeDecodeError as error:
-            raise UnopenedBoxError from error
+        except (UnopenedBoxError, UnicodeDecodeError):
+            raise _UnreadableSubjectError from None
         if not 0 < len(identifier) <= MAX_SUBJECT_BYTES or "\0" in subject:
-            raise UnopenedBoxError
+            raise _UnreadableSubjectError
         return subject
 
     async def _serve(self, member: Member, questions: Sequence[PendingAnswer]) -> None:

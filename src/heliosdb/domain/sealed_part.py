@@ -1,4 +1,4 @@
-"""What a node hands over about a data subject, sealed to the requester: it passes through the coordinator unread.
+"""What a node hands over about a data subject, sealed to the requester: the coordinator cannot read it.
 
 What always holds: who has not the private key learns the length alone; it opens only as the answer of that
 node to that order; no key is used twice. A random key is sealed as something short is

@@ -186,18 +186,27 @@ def _write_json(heading: Heading, parts: Iterable[NodePart]) -> Iterator[bytes]:
 def _json_of_node(part: NodePart) -> Iterator[bytes]:
     said = "".join(f", {_json(name)}: {_json(value)}" for name, value in part.said.items())
     yield f'{{"node": {_json(part.node)}{said}, "datasets": ['.encode()
-    datasets = () if part.holdings is None else part.holdings.datasets
-    for place, held in enumerate(datasets):
-        columns = [{"name": name, "type": kind} for name, kind in held.columns]
-        yield (
-            f'{"," if place else ""}\n {{"dataset": {_json(held.dataset)}, "relation": {_json(held.relation)},'
-            f' "action": {_json(held.action)}, "columns": {_json(columns)}, "rows": ['
-        ).encode()
-        names = [_json(name) for name, _ in held.columns]
-        for number, row in enumerate(held.rows):
-            values = ", ".join(f"{name}: {value or 'null'}" for name, value in zip(names, row, strict=True))
-            yield f"{',' if number else ''}\n  {{{values}}}".encode()
-        yield b"]}"
+    between = "\n "
+    for held in () if part.holdings is None else part.holdings.datasets:
+        yield between.encode()
+        yield from _json_of_dataset(held)
+        between = ",\n "
+    yield b"]}"
+
+
+def _json_of_dataset(held: HeldDataset) -> Iterator[bytes]:
+    about = {
+        "dataset": held.dataset,
+        "relation": held.relation,
+        "action": held.action,
+        "columns": [{"name": name, "type": kind} for name, kind in held.columns],
+    }
+    yield f'{_json(about)[:-1]}, "rows": ['.encode()
+    names, between = [_json(name) for name, _ in held.columns], "\n  "
+    for row in held.rows:
+        values = ", ".join(f"{name}: {value or 'null'}" for name, value in zip(names, row, strict=True))
+        yield f"{between}{{{values}}}".encode()
+        between = ",\n  "
     yield b"]}"
 
 

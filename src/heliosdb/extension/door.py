@@ -81,7 +81,7 @@ def write_export(plpy: Any, order_id: str, version: str) -> str | None:
     """Take an export whose order is over one step further; returns its state."""
     try:
         serves(version)
-        return exports.write_export(PlpyConnection(plpy), order_id)
+        return exports.write_export(PlpyConnection(plpy), order_id, plpy.log)
     except FederatedError as error:
         plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
         raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,8 @@ from federated_sql.statements import ExportSubject
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import exports
 from heliosdb.catalog.connection import Connection
-from heliosdb.catalog.exports import DueExport
+from heliosdb.catalog.exports import DueExport, WantedFile
+from heliosdb.domain.errors import place_of
 from heliosdb.domain.orders import OrderKind
 from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.sealed_part import derive_private_key, open_part, public_key
@@ -48,18 +49,12 @@ def export_subject(session: Session, command: ExportSubject) -> None:
     if form not in FORMATS:
         raise unrecognized("export format", command.format, FORMATS)
     own_directory = server_files.data_directory()
-    server_files.check_writable(command.path, own_directory)
-    if exports.is_path_awaited(session.connection, command.path):
-        raise FederatedError(
-            ErrorCode.DUPLICATE_OBJECT,
-            f'another export is to be written to "{command.path}"',
-            hint="Nothing existing is overwritten: name a new file.",
-        )
+    _check_path(session, command.path, own_directory)
     salt = secrets.token_bytes(_SALT_BYTES)
     recipient = public_key(derive_private_key(load_or_create_secret(Path(own_directory)), salt))
     terms = {"recipient": recipient.hex()}
     batch = place_orders(session, OrderKind.EXPORT, workspace.name, (command.subject,), terms)
-    exports.insert_export(session.connection, batch, command.path, form, salt, recipient)
+    exports.insert_export(session.connection, batch, WantedFile(command.path, form, salt, recipient))
     if not isinstance(command.subject, SealedSubject) and command.subject in command.path:
         session.warning(
             "the path contains the data subject's identifier, and is kept in the catalog as it was typed"
@@ -67,11 +62,23 @@ def export_subject(session: Session, command: ExportSubject) -> None:
     session.notice("the nodes are asked what they hold: federated_exports shows when the file is written")
 
 
-def write_export(connection: Connection, order_id: str) -> str | None:
+def _check_path(session: Session, path: str, own_directory: str) -> None:
+    """Raise FederatedError unless the path is free, and no other export is to be written there."""
+    server_files.check_writable(path, own_directory)
+    if exports.is_path_awaited(session.connection, path):
+        raise FederatedError(
+            ErrorCode.DUPLICATE_OBJECT,
+            f'another export is to be written to "{path}"',
+            hint="Nothing existing is overwritten: name a new file.",
+        )
+
+
+def write_export(connection: Connection, order_id: str, log: Callable[[str], object]) -> str | None:
     """Take an export one step further; returns its state, None where there is none.
 
-    First what the file is to say is fixed, and committed by the caller; the next time it is written. So a
-    file that was written, and whose transaction was lost, is known again by its bytes.
+    log: the server's, for what fails inside. First what the file is to say is fixed, and committed by the
+    caller; the next time it is written. So a file that was written, and whose transaction was lost, is known
+    again by its bytes.
     """
     due = exports.lock_export(connection, order_id)
     if due is None:
@@ -82,13 +89,13 @@ def write_export(connection: Connection, order_id: str) -> str | None:
     elif due.heading is None:
         exports.fix_heading(connection, order_id)
     else:
-        _attempt(connection, order_id, due)
+        _attempt(connection, order_id, due, log)
     return exports.read_state(connection, order_id)
 
 
 def _why_given_up(due: DueExport) -> str | None:
-    if due.is_dropped:
-        return "the workspace was dropped"
+    if due.drop_reason is not None:
+        return due.drop_reason
     if due.is_too_late:
         return f"it could not be written until a month after the deadline; the path was {due.path}"
     if not due.may_write:
@@ -96,7 +103,7 @@ def _why_given_up(due: DueExport) -> str | None:
     return None
 
 
-def _attempt(connection: Connection, order_id: str, due: DueExport) -> None:
+def _attempt(connection: Connection, order_id: str, due: DueExport, log: Callable[[str], object]) -> None:
     try:
         private = _private_key(due)
     except FederatedError as error:
@@ -106,6 +113,9 @@ def _attempt(connection: Connection, order_id: str, due: DueExport) -> None:
         _write(connection, order_id, due, private)
     except FederatedError as error:
         exports.block_export(connection, order_id, error.message)
+    except Exception as error:  # noqa: BLE001 -- its own text may quote a row: what one export causes ends here
+        log(f"an export failed inside the server: {place_of(error)}")
+        exports.block_export(connection, order_id, "it failed inside the server; its log says where")
 
 
 def _private_key(due: DueExport) -> bytes:

@@ -103,6 +103,10 @@ async def test_a_file_that_cannot_be_written_is_written_when_it_can(world: World
     with pytest.raises(errors.DuplicateObject, match="another export is to be written"):
         export(world, "43", path)
     path.write_text("somebody else's")
+    unreadable = place / "unreadable.json"
+    world.execute(
+        f"EXPORT FEDERATED DATA FOR SUBJECT SEALED 'AAAA' FROM WORKSPACE consortium TO '{unreadable}'"
+    )
     world.start_coordinator()
 
     await in_state(world, path, "blocked")
@@ -110,6 +114,8 @@ async def test_a_file_that_cannot_be_written_is_written_when_it_can(world: World
     assert path.read_text() == "somebody else's"
     path.unlink()
     await in_state(world, path, "written")
+    await in_state(world, unreadable, "failed")
+    assert "not sealed to this coordinator" in shown(world, unreadable)["message"]
     assert json.loads(path.read_text())["nodes"][0]["datasets"][0]["rows"][0]["patient_id"] == 42
 
 

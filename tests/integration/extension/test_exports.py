@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from heliosdb.domain.sealed_part import seal_part
+from heliosdb.domain.subject_export import HeldDataset, Holdings
 from tests.integration.extension.versions_support import execute, value
 from tests.support.cluster import Cluster
 
@@ -70,7 +73,7 @@ def test_the_statement_asks_and_writes_nothing(
     file = cluster.directory / "data" / "heliosdb_exports.key"
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.stat().st_uid == (cluster.directory / "data").stat().st_uid
-    assert os.path.getsize(file) == 32
+    assert file.stat().st_size == 32
 
 
 def test_what_is_rolled_back_is_not_asked(
@@ -126,3 +129,90 @@ def test_an_order_that_there_is_not_has_no_state(
 ) -> None:
     with cluster.connect(federated_database, user="heliosdb_daemon") as session:
         assert session.execute("SELECT federated._write_export(gen_random_uuid())").fetchone() == (None,)
+
+
+def answered(catalog: psycopg.Connection, part: bytes) -> str:
+    """Have the one order be over, with an answer of a node; returns its id."""
+    [(order_id,)] = catalog.execute(
+        "UPDATE federated.subject_order SET state = 'answered', sealed = NULL, ended_at = now() RETURNING order_id::text"
+    ).fetchall()
+    catalog.execute(
+        "INSERT INTO federated.order_answer (order_id, node_id, node_name, state, outcome, statement, signature, certificate_sha256)"
+        " VALUES (%s, 1, 'east', 'answered', 'exported', '{}', '', '')",
+        [order_id],
+    )
+    catalog.execute("INSERT INTO federated.export_part VALUES (%s, 1, %s)", [order_id, part])
+    return str(order_id)
+
+
+def step(session: psycopg.Connection, order_id: str) -> str:
+    [(state,)] = session.execute("SELECT federated._write_export(%s)", [order_id]).fetchall()
+    return str(state)
+
+
+def test_a_file_that_was_written_and_not_recorded_is_known_again(
+    cluster: Cluster,
+    federated_database: str,
+    catalog: psycopg.Connection,
+    writer: psycopg.Connection,
+    place: Path,
+) -> None:
+    publish_key(catalog)
+    path = place / "x.json"
+    execute(writer, EXPORT.format("s", path))
+    [(recipient,)] = catalog.execute("SELECT recipient FROM federated.export").fetchall()
+    [(order,)] = catalog.execute("SELECT order_id FROM federated.subject_order").fetchall()
+    held = HeldDataset("patients", "public.patient", "exported", (("a", "integer"),), (("7",),))
+    part = seal_part(bytes(recipient), Holdings("s", (held,)).to_bytes(), order, "east")
+    order_id = answered(catalog, part)
+
+    with cluster.connect(federated_database, user="heliosdb_daemon") as daemon:
+        assert step(daemon, order_id) == "waiting", "what it is to say is fixed"
+        assert not path.exists()
+        daemon.autocommit = False
+        assert step(daemon, order_id) == "written"
+        content = path.read_bytes()
+        daemon.rollback()
+        daemon.autocommit = True
+        assert value(catalog, "state FROM federated.export") == "waiting"
+        assert step(daemon, order_id) == "written"
+        assert step(daemon, order_id) == "written"
+    assert path.read_bytes() == content
+    assert json.loads(content)["nodes"][0]["datasets"][0]["rows"] == [{"a": 7}]
+    assert bytes(value(catalog, "sha256 FROM federated.export")) == hashlib.sha256(content).digest()
+    assert value(catalog, "count(*) FROM federated.export_part") == 0
+
+
+def test_what_a_node_made_up_is_said_to_be_unreadable(
+    cluster: Cluster,
+    federated_database: str,
+    catalog: psycopg.Connection,
+    writer: psycopg.Connection,
+    place: Path,
+) -> None:
+    publish_key(catalog)
+    execute(writer, EXPORT.format("s", place / "x.json"))
+    order_id = answered(catalog, b"x" * 300)
+    with cluster.connect(federated_database, user="heliosdb_daemon") as daemon:
+        step(daemon, order_id)
+        assert step(daemon, order_id) == "written"
+    [node] = json.loads((place / "x.json").read_text())["nodes"]
+    assert (node["message"], node["datasets"]) == ("what the node sent cannot be read", [])
+
+
+def test_without_the_servers_key_the_export_has_failed(
+    cluster: Cluster,
+    federated_database: str,
+    catalog: psycopg.Connection,
+    writer: psycopg.Connection,
+    place: Path,
+) -> None:
+    publish_key(catalog)
+    execute(writer, EXPORT.format("s", place / "x.json"))
+    catalog.execute("UPDATE federated.export SET salt = decode(repeat('01', 16), 'hex')")
+    order_id = answered(catalog, b"x" * 300)
+    with cluster.connect(federated_database, user="heliosdb_daemon") as daemon:
+        step(daemon, order_id)
+        assert step(daemon, order_id) == "failed"
+    assert "not in this server's data directory" in value(catalog, "message FROM federated.export")
+    assert list(place.iterdir()) == []

@@ -12,8 +12,8 @@ import pytest
 from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.subject_export import (
     MOST_BYTES,
-    HeldDataset,
     Heading,
+    HeldDataset,
     Holdings,
     NodePart,
     write_file,

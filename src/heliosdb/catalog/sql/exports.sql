@@ -20,7 +20,7 @@ ORDER BY o.ended_at, e.order_id LIMIT $1
 SELECT federated._write_export($1) AS state
 
 -- name: lock_export(uuid)
-SELECT e.path, e.format, e.salt, e.recipient, e.heading::text AS heading, o.state = 'dropped' AS is_dropped,
+SELECT e.path, e.format, e.salt, e.recipient, e.heading::text AS heading, CASE o.state WHEN 'dropped' THEN coalesce(o.message, 'the workspace was dropped') END AS drop_reason,
        o.deadline + interval '1 month' < clock_timestamp() AS is_too_late,
        EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = o.requested_by
                AND pg_has_role(r.oid, 'pg_write_server_files', 'USAGE') AND pg_has_role(r.oid, 'federated_admin', 'USAGE')) AS may_write
