@@ -39,6 +39,11 @@ async def prepare(world: World) -> None:
     coordinator.kill()
 
 
+def drafts(place: Path) -> list[str]:
+    """What is left of files that were not finished."""
+    return [file.name for file in place.iterdir() if file.name.startswith(".")]
+
+
 @pytest.mark.parametrize(
     "point", sorted(point for point in POINTS if ".order." in point or ".export." in point)
 )
