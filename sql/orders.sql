@@ -39,7 +39,7 @@ COMMENT ON COLUMN federated.subject_order.pseudonym IS
     'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
 COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
 COMMENT ON COLUMN federated.subject_order.state IS
-    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
 
 CREATE TABLE federated.order_answer (
@@ -235,7 +235,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
 COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
 COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
 COMMENT ON COLUMN @extschema@.federated_orders.state IS
-    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
 COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
 COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';

@@ -22,6 +22,8 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
+ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -272,6 +274,13 @@ TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
 GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
 
+-- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
+GRANT EXECUTE ON FUNCTION
+    federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
+GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
@@ -490,8 +499,20 @@ GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
 GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
 GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 -- Which datasets have a subject is looked up for the daemon.
-GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
 GRANT USAGE ON SCHEMA federated TO federated_probe;
+-- A path may name a person: admins and auditors alone see it.
+GRANT SELECT ON federated.export, @extschema@.federated_exports TO federated_auditor;
+GRANT SELECT ON @extschema@.federated_exports TO federated_admin;
+GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO federated_admin;
+GRANT INSERT ON federated.export_part TO federated_daemon;
+GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
+GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
+TO federated_owner;
+GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
+GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;
+GRANT INSERT ON federated.node_export TO federated_daemon;
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;

@@ -318,6 +318,17 @@ _DATASET = (
         identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
+    OptionSpec(
+        "exports", _BOOL, False, "whether the workspace may have a data subject's rows for that subject"
+    ),
+    OptionSpec(
+        "exports_per_day",
+        _INT,
+        10,
+        "of exports: of how many data subjects within 24 hours",
+        minimum=1,
+        maximum=10_000,
+    ),
 )
 
 _DEFINITION = (

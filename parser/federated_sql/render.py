@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from federated_sql.clause_values import Option, OptionName, OptionValue, RoleKeyword, RoleSpec
+from federated_sql.clause_values import (
+    Option,
+    OptionName,
+    OptionValue,
+    RoleKeyword,
+    RoleSpec,
+    SealedSubject,
+    Subject,
+)
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
@@ -236,8 +244,8 @@ def _condition(condition: AlertCondition) -> str:
     return f"{quote_name(condition.metric)} {condition.operator} {condition.value!r}"
 
 
-def _subjects(subjects: Sequence[str]) -> str:
-    listed = ", ".join(map(quote_string, subjects))
+def _subjects(subjects: Sequence[Subject]) -> str:
+    listed = ", ".join(map(_named, subjects))
     return f"= {listed}" if len(subjects) == 1 else f"IN ({listed})"
 
 
@@ -285,8 +293,14 @@ def _from(workspace: str) -> list[str]:
     return ["FROM WORKSPACE", quote_name(workspace)]
 
 
-def _subject(subject: str) -> list[str]:
-    return ["FOR SUBJECT", quote_string(subject)]
+def _subject(subject: Subject) -> list[str]:
+    return ["FOR SUBJECT", _named(subject)]
+
+
+def _named(subject: Subject) -> str:
+    if isinstance(subject, SealedSubject):
+        return f"SEALED {quote_string(subject.sealed)}"
+    return quote_string(subject)
 
 
 def _text(words: str, value: str | None) -> list[str]:

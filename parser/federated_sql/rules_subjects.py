@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+
+from federated_sql.clause_values import SealedSubject, Subject
 from federated_sql.clauses import Rule, from_workspace, if_exists, if_not_exists, in_workspace, path, text
 from federated_sql.consent_options import MAX_PURPOSE_BYTES
 from federated_sql.cursor import Cursor
-from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.lexer import Kind, Token
 from federated_sql.statements import (
     AlertCondition,
@@ -21,6 +25,7 @@ from federated_sql.values import parse_number
 
 MAX_SUBJECTS = 1_000
 """Most data subjects that one statement may name."""
+MAX_SEALED_CHARACTERS = 8_192
 MAX_CONDITIONS = 16
 
 _OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "<>": "<>", "!=": "<>"}
@@ -35,7 +40,7 @@ def _erase_subjects(cursor: Cursor) -> Command:
     return EraseSubjects(model, (_subject(cursor),))
 
 
-def _subject_list(cursor: Cursor) -> tuple[str, ...]:
+def _subject_list(cursor: Cursor) -> tuple[Subject, ...]:
     """Consume `('s', …)`; a subject named twice is one subject."""
     opening = cursor.current
     cursor.expect_symbol("(")
@@ -52,11 +57,22 @@ def _too_many(message: str, at: Token | None) -> FederatedError:
     return FederatedError(ErrorCode.PROGRAM_LIMIT, message, position=at.position if at else None)
 
 
-def _subject(cursor: Cursor) -> str:
-    return text(cursor, "data subject")
+def _subject(cursor: Cursor) -> Subject:
+    """Consume `'s'`, or `SEALED 'base64'`, which is what the proxy makes of it."""
+    if not cursor.accept_words("sealed"):
+        return text(cursor, "data subject")
+    token = cursor.current
+    sealed = text(cursor, "sealed data subject", MAX_SEALED_CHARACTERS)
+    try:
+        base64.b64decode(sealed, validate=True)
+    except (binascii.Error, ValueError):
+        error = invalid_value("the sealed data subject is not base64")
+        position = token.position if token else None
+        raise FederatedError(error.code, error.message, position=position) from None
+    return SealedSubject(sealed)
 
 
-def _for_subject(cursor: Cursor) -> str:
+def _for_subject(cursor: Cursor) -> Subject:
     cursor.expect_words("for", "subject")
     return _subject(cursor)
 

@@ -253,6 +253,10 @@ CREATE SCHEMA federated_proba;
 
 COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
 
+CREATE SCHEMA federated_subject;
+
+COMMENT ON SCHEMA federated_subject IS 'One view per dataset with a consent_query: who has consented, for federated_reader to read';
+
 CREATE SCHEMA federated_aggregation;
 
 COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
@@ -5828,6 +5832,89 @@ $$;
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
+-- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
+-- datasets whose DBA allows it.
+CREATE TABLE federated.node_export (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    dataset     text NOT NULL,
+    node_name   text NOT NULL,
+    recipient   bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    rows        bigint NOT NULL CHECK (rows >= 0),
+    value_bytes bigint NOT NULL CHECK (value_bytes >= 0),
+    exported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, order_id, dataset)
+);
+
+CREATE INDEX node_export_by_dataset ON federated.node_export (dataset, exported_at);
+
+COMMENT ON TABLE federated.node_export IS
+    'What left in answer to EXPORT FEDERATED DATA: one row an order and dataset, whoever the order is about; committed with the answer, before it leaves';
+
+COMMENT ON COLUMN federated.node_export.recipient IS 'The public key to which it was sealed';
+
+COMMENT ON COLUMN federated.node_export.rows IS 'How many rows the subject has';
+
+COMMENT ON COLUMN federated.node_export.value_bytes IS 'How long their values are together, as text';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_export', '');
+
+CREATE FUNCTION federated._audit_node_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            lower(TG_OP), TG_TABLE_NAME, NEW.dataset,
+            jsonb_build_object('order', NEW.order_id, 'recipient', encode(NEW.recipient, 'hex')));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_node_export() IS 'Appends to the audit log that a data subject''s rows have left';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.node_export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_node_export();
+
+CREATE FUNCTION federated._exported_columns(dataset text) RETURNS TABLE (name text, type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE d.name = dataset AND (a.attname = ANY (d.columns) OR a.attname = d.options ->> 'subject')
+    ORDER BY a.attnum
+$$;
+
+COMMENT ON FUNCTION federated._exported_columns(text) IS 'What of a dataset a data subject is given: the columns that are shared, and the one that names it';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+CREATE FUNCTION federated._subject_values(dataset text, most bigint) RETURNS SETOF text[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    listed  text := (SELECT string_agg(format('to_json(v.%I)::text', c.name), ', ') FROM federated._exported_columns(dataset) AS c);
+    total   bigint := 0;
+    one     text[];
+BEGIN
+    FOR one IN EXECUTE format(
+        'SELECT ARRAY[%s] FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())',
+        listed, dataset, subject) LOOP
+        total := total + (SELECT coalesce(sum(octet_length(u)), 0) + count(*) * 8 FROM unnest(one) AS u);
+        IF total > most THEN
+            RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'more is held about the data subject than an export takes';
+        END IF;
+        RETURN NEXT one;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_values(text, bigint) IS
+    'The rows of a dataset of the data subject whose identifier is held, each value as JSON; 54000 where they are longer than so many bytes';
+
 -- What a participant sees of its own part: who trained on which dataset, what left, what it cost, what was refused. At the
 -- node alone: a database may be a coordinator's and a node's, so these have names beside those of the coordinator's views.
 
@@ -6042,8 +6129,14 @@ SELECT (r.released_at AT TIME ZONE 'UTC')::date AS day, r.workspace, r.dataset,
        count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
        coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
        count(*) FILTER (WHERE r.state = 'charged') AS only_charged,
-       count(*) FILTER (WHERE r.state = 'failed') AS failed
-FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
+       count(*) FILTER (WHERE r.state = 'failed') AS failed,
+       count(*) FILTER (WHERE r.state = 'exported') AS exports
+FROM (
+    SELECT e.release_id, e.released_at, e.workspace, e.dataset, e.state::text AS state, e.is_message, e.payload_bytes
+    FROM federated.release AS e
+    UNION ALL
+    SELECT NULL, x.exported_at, x.workspace, x.dataset, 'exported', false, x.value_bytes FROM federated.node_export AS x
+) AS r LEFT JOIN federated.spending AS p USING (release_id)
 GROUP BY 1, 2, 3;
 
 COMMENT ON VIEW @extschema@.federated_node_releases IS 'At a node: what left, by day, workspace and dataset';
@@ -6065,6 +6158,8 @@ COMMENT ON COLUMN @extschema@.federated_node_releases.payload_bytes IS 'The seal
 COMMENT ON COLUMN @extschema@.federated_node_releases.only_charged IS 'Charged, and nothing has left yet: what is asked for again will';
 
 COMMENT ON COLUMN @extschema@.federated_node_releases.failed IS 'Charged, and nothing will leave: the answer could not be computed';
+
+COMMENT ON COLUMN @extschema@.federated_node_releases.exports IS 'Of how many data subjects the rows were handed over, exactly as they are, for these subjects';
 
 CREATE VIEW @extschema@.federated_node_refusals AS
 SELECT f.last_at, f.first_at, f.count, f.workspace, f.run_id, f.node_name, f.step, f.dataset, f.code, f.message, f.detail
@@ -7058,15 +7153,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
@@ -7290,7 +7385,7 @@ COMMENT ON COLUMN federated.subject_order.pseudonym IS
 COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
 
 COMMENT ON COLUMN federated.subject_order.state IS
-    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
 
@@ -7476,10 +7571,22 @@ $$;
 COMMENT ON FUNCTION federated._settle_orders() IS
     'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
 
+-- What a node says may be no JSON that this database can hold; nobody's view fails for it.
+CREATE FUNCTION federated._read_statement(statement bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN convert_from(statement, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
 FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
 
 COMMENT ON VIEW @extschema@.federated_orders IS
@@ -7507,7 +7614,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
 COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
 
 COMMENT ON COLUMN @extschema@.federated_orders.state IS
-    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
 
@@ -7521,7 +7628,142 @@ COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answe
 
 COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
 
-COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';
+
+-- Consent at a participant: what its node has heard of who has consented to what.
+-- A data subject is known by a hash whose key is the node's and in no database.
+
+-- To it the extension in a node's own database seals a data subject's identifier: the daemon alone opens it.
+CREATE TABLE federated.node_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.node_key IS
+    'The public key of this database''s node, which follows from its node.key: what is sealed to it the node''s daemon alone can open';
+
+COMMENT ON COLUMN federated.node_key.sealing_key IS 'An X25519 public key';
+
+COMMENT ON COLUMN federated.node_key.published_at IS 'When the daemon first served this database';
+
+CREATE TABLE federated.consent (
+    consent_id  bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    digest      bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    kind        text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose     text CHECK (purpose <> ''),
+    version     text CHECK (version <> ''),
+    origin      text NOT NULL CHECK (origin IN ('node', 'coordinator')),
+    order_id    uuid,
+    given_by    name,
+    said_at     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((origin = 'coordinator') = (order_id IS NOT NULL)),
+    UNIQUE (workspace, order_id, digest)
+);
+
+CREATE INDEX consent_by_subject ON federated.consent (workspace, digest);
+
+COMMENT ON TABLE federated.consent IS
+    'The node''s register of consent: every grant and every withdrawal that it has heard, none ever changed';
+
+COMMENT ON COLUMN federated.consent.digest IS 'Keyed hash of the data subject; the key is the node''s';
+
+COMMENT ON COLUMN federated.consent.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.consent.purpose IS 'What was consented to or withdrawn; NULL for every purpose';
+
+COMMENT ON COLUMN federated.consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN federated.consent.origin IS
+    'Where it was said: at this node, by its own DBA, whose withdrawal no coordinator takes back; or at the coordinator';
+
+COMMENT ON COLUMN federated.consent.order_id IS 'The coordinator''s order; NULL for what was said at this node';
+
+COMMENT ON COLUMN federated.consent.given_by IS 'The role that said it at this node; NULL for an order, whose coordinator knows';
+
+COMMENT ON COLUMN federated.consent.said_at IS 'When it was said: what was said last counts, in whichever order it arrives';
+
+CREATE TABLE federated.consent_request (
+    request_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    kind         text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose      text CHECK (purpose <> ''),
+    version      text CHECK (version <> ''),
+    sealed       bytea NOT NULL CHECK (octet_length(sealed) <= 4096),
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.consent_request IS
+    'What was said at this node and its daemon has not entered into the register yet: it does before its next answer';
+
+COMMENT ON COLUMN federated.consent_request.sealed IS 'The data subject, sealed to the node''s key; gone with the row';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_key', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_request', '');
+
+-- What is said may be taken back by saying something else, and by nothing else.
+CREATE FUNCTION federated._keep_consent() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the register of consent is never changed',
+        HINT = 'GRANT FEDERATED CONSENT and REVOKE FEDERATED CONSENT add to it.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_consent() IS 'Lets rows of the register be added, and none be changed';
+
+CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_consent();
+
+-- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
+-- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
+-- DBA has said was withdrawn, only he takes back.
+CREATE FUNCTION federated._consent_words(workspace text, purpose text)
+RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH said AS (
+        SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, c.kind = 'grant' AS is_grant, c.origin = 'node' AS is_own,
+               c.said_at, c.consent_id, c.recorded_at
+        FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace
+    ), topic AS (
+        SELECT DISTINCT s.digest, 'sale' AS about, true AS is_opt_out, false AS is_asked FROM said AS s WHERE s.about = 'sale'
+        UNION ALL
+        SELECT DISTINCT s.digest, lower(_consent_words.purpose), false, true FROM said AS s
+        UNION ALL
+        SELECT DISTINCT s.digest, s.about, false, false FROM said AS s
+        WHERE _consent_words.purpose IS NULL AND s.about <> 'sale'
+    ), last AS (
+        SELECT t.digest, t.is_asked, max(s.row_set_digest::text)::bytea AS row_set_digest, max(s.recorded_at) AS heard_at,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC))[1] AS is_granted,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC) FILTER (WHERE s.is_own))[1] AS is_granted_here
+        FROM topic AS t JOIN said AS s USING (digest)
+        WHERE s.about IS NOT DISTINCT FROM t.about OR (s.about IS NULL AND NOT t.is_opt_out)
+        GROUP BY t.digest, t.about, t.is_opt_out, t.is_asked
+    )
+    SELECT l.digest, max(l.row_set_digest::text)::bytea, bool_and(l.is_granted AND coalesce(l.is_granted_here, true)), max(l.heard_at)
+    FROM last AS l GROUP BY l.digest
+    HAVING bool_or(l.is_asked AND l.is_granted) OR NOT bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+$$;
+
+COMMENT ON FUNCTION federated._consent_words(text, text) IS
+    'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
+
+CREATE FUNCTION federated._granted(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+    FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
+$$;
+
+COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
 
 -- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
 CREATE TABLE federated.node_order (
@@ -7633,26 +7875,31 @@ SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
-CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
-$$;
-
-COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
-
-CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT w.row_set_digest,
+    SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
-    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    CROSS JOIN LATERAL (
+        SELECT s.digest, s.row_set_digest, s.withdrawn_at FROM federated.withdrawn_subject AS s WHERE s.workspace = d.workspace
+        UNION ALL
+        SELECT c.digest, c.row_set_digest, c.heard_at FROM federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+        WHERE NOT c.is_granted
+    ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
     WHERE d.dataset_id = _withdrawals.dataset_id
 $$;
 
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
-    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+    'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
+
+CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
 
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -7796,7 +8043,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 
 COMMENT ON VIEW @extschema@.federated_node_orders IS
@@ -7815,6 +8062,216 @@ COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the 
 COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
 
 COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
+-- Exports at the coordinator: what nodes hold about a data subject passes through sealed, and is opened and written into a
+-- file by the database server alone. Which subject it is, is in the order (orders.sql).
+CREATE TABLE federated.export (
+    order_id   uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    path       text NOT NULL CHECK (path <> ''),
+    format     text NOT NULL CHECK (format IN ('csv', 'json')),
+    salt       bytea NOT NULL CHECK (octet_length(salt) = 16),
+    recipient  bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    state      text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'blocked', 'written', 'failed')),
+    message    text,
+    heading    jsonb CHECK (jsonb_typeof(heading) = 'object'),
+    size_bytes bigint,
+    sha256     bytea,
+    ended_at   timestamptz,
+    CHECK ((state = 'written') = (sha256 IS NOT NULL)),
+    CHECK (num_nulls(size_bytes, sha256) <> 1)
+);
+
+CREATE INDEX export_open ON federated.export (order_id) WHERE state IN ('waiting', 'blocked');
+
+COMMENT ON TABLE federated.export IS 'What EXPORT FEDERATED DATA is to write, and has written; whether a file is still there is not known here';
+
+COMMENT ON COLUMN federated.export.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN federated.export.salt IS 'From it, and from a secret in the server''s data directory, the key follows that opens what nodes sent';
+
+COMMENT ON COLUMN federated.export.recipient IS 'The public key of that (X25519), to which nodes seal';
+
+COMMENT ON COLUMN federated.export.state IS
+    'waiting (for nodes, or for its turn); blocked (all is here and cannot be written: it is tried again until a month after the deadline); written; failed (given up, and what nodes sent is destroyed)';
+
+COMMENT ON COLUMN federated.export.message IS 'Why it is blocked or has failed';
+
+COMMENT ON COLUMN federated.export.heading IS
+    'What the file says besides rows, as it was when the order was over: so the file is the same to the byte however often it is tried';
+
+COMMENT ON COLUMN federated.export.sha256 IS 'Of the whole file';
+
+CREATE TABLE federated.export_part (
+    order_id uuid NOT NULL REFERENCES federated.export ON DELETE CASCADE,
+    node_id  bigint NOT NULL,
+    content  bytea NOT NULL CHECK (octet_length(content) <= 16777472),
+    PRIMARY KEY (order_id, node_id)
+);
+
+ALTER TABLE federated.export_part ALTER COLUMN content SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE federated.export_part IS
+    'What each node sent for an export, sealed to its requester, until it is in the file. Not dumped: another server could not open it';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export_part', 'WHERE false');
+
+-- Who may have the server write a file is asked here too: the row, not the statement, is what makes it write one.
+CREATE FUNCTION federated._check_export() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A superuser may be restoring a dump.
+    IF NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AND NOT (
+        pg_has_role(current_user, 'pg_write_server_files', 'USAGE') AND EXISTS (
+            SELECT FROM federated.subject_order AS o
+            WHERE o.order_id = NEW.order_id AND o.kind = 'export' AND o.requested_by = current_user)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to export the data of a subject';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_export() IS 'Lets what is to be written be named by who placed the order and may write files on the server alone';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._check_export();
+
+-- The path is left out: people name files after people.
+CREATE FUNCTION federated._audit_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT o.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'export', NEW.order_id,
+           jsonb_strip_nulls(jsonb_build_object('state', NEW.state, 'format', NEW.format, 'recipient', encode(NEW.recipient, 'hex'),
+               'size_bytes', NEW.size_bytes, 'sha256', encode(NEW.sha256, 'hex')))
+    FROM federated.subject_order AS o WHERE o.order_id = NEW.order_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_export() IS 'Appends to the audit log that an export was asked for, and what became of it';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_export();
+
+CREATE TRIGGER audit_end AFTER UPDATE OF state ON federated.export
+    FOR EACH ROW WHEN (OLD.state <> NEW.state AND NEW.state IN ('written', 'failed')) EXECUTE FUNCTION federated._audit_export();
+
+CREATE FUNCTION federated._participation_in(workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.node, t.first_at, t.run), '[]')
+    FROM (
+        SELECT n.name AS node, m.name AS model, p.run_id AS run, count(DISTINCT p.round_number) AS rounds,
+               min(d.started_at) AS first_at, max(d.finished_at) AS last_at,
+               (SELECT coalesce(jsonb_agg(v.version ORDER BY v.version), '[]') FROM federated.version AS v WHERE v.run_id = p.run_id) AS versions
+        FROM federated.participation AS p
+        JOIN federated.node AS n USING (node_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        JOIN federated.model AS m ON m.model_id = r.model_id
+        WHERE w.name = _participation_in.workspace AND p.outcome = 'received'
+        GROUP BY n.name, m.name, p.run_id
+    ) AS t
+$$;
+
+COMMENT ON FUNCTION federated._participation_in(text) IS 'In which runs the nodes of a workspace took part: models, rounds and versions';
+
+CREATE FUNCTION federated._export_heading(order_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'export', jsonb_build_object(
+            'order', o.order_id, 'workspace', o.workspace, 'pseudonym', encode(o.pseudonym, 'hex'), 'requested_by', o.requested_by,
+            'requested_at', o.requested_at, 'ended', o.state, 'composed_at', clock_timestamp()),
+        'nodes', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'node_id', a.node_id, 'node', a.node_name, 'state', a.state, 'outcome', a.outcome, 'message', a.message,
+                'answered_at', a.answered_at, 'statement', convert_from(a.statement, 'UTF8'), 'signature', encode(a.signature, 'hex'),
+                'certificate_sha256', encode(a.certificate_sha256, 'hex')) ORDER BY a.node_name, a.node_id), '[]')
+            FROM federated.order_answer AS a WHERE a.order_id = o.order_id),
+        'participation', federated._participation_in(o.workspace),
+        'orders', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'kind', s.kind, 'model', s.model, 'terms', CASE s.kind WHEN 'export' THEN '{}' ELSE s.terms END,
+                'requested_at', s.requested_at, 'state', s.state,
+                'answers', (
+                    SELECT coalesce(jsonb_agg(jsonb_build_object('node', b.node_name, 'state', b.state, 'outcome', b.outcome,
+                        'answered_at', b.answered_at) ORDER BY b.node_name, b.node_id), '[]')
+                    FROM federated.order_answer AS b WHERE b.order_id = s.order_id)) ORDER BY s.requested_at, s.order_id), '[]')
+            FROM federated.subject_order AS s
+            WHERE s.workspace = o.workspace AND s.pseudonym = o.pseudonym AND s.order_id <> o.order_id))
+    FROM federated.subject_order AS o WHERE o.order_id = _export_heading.order_id
+$$;
+
+COMMENT ON FUNCTION federated._export_heading(uuid) IS
+    'What a file says besides rows: the order, each node''s answer, runs, and the subject''s other orders (consent and erasure among them)';
+
+-- Runs in the server because the server has the key, and may write files: the coordinator's daemon has neither.
+CREATE FUNCTION federated._write_export(order_id uuid) RETURNS text
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.write_export(plpy, order_id, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._write_export(uuid) IS
+    'Takes an export whose order is over one step further: fixes what its file is to say, then writes that; returns its state';
+
+CREATE VIEW @extschema@.federated_exports AS
+SELECT e.order_id, o.workspace, encode(o.pseudonym, 'hex') AS pseudonym, e.path, e.format,
+       CASE WHEN e.state <> 'waiting' THEN e.state WHEN o.state = 'dropped' THEN 'failed' ELSE o.state END AS state,
+       coalesce(e.message, o.message) AS message,
+       n.nodes_answered, n.nodes_refused, n.nodes_pending, o.requested_by, o.requested_at, o.deadline,
+       CASE WHEN e.state = 'written' THEN e.ended_at END AS written_at, e.size_bytes, encode(e.sha256, 'hex') AS sha256
+FROM federated.export AS e JOIN federated.subject_order AS o USING (order_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.state = 'answered' AND a.outcome <> 'refused') AS nodes_answered,
+           count(*) FILTER (WHERE a.state = 'refused' OR a.outcome = 'refused') AS nodes_refused,
+           count(*) FILTER (WHERE a.state IN ('pending', 'unregistered')) AS nodes_pending
+    FROM federated.order_answer AS a WHERE a.order_id = e.order_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_exports IS 'The exports that EXPORT FEDERATED DATA asked for, and how far each has come';
+
+COMMENT ON COLUMN @extschema@.federated_exports.order_id IS 'The order, as nodes and logs name it';
+
+COMMENT ON COLUMN @extschema@.federated_exports.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_exports.pseudonym IS
+    'HMAC-SHA-256 of the subject''s identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_exports.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.format IS 'json or csv';
+
+COMMENT ON COLUMN @extschema@.federated_exports.state IS
+    'requested; asked (nodes are); answered or expired (the file is about to be written); blocked (it cannot be, and is tried again); written; failed';
+
+COMMENT ON COLUMN @extschema@.federated_exports.message IS 'Why it is blocked, has failed or was not taken';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_answered IS 'How many nodes have said what they hold, nothing also being an answer';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_refused IS 'How many do not say it; the file names them';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_pending IS 'How many have not answered; the file names them too';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_by IS 'The role that typed the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_at IS 'When the statement''s transaction began';
+
+COMMENT ON COLUMN @extschema@.federated_exports.deadline IS 'Until when nodes that are away are waited for';
+
+COMMENT ON COLUMN @extschema@.federated_exports.written_at IS 'When the file was written; NULL before';
+
+COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
+
+COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
 
 -- What the reports ask, and what people attest where no program can know.
 --
@@ -8616,6 +9073,112 @@ $$;
 COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS
     'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now, or attested by a person: details says by whom, until when, and with which words), FAIL (which no attestation changes), or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands; federated_compliance_requirements says what to do where one is not met. No legal advice, and no certificate';
 
+-- A dataset's consent_query, and what is shown of consent.
+
+-- The caller's own rights decide what the query may be; its names are looked up as the caller would have typed them.
+CREATE FUNCTION federated._create_consent_view(dataset text, query text, schemas name[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner name := (SELECT d.owner FROM federated.dataset AS d WHERE d.name = dataset);
+BEGIN
+    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+    EXECUTE pg_catalog.format(
+        'CREATE VIEW federated_subject.%I WITH (security_barrier) AS SELECT c.* FROM (%s' || E'\n) AS c', dataset, query);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF (SELECT count(*) FROM pg_attribute AS a
+        WHERE a.attrelid = format('federated_subject.%I', dataset)::regclass AND a.attnum > 0) <> 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the consent_query must have one column',
+            DETAIL = 'It says who has consented, as the dataset''s subject column names them.';
+    END IF;
+    -- No row is read, and whoever may not read what it reads is told now.
+    EXECUTE format('SELECT FROM federated_subject.%I LIMIT 0', dataset);
+    EXECUTE format('GRANT SELECT ON federated_subject.%I TO federated_reader', dataset);
+    IF owner <> current_user THEN
+        EXECUTE format('ALTER VIEW federated_subject.%I OWNER TO %I', dataset, owner);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_consent_view(text, text, name[]) IS
+    'Makes the view in which the node reads who has consented, for the dataset''s owner';
+
+CREATE FUNCTION federated._drop_consent_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    EXECUTE format('DROP VIEW IF EXISTS federated_subject.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a dataset''s consent_query, where there is one; dependents refuse';
+
+-- One row for a data subject and a purpose, or every purpose, of which something was said. At the coordinator what was
+-- ordered, whichever nodes have it on record; at a node its own register.
+CREATE OR REPLACE VIEW @extschema@.federated_consent AS
+WITH said AS (
+    SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
+           c.origin = 'node' AS is_own, c.said_at, lpad(c.consent_id::text, 20, '0') AS place, NULL::uuid AS order_id
+    FROM federated.consent AS c
+    UNION ALL
+    SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
+           false, o.requested_at, coalesce(o.terms ->> 'said_at', ''), o.order_id
+    FROM federated.subject_order AS o
+    WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
+), topic AS (
+    SELECT DISTINCT ON (workspace, recorded_by, subject_hash, lower(purpose)) workspace, recorded_by, subject_hash, purpose
+    FROM said ORDER BY workspace, recorded_by, subject_hash, lower(purpose), said_at, place
+), standing AS (
+    SELECT t.workspace, t.subject_hash, t.purpose, t.recorded_by,
+           (array_agg(s.version ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.kind = 'grant'))[1] AS version,
+           max(s.said_at) FILTER (WHERE s.kind = 'grant') AS granted_at,
+           max(s.said_at) FILTER (WHERE s.kind = 'revoke') AS revoked_at,
+           (array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC))[1] = 'grant'
+               AND coalesce((array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.is_own))[1] = 'grant', true)
+               AS is_granted,
+           (array_agg(s.order_id ORDER BY s.said_at DESC, s.place DESC))[1] AS order_id
+    FROM topic AS t JOIN said AS s USING (workspace, recorded_by, subject_hash)
+    WHERE lower(s.purpose) IS NOT DISTINCT FROM lower(t.purpose) OR (s.purpose IS NULL AND lower(t.purpose) <> 'sale')
+    GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
+)
+SELECT s.workspace, s.subject_hash, s.purpose, s.version,
+       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
+       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by,
+       CASE WHEN s.order_id IS NOT NULL THEN ARRAY(
+           SELECT a.node_name FROM federated.order_answer AS a
+           WHERE a.order_id = s.order_id AND a.state = 'answered' ORDER BY a.node_name) END AS nodes
+FROM standing AS s
+UNION ALL
+SELECT r.workspace, NULL, r.purpose, r.version, 'requested',
+       CASE r.kind WHEN 'grant' THEN r.requested_at END, CASE r.kind WHEN 'revoke' THEN r.requested_at END, 'node', NULL
+FROM federated.consent_request AS r
+UNION ALL
+SELECT o.workspace, NULL, o.terms ->> 'purpose', o.terms ->> 'version', 'requested',
+       CASE o.kind WHEN 'grant' THEN o.requested_at END, CASE o.kind WHEN 'revoke' THEN o.requested_at END, 'coordinator', '{}'
+FROM federated.subject_order AS o
+WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NULL AND o.state = 'requested';
+
+COMMENT ON VIEW @extschema@.federated_consent IS
+    'The state of consent by data subject and purpose: at the coordinator what was ordered, at a node its own register. Its own consent_query is the node''s alone, and not shown';
+
+COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS
+    'Never the subject''s name in plain: a hash with a key that is in no database, another one here than at each node; NULL while it is requested';
+
+COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
+
+COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_consent.status IS
+    'granted, revoked, opted out (of the purpose sale), or requested: not in force before the daemon has taken it';
+
+COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
+
+COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
+
+COMMENT ON COLUMN @extschema@.federated_consent.recorded_by IS 'Whose record it is: node (this database''s own) or coordinator (what was ordered of the nodes)';
+
+COMMENT ON COLUMN @extschema@.federated_consent.nodes IS 'Which nodes have signed that they have what was said last on record; NULL in a node''s own register';
+
 -- Attestations, and checks that are put on record. What they hold is written by triggers: who adds one names the requirement,
 -- the last day and the words, or the regulation, and nothing else.
 CREATE FUNCTION federated._check_attestation() RETURNS trigger
@@ -8950,6 +9513,10 @@ ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
+
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
@@ -8991,6 +9558,10 @@ GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 
@@ -9042,6 +9613,23 @@ TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+
+GRANT SELECT ON federated.node_key TO federated_auditor;
+
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -9225,7 +9813,7 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
@@ -9234,6 +9822,17 @@ GRANT EXECUTE ON FUNCTION
 TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
+
+-- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
+GRANT EXECUTE ON FUNCTION
+    federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -9547,9 +10146,31 @@ GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_
 GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 
 -- Which datasets have a subject is looked up for the daemon.
-GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
 
 GRANT USAGE ON SCHEMA federated TO federated_probe;
+
+-- A path may name a person: admins and auditors alone see it.
+GRANT SELECT ON federated.export, @extschema@.federated_exports TO federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_exports TO federated_admin;
+
+GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO federated_admin;
+
+GRANT INSERT ON federated.export_part TO federated_daemon;
+
+GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
+
+GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
+
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
+TO federated_owner;
+
+GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
+
+GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;
+
+GRANT INSERT ON federated.node_export TO federated_daemon;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 

@@ -140,7 +140,7 @@ def statements_of_the_language(w: str) -> list[Step]:
         error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "55000"),
         error(
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
-            "0A000",
+            "55000",
         ),
         error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "55000"),
         error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "55000"),

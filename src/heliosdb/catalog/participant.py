@@ -21,6 +21,7 @@ _SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
+DEFAULT_EXPORTS_PER_DAY = 10
 _CONTENT_BYTES = 32
 
 
@@ -36,7 +37,8 @@ class SharedDataset:
     consent_query: SQL that says who has consented; None: the node's register does. plain_withdrawals: whether
     plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted. phi_check: what
     becomes of columns that look like identifiers of people; None: what the workspace's mode asks for.
-    phi_accepted: those that may be read.
+    phi_accepted: those that may be read. exports: whether a data subject may be given its rows;
+    exports_per_day: of how many within 24 hours.
     """
 
     dataset_id: int
@@ -53,6 +55,8 @@ class SharedDataset:
     purpose: str | None = None
     consent_query: str | None = None
     plain_withdrawals: bool = False
+    exports: bool = False
+    exports_per_day: int = DEFAULT_EXPORTS_PER_DAY
     deletes: bool = False
     phi_check: str | None = None
     phi_accepted: tuple[str, ...] = ()
@@ -100,6 +104,8 @@ class SharedDataset:
             purpose=options.get("purpose"),
             consent_query=options.get("consent_query"),
             plain_withdrawals=options.get("plain_withdrawals", False),
+            exports=options.get("exports", False),
+            exports_per_day=options.get("exports_per_day", DEFAULT_EXPORTS_PER_DAY),
             deletes=options.get("erasure") == "delete",
             phi_check=options.get("phi_check"),
             phi_accepted=tuple(options.get("phi_accepted") or ()),

@@ -150,6 +150,7 @@ class DayOfReleases:
     payload_bytes: int
     only_charged: int
     failed: int
+    exports: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,13 @@ from heliosdb.catalog.orders import OpenOrder, OrderWork, PendingAnswer
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
+from heliosdb.coordinator.exports import keep_export
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, OrderId
-from heliosdb.domain.orders import Order, OrderKind
+from heliosdb.domain.orders import MAX_SUBJECT_BYTES, Order, OrderKind
 from heliosdb.domain.sealed_box import UnopenedBoxError
+from heliosdb.domain.sealed_subject import unwrap
 from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.order_messages import CarriedOrder
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -54,8 +56,12 @@ FINAL = frozenset({ErrorCode.NODE_REFUSED, ErrorCode.NOT_SUPPORTED, ErrorCode.IN
 Keeper = Callable[[Connection, PendingAnswer, CarriedOrder], None]
 """Stores what followed a statement, in the transaction that records the statement."""
 
-KEEPERS: Mapping[OrderKind, Keeper] = {}
+KEEPERS: Mapping[OrderKind, Keeper] = {OrderKind.EXPORT: keep_export}
 """Of kinds whose answers have something behind their statement."""
+
+
+class _UnreadableSubjectError(UnopenedBoxError):
+    """The order opens, and the subject that its statement named sealed does not: it never will."""
 
 
 class Orders:
@@ -156,6 +162,11 @@ class Orders:
             return
         try:
             subject = self._open(found)
+        except _UnreadableSubjectError:
+            reason = "the sealed data subject was not sealed to this coordinator for such a statement"
+            log.warning("order dropped: order=%s: %s", order_id, reason)
+            await session.call(_write, self._epoch, catalog.drop_order, order_id, reason)
+            return
         except UnopenedBoxError:
             reason = "what was sealed of it does not open with this coordinator's key"
             log.warning("order not taken: order=%s: %s", order_id, reason)
@@ -170,10 +181,17 @@ class Orders:
 
     def _open(self, order: OpenOrder) -> str:
         about = catalog.bound_to(order.order_id, order.kind, order.workspace)
+        named = self._sealing.open_box(order.sealed, about=about)
         try:
-            return self._sealing.open_box(order.sealed, about=about).decode()
-        except UnicodeDecodeError as error:
-            raise UnopenedBoxError from error
+            identifier = unwrap(
+                named, order.kind, lambda raw, about: self._sealing.open_box(raw, about=about)
+            )
+            subject = identifier.decode()
+        except (UnopenedBoxError, UnicodeDecodeError):
+            raise _UnreadableSubjectError from None
+        if not 0 < len(identifier) <= MAX_SUBJECT_BYTES or "\0" in subject:
+            raise _UnreadableSubjectError
+        return subject
 
     async def _serve(self, member: Member, questions: Sequence[PendingAnswer]) -> None:
         """Ask one node what it has not answered, one thing after the other."""

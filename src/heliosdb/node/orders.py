@@ -25,6 +25,7 @@ from heliosdb.node.consenting import record_consent
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import table_key
 from heliosdb.node.erasing import erase
+from heliosdb.node.exporting import export
 from heliosdb.node.policy import refused
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import printable
@@ -37,6 +38,7 @@ HANDLERS: Mapping[OrderKind, Handler] = {
     OrderKind.ERASE: erase,
     OrderKind.GRANT: record_consent,
     OrderKind.REVOKE: record_consent,
+    OrderKind.EXPORT: export,
 }
 """What carries out an order of each kind; one of another kind answers 0A000."""
 

@@ -237,7 +237,9 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     computed = compute(task, read.table, table, memory, read.encoded)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if row_sets is None else read.row_set
-    return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read, consenting, read.findings)
+    return Computed(
+        replace(computed, usage=measure(start)), row_set, read.rows_read, consenting, read.findings
+    )
 
 
 def with_consenting(

@@ -55,14 +55,16 @@ COLUMNS = {
     "federated_dataset_budget": "dataset state workspace max_epsilon agreed_epsilon agreed_delta charges epsilon_basic"
     " epsilon_tight delta last_charged_at total_epsilon_basic total_epsilon_tight total_delta",
     "federated_node_releases": "day workspace dataset private_vectors plain_vectors messages payload_bytes"
-    " only_charged failed",
+    " only_charged failed exports",
     "federated_node_refusals": "last_at first_at count workspace run_id node_name step dataset code message detail",
     "federated_erasure_status": "request_id workspace model_name subject_hash requested_at deadline status node_name"
     " completed_at receipt",
+    "federated_exports": "order_id workspace pseudonym path format state message nodes_answered nodes_refused"
+    " nodes_pending requested_by requested_at deadline written_at size_bytes sha256",
     "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at recorded_by nodes",
 }
 # Not built yet. Whoever builds one takes it out of here.
-FOR_AUDITORS_ONLY = ("federated_audit_log",)
+FOR_AUDITORS_ONLY = ("federated_audit_log", "federated_exports")
 # What `heliosdb node status` shows, it reads as the daemon's role.
 FOR_THE_DAEMON_TOO = (
     "federated_node_runs",

@@ -42,6 +42,10 @@ SELECT federated._take_order($1, $2) AS taken
 -- name: note_untaken(uuid, text)
 UPDATE federated.subject_order SET message = $2 WHERE order_id = $1 AND state = 'requested' AND message IS DISTINCT FROM $2
 
+-- name: drop_order(uuid, text)
+UPDATE federated.subject_order SET state = 'dropped', sealed = NULL, message = $2, ended_at = clock_timestamp()
+WHERE order_id = $1 AND state = 'requested'
+
 -- name: is_pending(uuid, bigint)
 SELECT EXISTS (SELECT FROM federated.order_answer AS a JOIN federated.subject_order AS o USING (order_id)
                WHERE a.order_id = $1 AND a.node_id = $2 AND a.state = 'pending' AND o.state = 'asked') AS pending
