@@ -35,9 +35,9 @@ class SharedDataset:
     max_parameter_share: parameters of a plain answer per row. require_consent: whether the rows of consenting
     subjects alone are read; None: as the compliance mode says. purpose: for which consent counts; None: any.
     consent_query: SQL that says who has consented; None: the node's register does. plain_withdrawals: whether
-    plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted. phi_check: what
-    becomes of columns that look like identifiers of people; None: what the workspace's mode asks for.
-    phi_accepted: those that may be read. exports: whether a data subject may be given its rows;
+    plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted.
+    phi_check: what becomes of columns that look like identifiers of people; None: what the workspace's mode
+    asks for. phi_accepted: those that may be read. exports: whether a data subject may be given its rows;
     exports_per_day: of how many within 24 hours.
     """
 

@@ -7,7 +7,8 @@ statement is written down: to the key of the daemon that is to hear of it.
 
 from __future__ import annotations
 
-from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.clause_values import SealedSubject, Subject
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.statements import GrantConsent, RevokeConsent
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import consents
@@ -30,7 +31,7 @@ def revoke_consent(session: Session, command: RevokeConsent) -> None:
     _say(session, command.subject, Said(command.workspace, "revoke", command.purpose))
 
 
-def _say(session: Session, subject: str, said: Said) -> None:
+def _say(session: Session, subject: Subject, said: Said) -> None:
     workspace = catalog.find_workspace(session.connection, said.workspace)
     if workspace is not None:
         session.own_workspace(workspace)
@@ -52,7 +53,12 @@ def _say(session: Session, subject: str, said: Said) -> None:
         raise undefined("workspace", said.workspace)
 
 
-def _tell_own_node(session: Session, subject: str, said: Said) -> None:
+def _tell_own_node(session: Session, subject: Subject, said: Said) -> None:
+    if isinstance(subject, SealedSubject):
+        raise invalid_value(
+            "the data subject is sealed to a coordinator, which this database's own node cannot open",
+            hint="Name it in plain; a proxy in front of a participant's database has no subject_key.",
+        )
     foreign = consents.find_foreign_dataset(session.connection, said.workspace)
     if foreign is not None:
         raise FederatedError(

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from federated_sql.compliance import requires_consent
 from heliosdb.catalog import consent_register as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.consent_register import Request
@@ -36,7 +37,6 @@ from heliosdb.transport.sealing import SealingKey
 
 log = logging.getLogger(__name__)
 
-_CONSENT_MODES = frozenset({"GDPR", "BOTH"})
 _MOST_TEXT = 256
 
 _EAGER, _PAUSE = 1.0, 5.0
@@ -89,7 +89,7 @@ def asks_consent(task: Task, dataset: SharedDataset) -> bool:
         return True
     if dataset.require_consent is not None:
         return dataset.require_consent
-    return task.compliance_mode in _CONSENT_MODES
+    return requires_consent(task.compliance_mode)
 
 
 def check_consent_can_be_asked(task: Task, dataset: SharedDataset) -> None:

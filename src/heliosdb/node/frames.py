@@ -164,8 +164,8 @@ class ComputeAnswer:
         )
         row_set = row_sets[0] if row_sets else None
         findings = tuple(map(Finding.from_json, control["findings"]))
-        digests = (bytes.fromhex(control[name]) for name in ("rows_read", "consenting"))
-        return cls(control["number"], Computed(contribution, row_set, *digests, findings=findings))
+        rows_read, consenting = (bytes.fromhex(control[name]) for name in ("rows_read", "consenting"))
+        return cls(control["number"], Computed(contribution, row_set, rows_read, consenting, findings))
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:
