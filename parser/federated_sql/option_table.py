@@ -258,7 +258,7 @@ _DATASET = (
         _TEXT,
         None,
         "what the rows are used for, by which consent is given and withdrawn",
-        derived="any: consent and withdrawal for one purpose then count as in data.md",
+        derived="any: only a consent to every purpose counts, and a withdrawal for any",
     ),
     OptionSpec(
         "consent_query",
