@@ -60,7 +60,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
                   'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
-                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256')
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256', 'conditions')
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
@@ -311,7 +311,8 @@ COMMENT ON FUNCTION federated._audit_faults(text) IS 'Where the chains of a work
 
 CREATE FUNCTION @extschema@.federated_audit_verify(
     workspace text,
-    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text,
+    OUT signed_entries bigint, OUT witnessed_entries bigint
 ) RETURNS record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -334,13 +335,21 @@ BEGIN
     SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
                                          ELSE '' END
     INTO broken_at, reason
-    FROM federated._audit_faults(federated_audit_verify.workspace) AS f
-    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST LIMIT 1;
+    FROM (
+        SELECT c.*, 1 AS place FROM federated._audit_faults(federated_audit_verify.workspace) AS c
+        UNION ALL
+        SELECT t.*, 2 FROM federated._tree_faults(federated_audit_verify.workspace) AS t
+    ) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST, f.place LIMIT 1;
     is_intact := NOT FOUND;
+    SELECT coalesce(max(h.tree_size), 0) INTO signed_entries
+    FROM federated.tree_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT coalesce(max(s.tree_size), 0) INTO witnessed_entries
+    FROM federated.cosignature AS s WHERE s.workspace = federated_audit_verify.workspace AND s.origin = own;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
-    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). Not found is what a superuser or the owner of the tables does who writes the whole chain and its head anew, or appends an untrue entry: note head_hash elsewhere from time to time, and look it up later in federated_audit_log.hash. If it is there and the log is intact, all up to it is as it was';
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
 CREATE VIEW @extschema@.federated_audit_log AS
 SELECT a.workspace, a.chain_position, a.recorded_at, a.session_role::text AS session_role,
@@ -352,8 +361,8 @@ COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
 COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint; of an attestation its requirement, of a recorded check its regulation';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
 COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';

@@ -52,19 +52,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;

@@ -21,6 +21,8 @@ ALTER FUNCTION federated._adopt_run(uuid, jsonb) OWNER TO federated_owner;
 ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, integer) OWNER TO federated_owner;
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -30,7 +32,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
-    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -42,7 +44,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -82,6 +85,13 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
+GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, federated_daemon;
+GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Aggregation functions.
@@ -100,8 +110,10 @@ TO federated_operator, federated_daemon, federated_owner;
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea),
+    federated._tree_faults(text), federated._audit_inclusion(text, uuid)
 TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_admin;
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
@@ -228,6 +240,18 @@ GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
 
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
 
@@ -349,6 +373,13 @@ GRANT DELETE ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 GRANT INSERT ON federated.event TO federated_daemon;
 REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
+-- The leaves of the tree, and nothing of what they say.
+GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
+GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;
+GRANT INSERT, UPDATE (settled_at, kind, own_size) ON federated.audit_break TO federated_daemon;
+GRANT INSERT, DELETE ON federated.witnessed_head TO federated_daemon;
+GRANT DELETE ON federated.witnessed_head TO federated_admin;
+GRANT INSERT ON federated.head_conflict TO federated_daemon;
 
 -- federated_admin may back the database up (parameters and payloads are sealed).
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
@@ -368,8 +399,11 @@ GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON fed
 GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,
+    federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
+    @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
@@ -414,9 +448,49 @@ GRANT INSERT, UPDATE (duration_seconds, cpu_seconds, busy_seconds, memory_bytes,
 ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+GRANT USAGE ON SCHEMA federated TO federated_probe;
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
+
+-- Alerts.
+GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;
+GRANT SELECT ON SEQUENCE federated.privilege_refusal TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._shown_target(text), federated._shown_conditions(jsonb),
+    federated._refused_answers(bigint, interval, federated.participation_outcome[])
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;
+GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert TO federated_admin;
+GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
+GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

@@ -185,15 +185,27 @@ _WORKSPACE = (
         "none",
         "what is enforced and what the compliance check reports on",
         choices=("none", "HIPAA", "GDPR", "BOTH"),
-        built_values=("none", "HIPAA"),
     ),
     OptionSpec(
         "data_residency", _TEXT, None, "place in which the nodes' data must lie, for instance EU or US-EAST"
     ),
     OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
     OptionSpec(
-        "retention_days", _INT, 2555, "days the audit log is kept", minimum=1, maximum=36_500, built=False
+        "breach_notify",
+        OptionType.TARGET,
+        None,
+        "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
     ),
+    OptionSpec(
+        "retention_days",
+        _INT,
+        2555,
+        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are"
+        " deleted, and a signed stub says what; under HIPAA and BOTH at least 2190",
+        minimum=1,
+        maximum=36_500,
+    ),
+    OptionSpec("legal_hold", _BOOL, False, "delete nothing for its age while it is true"),
 )
 
 _NODE = (
@@ -233,7 +245,6 @@ _DATASET = (
         "suppress",
         "what becomes of an erased subject's rows",
         choices=("suppress", "delete"),
-        built=False,
     ),
     OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
     OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
@@ -262,6 +273,30 @@ _DATASET = (
     ),
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
+    ),
+    OptionSpec(
+        "plain_withdrawals",
+        _BOOL,
+        False,
+        "whether answers without noise go on without data subjects who were erased or withdrew, which tells"
+        " of these few",
+    ),
+    OptionSpec(
+        "phi_check",
+        _CHOICE,
+        None,
+        "what becomes of shared columns that look like identifiers of people, by name, type or values: the"
+        " statement and the node say so, refuse them, or do not look",
+        derived="warn; refuse under compliance_mode HIPAA and BOTH",
+        choices=("warn", "refuse", "off"),
+    ),
+    OptionSpec(
+        "phi_accepted",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns that somebody has looked at, and that may be shared whatever they look like",
+        maximum=1_600,
+        identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
 )

@@ -469,12 +469,9 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    EraseSubjects: "nodes take no requests for erasure",
     ExportSubject: "nodes take no requests for export",
     GrantConsent: "nodes keep no register of consent",
     RevokeConsent: "nodes keep no register of consent",
-    CreateAlert: "the coordinator watches no alerts",
-    DropAlert: "there are no alerts",
 }
 """Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 

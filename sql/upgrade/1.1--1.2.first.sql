@@ -24,6 +24,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -174,6 +175,10 @@ ALTER TABLE federated.run
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
+-- It says up to where the log is signed and witnessed.
+-- done: function @extschema@.federated_audit_verify(text)
+-- done: comment FUNCTION @extschema@.federated_audit_verify(text)
+DROP FUNCTION @extschema@.federated_audit_verify(text);
 -- Requirements are listed by themselves, and judged by findings that two regulations may share.
 -- done: function federated._hipaa_findings(bigint, text)
 -- done: comment FUNCTION federated._hipaa_findings(bigint, text)

@@ -28,6 +28,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -178,6 +179,10 @@ ALTER TABLE federated.run
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
+-- It says up to where the log is signed and witnessed.
+-- done: function @extschema@.federated_audit_verify(text)
+-- done: comment FUNCTION @extschema@.federated_audit_verify(text)
+DROP FUNCTION @extschema@.federated_audit_verify(text);
 -- Requirements are listed by themselves, and judged by findings that two regulations may share.
 -- done: function federated._hipaa_findings(bigint, text)
 -- done: comment FUNCTION federated._hipaa_findings(bigint, text)
@@ -444,6 +449,9 @@ COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it a
 
 COMMENT ON COLUMN federated.release.rows_read IS
     'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
+
+COMMENT ON COLUMN federated.release.admission IS
+    'Digest of whose rows were left out of a plain answer, withdrawn data subjects among them; NULL where nobody''s were, and for every other one';
 
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
@@ -785,6 +793,110 @@ $$;
 
 COMMENT ON FUNCTION federated._drop_dataset_view(text) IS 'Drops the view of a dataset; dependents refuse';
 
+-- Which columns of a dataset look like identifiers of people. Values are looked at here, with the rights of whoever shares
+-- them, and by the node's training process; of them nothing is kept but a kind and one of three shares.
+CREATE TABLE federated.phi_finding (
+    dataset_id  bigint NOT NULL REFERENCES federated.dataset ON DELETE CASCADE,
+    column_name text NOT NULL,
+    kind        text NOT NULL,
+    evidence    text NOT NULL CHECK (evidence IN ('name', 'type', 'values')),
+    share       text CHECK ((share IS NOT NULL) = (evidence = 'values')),
+    found_by    text NOT NULL CHECK (found_by IN ('statement', 'training')),
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (dataset_id, column_name, kind, evidence, found_by)
+);
+
+COMMENT ON TABLE federated.phi_finding IS
+    'Columns of datasets that look like identifiers of people: for the participant''s own DBA, and told nobody else';
+
+COMMENT ON COLUMN federated.phi_finding.found_by IS
+    'statement: CREATE or ALTER FEDERATED DATASET; training: the node, when it read the rows for a run. What a training found by values stands in the way of answers without noise alone: under a budget no answer depends on it';
+
+COMMENT ON COLUMN federated.phi_finding.share IS 'How many of the values that were looked at, in three steps; NULL where no value was';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.phi_finding', '');
+
+-- With the caller's rights, and nothing written: what functions behind a view would write is an error, and undone with
+-- all that was set. Names inside a view are looked up as the caller would have typed them. What cannot be read is not
+-- looked at: federated._probe_dataset has said why.
+CREATE FUNCTION federated._sample_dataset(dataset text, columns text[], most integer, longest integer, schemas name[])
+RETURNS SETOF jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shown text := (SELECT string_agg(format('left(v.%1$I::text, %2$s) AS %1$I', c, longest), ', ') FROM unnest(columns) AS u (c));
+    found jsonb[];
+BEGIN
+    BEGIN
+        PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true),
+            pg_catalog.set_config('transaction_read_only', 'on', true);
+        EXECUTE pg_catalog.format(
+            'SELECT pg_catalog.array_agg(pg_catalog.to_jsonb(s)) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s',
+            shown, dataset, most) INTO found;
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            found := NULL;
+    END;
+    RETURN QUERY SELECT f FROM unnest(found) AS f;
+END
+$$;
+
+COMMENT ON FUNCTION federated._sample_dataset(text, text[], integer, integer, name[]) IS
+    'Rows of the caller''s dataset with their values as text, cut, to look for identifiers; none where they cannot be read';
+
+CREATE FUNCTION federated._record_findings(dataset_id bigint, found_by text, columns text[], findings jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.phi_finding AS f
+    WHERE f.dataset_id = _record_findings.dataset_id AND f.found_by = _record_findings.found_by
+      AND (columns IS NULL OR f.column_name = ANY (columns));
+    INSERT INTO federated.phi_finding (dataset_id, column_name, kind, evidence, share, found_by)
+    SELECT _record_findings.dataset_id, r.column_name, r.kind, r.evidence, r.share, _record_findings.found_by
+    FROM jsonb_to_recordset(findings) AS r (column_name text, kind text, evidence text, share text)
+    WHERE EXISTS (SELECT FROM federated.dataset AS d WHERE d.dataset_id = _record_findings.dataset_id);
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_findings(bigint, text, text[], jsonb) IS
+    'Puts findings in the place of those from before, about these columns or, where there are none named, all';
+
+CREATE FUNCTION federated._record_trained_findings(dataset_id bigint, columns text[], findings jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._record_findings(dataset_id, 'training', coalesce(columns, '{}'), findings);
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) IS
+    'Keeps what the node found when it read the rows; of what statements found it changes nothing';
+
+CREATE FUNCTION @extschema@.federated_phi_findings(
+    dataset text,
+    OUT column_name text, OUT kind text, OUT evidence text, OUT share text, OUT found_by text,
+    OUT found_at timestamptz, OUT is_accepted boolean
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shared federated.dataset;
+BEGIN
+    SELECT d.* INTO shared FROM federated.dataset AS d WHERE d.name = federated_phi_findings.dataset;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset %s does not exist', coalesce(quote_ident(dataset), 'null'));
+    END IF;
+    RETURN QUERY
+    SELECT f.column_name, f.kind, f.evidence, f.share, f.found_by, f.found_at,
+           coalesce(shared.options -> 'phi_accepted' ? f.column_name, false)
+    FROM federated.phi_finding AS f WHERE f.dataset_id = shared.dataset_id
+    ORDER BY f.column_name, f.kind, f.evidence, f.found_by;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_phi_findings(text) IS
+    'Which columns of a dataset of this database look like identifiers of people (45 CFR 164.514(b)(2)), and by what: the name, the type, or the values that were looked at, of which the share is told in three steps and never a count; is_accepted: whether phi_accepted names the column';
+
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1042,7 +1154,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
                   'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
-                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256')
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256', 'conditions')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -1094,9 +1206,406 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+CREATE OR REPLACE FUNCTION @extschema@.federated_audit_verify(
+    workspace text,
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text,
+    OUT signed_entries bigint, OUT witnessed_entries bigint
+) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own uuid := (SELECT o.origin FROM federated.audit_origin AS o);
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    IF NOT EXISTS (SELECT FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.workspace AS w WHERE w.name = federated_audit_verify.workspace) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist, and the audit log has no entry of it', workspace);
+    END IF;
+    SELECT count(*) INTO entries
+    FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace AND a.chain_position IS NOT NULL;
+    SELECT encode(h.hash, 'hex') INTO head_hash
+    FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
+                                         ELSE '' END
+    INTO broken_at, reason
+    FROM (
+        SELECT c.*, 1 AS place FROM federated._audit_faults(federated_audit_verify.workspace) AS c
+        UNION ALL
+        SELECT t.*, 2 FROM federated._tree_faults(federated_audit_verify.workspace) AS t
+    ) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST, f.place LIMIT 1;
+    is_intact := NOT FOUND;
+    SELECT coalesce(max(h.tree_size), 0) INTO signed_entries
+    FROM federated.tree_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT coalesce(max(s.tree_size), 0) INTO witnessed_entries
+    FROM federated.cosignature AS s WHERE s.workspace = federated_audit_verify.workspace AND s.origin = own;
+END
+$$;
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint; of an attestation its requirement, of a recorded check its regulation';
+COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
+
+-- Heads of the audit log's tree (RFC 6962), signed outside the database, and what nodes have witnessed of them. The leaves
+-- are the hashes of a chain's entries in their order.
+CREATE TABLE federated.signer (
+    certificate_sha256 bytea PRIMARY KEY CHECK (octet_length(certificate_sha256) = 32),
+    certificate        text NOT NULL
+);
+
+COMMENT ON TABLE federated.signer IS 'Certificates (PEM) with whose keys heads of the audit log were signed and cosigned, as they were then';
+
+CREATE TABLE federated.tree_head (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL CHECK (tree_size > 0),
+    root               bytea NOT NULL CHECK (octet_length(root) = 32),
+    edge               bytea NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    signed_at          timestamptz NOT NULL,
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+CREATE INDEX tree_head_by_signer ON federated.tree_head (certificate_sha256);
+
+COMMENT ON TABLE federated.tree_head IS
+    'Heads of each chain of the audit log, signed by the coordinator with a key that is not in the database: the first tree_size entries as one hash';
+
+COMMENT ON COLUMN federated.tree_head.workspace IS 'By name and without reference, as in federated.audit';
+
+COMMENT ON COLUMN federated.tree_head.root IS 'Root of the tree of RFC 6962 over the hashes of the first tree_size entries, each a leaf''s data';
+
+COMMENT ON COLUMN federated.tree_head.edge IS 'Roots of the full subtrees of these entries, the largest first: what it takes to go on without the entries before';
+
+COMMENT ON COLUMN federated.tree_head.statement IS 'What is signed: JSON with kind, workspace, origin, tree_size, root_sha256 and signed_at, its keys sorted and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.tree_head.signature IS
+    'ECDSA over SHA-256 (DER), with the key of the certificate: of "heliosdb tree head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.cosignature (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL,
+    node_name          text NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    received_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, tree_size, node_name),
+    FOREIGN KEY (workspace, origin, tree_size) REFERENCES federated.tree_head
+);
+
+COMMENT ON TABLE federated.cosignature IS
+    'Nodes'' signatures under heads of the audit log: each was shown to continue all heads that the node had seen before, and the node keeps it';
+
+COMMENT ON COLUMN federated.cosignature.statement IS 'What is signed: JSON with kind, head_sha256 (of the head''s statement), node and witnessed_at';
+
+COMMENT ON COLUMN federated.cosignature.signature IS
+    'As of a head, with the key of the node''s certificate, of "heliosdb witnessed head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.audit_break (
+    break_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace      text NOT NULL,
+    origin         uuid NOT NULL,
+    node_name      text NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('forked', 'rolled back', 'missing')),
+    held_size      bigint NOT NULL CHECK (held_size > 0),
+    own_size       bigint NOT NULL CHECK (own_size >= 0),
+    held_statement bytea NOT NULL,
+    held_signature bytea NOT NULL,
+    found_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at     timestamptz,
+    UNIQUE (workspace, node_name, held_statement)
+);
+
+COMMENT ON TABLE federated.audit_break IS
+    'Heads that nodes hold, signed by a coordinator, of a log that is not here: what was rewritten, cut off or restored from an older backup';
+
+COMMENT ON COLUMN federated.audit_break.kind IS
+    'forked: the first entries of this log are others than those of the held head; rolled back: this log has fewer entries; missing: it has none of that origin';
+
+COMMENT ON COLUMN federated.audit_break.held_size IS 'How many entries the node''s head has';
+
+COMMENT ON COLUMN federated.audit_break.own_size IS 'How many entries the log had here when that was found';
+
+COMMENT ON COLUMN federated.audit_break.held_statement IS 'The head as the node holds it, as held_signature: the evidence';
+
+COMMENT ON COLUMN federated.audit_break.settled_at IS 'When the node no longer held it: its DBA forgot the heads that it had, by federated_forget_heads; NULL while it does';
+
+-- At a node.
+CREATE TABLE federated.witnessed_head (
+    workspace    text NOT NULL,
+    origin       uuid NOT NULL,
+    tree_size    bigint NOT NULL CHECK (tree_size > 0),
+    root         bytea NOT NULL CHECK (octet_length(root) = 32),
+    signed_at    timestamptz NOT NULL,
+    statement    bytea NOT NULL,
+    signature    bytea NOT NULL,
+    certificate  text NOT NULL,
+    node_name    text NOT NULL,
+    witnessed    bytea NOT NULL,
+    cosignature  bytea NOT NULL,
+    witnessed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+COMMENT ON TABLE federated.witnessed_head IS
+    'At a node: heads of its workspaces'' audit logs that it has cosigned, each shown to continue the one before; of each log the 1,000 latest';
+
+COMMENT ON COLUMN federated.witnessed_head.certificate IS 'The coordinator''s, pinned when the head came, with whose key it is signed (PEM)';
+
+COMMENT ON COLUMN federated.witnessed_head.node_name IS 'What the coordinator calls this node';
+
+COMMENT ON COLUMN federated.witnessed_head.witnessed IS 'What this node signed: JSON that names the head by its SHA-256';
+
+CREATE TABLE federated.head_conflict (
+    conflict_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace         text NOT NULL,
+    origin            uuid NOT NULL,
+    kind              text NOT NULL CHECK (kind IN ('forked', 'rolled back')),
+    held_statement    bytea NOT NULL,
+    held_signature    bytea NOT NULL,
+    held_certificate  text NOT NULL,
+    offered_statement bytea NOT NULL,
+    offered_signature bytea NOT NULL,
+    certificate       text NOT NULL,
+    found_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (workspace, origin, offered_statement)
+);
+
+COMMENT ON TABLE federated.head_conflict IS
+    'At a node: heads that it refused to cosign, each beside the one that it held, both signed by the coordinator: the evidence that a log was changed; the first 100 of each log';
+
+COMMENT ON COLUMN federated.head_conflict.kind IS
+    'forked: it was not shown that the offered head continues the held one, or it is another of the same size; rolled back: it was signed later, and has fewer entries';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.signer', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.tree_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.cosignature', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_break', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.witnessed_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.head_conflict', '');
+
+CREATE FUNCTION federated._tree_faults(workspace text) RETURNS TABLE (origin uuid, broken_at bigint, reason text)
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "audit_tree"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "find_faults")(workspace)
+$python$;
+
+COMMENT ON FUNCTION federated._tree_faults(text) IS
+    'Where the chains of a workspace are not those of the heads that were signed, cosigned or are held by nodes, and why';
+
+CREATE FUNCTION federated._audit_inclusion(workspace text, audit_id uuid) RETURNS jsonb
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "audit_tree"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "prove_inclusion")(workspace, audit_id)
+$python$;
+
+COMMENT ON FUNCTION federated._audit_inclusion(text, uuid) IS
+    'The proof that an entry is in the log of a signed head, with that head and its cosignatures; NULL while no head has it';
+
+CREATE VIEW @extschema@.federated_audit_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at,
+       ARRAY(SELECT c.node_name FROM federated.cosignature AS c
+             WHERE (c.workspace, c.origin, c.tree_size) = (h.workspace, h.origin, h.tree_size) ORDER BY c.node_name) AS witnesses,
+       convert_from(h.statement, 'UTF8') AS statement, encode(h.signature, 'hex') AS signature
+FROM federated.tree_head AS h;
+
+COMMENT ON VIEW @extschema@.federated_audit_heads IS
+    'Signed heads of the audit log, and which nodes have cosigned them: up to a head that is held elsewhere nothing can be changed unseen';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.workspace IS 'Whose chain it is';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.origin IS 'The database that linked the chain, as in federated_audit_log';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.entries IS 'How many entries, from the first one, the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.root_sha256 IS 'Root of the tree of RFC 6962 over the entries'' hashes, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.witnesses IS 'The nodes whose cosignatures are here; a node that was away cosigns a later head, which is over these entries too';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.statement IS 'What is signed';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signature IS 'By the coordinator, hexadecimal';
+
+CREATE VIEW @extschema@.federated_node_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at, h.witnessed_at,
+       CASE WHEN c.conflicts > 0 THEN 'conflict' ELSE 'witnessed' END AS state, c.conflicts, c.last_conflict_at
+FROM federated.witnessed_head AS h
+LEFT JOIN LATERAL (
+    SELECT count(*) AS conflicts, max(o.found_at) AS last_conflict_at
+    FROM federated.head_conflict AS o WHERE (o.workspace, o.origin) = (h.workspace, h.origin)
+) AS c ON true
+WHERE h.tree_size = (SELECT max(n.tree_size) FROM federated.witnessed_head AS n
+                     WHERE (n.workspace, n.origin) = (h.workspace, h.origin));
+
+COMMENT ON VIEW @extschema@.federated_node_heads IS
+    'At a node: the newest head of each audit log that it has witnessed; state conflict: the coordinator has shown it a head of another log since';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.workspace IS 'Whose audit log it is';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.origin IS 'The coordinator''s database that linked the log: one that was restored from a dump is another';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.entries IS 'How many entries the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.root_sha256 IS 'Root of the tree over them, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.witnessed_at IS 'When this node cosigned it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.state IS 'witnessed, or conflict where heads were refused: federated.head_conflict has both sides, signed';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.conflicts IS 'How many heads of this log were refused';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.last_conflict_at IS 'When the last one was';
+
+CREATE FUNCTION @extschema@.federated_forget_heads(workspace text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    forgotten bigint;
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    DELETE FROM federated.witnessed_head AS h WHERE h.workspace = federated_forget_heads.workspace;
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    IF forgotten = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('this node holds no head of the audit log of workspace "%s"', workspace),
+            HINT = 'federated_node_heads shows which it holds.';
+    END IF;
+    RETURN forgotten;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_forget_heads(text) IS
+    'At a node: forgets which heads of a workspace''s audit log it has witnessed, so that it takes the next one as the first; for when the coordinator''s database was restored from an older backup, and its operator says so. Export the heads before (heliosdb audit heads): what they prove is gone here. The refused heads stay in federated.head_conflict. Returns how many heads there were';
+
+-- Who made a node forget is in the node's own log.
+CREATE FUNCTION federated._audit_forgotten_heads() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT g.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           'delete', 'witnessed_head', g.origin::text,
+           jsonb_build_object('entries', max(g.tree_size),
+                              'root_sha256', encode((array_agg(g.root ORDER BY g.tree_size DESC))[1], 'hex'))
+    FROM gone AS g GROUP BY g.workspace, g.origin
+    HAVING NOT EXISTS (SELECT FROM federated.witnessed_head AS h WHERE (h.workspace, h.origin) = (g.workspace, g.origin));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_forgotten_heads() IS 'Appends to the audit log which heads a node no longer holds any of';
+
+CREATE TRIGGER audit AFTER DELETE ON federated.witnessed_head
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION federated._audit_forgotten_heads();
+
+-- What daemons do is in the log too: one entry a round, whatever the number of nodes, one a workspace for each term of a
+-- coordinator, and one for each key that a log's heads are signed with from then on.
+CREATE FUNCTION federated._audit_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    workspace text := (SELECT r.policy ->> 'workspace' FROM federated.run AS r WHERE r.run_id = NEW.run_id);
+    answers   jsonb;
+    charges   jsonb;
+BEGIN
+    SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
+    FROM (
+        SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
+        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+    ) AS o;
+    SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
+    FROM federated.ledger AS l
+    WHERE l.run_id = NEW.run_id AND l.round_number = NEW.round_number AND l.state = 'charged'
+    HAVING count(*) > 0;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (coalesce(workspace, ''), session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'update', 'round', NEW.run_id::text,
+            jsonb_strip_nulls(jsonb_build_object(
+                'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
+                'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                   AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_round() IS
+    'Appends to the audit log how a round ended: answers by outcome, who refused or was rejected, what was charged';
+
+CREATE FUNCTION federated._audit_lease() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT w.name, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+    FROM federated.workspace AS w ORDER BY w.name;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_lease() IS 'Appends to the log of each workspace that a coordinator''s term has begun';
+
+CREATE FUNCTION federated._audit_signer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former bytea := (
+        SELECT h.certificate_sha256 FROM federated.tree_head AS h
+        WHERE h.workspace = NEW.workspace AND h.origin = NEW.origin AND h.tree_size < NEW.tree_size
+        ORDER BY h.tree_size DESC LIMIT 1);
+BEGIN
+    -- Not of heads that a restored dump brings along.
+    IF former IS DISTINCT FROM NEW.certificate_sha256
+       AND NEW.origin = (SELECT o.origin FROM federated.audit_origin AS o) THEN
+        INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+        VALUES (NEW.workspace, session_user,
+                CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+                'insert', 'signer', encode(NEW.certificate_sha256, 'hex'), jsonb_build_object('signs_from', NEW.tree_size));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_signer() IS 'Appends to the audit log with which certificate''s key its heads are signed from now on';
+
+CREATE TRIGGER audit AFTER UPDATE OF status ON federated.round
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION federated._audit_round();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF epoch ON federated.lease
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_lease();
+
+CREATE TRIGGER audit AFTER INSERT ON federated.tree_head
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_signer();
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
@@ -1112,6 +1621,20 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+-- Carries no SET clause: a dataset's table is looked up in the caller's search_path. Every name in it is qualified.
+CREATE OR REPLACE PROCEDURE federated.execute(command text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    failure pg_catalog.jsonb;
+BEGIN
+    failure := federated._execute(command, pg_catalog.current_schemas(true));
+    PERFORM federated._count_refusal(failure);
+    PERFORM federated._raise(failure);
+END
+$$;
+
+COMMENT ON PROCEDURE federated.execute(text) IS 'Executes one FEDERATED statement, as the proxy does with what a user types';
 
 -- Models of other organisations at a participant: what its own DBA subscribes to, and the versions that were delivered. A version
 -- is numbers and names; its functions are made here, by what makes those of versions that were trained here.
@@ -6228,19 +6751,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;
@@ -6391,6 +6917,511 @@ $$;
 
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
+
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s hash under a key of the node that is in no database';
+
+COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+-- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
+-- it: the node's own DBA decides whether such answers go on.
+CREATE TABLE federated.withdrawal_acceptance (
+    dataset_id  bigint PRIMARY KEY REFERENCES federated.dataset ON DELETE CASCADE,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    accepted_by name NOT NULL DEFAULT session_user
+);
+
+COMMENT ON TABLE federated.withdrawal_acceptance IS
+    'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
+
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.row_set_digest,
+           coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
+    FROM federated.dataset AS d
+    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id
+$$;
+
+COMMENT ON FUNCTION federated._withdrawals(bigint) IS
+    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
+CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset "%s" does not exist', dataset);
+    ELSIF NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
+    VALUES (subject.dataset_id, clock_timestamp(), session_user)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
+    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What the database's encoding has no characters for no row can have; the server's own error would quote it.
+CREATE FUNCTION federated._held_subject() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT convert_from(a.subject, 'UTF8') FROM pg_temp.asked_subject AS a);
+EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._held_subject() IS 'The identifier that is held; NULL where this database cannot have such a text';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+CREATE FUNCTION federated._erase_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d
+                     WHERE d.name = dataset AND d.options ->> 'erasure' = 'delete');
+    deleted bigint;
+BEGIN
+    EXECUTE format(
+        'DELETE FROM federated_dataset.%I AS v WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._erase_rows(text) IS
+    'Deletes the rows of the data subject whose identifier is held, through the dataset''s view and with the rights of its owner, where the dataset''s erasure says so';
+
+-- Through the view rows are deleted with its owner's rights, and that only by whoever is granted it here.
+CREATE FUNCTION federated._let_erase(dataset text, lets boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    view record;
+BEGIN
+    IF NOT lets THEN
+        EXECUTE format('REVOKE DELETE ON federated_dataset.%I FROM federated_probe', dataset);
+        RETURN;
+    END IF;
+    SELECT c.oid, c.relowner, federated._find_relation(d.relation) AS base INTO view
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    WHERE d.name = dataset;
+    IF pg_relation_is_updatable(view.oid, true) & 16 = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('rows of dataset "%s" cannot be deleted through it', dataset),
+            DETAIL = 'What it is shared from is neither a table nor a view that PostgreSQL updates by itself.',
+            HINT = 'Leave erasure = ''suppress'', or share the table.';
+    ELSIF NOT has_table_privilege(view.relowner, view.base, 'DELETE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for table %s', view.base),
+            HINT = format('erasure = ''delete'' needs the right of %s, who owns the dataset''s view, to DELETE from it.',
+                          view.relowner::regrole);
+    END IF;
+    EXECUTE format('GRANT DELETE ON federated_dataset.%I TO federated_probe', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._let_erase(text, boolean) IS
+    'Says whether orders may delete rows through a dataset''s view; raises where they never could';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(federated._held_subject() COLLATE %s, 0)', collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
 
 -- What the reports ask, and what people attest where no program can know.
 --
@@ -6547,6 +7578,393 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.compliance_re
 SELECT pg_catalog.pg_extension_config_dump('federated.attestation', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.compliance_record', '');
+
+-- Alerts: what is watched, what the coordinator found, and what became of telling somebody.
+--
+-- What always holds: a firing is committed before anybody is told of it, with its id, under which it is told however often that is tried.
+-- A target's path and query, which may be a secret, are in no view and no audit entry.
+CREATE TABLE federated.alert (
+    alert_id     bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace_id bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    name         text NOT NULL CHECK (name <> '' AND octet_length(name) <= 63),
+    owner        name NOT NULL DEFAULT current_user,
+    conditions   jsonb NOT NULL CHECK (jsonb_typeof(conditions) = 'array'),
+    target       text NOT NULL CHECK (octet_length(target) <= 4096),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    is_raised    boolean NOT NULL DEFAULT false,
+    calm_since   timestamptz,
+    UNIQUE (workspace_id, name)
+);
+
+COMMENT ON TABLE federated.alert IS 'What CREATE FEDERATED ALERT has the coordinator watch; it belongs to its workspace''s owner';
+
+COMMENT ON COLUMN federated.alert.owner IS 'Who made it; the owner of the workspace may drop it';
+
+COMMENT ON COLUMN federated.alert.conditions IS 'metric, operator and value of each; it fires where all of them hold';
+
+COMMENT ON COLUMN federated.alert.target IS 'Whom it notifies, as it was written; views show no path of it';
+
+COMMENT ON COLUMN federated.alert.is_raised IS 'Whether it has fired and is not armed again';
+
+COMMENT ON COLUMN federated.alert.calm_since IS 'Since when its conditions have not held while it is raised; NULL while they hold';
+
+CREATE TABLE federated.firing (
+    firing_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    kind          text NOT NULL CHECK (kind IN ('alert', 'breach')),
+    alert_id      bigint REFERENCES federated.alert ON DELETE SET NULL,
+    workspace     text NOT NULL,
+    name          text NOT NULL CHECK (name <> ''),
+    conditions    jsonb CHECK (jsonb_typeof(conditions) = 'array'),
+    observed      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(observed) = 'object'),
+    target        text,
+    fired_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    events        bigint NOT NULL DEFAULT 1 CHECK (events > 0),
+    last_event_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempts      integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    next_attempt  timestamptz,
+    delivered_at  timestamptz,
+    failure       text CHECK (octet_length(failure) <= 4096)
+);
+
+CREATE INDEX firing_to_deliver ON federated.firing (next_attempt) WHERE next_attempt IS NOT NULL;
+
+CREATE INDEX firing_by_alert ON federated.firing (alert_id);
+
+CREATE INDEX firing_by_breach ON federated.firing (workspace, name, last_event_at) WHERE kind = 'breach';
+
+COMMENT ON TABLE federated.firing IS 'Each time that an alert fired, and each breach of security; it stays when the alert is dropped';
+
+COMMENT ON COLUMN federated.firing.workspace IS 'By name and without reference; empty for a breach that is of no workspace';
+
+COMMENT ON COLUMN federated.firing.name IS 'Of the alert; of a breach what happened';
+
+COMMENT ON COLUMN federated.firing.observed IS 'The metrics as they were; of a breach the node and the last reason';
+
+COMMENT ON COLUMN federated.firing.events IS 'Of a breach how often it happened: events less than 24 hours apart are one';
+
+COMMENT ON COLUMN federated.firing.next_attempt IS 'When it is tried to be delivered next; NULL where it is not any more';
+
+-- The daemon that leads writes what it is able to do, so that a statement can say what it is not.
+CREATE TABLE federated.notifier (
+    only_one      boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sends_mail    boolean NOT NULL,
+    calls_hooks   boolean NOT NULL,
+    allowed_hosts text[] NOT NULL,
+    refusals_seen bigint NOT NULL DEFAULT 0,
+    published_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.notifier IS 'Whom the coordinator that leads has settings to notify, without any of these that is secret';
+
+COMMENT ON COLUMN federated.notifier.sends_mail IS 'Whether it has a mail server';
+
+COMMENT ON COLUMN federated.notifier.calls_hooks IS 'Whether it has the secret with which calls are signed';
+
+COMMENT ON COLUMN federated.notifier.allowed_hosts IS 'Hosts that it calls although their addresses are private';
+
+COMMENT ON COLUMN federated.notifier.refusals_seen IS 'Up to which number of federated.privilege_refusal it has raised a breach';
+
+CREATE TABLE federated.audit_check (
+    workspace_id bigint PRIMARY KEY REFERENCES federated.workspace ON DELETE CASCADE,
+    checked_at   timestamptz NOT NULL,
+    is_intact    boolean NOT NULL,
+    reason       text
+);
+
+COMMENT ON TABLE federated.audit_check IS 'What federated_audit_verify said when the coordinator last called it';
+
+-- The one thing that a statement leaves behind which is refused: its transaction is undone, a sequence is not.
+CREATE SEQUENCE federated.privilege_refusal;
+
+COMMENT ON SEQUENCE federated.privilege_refusal IS 'Counts statements of the language that were refused for want of a privilege';
+
+CREATE FUNCTION federated._count_refusal(failure jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF failure ->> 'sqlstate' = '42501' AND current_setting('transaction_read_only') = 'off' THEN
+        PERFORM nextval('federated.privilege_refusal');
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._count_refusal(jsonb) IS 'Counts a statement that was refused for want of a privilege; who said it is in the server''s log';
+
+-- A cascade would delete them when their workspace's name can no longer be read.
+CREATE FUNCTION federated._delete_alerts_first() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.alert AS a WHERE a.workspace_id = OLD.workspace_id;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._delete_alerts_first() IS 'Deletes the alerts of a workspace while the audit log can still name it';
+
+CREATE TRIGGER delete_alerts_first BEFORE DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._delete_alerts_first();
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF workspace_id, name, owner, conditions, target ON federated.alert
+    FOR EACH ROW EXECUTE FUNCTION federated._check_workspace_owner();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF workspace_id, name, owner, conditions, target ON federated.alert
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION federated._shown_target(target text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)(.+)$', '\1/…') ELSE target END
+$$;
+
+COMMENT ON FUNCTION federated._shown_target(text) IS 'A target without what may be a secret of it: path and query';
+
+CREATE FUNCTION federated._shown_conditions(conditions jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(format('%s %s %s', c.condition ->> 'metric', c.condition ->> 'operator', c.condition ->> 'value'), ' AND ' ORDER BY c.place)
+    FROM jsonb_array_elements(conditions) WITH ORDINALITY AS c (condition, place)
+$$;
+
+COMMENT ON FUNCTION federated._shown_conditions(jsonb) IS 'Conditions as CREATE FEDERATED ALERT has them';
+
+CREATE VIEW @extschema@.federated_alerts AS
+SELECT coalesce(f.workspace, w.name) AS workspace_name, coalesce(f.name, a.name) AS alert_name, coalesce(f.kind, 'alert') AS kind,
+       federated._shown_conditions(coalesce(f.conditions, a.conditions)) AS conditions,
+       federated._shown_target(CASE WHEN f.firing_id IS NULL THEN a.target ELSE f.target END) AS target,
+       CASE WHEN f.kind = 'breach' THEN 'breach' WHEN a.alert_id IS NULL THEN 'dropped' WHEN a.is_raised THEN 'raised' ELSE 'armed' END AS status,
+       f.firing_id, f.fired_at, f.observed, f.delivered_at, f.attempts,
+       CASE WHEN f.delivered_at IS NULL THEN
+           CASE WHEN f.kind = 'alert' AND f.alert_id IS NULL THEN concat_ws(': ', 'the alert was dropped', f.failure) ELSE f.failure END
+       END AS failure,
+       CASE WHEN f.delivered_at IS NULL AND (f.kind = 'breach' OR f.alert_id IS NOT NULL) THEN f.next_attempt END AS next_attempt,
+       CASE WHEN f.kind = 'breach' THEN f.events END AS events, CASE WHEN f.kind = 'breach' THEN f.last_event_at END AS last_event_at,
+       CASE WHEN f.kind = 'breach' THEN f.fired_at + interval '72 hours' END AS notify_authority_by,
+       CASE WHEN f.kind = 'breach' THEN f.fired_at + interval '60 days' END AS notify_people_by
+FROM (federated.alert AS a JOIN federated.workspace AS w USING (workspace_id))
+FULL JOIN federated.firing AS f ON f.alert_id = a.alert_id;
+
+COMMENT ON VIEW @extschema@.federated_alerts IS
+    'Every alert with each time that it fired, and every breach of security; an alert that has not fired has one row, without fired_at';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.workspace_name IS 'Name of the workspace, as it was when it fired; empty for a breach that is of no workspace';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.alert_name IS
+    'Name of the alert; of a breach what happened: node_refused (its certificate is not the pinned one), update_rejected (it was changed, replayed or forged), coordinator_refused (a node refuses the coordinator''s signature), privilege_refused (statements for want of a privilege), audit_broken';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.kind IS 'alert, or breach: raised without any CREATE FEDERATED ALERT';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.conditions IS 'Of an alert, as they were when it fired; all of them held';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.target IS
+    'Whom it notifies, of a webhook without path and query; of a breach the workspace''s option breach_notify, NULL where it has none';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.status IS
+    'As the alert stands now: armed, raised (it has fired, and fires again only after its conditions have not held for a while), dropped; breach for a breach';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.firing_id IS 'By which the notification is known: the webhook''s Idempotency-Key, and in the mail''s Message-ID';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.fired_at IS 'When the coordinator found the conditions to hold, or the breach; NULL of an alert that never fired';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.observed IS 'The metrics of the conditions as they were; of a breach the node and the last reason';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.delivered_at IS 'When the target took it; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.attempts IS 'How often it was tried';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.failure IS 'Why it is not delivered; NULL before the first attempt';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.next_attempt IS 'When it is tried next; NULL where it is not any more';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.events IS 'Of a breach, how often it has happened: what happens less than 24 hours after the last time is the same breach';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.last_event_at IS 'Of a breach, when it happened last';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.notify_authority_by IS
+    'Of a breach, 72 hours after the coordinator saw it: by when a controller that has to tell the supervisory authority has done so (GDPR Art. 33). Whether it has to is for a person to say';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.notify_people_by IS
+    'Of a breach, 60 days after the coordinator saw it: the latest by which a covered entity that has to tell the people concerned has done so (45 CFR 164.404)';
+
+CREATE VIEW federated.latest_round AS
+SELECT m.workspace_id, m.model_id, d.run_id, d.round_number, d.global_loss, d.global_accuracy,
+       d.global_loss - (
+           SELECT p.global_loss FROM federated.round AS p
+           WHERE p.run_id = d.run_id AND p.status = 'closed' AND p.round_number < d.round_number AND p.global_loss IS NOT NULL
+           ORDER BY p.round_number DESC LIMIT 1) AS loss_delta,
+       extract(epoch FROM d.finished_at - d.started_at)::double precision AS duration_seconds
+FROM federated.model AS m
+CROSS JOIN LATERAL (
+    SELECT r.created_at AS queued_at, q.* FROM federated.run AS r JOIN federated.round AS q USING (run_id)
+    WHERE r.model_id = m.model_id AND q.status = 'closed' AND q.round_number > 0
+    ORDER BY r.created_at DESC, q.round_number DESC LIMIT 1
+) AS d;
+
+COMMENT ON VIEW federated.latest_round IS 'The last closed training round of each model''s last run that has closed one';
+
+CREATE FUNCTION federated._refused_answers(workspace_id bigint, within interval, outcomes federated.participation_outcome[]) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*)
+    FROM federated.model AS m JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+    JOIN federated.participation AS p USING (run_id, round_number)
+    WHERE m.workspace_id = _refused_answers.workspace_id AND p.outcome = ANY (outcomes)
+      AND coalesce(d.finished_at, now()) > now() - within
+$$;
+
+COMMENT ON FUNCTION federated._refused_answers(bigint, interval, federated.participation_outcome[]) IS
+    'How many answers of a workspace''s nodes ended so, in rounds that were open within that time';
+
+-- A condition on the metric's name leaves the other branches out before anything of them is computed.
+CREATE VIEW federated.alert_metric AS
+SELECT w.name AS workspace, m.metric, m.value
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT 'total_epsilon' AS metric, (w.options ->> 'privacy_budget')::double precision AS value
+    UNION ALL
+    SELECT 'consumed_epsilon', (SELECT b.consumed_epsilon FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'remaining_epsilon', (SELECT b.remaining_epsilon FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'estimated_remaining_rounds',
+           (SELECT b.estimated_remaining_rounds FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'registered_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'active_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'active')
+    UNION ALL
+    SELECT 'slow_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'slow')
+    UNION ALL
+    SELECT 'failed_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'failed')
+    UNION ALL
+    SELECT 'pending_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'pending')
+    UNION ALL
+    SELECT 'seconds_since_last_seen',
+           (SELECT extract(epoch FROM max(greatest(now() - coalesce(n.last_seen, n.registered_at), interval '0')))
+            FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'certificate_expires_days',
+           (SELECT extract(epoch FROM min(n.certificate_expires) - now()) / 86400 FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'running_runs',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'running')
+    UNION ALL
+    SELECT 'queued_runs',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'queued')
+    UNION ALL
+    SELECT 'failed_runs_last_day',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status IN ('failed', 'diverged', 'budget_exhausted')
+              AND r.finished_at > now() - interval '24 hours')
+    UNION ALL
+    SELECT 'global_loss', (SELECT max(d.global_loss) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'global_accuracy', (SELECT min(d.global_accuracy) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'loss_delta', (SELECT max(d.loss_delta) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'participating_nodes',
+           (SELECT min((SELECT count(*) FROM federated.part_taken AS p WHERE p.run_id = d.run_id AND p.round_number = d.round_number))
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'dropped_nodes',
+           (SELECT max((SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
+                        WHERE p.run_id = d.run_id AND p.round_number = d.round_number AND p.outcome IN ('dropped', 'refused', 'rejected')))
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'round_duration_seconds', (SELECT max(d.duration_seconds) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'communication_mb',
+           (SELECT max((SELECT sum(coalesce(p.bytes_sent, 0) + coalesce(p.bytes_received, 0)) FROM federated.participation AS p
+                        WHERE p.run_id = d.run_id AND p.round_number = d.round_number)) / 1e6
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'open_round_seconds',
+           (SELECT extract(epoch FROM max(now() - d.started_at))
+            FROM federated.model AS k JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'running' AND d.status = 'open')
+    UNION ALL
+    SELECT 'refusals_last_hour', federated._refused_answers(w.workspace_id, interval '1 hour', ARRAY['refused', 'rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'refusals_last_day', federated._refused_answers(w.workspace_id, interval '24 hours', ARRAY['refused', 'rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'rejected_updates_last_day', federated._refused_answers(w.workspace_id, interval '24 hours', ARRAY['rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'failed_deliveries',
+           (SELECT count(*) FROM federated.subscriber AS s JOIN federated.node AS n USING (node_id)
+            WHERE n.workspace_id = w.workspace_id AND s.failure IS NOT NULL)
+    UNION ALL
+    SELECT 'breaches_last_day',
+           (SELECT count(*) FROM federated.firing AS f
+            WHERE f.kind = 'breach' AND f.workspace = w.name AND f.last_event_at > now() - interval '24 hours')
+    UNION ALL
+    SELECT 'audit_breaks', (SELECT (NOT c.is_intact)::integer FROM federated.audit_check AS c WHERE c.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'order_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'erasure_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked') AND o.kind = 'erase')
+    UNION ALL
+    SELECT 'open_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'expired_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state = 'expired')
+) AS m;
+
+COMMENT ON VIEW federated.alert_metric IS 'federated_alert_metrics where the coordinator finds it, whatever schema the extension is in';
+
+CREATE VIEW @extschema@.federated_alert_metrics AS
+SELECT m.workspace AS workspace_name, m.metric, m.value FROM federated.alert_metric AS m;
+
+COMMENT ON VIEW @extschema@.federated_alert_metrics IS
+    'What alerts watch, as it is now: one row for each workspace and metric. The reference says what each is; NULL is unknown, and no condition on it holds';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.metric IS 'As CREATE FEDERATED ALERT … WHEN takes it';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.value IS 'In the metric''s unit; NULL where it is unknown now';
+
+-- The daemon may not read the log; it is told whether it holds.
+CREATE FUNCTION federated._audit_state(workspace text, OUT is_intact boolean, OUT reason text) RETURNS record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.is_intact, v.reason FROM @extschema@.federated_audit_verify(workspace) AS v
+$$;
+
+COMMENT ON FUNCTION federated._audit_state(text) IS 'Whether the audit log of a workspace holds, and why not, without anything of it';
+
+-- One row a breach as long as it goes on: a peer that is refused every few seconds is told of once.
+CREATE FUNCTION federated._note_breach(workspace text, event text, node text, reason text, seen_at timestamptz) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    told   text := (SELECT w.options ->> 'breach_notify' FROM federated.workspace AS w WHERE w.name = workspace);
+    facts  jsonb := jsonb_strip_nulls(jsonb_build_object('node', node, 'reason', left(reason, 500)));
+    opened uuid;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.breach', hashtextextended(workspace, 0)));
+    UPDATE federated.firing AS f SET events = f.events + 1, last_event_at = greatest(f.last_event_at, seen_at), observed = facts
+    WHERE f.kind = 'breach' AND f.workspace = workspace AND f.name = event
+      AND f.observed ->> 'node' IS NOT DISTINCT FROM node AND f.last_event_at > seen_at - interval '24 hours';
+    IF NOT FOUND THEN
+        INSERT INTO federated.firing (kind, workspace, name, observed, target, fired_at, last_event_at, next_attempt, failure)
+        VALUES ('breach', workspace, event, facts, told, seen_at, seen_at, CASE WHEN told IS NOT NULL THEN seen_at END,
+                CASE WHEN told IS NULL THEN 'the workspace''s option breach_notify names nobody' END)
+        RETURNING firing_id INTO opened;
+    END IF;
+    RETURN opened;
+END
+$$;
+
+COMMENT ON FUNCTION federated._note_breach(text, text, text, text, timestamptz) IS
+    'Raises a breach of security, or counts one more event of a breach that goes on; returns the id of a new one';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.alert', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.firing', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
 
 CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -7075,6 +8493,10 @@ ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_o
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
+
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -7086,7 +8508,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
-    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -7098,7 +8520,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -7151,6 +8574,18 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
+GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, federated_daemon;
+
+GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
+
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
 
 -- Aggregation functions.
@@ -7172,8 +8607,11 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea),
+    federated._tree_faults(text), federated._audit_inclusion(text, uuid)
 TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_admin;
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
@@ -7318,6 +8756,20 @@ GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_ve
 GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
+
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -7477,6 +8929,19 @@ GRANT INSERT ON federated.event TO federated_daemon;
 
 REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
 
+-- The leaves of the tree, and nothing of what they say.
+GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
+
+GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;
+
+GRANT INSERT, UPDATE (settled_at, kind, own_size) ON federated.audit_break TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.witnessed_head TO federated_daemon;
+
+GRANT DELETE ON federated.witnessed_head TO federated_admin;
+
+GRANT INSERT ON federated.head_conflict TO federated_daemon;
+
 -- federated_admin may back the database up (parameters and payloads are sealed).
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
 
@@ -7505,8 +8970,12 @@ GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,
+    federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
+    @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
+
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
 
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 
@@ -7579,10 +9048,74 @@ GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
 
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
+
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
+
+-- Alerts.
+GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
+
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;
+
+GRANT SELECT ON SEQUENCE federated.privilege_refusal TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._shown_target(text), federated._shown_conditions(jsonb),
+    federated._refused_answers(bigint, interval, federated.participation_outcome[])
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+TO federated_daemon;
+
+GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;
+
+GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert TO federated_admin;
+
+GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
+
+GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
+
+GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 

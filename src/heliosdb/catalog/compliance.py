@@ -1,34 +1,79 @@
-"""Attestations and what they may be about, as rows.
+"""What statements and daemons read and write for compliance modes: runs' modes, identifiers that were found.
 
-What always holds: who attested, when and what was seen then is written by the database itself.
+What always holds: of values that were looked at nothing comes here but a kind and one of three shares.
 """
 
 from __future__ import annotations
 
-from datetime import date
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+from heliosdb.catalog.commands import Workspace
 from heliosdb.catalog.connection import Connection, Statements
+from heliosdb.domain.ids import DatasetName
+from heliosdb.phi.kinds import Finding
+from heliosdb.phi.scan import LONGEST, Column
 
 _SQL = Statements("compliance.sql")
 
 
-def find_workspace_id(connection: Connection, name: str) -> int | None:
-    """Return the key of the workspace of that name."""
-    rows = _SQL.query(connection, "find_workspace_id", name)
-    return int(rows[0]["workspace_id"]) if rows else None
+def list_modes_in_training(connection: Connection, workspace: Workspace) -> list[tuple[str, str]]:
+    """Return the models of a workspace that are queued or in training, with the compliance mode of their
+    runs."""
+    rows = _SQL.query(connection, "list_modes_in_training", workspace.workspace_id)
+    return [(row["name"], row["mode"]) for row in rows]
 
 
-def list_requirements(connection: Connection) -> list[str]:
-    """Return what the compliance check goes through, each once, in its order."""
-    return [row["requirement"] for row in _SQL.query(connection, "list_requirements")]
+def read_shared_columns(connection: Connection, name: DatasetName) -> list[Column]:
+    """Return the columns that a dataset was shared with."""
+    (row,) = _SQL.query(connection, "read_shared_columns", name)
+    return [Column(*each) for each in zip(row["columns"], row["types"], strict=True)]
 
 
-def insert_attestation(
-    connection: Connection, workspace_id: int, requirement: str, until: date, statement: str
-) -> str:
-    """Add an attestation; return what the check said of the requirement just then: PASS or MANUAL.
+def sample_dataset(
+    connection: Connection, name: DatasetName, columns: Sequence[str], most: int, schemas: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return values of columns of the caller's dataset, as text, without NULL, of at most so many rows.
 
-    The database raises 22023 for a day that is past or too far away, 55000 for a requirement that fails.
+    Read with the caller's rights; {} where they cannot be read.
     """
-    values = (workspace_id, requirement, until.isoformat(), statement)
-    return str(_SQL.query(connection, "insert_attestation", *values)[0]["status"])
+    shown: dict[str, list[str]] = {}
+    for row in _SQL.query(connection, "sample_dataset", name, list(columns), most, LONGEST, list(schemas)):
+        for column, value in json.loads(row["shown"]).items():
+            if value is not None:
+                shown.setdefault(column, []).append(value)
+    return shown
+
+
+def record_findings(connection: Connection, name: DatasetName, findings: Sequence[Finding]) -> None:
+    """Put what a statement found about a dataset in the place of what earlier ones did."""
+    _SQL.query(connection, "record_findings", name, _json(findings))
+
+
+def record_trained_findings(
+    connection: Connection, dataset_id: int, columns: Sequence[str], findings: Sequence[Finding]
+) -> None:
+    """Put what the node found when it read columns of a dataset in the place of what it found of these."""
+    _SQL.query(connection, "record_trained_findings", dataset_id, list(columns), _json(findings))
+
+
+@dataclass(frozen=True, slots=True)
+class TellingColumns:
+    """Columns whose values look like identifiers. told: as the DBA's own statement found; all: as a training
+    found too.
+    """
+
+    told: frozenset[str]
+    all: frozenset[str]
+
+
+def read_telling_columns(connection: Connection, dataset_id: int) -> TellingColumns:
+    """Return the columns of a dataset whose values look like identifiers."""
+    rows = _SQL.query(connection, "list_telling_columns", dataset_id)
+    told = frozenset(row["column_name"] for row in rows if row["was_told"])
+    return TellingColumns(told, frozenset(row["column_name"] for row in rows))
+
+
+def _json(findings: Sequence[Finding]) -> str:
+    return json.dumps([one.to_json() for one in findings], ensure_ascii=False)

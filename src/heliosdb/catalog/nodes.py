@@ -16,7 +16,7 @@ import psycopg
 
 from federated_sql.residency import residency_allows
 from heliosdb.catalog.connection import Connection, Row, Statements
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Introduction, introduction_json
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Run
@@ -94,7 +94,7 @@ def activate_node(connection: Connection, node: NodeRecord, certificate: str, ex
 
 def already_registered(name: str) -> FederatedError:
     """The error for a certificate that another node of the workspace is pinned to."""
-    return FederatedError(ErrorCode.IDENTITY, f'its certificate is registered as node "{name}" already')
+    return StrangerError(ErrorCode.IDENTITY, f'its certificate is registered as node "{name}" already')
 
 
 def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, reason: str) -> None:

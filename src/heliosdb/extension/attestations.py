@@ -11,7 +11,7 @@ from datetime import date
 
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
-from heliosdb.catalog import compliance
+from heliosdb.catalog import attestations as catalog
 from heliosdb.extension.session import Session, undefined
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -20,12 +20,12 @@ _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 def attest_compliance(session: Session, command: AttestCompliance) -> None:
     """ATTEST FEDERATED COMPLIANCE: the newest attestation of a requirement counts, older ones are kept."""
     session.require("federated_auditor", "attest compliance")
-    workspace_id = compliance.find_workspace_id(session.connection, command.workspace)
+    workspace_id = catalog.find_workspace_id(session.connection, command.workspace)
     if workspace_id is None:
         raise undefined("workspace", command.workspace)
     requirement = _find_requirement(session, command.requirement)
     until = _day(command.until)
-    status = compliance.insert_attestation(session.connection, workspace_id, requirement, until, command.text)
+    status = catalog.insert_attestation(session.connection, workspace_id, requirement, until, command.text)
     if status == "PASS":
         session.notice(
             f'requirement "{requirement}" passes by what is seen now; the attestation counts where that'
@@ -35,7 +35,7 @@ def attest_compliance(session: Session, command: AttestCompliance) -> None:
 
 def _find_requirement(session: Session, wanted: str) -> str:
     """The requirement as the check names it, whatever the case of its letters; 42704 names the nearest."""
-    known = compliance.list_requirements(session.connection)
+    known = catalog.list_requirements(session.connection)
     by_fold = {name.casefold(): name for name in known}
     found = by_fold.get(wanted.casefold())
     if found is not None:

@@ -10,6 +10,7 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -29,6 +30,7 @@ from heliosdb.parts.built import built_parts
 
 __all__ = [
     "CATALOG_VERSION",
+    "audit_tree",
     "check_options",
     "check_residency",
     "describe_columns",
@@ -132,8 +134,20 @@ def scoring(plpy: Any, version: str, function: str, module: str = "session") -> 
     # One session is one process with one thread: numpy's libraries are not to start more.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    asked = getattr(import_module(f"heliosdb.scoring.{module}"), function)
+    return _raising(plpy, getattr(import_module(f"heliosdb.scoring.{module}"), function))
 
+
+def audit_tree(plpy: Any, version: str, function: str) -> Callable[..., Any]:
+    """Return a function of `heliosdb.extension.audit_tree`, whose errors become the server's."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    asked = getattr(import_module("heliosdb.extension.audit_tree"), function)
+    return _raising(plpy, partial(asked, plpy))
+
+
+def _raising(plpy: Any, asked: Callable[..., Any]) -> Callable[..., Any]:
     def ask(*arguments: Any) -> Any:
         try:
             return asked(*arguments)

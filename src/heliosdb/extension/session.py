@@ -59,6 +59,11 @@ class Session:
         if not dataset.owned:
             raise _not_owner("dataset", dataset.name)
 
+    def own_alert(self, name: str, *, owned: bool) -> None:
+        """Raise 42501 unless the caller is a member of the owner role of the alert's workspace."""
+        if not owned:
+            raise _not_owner("alert", name)
+
     def role_name(self, role: RoleSpec) -> str:
         """Return the name of the role that is named or, by a keyword, meant."""
         if isinstance(role, str):

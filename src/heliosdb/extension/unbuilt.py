@@ -6,16 +6,12 @@ What always holds: nothing is changed. Roles are checked first, so that who may 
 from __future__ import annotations
 
 import difflib
-import re
 
 from federated_sql.errors import FederatedError, invalid_value, not_supported
 from federated_sql.lexer import MAX_NAME_BYTES
 from federated_sql.statements import (
     MISSING_ENGINES,
     Command,
-    CreateAlert,
-    DropAlert,
-    EraseSubjects,
     ExportSubject,
     GrantConsent,
     RevokeConsent,
@@ -23,36 +19,9 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension import server_files
-from heliosdb.extension.models import find_model
 from heliosdb.extension.session import Session, undefined
 
 EXPORT_FORMATS = ("csv", "json")
-METRICS = (
-    "active_nodes",
-    "communication_mb",
-    "consumed_epsilon",
-    "dropped_nodes",
-    "estimated_remaining_rounds",
-    "global_accuracy",
-    "global_loss",
-    "loss_delta",
-    "participating_nodes",
-    "registered_nodes",
-    "remaining_epsilon",
-    "round_duration_seconds",
-)
-"""What an alert may watch: columns of the workspace's and its models' monitoring views."""
-
-_MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
-_WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
-_CHANNEL = re.compile(r"pg:\S+")
-
-
-def erase_subjects(session: Session, command: EraseSubjects) -> None:
-    """DELETE FROM FEDERATED TRAINING."""
-    session.require("federated_admin", "erase data subjects")
-    find_model(session, command.model)
-    raise _unbuilt(command)
 
 
 def export_subject(session: Session, command: ExportSubject) -> None:
@@ -80,25 +49,6 @@ def revoke_consent(session: Session, command: RevokeConsent) -> None:
     raise _unbuilt(command)
 
 
-def create_alert(session: Session, command: CreateAlert) -> None:
-    """CREATE FEDERATED ALERT."""
-    session.require("federated_admin", "create a federated alert")
-    _find_workspace(session, command.workspace)
-    for condition in command.conditions:
-        if condition.metric not in METRICS:
-            raise _unknown("metric", condition.metric, METRICS)
-    _check_target(command.target)
-    raise _unbuilt(command)
-
-
-def drop_alert(session: Session, command: DropAlert) -> None:
-    """DROP FEDERATED ALERT."""
-    session.require("federated_admin", "drop a federated alert")
-    if command.workspace is not None:
-        _find_workspace(session, command.workspace)
-    raise _unbuilt(command)
-
-
 def _find_workspace(session: Session, name: str) -> None:
     """Raise unless the workspace is the caller's own, or at a node, one that datasets are shared with."""
     workspace = catalog.find_workspace(session.connection, name)
@@ -106,17 +56,6 @@ def _find_workspace(session: Session, name: str) -> None:
         session.own_workspace(workspace)
     elif not catalog.is_workspace_known(session.connection, name):
         raise undefined("workspace", name)
-
-
-def _check_target(target: str) -> None:
-    known = any(form.fullmatch(target) for form in (_MAIL, _WEB, _CHANNEL))
-    channel = target.removeprefix("pg:")
-    if known and target.isprintable() and (channel == target or len(channel.encode()) <= MAX_NAME_BYTES):
-        return
-    raise invalid_value(
-        "NOTIFY names no address that can be notified",
-        hint="Give a mail address, https://host/path, or pg:channel for LISTEN channel.",
-    )
 
 
 def _unknown(kind: str, given: str, known: tuple[str, ...]) -> FederatedError:

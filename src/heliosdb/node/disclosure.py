@@ -36,6 +36,9 @@ ABSENT, HELD_OUT = 0, 2
 MOST_ROW_SETS = 64
 """Different row sets of one table: more of them would be an attempt to solve for single rows."""
 
+ROW_SET_PURPOSE = b"row-set"
+"""Of the keyed hashes that name rows and subjects in row sets."""
+
 SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
@@ -104,20 +107,36 @@ class RowSet:
         return bool((self.held_out[place] == other.held_out).all())
 
 
-def smallest_difference(row_sets: Sequence[RowSet]) -> int:
+def smallest_difference(row_sets: Sequence[RowSet], *, own: RowSet | None = None) -> int:
     """How many subjects the smallest group of rows has that no sum over these row sets and their parts tears
-    apart: each sum that can be made of them, by adding and subtracting, is about whole such groups."""
-    rows, place = np.unique(np.concatenate([one.rows for one in row_sets]), return_index=True)
-    subjects = np.concatenate([one.subjects for one in row_sets])[place]
+    apart: each sum that can be made of them, by adding and subtracting, is about whole such groups.
+
+    own: one more row set; then of those groups alone that it tears off: what its answer would tell that no
+    sum over the others does. A small group that is one already comes of withdrawals that a DBA has accepted.
+    """
+    all_sets = row_sets if own is None else [*row_sets, own]
+    rows, place = np.unique(np.concatenate([one.rows for one in all_sets]), return_index=True)
+    subjects = np.concatenate([one.subjects for one in all_sets])[place]
     group = np.zeros(rows.size, dtype=np.int64)
     for one in row_sets:
         group = _renumbered(3 * group + one.part_of(rows))
+    whole = np.zeros(0, dtype=np.bool_)
+    if own is not None:
+        before, there = group, np.zeros(rows.size, dtype=np.bool_)
+        for one in row_sets:
+            there |= one.part_of(rows) != ABSENT
+        group = _renumbered(3 * before + own.part_of(rows))
+        # Rows of no other set are told of for the first time, however they lie together.
+        sizes, first = np.bincount(group), np.unique(group, return_index=True)[1]
+        whole = (sizes == np.bincount(before)[before[first]]) & there[first]
     # Of a short type, which is sorted by its digits.
     order = np.lexsort([subjects, group.astype(np.min_scalar_type(int(group.max(initial=0))))])
     group, subjects = group[order], subjects[order]
     is_new = np.ones(group.size, dtype=np.bool_)
     is_new[1:] = (group[1:] != group[:-1]) | (subjects[1:] != subjects[:-1])
-    return int(np.bincount(group[is_new]).min(initial=np.iinfo(np.int64).max))
+    counts = np.bincount(group[is_new], minlength=whole.size)
+    counted = counts if own is None else counts[~whole]
+    return int(counted.min(initial=np.iinfo(np.int64).max))
 
 
 def _renumbered(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -130,6 +149,17 @@ def _count_distinct(codes: NDArray[np.int64] | Hashes) -> int:
     """How many different numbers there are; by sorting: a hundredth of the time of numpy.unique."""
     ranked = np.sort(codes)
     return int(np.count_nonzero(ranked[1:] != ranked[:-1])) + min(1, ranked.size)
+
+
+_FEW = (
+    "The two answers together would tell of these few. Rows differ where this target is missing in a few of"
+    " them, where validation_split is another one, or where data have changed. Let the dataset's WHERE leave"
+    " out what is incomplete before the first answer; or train under a privacy_budget."
+)
+_FEW_WITHDRAWN = (
+    " Where data subjects were erased or withdrew, the node's own DBA may let answers go on without them:"
+    " SELECT federated_accept_withdrawals('...'), or the dataset's plain_withdrawals."
+)
 
 
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
@@ -147,21 +177,23 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
         own = own.without_held_out()
     if any(own.equals(other) for other in earlier):
         return own
-    if smallest_difference([own, *earlier]) >= min_rows:
-        if len(earlier) >= MOST_ROW_SETS:
-            raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
+    if smallest_difference(earlier, own=own) >= min_rows:
+        check_row_sets(len(earlier) + 1, dataset)
         return own
     fitting = [other for other in earlier if own.holds(other)]
     if not fitting:
         raise _refused(
             f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
             "of an earlier answer without noise",
-            "The two answers together would tell of these few. Rows differ where this target is missing in a "
-            "few of them, where validation_split is another one, or where data have changed. Let the "
-            "dataset's WHERE leave out what is incomplete before the first answer; or train under a "
-            "privacy_budget.",
+            _FEW + _FEW_WITHDRAWN,
         )
     return max(fitting, key=lambda other: other.rows.size)
+
+
+def check_row_sets(number: int, dataset: str) -> None:
+    """FederatedError NODE_REFUSED where plain answers were about, or would be, too many different rows."""
+    if number > MOST_ROW_SETS:
+        raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
 
 
 def check_folds(sizes: NDArray[np.int64], min_rows: int, dataset: str) -> None:

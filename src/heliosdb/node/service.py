@@ -27,10 +27,12 @@ from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
+from heliosdb.node.orders import Orders
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
@@ -177,6 +179,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     subscriptions = Subscriptions(
         database, taking, lambda: bytes.fromhex(identity.current().identity.fingerprint)
     )
+    carrying = Database(config.database.get_secret_value(), application_name="heliosdb node orders")
+    orders = Orders(carrying, lambda: identity.current().identity, secret)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -186,6 +190,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         plain_answers=config.plain_answers,
         site=site,
         subscriptions=subscriptions,
+        orders=orders,
+        witness=Witness(database, identity.current),
     )
     server, port = make_server(
         tasks,
@@ -204,3 +210,4 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         await tasks.close()
         await asyncio.to_thread(database.close)
         await asyncio.to_thread(subscriptions.close)
+        await asyncio.to_thread(orders.close)

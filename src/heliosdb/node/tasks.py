@@ -12,13 +12,15 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from heliosdb import faults
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.description import describe_datasets
-from heliosdb.catalog.participant import SharedDataset, StoredRowSets
+from heliosdb.catalog.participant import SharedDataset
+from heliosdb.catalog.row_sets import StoredRowSets
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
@@ -27,12 +29,23 @@ from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
+from heliosdb.node.admission import Admission
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
-from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, Found, MemoryMovedError, PlainRows, RowSetsMovedError
+from heliosdb.node.disclosure import check_known_by, check_row_sets
+from heliosdb.node.door import (
+    AdmissionMovedError,
+    Door,
+    Found,
+    MemoryMovedError,
+    PlainRows,
+    RowSetsMovedError,
+)
 from heliosdb.node.frames import Computed
+from heliosdb.node.identifiers import Identifiers, check_plain_values
 from heliosdb.node.memory import Memory
+from heliosdb.node.orders import Orders
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
@@ -49,9 +62,11 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
+from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
 from heliosdb.transport.update_messages import SealedUpdate
 
 T = TypeVar("T")
@@ -76,7 +91,8 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
-    site: says whether tasks may be answered. subscriptions: what becomes of deliveries.
+    site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
+    orders. witness: of heads of audit logs.
     """
 
     def __init__(
@@ -90,6 +106,8 @@ class NodeTasks:
         plain_answers: bool,
         site: Site,
         subscriptions: Subscriptions,
+        orders: Orders,
+        witness: Witness,
     ) -> None:
         self._database = database
         self._door = door
@@ -99,12 +117,15 @@ class NodeTasks:
         self._plain_answers = plain_answers
         self._site = site
         self._subscriptions = subscriptions
+        self._orders = orders
+        self._witness = witness
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
+        self._identifiers = Identifiers(database)
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
-        self._taken: set[asyncio.Task[Subscription]] = set()
+        self._taken: set[asyncio.Task[Subscription] | asyncio.Task[CarriedOrder]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
 
@@ -147,6 +168,19 @@ class NodeTasks:
         self._taken.add(work)
         work.add_done_callback(self._taken.discard)
         return await _to_the_end(work)
+
+    async def carry(self, received: ReceivedOrder) -> CarriedOrder:
+        """Carry out a subject order; one that is under way is not stopped half way."""
+        self._site.demand()
+        work = await self._orders.begin(received)
+        self._taken.add(work)
+        work.add_done_callback(self._taken.discard)
+        return await _to_the_end(work)
+
+    async def witness(self, request: WitnessRequest) -> WitnessAnswer:
+        """Cosign a head of an audit log, or say why not."""
+        self._site.demand()
+        return await self._witness.witness(request)
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
@@ -206,11 +240,15 @@ class NodeTasks:
 
         One that finds its memory replaced has let nothing out and begins again; a charged one never does.
         """
-        for _ in range(_ATTEMPTS):
+        attempts = 0
+        while attempts < _ATTEMPTS:
             try:
                 return await self._answer_once(received, about)
-            except MemoryMovedError:
+            except AdmissionMovedError:
+                # However often: who is withdrawn is in no answer, and a charged task is not given up for it.
                 continue
+            except MemoryMovedError:
+                attempts += 1
         raise refused("other tasks of the run come in between")
 
     async def _answer_once(self, received: ReceivedTask, about: _About) -> SealedUpdate:
@@ -224,6 +262,7 @@ class NodeTasks:
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
         await self._check(task, dataset)
+        await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
@@ -234,13 +273,15 @@ class NodeTasks:
         if not is_open(task):
             await asyncio.to_thread(rehearse, task, memory)
         if not private:
-            return await self._answer_plainly(
-                received, dataset, memory, found.base_tables[dataset.dataset_id]
+            request = self._table_request(
+                received, dataset, found.base_tables[dataset.dataset_id], found.admission
             )
+            return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        return await self._answer_charged(received, dataset, memory, charged)
+        request = self._table_request(received, dataset, charged, found.admission)
+        return await self._answer_charged(received, dataset, memory, request)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
         """What the run left here; beside the event loop only where there is something to open."""
@@ -268,18 +309,21 @@ class NodeTasks:
             raise error
 
     async def _answer_charged(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, charged: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
     ) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
-            computed = await self._compute_charged(received, self._table_request(received, dataset, charged))
+            computed = await self._compute_charged(received, request)
+            await self._identifiers.keep(request, computed.findings)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
             raise failure() from None
         return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, memory)
+            lambda: self._door.release(
+                received, dataset, computed.contribution, memory, admission=request.admission
+            )
         )
 
     async def _compute_charged(self, received: ReceivedTask, request: TableRequest) -> Computed:
@@ -312,38 +356,38 @@ class NodeTasks:
             )
 
     async def _answer_plainly(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, bases: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
     ) -> SealedUpdate:
-        request = self._table_request(received, dataset, bases)
         kept = state_to_bytes(memory.step) if memory.step else b""
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
                 stored = await asyncio.to_thread(self._door.row_sets, dataset)
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
-                request = self._table_request(received, dataset, stored.base_tables)
+                check_row_sets(len(stored.contents), dataset.name)
+                request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
+                await self._identifiers.keep(request, computed.findings)
+                check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
-                update = await self._release_plainly(received, dataset, computed, memory, rows)
+                update = await self._through_the_door(
+                    partial(
+                        self._door.release,
+                        received,
+                        dataset,
+                        computed.contribution,
+                        memory,
+                        rows,
+                        admission=request.admission,
+                    )
+                )
             except (RowSetsWantedError, RowSetsMovedError):
                 self._settled.pop(request, None)
                 continue
             self._settle(request)
             return update
         raise refused(f'other answers about the table of dataset "{dataset.name}" come in between')
-
-    async def _release_plainly(
-        self,
-        received: ReceivedTask,
-        dataset: SharedDataset,
-        computed: Computed,
-        memory: Memory,
-        rows: PlainRows,
-    ) -> SealedUpdate:
-        return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, memory, rows)
-        )
 
     async def _compute(
         self,
@@ -373,7 +417,11 @@ class NodeTasks:
             self._settled.popitem(last=False)
 
     def _table_request(
-        self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
+        self,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        bases: tuple[int, ...],
+        admission: Admission,
     ) -> TableRequest:
         task, reading = received.task, received.task.reading
         plain = asked_mechanism(task) is None
@@ -396,12 +444,14 @@ class NodeTasks:
             levels=() if plain else tuple(column.levels for column in columns),
             fold=reading.fold,
             roles=reading.roles,
+            admission=admission,
+            phi_check=dataset.phi_check != "off",
         )
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
     read = computed.rows_read
-    if stored is None or computed.row_set is None or computed.row_set in stored.contents:
+    if stored is None or computed.row_set is None or stored.holds(computed.row_set):
         return PlainRows(request.base_tables, rows_read=read)
     return PlainRows(request.base_tables, computed.row_set, stored.latest, read)
 

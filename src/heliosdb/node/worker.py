@@ -26,6 +26,7 @@ from heliosdb.algorithms.draws import TaskDraws
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.algorithms.steps import count_parameters, reads_columns
 from heliosdb.algorithms.table import Table
+from heliosdb.catalog.dataset_rows import RowQuery
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
@@ -37,8 +38,10 @@ from heliosdb.node.datasets import TableRequest, content_hash, make_plain_table,
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
+from heliosdb.node.identifiers import look_at_values
 from heliosdb.node.policy import find_step
 from heliosdb.parts.loading import load_parts
+from heliosdb.phi.kinds import Finding
 from heliosdb.transport.messages import task_from_header, with_state
 
 log = logging.getLogger(__name__)
@@ -63,12 +66,13 @@ Encoded = dict[tuple[bool, Encoding | None, tuple[str, ...]], Table]
 class ReadTable:
     """A table in memory; rows_read: keyed hash of it; row_set: what plain answers from it are about.
 
-    encoded: what an encoding made of it last.
+    findings: what its values look like. encoded: what an encoding made of it last.
     """
 
     table: Table
     rows_read: bytes
     row_set: bytes | None = None
+    findings: tuple[Finding, ...] = ()
     encoded: Encoded = field(default_factory=dict, compare=False)
 
     @property
@@ -210,7 +214,7 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     computed = compute(task, read.table, request.table, memory, read.encoded)
     # What is about to be recorded is told with the answer that was compared.
     row_set = None if request.row_sets is None else read.row_set
-    return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read)
+    return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read, read.findings)
 
 
 def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
@@ -222,12 +226,15 @@ def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) ->
         options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
     ) as raw:
         read = read_rows(raw, request)
+        findings: tuple[Finding, ...] = ()
+        if request.phi_check:
+            findings = look_at_values(raw, RowQuery(request.dataset, request.columns, request.names))
     if not request.plain:
         table = make_table(read.values, read.codes, request, read)
-        return ReadTable(table, content_hash(table, request.key))
+        return ReadTable(table, content_hash(table, request.key), findings=findings)
     earlier = list(map(RowSet.from_bytes, row_sets))
     table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
-    return ReadTable(table, content_hash(table, request.key), row_set.to_bytes())
+    return ReadTable(table, content_hash(table, request.key), row_set.to_bytes(), findings)
 
 
 def set_limits(memory_bytes: int | None) -> None:

@@ -18,6 +18,7 @@ import grpc
 from grpc import aio
 
 __all__ = [
+    "CARRY",
     "CHANNEL_OPTIONS",
     "DELIVER",
     "FORGET",
@@ -26,6 +27,7 @@ __all__ = [
     "PERFORM",
     "SERVER_OPTIONS",
     "SERVICE",
+    "WITNESS",
     "aio",
     "grpc",
 ]
@@ -36,6 +38,8 @@ HEARTBEAT = f"/{SERVICE}/Heartbeat"
 FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
 DELIVER = f"/{SERVICE}/Deliver"
+CARRY = f"/{SERVICE}/Carry"
+WITNESS = f"/{SERVICE}/Witness"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 
