@@ -7030,6 +7030,40 @@ $$;
 
 COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
 
+-- What the audit log keeps of an order is without the subject: neither what was sealed nor its pseudonym, which could not
+-- be taken out of the log again.
+CREATE FUNCTION federated._audit_order() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject   jsonb := to_jsonb(NEW);
+    workspace text := coalesce(
+        subject ->> 'workspace',
+        (SELECT o.workspace FROM federated.subject_order AS o WHERE o.order_id::text = subject ->> 'order_id'), '');
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace, session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'order_id', TG_TABLE_NAME),
+        jsonb_strip_nulls(jsonb_build_object('after', (
+            SELECT jsonb_object_agg(k.key, subject -> k.key) FROM jsonb_object_keys(subject) AS k (key)
+            WHERE k.key IN ('batch_id', 'kind', 'model', 'terms', 'requested_by', 'deadline', 'state', 'node_name', 'outcome', 'reason',
+                            'certificate_sha256', 'signature', 'sealing_key')))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_order() IS 'Appends to the audit log what was asked and answered about a data subject, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF state ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER UPDATE OF state ON federated.order_answer
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF sealing_key ON federated.coordinator_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
     FOR EACH ROW EXECUTE FUNCTION federated._check_order();
 
@@ -7216,6 +7250,9 @@ COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as fed
 
 COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
 
+CREATE TRIGGER audit AFTER INSERT ON federated.node_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 -- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
 -- it: the node's own DBA decides whether such answers go on.
 CREATE TABLE federated.withdrawal_acceptance (
@@ -7226,6 +7263,23 @@ CREATE TABLE federated.withdrawal_acceptance (
 
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT d.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), TG_TABLE_NAME, d.name, jsonb_build_object('after', to_jsonb(NEW))
+    FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_acceptance() IS 'Appends to the audit log that the owner of a dataset has accepted withdrawals';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_acceptance();
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
 
@@ -7536,18 +7590,18 @@ COMMENT ON COLUMN federated.attestation.status IS 'What the check said of the re
 
 COMMENT ON COLUMN federated.attestation.statement_sha256 IS 'SHA-256 of the statement, which the audit log has in its place';
 
-CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text) RETURNS federated.attestation
+CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text, since timestamptz) RETURNS federated.attestation
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.* FROM (
         SELECT n.* FROM federated.attestation AS n
         WHERE n.workspace_id = _current_attestation.workspace_id AND n.requirement = _current_attestation.requirement
         ORDER BY n.attestation_id DESC LIMIT 1
     ) AS a
-    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date
+    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date AND (a.attested_at <= since) IS NOT TRUE
 $$;
 
-COMMENT ON FUNCTION federated._current_attestation(bigint, text) IS
-    'The newest attestation of a requirement where it still counts; a row of NULLs where there is none';
+COMMENT ON FUNCTION federated._current_attestation(bigint, text, timestamptz) IS
+    'The newest attestation of a requirement where it still counts and was made after a moment; a row of NULLs where there is none';
 
 CREATE TABLE federated.compliance_record (
     record_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -7966,6 +8020,125 @@ SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
 
+-- Single checks of what a federation owes data subjects, authorities and itself: requests answered in time, breaches told,
+-- a log that others hold, what is kept no longer than it should be. As those of checks.sql they run with the caller's rights.
+CREATE FUNCTION federated._check_heads(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.breaks > 0 THEN 'FAIL' WHEN f.heads = 0 OR f.nodes = 0 OR f.without IS NOT NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.breaks > 0 THEN 'Nodes hold heads of a log that is not this one: it was rewritten, cut off or restored from an older backup.'
+                WHEN f.heads = 0 THEN 'No head of the log is signed yet. Note its head elsewhere from time to time, and look it up later.'
+                WHEN f.nodes = 0 THEN 'No node takes part that could hold a head: note it elsewhere from time to time, and look it up later.'
+                WHEN f.without IS NOT NULL THEN 'Not every node that takes part holds a head of the log: look whether those that do are enough.'
+                ELSE 'Each node that takes part has cosigned a head of the log and keeps it: up to there nothing can be changed unseen.' END,
+           format('%s signed heads, the latest over %s entries, the latest that a node cosigned over %s; %s breaks',
+                  f.heads, coalesce(f.latest::text, 'none'), coalesce(f.cosigned::text, 'none'), f.breaks)
+               || coalesce('; without a cosignature: ' || f.without, '')
+    FROM (
+        SELECT (SELECT count(*) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS heads,
+               (SELECT max(h.tree_size) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS latest,
+               (SELECT max(c.tree_size) FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace) AS cosigned,
+               (SELECT count(*) FROM federated.audit_break AS b WHERE b.workspace = _check_heads.workspace AND b.settled_at IS NULL) AS breaks,
+               count(n.name) AS nodes,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace AND c.node_name = n.name)) AS without
+        FROM federated.node AS n WHERE n.workspace_id = _check_heads.workspace_id AND n.status IN ('active', 'slow')
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_heads(bigint, text) IS 'Whether nodes hold heads of the audit log, and none that is of another log';
+
+CREATE FUNCTION federated._count_requests(
+    workspace text, kinds text[],
+    OUT requests bigint, OUT open bigint, OUT expired bigint, OUT refused bigint, OUT unanswered bigint, OUT next_deadline timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*), count(*) FILTER (WHERE o.state IN ('requested', 'asked')),
+           count(*) FILTER (WHERE o.state = 'expired' OR (o.state IN ('requested', 'asked') AND o.deadline < now())),
+           coalesce(sum(a.refused), 0)::bigint, coalesce(sum(a.unanswered) FILTER (WHERE o.state = 'expired'), 0)::bigint,
+           min(o.deadline) FILTER (WHERE o.state IN ('requested', 'asked'))
+    FROM federated.subject_order AS o
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE n.state = 'refused' OR n.outcome = 'refused') AS refused,
+               count(*) FILTER (WHERE n.state IN ('pending', 'unregistered')) AS unanswered
+        FROM federated.order_answer AS n WHERE n.order_id = o.order_id
+    ) AS a
+    WHERE o.workspace = _count_requests.workspace AND o.kind = ANY (kinds)
+$$;
+
+COMMENT ON FUNCTION federated._count_requests(text, text[]) IS
+    'How many requests about data subjects there were and are, of how many the month is over without all answers, and how often nodes refused or did not answer';
+
+CREATE FUNCTION federated._check_requests(workspace text, kinds text[], OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' WHEN r.refused > 0 OR r.requests = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN r.expired > 0 THEN 'The month of a request passed before all nodes had answered: federated_orders names them.'
+                WHEN r.refused > 0 THEN 'Nodes refused: look whether these participants answered the person themselves.'
+                WHEN r.requests = 0 THEN 'There was no request yet. Look whether people are told how to make one, and whom it reaches.'
+                WHEN r.open > 0 THEN 'All requests were answered, or still are within their month.'
+                ELSE 'All requests were answered within their month.' END,
+           format('%s requests, %s of them open (the next deadline %s), %s past their month; %s refusals of nodes, %s nodes that did not answer in time',
+                  r.requests, r.open, coalesce('is on ' || to_char(r.next_deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'is none'),
+                  r.expired, r.refused, r.unanswered)
+    FROM federated._count_requests(workspace, kinds) AS r
+$$;
+
+COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
+
+CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN r.expired > 0 THEN 'Nodes were not told in time of consent that was given or withdrawn: federated_orders names them.'
+                WHEN m.mode IN ('GDPR', 'BOTH') THEN 'Nodes train on subjects with consent alone, unless their DBA says for a dataset that it rests on something else. Look on what, where that is so.'
+                ELSE 'Look on what the processing rests; where on consent, share with require_consent.' END,
+           format('compliance_mode %s; consent given %s times, withdrawn %s times by statements here, %s of them not answered in time by all nodes',
+                  m.mode, g.requests, w.requests, r.expired)
+    FROM federated._count_requests(workspace, ARRAY['grant', 'revoke']) AS r,
+         federated._count_requests(workspace, ARRAY['grant']) AS g,
+         federated._count_requests(workspace, ARRAY['revoke']) AS w,
+         (SELECT upper(coalesce(k.options ->> 'compliance_mode', 'none')) AS mode FROM federated.workspace AS k
+          WHERE k.workspace_id = _check_consent.workspace_id) AS m
+$$;
+
+COMMENT ON FUNCTION federated._check_consent(bigint, text) IS 'Whether nodes know of consent in time; on what processing rests is never more than a matter for people';
+
+-- An attestation that everything about breaches is settled lapses with the next breach.
+CREATE FUNCTION federated._check_breaches(
+    workspace_id bigint, workspace text, clock interval, OUT status text, OUT details text, OUT evidence text, OUT since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.untold > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN b.untold > 0 THEN 'Somebody was to be told of a breach and was not: federated_alerts says why.'
+                WHEN b.running > 0 THEN 'Breaches were raised whose clock is running: look whether somebody has to be notified, and by when (federated_alerts).'
+                ELSE 'Look whether it is settled who notifies whom, and how soon.' END,
+           format('%s breaches in the last 12 months, the clock of %s is running%s; %s were not told to whom they should; breach_notify %s',
+                  b.lately, b.running, coalesce(' until ' || to_char((b.first_running + clock) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), ''), b.untold,
+                  CASE WHEN w.options ->> 'breach_notify' IS NULL THEN 'not set' ELSE 'set' END),
+           b.latest
+    FROM federated.workspace AS w
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE f.fired_at > now() - interval '12 months') AS lately,
+               count(*) FILTER (WHERE f.fired_at > now() - clock) AS running, min(f.fired_at) FILTER (WHERE f.fired_at > now() - clock) AS first_running,
+               count(*) FILTER (WHERE f.target IS NOT NULL AND f.delivered_at IS NULL AND f.next_attempt IS NULL
+                                  AND f.fired_at > now() - interval '12 months') AS untold,
+               max(f.fired_at) AS latest
+        FROM @extschema@.federated_alerts AS f WHERE f.kind = 'breach' AND f.workspace_name IN (w.name, '')
+    ) AS b
+    WHERE w.workspace_id = _check_breaches.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._check_breaches(bigint, text, interval) IS
+    'Which breaches of security were raised, of the workspace or of none, and whether somebody was told; whether somebody has to be notified is for people to say. since: when the latest was raised';
+
+CREATE FUNCTION federated._describe_identifiers(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('compliance_mode %s; %s', upper(coalesce(w.options ->> 'compliance_mode', 'none')), coalesce((
+        SELECT string_agg(format('%s at %s: %s', d ->> 'name', n.name, (SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(d -> 'columns') AS c)),
+                          '; ' ORDER BY n.name, d ->> 'name')
+        FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS d
+        WHERE n.workspace_id = w.workspace_id), 'no dataset is known yet'))
+    FROM federated.workspace AS w WHERE w.workspace_id = _describe_identifiers.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_identifiers(bigint) IS 'Which columns nodes share, and in which mode they look for identifiers';
+
 CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT format('%s checks recorded in the last 12 months, the latest %s', count(*) FILTER (WHERE c.recorded_at > now() - interval '12 months'),
@@ -8074,19 +8247,13 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
-    UNION ALL SELECT k.finding, k.details, k.evidence
+    UNION ALL SELECT k.finding, k.details, federated._describe_log(workspace)
         FROM (VALUES
-            ('heads', 'Note the head of the audit log elsewhere from time to time, and look it up later.', federated._describe_log(workspace)),
-            ('incidents', 'Look whether it is settled who answers a security incident.', 'not in the catalog'),
-            ('breaches_hipaa', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog'),
-            ('breaches_gdpr', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog'),
-            ('identifiers', 'Look whether columns with identifiers are among those that are shared.', federated._describe_use(workspace_id)),
-            ('retention_hipaa', 'Look whether database and backups are kept for six years.', federated._describe_log(workspace)),
-            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.', federated._describe_log(workspace)),
-            ('consent', 'Look on what the processing rests; where on consent, whether every row shared has it.', 'not in the catalog'),
-            ('export', 'Look whether requests for access were answered.', 'not in the catalog'),
-            ('erasure', 'Look whether requests for erasure were answered.', 'not in the catalog')
-        ) AS k (finding, details, evidence) WHERE k.finding = ANY (wanted)
+            ('retention_hipaa', 'Look whether database and backups are kept for six years.'),
+            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.')
+        ) AS k (finding, details) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
+        federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
     UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
         (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
@@ -8095,29 +8262,35 @@ COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
     'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
 CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
-RETURNS TABLE (finding text, status text, details text, evidence text)
+RETURNS TABLE (finding text, status text, details text, evidence text, since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.finding, 'MANUAL', p.details, p.evidence FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
-    UNION ALL SELECT 'mode_hipaa', c.* FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
-    UNION ALL SELECT 'mode_gdpr', c.* FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
-    UNION ALL SELECT 'rights', c.* FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
-    UNION ALL SELECT 'audit', c.* FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
-    UNION ALL SELECT 'ledger', c.* FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
-    UNION ALL SELECT 'storage', c.* FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
-    UNION ALL SELECT 'nodes', c.* FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
-    UNION ALL SELECT 'logins', c.* FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
-    UNION ALL SELECT 'node_links', c.* FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
-    UNION ALL SELECT 'client_links', c.* FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
-    UNION ALL SELECT 'budget', c.* FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    SELECT p.finding, 'MANUAL', p.details, p.evidence, NULL::timestamptz FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.*, NULL FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.*, NULL FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.*, NULL FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.*, NULL FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.*, NULL FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.*, NULL FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.*, NULL FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.*, NULL FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.*, NULL FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.*, NULL FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.*, NULL FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
     -- That epsilon is small enough to call an answer de-identified is a person's judgement.
-    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence, NULL
         FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
-    UNION ALL SELECT 'defaults', c.* FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
-    UNION ALL SELECT 'residency', c.* FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
+    UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
+        AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
 
 COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
-    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at';
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at. since: when something happened that an earlier attestation knows nothing of; NULL where nothing did';
 
 CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8154,7 +8327,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM asked AS q
     JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
                              (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
-    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement) AS a
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement, f.since) AS a
     ORDER BY q.place
 $$;
 
@@ -8840,7 +9013,9 @@ GRANT EXECUTE ON FUNCTION
     federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
     federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
-    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
+    federated._check_heads(bigint, text), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)
@@ -8849,7 +9024,9 @@ TO federated_auditor, federated_admin;
 -- Auditors attest by a statement; of all others each asks for a role that they have not.
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
 
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
+
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
