@@ -105,7 +105,7 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF workspace_id, name, own
 
 CREATE FUNCTION federated._shown_target(target text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)(.+)$', '\1/…') ELSE target END
+    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)[/?].*$', '\1/…') ELSE target END
 $$;
 COMMENT ON FUNCTION federated._shown_target(text) IS 'A target without what may be a secret of it: path and query';
 
@@ -223,7 +223,7 @@ CROSS JOIN LATERAL (
     UNION ALL
     SELECT 'failed_runs_last_day',
            (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
-            WHERE k.workspace_id = w.workspace_id AND r.status IN ('failed', 'diverged', 'budget_exhausted')
+            WHERE k.workspace_id = w.workspace_id AND r.status::text IN ('failed', 'diverged', 'budget_exhausted')
               AND r.finished_at > now() - interval '24 hours')
     UNION ALL
     SELECT 'global_loss', (SELECT max(d.global_loss) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)

@@ -317,26 +317,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS f
 $$;
 COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state that their data lie where they must';
-
--- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
-CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
-                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
-                ELSE 'Options that this regulation forbids are refused.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
-    FROM (
-        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
-               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
-        FROM (
-            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
-            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-        ) AS m
-        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
-        GROUP BY m.mode
-    ) AS d
-$$;
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
-    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';

@@ -168,11 +168,6 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
-    UNION ALL SELECT k.finding, k.details, federated._describe_log(workspace)
-        FROM (VALUES
-            ('retention_hipaa', 'Look whether database and backups are kept for six years.'),
-            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.')
-        ) AS k (finding, details) WHERE k.finding = ANY (wanted)
     UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
         federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
     UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
@@ -201,6 +196,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
     UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
     UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'retention_hipaa', c.*, NULL FROM federated._check_retention(workspace_id, workspace, 2190) AS c WHERE 'retention_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
     UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
     UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
     UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)

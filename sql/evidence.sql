@@ -111,3 +111,35 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM federated.workspace AS w WHERE w.workspace_id = _describe_identifiers.workspace_id
 $$;
 COMMENT ON FUNCTION federated._describe_identifiers(bigint) IS 'Which columns nodes share, and in which mode they look for identifiers';
+
+-- What was emptied for its age keeps its place and its time, and has nobody's role any more.
+CREATE FUNCTION federated._check_retention(
+    workspace_id bigint, workspace text, fewest_days integer, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN k.days < fewest_days OR k.is_late THEN 'FAIL' WHEN fewest_days IS NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN k.days < fewest_days THEN format('What is to be kept for %s days is deleted before.', fewest_days)
+                WHEN k.is_late THEN 'What is older than retention_days has not been deleted: look whether a coordinator serves this database.'
+                WHEN k.held THEN 'Nothing is deleted while legal_hold is true. Look whether it still has to be.'
+                WHEN fewest_days IS NULL THEN 'What is older is deleted. Look whether it is kept no longer than the purposes need, backups and exports too.'
+                ELSE 'Nothing is deleted before six years are over. Look whether backups are kept as long.' END,
+           format('retention_days %s, legal_hold %s; the oldest entry of the audit log that has its content is of %s; %s deletions for age, the latest %s',
+                  k.days, k.held, coalesce(to_char(k.oldest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'), d.deletions,
+                  coalesce('on ' || to_char(d.latest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM (
+        SELECT o.days, o.held, a.oldest, NOT o.held AND a.oldest < now() - make_interval(days => o.days + 2) AS is_late
+        FROM (
+            SELECT coalesce((w.options ->> 'retention_days')::integer, (federated._options() -> 'workspace' ->> 'retention_days')::integer) AS days,
+                   coalesce((w.options ->> 'legal_hold')::boolean, false) AS held
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_retention.workspace_id
+        ) AS o
+        CROSS JOIN (
+            SELECT min(a.recorded_at) FILTER (WHERE a.acting_role <> '') AS oldest
+            FROM federated.audit AS a WHERE a.workspace = _check_retention.workspace
+        ) AS a
+    ) AS k
+    CROSS JOIN (
+        SELECT count(*) AS deletions, max(s.deleted_at) AS latest FROM federated.retention_stub AS s WHERE s.workspace = _check_retention.workspace
+    ) AS d
+$$;
+COMMENT ON FUNCTION federated._check_retention(bigint, text, integer) IS
+    'Whether what is older than its retention is deleted, two days'' grace given, and nothing that must be kept for so many days before; NULL: for no fixed time';

@@ -45,7 +45,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
-    @extschema@.federated_phi_findings(text)
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -106,6 +106,13 @@ GRANT EXECUTE ON FUNCTION
     federated._has_role(name), federated._owns_model(bigint), federated._require_workspace_owner(bigint),
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
+
+-- What is deleted for its age.
+GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
+GRANT UPDATE (statement, signature, certificate) ON federated.retention_stub TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._retention_bounds(), federated._forget_expired(text), federated._forget_node_history(integer), federated._options()
+TO federated_daemon;
 
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
@@ -302,8 +309,11 @@ GRANT EXECUTE ON FUNCTION
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
     federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
     federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
+    federated._check_residency(bigint), federated._check_mode(bigint, text), federated._describe_modes(),
+    federated._mode_rules(), federated._check_options(text, jsonb)
 TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_compliance_modes(), federated._mode_rules(), federated._describe_modes()
+TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
     federated._node_security(bigint), federated._role_security(), federated._server_security()
@@ -315,7 +325,7 @@ GRANT EXECUTE ON FUNCTION
     federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
     federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
-    federated._check_heads(bigint, text), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
     federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
@@ -468,8 +478,7 @@ GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_ord
 GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
 -- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
 GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
-GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
-ON federated.withdrawal_acceptance TO federated_admin;
+GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 -- Which datasets have a subject is looked up for the daemon.
 GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
 GRANT USAGE ON SCHEMA federated TO federated_probe;

@@ -38,9 +38,10 @@ CREATE TABLE federated.cosignature (
     signature          bytea NOT NULL,
     certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
     received_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (workspace, origin, tree_size, node_name),
+    PRIMARY KEY (workspace, origin, node_name, tree_size),
     FOREIGN KEY (workspace, origin, tree_size) REFERENCES federated.tree_head
 );
+CREATE INDEX cosignature_by_head ON federated.cosignature (workspace, origin, tree_size);
 COMMENT ON TABLE federated.cosignature IS
     'Nodes'' signatures under heads of the audit log: each was shown to continue all heads that the node had seen before, and the node keeps it';
 COMMENT ON COLUMN federated.cosignature.statement IS 'What is signed: JSON with kind, head_sha256 (of the head''s statement), node and witnessed_at';
@@ -123,7 +124,7 @@ LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "@VERSION@", "find_faults")(workspace)
 $python$;
@@ -135,7 +136,7 @@ LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $pyth
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "audit_tree"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.audit_tree(plpy, "@VERSION@", "prove_inclusion")(workspace, audit_id)
 $python$;

@@ -137,18 +137,22 @@ def statements_of_the_language(w: str) -> list[Step]:
         tag(f"DROP FEDERATED SUBSCRIPTION {w}_s", "DROP FEDERATED SUBSCRIPTION"),
         error("CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE plrust", "42704"),
         error("DROP FEDERATED AGGREGATION FUNCTION f", "42704"),
-        error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "0A000"),
+        error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "55000"),
         error(
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
             "0A000",
         ),
         error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "0A000"),
         error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "0A000"),
-        error(
-            f"CREATE FEDERATED ALERT a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'a@example.com'",
-            "0A000",
+        tag(
+            f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'pg:alerts'",
+            "CREATE FEDERATED ALERT",
+            "WARNING: no coordinator serves this database yet; alerts wait for one",
         ),
-        error(f"DROP FEDERATED ALERT a ON WORKSPACE {w}", "0A000"),
+        error(
+            f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN active_nodes < 1 NOTIFY 'pg:alerts'", "42710"
+        ),
+        tag(f"DROP FEDERATED ALERT {w}_a ON WORKSPACE {w}", "DROP FEDERATED ALERT"),
         tag(f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}", "UNREGISTER FEDERATED NODE"),
         tag(
             f"UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE {w}",

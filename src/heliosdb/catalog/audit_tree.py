@@ -59,8 +59,8 @@ def list_chains(connection: Connection, workspace: WorkspaceName) -> dict[UUID, 
 
 def read_leaves(connection: Connection, log: Log, after: int, until: int) -> list[bytes]:
     """Return the hashes of the entries behind the first `after`, up to position `until`."""
-    rows = _SQL.query(connection, "read_leaves", log[0], str(log[1]), after, until)
-    return [bytes(row["hash"]) for row in rows]
+    [row] = _SQL.query(connection, "read_leaves", log[0], str(log[1]), after, until)
+    return list(row["hashes"] or ())
 
 
 def iterate_leaves(connection: Connection, log: Log, after: int, until: int) -> Iterator[bytes]:

@@ -15,6 +15,8 @@ import psycopg
 
 from heliosdb.catalog.participant_view import (
     DatasetBudget,
+    NodeHead,
+    NodeOrder,
     NodeRun,
     ParticipantView,
     Refusal,
@@ -141,8 +143,20 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
         ("last (UTC)", "times", "workspace", "step", "dataset", "why"),
         map(_refusal, view.refusals),
     )
+    if view.orders is not None:
+        yield from _section(
+            f"Last {_LATEST} orders about data subjects",
+            ("carried out (UTC)", "workspace", "kind", "outcome", "rows", "order"),
+            map(_order, view.orders),
+        )
     if view.subscriptions is not None:
         yield from _section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
+    if view.heads is not None:
+        yield from _section(
+            "Audit logs of workspaces, as this node has witnessed them",
+            ("workspace", "entries", "signed (UTC)", "state", "heads refused", "root of their tree"),
+            map(_head, view.heads),
+        )
 
 
 def _run(run: NodeRun) -> tuple[object, ...]:
@@ -180,8 +194,24 @@ def _refusal(refusal: Refusal) -> tuple[object, ...]:
     )
 
 
+def _order(order: NodeOrder) -> tuple[object, ...]:
+    done = _time(order.received_at)
+    return done, order.workspace, order.kind, order.outcome, order.rows, order.order_id
+
+
 def _subscription(row: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple(row.get(column) for column in _SUBSCRIPTION)
+
+
+def _head(head: NodeHead) -> tuple[object, ...]:
+    return (
+        head.workspace,
+        head.entries,
+        _time(head.signed_at),
+        head.state,
+        head.conflicts,
+        head.root_sha256,
+    )
 
 
 def _time(moment: datetime) -> str:

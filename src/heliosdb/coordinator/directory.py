@@ -295,7 +295,11 @@ class Directory:
 
     async def _introduction(self, client: NodeClient, record: NodeRecord) -> Introduction:
         greeting = Greeting(record.workspace, record.name)
-        return await client.greet(greeting, self._config.heartbeat_timeout)
+        said = await client.greet(greeting, self._config.heartbeat_timeout)
+        fault = record.residency.fault_of(said.data_residency)
+        if fault is not None:
+            raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
+        return said
 
     async def _greet(self, peer: _Peer) -> None:
         """Ask a node that was met what it shares now, and record it."""
@@ -418,7 +422,7 @@ def _with_subscription(introduction: Introduction, said: Subscription) -> Introd
 
 def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:
     """Whether the row was changed by a statement since the peer was made."""
-    if (record.options, record.outside) != (peer.record.options, peer.record.outside):
+    if (record.options, record.residency) != (peer.record.options, peer.record.residency):
         return True
     forgotten = record.status is NodeStatus.PENDING and peer.recorded is not NodeStatus.PENDING
     return forgotten and as_of > peer.recorded_at

@@ -39,6 +39,7 @@ from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.orders import Orders
+from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
@@ -195,6 +196,7 @@ class Term:
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
         self._alerts = Alerts(config, epoch)
+        self._retention = Retention(config.database.get_secret_value(), epoch, keys.identity.current)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -209,6 +211,7 @@ class Term:
                 self._orders.run(),
                 self._witnessing.run(),
                 self._alerts.run(),
+                self._retention.run(),
             )
         ]
         try:

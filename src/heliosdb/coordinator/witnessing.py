@@ -36,7 +36,10 @@ from heliosdb.transport.messages import reason_of
 log = logging.getLogger(__name__)
 
 _PATIENCE = 10.0
-"""Seconds for a node to answer, and after which a node that did not take a head is shown it again."""
+"""Seconds for a node to answer."""
+
+_PAUSE = 1.0
+"""Seconds, where the catalog is out of reach."""
 
 _ATTEMPTS = 3
 
@@ -64,7 +67,7 @@ class Witnessing:
                         await self._serve(session)
                 except CATALOG_GONE as error:
                     log.warning("signing heads of the audit log interrupted: %s", type(error).__name__)
-                await asyncio.sleep(self._config.poll_interval)
+                await asyncio.sleep(_PAUSE)
         finally:
             await self._close()
 
@@ -131,7 +134,7 @@ class Witnessing:
         if taken:
             self._due.pop(one.node_id, None)
         else:
-            self._due[one.node_id] = asyncio.get_running_loop().time() + _PATIENCE
+            self._due[one.node_id] = asyncio.get_running_loop().time() + self._config.reconnect_interval
 
     async def _witness(self, session: CatalogSession, member: Member, one: Unwitnessed) -> bool:
         """Show a node a head, with the proof from the one that it holds; whether it was cosigned."""

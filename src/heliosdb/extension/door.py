@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from federated_sql import parse
+from federated_sql.compliance import RULES
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
@@ -34,6 +35,7 @@ __all__ = [
     "check_options",
     "check_residency",
     "describe_columns",
+    "describe_modes",
     "describe_options",
     "execute",
     "scoring",
@@ -95,6 +97,27 @@ def describe_options(version: str) -> str:
             "training": sorted(OPTIONS[OptionKind.TRAINING]),
         }
     )
+
+
+def describe_modes(plpy: Any, version: str) -> str:
+    """Return as JSON what compliance modes ask for, one object a rule and regulation."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    rules = [
+        {
+            "regulation": regulation,
+            "rule": rule.name,
+            "requirement": rule.requirement,
+            "held_at": rule.place.value,
+            "reference": reference,
+            "reason": rule.reason,
+        }
+        for rule in RULES
+        for regulation, reference in rule.references.items()
+    ]
+    return json.dumps(rules)
 
 
 def check_options(kind: str, options: str, version: str) -> str | None:

@@ -107,36 +107,20 @@ class RowSet:
         return bool((self.held_out[place] == other.held_out).all())
 
 
-def smallest_difference(row_sets: Sequence[RowSet], *, own: RowSet | None = None) -> int:
+def smallest_difference(row_sets: Sequence[RowSet]) -> int:
     """How many subjects the smallest group of rows has that no sum over these row sets and their parts tears
-    apart: each sum that can be made of them, by adding and subtracting, is about whole such groups.
-
-    own: one more row set; then of those groups alone that it tears off: what its answer would tell that no
-    sum over the others does. A small group that is one already comes of withdrawals that a DBA has accepted.
-    """
-    all_sets = row_sets if own is None else [*row_sets, own]
-    rows, place = np.unique(np.concatenate([one.rows for one in all_sets]), return_index=True)
-    subjects = np.concatenate([one.subjects for one in all_sets])[place]
+    apart: each sum that can be made of them, by adding and subtracting, is about whole such groups."""
+    rows, place = np.unique(np.concatenate([one.rows for one in row_sets]), return_index=True)
+    subjects = np.concatenate([one.subjects for one in row_sets])[place]
     group = np.zeros(rows.size, dtype=np.int64)
     for one in row_sets:
         group = _renumbered(3 * group + one.part_of(rows))
-    whole = np.zeros(0, dtype=np.bool_)
-    if own is not None:
-        before, there = group, np.zeros(rows.size, dtype=np.bool_)
-        for one in row_sets:
-            there |= one.part_of(rows) != ABSENT
-        group = _renumbered(3 * before + own.part_of(rows))
-        # Rows of no other set are told of for the first time, however they lie together.
-        sizes, first = np.bincount(group), np.unique(group, return_index=True)[1]
-        whole = (sizes == np.bincount(before)[before[first]]) & there[first]
     # Of a short type, which is sorted by its digits.
     order = np.lexsort([subjects, group.astype(np.min_scalar_type(int(group.max(initial=0))))])
     group, subjects = group[order], subjects[order]
     is_new = np.ones(group.size, dtype=np.bool_)
     is_new[1:] = (group[1:] != group[:-1]) | (subjects[1:] != subjects[:-1])
-    counts = np.bincount(group[is_new], minlength=whole.size)
-    counted = counts if own is None else counts[~whole]
-    return int(counted.min(initial=np.iinfo(np.int64).max))
+    return int(np.bincount(group[is_new]).min(initial=np.iinfo(np.int64).max))
 
 
 def _renumbered(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -177,7 +161,7 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
         own = own.without_held_out()
     if any(own.equals(other) for other in earlier):
         return own
-    if smallest_difference(earlier, own=own) >= min_rows:
+    if smallest_difference([own, *earlier]) >= min_rows:
         check_row_sets(len(earlier) + 1, dataset)
         return own
     fitting = [other for other in earlier if own.holds(other)]

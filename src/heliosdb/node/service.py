@@ -28,6 +28,7 @@ from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
+from heliosdb.node.retention import keep_retention
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
@@ -192,7 +193,9 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         subscriptions=subscriptions,
         orders=orders,
         witness=Witness(database, identity.current),
+        data_residency=config.data_residency,
     )
+    history = Database(config.database.get_secret_value(), application_name="heliosdb node retention")
     server, port = make_server(
         tasks,
         lambda: identity.current().pinned,
@@ -202,12 +205,21 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     )
     await server.start()
     log.info("listening on %s port %d", config.listen_host, port)
+    keeping = asyncio.create_task(_keep_retention(config, history, identity))
     try:
         async with answering(config.health_socket, site.state):
             yield port
     finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
         await asyncio.to_thread(database.close)
         await asyncio.to_thread(subscriptions.close)
         await asyncio.to_thread(orders.close)
+        await asyncio.to_thread(history.close)
+
+
+async def _keep_retention(config: NodeConfig, database: Database, identity: NodeIdentityFiles) -> None:
+    if config.retention_days is not None:
+        await keep_retention(database, config.retention_days, lambda: identity.current().identity)

@@ -92,7 +92,7 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders. witness: of heads of audit logs.
+    orders. witness: of heads of audit logs. data_residency: the site's setting.
     """
 
     def __init__(
@@ -108,6 +108,7 @@ class NodeTasks:
         subscriptions: Subscriptions,
         orders: Orders,
         witness: Witness,
+        data_residency: str | None = None,
     ) -> None:
         self._database = database
         self._door = door
@@ -119,6 +120,7 @@ class NodeTasks:
         self._subscriptions = subscriptions
         self._orders = orders
         self._witness = witness
+        self._data_residency = data_residency
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -136,7 +138,7 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        return Introduction(tuple(described), installed_extras(), subscriptions)
+        return Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(

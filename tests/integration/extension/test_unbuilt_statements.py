@@ -15,18 +15,10 @@ from tests.support.cluster import Cluster
 CHECKPOINT = "CHECKPOINT FEDERATED TRAINING {} TO '{}'"
 RESUME = "RESUME FEDERATED TRAINING {} FROM '{}'"
 EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
-ALERT = "CREATE FEDERATED ALERT a ON WORKSPACE clinics WHEN {} NOTIFY '{}'"
 
 ADMINS = (
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 'user_12345'",
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('a', 'b')",
     "GRANT FEDERATED CONSENT FOR SUBJECT 's' PURPOSE 'p' IN WORKSPACE clinics",
     "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE clinics",
-    ALERT.format("remaining_epsilon < 0.1", "privacy-team@example.com"),
-    ALERT.format("global_loss >= 2 AND dropped_nodes > 1", "https://example.com/hook?x=1"),
-    ALERT.format("active_nodes < 3", "pg:alerts"),
-    "DROP FEDERATED ALERT a",
-    "DROP FEDERATED ALERT a ON WORKSPACE clinics",
 )
 
 
@@ -104,12 +96,7 @@ def test_roles_are_asked_for_before_anything_else(
         (EXPORT.format("nothing", "/proc/x"), "42704", 'federated workspace "nothing" does not exist'),
         ("GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE nothing", "42704", None),
         ("REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE nothing", "42704", None),
-        ("DROP FEDERATED ALERT a ON WORKSPACE nothing", "42704", None),
         (EXPORT.format("clinics", "/tmp/new") + " FORMAT 'xml'", "22023", 'unrecognized export format "xml"'),
-        (ALERT.format("remaining_epsilom < 1", "a@example.com"), "22023", 'unrecognized metric "remaining_epsilom"'),
-        *((ALERT.format("global_loss > 1", target), "22023", "NOTIFY names no address that can be notified")
-          for target in ("me", "a@b", "a b@example.com", "http://example.com", "https://", "https://a b/",
-                         "https://u:p@example.com/", "pg:", "pg:a b", "pg:" + "x" * 64, "file:///etc/passwd")),
         (CHECKPOINT.format("risk", "/tmp/../x"), "22023", 'path "/tmp/../x" contains ".."'),
         (CHECKPOINT.format("risk", "/proc/self/x"), "22023", None),
         (CHECKPOINT.format("risk", "<data>/x"), "22023",
@@ -131,11 +118,6 @@ def test_what_is_wrong_gets_one_clear_error(
     error = refusal(admin, named(statement))
     assert error.sqlstate == sqlstate
     assert message is None or error.diag.message_primary == named(message)
-
-
-def test_the_nearest_known_word_is_named(admin: psycopg.Connection) -> None:
-    misspelt = refusal(admin, ALERT.format("remaining_epsilom < 1", "a@b.c"))
-    assert misspelt.diag.message_hint == "Did you mean remaining_epsilon?"
 
 
 def test_consent_may_be_given_where_datasets_are_shared(

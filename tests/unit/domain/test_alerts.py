@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -103,7 +104,7 @@ def test_between_two_firings_it_was_calm_for_the_whole_time(looks: list[tuple[bo
         if judgement.fires:
             fired.append(now)
         assert standing.is_raised or not holds
-    for first, second in zip(fired, fired[1:], strict=False):
+    for first, second in pairwise(fired):
         between = [(at, holds) for at, holds in seen if first < at < second]
         last_held = max((at for at, holds in between if holds), default=first)
         calm = [at for at, holds in between if not holds and at > last_held]

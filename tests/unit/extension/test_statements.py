@@ -79,7 +79,7 @@ def test_every_statement_of_the_language_is_among_those_tried() -> None:
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
-    files = ("commands.sql", "versions.sql", "subscriptions.sql")
+    files = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
     read = {name for file in files for name in load_statements(file)}
     assert read > READING
 

@@ -1,7 +1,6 @@
 -- name: read_leaves(text, uuid, bigint, bigint)
-SELECT a.hash FROM federated.audit AS a
+SELECT array_agg(a.hash ORDER BY a.chain_position) AS hashes FROM federated.audit AS a
 WHERE a.workspace = $1 AND a.origin = $2 AND a.chain_position > $3 AND a.chain_position <= $4
-ORDER BY a.chain_position
 
 -- name: list_chains(text)
 SELECT a.origin::text AS origin, count(*) AS entries FROM federated.audit AS a

@@ -7,11 +7,11 @@ LEFT JOIN LATERAL (
     WHERE (t.workspace, t.origin) = (h.workspace, h.origin) ORDER BY t.tree_size DESC LIMIT 1
 ) AS t ON true
 WHERE h.chain_position > coalesce(t.tree_size, 0)
-  AND (t.signed_at IS NULL OR t.signed_at < clock_timestamp() - make_interval(secs => $1)
-       -- While nobody trains there is nothing to wait for.
-       OR NOT EXISTS (
-           SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
-           WHERE w.name = h.workspace AND r.status IN ('queued', 'running')))
+  AND CASE WHEN t.signed_at IS NULL OR t.signed_at < clock_timestamp() - make_interval(secs => $1) THEN true
+           -- While nobody trains there is nothing to wait for. In a CASE it is asked of logs that have grown alone.
+           ELSE NOT EXISTS (
+               SELECT FROM federated.run AS r JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+               WHERE w.name = h.workspace AND r.status IN ('queued', 'running')) END
 ORDER BY h.workspace
 
 -- name: read_end(text, uuid)
