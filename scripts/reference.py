@@ -42,7 +42,17 @@ def catalog_parts(connection: psycopg.Connection[Any]) -> dict[str, str]:
     return {
         "functions": "".join(_function_lines([entry for entry in entries if entry.kind == "function"])),
         "views": "".join(line for entry in entries if entry.kind == "view" for line in _view_lines(entry)),
+        "requirements": "".join(_requirement_lines(connection)),
     }
+
+
+def _requirement_lines(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    yield "| regulation | requirement | where it stands | where it is not met |\n|---|---|---|---|\n"
+    rows = connection.execute(
+        "SELECT r.regulation, r.requirement, r.reference, r.remediation FROM federated._requirements() AS r ORDER BY r.place"
+    )
+    for row in rows.fetchall():
+        yield f"| {' | '.join(map(_cell, row))} |\n"
 
 
 def _function_lines(entries: Sequence[Entry]) -> Iterator[str]:

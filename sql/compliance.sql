@@ -154,19 +154,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
-    UNION ALL SELECT k.finding, k.details, k.evidence
-        FROM (VALUES
-            ('heads', 'Note the head of the audit log elsewhere from time to time, and look it up later.', federated._describe_log(workspace)),
-            ('incidents', 'Look whether it is settled who answers a security incident.', 'not in the catalog'),
-            ('breaches_hipaa', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog'),
-            ('breaches_gdpr', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog'),
-            ('identifiers', 'Look whether columns with identifiers are among those that are shared.', federated._describe_use(workspace_id)),
-            ('retention_hipaa', 'Look whether database and backups are kept for six years.', federated._describe_log(workspace)),
-            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.', federated._describe_log(workspace)),
-            ('consent', 'Look on what the processing rests; where on consent, whether every row shared has it.', 'not in the catalog'),
-            ('export', 'Look whether requests for access were answered.', 'not in the catalog'),
-            ('erasure', 'Look whether requests for erasure were answered.', 'not in the catalog')
-        ) AS k (finding, details, evidence) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
+        federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
     UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
         (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
@@ -174,28 +163,36 @@ COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
     'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
 CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
-RETURNS TABLE (finding text, status text, details text, evidence text)
+RETURNS TABLE (finding text, status text, details text, evidence text, since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.finding, 'MANUAL', p.details, p.evidence FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
-    UNION ALL SELECT 'mode_hipaa', c.* FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
-    UNION ALL SELECT 'mode_gdpr', c.* FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
-    UNION ALL SELECT 'rights', c.* FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
-    UNION ALL SELECT 'audit', c.* FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
-    UNION ALL SELECT 'ledger', c.* FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
-    UNION ALL SELECT 'storage', c.* FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
-    UNION ALL SELECT 'nodes', c.* FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
-    UNION ALL SELECT 'logins', c.* FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
-    UNION ALL SELECT 'node_links', c.* FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
-    UNION ALL SELECT 'client_links', c.* FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
-    UNION ALL SELECT 'budget', c.* FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    SELECT p.finding, 'MANUAL', p.details, p.evidence, NULL::timestamptz FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.*, NULL FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.*, NULL FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.*, NULL FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.*, NULL FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.*, NULL FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.*, NULL FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.*, NULL FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.*, NULL FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.*, NULL FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.*, NULL FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.*, NULL FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
     -- That epsilon is small enough to call an answer de-identified is a person's judgement.
-    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence, NULL
         FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
-    UNION ALL SELECT 'defaults', c.* FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
-    UNION ALL SELECT 'residency', c.* FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'retention_hipaa', c.*, NULL FROM federated._check_retention(workspace_id, workspace, 2190) AS c WHERE 'retention_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
+    UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
+        AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
 COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
-    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at';
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at. since: when something happened that an earlier attestation knows nothing of; NULL where nothing did';
 
 CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -231,7 +228,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM asked AS q
     JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
                              (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
-    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement) AS a
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement, f.since) AS a
     ORDER BY q.place
 $$;
 COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS

@@ -346,14 +346,17 @@ GRANT EXECUTE ON FUNCTION
     federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
     federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
-    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
+    federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)
 TO federated_auditor, federated_admin;
 -- Auditors attest by a statement; of all others each asks for a role that they have not.
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
     federated._card_sites(uuid, integer)

@@ -99,17 +99,17 @@ COMMENT ON COLUMN federated.attestation.author IS 'The role that said it';
 COMMENT ON COLUMN federated.attestation.status IS 'What the check said of the requirement when it was attested, as evidence';
 COMMENT ON COLUMN federated.attestation.statement_sha256 IS 'SHA-256 of the statement, which the audit log has in its place';
 
-CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text) RETURNS federated.attestation
+CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text, since timestamptz) RETURNS federated.attestation
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.* FROM (
         SELECT n.* FROM federated.attestation AS n
         WHERE n.workspace_id = _current_attestation.workspace_id AND n.requirement = _current_attestation.requirement
         ORDER BY n.attestation_id DESC LIMIT 1
     ) AS a
-    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date
+    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date AND (a.attested_at <= since) IS NOT TRUE
 $$;
-COMMENT ON FUNCTION federated._current_attestation(bigint, text) IS
-    'The newest attestation of a requirement where it still counts; a row of NULLs where there is none';
+COMMENT ON FUNCTION federated._current_attestation(bigint, text, timestamptz) IS
+    'The newest attestation of a requirement where it still counts and was made after a moment; a row of NULLs where there is none';
 
 CREATE TABLE federated.compliance_record (
     record_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),

@@ -64,6 +64,25 @@ FROM federated.ledger AS l WHERE l.workspace = $1 GROUP BY l.node_name ORDER BY 
 SELECT h.origin::text AS origin, h.chain_position AS entries, encode(h.hash, 'hex') AS head_hash, h.adopted
 FROM federated.audit_head AS h WHERE h.workspace = $1 ORDER BY h.origin
 
+-- name: list_signed_heads(text)
+SELECT h.entries, h.root_sha256, h.signed_at::text AS signed_at, array_to_string(h.witnesses, ', ') AS witnesses, h.signature
+FROM federated_audit_heads AS h WHERE h.workspace = $1 ORDER BY h.signed_at DESC LIMIT 100
+
+-- name: list_requests(text)
+SELECT o.order_id::text AS request, o.kind, o.requested_at::text AS requested_at, o.deadline::text AS deadline, o.state, o.node_name AS node,
+       o.node_state, o.outcome, o.answered_at::text AS answered_at
+FROM federated_orders AS o WHERE o.workspace = $1 ORDER BY o.requested_at DESC, o.order_id, o.node_name LIMIT 1000
+
+-- name: list_breaches(text)
+SELECT b.workspace_name AS workspace, b.alert_name AS breach, b.fired_at::text AS seen_at, b.events, b.last_event_at::text AS last_event_at,
+       b.notify_authority_by::text AS notify_authority_by, b.notify_people_by::text AS notify_people_by,
+       b.delivered_at::text AS told_at, b.failure
+FROM federated_alerts AS b WHERE b.kind = 'breach' AND b.workspace_name IN ($1, '') ORDER BY b.fired_at DESC LIMIT 1000
+
+-- name: list_deletions(text)
+SELECT r.what, r.entries, r.older_than::text AS older_than, r.deleted_at::text AS deleted_at, r.signature
+FROM federated_retention AS r WHERE r.workspace = $1 ORDER BY r.deleted_at DESC LIMIT 1000
+
 -- name: list_security_checks(text)
 SELECT s.check_name, s.status, s.recommendation FROM federated_security_audit($1) AS s
 
