@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from federated_sql.clauses import Rule, from_workspace, if_exists, if_not_exists, in_workspace, path, text
+from federated_sql.clauses import (
+    Rule,
+    from_workspace,
+    if_exists,
+    if_not_exists,
+    in_workspace,
+    path,
+    text,
+    with_options,
+)
 from federated_sql.cursor import Cursor
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.lexer import Kind, Token
@@ -29,9 +38,11 @@ def _erase_subjects(cursor: Cursor) -> Command:
     model = cursor.name("model")
     cursor.expect_words("where", "data_subject_id")
     if cursor.accept_words("in"):
-        return EraseSubjects(model, _subject_list(cursor))
-    cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
-    return EraseSubjects(model, (_subject(cursor),))
+        subjects = _subject_list(cursor)
+    else:
+        cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
+        subjects = (_subject(cursor),)
+    return EraseSubjects(model, subjects, with_options(cursor))
 
 
 def _subject_list(cursor: Cursor) -> tuple[str, ...]:
@@ -125,7 +136,8 @@ def _drop_alert(cursor: Cursor) -> Command:
 RULES = (
     Rule(
         "DELETE FROM FEDERATED TRAINING",
-        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)",
+        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)"
+        " [WITH (option = value, …)]",
         _erase_subjects,
     ),
     Rule(

@@ -311,6 +311,7 @@ class EraseSubjects:
 
     model: str
     subjects: tuple[str, ...]
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,12 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
     st.builds(RevokeSubscribe, NAMES, st.none() | NAMES),
 )
 SUBJECTS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(EraseSubjects, NAMES, st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(tuple)),
+    st.builds(
+        EraseSubjects,
+        NAMES,
+        st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(tuple),
+        OPTION_LISTS,
+    ),
     st.builds(ExportSubject, TEXTS, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
     st.builds(GrantConsent, TEXTS, NAMES, st.none() | TEXTS, st.none() | TEXTS),
     st.builds(RevokeConsent, TEXTS, NAMES, st.none() | TEXTS),
