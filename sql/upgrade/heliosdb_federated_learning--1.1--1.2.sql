@@ -125,7 +125,10 @@ ALTER TABLE federated.version
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN retired_at timestamptz,
+    ADD COLUMN retired_by uuid,
+    ADD COLUMN withheld boolean NOT NULL DEFAULT false;
 
 -- What shows a run takes its number now.
 -- done: function @extschema@.federated_training_status(text)
@@ -175,6 +178,7 @@ ALTER TABLE federated.run
     ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
+    ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
@@ -284,6 +288,9 @@ COMMENT ON COLUMN federated.run.seed_run IS
 COMMENT ON COLUMN federated.run.kept_ledger_id IS
     'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
 
+COMMENT ON COLUMN federated.run.erased_at IS
+    'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
+
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
 
@@ -337,6 +344,14 @@ COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s va
 
 COMMENT ON COLUMN federated.run_parameters.memory IS
     'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';
+
+COMMENT ON COLUMN federated.version.retired_at IS
+    'When it ceased to predict for good, because data subjects were erased that it had learned from: of its numbers only the hash is left; NULL of all others';
+
+COMMENT ON COLUMN federated.version.retired_by IS 'The first request for erasure that asked for that';
+
+COMMENT ON COLUMN federated.version.withheld IS
+    'Whether it does not predict while a request for erasure is carried out that may concern it (during_erasure = refuse)';
 
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 
@@ -1234,10 +1249,12 @@ COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
 SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
-       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
+       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract,
+       v.retired_at IS NOT NULL AS is_retired, v.withheld AS is_withheld
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
-SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract
+SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
+       false, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 
 COMMENT ON VIEW federated.held_version IS
@@ -1249,6 +1266,10 @@ COMMENT ON COLUMN federated.held_version.numbers_id IS
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
+
+COMMENT ON COLUMN federated.held_version.is_retired IS 'Whether it predicts nothing any more';
+
+COMMENT ON COLUMN federated.held_version.is_withheld IS 'Whether it predicts nothing for a while';
 
 -- check_owner sorts before the other BEFORE triggers.
 CREATE FUNCTION federated._check_subscription_owner() RETURNS trigger
@@ -1439,8 +1460,10 @@ CREATE FUNCTION federated._find_held(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    label  text;
-    wanted integer;
+    label       text;
+    wanted      integer;
+    is_retired  boolean;
+    is_withheld boolean;
 BEGIN
     function_name := reference;
     model_name := reference;
@@ -1450,11 +1473,14 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract, v.is_retired, v.is_withheld
+    INTO version, numbers_id, features, prediction, contract, is_retired, is_withheld
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
         PERFORM federated._raise_unheld(model_name);
+    ELSIF is_retired OR is_withheld THEN
+        PERFORM federated._refuse_withdrawn(model_name, version, is_retired);
     END IF;
 END
 $$;
@@ -3414,6 +3440,11 @@ BEGIN
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
         subject.prediction, federated._version_key(subject.run_id, version));
+    IF subject.withheld THEN
+        PERFORM federated._write_refusal(function_name, w.message, w.hint)
+        FROM federated.model AS m CROSS JOIN federated._why_withdrawn(m.name, version, false, NULL) AS w
+        WHERE m.model_id = _define_version.model_id;
+    END IF;
 END
 $$;
 
@@ -3476,16 +3507,19 @@ BEGIN
     PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f
+    WHERE NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w
+                      WHERE w.is_shown AND f.name = new_name OR f.name IN (SELECT new_name || '@' || l FROM unnest(w.labels) AS l));
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSE
+    ELSIF NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w WHERE w.is_shown) THEN
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
+    PERFORM federated._withdraw_functions(w.subject, w.is_shown) FROM federated._list_withdrawn(model_id) AS w;
 END
 $$;
 
@@ -3643,20 +3677,21 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
-    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
+    OUT retired_at timestamptz
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
 
 CREATE OR REPLACE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -3689,7 +3724,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse, v.report, NULL)::federated.version
+               v.global_f1_score, v.global_rmse, v.report, NULL, v.retired_at, v.retired_by, v.withheld)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -3703,6 +3738,7 @@ DECLARE
     at_sign    integer := strpos(reference, '@');
     model_name text := reference;
     label      text;
+    subject    federated.version;
 BEGIN
     IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
         label := split_part(reference, '@', -1);
@@ -3714,12 +3750,16 @@ BEGIN
     IF label IS NULL THEN
         PERFORM federated._predict_untrained(model_name);
     END IF;
-    RETURN federated._read_version(model_name, label);
+    subject := federated._read_version(model_name, label);
+    IF subject.retired_at IS NOT NULL THEN
+        PERFORM federated._refuse_withdrawn(model_name, subject.version, true);
+    END IF;
+    RETURN subject;
 END
 $$;
 
 COMMENT ON FUNCTION federated._read_reference(text) IS
-    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current or it was retired';
 
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
@@ -3789,6 +3829,162 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
     'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+
+-- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
+--
+-- What always holds: what a version's functions do follows from its row, in the transaction that changes that; they keep their
+-- signatures, so that nothing that depends on them is in the way.
+CREATE FUNCTION federated._why_withdrawn(
+    model text, version integer, is_retired boolean, successor integer, OUT message text, OUT hint text
+)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN is_retired
+               THEN format('version %s of federated model "%s" was retired: data subjects were erased that it had learned from', version, model)
+               ELSE format('version %s of federated model "%s" does not predict while an erasure is carried out', version, model) END,
+           CASE WHEN NOT is_retired THEN 'federated_erasure_status shows how far the erasure has come.'
+                WHEN successor IS NULL THEN format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model))
+                ELSE format('Version %s is the current one: federated_predict(%L, ...).', successor, model) END
+$$;
+
+COMMENT ON FUNCTION federated._why_withdrawn(text, integer, boolean, integer) IS
+    'What a version says that was retired, or else is withheld; successor: which one is current, NULL for none';
+
+CREATE FUNCTION federated._refuse_withdrawn(model text, version integer, is_retired boolean) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said record;
+BEGIN
+    SELECT w.* INTO said FROM federated._why_withdrawn(model, version, is_retired, (
+        SELECT v.version FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE m.name = _refuse_withdrawn.model AND v.is_current)) AS w;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = said.message, HINT = said.hint;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_withdrawn(text, integer, boolean) IS 'Raises 55000 for a version that was retired, or else is withheld';
+
+CREATE FUNCTION federated._write_refusal(function_name text, message text, hint text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    form record;
+BEGIN
+    FOR form IN
+        SELECT n.nspname AS schema_name, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('federated_model', 'federated_row', 'federated_proba') AND p.proname::text = function_name
+    LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER AS %L',
+            form.schema_name, function_name, form.arguments, form.result,
+            format(E'BEGIN\n    RAISE EXCEPTION USING ERRCODE = ''55000'', MESSAGE = %L, HINT = %L;\nEND', message, hint));
+    END LOOP;
+    PERFORM federated._finish_model_function(function_name, message);
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_refusal(text, text, text) IS 'Has a model''s or version''s function answer 55000, in all its forms';
+
+CREATE FUNCTION federated._withdraw_functions(subject federated.version, was_current boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    successor  integer := (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current);
+BEGIN
+    PERFORM federated._write_refusal(k.function_name, w.message, w.hint)
+    FROM federated._why_withdrawn(model_name, subject.version, subject.retired_at IS NOT NULL, successor) AS w
+    CROSS JOIN LATERAL (
+        SELECT model_name || '@' || subject.version AS function_name
+        UNION ALL
+        SELECT model_name || '@' || t.name FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name WHERE was_current
+    ) AS k;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withdraw_functions(federated.version, boolean) IS
+    'Has all functions of a version that was retired or is withheld say so; was_current: the model''s own is one of them';
+
+CREATE FUNCTION federated._list_withdrawn(model_id bigint) RETURNS TABLE (subject federated.version, labels text[], is_shown boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v, ARRAY(SELECT v.version::text UNION ALL
+                    SELECT t.name FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version),
+           -- The model's own function says what the last version says where none is current.
+           v.is_current OR NOT EXISTS (
+               SELECT FROM federated.version AS o WHERE o.model_id = v.model_id AND (o.is_current OR o.version > v.version))
+    FROM federated.version AS v
+    WHERE v.model_id = _list_withdrawn.model_id AND (v.retired_at IS NOT NULL OR v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._list_withdrawn(bigint) IS
+    'The versions of a model that were retired or are withheld, with what their functions are called behind the @; is_shown: the model''s own function is one of them';
+
+CREATE FUNCTION federated._restore_functions(subject federated.version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name  text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    description text := federated._describe_version(model_name, subject.version, subject.run_id);
+BEGIN
+    PERFORM federated._define_version(k.function_name, k.description, subject.model_id, subject.version)
+    FROM (
+        SELECT model_name || '@' || subject.version AS function_name, description
+        UNION ALL
+        SELECT model_name || '@' || t.name, description || format(', tagged %s', t.name)
+        FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name, description WHERE subject.is_current
+    ) AS k
+    WHERE octet_length(k.function_name) <= 63;
+END
+$$;
+
+COMMENT ON FUNCTION federated._restore_functions(federated.version) IS 'Has all functions of a version predict again';
+
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._keep_withdrawn_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.retired_at IS NOT NULL OR NEW.withheld THEN
+        PERFORM federated._withdraw_functions(NEW, OLD.is_current);
+    ELSIF NEW.prediction IS NOT NULL THEN
+        PERFORM federated._restore_functions(NEW);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_withdrawn_functions() IS 'Keeps a version''s functions in step with whether it predicts';
+
+-- Sorts behind publish_version: what is published last says what the row says.
+CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS DISTINCT FROM NEW.retired_at OR OLD.withheld <> NEW.withheld)
+    EXECUTE FUNCTION federated._keep_withdrawn_functions();
+
+CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version;
+BEGIN
+    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
+    IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
+        PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)
+        FROM federated.model AS m WHERE m.model_id = NEW.model_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_retired_version() IS
+    'Lets no version that was retired be made current or be given a tag, nor one be made current while it is withheld';
+
+CREATE TRIGGER refuse_retired BEFORE UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER refuse_retired BEFORE INSERT OR UPDATE OF version ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS NULL AND NEW.retired_at IS NOT NULL) EXECUTE FUNCTION federated._audit();
 
 -- What a node's daemon does with what the coordinator offers. All of it is another organisation's word: it is numbers, names and
 -- labels of bounded size or it is refused, and the version before stays whole.
@@ -4261,6 +4457,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                 CASE WHEN s.wanted::numeric <= g.dropped_version THEN format('version %s was dropped', s.wanted)
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
+            WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -4272,7 +4469,7 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -6486,6 +6683,8 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
@@ -6702,6 +6901,15 @@ GRANT EXECUTE ON FUNCTION
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
 
+GRANT EXECUTE ON FUNCTION
+    federated._why_withdrawn(text, integer, boolean, integer), federated._refuse_withdrawn(text, integer, boolean)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._write_refusal(text, text, text), federated._withdraw_functions(federated.version, boolean),
+    federated._restore_functions(federated.version), federated._list_withdrawn(bigint)
+TO federated_owner;
+
 GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
@@ -6825,7 +7033,7 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report, retired_at, retired_by, withheld) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit TO federated_auditor;
@@ -6944,7 +7152,7 @@ TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
