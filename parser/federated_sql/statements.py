@@ -467,7 +467,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
 }
 
 MISSING_ENGINES: dict[type[Command], str] = {
-    EraseSubjects: "nodes take no requests for erasure",
     ExportSubject: "nodes take no requests for export",
     GrantConsent: "nodes keep no register of consent",
     RevokeConsent: "nodes keep no register of consent",

@@ -23,6 +23,10 @@ POINTS: frozenset[str] = frozenset(
         "coordinator.search.decided",
         "coordinator.delivery.sent",
         "coordinator.delivery.answered",
+        "coordinator.order.taken",
+        "coordinator.order.sent",
+        "coordinator.order.answered",
+        "coordinator.order.recorded",
         "node.task.received",
         "node.charge.committed",
         "node.release.committed",
@@ -30,6 +34,9 @@ POINTS: frozenset[str] = frozenset(
         "node.delivery.received",
         "node.delivery.defined",
         "node.delivery.committed",
+        "node.order.received",
+        "node.order.done",
+        "node.order.committed",
     }
 )
 

@@ -25,6 +25,7 @@ from heliosdb.catalog import deliveries as delivery_rows
 from heliosdb.catalog import events as event_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
+from heliosdb.catalog import orders as order_rows
 from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import connection_obstacle
@@ -36,6 +37,7 @@ from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
+from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
@@ -188,6 +190,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -199,6 +202,7 @@ class Term:
                 self._directory.run(),
                 self._dispatcher.run(),
                 self._deliveries.run(),
+                self._orders.run(),
             )
         ]
         try:
@@ -215,11 +219,12 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending = await self._session.call(_read)
+            records, active, undecided, pending, orders = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
             self._deliveries.refresh(pending, as_of)
+            self._orders.refresh(orders, as_of)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -233,13 +238,18 @@ def _take_lease(connection: Connection, holder: str) -> Epoch:
 def _read(
     connection: Connection,
 ) -> tuple[
-    list[node_rows.NodeRecord], list[run_rows.ActiveRun], list[UUID], list[delivery_rows.PendingDelivery]
+    list[node_rows.NodeRecord],
+    list[run_rows.ActiveRun],
+    list[UUID],
+    list[delivery_rows.PendingDelivery],
+    order_rows.OrderWork,
 ]:
     return (
         node_rows.list_nodes(connection),
         run_rows.list_active_runs(connection),
         run_rows.list_undecided_series(connection),
         delivery_rows.list_pending_deliveries(connection),
+        order_rows.list_order_work(connection),
     )
 
 

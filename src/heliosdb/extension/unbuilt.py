@@ -15,7 +15,6 @@ from federated_sql.statements import (
     Command,
     CreateAlert,
     DropAlert,
-    EraseSubjects,
     ExportSubject,
     GrantConsent,
     RevokeConsent,
@@ -23,7 +22,6 @@ from federated_sql.statements import (
 )
 from heliosdb.catalog import commands as catalog
 from heliosdb.extension import server_files
-from heliosdb.extension.models import find_model
 from heliosdb.extension.session import Session, undefined
 
 EXPORT_FORMATS = ("csv", "json")
@@ -46,13 +44,6 @@ METRICS = (
 _MAIL = re.compile(r"[^@\s,;:/<>\"]+@[^@\s,;:/<>\"]+\.[^@\s,;:/<>\".]+")
 _WEB = re.compile(r"https://[^\s/?#@]+([/?#]\S*)?")
 _CHANNEL = re.compile(r"pg:\S+")
-
-
-def erase_subjects(session: Session, command: EraseSubjects) -> None:
-    """DELETE FROM FEDERATED TRAINING."""
-    session.require("federated_admin", "erase data subjects")
-    find_model(session, command.model)
-    raise _unbuilt(command)
 
 
 def export_subject(session: Session, command: ExportSubject) -> None:

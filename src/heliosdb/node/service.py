@@ -27,6 +27,7 @@ from heliosdb.node.config import NodeConfig, load_config
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
+from heliosdb.node.orders import Orders
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
@@ -177,6 +178,8 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     subscriptions = Subscriptions(
         database, taking, lambda: bytes.fromhex(identity.current().identity.fingerprint)
     )
+    carrying = Database(config.database.get_secret_value(), application_name="heliosdb node orders")
+    orders = Orders(carrying, lambda: identity.current().identity, secret)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -186,6 +189,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         plain_answers=config.plain_answers,
         site=site,
         subscriptions=subscriptions,
+        orders=orders,
     )
     server, port = make_server(
         tasks,
@@ -204,3 +208,4 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         await tasks.close()
         await asyncio.to_thread(database.close)
         await asyncio.to_thread(subscriptions.close)
+        await asyncio.to_thread(orders.close)

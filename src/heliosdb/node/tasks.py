@@ -33,6 +33,7 @@ from heliosdb.node.disclosure import check_known_by
 from heliosdb.node.door import Door, Found, MemoryMovedError, PlainRows, RowSetsMovedError
 from heliosdb.node.frames import Computed
 from heliosdb.node.memory import Memory
+from heliosdb.node.orders import Orders
 from heliosdb.node.policy import (
     asked_mechanism,
     check_never_plain,
@@ -52,6 +53,7 @@ from heliosdb.node.trainer import RowSetsWantedError, Trainer
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
+from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder
 from heliosdb.transport.update_messages import SealedUpdate
 
 T = TypeVar("T")
@@ -76,7 +78,8 @@ class NodeTasks:
     """One node's `Performer`.
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
-    site: says whether tasks may be answered. subscriptions: what becomes of deliveries.
+    site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
+    orders.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class NodeTasks:
         plain_answers: bool,
         site: Site,
         subscriptions: Subscriptions,
+        orders: Orders,
     ) -> None:
         self._database = database
         self._door = door
@@ -99,12 +103,13 @@ class NodeTasks:
         self._plain_answers = plain_answers
         self._site = site
         self._subscriptions = subscriptions
+        self._orders = orders
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
-        self._taken: set[asyncio.Task[Subscription]] = set()
+        self._taken: set[asyncio.Task[Subscription] | asyncio.Task[CarriedOrder]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
         self._door_turn = asyncio.Lock()
 
@@ -144,6 +149,14 @@ class NodeTasks:
     async def deliver(self, received: ReceivedDelivery) -> Subscription:
         """Take a delivery; one that is being written is not stopped half way."""
         work = await self._subscriptions.begin(received)
+        self._taken.add(work)
+        work.add_done_callback(self._taken.discard)
+        return await _to_the_end(work)
+
+    async def carry(self, received: ReceivedOrder) -> CarriedOrder:
+        """Carry out a subject order; one that is under way is not stopped half way."""
+        self._site.demand()
+        work = await self._orders.begin(received)
         self._taken.add(work)
         work.add_done_callback(self._taken.discard)
         return await _to_the_end(work)

@@ -19,6 +19,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
+from heliosdb.domain.orders import Order
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment
@@ -36,8 +37,10 @@ from heliosdb.transport.messages import (
     refusal_from_proto,
     task_sha256,
 )
+from heliosdb.transport.order_messages import AnswerCollector, CarriedOrder, encode_order
 from heliosdb.transport.packing import open_update
 from heliosdb.transport.rpc import (
+    CARRY,
     CHANNEL_OPTIONS,
     DELIVER,
     FORGET,
@@ -50,7 +53,7 @@ from heliosdb.transport.rpc import (
 from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
-from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_task
+from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -111,6 +114,7 @@ class NodeClient:
         self._forget = self._channel.unary_unary(FORGET, None, None)
         self._perform = self._channel.stream_stream(PERFORM, None, None)
         self._deliver = self._channel.stream_unary(DELIVER, None, None)
+        self._carry = self._channel.unary_stream(CARRY, None, None)
         self._mistaken: FederatedError | None = None
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
@@ -240,6 +244,34 @@ class NodeClient:
         if (said.name, said.model, said.wanted) != (offer.subscription, offer.model, offer.wanted):
             raise rejected("it is about another subscription")
         return said
+
+    async def carry(
+        self,
+        order: Order,
+        timeout: float,  # noqa: ASYNC109 - gRPC's deadline
+        *,
+        sent: Callable[[], None] = lambda: None,
+    ) -> CarriedOrder:
+        """Have the node carry out a subject order; its statement comes back verified.
+
+        timeout: seconds for the whole of it. sent: called once gRPC has taken the order. NodeRefusedError
+        where the node says why it does not.
+        """
+        traffic = self._new_traffic()
+        header = encode_order(order, bytes.fromhex(fingerprint(self._pinned[-1])))
+        signed = pb.SignedHeader(header=header, signature=sign_order(self._identity, header))
+        collector = AnswerCollector(order, self._pinned)
+        call = self._carry(traffic.send(_bytes(signed)), timeout=timeout)
+        try:
+            sent()
+            async for raw in call:
+                collector.take(traffic.receive(raw))
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        finally:
+            call.cancel()
+        self._mistaken = None
+        return collector.finish()
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""

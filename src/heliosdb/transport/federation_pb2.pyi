@@ -478,3 +478,33 @@ class DeliveryAnswer(_message.Message):
     refusal: Refusal
     subscription: Subscription
     def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., subscription: _Optional[_Union[Subscription, _Mapping]] = ...) -> None: ...
+
+class SubjectOrder(_message.Message):
+    __slots__ = ("workspace", "node", "order", "kind", "subject", "terms", "deadline", "recipient")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SUBJECT_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    DEADLINE_FIELD_NUMBER: _ClassVar[int]
+    RECIPIENT_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    node: str
+    order: bytes
+    kind: str
+    subject: str
+    terms: str
+    deadline: int
+    recipient: bytes
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., order: _Optional[bytes] = ..., kind: _Optional[str] = ..., subject: _Optional[str] = ..., terms: _Optional[str] = ..., deadline: _Optional[int] = ..., recipient: _Optional[bytes] = ...) -> None: ...
+
+class OrderAnswer(_message.Message):
+    __slots__ = ("head", "chunk", "refusal")
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    head: SignedHeader
+    chunk: bytes
+    refusal: Refusal
+    def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...

@@ -31,6 +31,8 @@ MAX_SETTING_VALUES = 10_000
 MAX_SETTING_CHARACTERS = 10_000
 MAX_ENDED_RUNS = 10_000
 MAX_SUBSCRIPTIONS = 1000
+# What follows a node's statement: all of it is held.
+MAX_ORDER_BODY_BYTES = 64 * 1024 * 1024
 # Of a version; its arrays are a state, and bounded as one.
 MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 

@@ -18,6 +18,7 @@ import grpc
 from grpc import aio
 
 __all__ = [
+    "CARRY",
     "CHANNEL_OPTIONS",
     "DELIVER",
     "FORGET",
@@ -36,6 +37,7 @@ HEARTBEAT = f"/{SERVICE}/Heartbeat"
 FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
 DELIVER = f"/{SERVICE}/Deliver"
+CARRY = f"/{SERVICE}/Carry"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 

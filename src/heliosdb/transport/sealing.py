@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from heliosdb.domain import sealed_box
 from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.task import TaskKey
 from heliosdb.transport.limits import TAG_BYTES
 
@@ -67,6 +69,15 @@ class SealingKey:
         except (InvalidTag, ValueError) as error:
             raise UnopenedError from error
 
+    def open_box(self, sealed: bytes, *, about: bytes) -> bytes:
+        """Open what a server sealed to this key (domain/sealed_box.py); raises UnopenedBoxError."""
+        private, public = _key_pair(self.private)
+        try:
+            shared = private.exchange(X25519PublicKey.from_public_bytes(sealed_box.ephemeral_key(sealed)))
+        except ValueError as error:
+            raise UnopenedBoxError from error
+        return sealed_box.open_box(shared, public, sealed, about=about)
+
 
 @lru_cache(maxsize=4)
 def _key_pair(private: bytes) -> tuple[X25519PrivateKey, bytes]:
@@ -103,6 +114,11 @@ class AtRestKey:
     def derive_number(self, about: bytes) -> int:
         """A number in [0, 2**64) that nobody without the key can tell: the same for the same `about`."""
         return int.from_bytes(hmac.digest(self.key, about, hashlib.sha256)[:8], "little")
+
+    def derive_key(self, about: bytes) -> bytes:
+        """A key of 32 bytes that nobody without this one can tell: the same for the same `about`."""
+        derivation = HKDF(hashes.SHA256(), _KEY_BYTES, salt=None, info=b"heliosdb derived key v1\0" + about)
+        return derivation.derive(self.key)
 
     def seal(self, plain: bytes, *, about: bytes) -> bytes:
         """Seal with a random nonce in front; `about` (a run id, say) must be given again to open."""

@@ -1,10 +1,10 @@
 """The node's end of the wire: generic gRPC handlers that hand complete, verified messages to a
 `Performer`.
 
-What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task or a
-delivery reaches the performer only whole, within its limits, its hash right and its signature the
-coordinator's; what goes back is an update as the release door made it, the node's word about its
-subscriptions, or a refusal whose text is public.
+What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task, a
+delivery or a subject order reaches the performer only whole, within its limits, its hash right and its
+signature the coordinator's; what goes back is an update as the release door made it, the node's word about
+its subscriptions, its signed statement about an order, or a refusal whose text is public.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from heliosdb.transport.messages import (
     introduction_to_proto,
     refusal_to_proto,
 )
+from heliosdb.transport.order_messages import CarriedOrder, ReceivedOrder, receive_order
 from heliosdb.transport.receiving import receive_delivery, receive_task
 from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 from heliosdb.transport.streams import cut, cut_first
@@ -81,6 +82,10 @@ class Performer(Protocol):
         """Take a delivery, or what it says instead of one; return the node's word after it."""
         ...
 
+    async def carry(self, received: ReceivedOrder) -> CarriedOrder:
+        """Carry out a subject order; return what was done, signed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
@@ -120,6 +125,7 @@ def make_server(
                     "Forget": grpc.unary_unary_rpc_method_handler(handlers.forget),
                     "Perform": grpc.stream_stream_rpc_method_handler(handlers.perform),
                     "Deliver": grpc.stream_unary_rpc_method_handler(handlers.deliver),
+                    "Carry": grpc.unary_stream_rpc_method_handler(handlers.carry),
                 },
             ),
         )
@@ -200,6 +206,21 @@ class _Handlers:
         if isinstance(result, pb.Refusal):
             return _bytes(pb.DeliveryAnswer(refusal=result))
         return _bytes(pb.DeliveryAnswer(subscription=subscription_to_proto(result)))
+
+    async def carry(self, raw: bytes, _context: Any) -> AsyncIterator[bytes]:
+        async def answer() -> CarriedOrder:
+            return await self._performer.carry(receive_order(raw, self._pinned()))
+
+        result = await _or_refusal(answer)
+        if isinstance(result, pb.Refusal):
+            yield _bytes(pb.OrderAnswer(refusal=result))
+            return
+        first, rest = cut_first(result.body)
+        signed = result.signed
+        head = pb.SignedHeader(header=signed.statement, signature=signed.signature, chunk=first)
+        yield _bytes(pb.OrderAnswer(head=head))
+        for chunk in cut(rest):
+            yield _bytes(pb.OrderAnswer(chunk=chunk))
 
 
 async def _or_refusal(answer: Callable[[], Awaitable[_T]]) -> _T | pb.Refusal:

@@ -26,6 +26,8 @@ from heliosdb.transport.update_messages import SealedUpdate, UpdateHeader, decod
 _TASK_SIGNATURE = b"heliosdb task signature v2\0"
 _UPDATE_SIGNATURE = b"heliosdb update signature v2\0"
 _DELIVERY_SIGNATURE = b"heliosdb delivery signature v2\0"
+_ORDER_SIGNATURE = b"heliosdb order signature v2\0"
+_STATEMENT_SIGNATURE = b"heliosdb statement signature v2\0"
 
 
 def rejected(reason: str) -> FederatedError:
@@ -64,6 +66,27 @@ def find_signer(pinned: Sequence[bytes], header: bytes, signature: bytes) -> byt
     """The pinned coordinator certificate (PEM) whose key signed a delivery; None where none did."""
     message = _DELIVERY_SIGNATURE + delivery_sha256(header)
     return next((one for one in pinned if verify(one, message, signature)), None)
+
+
+def sign_order(identity: Identity, header: bytes) -> bytes:
+    """The coordinator's signature over a subject order."""
+    return identity.sign(_ORDER_SIGNATURE + header)
+
+
+def verify_order(pinned: Sequence[bytes], header: bytes, signature: bytes) -> bool:
+    """Whether a subject order was signed with the key of a pinned coordinator certificate."""
+    return any(verify(one, _ORDER_SIGNATURE + header, signature) for one in pinned)
+
+
+def sign_statement(identity: Identity, statement: bytes) -> bytes:
+    """The node's signature over what it says that it did."""
+    return identity.sign(_STATEMENT_SIGNATURE + statement)
+
+
+def find_statement_signer(certificates: Sequence[bytes], statement: bytes, signature: bytes) -> bytes | None:
+    """The node's certificate (PEM) whose key signed a statement; None where none did."""
+    message = _STATEMENT_SIGNATURE + statement
+    return next((one for one in certificates if verify(one, message, signature)), None)
 
 
 class UpdateCollector:
