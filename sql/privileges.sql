@@ -13,6 +13,8 @@ ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
@@ -241,6 +243,35 @@ GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._subject_rows(text), federated._subject_codes(text)
 TO federated_daemon;
+
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+GRANT INSERT ON federated.interruption TO federated_daemon;
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+GRANT INSERT ON federated.retraining TO federated_owner;
+GRANT INSERT (model_id, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;

@@ -22,6 +22,7 @@ import psycopg
 import uvloop
 
 from heliosdb.catalog import deliveries as delivery_rows
+from heliosdb.catalog import erasures as erasure_rows
 from heliosdb.catalog import events as event_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
@@ -36,6 +37,7 @@ from heliosdb.coordinator.deliveries import Deliveries
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
+from heliosdb.coordinator.erasures import Erasures
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.session import CatalogSession
@@ -190,6 +192,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._erasures = Erasures(config.database.get_secret_value(), epoch, keys.identity.current)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
@@ -203,6 +206,7 @@ class Term:
                 self._dispatcher.run(),
                 self._deliveries.run(),
                 self._orders.run(),
+                self._erasures.run(),
             )
         ]
         try:
@@ -219,12 +223,13 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending, orders = await self._session.call(_read)
+            records, active, undecided, pending, orders, erases = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
             self._deliveries.refresh(pending, as_of)
             self._orders.refresh(orders, as_of)
+            self._erasures.refresh(has_work=erases)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -243,6 +248,7 @@ def _read(
     list[UUID],
     list[delivery_rows.PendingDelivery],
     order_rows.OrderWork,
+    bool,
 ]:
     return (
         node_rows.list_nodes(connection),
@@ -250,6 +256,7 @@ def _read(
         run_rows.list_undecided_series(connection),
         delivery_rows.list_pending_deliveries(connection),
         order_rows.list_order_work(connection),
+        erasure_rows.has_work(connection),
     )
 
 
