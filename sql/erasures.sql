@@ -495,8 +495,17 @@ COMMENT ON FUNCTION @extschema@.federated_erasure_certificate(uuid) IS
 
 CREATE FUNCTION federated._certified_inclusion(request uuid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+    proof jsonb;
 BEGIN
-    RETURN jsonb_build_object('inclusion', NULL, 'inclusion_reason', 'this version signs no heads of the audit log');
+    SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
+    WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
+    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
+        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    END IF;
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
+        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
 END
 $$;
 COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from heliosdb.catalog.connection import Connection, Row, Statements
-from heliosdb.domain.erasure import Answer, Erasure, ErasedVersion
+from heliosdb.domain.erasure import Answer, ErasedVersion, Erasure
 from heliosdb.domain.ids import OrderId, RunId
 
 _SQL = Statements("erasures.sql")

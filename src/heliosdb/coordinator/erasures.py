@@ -1,5 +1,5 @@
-"""Carries erasures out once the nodes have answered: finds what learned from the subject, has it trained anew,
-retires it, and certifies that.
+"""Carries erasures out once the nodes have answered: finds what learned from the subject, has it trained
+anew, retires it, and certifies that.
 
 What always holds: every step follows from committed rows, in one fenced transaction, and is done once: a
 coordinator that is started anew goes on where another one ended. Nothing here waits for a node.

@@ -1,16 +1,17 @@
 """A request for erasure that was carried out, and the certificate that says so.
 
-What always holds: a certificate is canonical JSON of texts and whole numbers, so that whoever reads and writes
-it anew has the bytes that were signed; it says exact, approximate or incomplete, and by what; the data
+What always holds: a certificate is canonical JSON of texts and whole numbers, so that whoever reads it and
+writes it anew has the bytes that were signed; it says exact, approximate or incomplete, and by what; the data
 subject is in it by a pseudonym alone.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.orders import canonical_json
 
 FORMAT = 1
@@ -121,3 +122,22 @@ def certificate_bytes(certificate: dict[str, Any]) -> bytes:
 def certificate_sha256(certificate: dict[str, Any]) -> bytes:
     """By which the audit log knows a certificate."""
     return hashlib.sha256(certificate_bytes(certificate)).digest()
+
+
+def erasure_from_certificate(certificate: dict[str, Any]) -> Erasure:
+    """Read what `to_certificate` wrote; FederatedError INVALID_VALUE for anything else, also for what it
+    would not have said of that erasure."""
+    own = {field.name for field in fields(Erasure)} - {"answers", "versions", "files"}
+    try:
+        erasure = Erasure(
+            **{name: certificate[name] for name in own},
+            files=tuple(certificate["files"]),
+            answers=tuple(Answer(**one) for one in certificate["nodes"]),
+            versions=tuple(ErasedVersion(**one) for one in certificate["versions"]),
+        )
+        again = erasure.to_certificate()
+    except (KeyError, TypeError) as error:
+        raise invalid_value("the certificate does not have the members of one") from error
+    if again != certificate:
+        raise invalid_value("the certificate does not say what follows from its own members")
+    return erasure

@@ -36,9 +36,14 @@ def test_a_retired_version_predicts_nothing_and_names_its_successor(
 
     for call in CALLS:
         for label in ("1", "old"):
-            with pytest.raises(errors.ObjectNotInPrerequisiteState, match="version 1 .* was retired") as caught:
+            with pytest.raises(
+                errors.ObjectNotInPrerequisiteState, match=r"version 1 .* was retired"
+            ) as caught:
                 value(operator, call.format(label))
-            assert caught.value.diag.message_hint == "Version 2 is the current one: federated_predict('risk', ...)."
+            assert (
+                caught.value.diag.message_hint
+                == "Version 2 is the current one: federated_predict('risk', ...)."
+            )
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was retired"):
         value(trained, "p FROM dependent")
     assert value(operator, "predict('risk', ARRAY[10, 0])") == 6.25
@@ -47,7 +52,7 @@ def test_a_retired_version_predicts_nothing_and_names_its_successor(
         "ROLLBACK FEDERATED MODEL risk TO VERSION 'old'",
         "TAG FEDERATED MODEL risk VERSION 1 AS 'again'",
     ):
-        with pytest.raises(errors.ObjectNotInPrerequisiteState, match="version 1 .* was retired"):
+        with pytest.raises(errors.ObjectNotInPrerequisiteState, match=r"version 1 .* was retired"):
             execute(operator, statement)
     for call in ("federated_evaluate('risk@1')", "federated_coefficients('risk@1')"):
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match="was retired"):
@@ -61,13 +66,15 @@ def test_a_model_whose_current_version_was_retired_has_none(
 ) -> None:
     withdraw(trained, RETIRED, 2)
 
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match="version 2 .* was retired") as caught:
+    with pytest.raises(errors.ObjectNotInPrerequisiteState, match=r"version 2 .* was retired") as caught:
         value(operator, "federated_model.risk(age => 10, smoker => false)")
     assert caught.value.diag.message_hint == "START FEDERATED TRAINING risk makes a version without them."
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="no current version"):
         operator.execute("SELECT * FROM federated_evaluate('risk')")
     execute(operator, "ALTER FEDERATED MODEL risk RENAME TO hazard")
-    with pytest.raises(errors.ObjectNotInPrerequisiteState, match='version 2 of federated model "hazard" was retired'):
+    with pytest.raises(
+        errors.ObjectNotInPrerequisiteState, match='version 2 of federated model "hazard" was retired'
+    ):
         value(operator, "predict('hazard', ARRAY[10, 0])")
     execute(operator, "ALTER FEDERATED MODEL hazard RENAME TO risk")
     execute(operator, "PROMOTE FEDERATED MODEL risk VERSION 1")
@@ -89,7 +96,11 @@ def test_a_version_that_was_withheld_predicts_again_what_it_did(
     with pytest.raises(errors.ObjectNotInPrerequisiteState, match="while an erasure is carried out"):
         value(operator, "federated_model.risk(age => 10, smoker => false)")
     # A new name of it is no way around, and neither is another one of its model.
-    execute(operator, "TAG FEDERATED MODEL risk VERSION 2 AS 'other'", "ALTER FEDERATED MODEL risk RENAME TO hazard")
+    execute(
+        operator,
+        "TAG FEDERATED MODEL risk VERSION 2 AS 'other'",
+        "ALTER FEDERATED MODEL risk RENAME TO hazard",
+    )
     for name in ("hazard", "hazard@2", "hazard@now", "hazard@other"):
         with pytest.raises(errors.ObjectNotInPrerequisiteState, match='"hazard" does not predict while'):
             value(operator, f'federated_model."{name}"(age => 10, smoker => false)')
