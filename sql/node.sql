@@ -56,6 +56,7 @@ CREATE TABLE federated.release (
     exchange    integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     is_message  boolean NOT NULL DEFAULT false,
     rows_read   bytea,
+    admission   bytea,
     UNIQUE (run_id, round_number, exchange, step, node_name)
 );
 COMMENT ON TABLE federated.release IS
@@ -68,6 +69,8 @@ COMMENT ON COLUMN federated.release.terms IS
 COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it answers, from 0; 0 also where version 1.1 wrote the row and a dump of it was restored';
 COMMENT ON COLUMN federated.release.rows_read IS
     'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
+COMMENT ON COLUMN federated.release.admission IS
+    'Digest of whose rows were left out of a plain answer, withdrawn data subjects among them; NULL where nobody''s were, and for every other one';
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
 

@@ -25,6 +25,7 @@ COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sea
 CREATE TABLE federated.withdrawn_subject (
     workspace    text NOT NULL CHECK (workspace <> ''),
     digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
     reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
     order_id     uuid,
     withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -32,12 +33,66 @@ CREATE TABLE federated.withdrawn_subject (
 );
 COMMENT ON TABLE federated.withdrawn_subject IS
     'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
-COMMENT ON COLUMN federated.withdrawn_subject.digest IS
-    'Hash of the subject''s hash under a key of the node that is in no database, as row sets have it';
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s hash under a key of the node that is in no database';
+COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
 COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
 
+-- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
+-- it: the node's own DBA decides whether such answers go on.
+CREATE TABLE federated.withdrawal_acceptance (
+    dataset_id  bigint PRIMARY KEY REFERENCES federated.dataset ON DELETE CASCADE,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    accepted_by name NOT NULL DEFAULT session_user
+);
+COMMENT ON TABLE federated.withdrawal_acceptance IS
+    'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
+$$;
+COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
+
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.row_set_digest,
+           coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
+    FROM federated.dataset AS d
+    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id
+$$;
+COMMENT ON FUNCTION federated._withdrawals(bigint) IS
+    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
+CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset "%s" does not exist', dataset);
+    ELSIF NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
+    VALUES (subject.dataset_id, clock_timestamp(), session_user)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+END
+$$;
+COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
+    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
 
 -- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
 -- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
@@ -51,6 +106,17 @@ END
 $$;
 COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
 
+-- What the database's encoding has no characters for no row can have; the server's own error would quote it.
+CREATE FUNCTION federated._held_subject() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT convert_from(a.subject, 'UTF8') FROM pg_temp.asked_subject AS a);
+EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._held_subject() IS 'The identifier that is held; NULL where this database cannot have such a text';
+
 -- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
 -- The text form of a subject is that of a node's training process.
 CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
@@ -63,12 +129,60 @@ DECLARE
 BEGIN
     EXECUTE format(
         'SELECT count(*) FROM federated_dataset.%I AS v'
-        ' WHERE (v.%I)::text = (SELECT convert_from(a.subject, getdatabaseencoding()) FROM pg_temp.asked_subject AS a)',
-        dataset, subject) INTO found;
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject) INTO found;
     RETURN found;
 END
 $$;
 COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+CREATE FUNCTION federated._erase_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d
+                     WHERE d.name = dataset AND d.options ->> 'erasure' = 'delete');
+    deleted bigint;
+BEGIN
+    EXECUTE format(
+        'DELETE FROM federated_dataset.%I AS v WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+COMMENT ON FUNCTION federated._erase_rows(text) IS
+    'Deletes the rows of the data subject whose identifier is held, through the dataset''s view and with the rights of its owner, where the dataset''s erasure says so';
+
+-- Through the view rows are deleted with its owner's rights, and that only by whoever is granted it here.
+CREATE FUNCTION federated._let_erase(dataset text, lets boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    view record;
+BEGIN
+    IF NOT lets THEN
+        EXECUTE format('REVOKE DELETE ON federated_dataset.%I FROM federated_probe', dataset);
+        RETURN;
+    END IF;
+    SELECT c.oid, c.relowner, federated._find_relation(d.relation) AS base INTO view
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    WHERE d.name = dataset;
+    IF pg_relation_is_updatable(view.oid, true) & 16 = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('rows of dataset "%s" cannot be deleted through it', dataset),
+            DETAIL = 'What it is shared from is neither a table nor a view that PostgreSQL updates by itself.',
+            HINT = 'Leave erasure = ''suppress'', or share the table.';
+    ELSIF NOT has_table_privilege(view.relowner, view.base, 'DELETE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for table %s', view.base),
+            HINT = format('erasure = ''delete'' needs the right of %s, who owns the dataset''s view, to DELETE from it.',
+                          view.relowner::regrole);
+    END IF;
+    EXECUTE format('GRANT DELETE ON federated_dataset.%I TO federated_probe', dataset);
+END
+$$;
+COMMENT ON FUNCTION federated._let_erase(text, boolean) IS
+    'Says whether orders may delete rows through a dataset''s view; raises where they never could';
 
 -- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
 -- has otherwise than by its bytes.
@@ -89,8 +203,7 @@ BEGIN
         WHERE d.workspace = _subject_codes.workspace
     LOOP
         EXECUTE format(
-            'SELECT hashtextextended(convert_from(a.subject, getdatabaseencoding()) COLLATE %s, 0) FROM pg_temp.asked_subject AS a',
-            collation_name) INTO code;
+            'SELECT hashtextextended(federated._held_subject() COLLATE %s, 0)', collation_name) INTO code;
         RETURN NEXT code;
     END LOOP;
 END

@@ -25,6 +25,7 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
 -- By default a function is everybody's to call, and a type to build upon.
@@ -45,7 +46,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -241,8 +242,14 @@ TO federated_operator, federated_daemon, federated_owner;
 -- Subject orders.
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
-    federated._hold_subject(), federated._subject_rows(text), federated._subject_codes(text)
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
 TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
 
 -- What follows from requests for erasure.
 GRANT EXECUTE ON FUNCTION
@@ -454,7 +461,11 @@ GRANT INSERT (order_id, node_id, node_name),
     UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
 ON federated.order_answer TO federated_daemon;
 GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
-GRANT INSERT ON federated.withdrawn_subject TO federated_daemon;
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
 -- Which datasets have a subject is looked up for the daemon.
 GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
 GRANT USAGE ON SCHEMA federated TO federated_probe;

@@ -241,7 +241,6 @@ _DATASET = (
         "suppress",
         "what becomes of an erased subject's rows",
         choices=("suppress", "delete"),
-        built=False,
     ),
     OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
     OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
@@ -270,6 +269,13 @@ _DATASET = (
     ),
     OptionSpec(
         "max_epsilon", _NUM, None, "the node's own ceiling of ε, whatever the workspace says", above=0
+    ),
+    OptionSpec(
+        "plain_withdrawals",
+        _BOOL,
+        False,
+        "whether answers without noise go on without data subjects who were erased or withdrew, which tells"
+        " of these few",
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
 )

@@ -234,6 +234,11 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
             "plain_answers and max_epsilon exclude each other",
             "A table that ever had a max_epsilon gives no answer without noise.",
         )
+    if options.get("erasure") == "delete" and "subject" not in options:
+        raise _conflict(
+            "erasure = 'delete' needs a subject",
+            "Without WITH (subject = 'column') nobody knows whose a row is.",
+        )
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

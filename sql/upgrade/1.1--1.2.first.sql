@@ -24,6 +24,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 

@@ -7,7 +7,8 @@ raises nothing that a value decides: what a double cannot hold is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import heapq
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,9 +118,26 @@ def longest_array(raw: psycopg.Connection[Any], query: RowQuery, column: str) ->
     return int(row[0])
 
 
-def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -> dict[int, str]:
+def copy_lengths(raw: psycopg.Connection[Any], query: RowQuery, column: str, subject: str) -> bytearray:
+    """Return as binary COPY how many elements the array of each row has, int8, and the subject's code."""
+    statement = sql.SQL(
+        "COPY (SELECT coalesce(cardinality({}), 0)::bigint, {} FROM {}) TO STDOUT (FORMAT binary)"
+    )
+    return _copied(
+        raw, statement.format(sql.Identifier(column), _code((subject,)), _view(query)).as_bytes(raw)
+    )
+
+
+def values_by_hash(
+    raw: psycopg.Connection[Any], query: RowQuery, column: str, counts: Mapping[int, int] | None = None
+) -> dict[int, str]:
     """Return the values of a category by their hash; the most frequent ones where there are too many, and
-    of several that have one hash."""
+    of several that have one hash.
+
+    counts: how many rows have each hash, where not all of the dataset's count: none has any other.
+    """
+    if counts is not None:
+        return _values_of(raw, query, column, counts)
     statement = sql.SQL(
         "SELECT hash, value FROM (SELECT {hash} AS hash, {value} AS value, count(*) AS n FROM {view}"
         " WHERE octet_length({value}) <= {longest} GROUP BY 1, 2) AS s ORDER BY n DESC, value LIMIT {most}"
@@ -135,6 +153,32 @@ def values_by_hash(raw: psycopg.Connection[Any], query: RowQuery, column: str) -
         text = _decoded(value)
         if text is not None:
             found.setdefault(int(number), text)
+    return found
+
+
+def _values_of(
+    raw: psycopg.Connection[Any], query: RowQuery, column: str, counts: Mapping[int, int]
+) -> dict[int, str]:
+    """The same of some of the rows: no more is held at once than is returned."""
+    statement = sql.SQL(
+        "SELECT DISTINCT {hash} AS hash, {value} AS value FROM {view}"
+        " WHERE octet_length({value}) <= {longest}"
+    ).format(
+        hash=_hash(column), value=_as_text(column), view=_view(query), longest=sql.Literal(LONGEST_VALUE)
+    )
+    with raw.cursor(name="values") as cursor:
+        rows = cursor.execute(statement)
+        there = (
+            (-counts[number], text.encode() if isinstance(text, str) else text, number, text)
+            for number, text in ((int(row[0]), row[1]) for row in rows)
+            if number in counts
+        )
+        first = heapq.nsmallest(MOST_VALUES, there, key=lambda one: one[:2])
+    found: dict[int, str] = {}
+    for _, _, number, value in first:
+        text = _decoded(value)
+        if text is not None:
+            found.setdefault(number, text)
     return found
 
 

@@ -1,5 +1,5 @@
-"""Subject orders in a node's own database: what was answered, whose rows are left out, and the identifier while
-an order is carried out.
+"""Subject orders in a node's own database: what was answered, whose rows are left out, and the identifier
+while an order is carried out.
 
 What always holds: the identifier reaches the database as COPY data, into a table that is gone with the
 transaction: never in a statement or a parameter, which a server may log. All of it is one transaction with
@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-from psycopg import _encodings
 
 from heliosdb.catalog.connection import Connection, Statements
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
@@ -78,16 +76,11 @@ def sign_order_anew(connection: Connection, order: Order, signed: SignedStatemen
 def hold_subject(connection: Connection, subject: str) -> bool:
     """Hold an identifier until the transaction ends; False where the database cannot have such a text."""
     assert isinstance(connection, PsycopgConnection)
-    encoding = str(_SQL.query(connection, "server_encoding")[0]["name"])
-    try:
-        raw = subject.encode(_encodings.pg2pyenc(encoding.encode()))
-    except UnicodeEncodeError:
-        return False
     _SQL.query(connection, "hold_subject")
     with connection.raw.cursor().copy(_COPY) as copy:
         copy.set_types(["bytea"])
-        copy.write_row((raw,))
-    return True
+        copy.write_row((subject.encode(),))
+    return bool(_SQL.query(connection, "is_text")[0]["is_text"])
 
 
 def count_subject_rows(connection: Connection, dataset: DatasetName) -> int:
@@ -95,16 +88,44 @@ def count_subject_rows(connection: Connection, dataset: DatasetName) -> int:
     return int(_SQL.query(connection, "subject_rows", dataset)[0]["rows"])
 
 
+def erase_subject_rows(connection: Connection, dataset: DatasetName) -> int:
+    """Delete the rows that the subject has in a dataset; what would fail at the end of the transaction fails
+    here."""
+    deleted = int(_SQL.query(connection, "erase_rows", dataset)[0]["rows"])
+    _SQL.query(connection, "check_constraints")
+    _SQL.query(connection, "defer_constraints")
+    return deleted
+
+
 def list_subject_codes(connection: Connection, workspace: WorkspaceName) -> list[int]:
     """Return the hashes by which rows that are read name the subject that is held."""
     return [int(row["code"]) for row in _SQL.query(connection, "subject_codes", workspace)]
 
 
-def withdraw(connection: Connection, order: Order, digests: Sequence[bytes], reason: str) -> None:
-    """Have no answer to the workspace be about these subjects' rows from now on."""
-    _SQL.query(connection, "withdraw", order.workspace, list(digests), reason, order.order_id)
+@dataclass(frozen=True, slots=True)
+class SubjectDigests:
+    """How a data subject is named without being known, 8 bytes each: for what is read, and in row sets."""
+
+    digest: bytes
+    row_set_digest: bytes
 
 
-def list_withdrawn(connection: Connection, workspace: WorkspaceName) -> bytes:
-    """Return the digests of the subjects that are left out of a workspace's answers, 8 bytes each, rising."""
-    return bytes(_SQL.query(connection, "list_withdrawn", workspace)[0]["digests"])
+def lock_withdrawals(connection: Connection) -> None:
+    """Until the transaction ends nobody else withdraws, and nothing that was read before is let out."""
+    _SQL.query(connection, "lock_withdrawals")
+
+
+def withdraw(connection: Connection, order: Order, subject: Sequence[SubjectDigests], reason: str) -> None:
+    """Have no answer to the workspace be about a subject's rows from now on; the lock is taken first.
+
+    reason: erased, consent or opt-out; each counts by itself.
+    """
+    lock_withdrawals(connection)
+    digests = [one.digest for one in subject], [one.row_set_digest for one in subject]
+    _SQL.query(connection, "withdraw", order.workspace, *digests, reason, order.order_id)
+
+
+def readmit(connection: Connection, order: Order, subject: Sequence[SubjectDigests], reason: str) -> None:
+    """Take a withdrawal for one reason back; others stay."""
+    lock_withdrawals(connection)
+    _SQL.query(connection, "readmit", order.workspace, [one.digest for one in subject], reason)

@@ -21,6 +21,7 @@ _SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
+_CONTENT_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row.
+    max_parameter_share: parameters of a plain answer per row. deletes: whether the rows of who is erased are
+    deleted.
     """
 
     dataset_id: int
@@ -43,6 +45,7 @@ class SharedDataset:
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
+    deletes: bool = False
 
     @property
     def name(self) -> DatasetName:
@@ -83,6 +86,7 @@ class SharedDataset:
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
+            deletes=options.get("erasure") == "delete",
         )
 
 
@@ -95,15 +99,29 @@ class ReleaseState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RowsRead:
+    """What a plain answer was computed from. admission: digest of who was left out; b"": nobody. content:
+    keyed hash of the rows, 32 bytes."""
+
+    admission: bytes
+    content: bytes
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> RowsRead:
+        """Read both, one behind the other."""
+        return cls(raw[:-_CONTENT_BYTES], raw[-_CONTENT_BYTES:])
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRelease:
     """A release as it was stored: `header` is None before it was let out, `payload` also once its run has
-    moved on. rows_read: keyed hash of a plain one's rows."""
+    moved on. rows_read: of a plain one."""
 
     state: ReleaseState
     task_sha256: bytes
     header: bytes | None
     payload: bytes | None
-    rows_read: bytes | None = None
+    rows_read: RowsRead | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,13 +169,13 @@ class PlainTerms:
     """What a run's plain answers so far were about.
 
     measured: the datasets of which it has had an answer of round 0 that depends on no scaling. terms: of all
-    others. rows_read: keyed hashes of the rows that any was computed from.
+    others. rows_read: what any was computed from.
     Messages of sum protocols are about no dataset, and private answers are not plain: neither counts here.
     """
 
     measured: frozenset[str]
     terms: frozenset[bytes]
-    rows_read: frozenset[bytes] = frozenset()
+    rows_read: frozenset[RowsRead] = frozenset()
 
     @classmethod
     def from_row(cls, row: Row) -> PlainTerms:
@@ -165,7 +183,7 @@ class PlainTerms:
         return cls(
             frozenset(row["measured"]),
             frozenset(map(bytes, row["terms"])),
-            frozenset(map(bytes, row["rows_read"])),
+            frozenset(RowsRead.from_bytes(bytes(one)) for one in row["rows_read"]),
         )
 
 
@@ -191,7 +209,8 @@ class LookedUp:
 
     charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
     base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of
-    the run. unpopulated: the datasets of materialized views that hold nothing.
+    the run. unpopulated: the datasets of materialized views that hold nothing. withdrawn: digests of whose
+    rows are left out, 8 bytes each, rising.
     """
 
     release: StoredRelease | None
@@ -202,6 +221,7 @@ class LookedUp:
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None = None
     unpopulated: frozenset[int] = frozenset()
+    withdrawn: bytes = b""
 
 
 def look_up(connection: Connection, key: TaskKey) -> LookedUp:
@@ -217,6 +237,7 @@ def look_up(connection: Connection, key: TaskKey) -> LookedUp:
         {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
         _memory(rows[0]),
         frozenset(row["dataset_id"] for row in there if row["is_unpopulated"]),
+        bytes(rows[0]["withdrawn"]),
     )
 
 
@@ -257,13 +278,16 @@ class LedgerState:
     """What the catalog holds under the lock of a dataset and its base tables.
 
     release: for the task, where there is one. dataset: as it is shared now; None: no more. terms: of the
-    run's plain answers.
+    run's plain answers. withdrawn: as in `LookedUp`; all_accepted: whether the dataset's DBA lets plain
+    answers go on without each of them.
     """
 
     release: StoredRelease | None
     ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
     terms: PlainTerms
+    withdrawn: bytes = b""
+    all_accepted: bool = True
 
     @property
     def never_plain(self) -> NeverPlain:
@@ -286,6 +310,8 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
         ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
         dataset=_dataset(rows[0]),
         terms=PlainTerms.from_row(rows[0]),
+        withdrawn=bytes(rows[0]["withdrawn"]),
+        all_accepted=rows[0]["all_accepted"],
     )
 
 
@@ -298,7 +324,8 @@ def lock_dataset(connection: Connection, dataset: SharedDataset) -> None:
 class ChargeState:
     """What a charge left in the catalog, and the dataset as it is shared now.
 
-    is_paid_by_all: whether every base table of the dataset, as it is now, pays for it.
+    is_paid_by_all: whether every base table of the dataset, as it is now, pays for it. withdrawn: as in
+    `LookedUp`.
     """
 
     release: StoredRelease
@@ -306,6 +333,7 @@ class ChargeState:
     spending: Spending
     dataset: SharedDataset | None
     is_paid_by_all: bool
+    withdrawn: bytes = b""
 
 
 def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) -> ChargeState:
@@ -320,6 +348,7 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
         Spending(row["workspace_epsilon_basic"], row["workspace_epsilon_tight"]),
         _dataset(row),
         bool(row["is_paid_by_all"]),
+        bytes(row["withdrawn"]),
     )
 
 
@@ -410,6 +439,7 @@ def _insert_free_release(
     is_message: bool,
 ) -> None:
     assert release.payload is not None
+    read = release.rows_read
     _SQL.execute(
         connection,
         "insert_free_release",
@@ -422,7 +452,8 @@ def _insert_free_release(
         len(release.payload),
         terms,
         is_message,
-        release.rows_read,
+        None if read is None else read.content,
+        None if read is None else read.admission or None,
     )
 
 
@@ -440,36 +471,3 @@ def put_memory(connection: Connection, key: TaskKey, sealed: bytes, expected_ver
 def forget_memory(connection: Connection, workspace: WorkspaceName, ended_runs: Sequence[RunId]) -> None:
     """Drop what the node remembers of runs of a workspace that have ended."""
     _SQL.query(connection, "forget_memory", workspace, list(ended_runs))
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRowSets:
-    """The row sets of all plain answers from a dataset's tables; latest: the highest id, 0 for none.
-
-    base_tables: of the dataset, as claimed with them. known_by: the columns by which each knows its rows.
-    """
-
-    base_tables: tuple[int, ...]
-    latest: int
-    known_by: tuple[tuple[str, ...], ...]
-    contents: tuple[bytes, ...]
-
-
-def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSets:
-    """Return the recorded row sets."""
-    with connection.transaction():
-        lock_dataset(connection, dataset)
-        found = _SQL.query(connection, "list_row_sets", dataset.dataset_id)
-    rows = [row for row in found if row["row_set_id"] is not None]
-    return StoredRowSets(
-        tuple(found[0]["base_tables"]) if found else (),
-        max((row["row_set_id"] for row in rows), default=0),
-        tuple(tuple(row["known_by"]) for row in rows),
-        tuple(bytes(row["content"]) for row in rows),
-    )
-
-
-def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:
-    """Record a row set; False where another one came after `latest`."""
-    known_by = list(dataset.known_by)
-    return bool(_SQL.query(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))

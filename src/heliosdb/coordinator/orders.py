@@ -1,4 +1,4 @@
-"""Carries subject orders to the nodes: takes what statements asked for, asks every node, records what it signed.
+"""Carries subject orders to the nodes: takes what statements asked for, asks every node, records its word.
 
 What always holds: an identifier is opened when a node is asked and kept nowhere; a node is asked one thing at
 a time, again and again, until it has answered, has refused for good, or the order is over; what it signed is

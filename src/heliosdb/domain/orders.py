@@ -1,7 +1,7 @@
-"""Subject orders: what a workspace's owner asks of every node about one data subject, and what a node answers.
+"""Subject orders: what a workspace's owner asks of every node about one data subject, and what nodes answer.
 
-What always holds: the subject's identifier is in an `Order` alone, whose text does not show it; a statement of
-a node holds neither it nor anything that could be computed from it without a key.
+What always holds: the subject's identifier is in an `Order` alone, whose text does not show it; a statement
+of a node holds neither it nor anything that could be computed from it without a key.
 """
 
 from __future__ import annotations
@@ -49,21 +49,19 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class DatasetOutcome:
-    """What became of the subject's rows in one dataset. rows: how many there are or were; None: not known."""
+    """What became of the subject's rows in one dataset. rows: how many there are or were; None: not known.
+    failure: why no more was done; None where nothing failed."""
 
     dataset: DatasetName
     relation: str
     rows: int | None
     action: str
+    failure: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For a statement."""
-        return {
-            "dataset": self.dataset,
-            "relation": self.relation,
-            "rows": self.rows,
-            "action": self.action,
-        }
+        said = {"dataset": self.dataset, "relation": self.relation, "rows": self.rows, "action": self.action}
+        return said if self.failure is None else {**said, "failure": self.failure}
 
 
 @dataclass(frozen=True, slots=True)

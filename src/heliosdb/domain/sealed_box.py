@@ -1,4 +1,4 @@
-"""Something short, sealed to an X25519 public key where there is no library of cryptography: inside the server.
+"""Something short, sealed to an X25519 public key where no library of cryptography is: inside the server.
 
 What always holds: who has not the private key learns at most how many blocks of `_BLOCK` bytes it takes; it
 opens only with the same `about`; no key is used twice, for each sealing has an ephemeral key of its own. The

@@ -9,6 +9,8 @@ from __future__ import annotations
 from federated_sql.options import OptionKind, check_dataset, drop_options, read_options, require_built
 from federated_sql.statements import AlterDataset, ResetDataset
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.dataset_erasure import let_erase
+from heliosdb.domain.ids import DatasetName
 from heliosdb.extension.session import Session
 
 
@@ -46,6 +48,9 @@ def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Dataset | 
 
 def _update(session: Session, dataset: catalog.Dataset, options: catalog.Options) -> None:
     catalog.update_dataset(session.connection, dataset, options)
+    deletes = options.get("erasure") == "delete"
+    if deletes != (dataset.options.get("erasure") == "delete"):
+        let_erase(session.connection, DatasetName(dataset.name), lets=deletes)
     own = options.get("max_epsilon")
     kept = catalog.dataset_ceiling(session.connection, dataset)
     if own != dataset.options.get("max_epsilon") and kept is not None and (own is None or kept < own):

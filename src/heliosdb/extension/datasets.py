@@ -8,6 +8,7 @@ from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OptionKind, check_dataset, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.dataset_erasure import let_erase
 from heliosdb.domain.ids import DatasetName, WorkspaceName
 from heliosdb.extension.probing import warn_of_probe
 from heliosdb.extension.session import Session, duplicate, undefined
@@ -40,6 +41,8 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     )
     if catalog.insert_dataset(session.connection, dataset):
         catalog.create_dataset_view(session.connection, dataset, session.schemas)
+        if given.get("erasure") == "delete":
+            let_erase(session.connection, dataset.name, lets=True)
         if subject is None:
             session.notice(
                 "every row counts as a data subject of its own, for privacy and for what is held out;"

@@ -6,6 +6,7 @@ hold. A subject is known by the keyed hash of its code, under a key that is in n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heliosdb.algorithms.table import Codes, Mask, keyed_hashes
+from heliosdb.catalog.node_orders import SubjectDigests
+from heliosdb.node.disclosure import ROW_SET_PURPOSE, RowSet
 
 _DIGEST = np.dtype(">u8")
+_PURPOSE = b"subject"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,14 @@ class Admission:
 
     withdrawn: bytes = b""
     admitted: bytes | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """Tells one from another; b"" where nobody is left out."""
+        if not self.leaves_out:
+            return b""
+        admitted = b"-" if self.admitted is None else b"+" + self.admitted
+        return hashlib.sha256(len(self.withdrawn).to_bytes(8, "little") + self.withdrawn + admitted).digest()
 
     @property
     def leaves_out(self) -> bool:
@@ -45,13 +57,29 @@ EVERYBODY = Admission()
 
 
 def subject_hashes(codes: Sequence[int], key: bytes) -> NDArray[np.uint64]:
-    """The keyed hash of each subject's code, int8 as the database gives it."""
-    return keyed_hashes([code.to_bytes(8, "little", signed=True) for code in codes], key, b"subject")
+    """The keyed hash of each subject's code."""
+    return keyed_hashes([_name(code) for code in codes], key, _PURPOSE)
 
 
-def subject_digests(codes: Sequence[int], key: bytes) -> list[bytes]:
-    """The same as the catalog keeps them: 8 bytes each, the first counting most."""
-    return [int(one).to_bytes(8, "big") for one in subject_hashes(codes, key)]
+def subject_digests(codes: Sequence[int], key: bytes) -> list[SubjectDigests]:
+    """The same as the catalog keeps it, the first byte counting most, beside the name in row sets."""
+    names = [_name(code) for code in codes]
+    both = (keyed_hashes(names, key, purpose) for purpose in (_PURPOSE, ROW_SET_PURPOSE))
+    return [
+        SubjectDigests(*(int(one).to_bytes(8, "big") for one in pair)) for pair in zip(*both, strict=True)
+    ]
+
+
+def without_subjects(content: bytes, row_set_digests: bytes) -> bytes:
+    """A recorded row set without the rows of some subjects."""
+    rows = RowSet.from_bytes(content)
+    stays = ~np.isin(rows.subjects, _read(row_set_digests))
+    return RowSet(rows.rows[stays], rows.subjects[stays], rows.held_out[stays]).to_bytes()
+
+
+def _name(code: int) -> bytes:
+    """A subject's code, int8 as the database gives it, as it is hashed."""
+    return code.to_bytes(8, "little", signed=True)
 
 
 def _read(digests: bytes) -> NDArray[np.uint64]:

@@ -36,6 +36,7 @@ from heliosdb.catalog.dataset_rows import (
     ColumnReading,
     RowQuery,
     column_types,
+    copy_lengths,
     copy_rows,
     hashes_of,
     kind_of_type,
@@ -48,9 +49,11 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.folds import Fold
 from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.vector import Matrix, Vector
+from heliosdb.node.admission import EVERYBODY, Admission
 from heliosdb.node.disclosure import (
     ABSENT,
     HELD_OUT,
+    ROW_SET_PURPOSE,
     Hashes,
     RowSet,
     check_cells,
@@ -79,7 +82,8 @@ class TableRequest:
     and it is a category. roles: (role, column) of further columns. base_tables: what the rows come from.
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
-    `disclosure`; min_rows and max_parameter_share are theirs.
+    `disclosure`; min_rows and max_parameter_share are theirs. admission: whose rows are read as if they were
+    not there.
     """
 
     run: str
@@ -99,6 +103,7 @@ class TableRequest:
     levels: tuple[tuple[str, ...], ...] = ()
     fold: Fold | None = None
     roles: tuple[tuple[str, str], ...] = ()
+    admission: Admission = EVERYBODY
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -152,7 +157,7 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
     vocabularies = _private_vocabularies(raw, query, kinds, request) if not request.plain else {}
     with raw.transaction():
         raw.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        columns = [_with_elements(raw, query, column) for column in kinds]
+        columns = [_with_elements(raw, query, column, request) for column in kinds]
         numbers = sum(column.width for column in columns)
         if numbers + len(query.names) > MOST_NUMBERS:
             raise FederatedError(
@@ -163,12 +168,43 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
             )
         hashed = [place for column in columns for place in [column.is_hashed] * column.width]
         copied = copy_rows(raw, query, columns)
-        if request.plain:
-            vocabularies = {
-                column.name: values_by_hash(raw, query, column.name) for column in columns if column.is_hashed
-            }
-    values, codes = parse_copy(copied, numbers, len(query.names), hashed)
+        if not request.admission.leaves_out:
+            if request.plain:
+                vocabularies = _plain_vocabularies(raw, query, columns)
+            values, codes = parse_copy(copied, numbers, len(query.names), hashed)
+        else:
+            values, codes = _admitted(*parse_copy(copied, numbers, len(query.names), hashed), request)
+            if request.plain:
+                vocabularies = _plain_vocabularies(raw, query, columns, values)
     return _numbered_levels(values, codes, columns, vocabularies, request)
+
+
+def _admitted(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Matrix, Codes]:
+    """The rows that an answer may be about, as if there were no others."""
+    if request.subject is None:
+        # Nobody knows whose they are: where subjects have to be admitted, none of them is.
+        return (values, codes) if request.admission.admitted is None else (values[:0], codes[:0])
+    admitted = request.admission.admits(codes[:, -1], request.key)
+    return (values, codes) if admitted.all() else (values[admitted], codes[admitted])
+
+
+def _plain_vocabularies(
+    raw: psycopg.Connection[Any],
+    query: RowQuery,
+    columns: Sequence[ColumnReading],
+    values: Matrix | None = None,
+) -> dict[str, dict[int, str]]:
+    """The values of categories by their hash. values: of the rows that count, where these are not all."""
+    found, start = {}, 0
+    for column in columns:
+        if column.is_hashed:
+            counts = None
+            if values is not None:
+                hashes, n = np.unique(values[:, start].copy().view(np.int64), return_counts=True)
+                counts = dict(zip(hashes.tolist(), n.tolist(), strict=True))
+            found[column.name] = values_by_hash(raw, query, column.name, counts)
+        start += column.width
+    return found
 
 
 def _find_kinds(raw: psycopg.Connection[Any], query: RowQuery, features: int) -> list[ColumnReading]:
@@ -194,10 +230,18 @@ _NUMBERS = (ColumnKind.NUMBER, ColumnKind.BOOLEAN)
 _TARGETS = (*_NUMBERS, ColumnKind.CATEGORY)
 
 
-def _with_elements(raw: psycopg.Connection[Any], query: RowQuery, column: ColumnReading) -> ColumnReading:
+def _with_elements(
+    raw: psycopg.Connection[Any], query: RowQuery, column: ColumnReading, request: TableRequest
+) -> ColumnReading:
     if column.kind is not ColumnKind.ARRAY:
         return column
-    return replace(column, elements=min(longest_array(raw, query, column.name), MOST_NUMBERS))
+    if request.admission.leaves_out and request.subject is not None:
+        lengths = parse_copy(copy_lengths(raw, query, column.name, request.subject), 0, 2)[1]
+        admitted = request.admission.admits(lengths[:, 1], request.key)
+        longest = int(lengths[admitted, 0].max(initial=0))
+    else:
+        longest = longest_array(raw, query, column.name)
+    return replace(column, elements=min(longest, MOST_NUMBERS))
 
 
 def _private_vocabularies(
@@ -409,10 +453,10 @@ def _arrange(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Table
     if not request.plain:
         return table, np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.uint64)
     assert row_names is not None
-    rows = keyed_hashes(row_names, request.key, b"row-set")
+    rows = keyed_hashes(row_names, request.key, ROW_SET_PURPOSE)
     if request.subject is None:
         return table, rows, rows
-    return table, rows, keyed_hashes(names, request.key, b"row-set")[subjects]
+    return table, rows, keyed_hashes(names, request.key, ROW_SET_PURPOSE)[subjects]
 
 
 def _order(keys: Sequence[NDArray[np.int64]]) -> NDArray[np.intp]:

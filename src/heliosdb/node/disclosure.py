@@ -36,6 +36,9 @@ ABSENT, HELD_OUT = 0, 2
 MOST_ROW_SETS = 64
 """Different row sets of one table: more of them would be an attempt to solve for single rows."""
 
+ROW_SET_PURPOSE = b"row-set"
+"""Of the keyed hashes that name rows and subjects in row sets."""
+
 SMALLEST_CELL = 5
 """Of a feature: how many subjects must differ from its most frequent value, if any does."""
 
@@ -132,6 +135,17 @@ def _count_distinct(codes: NDArray[np.int64] | Hashes) -> int:
     return int(np.count_nonzero(ranked[1:] != ranked[:-1])) + min(1, ranked.size)
 
 
+_FEW = (
+    "The two answers together would tell of these few. Rows differ where this target is missing in a few of"
+    " them, where validation_split is another one, or where data have changed. Let the dataset's WHERE leave"
+    " out what is incomplete before the first answer; or train under a privacy_budget."
+)
+_FEW_WITHDRAWN = (
+    " Where data subjects were erased or withdrew, the node's own DBA may let answers go on without them:"
+    " SELECT federated_accept_withdrawals('...'), or the dataset's plain_withdrawals."
+)
+
+
 def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, dataset: str) -> RowSet:
     """The rows that a plain answer is about: the table's, or those of an earlier answer where the table has
     just a few more; FederatedError NODE_REFUSED where neither will do.
@@ -156,10 +170,7 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
         raise _refused(
             f'the rows of dataset "{dataset}" differ by fewer than min_rows = {min_rows} subjects from those '
             "of an earlier answer without noise",
-            "The two answers together would tell of these few. Rows differ where this target is missing in a "
-            "few of them, where validation_split is another one, or where data have changed. Let the "
-            "dataset's WHERE leave out what is incomplete before the first answer; or train under a "
-            "privacy_budget.",
+            _FEW + _FEW_WITHDRAWN,
         )
     return max(fitting, key=lambda other: other.rows.size)
 

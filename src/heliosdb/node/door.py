@@ -34,24 +34,23 @@ from heliosdb.catalog.participant import (
     NeverPlain,
     PlainTerms,
     ReleaseState,
+    RowsRead,
     SharedDataset,
     StoredMemory,
     StoredRelease,
-    StoredRowSets,
     fail_release,
     finish_release,
     forget_memory,
     insert_charge,
     insert_message_release,
     insert_plain_release,
-    insert_row_set,
-    list_row_sets,
     lock_charge,
     lock_ledgers,
     look_up,
     put_memory,
 )
 from heliosdb.catalog.participant_view import record_run
+from heliosdb.catalog.row_sets import StoredRowSets, insert_row_set, list_row_sets
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import RunId, WorkspaceName
 from heliosdb.domain.privacy import Mechanism, Spending
@@ -59,6 +58,7 @@ from heliosdb.domain.state import freeze
 from heliosdb.domain.task import Task, TaskKey
 from heliosdb.domain.usage import Usage
 from heliosdb.domain.vector import AnyVector, Contribution
+from heliosdb.node.admission import EVERYBODY, Admission, without_subjects
 from heliosdb.node.database import Database
 from heliosdb.node.guards import cast_real, check_contribution, make_private, told_usage
 from heliosdb.node.ledger import Ledgers
@@ -91,7 +91,7 @@ class Found:
     update: that answered it. charged_tables: the base tables that pay for it; () where it was not charged.
     shared: with its workspace. terms: of its run's plain answers. By a dataset's id, base_tables: as last
     claimed; never_plain: why it gives no plain answer. memory: of its run, sealed; None: there is none.
-    unpopulated: the datasets of materialized views that hold nothing.
+    unpopulated: the datasets of materialized views that hold nothing. admission: whose rows are left out.
     """
 
     update: SealedUpdate | None
@@ -102,6 +102,7 @@ class Found:
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None
     unpopulated: frozenset[int]
+    admission: Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,7 @@ class Door:
             found.never_plain,
             found.memory,
             found.unpopulated,
+            Admission(found.withdrawn),
         )
 
     def recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -167,8 +169,13 @@ class Door:
         self._database.run(lambda connection: forget_memory(connection, workspace, runs))
 
     def row_sets(self, dataset: SharedDataset) -> StoredRowSets:
-        """The row sets of earlier plain answers from the dataset's base tables."""
-        return self._database.run(lambda connection: list_row_sets(connection, dataset))
+        """The row sets of earlier plain answers from the dataset's base tables, without the subjects without
+        whom its DBA lets such answers go on: for these alone the rest counts as what was answered about."""
+        stored = self._database.run(lambda connection: list_row_sets(connection, dataset))
+        if not stored.accepted:
+            return stored
+        left = tuple(without_subjects(one, stored.accepted) for one in stored.contents)
+        return replace(stored, contents=left)
 
     def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.
@@ -196,18 +203,23 @@ class Door:
         contribution: Contribution,
         memory: Memory,
         rows: PlainRows | None = None,
+        *,
+        admission: Admission = EVERYBODY,
     ) -> SealedUpdate:
         """Let a contribution out: noise, protocol, seal, sign, commit; FederatedError where it may not.
 
         memory: from which it came about. rows: of a plain one; RowSetsMovedError where they have to be
         compared with other ones first, MemoryMovedError where its memory was replaced meanwhile. None: of a
         charged one, which is failed where it cannot leave for what it is, or its memory was replaced.
+        admission: whose rows were left out; AdmissionMovedError where others are by now.
         """
         try:
             passing = self._prepare(received.task, contribution, memory)
             if rows is not None:
-                return self._pass(lambda c: self._release_plain(c, received, dataset, passing, rows))
-            return self._pass(lambda c: self._release_charged(c, received, dataset, passing))
+                return self._pass(
+                    lambda c: self._release_plain(c, received, dataset, passing, (rows, admission))
+                )
+            return self._pass(lambda c: self._release_charged(c, received, dataset, passing, admission))
         except _CannotLeaveError as error:
             if rows is not None:
                 raise error.public from error
@@ -295,13 +307,19 @@ class Door:
         return charge.base_tables
 
     def _release_charged(
-        self, connection: Connection, received: ReceivedTask, dataset: SharedDataset, passing: _Passing
+        self,
+        connection: Connection,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        passing: _Passing,
+        admission: Admission,
     ) -> SealedUpdate:
         key = received.task.key
         state = lock_charge(connection, key, dataset)
         if (again := _same_again(state.release, received)) is not None:
             return again
         _check_unchanged(state.dataset, dataset)
+        _check_admission(state.withdrawn, admission)
         # What is in the ledger has to be what leaves, whoever wrote it there.
         if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
             raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
@@ -316,9 +334,9 @@ class Door:
         received: ReceivedTask,
         dataset: SharedDataset,
         passing: _Passing,
-        rows: PlainRows,
+        read: tuple[PlainRows, Admission],
     ) -> SealedUpdate:
-        task = received.task
+        task, (rows, admission) = received.task, read
         state = lock_ledgers(connection, task.key, dataset)
         if (again := _same_again(state.release, received)) is not None:
             return again
@@ -326,14 +344,16 @@ class Door:
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
-        check_same_rows(rows.rows_read, dataset, state.terms)
+        _check_admission(state.withdrawn, admission)
+        rows_read = RowsRead(admission.digest, rows.rows_read)
+        check_same_rows(rows_read, dataset, state.terms, accepted=state.all_accepted)
         if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
             raise RowSetsMovedError
         if rows.row_set is not None and not insert_row_set(connection, dataset, rows.row_set, rows.latest):
             raise RowSetsMovedError
         update = self._close(received, passing, None, None)
         _remember(connection, task.key, passing)
-        stored = replace(_stored(received, update), rows_read=rows.rows_read)
+        stored = replace(_stored(received, update), rows_read=rows_read)
         insert_plain_release(connection, task.key, dataset, plain_terms(task), stored)
         record_run(connection, task, dataset.name)
         return update
@@ -388,6 +408,10 @@ class RowSetsMovedError(Exception):
     """Another row set was recorded meanwhile, or the rows come from other tables now: compare first."""
 
 
+class AdmissionMovedError(Exception):
+    """Other data subjects are left out by now than of what was read: nothing was written, read anew."""
+
+
 class MemoryMovedError(Exception):
     """Another task of the run replaced the memory from which an answer came about: nothing was written."""
 
@@ -414,6 +438,13 @@ def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
         check_not_paused(now)
     if now != dataset:
         raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
+
+
+def _check_admission(withdrawn: bytes, admission: Admission) -> None:
+    """AdmissionMovedError where other rows would be left out by now. Whoever withdraws waits for the release,
+    or it for him: what is let out afterwards is without the subject."""
+    if Admission(withdrawn) != admission:
+        raise AdmissionMovedError
 
 
 def _check_known(state: LedgerState, dataset: SharedDataset) -> None:

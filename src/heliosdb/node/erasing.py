@@ -1,21 +1,35 @@
-"""Erasure at a node: the data subject's rows are in no answer from now on.
+"""Erasure at a node: the data subject's rows are in no answer from now on, and deleted where the DBA says so.
 
-What always holds: rows are counted, and their subject is withdrawn, in the transaction of the answer; what is
-imported again later is left out too, in datasets that are shared later as well.
+What always holds: rows are counted and deleted, and their subject is withdrawn, in the transaction of the
+answer; whatever else fails, the subject is withdrawn. What is imported again later is left out too, in
+datasets that are shared later as well.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
+import psycopg
+
 from heliosdb.catalog import node_orders as catalog
+from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.failures import condition
 from heliosdb.catalog.participant import SharedDataset, list_shared_datasets
+from heliosdb.domain.ids import DatasetName
 from heliosdb.domain.orders import DatasetOutcome, OrderOutcome
 from heliosdb.node.admission import subject_digests
 from heliosdb.node.carrying import Carrying
+
+log = logging.getLogger(__name__)
 
 _DEEDS = ("erased", "suppressed")
 """What can be done to rows, the most first."""
 _NOT_HELD = "not held"
 _NOT_IDENTIFIABLE = "not identifiable"
+
+_Counted = int | str
+"""So many rows, or why they could not be counted."""
 
 
 def erase(carrying: Carrying) -> OrderOutcome:
@@ -23,23 +37,61 @@ def erase(carrying: Carrying) -> OrderOutcome:
     connection, order = carrying.connection, carrying.order
     datasets = list_shared_datasets(connection, order.workspace)
     if not catalog.hold_subject(connection, order.subject):
-        return _summary([_nothing(dataset) for dataset in datasets])
+        return _summary([_outcome(dataset, 0) for dataset in datasets])
+    # All first: what one dataset deletes another one over the same table has held too.
+    counted = [_count(connection, dataset) for dataset in datasets]
+    outcomes = [
+        _erase_from(connection, dataset, rows) for dataset, rows in zip(datasets, counted, strict=True)
+    ]
     codes = catalog.list_subject_codes(connection, order.workspace)
+    # Last: answers wait for the lock that this takes.
     catalog.withdraw(connection, order, subject_digests(codes, carrying.key), "erased")
-    return _summary([_erase_from(carrying, dataset) for dataset in datasets])
+    return _summary(outcomes)
 
 
-def _erase_from(carrying: Carrying, dataset: SharedDataset) -> DatasetOutcome:
+def _count(connection: Connection, dataset: SharedDataset) -> _Counted:
     if dataset.subject is None:
-        return _nothing(dataset)
-    rows = catalog.count_subject_rows(carrying.connection, dataset.name)
-    return DatasetOutcome(dataset.name, dataset.relation, rows, "suppressed" if rows else _NOT_HELD)
+        return 0
+    return _try(connection, dataset.name, lambda: catalog.count_subject_rows(connection, dataset.name))
 
 
-def _nothing(dataset: SharedDataset) -> DatasetOutcome:
+def _erase_from(connection: Connection, dataset: SharedDataset, rows: _Counted) -> DatasetOutcome:
+    """Delete where that is to be; rows that stay all the same are suppressed, and it is said why."""
+    if not dataset.deletes or not rows or dataset.subject is None:
+        return _outcome(dataset, rows)
+    deleted = _try(connection, dataset.name, lambda: catalog.erase_subject_rows(connection, dataset.name))
+    left = _count(connection, dataset)
+    if not left and not isinstance(deleted, str):
+        return DatasetOutcome(dataset.name, dataset.relation, _number(rows), "erased")
+    failure = deleted if isinstance(deleted, str) else "rows are left after they were deleted"
+    return _outcome(dataset, rows, failure)
+
+
+def _outcome(dataset: SharedDataset, rows: _Counted, failure: str | None = None) -> DatasetOutcome:
     if dataset.subject is None:
         return DatasetOutcome(dataset.name, dataset.relation, None, _NOT_IDENTIFIABLE)
-    return DatasetOutcome(dataset.name, dataset.relation, 0, _NOT_HELD)
+    action = "suppressed" if rows else _NOT_HELD
+    failure = failure or (rows if isinstance(rows, str) else None)
+    return DatasetOutcome(dataset.name, dataset.relation, _number(rows), action, failure)
+
+
+def _number(rows: _Counted) -> int | None:
+    return None if isinstance(rows, str) else rows
+
+
+def _try(connection: Connection, dataset: DatasetName, deed: Callable[[], int]) -> _Counted:
+    """Do something to rows, or say by its condition what stands against it; what may pass is raised."""
+    try:
+        with connection.transaction():
+            return deed()
+    except psycopg.errors.ObjectNotInPrerequisiteState as error:
+        found = condition(error.sqlstate)
+    except (psycopg.OperationalError, psycopg.InterfaceError):
+        raise
+    except psycopg.Error as error:
+        found = condition(error.sqlstate)
+    log.warning("an order does less than it should: dataset=%s: %s", dataset, found)
+    return found
 
 
 def _summary(datasets: list[DatasetOutcome]) -> OrderOutcome:

@@ -30,11 +30,12 @@ from heliosdb.domain.vector import (
     vector_from_bytes,
     vector_to_bytes,
 )
+from heliosdb.node.admission import Admission
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import MOST_ROW_SETS
 
 Parts = list[bytes]
-_MAX_PARTS = 4 + MOST_ROW_SETS  # control, header, state, memory
+_MAX_PARTS = 6 + MOST_ROW_SETS  # control, header, state, memory, withdrawn, admitted
 _MAX_PART_BYTES = 512 * 1024 * 1024
 
 
@@ -57,14 +58,19 @@ class ComputeRequest:
     def to_parts(self) -> Parts:
         """The frame's parts."""
         table = {**asdict(self.table), "key": self.table.key.hex()}
+        admission = self.table.admission
+        # Bytes that may be many, and go as parts.
+        table["admission"] = admission.admitted is not None
         sizes = None if self.row_sets is None else [len(one) for one in self.row_sets]
         control = {"number": self.number, "reader": self.reader, "table": table, "row_sets": sizes}
-        return [json.dumps(control).encode(), self.header, self.state, self.memory, *(self.row_sets or ())]
+        left_out = (admission.withdrawn, admission.admitted or b"")
+        fixed = (json.dumps(control).encode(), self.header, self.state, self.memory, *left_out)
+        return [*fixed, *(self.row_sets or ())]
 
     @classmethod
     def from_parts(cls, parts: Parts) -> ComputeRequest:
         """Read a frame's parts."""
-        control_part, header, state, memory, *row_sets = parts
+        control_part, header, state, memory, withdrawn, admitted, *row_sets = parts
         control = json.loads(control_part)
         table = control["table"]
         table["key"] = bytes.fromhex(table["key"])
@@ -74,6 +80,7 @@ class ComputeRequest:
         table["levels"] = tuple(map(tuple, table["levels"]))
         table["fold"] = None if table["fold"] is None else Fold(**table["fold"])
         table["roles"] = tuple((role, column) for role, column in table["roles"])
+        table["admission"] = Admission(withdrawn, admitted if table["admission"] else None)
         given = None if control["row_sets"] is None else row_sets
         return cls(control["number"], control["reader"], TableRequest(**table), header, state, memory, given)
 

@@ -11,7 +11,7 @@ import hashlib
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step, reads_columns
-from heliosdb.catalog.participant import NeverPlain, PlainTerms, SharedDataset
+from heliosdb.catalog.participant import NeverPlain, PlainTerms, RowsRead, SharedDataset
 from heliosdb.domain.datasets import kind_of
 from heliosdb.domain.encoding import ColumnKind
 from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value, not_supported
@@ -155,16 +155,24 @@ def check_plain_terms(task: Task, dataset: SharedDataset, terms: PlainTerms) -> 
         raise refused("the task is about other rows, columns or scaling than its run was before")
 
 
-def check_same_rows(rows_read: bytes, dataset: SharedDataset, terms: PlainTerms) -> None:
+def check_same_rows(read: RowsRead, dataset: SharedDataset, terms: PlainTerms, *, accepted: bool) -> None:
     """FederatedError NODE_REFUSED where a plain answer was computed from other rows than its run's before.
 
-    A run's rows are read once and kept; they are read again where that memory was needed, or lost.
+    A run's rows are read once and kept; they are read again where that memory was needed, or lost, and where
+    other subjects are left out than before. accepted: whether the dataset's DBA lets plain answers go on then.
     """
-    if terms.rows_read - {rows_read}:
+    others = terms.rows_read - {read}
+    if any(one.admission == read.admission for one in others):
         raise refused(
             f'the rows of dataset "{dataset.name}" have changed since the run first read them, '
             "and the node no longer holds those",
             hint="Start a new run. With more max_memory_gb a node holds the rows of more runs at once.",
+        )
+    if others and not accepted:
+        raise refused(
+            f'data subjects of dataset "{dataset.name}" were withdrawn since the run first read its rows',
+            hint="Start a new run. The node's own DBA may let runs go on without them: ALTER FEDERATED DATASET"
+            " ... SET (plain_withdrawals = true), or SELECT federated_accept_withdrawals('...').",
         )
 
 

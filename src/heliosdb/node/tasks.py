@@ -12,13 +12,15 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 from heliosdb import faults
 from heliosdb.algorithms.encoding import task_classes
 from heliosdb.catalog.description import describe_datasets
-from heliosdb.catalog.participant import SharedDataset, StoredRowSets
+from heliosdb.catalog.participant import SharedDataset
+from heliosdb.catalog.row_sets import StoredRowSets
 from heliosdb.domain.datasets import choose_dataset as among
 from heliosdb.domain.datasets import lacking
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
@@ -27,10 +29,18 @@ from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.node.admission import Admission
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by
-from heliosdb.node.door import Door, Found, MemoryMovedError, PlainRows, RowSetsMovedError
+from heliosdb.node.door import (
+    AdmissionMovedError,
+    Door,
+    Found,
+    MemoryMovedError,
+    PlainRows,
+    RowSetsMovedError,
+)
 from heliosdb.node.frames import Computed
 from heliosdb.node.memory import Memory
 from heliosdb.node.orders import Orders
@@ -219,11 +229,15 @@ class NodeTasks:
 
         One that finds its memory replaced has let nothing out and begins again; a charged one never does.
         """
-        for _ in range(_ATTEMPTS):
+        attempts = 0
+        while attempts < _ATTEMPTS:
             try:
                 return await self._answer_once(received, about)
-            except MemoryMovedError:
+            except AdmissionMovedError:
+                # However often: who is withdrawn is in no answer, and a charged task is not given up for it.
                 continue
+            except MemoryMovedError:
+                attempts += 1
         raise refused("other tasks of the run come in between")
 
     async def _answer_once(self, received: ReceivedTask, about: _About) -> SealedUpdate:
@@ -247,13 +261,15 @@ class NodeTasks:
         if not is_open(task):
             await asyncio.to_thread(rehearse, task, memory)
         if not private:
-            return await self._answer_plainly(
-                received, dataset, memory, found.base_tables[dataset.dataset_id]
+            request = self._table_request(
+                received, dataset, found.base_tables[dataset.dataset_id], found.admission
             )
+            return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        return await self._answer_charged(received, dataset, memory, charged)
+        request = self._table_request(received, dataset, charged, found.admission)
+        return await self._answer_charged(received, dataset, memory, request)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
         """What the run left here; beside the event loop only where there is something to open."""
@@ -281,18 +297,20 @@ class NodeTasks:
             raise error
 
     async def _answer_charged(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, charged: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
     ) -> SealedUpdate:
         """Compute and release what was charged; whatever goes wrong is logged here and told nobody."""
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
-            computed = await self._compute_charged(received, self._table_request(received, dataset, charged))
+            computed = await self._compute_charged(received, request)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
             raise failure() from None
         return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, memory)
+            lambda: self._door.release(
+                received, dataset, computed.contribution, memory, admission=request.admission
+            )
         )
 
     async def _compute_charged(self, received: ReceivedTask, request: TableRequest) -> Computed:
@@ -325,38 +343,35 @@ class NodeTasks:
             )
 
     async def _answer_plainly(
-        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, bases: tuple[int, ...]
+        self, received: ReceivedTask, dataset: SharedDataset, memory: Memory, request: TableRequest
     ) -> SealedUpdate:
-        request = self._table_request(received, dataset, bases)
         kept = state_to_bytes(memory.step) if memory.step else b""
         for _ in range(_ATTEMPTS):
             stored = None
             if request not in self._settled:
                 stored = await asyncio.to_thread(self._door.row_sets, dataset)
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
-                request = self._table_request(received, dataset, stored.base_tables)
+                request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
                 rows = _plain_rows(request, computed, stored)
-                update = await self._release_plainly(received, dataset, computed, memory, rows)
+                update = await self._through_the_door(
+                    partial(
+                        self._door.release,
+                        received,
+                        dataset,
+                        computed.contribution,
+                        memory,
+                        rows,
+                        admission=request.admission,
+                    )
+                )
             except (RowSetsWantedError, RowSetsMovedError):
                 self._settled.pop(request, None)
                 continue
             self._settle(request)
             return update
         raise refused(f'other answers about the table of dataset "{dataset.name}" come in between')
-
-    async def _release_plainly(
-        self,
-        received: ReceivedTask,
-        dataset: SharedDataset,
-        computed: Computed,
-        memory: Memory,
-        rows: PlainRows,
-    ) -> SealedUpdate:
-        return await self._through_the_door(
-            lambda: self._door.release(received, dataset, computed.contribution, memory, rows)
-        )
 
     async def _compute(
         self,
@@ -386,7 +401,11 @@ class NodeTasks:
             self._settled.popitem(last=False)
 
     def _table_request(
-        self, received: ReceivedTask, dataset: SharedDataset, bases: tuple[int, ...]
+        self,
+        received: ReceivedTask,
+        dataset: SharedDataset,
+        bases: tuple[int, ...],
+        admission: Admission,
     ) -> TableRequest:
         task, reading = received.task, received.task.reading
         plain = asked_mechanism(task) is None
@@ -409,6 +428,7 @@ class NodeTasks:
             levels=() if plain else tuple(column.levels for column in columns),
             fold=reading.fold,
             roles=reading.roles,
+            admission=admission,
         )
 
 

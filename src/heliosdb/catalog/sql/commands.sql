@@ -213,3 +213,6 @@ ORDER BY m.name
 SELECT EXISTS (SELECT FROM pg_language AS l WHERE l.lanname = $1) AS is_installed,
        EXISTS (SELECT FROM pg_available_extensions AS e WHERE e.name = $1) AS is_available,
        current_setting('server_version_num')::integer / 10000 AS server
+
+-- name: let_erase(text, boolean)
+SELECT federated._let_erase($1, $2)

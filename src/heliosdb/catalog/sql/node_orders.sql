@@ -15,8 +15,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 -- name: sign_order_anew(text, uuid, bytea, bytea)
 UPDATE federated.node_order SET signature = $3, certificate_sha256 = $4 WHERE workspace = $1 AND order_id = $2
 
--- name: server_encoding()
-SELECT pg_encoding_to_char(encoding)::text AS name FROM pg_database WHERE datname = current_database()
+-- name: is_text()
+SELECT federated._held_subject() IS NOT NULL AS is_text
 
 -- name: hold_subject()
 SELECT federated._hold_subject()
@@ -24,14 +24,25 @@ SELECT federated._hold_subject()
 -- name: subject_rows(text)
 SELECT federated._subject_rows($1) AS rows
 
+-- name: erase_rows(text)
+SELECT federated._erase_rows($1) AS rows
+
+-- name: check_constraints()
+SET CONSTRAINTS ALL IMMEDIATE
+
+-- name: defer_constraints()
+SET CONSTRAINTS ALL DEFERRED
+
 -- name: subject_codes(text)
 SELECT DISTINCT c AS code FROM federated._subject_codes($1) AS c
 
--- name: withdraw(text, bytea[], text, uuid)
-INSERT INTO federated.withdrawn_subject (workspace, digest, reason, order_id)
-SELECT $1, d, $3, $4 FROM unnest($2::bytea[]) AS d
+-- name: lock_withdrawals()
+SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0))
+
+-- name: withdraw(text, bytea[], bytea[], text, uuid)
+INSERT INTO federated.withdrawn_subject (workspace, digest, row_set_digest, reason, order_id)
+SELECT $1, d.digest, d.row_set_digest, $4, $5 FROM unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
 ON CONFLICT DO NOTHING
 
--- name: list_withdrawn(text)
-SELECT coalesce(string_agg(DISTINCT digest, ''::bytea ORDER BY digest), ''::bytea) AS digests
-FROM federated.withdrawn_subject WHERE workspace = $1
+-- name: readmit(text, bytea[], text)
+DELETE FROM federated.withdrawn_subject WHERE workspace = $1 AND digest = ANY ($2::bytea[]) AND reason = $3

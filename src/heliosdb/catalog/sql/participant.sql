@@ -16,8 +16,9 @@ FROM federated.dataset WHERE workspace = $1 ORDER BY name
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        t.measured, t.terms, t.rows_read, d.base_tables, p.base_tables AS charged_tables,
-       -- It may be large: the first row alone has it.
+       -- They may be large: the first row alone has them.
        CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN m.sealed END AS memory, m.version AS memory_version,
+       CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN (SELECT federated._withdrawn($1)) END AS withdrawn,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
        EXISTS (
@@ -40,7 +41,8 @@ FROM (
                WHERE e.terms IS NULL AND NOT e.is_message
                  AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
            coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms,
-           coalesce(array_agg(DISTINCT e.rows_read) FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
+           coalesce(array_agg(DISTINCT coalesce(e.admission, ''::bytea) || e.rows_read)
+                    FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
     FROM federated.release AS e WHERE e.run_id = $2 AND e.node_name = $6 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
@@ -54,19 +56,23 @@ ORDER BY d.name
 SELECT set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                   ELSE current_setting('synchronous_commit') END, true),
-       federated._claim_base_tables($1)
+       federated._claim_base_tables($1),
+       pg_advisory_xact_lock_shared(hashtextextended('heliosdb_federated.withdrawals', 0))
 
 -- name: read_ledgers(bigint, text, uuid, integer, integer, text, text)
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
-       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms, t.rows_read
+       a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms, t.rows_read,
+       CASE WHEN row_number() OVER (ORDER BY b.base_table_id) = 1 THEN (SELECT federated._withdrawn($2)) END AS withdrawn,
+       (SELECT coalesce(bool_and(w.is_accepted), true) FROM federated._withdrawals($1) AS w) AS all_accepted
 FROM (
     SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
                WHERE e.terms IS NULL AND NOT e.is_message
                  AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = e.release_id)), '{}') AS measured,
            coalesce(array_agg(DISTINCT e.terms) FILTER (WHERE e.terms IS NOT NULL), '{}') AS terms,
-           coalesce(array_agg(DISTINCT e.rows_read) FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
+           coalesce(array_agg(DISTINCT coalesce(e.admission, ''::bytea) || e.rows_read)
+                    FILTER (WHERE e.rows_read IS NOT NULL), '{}') AS rows_read
     FROM federated.release AS e WHERE e.run_id = $3 AND e.node_name = $7 AND e.state = 'released'
 ) AS t
 LEFT JOIN federated.release AS r
@@ -106,7 +112,7 @@ ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
-       s.base_tables @> d.base_tables AS is_paid_by_all
+       s.base_tables @> d.base_tables AS is_paid_by_all, (SELECT federated._withdrawn($2)) AS withdrawn
 FROM federated.release AS r
 JOIN federated.spending AS s USING (release_id)
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2
@@ -126,14 +132,14 @@ UPDATE federated.release SET state = 'failed'
 WHERE run_id = $1 AND round_number = $2 AND exchange = $3 AND step = $4 AND node_name = $5 AND task_sha256 = $6
   AND state = 'charged'
 
--- name: insert_free_release(text, uuid, integer, integer, text, text, text, bytea, bytea, bytea, bigint, bytea, boolean, bytea)
+-- name: insert_free_release(text, uuid, integer, integer, text, text, text, bytea, bytea, bytea, bigint, bytea, boolean, bytea, bytea)
 WITH moved_on AS (
     UPDATE federated.release SET payload = NULL
     WHERE run_id = $2 AND node_name = $6 AND round_number < $3 AND payload IS NOT NULL
 )
 INSERT INTO federated.release (workspace, run_id, round_number, exchange, step, node_name, dataset, task_sha256, header,
-                               payload, payload_bytes, terms, is_message, rows_read, state)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 'released')
+                               payload, payload_bytes, terms, is_message, rows_read, admission, state)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 'released')
 
 -- name: put_memory(text, uuid, text, bytea, bigint)
 WITH unused AS (
@@ -160,7 +166,9 @@ SELECT version FROM replaced UNION ALL SELECT version FROM first
 DELETE FROM federated.node_memory WHERE workspace = $1 AND run_id = ANY ($2)
 
 -- name: list_row_sets(bigint)
-SELECT d.base_tables, r.row_set_id, r.known_by, r.content
+SELECT d.base_tables, r.row_set_id, r.known_by, r.content,
+       (SELECT coalesce(string_agg(DISTINCT w.row_set_digest, ''::bytea) FILTER (WHERE w.is_accepted), '')
+        FROM federated._withdrawals($1) AS w) AS accepted
 FROM federated.dataset AS d
 LEFT JOIN federated.row_set AS r
     ON r.base_tables && d.base_tables AND (r.base_relations && d.base_relations OR r.known_by = d.row_key)

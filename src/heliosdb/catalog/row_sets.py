@@ -1,0 +1,51 @@
+"""Which rows a node's plain answers were about, as recorded in its own database.
+
+What always holds: they are read under the lock of the dataset's base tables, and one is recorded only where
+no other came in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from heliosdb.catalog.connection import Connection, Statements
+from heliosdb.catalog.participant import SharedDataset, lock_dataset
+
+_SQL = Statements("participant.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRowSets:
+    """The row sets of all plain answers from a dataset's tables; latest: the highest id, 0 for none.
+
+    base_tables: of the dataset, as claimed with them. known_by: the columns by which each knows its rows.
+    accepted: how row sets name the withdrawn subjects without whom the dataset's DBA lets plain answers go
+    on, 8 bytes each.
+    """
+
+    base_tables: tuple[int, ...]
+    latest: int
+    known_by: tuple[tuple[str, ...], ...]
+    contents: tuple[bytes, ...]
+    accepted: bytes = b""
+
+
+def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSets:
+    """Return the recorded row sets."""
+    with connection.transaction():
+        lock_dataset(connection, dataset)
+        found = _SQL.query(connection, "list_row_sets", dataset.dataset_id)
+    rows = [row for row in found if row["row_set_id"] is not None]
+    return StoredRowSets(
+        tuple(found[0]["base_tables"]) if found else (),
+        max((row["row_set_id"] for row in rows), default=0),
+        tuple(tuple(row["known_by"]) for row in rows),
+        tuple(bytes(row["content"]) for row in rows),
+        bytes(found[0]["accepted"]) if found else b"",
+    )
+
+
+def insert_row_set(connection: Connection, dataset: SharedDataset, content: bytes, latest: int) -> bool:
+    """Record a row set; False where another one came after `latest`."""
+    known_by = list(dataset.known_by)
+    return bool(_SQL.query(connection, "insert_row_set", dataset.dataset_id, known_by, content, latest))
