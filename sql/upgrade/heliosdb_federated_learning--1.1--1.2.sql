@@ -28,6 +28,7 @@ ALTER TABLE federated.release
     ADD COLUMN exchange integer NOT NULL DEFAULT 0 CHECK (exchange >= 0),
     ADD COLUMN is_message boolean NOT NULL DEFAULT false,
     ADD COLUMN rows_read bytea,
+    ADD COLUMN admission bytea,
     DROP CONSTRAINT release_run_id_round_number_step_node_name_key,
     ADD UNIQUE (run_id, round_number, exchange, step, node_name);
 
@@ -451,6 +452,9 @@ COMMENT ON COLUMN federated.release.exchange IS 'Which message of the round it a
 
 COMMENT ON COLUMN federated.release.rows_read IS
     'Keyed hash of the rows that a plain answer was computed from: the same throughout a run; NULL for every other one';
+
+COMMENT ON COLUMN federated.release.admission IS
+    'Digest of whose rows were left out of a plain answer, withdrawn data subjects among them; NULL where nobody''s were, and for every other one';
 
 COMMENT ON COLUMN federated.release.is_message IS
     'Whether it is a message of a sum protocol, made without a row: it is about no dataset''s content, and costs nothing';
@@ -1016,6 +1020,24 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
+CREATE OR REPLACE FUNCTION federated._check_model_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- What an erasure queues nobody asks for who owns the model.
+        IF current_user <> 'federated_owner' THEN
+            PERFORM federated._require_model_owner(NEW.model_id);
+        END IF;
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_model_owner() IS
+    'Keeps a model, its training and its tags for members of its owner role or its workspace''s';
 
 -- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
 CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
@@ -4731,6 +4753,7 @@ COMMENT ON FUNCTION federated._latest_closed_run(bigint) IS 'The last run of a m
 CREATE FUNCTION federated._why_not_resumed(ended federated.run) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
+        WHEN (ended).erased_at IS NOT NULL THEN 'Data subjects were erased whose rows it had read.'
         WHEN (ended).run_id IS DISTINCT FROM (federated._latest_closed_run((ended).model_id)).run_id THEN
             'It is not the last run of the model that closed a round.'
         WHEN (ended).series_id IS NOT NULL THEN 'It is one of the runs of a search or of folds, which do not go on singly.'
@@ -6580,6 +6603,1084 @@ $$;
 COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
     'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
+-- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
+-- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
+CREATE TABLE federated.coordinator_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.coordinator_key IS
+    'The public key of the coordinator that served this database last. Not dumped: what is sealed to it only that coordinator opens';
+
+COMMENT ON COLUMN federated.coordinator_key.sealing_key IS 'X25519; the private key is in a file of the coordinator';
+
+CREATE TABLE federated.subject_order (
+    order_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    batch_id     uuid NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('erase', 'grant', 'revoke', 'export')),
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    model        text,
+    terms        jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(terms) = 'object' AND octet_length(terms::text) <= 4096),
+    sealed       bytea CHECK (octet_length(sealed) <= 16384),
+    pseudonym    bytea,
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT now(),
+    deadline     timestamptz NOT NULL DEFAULT now() + interval '1 month',
+    state        text NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'asked', 'answered', 'expired', 'dropped')),
+    message      text,
+    ended_at     timestamptz,
+    CHECK (sealed IS NOT NULL OR state NOT IN ('requested', 'asked')),
+    CHECK (sealed IS NULL OR state IN ('requested', 'asked'))
+);
+
+CREATE INDEX subject_order_open ON federated.subject_order (requested_at, order_id) WHERE state IN ('requested', 'asked');
+
+CREATE INDEX subject_order_by_batch ON federated.subject_order (batch_id);
+
+COMMENT ON TABLE federated.subject_order IS 'What every node of a workspace is asked about a data subject; one row a subject';
+
+COMMENT ON COLUMN federated.subject_order.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN federated.subject_order.model IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN federated.subject_order.terms IS 'What else a node has to know, such as a purpose; never about the subject';
+
+COMMENT ON COLUMN federated.subject_order.sealed IS 'The identifier, sealed to the coordinator''s key; NULL once the order is over';
+
+COMMENT ON COLUMN federated.subject_order.pseudonym IS
+    'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
+
+COMMENT ON COLUMN federated.subject_order.state IS
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
+
+CREATE TABLE federated.order_answer (
+    order_id    uuid NOT NULL REFERENCES federated.subject_order ON DELETE CASCADE,
+    node_id     bigint NOT NULL,
+    node_name   text NOT NULL,
+    state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'answered', 'refused', 'unregistered')),
+    outcome     text,
+    message     text,
+    answered_at timestamptz,
+    statement   bytea,
+    signature   bytea,
+    certificate_sha256 bytea,
+    PRIMARY KEY (order_id, node_id),
+    CHECK ((state = 'answered') = (statement IS NOT NULL)),
+    CHECK (num_nulls(statement, signature, certificate_sha256, outcome) IN (0, 4))
+);
+
+CREATE INDEX order_answer_pending ON federated.order_answer (node_id, order_id) WHERE state = 'pending';
+
+COMMENT ON TABLE federated.order_answer IS 'What each node of a workspace answered to a subject order';
+
+COMMENT ON COLUMN federated.order_answer.node_id IS 'Without reference: the answer of a node outlives its registration';
+
+COMMENT ON COLUMN federated.order_answer.state IS
+    'pending (asked until it answers or the deadline is over); answered; refused (and is not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN federated.order_answer.outcome IS 'The statement''s own word for what was done';
+
+COMMENT ON COLUMN federated.order_answer.message IS 'Why there is no answer yet, or none; NULL where there is one';
+
+COMMENT ON COLUMN federated.order_answer.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.order_answer.certificate_sha256 IS 'Of the node''s certificate, whose key signed the statement';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.coordinator_key', 'WHERE false');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.subject_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.order_answer', '');
+
+CREATE FUNCTION federated._check_order() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    found_id bigint := (SELECT w.workspace_id FROM federated.workspace AS w WHERE w.name = NEW.workspace);
+BEGIN
+    -- Restoring a dump may bring the row before its workspace, and a superuser restores it.
+    IF found_id IS NULL AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist', NEW.workspace);
+    END IF;
+    PERFORM federated._require_workspace_owner(found_id);
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._check_order();
+
+CREATE FUNCTION federated._end_orders() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'workspace' THEN
+        UPDATE federated.subject_order AS o SET state = 'dropped', sealed = NULL, ended_at = clock_timestamp()
+        WHERE o.workspace = OLD.name AND o.state IN ('requested', 'asked');
+    ELSE
+        UPDATE federated.order_answer AS a SET state = 'unregistered', answered_at = clock_timestamp(),
+            message = 'the node was unregistered before it had answered'
+        WHERE a.node_id = OLD.node_id AND a.state = 'pending';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._end_orders() IS
+    'Ends what can no longer be asked: the orders of a workspace that is dropped, with what was sealed, and the questions to a node that is unregistered';
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+CREATE TRIGGER end_orders AFTER DELETE ON federated.node
+    FOR EACH ROW EXECUTE FUNCTION federated._end_orders();
+
+-- A node that is registered while an order is open is asked too; one that comes later is not: then nobody knows the
+-- identifier any more.
+CREATE FUNCTION federated._take_order(order_id uuid, pseudonym bytea) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    taken_workspace text;
+BEGIN
+    UPDATE federated.subject_order AS o SET state = 'asked', pseudonym = _take_order.pseudonym, message = NULL
+    WHERE o.order_id = _take_order.order_id AND o.state = 'requested'
+    RETURNING o.workspace INTO taken_workspace;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT _take_order.order_id, n.node_id, n.name
+    FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+    WHERE w.name = taken_workspace;
+    RETURN true;
+END
+$$;
+
+COMMENT ON FUNCTION federated._take_order(uuid, bytea) IS 'Lists the nodes that an order is for; false where it is taken or over already';
+
+CREATE FUNCTION federated._may_settle_orders() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.subject_order AS o
+        WHERE o.state IN ('requested', 'asked') AND (
+            o.deadline <= clock_timestamp()
+            OR o.state = 'asked' AND NOT EXISTS (
+                SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+            OR o.state = 'asked' AND EXISTS (
+                SELECT FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+                WHERE w.name = o.workspace AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.node_id = n.node_id))))
+$$;
+
+COMMENT ON FUNCTION federated._may_settle_orders() IS 'Whether federated._settle_orders would do anything';
+
+CREATE FUNCTION federated._settle_orders() RETURNS TABLE (order_id uuid, state text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.order_answer (order_id, node_id, node_name)
+    SELECT o.order_id, n.node_id, n.name
+    FROM federated.subject_order AS o
+    JOIN federated.workspace AS w ON w.name = o.workspace
+    JOIN federated.node AS n USING (workspace_id)
+    WHERE o.state = 'asked' AND o.deadline > clock_timestamp()
+    ON CONFLICT ON CONSTRAINT order_answer_pkey DO NOTHING;
+    RETURN QUERY UPDATE federated.subject_order AS o
+    SET state = CASE WHEN o.state = 'asked' AND NOT EXISTS (
+                    SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending')
+                THEN 'answered' ELSE 'expired' END,
+        sealed = NULL, ended_at = clock_timestamp()
+    WHERE o.state IN ('requested', 'asked') AND (
+        o.deadline <= clock_timestamp()
+        OR o.state = 'asked' AND NOT EXISTS (
+            SELECT FROM federated.order_answer AS a WHERE a.order_id = o.order_id AND a.state = 'pending'))
+    RETURNING o.order_id, o.state;
+END
+$$;
+
+COMMENT ON FUNCTION federated._settle_orders() IS
+    'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
+
+CREATE VIEW @extschema@.federated_orders AS
+SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
+       o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
+       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
+
+COMMENT ON VIEW @extschema@.federated_orders IS
+    'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.batch_id IS 'The statement that named the subject, maybe among others';
+
+COMMENT ON COLUMN @extschema@.federated_orders.order_id IS 'The order: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_orders.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_orders.model_name IS 'The model that the statement named; NULL where it named none';
+
+COMMENT ON COLUMN @extschema@.federated_orders.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_orders.terms IS 'What else the nodes were told, such as a purpose';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
+
+COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
+
+COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
+
+COMMENT ON COLUMN @extschema@.federated_orders.state IS
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
+
+COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
+
+COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
+
+COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
+
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+
+-- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
+CREATE TABLE federated.node_order (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    received_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline    timestamptz NOT NULL,
+    order_mac   bytea NOT NULL,
+    outcome     text NOT NULL,
+    statement   bytea NOT NULL,
+    signature   bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL,
+    body_sha256 bytea,
+    body        bytea,
+    PRIMARY KEY (workspace, order_id)
+);
+
+COMMENT ON TABLE federated.node_order IS 'The subject orders that this node has carried out, with what it answered';
+
+COMMENT ON COLUMN federated.node_order.order_mac IS
+    'HMAC of the order under a key of the node that is in no database: another order under the same id is refused';
+
+COMMENT ON COLUMN federated.node_order.statement IS 'What the node signed: JSON, its keys in order and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.node_order.body_sha256 IS 'Of what followed the statement; NULL where nothing did';
+
+COMMENT ON COLUMN federated.node_order.body IS 'What followed the statement, sealed to whom it is for; NULL where nothing did, and once it is kept no longer';
+
+CREATE TABLE federated.withdrawn_subject (
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    digest       bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    reason       text NOT NULL CHECK (reason IN ('erased', 'consent', 'opt-out')),
+    order_id     uuid,
+    withdrawn_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, digest, reason)
+);
+
+COMMENT ON TABLE federated.withdrawn_subject IS
+    'Data subjects whose rows no answer to a workspace is about, also where they are imported again';
+
+COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s hash under a key of the node that is in no database';
+
+COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
+
+-- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
+-- it: the node's own DBA decides whether such answers go on.
+CREATE TABLE federated.withdrawal_acceptance (
+    dataset_id  bigint PRIMARY KEY REFERENCES federated.dataset ON DELETE CASCADE,
+    accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    accepted_by name NOT NULL DEFAULT session_user
+);
+
+COMMENT ON TABLE federated.withdrawal_acceptance IS
+    'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
+
+CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
+
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT w.row_set_digest,
+           coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
+    FROM federated.dataset AS d
+    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
+    WHERE d.dataset_id = _withdrawals.dataset_id
+$$;
+
+COMMENT ON FUNCTION federated._withdrawals(bigint) IS
+    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
+CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset "%s" does not exist', dataset);
+    ELSIF NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
+    VALUES (subject.dataset_id, clock_timestamp(), session_user)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
+    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
+    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+
+-- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
+-- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
+CREATE FUNCTION federated._hold_subject() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    CREATE TEMPORARY TABLE asked_subject (subject bytea NOT NULL) ON COMMIT DROP;
+    GRANT INSERT, SELECT ON pg_temp.asked_subject TO federated_daemon;
+    GRANT SELECT ON pg_temp.asked_subject TO federated_probe;
+END
+$$;
+
+COMMENT ON FUNCTION federated._hold_subject() IS 'Makes the table that holds a data subject''s identifier until the transaction ends';
+
+-- What the database's encoding has no characters for no row can have; the server's own error would quote it.
+CREATE FUNCTION federated._held_subject() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN (SELECT convert_from(a.subject, 'UTF8') FROM pg_temp.asked_subject AS a);
+EXCEPTION WHEN untranslatable_character OR character_not_in_repertoire THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._held_subject() IS 'The identifier that is held; NULL where this database cannot have such a text';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+-- The text form of a subject is that of a node's training process.
+CREATE FUNCTION federated._subject_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    found   bigint;
+BEGIN
+    EXECUTE format(
+        'SELECT count(*) FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject) INTO found;
+    RETURN found;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_rows(text) IS 'How many rows of a dataset the data subject has whose identifier is held';
+
+CREATE FUNCTION federated._erase_rows(dataset text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d
+                     WHERE d.name = dataset AND d.options ->> 'erasure' = 'delete');
+    deleted bigint;
+BEGIN
+    EXECUTE format(
+        'DELETE FROM federated_dataset.%I AS v WHERE (v.%I)::text = (SELECT federated._held_subject())', dataset, subject);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    RETURN deleted;
+END
+$$;
+
+COMMENT ON FUNCTION federated._erase_rows(text) IS
+    'Deletes the rows of the data subject whose identifier is held, through the dataset''s view and with the rights of its owner, where the dataset''s erasure says so';
+
+-- Through the view rows are deleted with its owner's rights, and that only by whoever is granted it here.
+CREATE FUNCTION federated._let_erase(dataset text, lets boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    view record;
+BEGIN
+    IF NOT lets THEN
+        EXECUTE format('REVOKE DELETE ON federated_dataset.%I FROM federated_probe', dataset);
+        RETURN;
+    END IF;
+    SELECT c.oid, c.relowner, federated._find_relation(d.relation) AS base INTO view
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    WHERE d.name = dataset;
+    IF pg_relation_is_updatable(view.oid, true) & 16 = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('rows of dataset "%s" cannot be deleted through it', dataset),
+            DETAIL = 'What it is shared from is neither a table nor a view that PostgreSQL updates by itself.',
+            HINT = 'Leave erasure = ''suppress'', or share the table.';
+    ELSIF NOT has_table_privilege(view.relowner, view.base, 'DELETE') THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('permission denied for table %s', view.base),
+            HINT = format('erasure = ''delete'' needs the right of %s, who owns the dataset''s view, to DELETE from it.',
+                          view.relowner::regrole);
+    END IF;
+    EXECUTE format('GRANT DELETE ON federated_dataset.%I TO federated_probe', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._let_erase(text, boolean) IS
+    'Says whether orders may delete rows through a dataset''s view; raises where they never could';
+
+-- As the training process knows a subject: by its hash in the collation of the column, which only a nondeterministic one
+-- has otherwise than by its bytes.
+CREATE FUNCTION federated._subject_codes(workspace text) RETURNS SETOF bigint
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    collation_name text;
+    code           bigint;
+BEGIN
+    FOR collation_name IN
+        SELECT '"C"' UNION
+        SELECT format('%I.%I', n.nspname, l.collname)
+        FROM federated.dataset AS d
+        JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = d.options ->> 'subject'
+        JOIN pg_collation AS l ON l.oid = a.attcollation AND NOT l.collisdeterministic
+        JOIN pg_namespace AS n ON n.oid = l.collnamespace
+        WHERE d.workspace = _subject_codes.workspace
+    LOOP
+        EXECUTE format(
+            'SELECT hashtextextended(federated._held_subject() COLLATE %s, 0)', collation_name) INTO code;
+        RETURN NEXT code;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the data subject whose identifier is held is known in rows that are read';
+
+CREATE VIEW @extschema@.federated_node_orders AS
+SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
+       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+FROM federated.node_order AS o;
+
+COMMENT ON VIEW @extschema@.federated_node_orders IS
+    'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.workspace IS 'Whose coordinator asked';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.order_id IS 'As the coordinator names it';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.kind IS 'erase, grant, revoke or export';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.received_at IS 'When it was carried out';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the coordinator would have asked again';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
+
+COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
+-- Erasure at the coordinator: what follows once the nodes have answered a request. Versions that had learned from rows of the
+-- subject are found from who took part, are trained anew without them, and are retired.
+--
+-- What always holds: the rows of a round that began after a node's answer was recorded are without the subject; a version is retired
+-- only when the one that takes its place is there, or where none has to; of what is retired the hash stays. The same
+-- requests lead to the same work wherever it was broken off: nothing but these rows is remembered.
+CREATE TABLE federated.erasure (
+    order_id     uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    planned_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at   timestamptz,
+    completed_at timestamptz,
+    exactness    text,
+    message      text,
+    workspace    text NOT NULL,
+    certificate  text,
+    certificate_sha256 bytea,
+    signature    bytea,
+    signer       text,
+    CHECK (num_nulls(completed_at, exactness, certificate, certificate_sha256, signature, signer) IN (0, 6))
+);
+
+CREATE INDEX erasure_open ON federated.erasure (order_id) WHERE completed_at IS NULL;
+
+COMMENT ON TABLE federated.erasure IS 'Requests to erase a data subject that all nodes have answered, or whose deadline has passed';
+
+COMMENT ON COLUMN federated.erasure.planned_at IS 'When it was found which versions had learned from rows of nodes that held the subject';
+
+COMMENT ON COLUMN federated.erasure.retired_at IS 'When none of these was left to retire; NULL until then';
+
+COMMENT ON COLUMN federated.erasure.exactness IS 'What was done, begun with exact, approximate or incomplete; NULL until it is';
+
+COMMENT ON COLUMN federated.erasure.message IS 'What it waits for; NULL where for nothing';
+
+COMMENT ON COLUMN federated.erasure.certificate IS 'JSON, its keys in order and without spaces: what the coordinator signed';
+
+COMMENT ON COLUMN federated.erasure.signer IS 'The coordinator''s certificate (PEM), whose key signed';
+
+CREATE TABLE federated.erasure_version (
+    order_id      uuid NOT NULL REFERENCES federated.erasure ON DELETE CASCADE,
+    model_id      bigint NOT NULL,
+    model_name    text NOT NULL,
+    version       integer NOT NULL,
+    run_id        uuid NOT NULL,
+    first_round   integer NOT NULL,
+    sha256_before bytea NOT NULL,
+    retired_at    timestamptz,
+    replaced_by   integer,
+    sha256_after  bytea,
+    PRIMARY KEY (order_id, model_id, version)
+);
+
+CREATE INDEX erasure_version_open ON federated.erasure_version (model_id) WHERE retired_at IS NULL;
+
+COMMENT ON TABLE federated.erasure_version IS 'Versions that had learned from rows of nodes that held the subject; a row outlives its version';
+
+COMMENT ON COLUMN federated.erasure_version.first_round IS 'The first round of its run in which such a node took part';
+
+COMMENT ON COLUMN federated.erasure_version.sha256_before IS 'Of the version''s state, as in federated.version';
+
+COMMENT ON COLUMN federated.erasure_version.retired_at IS 'NULL until it is, and of a request with method = suppress_only for good';
+
+COMMENT ON COLUMN federated.erasure_version.replaced_by IS 'The version that was current when it was retired; NULL where none was';
+
+CREATE TABLE federated.retraining (
+    run_id          uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    model_id        bigint NOT NULL,
+    source_run      uuid NOT NULL,
+    was_interrupted boolean NOT NULL,
+    queued_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX retraining_by_model ON federated.retraining (model_id, queued_at);
+
+COMMENT ON TABLE federated.retraining IS 'Runs that an erasure queued';
+
+COMMENT ON COLUMN federated.retraining.source_run IS 'The run whose options, policy and random choices it has';
+
+COMMENT ON COLUMN federated.retraining.was_interrupted IS 'Whether that run was ended by the erasure; else it had made the current version';
+
+CREATE TABLE federated.interruption (
+    run_id    uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    order_id  uuid NOT NULL,
+    model_id  bigint NOT NULL,
+    begun_anew boolean NOT NULL DEFAULT false
+);
+
+CREATE INDEX interruption_open ON federated.interruption (model_id) WHERE NOT begun_anew;
+
+COMMENT ON TABLE federated.interruption IS 'Runs that an erasure ended while they were going on, to be begun anew once it is carried out';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.retraining', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.interruption', '');
+
+-- A restored dump brings the chains along; what was signed is in them by its hash.
+CREATE FUNCTION federated._audit_erasure() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user, CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'certify', 'erasure', NEW.order_id::text,
+            jsonb_build_object('certificate_sha256', encode(NEW.certificate_sha256, 'hex'), 'exactness', NEW.exactness));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_erasure() IS 'Appends to the audit log that an erasure was certified, with the hash of the certificate';
+
+CREATE TRIGGER audit AFTER UPDATE OF completed_at ON federated.erasure
+    FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION federated._audit_erasure();
+
+CREATE VIEW federated.erased_part AS
+SELECT o.order_id, o.terms ->> 'method' AS method, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
+FROM federated.subject_order AS o
+JOIN federated.order_answer AS a USING (order_id)
+JOIN federated.participation AS p USING (node_id)
+JOIN federated.round AS d USING (run_id, round_number)
+JOIN federated.run AS r USING (run_id)
+WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at
+  -- What has not arrived yet may be about the rows as they were.
+  AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
+GROUP BY o.order_id, o.terms ->> 'method', p.run_id, r.model_id, r.status;
+
+COMMENT ON VIEW federated.erased_part IS
+    'Which runs a node took part in, before it answered a request for erasure, that held the subject';
+
+CREATE FUNCTION federated._erasures_to_plan() RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.order_id FROM federated.subject_order AS o
+    WHERE o.kind = 'erase' AND o.state IN ('answered', 'expired')
+      AND NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)
+      -- Those of one statement are carried out together.
+      AND NOT EXISTS (SELECT FROM federated.subject_order AS k WHERE k.batch_id = o.batch_id AND k.state IN ('requested', 'asked'))
+$$;
+
+COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes have answered, or whose deadline has passed, and of which nothing has followed yet';
+
+CREATE FUNCTION federated._interrupt_runs() RETURNS TABLE (run_id uuid, message text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    reason text := 'data subjects were erased whose rows it had read or was about to go on from';
+BEGIN
+    INSERT INTO federated.interruption (run_id, order_id, model_id)
+    SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
+    FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
+    WHERE p.status IN ('queued', 'running') AND p.method = 'retrain' AND r.series_id IS NULL
+      -- A run that an erasure queued is queued anew as long as there is need.
+      AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
+    ORDER BY p.run_id, p.order_id
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+    WITH ended AS (
+        UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(), message = reason || CASE
+            WHEN EXISTS (SELECT FROM federated.interruption AS i WHERE i.run_id = r.run_id) THEN '; it is begun anew without them'
+            WHEN r.series_id IS NOT NULL THEN '; START FEDERATED TRAINING begins the series anew without them'
+            ELSE '' END
+        WHERE r.status IN ('queued', 'running') AND r.erased_at IS NOT NULL
+        RETURNING r.run_id, r.message
+    ), rounds AS (
+        UPDATE federated.round AS d SET status = 'failed', message = e.message, finished_at = clock_timestamp()
+        FROM ended AS e WHERE d.run_id = e.run_id AND d.status = 'open'
+    )
+    SELECT e.run_id, e.message FROM ended AS e;
+END
+$$;
+
+COMMENT ON FUNCTION federated._interrupt_runs() IS 'Ends the runs under way that a request for erasure concerns; those by themselves are begun anew later';
+
+CREATE FUNCTION federated._plan_erasures() RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    planned uuid[] := ARRAY(SELECT p FROM federated._erasures_to_plan() AS p);
+BEGIN
+    INSERT INTO federated.erasure (order_id, workspace)
+    SELECT o.order_id, o.workspace FROM federated.subject_order AS o WHERE o.order_id = ANY (planned);
+    INSERT INTO federated.erasure_version (order_id, model_id, model_name, version, run_id, first_round, sha256_before)
+    SELECT p.order_id, v.model_id, m.name, v.version, v.run_id, p.first_round, v.sha256
+    FROM federated.erased_part AS p JOIN federated.version AS v USING (run_id) JOIN federated.model AS m ON m.model_id = v.model_id
+    WHERE p.order_id = ANY (planned) AND v.retired_at IS NULL;
+    UPDATE federated.run AS r SET erased_at = clock_timestamp()
+    WHERE r.erased_at IS NULL AND EXISTS (
+        SELECT FROM federated.erased_part AS p
+        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.method = 'retrain');
+    -- What such a run could go on from; a version has its own numbers.
+    DELETE FROM federated.internal_checkpoint AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.resumption AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.run_parameters AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    RETURN QUERY SELECT unnest(planned);
+END
+$$;
+
+COMMENT ON FUNCTION federated._plan_erasures() IS
+    'Finds what requests concern that the nodes are done with: versions, and runs, of which nothing goes on any more; the checkpoints that the catalog keeps of these are destroyed';
+
+-- As federated_owner: nobody else may say what a run is started with.
+CREATE FUNCTION federated._queue_retraining(source_run uuid, was_interrupted boolean) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    source  federated.run;
+    current jsonb;
+    members integer;
+    made    uuid;
+BEGIN
+    SELECT r.* INTO STRICT source FROM federated.run AS r WHERE r.run_id = source_run AND r.erased_at IS NOT NULL;
+    current := (SELECT w.options FROM federated.workspace AS w JOIN federated.model AS m USING (workspace_id)
+                WHERE m.model_id = source.model_id);
+    -- With fewer nodes it would be another model.
+    members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
+                WHERE p.run_id = source_run AND p.outcome = 'received');
+    INSERT INTO federated.run (model_id, options, overrides, policy, seed_run)
+    VALUES (
+        source.model_id,
+        source.options - '{folds,search}'::text[] || CASE WHEN was_interrupted THEN '{}'::jsonb ELSE '{"promote": true}' END,
+        '{}',
+        -- What a budget allows is the workspace's to say as it stands: more may have been spent, or given, since.
+        source.policy || CASE WHEN source.policy ->> 'privacy_budget' IS NULL THEN '{}'::jsonb ELSE current END || jsonb_build_object(
+            'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
+            'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
+        coalesce(source.seed_run, source.run_id))
+    RETURNING run_id INTO made;
+    UPDATE federated.run AS r SET overrides = source.overrides - '{folds,search}'::text[] WHERE r.run_id = made;
+    INSERT INTO federated.retraining (run_id, model_id, source_run, was_interrupted)
+    VALUES (made, source.model_id, source_run, was_interrupted);
+    UPDATE federated.interruption AS i SET begun_anew = true WHERE was_interrupted AND i.run_id = source_run;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION federated._queue_retraining(uuid, boolean) IS
+    'Queues a run with the options, the policy and the random choices of another one that an erasure concerns, for as many nodes as that had at least; returns it';
+
+CREATE FUNCTION federated._is_erased(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+        WHERE e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL AND o.terms ->> 'method' = 'retrain')
+$$;
+
+COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
+
+-- Failed attempts are repeated after a second, twice as long each time, at most five minutes.
+CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT DISTINCT ON (k.model_id) k.source_run, k.was_interrupted
+    FROM (
+        SELECT v.model_id, v.run_id AS source_run, false AS was_interrupted
+        FROM federated.version AS v CROSS JOIN LATERAL (
+            SELECT count(*) AS attempts, max(r.finished_at) AS last_at,
+                   -- One that left a version which could not be made current is none to repeat.
+                   bool_or(EXISTS (SELECT FROM federated.version AS o WHERE o.run_id = t.run_id)) AS is_done
+            FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+            WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
+        ) AS t
+        WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
+          AND (t.attempts = 0
+               OR t.last_at + least(300, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
+        UNION ALL
+        SELECT i.model_id, i.run_id, true FROM federated.interruption AS i WHERE NOT i.begun_anew
+    ) AS k
+    WHERE NOT EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = k.model_id AND r.status IN ('queued', 'running'))
+      AND NOT EXISTS (SELECT FROM federated._erasures_to_plan())
+    ORDER BY k.model_id, k.was_interrupted, k.source_run
+$$;
+
+COMMENT ON FUNCTION federated._retrainings_due() IS 'The runs of which an erasure needs another one now; of a model one at a time';
+
+CREATE FUNCTION federated._retire_erased() RETURNS TABLE (model_name text, version integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    subject   record;
+    successor record;
+BEGIN
+    FOR subject IN
+        SELECT v.version_id, v.model_id, v.version, v.run_id, m.name
+        FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE v.retired_at IS NULL AND federated._is_erased(v)
+          -- The current one stays until another one is, or until its run anew has left one that could not be.
+          AND NOT EXISTS (
+              SELECT FROM federated.version AS c
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT EXISTS (
+                  SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
+                  JOIN federated.run AS r ON r.run_id = t.run_id
+                  WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
+        ORDER BY v.model_id, v.version
+    LOOP
+        PERFORM federated._lock_publication(subject.model_id);
+        UPDATE federated.version AS v
+        SET is_current = false, withheld = false, retired_at = clock_timestamp(), prediction = NULL, prediction_arrays = NULL,
+            sealed = '', scaling = '{}', report = NULL, retired_by = (
+                SELECT e.order_id FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+                WHERE e.model_id = v.model_id AND e.version = v.version AND o.terms ->> 'method' = 'retrain'
+                ORDER BY o.requested_at, o.order_id LIMIT 1)
+        WHERE v.version_id = subject.version_id;
+        SELECT v.version, v.sha256 INTO successor FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current;
+        UPDATE federated.erasure_version AS e
+        SET retired_at = clock_timestamp(), replaced_by = successor.version, sha256_after = successor.sha256
+        FROM federated.subject_order AS o
+        WHERE o.order_id = e.order_id AND o.terms ->> 'method' = 'retrain'
+          AND e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL;
+        RETURN QUERY SELECT subject.name, subject.version;
+    END LOOP;
+    -- What was kept of the rows themselves: feature statistics, and figures by node.
+    UPDATE federated.run AS r SET scaling = NULL
+    WHERE r.erased_at IS NOT NULL AND r.scaling IS NOT NULL AND r.status NOT IN ('queued', 'running')
+      AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id AND v.retired_at IS NULL);
+    UPDATE federated.round AS d SET report = NULL FROM federated.run AS r
+    WHERE r.run_id = d.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND d.report IS NOT NULL;
+    UPDATE federated.participation AS p SET described = NULL FROM federated.run AS r
+    WHERE r.run_id = p.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND p.described IS NOT NULL;
+    UPDATE federated.erasure AS e SET retired_at = clock_timestamp()
+    WHERE e.retired_at IS NULL AND NOT EXISTS (
+        SELECT FROM federated.erasure_version AS v JOIN federated.subject_order AS o USING (order_id)
+        WHERE v.order_id = e.order_id AND v.retired_at IS NULL AND o.terms ->> 'method' = 'retrain'
+          AND EXISTS (SELECT FROM federated.version AS k WHERE k.model_id = v.model_id AND k.version = v.version));
+END
+$$;
+
+COMMENT ON FUNCTION federated._retire_erased() IS
+    'Retires what an erasure concerns where the version that takes its place is there, or none has to; its numbers are destroyed, and what was kept of the rows that its run had read';
+
+CREATE FUNCTION federated._explain_erasures() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.erasure AS e SET message = k.message
+    FROM (
+        SELECT o.order_id, (
+            SELECT string_agg(DISTINCT format('federated model "%s" is trained anew: %s', m.name, coalesce(
+                (SELECT CASE WHEN r.status IN ('queued', 'running') THEN format('run %s %s', r.run_id, coalesce(r.message, r.status::text))
+                             ELSE format('run %s %s: %s', r.run_id, replace(r.status::text, '_', ' '), r.message) END
+                 FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+                 WHERE t.source_run = c.run_id AND NOT t.was_interrupted ORDER BY t.queued_at DESC LIMIT 1),
+                (SELECT format('run %s comes first', r.run_id) FROM federated.run AS r
+                 WHERE r.model_id = m.model_id AND r.status IN ('queued', 'running') LIMIT 1),
+                'its run is yet to be queued')), '; ')
+            FROM federated.erasure_version AS v
+            JOIN federated.model AS m ON m.model_id = v.model_id
+            JOIN federated.version AS c ON c.model_id = v.model_id AND c.is_current AND federated._is_erased(c)
+            WHERE v.order_id = o.order_id AND v.retired_at IS NULL) AS message
+        FROM federated.erasure AS o WHERE o.completed_at IS NULL
+    ) AS k
+    WHERE k.order_id = e.order_id AND e.message IS DISTINCT FROM k.message
+$$;
+
+COMMENT ON FUNCTION federated._explain_erasures() IS 'Says of each request under way what it waits for';
+
+CREATE FUNCTION federated._may_concern(subject federated.version, request federated.subject_order) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
+            request.terms ->> 'method' = 'retrain' AND EXISTS (
+                SELECT FROM federated.erasure_version AS e
+                WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
+                  AND e.retired_at IS NULL)
+        WHEN request.state = 'requested' THEN EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received')
+        ELSE EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            JOIN federated.order_answer AS a USING (node_id)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received' AND a.order_id = request.order_id
+              AND (a.state = 'pending' OR a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at)) END
+$$;
+
+COMMENT ON FUNCTION federated._may_concern(federated.version, federated.subject_order) IS
+    'Whether a version may have learned from rows of a request''s subject, as far as the nodes have answered, and is not retired yet';
+
+CREATE FUNCTION federated._withhold_versions() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.version AS v SET withheld = k.withheld
+    FROM (
+        SELECT c.version_id, EXISTS (
+            SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+            WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+              AND o.state <> 'dropped' AND e.retired_at IS NULL AND federated._may_concern(c, o)) AS withheld
+        FROM federated.version AS c JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE c.retired_at IS NULL
+          AND (c.withheld OR EXISTS (
+              SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+              WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+                AND o.state <> 'dropped' AND e.retired_at IS NULL))
+    ) AS k
+    WHERE k.version_id = v.version_id AND v.withheld <> k.withheld
+$$;
+
+COMMENT ON FUNCTION federated._withhold_versions() IS
+    'Has exactly those versions not predict that a request with during_erasure = refuse may concern and that is not carried out';
+
+-- As federated_owner: whoever asks for an erasure may not change versions otherwise.
+CREATE FUNCTION federated._withhold_at_once() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._withhold_versions();
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withhold_at_once() IS 'Has versions not predict from the request on that asks for it';
+
+CREATE TRIGGER withhold AFTER INSERT ON federated.subject_order
+    FOR EACH STATEMENT EXECUTE FUNCTION federated._withhold_at_once();
+
+CREATE FUNCTION federated._has_erasure_work() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated._erasures_to_plan())
+        OR EXISTS (SELECT FROM federated.erasure AS e WHERE e.completed_at IS NULL)
+        OR EXISTS (SELECT FROM federated.interruption AS i WHERE NOT i.begun_anew)
+        OR EXISTS (SELECT FROM federated.version AS v WHERE v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._has_erasure_work() IS 'Whether anything is to follow from requests for erasure';
+
+-- Under a budget a run that has chosen its noise by what was left spends what is left.
+CREATE FUNCTION federated._retraining_cost(
+    workspace_id bigint, OUT model_name text, OUT epsilon double precision, OUT remaining double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.name, CASE WHEN w.options ->> 'noise_multiplier' IS NULL AND w.options ->> 'privacy_per_round' IS NULL
+                        THEN left_over.epsilon ELSE spent.epsilon END, left_over.epsilon
+    FROM federated.model AS m
+    JOIN federated.workspace AS w USING (workspace_id)
+    JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
+        FROM federated.ledger AS l WHERE l.workspace = w.name
+    ) AS left_over
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
+            SELECT max(l.epsilon_tight) AS after, coalesce((
+                SELECT max(b.epsilon_tight) FROM federated.ledger AS b
+                WHERE b.workspace = w.name AND b.node_name = l.node_name AND b.ledger_id < min(l.ledger_id)), 0) AS before
+            FROM federated.ledger AS l WHERE l.run_id = v.run_id AND l.workspace = w.name GROUP BY l.node_name
+        ) AS k
+    ) AS spent
+    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL
+    ORDER BY m.name
+$$;
+
+COMMENT ON FUNCTION federated._retraining_cost(bigint) IS
+    'For each model with a current version in a workspace with a budget: the epsilon that a run like that version''s may spend, and what is left';
+
+CREATE FUNCTION federated._certificate_of(workspace text, node_name text, certificate_sha256 bytea) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.certificate FROM (
+        SELECT n.certificate FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _certificate_of.workspace AND n.name = _certificate_of.node_name
+        UNION
+        SELECT a.details -> s.side ->> 'certificate'
+        FROM federated.audit AS a CROSS JOIN (VALUES ('before'), ('after')) AS s (side)
+        WHERE a.workspace = _certificate_of.workspace AND a.object_kind = 'node' AND a.object_name = _certificate_of.node_name
+    ) AS k
+    WHERE k.certificate LIKE '%-----BEGIN CERTIFICATE-----%-----END CERTIFICATE-----%'
+      AND sha256(decode(substring(k.certificate FROM '-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=[:space:]]+)-----END CERTIFICATE-----'), 'base64'))
+          = _certificate_of.certificate_sha256
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION federated._certificate_of(text, text, bytea) IS
+    'The certificate (PEM) of a node of which that is the SHA-256, as it was pinned at some time; NULL where none was';
+
+CREATE OR REPLACE VIEW @extschema@.federated_erasure_status AS
+SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.requested_at,
+       o.deadline, CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.order_id IS NOT NULL THEN 'retraining'
+                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' ELSE o.state END AS status,
+       a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
+       (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
+       ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
+       a.answered_at, e.completed_at, o.terms ->> 'method' AS method, e.exactness,
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+FROM federated.subject_order AS o
+LEFT JOIN federated.erasure AS e USING (order_id)
+LEFT JOIN federated.order_answer AS a USING (order_id)
+CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
+CROSS JOIN LATERAL (
+    SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,
+           array_agg(encode(v.sha256_before, 'hex') ORDER BY v.model_name, v.version) AS sha256_before,
+           array_agg(encode(v.sha256_after, 'hex') ORDER BY v.model_name, v.version) AS sha256_after
+    FROM federated.erasure_version AS v WHERE v.order_id = o.order_id
+) AS k
+WHERE o.kind = 'erase';
+
+COMMENT ON VIEW @extschema@.federated_erasure_status IS
+    'Requests to erase data subjects (DELETE FROM FEDERATED TRAINING), and how far each has come: a row a request and node';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.request_id IS 'The request: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.model_name IS 'The model that the statement named; all models of the workspace are put right';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database, never the identifier; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was made';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3)): until then a node that is away is asked again';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS
+    'asking nodes; retraining (the nodes are done, versions are yet to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_state IS
+    'pending; what the node has done (erased, suppressed, not held, not identifiable); refused; unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.rows IS 'How many rows of shared tables were the subject''s, by the node''s word; NULL where none is known';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.datasets IS 'The datasets that the node looked in';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.answered_at IS 'When the node''s answer was recorded; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the request was carried out and its certificate signed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.method IS 'retrain, or suppress_only';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.exactness IS
+    'Begun with exact (no version is left that learned from the subject), approximate (versions keep what they learned) or incomplete (not every node has answered), and by what; NULL until completed';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.versions IS 'Versions, as model@number, that had learned from rows of nodes that held the subject; NULL where none had, or it is not known yet';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_before IS 'Of each of these, in their order: SHA-256 of its parameters';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_after IS 'Of each: of the version that was current when it was retired; NULL where it is not retired, or none was';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.message IS 'What the node, or the request, waits for; NULL where for nothing';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until it has answered';
+
+CREATE FUNCTION @extschema@.federated_erasure_certificate(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT o.order_id, e.completed_at, e.certificate, e.signature, e.signer INTO subject
+    FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+    WHERE o.order_id = request AND o.kind = 'erase';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('there is no request for erasure %s', coalesce(request::text, 'null')),
+            HINT = 'federated_erasure_status lists the requests.';
+    ELSIF subject.completed_at IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('request %s is not carried out yet', request),
+            HINT = 'federated_erasure_status shows how far it has come.';
+    END IF;
+    RETURN jsonb_build_object('certificate', subject.certificate::jsonb, 'signature', encode(subject.signature, 'hex'), 'signer', subject.signer)
+        || federated._certified_inclusion(request);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_erasure_certificate(uuid) IS
+    'The certificate of an erasure that was carried out, signed by the coordinator, with what the nodes signed and the proof that the audit log has its hash; heliosdb verify-certificate checks it without a database';
+
+CREATE FUNCTION federated._certified_inclusion(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+    proof jsonb;
+BEGIN
+    SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
+    WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
+    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
+        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    END IF;
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
+        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+END
+$$;
+
+COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';
+
 CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
 RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -6685,6 +7786,10 @@ ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
@@ -6702,6 +7807,10 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -6725,7 +7834,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -6954,6 +8063,64 @@ GRANT EXECUTE ON FUNCTION federated._pending_deliveries(), federated._offered_ve
 GRANT EXECUTE ON FUNCTION
     federated._list_subscribers(bigint, integer, text), federated._refuse_loss(text, text, text[])
 TO federated_operator, federated_daemon, federated_owner;
+
+-- Subject orders.
+GRANT EXECUTE ON FUNCTION
+    federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
+    federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
+    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
+    federated._find_relation(text)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+
+GRANT INSERT ON federated.interruption TO federated_daemon;
+
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+
+GRANT INSERT ON federated.retraining TO federated_owner;
+
+GRANT INSERT (model_id, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -7187,6 +8354,42 @@ ON federated.phase TO federated_daemon;
 GRANT INSERT, UPDATE (alignment) ON federated.contribution TO federated_daemon;
 
 GRANT SELECT ON @extschema@.federated_erasure_status, @extschema@.federated_consent TO federated_analyst, federated_auditor;
+
+-- What was sealed is nobody's to read, and only the database's backup has it.
+GRANT SELECT (order_id, batch_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message,
+    ended_at) ON federated.subject_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.order_answer, federated.coordinator_key, @extschema@.federated_orders TO federated_analyst, federated_auditor;
+
+GRANT SELECT (workspace, order_id, kind, received_at, deadline, outcome, statement, signature, certificate_sha256, body_sha256)
+ON federated.node_order TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_node_orders TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT INSERT (order_id, batch_id, kind, workspace, model, terms, sealed) ON federated.subject_order TO federated_admin;
+
+GRANT INSERT, UPDATE (sealing_key, published_at) ON federated.coordinator_key TO federated_daemon;
+
+GRANT UPDATE (sealed, pseudonym, state, message, ended_at) ON federated.subject_order TO federated_daemon;
+
+GRANT INSERT (order_id, node_id, node_name),
+    UPDATE (state, outcome, message, answered_at, statement, signature, certificate_sha256)
+ON federated.order_answer TO federated_daemon;
+
+GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_order TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
+
+-- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
+GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
+
+GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
+ON federated.withdrawal_acceptance TO federated_admin;
+
+-- Which datasets have a subject is looked up for the daemon.
+GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+
+GRANT USAGE ON SCHEMA federated TO federated_probe;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 
