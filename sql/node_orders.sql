@@ -37,6 +37,9 @@ COMMENT ON COLUMN federated.withdrawn_subject.digest IS 'Hash of the subject''s 
 COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as federated.row_set has it';
 COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
 
+CREATE TRIGGER audit AFTER INSERT ON federated.node_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 -- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
 -- it: the node's own DBA decides whether such answers go on.
 CREATE TABLE federated.withdrawal_acceptance (
@@ -46,6 +49,22 @@ CREATE TABLE federated.withdrawal_acceptance (
 );
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT d.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), TG_TABLE_NAME, d.name, jsonb_build_object('after', to_jsonb(NEW))
+    FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._audit_acceptance() IS 'Appends to the audit log that the owner of a dataset has accepted withdrawals';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_acceptance();
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
@@ -92,7 +111,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
-    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+    'At a node, for the owner of a dataset: lets answers without noise about its tables go on without all who were withdrawn until now, though two of them then tell of these few; returns how many these are';
 
 -- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
 -- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.

@@ -87,6 +87,37 @@ END
 $$;
 COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
 
+-- What the audit log keeps of an order is without the subject: neither what was sealed nor its pseudonym, which could not
+-- be taken out of the log again.
+CREATE FUNCTION federated._audit_order() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject   jsonb := to_jsonb(NEW);
+    workspace text := coalesce(
+        subject ->> 'workspace',
+        (SELECT o.workspace FROM federated.subject_order AS o WHERE o.order_id::text = subject ->> 'order_id'), '');
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace, session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'order_id', TG_TABLE_NAME),
+        jsonb_strip_nulls(jsonb_build_object('after', (
+            SELECT jsonb_object_agg(k.key, subject -> k.key) FROM jsonb_object_keys(subject) AS k (key)
+            WHERE k.key IN ('batch_id', 'kind', 'model', 'terms', 'requested_by', 'deadline', 'state', 'node_name', 'outcome', 'reason',
+                            'certificate_sha256', 'signature', 'sealing_key')))));
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._audit_order() IS 'Appends to the audit log what was asked and answered about a data subject, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF state ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+CREATE TRIGGER audit AFTER UPDATE OF state ON federated.order_answer
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF sealing_key ON federated.coordinator_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
     FOR EACH ROW EXECUTE FUNCTION federated._check_order();
 

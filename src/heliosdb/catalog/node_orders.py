@@ -115,6 +115,14 @@ def lock_withdrawals(connection: Connection) -> None:
     _SQL.query(connection, "lock_withdrawals")
 
 
+def is_withdrawn(
+    connection: Connection, order: Order, subject: Sequence[SubjectDigests], reason: str
+) -> bool:
+    """Whether a subject is left out of the workspace's answers already, for this reason."""
+    digests = [one.digest for one in subject]
+    return bool(_SQL.query(connection, "is_withdrawn", order.workspace, digests, reason)[0]["withdrawn"])
+
+
 def withdraw(connection: Connection, order: Order, subject: Sequence[SubjectDigests], reason: str) -> None:
     """Have no answer to the workspace be about a subject's rows from now on; the lock is taken first.
 

@@ -20,7 +20,7 @@ class StoredRowSets:
 
     base_tables: of the dataset, as claimed with them. known_by: the columns by which each knows its rows.
     accepted: how row sets name the withdrawn subjects without whom the dataset's DBA lets plain answers go
-    on, 8 bytes each.
+    on, 8 bytes each. recorded: the row sets as they are there, where `contents` are not them.
     """
 
     base_tables: tuple[int, ...]
@@ -28,6 +28,11 @@ class StoredRowSets:
     known_by: tuple[tuple[str, ...], ...]
     contents: tuple[bytes, ...]
     accepted: bytes = b""
+    recorded: tuple[bytes, ...] | None = None
+
+    def holds(self, content: bytes) -> bool:
+        """Whether a row set is recorded."""
+        return content in (self.contents if self.recorded is None else self.recorded)
 
 
 def list_row_sets(connection: Connection, dataset: SharedDataset) -> StoredRowSets:

@@ -162,8 +162,7 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
     if any(own.equals(other) for other in earlier):
         return own
     if smallest_difference([own, *earlier]) >= min_rows:
-        if len(earlier) >= MOST_ROW_SETS:
-            raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
+        check_row_sets(len(earlier) + 1, dataset)
         return own
     fitting = [other for other in earlier if own.holds(other)]
     if not fitting:
@@ -173,6 +172,12 @@ def choose_row_set(own: RowSet, earlier: Sequence[RowSet], min_rows: int, datase
             _FEW + _FEW_WITHDRAWN,
         )
     return max(fitting, key=lambda other: other.rows.size)
+
+
+def check_row_sets(number: int, dataset: str) -> None:
+    """FederatedError NODE_REFUSED where plain answers were about, or would be, too many different rows."""
+    if number > MOST_ROW_SETS:
+        raise _refused(f'too many different rows of dataset "{dataset}" were asked for without noise')
 
 
 def check_folds(sizes: NDArray[np.int64], min_rows: int, dataset: str) -> None:

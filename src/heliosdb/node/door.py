@@ -174,8 +174,8 @@ class Door:
         stored = self._database.run(lambda connection: list_row_sets(connection, dataset))
         if not stored.accepted:
             return stored
-        left = tuple(without_subjects(one, stored.accepted) for one in stored.contents)
-        return replace(stored, contents=left)
+        left = (without_subjects(one, stored.accepted) for one in stored.contents)
+        return replace(stored, contents=tuple(dict.fromkeys(left)), recorded=stored.contents)
 
     def charge(self, received: ReceivedTask, dataset: SharedDataset) -> tuple[int, ...]:
         """Charge a private task and commit, before a row is read; FederatedError where it is not affordable.

@@ -2,7 +2,8 @@
 
 What always holds: rows are counted and deleted, and their subject is withdrawn, in the transaction of the
 answer; whatever else fails, the subject is withdrawn. What is imported again later is left out too, in
-datasets that are shared later as well.
+datasets that are shared later as well. The rows that are told of are those that answers could be about until
+now, and a subject that is erased twice has none the second time.
 """
 
 from __future__ import annotations
@@ -38,14 +39,17 @@ def erase(carrying: Carrying) -> OrderOutcome:
     datasets = list_shared_datasets(connection, order.workspace)
     if not catalog.hold_subject(connection, order.subject):
         return _summary([_outcome(dataset, 0) for dataset in datasets])
+    codes = catalog.list_subject_codes(connection, order.workspace)
+    subject = subject_digests(codes, carrying.key)
+    # Whose rows no answer is about any more has none here but those that are still to be deleted.
+    gone = catalog.is_withdrawn(connection, order, subject, "erased")
     # All first: what one dataset deletes another one over the same table has held too.
-    counted = [_count(connection, dataset) for dataset in datasets]
+    counted = [0 if gone and not one.deletes else _count(connection, one) for one in datasets]
     outcomes = [
         _erase_from(connection, dataset, rows) for dataset, rows in zip(datasets, counted, strict=True)
     ]
-    codes = catalog.list_subject_codes(connection, order.workspace)
     # Last: answers wait for the lock that this takes.
-    catalog.withdraw(connection, order, subject_digests(codes, carrying.key), "erased")
+    catalog.withdraw(connection, order, subject, "erased")
     return _summary(outcomes)
 
 

@@ -159,7 +159,8 @@ def check_same_rows(read: RowsRead, dataset: SharedDataset, terms: PlainTerms, *
     """FederatedError NODE_REFUSED where a plain answer was computed from other rows than its run's before.
 
     A run's rows are read once and kept; they are read again where that memory was needed, or lost, and where
-    other subjects are left out than before. accepted: whether the dataset's DBA lets plain answers go on then.
+    other subjects are left out than before. accepted: whether the dataset's DBA lets plain answers go on
+    then.
     """
     others = terms.rows_read - {read}
     if any(one.admission == read.admission for one in others):
@@ -171,8 +172,8 @@ def check_same_rows(read: RowsRead, dataset: SharedDataset, terms: PlainTerms, *
     if others and not accepted:
         raise refused(
             f'data subjects of dataset "{dataset.name}" were withdrawn since the run first read its rows',
-            hint="Start a new run. The node's own DBA may let runs go on without them: ALTER FEDERATED DATASET"
-            " ... SET (plain_withdrawals = true), or SELECT federated_accept_withdrawals('...').",
+            hint="Start a new run. The node's own DBA may let runs go on without them: SELECT"
+            " federated_accept_withdrawals('...'), or the dataset's plain_withdrawals.",
         )
 
 

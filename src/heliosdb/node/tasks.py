@@ -32,7 +32,7 @@ from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.node.admission import Admission
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
-from heliosdb.node.disclosure import check_known_by
+from heliosdb.node.disclosure import check_known_by, check_row_sets
 from heliosdb.node.door import (
     AdmissionMovedError,
     Door,
@@ -351,6 +351,7 @@ class NodeTasks:
             if request not in self._settled:
                 stored = await asyncio.to_thread(self._door.row_sets, dataset)
                 check_known_by(dataset.known_by, stored.known_by, dataset.name)
+                check_row_sets(len(stored.contents), dataset.name)
                 request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
@@ -434,7 +435,7 @@ class NodeTasks:
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
     read = computed.rows_read
-    if stored is None or computed.row_set is None or computed.row_set in stored.contents:
+    if stored is None or computed.row_set is None or stored.holds(computed.row_set):
         return PlainRows(request.base_tables, rows_read=read)
     return PlainRows(request.base_tables, computed.row_set, stored.latest, read)
 

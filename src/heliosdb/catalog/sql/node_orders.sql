@@ -39,6 +39,10 @@ SELECT DISTINCT c AS code FROM federated._subject_codes($1) AS c
 -- name: lock_withdrawals()
 SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0))
 
+-- name: is_withdrawn(text, bytea[], text)
+SELECT count(DISTINCT digest) = cardinality($2::bytea[]) AS withdrawn FROM federated.withdrawn_subject
+WHERE workspace = $1 AND digest = ANY ($2::bytea[]) AND reason = $3
+
 -- name: withdraw(text, bytea[], bytea[], text, uuid)
 INSERT INTO federated.withdrawn_subject (workspace, digest, row_set_digest, reason, order_id)
 SELECT $1, d.digest, d.row_set_digest, $4, $5 FROM unnest($2::bytea[], $3::bytea[]) AS d (digest, row_set_digest)
