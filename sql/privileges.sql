@@ -262,6 +262,7 @@ GRANT EXECUTE ON FUNCTION
     federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
 TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
 TO federated_auditor, federated_admin;
@@ -275,7 +276,7 @@ GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasur
 GRANT INSERT ON federated.interruption TO federated_daemon;
 GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
 GRANT INSERT ON federated.retraining TO federated_owner;
-GRANT INSERT (model_id, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
 GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
 GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
 GRANT UPDATE (withheld) ON federated.version TO federated_owner;

@@ -6715,6 +6715,40 @@ $$;
 
 COMMENT ON FUNCTION federated._check_order() IS 'Keeps the orders of a workspace for members of its owner role';
 
+-- What the audit log keeps of an order is without the subject: neither what was sealed nor its pseudonym, which could not
+-- be taken out of the log again.
+CREATE FUNCTION federated._audit_order() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject   jsonb := to_jsonb(NEW);
+    workspace text := coalesce(
+        subject ->> 'workspace',
+        (SELECT o.workspace FROM federated.subject_order AS o WHERE o.order_id::text = subject ->> 'order_id'), '');
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        workspace, session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'order_id', TG_TABLE_NAME),
+        jsonb_strip_nulls(jsonb_build_object('after', (
+            SELECT jsonb_object_agg(k.key, subject -> k.key) FROM jsonb_object_keys(subject) AS k (key)
+            WHERE k.key IN ('batch_id', 'kind', 'model', 'terms', 'requested_by', 'deadline', 'state', 'node_name', 'outcome', 'reason',
+                            'certificate_sha256', 'signature', 'sealing_key')))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_order() IS 'Appends to the audit log what was asked and answered about a data subject, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF state ON federated.subject_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER UPDATE OF state ON federated.order_answer
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF sealing_key ON federated.coordinator_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 CREATE TRIGGER check_owner BEFORE INSERT ON federated.subject_order
     FOR EACH ROW EXECUTE FUNCTION federated._check_order();
 
@@ -6901,6 +6935,9 @@ COMMENT ON COLUMN federated.withdrawn_subject.row_set_digest IS 'The same as fed
 
 COMMENT ON COLUMN federated.withdrawn_subject.order_id IS 'The order that withdrew the subject; NULL where the node''s own DBA did';
 
+CREATE TRIGGER audit AFTER INSERT ON federated.node_order
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_order();
+
 -- Two answers without noise whose rows differ by one subject give that one away, and a coordinator could erase somebody for
 -- it: the node's own DBA decides whether such answers go on.
 CREATE TABLE federated.withdrawal_acceptance (
@@ -6911,6 +6948,23 @@ CREATE TABLE federated.withdrawal_acceptance (
 
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
+
+CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT d.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), TG_TABLE_NAME, d.name, jsonb_build_object('after', to_jsonb(NEW))
+    FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_acceptance() IS 'Appends to the audit log that the owner of a dataset has accepted withdrawals';
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_acceptance();
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', '');
 
@@ -6962,7 +7016,7 @@ END
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
-    'Lets answers without noise from a dataset go on without all who were withdrawn until now, though two of them then tell of these few; how many digests that are. For the dataset''s owner, at the node';
+    'At a node, for the owner of a dataset: lets answers without noise about its tables go on without all who were withdrawn until now, though two of them then tell of these few; returns how many these are';
 
 -- The identifier comes as COPY data, which no log shows, into a table that is gone with the transaction. In a function of
 -- its own, since in a database where PUBLIC may make no temporary tables the daemon may not either.
@@ -7223,8 +7277,15 @@ COMMENT ON FUNCTION federated._audit_erasure() IS 'Appends to the audit log that
 CREATE TRIGGER audit AFTER UPDATE OF completed_at ON federated.erasure
     FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION federated._audit_erasure();
 
+CREATE FUNCTION federated._retrains(terms jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT terms ->> 'method' IS DISTINCT FROM 'suppress_only'
+$$;
+
+COMMENT ON FUNCTION federated._retrains(jsonb) IS 'Whether a request has versions trained anew and retired';
+
 CREATE VIEW federated.erased_part AS
-SELECT o.order_id, o.terms ->> 'method' AS method, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
+SELECT o.order_id, federated._retrains(o.terms) AS retrains, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
 FROM federated.subject_order AS o
 JOIN federated.order_answer AS a USING (order_id)
 JOIN federated.participation AS p USING (node_id)
@@ -7233,7 +7294,7 @@ JOIN federated.run AS r USING (run_id)
 WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at
   -- What has not arrived yet may be about the rows as they were.
   AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
-GROUP BY o.order_id, o.terms ->> 'method', p.run_id, r.model_id, r.status;
+GROUP BY o.order_id, p.run_id, r.model_id, r.status;
 
 COMMENT ON VIEW federated.erased_part IS
     'Which runs a node took part in, before it answered a request for erasure, that held the subject';
@@ -7258,7 +7319,7 @@ BEGIN
     INSERT INTO federated.interruption (run_id, order_id, model_id)
     SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
     FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
-    WHERE p.status IN ('queued', 'running') AND p.method = 'retrain' AND r.series_id IS NULL
+    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL
       -- A run that an erasure queued is queued anew as long as there is need.
       AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
     ORDER BY p.run_id, p.order_id
@@ -7286,6 +7347,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     planned uuid[] := ARRAY(SELECT p FROM federated._erasures_to_plan() AS p);
 BEGIN
+    -- No run ends from here on: one that is just ending is seen with its version.
+    PERFORM FROM federated.run AS r WHERE r.status IN ('queued', 'running') ORDER BY r.run_id FOR NO KEY UPDATE;
     INSERT INTO federated.erasure (order_id, workspace)
     SELECT o.order_id, o.workspace FROM federated.subject_order AS o WHERE o.order_id = ANY (planned);
     INSERT INTO federated.erasure_version (order_id, model_id, model_name, version, run_id, first_round, sha256_before)
@@ -7295,7 +7358,7 @@ BEGIN
     UPDATE federated.run AS r SET erased_at = clock_timestamp()
     WHERE r.erased_at IS NULL AND EXISTS (
         SELECT FROM federated.erased_part AS p
-        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.method = 'retrain');
+        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.retrains);
     -- What such a run could go on from; a version has its own numbers.
     DELETE FROM federated.internal_checkpoint AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
     DELETE FROM federated.resumption AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
@@ -7322,9 +7385,12 @@ BEGIN
     -- With fewer nodes it would be another model.
     members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
                 WHERE p.run_id = source_run AND p.outcome = 'received');
-    INSERT INTO federated.run (model_id, options, overrides, policy, seed_run)
+    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run)
     VALUES (
         source.model_id,
+        coalesce((SELECT o.requested_by FROM federated.subject_order AS o LEFT JOIN federated.erasure_version AS e USING (order_id)
+                  LEFT JOIN federated.interruption AS i USING (order_id)
+                  WHERE source_run IN (e.run_id, i.run_id) ORDER BY o.requested_at, o.order_id LIMIT 1), source.requested_by),
         source.options - '{folds,search}'::text[] || CASE WHEN was_interrupted THEN '{}'::jsonb ELSE '{"promote": true}' END,
         '{}',
         -- What a budget allows is the workspace's to say as it stands: more may have been spent, or given, since.
@@ -7348,12 +7414,12 @@ CREATE FUNCTION federated._is_erased(subject federated.version) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT EXISTS (
         SELECT FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
-        WHERE e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL AND o.terms ->> 'method' = 'retrain')
+        WHERE e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL AND federated._retrains(o.terms))
 $$;
 
 COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
 
--- Failed attempts are repeated after a second, twice as long each time, at most five minutes.
+-- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
 CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT DISTINCT ON (k.model_id) k.source_run, k.was_interrupted
@@ -7368,7 +7434,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         ) AS t
         WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
           AND (t.attempts = 0
-               OR t.last_at + least(300, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
+               OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
         UNION ALL
         SELECT i.model_id, i.run_id, true FROM federated.interruption AS i WHERE NOT i.begun_anew
     ) AS k
@@ -7404,14 +7470,14 @@ BEGIN
         SET is_current = false, withheld = false, retired_at = clock_timestamp(), prediction = NULL, prediction_arrays = NULL,
             sealed = '', scaling = '{}', report = NULL, retired_by = (
                 SELECT e.order_id FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
-                WHERE e.model_id = v.model_id AND e.version = v.version AND o.terms ->> 'method' = 'retrain'
+                WHERE e.model_id = v.model_id AND e.version = v.version AND federated._retrains(o.terms)
                 ORDER BY o.requested_at, o.order_id LIMIT 1)
         WHERE v.version_id = subject.version_id;
         SELECT v.version, v.sha256 INTO successor FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current;
         UPDATE federated.erasure_version AS e
         SET retired_at = clock_timestamp(), replaced_by = successor.version, sha256_after = successor.sha256
         FROM federated.subject_order AS o
-        WHERE o.order_id = e.order_id AND o.terms ->> 'method' = 'retrain'
+        WHERE o.order_id = e.order_id AND federated._retrains(o.terms)
           AND e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL;
         RETURN QUERY SELECT subject.name, subject.version;
     END LOOP;
@@ -7426,7 +7492,7 @@ BEGIN
     UPDATE federated.erasure AS e SET retired_at = clock_timestamp()
     WHERE e.retired_at IS NULL AND NOT EXISTS (
         SELECT FROM federated.erasure_version AS v JOIN federated.subject_order AS o USING (order_id)
-        WHERE v.order_id = e.order_id AND v.retired_at IS NULL AND o.terms ->> 'method' = 'retrain'
+        WHERE v.order_id = e.order_id AND v.retired_at IS NULL AND federated._retrains(o.terms)
           AND EXISTS (SELECT FROM federated.version AS k WHERE k.model_id = v.model_id AND k.version = v.version));
 END
 $$;
@@ -7462,7 +7528,7 @@ CREATE FUNCTION federated._may_concern(subject federated.version, request federa
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
         WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
-            request.terms ->> 'method' = 'retrain' AND EXISTS (
+            federated._retrains(request.terms) AND EXISTS (
                 SELECT FROM federated.erasure_version AS e
                 WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
                   AND e.retired_at IS NULL)
@@ -7579,7 +7645,7 @@ SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.ps
        a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
        (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
        ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
-       a.answered_at, e.completed_at, o.terms ->> 'method' AS method, e.exactness,
+       a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
        k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
 FROM federated.subject_order AS o
 LEFT JOIN federated.erasure AS e USING (order_id)
@@ -8092,6 +8158,8 @@ TO federated_owner;
 
 GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
 
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
 GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
@@ -8114,7 +8182,7 @@ GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
 
 GRANT INSERT ON federated.retraining TO federated_owner;
 
-GRANT INSERT (model_id, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
 
 GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
 

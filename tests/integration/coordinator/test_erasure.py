@@ -7,9 +7,10 @@ import os
 import pwd
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -182,7 +183,7 @@ async def test_wherever_the_coordinator_is_killed_the_erasure_is_carried_out_onc
     assert first["parameters_sha256"] != second["parameters_sha256"]
     assert len(world.runs()) == 2
     told = world.query(
-        "SELECT kind FROM federated.event WHERE kind LIKE 'erasure.%' OR kind = 'version.retired'"
+        "SELECT kind FROM federated.event WHERE kind LIKE 'erasure.%%' OR kind = 'version.retired'"
     )
     kinds = ("erasure.certified", "erasure.planned", "erasure.queued", "version.retired")
     assert sorted(one["kind"] for one in told) == list(kinds)
@@ -256,11 +257,12 @@ async def test_only_suppressed_versions_stay_and_that_is_said(world: World) -> N
 
 async def test_a_run_under_way_is_begun_anew_without_the_subject(world: World) -> None:
     _, west = await found_federation(world, "east", "west", options=OPTIONS)
+    # It stops where it is first asked for something.
+    west.kill()
+    await world.start_site(west, faults="node.task.received=stop")
+    assert west.process is not None
     world.start_coordinator()
     await keyed(world)
-    await world.reached("(SELECT count(*) = 2 FROM federated.node WHERE status = 'active')")
-    assert west.process is not None
-    west.process.process.send_signal(signal.SIGSTOP)
     world.execute("START FEDERATED TRAINING risk WITH (rounds = 2)")
     await world.reached(
         "EXISTS (SELECT FROM federated.participation JOIN federated.node USING (node_id)"
@@ -293,7 +295,7 @@ async def test_a_node_that_gives_no_plain_answers_is_waited_for_until_its_dba_le
     await founded(world, "east", "west", options="")
     erase(world, "42")
     await world.reached(
-        "EXISTS (SELECT FROM federated.erasure WHERE message LIKE '%%trained anew: run % failed: %%')"
+        "EXISTS (SELECT FROM federated.erasure WHERE message LIKE '%%trained anew: run %% failed: %%')"
     )
     [waiting] = world.query("SELECT DISTINCT message, status FROM federated_erasure_status")
     assert waiting["status"] == "retraining"
@@ -336,3 +338,65 @@ async def test_what_training_anew_may_spend_is_said_and_refused_where_the_budget
         assert "suppress_only" in str(caught.value.diag.message_hint)
         connection.execute("CALL federated.execute(%s)", [deletion + " WITH (method = 'suppress_only')"])
     assert len(status(world)) == 4
+
+
+def recognition(members: Sequence[float], strangers: Sequence[float]) -> float:
+    """The area under the curve of telling members from strangers by a score."""
+    pairs = [(a > b) + (a == b) / 2 for a in members for b in strangers]
+    return sum(pairs) / len(pairs)
+
+
+def confidence(world: World, people: Sequence[Sequence[float]]) -> list[float]:
+    """How sure the current version is of what is true of each: age, pressure, weight, height and outcome."""
+    with world.catalog() as connection:
+        rows = connection.execute(
+            "SELECT federated_model.risk(r[1], r[2], r[3], r[4]) AS p FROM jsonb_array_elements(%s::jsonb)"
+            " WITH ORDINALITY AS k (j, place) CROSS JOIN LATERAL"
+            " (SELECT ARRAY(SELECT v::float8 FROM jsonb_array_elements_text(j) AS v) AS r) AS s ORDER BY place",
+            [json.dumps(people)],
+        ).fetchall()
+    return [one["p"] if who[-1] else 1 - one["p"] for one, who in zip(rows, people, strict=True)]
+
+
+async def test_a_model_that_knew_its_subjects_by_heart_knows_those_erased_no_longer(world: World) -> None:
+    random = Random(1)
+    people = [[*(random.gauss(0, 1) for _ in range(4)), random.randrange(2)] for _ in range(1200)]
+    create_workspace(world, min_nodes=2)
+    for number, name in enumerate(("east", "west")):
+        site = await world.add_site(name, rows=1, shares=False)
+        with world.cluster.connect(site.database) as connection:
+            connection.execute(
+                "CREATE TABLE person (id integer, age float8, pressure float8, weight float8, height float8, outcome integer"
+                " CHECK (outcome IN (0, 1)))"
+            )
+            with connection.cursor().copy("COPY person FROM STDIN") as copy:
+                for place in range(number, 400, 2):
+                    copy.write_row((place, *people[place]))
+            connection.execute(
+                "CALL federated.execute(%s)",
+                [
+                    "CREATE FEDERATED DATASET persons FOR TABLE person (age, pressure, weight, height, outcome)"
+                    f" IN WORKSPACE {WORKSPACE} WITH (subject = 'id', min_rows = 1, max_parameter_share = 1000{OPTIONS})"
+                ],
+            )
+        world.register(site)
+    world.execute(
+        f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH (algorithm = 'random_forest', trees = 10,"
+        " max_depth = 10, min_rows_per_leaf = 1, validation_split = 0, seed = 7, target = 'outcome',"
+        " features = ['age', 'pressure', 'weight', 'height'])"
+    )
+    world.start_coordinator()
+    await keyed(world)
+    world.execute("START FEDERATED TRAINING risk")
+    assert (await world.finished())["status"] == "completed", world.runs()
+    erased, strangers = people[:200], people[400:]
+    assert recognition(confidence(world, erased), confidence(world, strangers)) >= 0.9
+
+    erase(world, *map(str, range(200)))
+    await completed(world, 200)
+
+    assert recognition(confidence(world, erased), confidence(world, strangers)) == pytest.approx(
+        0.5, abs=0.05
+    )
+    # One statement, one run.
+    assert len(world.runs()) == 2

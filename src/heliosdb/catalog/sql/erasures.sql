@@ -26,10 +26,10 @@ SELECT federated._withhold_versions()
 
 -- name: uncertified()
 SELECT e.order_id::text AS order_id FROM federated.erasure AS e JOIN federated.subject_order AS o USING (order_id)
-WHERE e.completed_at IS NULL AND (e.retired_at IS NOT NULL OR o.terms ->> 'method' = 'suppress_only') ORDER BY o.requested_at, o.order_id
+WHERE e.completed_at IS NULL AND (e.retired_at IS NOT NULL OR NOT federated._retrains(o.terms)) ORDER BY o.requested_at, o.order_id
 
 -- name: read_request(uuid)
-SELECT o.batch_id::text AS batch, o.workspace, o.model, encode(o.pseudonym, 'hex') AS pseudonym, o.terms ->> 'method' AS method, o.state,
+SELECT o.batch_id::text AS batch, o.workspace, o.model, encode(o.pseudonym, 'hex') AS pseudonym, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, o.state,
        o.requested_at, o.deadline, o.ended_at, clock_timestamp() AS now, (
            SELECT count(DISTINCT r.run_id) FROM federated.erased_part AS p JOIN federated.run AS r USING (run_id)
            WHERE p.order_id = o.order_id AND r.erased_at IS NOT NULL) AS runs,
