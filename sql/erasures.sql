@@ -371,13 +371,16 @@ COMMENT ON FUNCTION federated._withhold_versions() IS
 CREATE FUNCTION federated._withhold_at_once() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM federated._withhold_versions();
+    -- What a dump brings is over, or is looked at by the coordinator.
+    IF EXISTS (SELECT FROM placed AS p WHERE p.kind = 'erase' AND p.state = 'requested' AND p.terms ->> 'during_erasure' = 'refuse') THEN
+        PERFORM federated._withhold_versions();
+    END IF;
     RETURN NULL;
 END
 $$;
 COMMENT ON FUNCTION federated._withhold_at_once() IS 'Has versions not predict from the request on that asks for it';
 
-CREATE TRIGGER withhold AFTER INSERT ON federated.subject_order
+CREATE TRIGGER withhold AFTER INSERT ON federated.subject_order REFERENCING NEW TABLE AS placed
     FOR EACH STATEMENT EXECUTE FUNCTION federated._withhold_at_once();
 
 CREATE FUNCTION federated._has_erasure_work() RETURNS boolean
@@ -389,13 +392,14 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._has_erasure_work() IS 'Whether anything is to follow from requests for erasure';
 
--- Under a budget a run that has chosen its noise by what was left spends what is left.
+-- A run plans with what is left: where it chooses all its noise by that it spends that, else no more than the one before.
 CREATE FUNCTION federated._retraining_cost(
-    workspace_id bigint, OUT model_name text, OUT epsilon double precision, OUT remaining double precision
+    workspace_id bigint, OUT model_name text, OUT epsilon double precision, OUT remaining double precision, OUT total double precision
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT m.name, CASE WHEN w.options ->> 'noise_multiplier' IS NULL AND w.options ->> 'privacy_per_round' IS NULL
-                        THEN left_over.epsilon ELSE spent.epsilon END, left_over.epsilon
+                        THEN left_over.epsilon ELSE least(left_over.epsilon, spent.epsilon) END, left_over.epsilon,
+           (w.options ->> 'privacy_budget')::double precision
     FROM federated.model AS m
     JOIN federated.workspace AS w USING (workspace_id)
     JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
@@ -415,7 +419,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ORDER BY m.name
 $$;
 COMMENT ON FUNCTION federated._retraining_cost(bigint) IS
-    'For each model with a current version in a workspace with a budget: the epsilon that a run like that version''s may spend, and what is left';
+    'For each model with a current version in a workspace with a budget: the epsilon that a run like that version''s may spend at most, what is left, and of how much';
 
 CREATE FUNCTION federated._certificate_of(workspace text, node_name text, certificate_sha256 bytea) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -28,11 +28,13 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What training a model anew may spend of its workspace's budget, and what is left of that (ε)."""
+    """What training a model anew may spend at most, what is left of its workspace's budget, and of how much
+    (ε)."""
 
     model: str
     epsilon: float
     remaining: float
+    total: float
 
 
 def has_work(connection: Connection) -> bool:
@@ -156,6 +158,6 @@ def complete(  # noqa: PLR0917
 def list_costs(connection: Connection, workspace_id: int) -> list[Cost]:
     """Return what training each model of a workspace anew may spend; nothing where it has no budget."""
     return [
-        Cost(row["model_name"], row["epsilon"], row["remaining"])
+        Cost(row["model_name"], row["epsilon"], row["remaining"], row["total"])
         for row in _SQL.query(connection, "retraining_cost", workspace_id)
     ]

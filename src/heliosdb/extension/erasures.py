@@ -18,6 +18,10 @@ from heliosdb.extension.orders import place_orders
 from heliosdb.extension.session import Session
 
 
+_LEAST_SHARE = 0.01
+"""Of a budget: with less than that left a run releases little but noise."""
+
+
 def erase_subjects(session: Session, command: EraseSubjects) -> None:
     """DELETE FROM FEDERATED TRAINING."""
     session.require("federated_admin", "erase data subjects")
@@ -42,11 +46,11 @@ def _price(session: Session, model: catalog.Model) -> list[str]:
     """Say what training anew may spend; UF001 where the budget cannot pay."""
     said = []
     for cost in erasures.list_costs(session.connection, model.workspace.workspace_id):
-        if cost.epsilon > cost.remaining or cost.remaining <= 0:
+        if cost.remaining < _LEAST_SHARE * cost.total:
             raise FederatedError(
                 ErrorCode.BUDGET_EXHAUSTED,
                 f'the privacy budget cannot pay for training federated model "{cost.model}" anew',
-                detail=f"It may spend epsilon {cost.epsilon:.6g}, and {cost.remaining:.6g} remain.",
+                detail=f"Epsilon {cost.remaining:.6g} of {cost.total:.6g} remains.",
                 hint="WITH (method = 'suppress_only') has the nodes leave the subjects out from now on and"
                 " versions keep what they learned; a larger privacy_budget pays for more.",
             )

@@ -332,7 +332,10 @@ async def test_what_training_anew_may_spend_is_said_and_refused_where_the_budget
         await completed(world)
         assert len(versions(world)) == 2
         world.query("ALTER TABLE federated.workspace DISABLE TRIGGER ALL")
-        connection.execute("UPDATE federated.workspace SET options = options || '{\"privacy_budget\": 0.01}'")
+        connection.execute(
+            "UPDATE federated.workspace SET options = options || jsonb_build_object('privacy_budget',"
+            " (SELECT max(epsilon_tight) FROM federated.ledger))"
+        )
         with pytest.raises(errors.DatabaseError, match="cannot pay for training") as caught:
             connection.execute("CALL federated.execute(%s)", [deletion])
         assert "suppress_only" in str(caught.value.diag.message_hint)
@@ -381,8 +384,8 @@ async def test_a_model_that_knew_its_subjects_by_heart_knows_those_erased_no_lon
             )
         world.register(site)
     world.execute(
-        f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH (algorithm = 'random_forest', trees = 10,"
-        " max_depth = 10, min_rows_per_leaf = 1, validation_split = 0, seed = 7, target = 'outcome',"
+        f"CREATE FEDERATED MODEL risk IN WORKSPACE {WORKSPACE} WITH (algorithm = 'random_forest', trees = 12,"
+        " max_depth = 16, bins = 256, min_rows_per_leaf = 1, validation_split = 0, seed = 7, target = 'outcome',"
         " features = ['age', 'pressure', 'weight', 'height'])"
     )
     world.start_coordinator()

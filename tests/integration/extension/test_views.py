@@ -58,7 +58,8 @@ COLUMNS = {
     " only_charged failed",
     "federated_node_refusals": "last_at first_at count workspace run_id node_name step dataset code message detail",
     "federated_erasure_status": "request_id workspace model_name subject_hash requested_at deadline status node_name"
-    " completed_at receipt",
+    " node_state rows datasets answered_at completed_at method exactness versions sha256_before sha256_after message"
+    " receipt",
     "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at",
 }
 # Not built yet. Whoever builds one takes it out of here.
@@ -382,7 +383,7 @@ def test_analysts_and_auditors_evaluate(
 
 
 def test_what_no_engine_fills_is_empty_and_says_so(catalog: psycopg.Connection) -> None:
-    for view in ("federated_erasure_status", "federated_consent"):
+    for view in ("federated_consent",):
         assert catalog.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]  # type: ignore[arg-type]
         [(comment,)] = catalog.execute("SELECT obj_description(%s::regclass, 'pg_class')", [view]).fetchall()
         assert "Always empty: this version" in comment

@@ -57,4 +57,4 @@ UPDATE federated.erasure SET completed_at = clock_timestamp(), message = NULL, e
 WHERE order_id = $1::uuid AND completed_at IS NULL RETURNING order_id
 
 -- name: retraining_cost(bigint)
-SELECT model_name, epsilon, remaining FROM federated._retraining_cost($1)
+SELECT model_name, epsilon, remaining, total FROM federated._retraining_cost($1)
