@@ -17,7 +17,6 @@ from heliosdb.extension.models import find_model
 from heliosdb.extension.orders import place_orders
 from heliosdb.extension.session import Session
 
-
 _LEAST_SHARE = 0.01
 """Of a budget: with less than that left a run releases little but noise."""
 
