@@ -33,12 +33,11 @@ def erase_subjects(session: Session, command: EraseSubjects) -> None:
         "during_erasure": given.get("during_erasure") or policy["during_erasure"],
     }
     said = _price(session, model) if terms["method"] == RETRAIN else []
-    batch = place_orders(
+    place_orders(
         session, OrderKind.ERASE, model.workspace.name, command.subjects, terms, model=model.name
     )
     for one in said:
         session.notice(one)
-    session.notice(f"the nodes are asked to erase: federated_erasure_status shows batch {batch}")
 
 
 def _price(session: Session, model: catalog.Model) -> list[str]:
