@@ -12,6 +12,9 @@ ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
@@ -224,6 +227,13 @@ GRANT EXECUTE ON FUNCTION
     federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._why_withdrawn(text, integer, boolean, integer), federated._refuse_withdrawn(text, integer, boolean)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._write_refusal(text, text, text), federated._withdraw_functions(federated.version, boolean),
+    federated._restore_functions(federated.version), federated._list_withdrawn(bigint)
+TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
@@ -280,6 +290,35 @@ GRANT EXECUTE ON FUNCTION
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
 GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+GRANT INSERT ON federated.interruption TO federated_daemon;
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+GRANT INSERT ON federated.retraining TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -369,7 +408,7 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report, retired_at, retired_by, withheld) ON federated.version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
 -- Triggers fill in all else.
@@ -461,7 +500,7 @@ TO federated_analyst, federated_auditor;
 -- `heliosdb node status` reads it too.
 GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version

@@ -22,6 +22,7 @@ class OptionKind(Enum):
     MODEL = "model"
     TRAINING = "training"
     SUBSCRIPTION = "subscription"
+    ERASURE = "erasure"
 
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
@@ -195,6 +196,13 @@ _WORKSPACE = (
         OptionType.TARGET,
         None,
         "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
+    ),
+    OptionSpec(
+        "during_erasure",
+        _CHOICE,
+        "serve",
+        "whether versions that an erasure may retire predict until it is carried out",
+        choices=("serve", "refuse"),
     ),
     OptionSpec(
         "retention_days",
@@ -817,6 +825,25 @@ _SUBSCRIPTION = (
     ),
 )
 
+_ERASURE = (
+    OptionSpec(
+        "method",
+        _CHOICE,
+        "retrain",
+        "what becomes of versions that saw the subjects: others are trained anew without them, and these are"
+        " retired; or they stay as they are, and only what is trained later does without the subjects",
+        choices=("retrain", "suppress_only"),
+    ),
+    OptionSpec(
+        "during_erasure",
+        _CHOICE,
+        None,
+        "as the workspace's option, for this request alone",
+        derived="the workspace's",
+        choices=("serve", "refuse"),
+    ),
+)
+
 
 def _table(specs: Sequence[OptionSpec]) -> dict[str, OptionSpec]:
     table = {spec.name: spec for spec in specs}
@@ -832,6 +859,7 @@ OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
     OptionKind.MODEL: _table((*_DEFINITION, *_TRAINING)),
     OptionKind.TRAINING: _table(_TRAINING),
     OptionKind.SUBSCRIPTION: _table(_SUBSCRIPTION),
+    OptionKind.ERASURE: _table(_ERASURE),
 }
 
 

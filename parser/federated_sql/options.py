@@ -142,7 +142,8 @@ def _unknown(kind: OptionKind, option: Option | OptionName) -> FederatedError:
     elsewhere = [other.value for other, table in OPTIONS.items() if option.name in table]
     hint = f'Did you mean "{near[0]}"?' if near else None
     if elsewhere:
-        hint = f'"{option.name}" is an option of a {elsewhere[0]}.'
+        article = "an" if elsewhere[0][0] in "aeiou" else "a"
+        hint = f'"{option.name}" is an option of {article} {elsewhere[0]}.'
     return _refused(option, f'unrecognized parameter "{option.name}"', hint)
 
 

@@ -198,8 +198,8 @@ def _nodes(node: str | None) -> list[str]:
 
 def _subject_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
     match command:
-        case EraseSubjects(model, subjects):
-            return [quote_name(model), "WHERE data_subject_id", _subjects(subjects)]
+        case EraseSubjects(model, subjects, options):
+            return [quote_name(model), "WHERE data_subject_id", _subjects(subjects), *_with(options)]
         case ExportSubject(subject, workspace, path, form):
             return [*_subject(subject), *_from(workspace), *_text("TO", path), *_text("FORMAT", form)]
         case GrantConsent(subject, workspace, purpose, version):

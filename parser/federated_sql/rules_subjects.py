@@ -6,7 +6,16 @@ import base64
 import binascii
 
 from federated_sql.clause_values import SealedSubject, Subject
-from federated_sql.clauses import Rule, from_workspace, if_exists, if_not_exists, in_workspace, path, text
+from federated_sql.clauses import (
+    Rule,
+    from_workspace,
+    if_exists,
+    if_not_exists,
+    in_workspace,
+    path,
+    text,
+    with_options,
+)
 from federated_sql.consent_options import MAX_PURPOSE_BYTES
 from federated_sql.cursor import Cursor
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
@@ -35,9 +44,11 @@ def _erase_subjects(cursor: Cursor) -> Command:
     model = cursor.name("model")
     cursor.expect_words("where", "data_subject_id")
     if cursor.accept_words("in"):
-        return EraseSubjects(model, _subject_list(cursor))
-    cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
-    return EraseSubjects(model, (_subject(cursor),))
+        subjects = _subject_list(cursor)
+    else:
+        cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
+        subjects = (_subject(cursor),)
+    return EraseSubjects(model, subjects, with_options(cursor))
 
 
 def _subject_list(cursor: Cursor) -> tuple[Subject, ...]:
@@ -142,7 +153,8 @@ def _drop_alert(cursor: Cursor) -> Command:
 RULES = (
     Rule(
         "DELETE FROM FEDERATED TRAINING",
-        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)",
+        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)"
+        " [WITH (option = value, …)]",
         _erase_subjects,
     ),
     Rule(

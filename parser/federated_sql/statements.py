@@ -312,6 +312,7 @@ class EraseSubjects:
 
     model: str
     subjects: tuple[Subject, ...]
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,10 @@ ALTER TABLE federated.version
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN retired_at timestamptz,
+    ADD COLUMN retired_by uuid,
+    ADD COLUMN withheld boolean NOT NULL DEFAULT false;
 
 -- What shows a run takes its number now.
 -- done: function @extschema@.federated_training_status(text)
@@ -176,6 +179,7 @@ ALTER TABLE federated.run
     ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
+    ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
@@ -301,6 +305,9 @@ COMMENT ON COLUMN federated.run.seed_run IS
 COMMENT ON COLUMN federated.run.kept_ledger_id IS
     'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
 
+COMMENT ON COLUMN federated.run.erased_at IS
+    'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
+
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
 
@@ -354,6 +361,14 @@ COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s va
 
 COMMENT ON COLUMN federated.run_parameters.memory IS
     'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';
+
+COMMENT ON COLUMN federated.version.retired_at IS
+    'When it ceased to predict for good, because data subjects were erased that it had learned from: of its numbers only the hash is left; NULL of all others';
+
+COMMENT ON COLUMN federated.version.retired_by IS 'The first request for erasure that asked for that';
+
+COMMENT ON COLUMN federated.version.withheld IS
+    'Whether it does not predict while a request for erasure is carried out that may concern it (during_erasure = refuse)';
 
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 
@@ -1125,6 +1140,24 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
+CREATE OR REPLACE FUNCTION federated._check_model_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- What an erasure queues nobody asks for who owns the model.
+        IF current_user <> 'federated_owner' THEN
+            PERFORM federated._require_model_owner(NEW.model_id);
+        END IF;
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_model_owner() IS
+    'Keeps a model, its training and its tags for members of its owner role or its workspace''s';
 
 -- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
 CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
@@ -2114,10 +2147,12 @@ COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
 SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
-       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
+       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract,
+       v.retired_at IS NOT NULL AS is_retired, v.withheld AS is_withheld
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
-SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract
+SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
+       false, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 
 COMMENT ON VIEW federated.held_version IS
@@ -2129,6 +2164,10 @@ COMMENT ON COLUMN federated.held_version.numbers_id IS
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
+
+COMMENT ON COLUMN federated.held_version.is_retired IS 'Whether it predicts nothing any more';
+
+COMMENT ON COLUMN federated.held_version.is_withheld IS 'Whether it predicts nothing for a while';
 
 -- check_owner sorts before the other BEFORE triggers.
 CREATE FUNCTION federated._check_subscription_owner() RETURNS trigger
@@ -2319,8 +2358,10 @@ CREATE FUNCTION federated._find_held(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    label  text;
-    wanted integer;
+    label       text;
+    wanted      integer;
+    is_retired  boolean;
+    is_withheld boolean;
 BEGIN
     function_name := reference;
     model_name := reference;
@@ -2330,11 +2371,14 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract, v.is_retired, v.is_withheld
+    INTO version, numbers_id, features, prediction, contract, is_retired, is_withheld
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
         PERFORM federated._raise_unheld(model_name);
+    ELSIF is_retired OR is_withheld THEN
+        PERFORM federated._refuse_withdrawn(model_name, version, is_retired);
     END IF;
 END
 $$;
@@ -4294,6 +4338,11 @@ BEGIN
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
         subject.prediction, federated._version_key(subject.run_id, version));
+    IF subject.withheld THEN
+        PERFORM federated._write_refusal(function_name, w.message, w.hint)
+        FROM federated.model AS m CROSS JOIN federated._why_withdrawn(m.name, version, false, NULL) AS w
+        WHERE m.model_id = _define_version.model_id;
+    END IF;
 END
 $$;
 
@@ -4356,16 +4405,19 @@ BEGIN
     PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f
+    WHERE NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w
+                      WHERE w.is_shown AND f.name = new_name OR f.name IN (SELECT new_name || '@' || l FROM unnest(w.labels) AS l));
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSE
+    ELSIF NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w WHERE w.is_shown) THEN
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
+    PERFORM federated._withdraw_functions(w.subject, w.is_shown) FROM federated._list_withdrawn(model_id) AS w;
 END
 $$;
 
@@ -4523,20 +4575,21 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
-    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
+    OUT retired_at timestamptz
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
 
 CREATE OR REPLACE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4569,7 +4622,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse, v.report, NULL)::federated.version
+               v.global_f1_score, v.global_rmse, v.report, NULL, v.retired_at, v.retired_by, v.withheld)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -4583,6 +4636,7 @@ DECLARE
     at_sign    integer := strpos(reference, '@');
     model_name text := reference;
     label      text;
+    subject    federated.version;
 BEGIN
     IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
         label := split_part(reference, '@', -1);
@@ -4594,12 +4648,16 @@ BEGIN
     IF label IS NULL THEN
         PERFORM federated._predict_untrained(model_name);
     END IF;
-    RETURN federated._read_version(model_name, label);
+    subject := federated._read_version(model_name, label);
+    IF subject.retired_at IS NOT NULL THEN
+        PERFORM federated._refuse_withdrawn(model_name, subject.version, true);
+    END IF;
+    RETURN subject;
 END
 $$;
 
 COMMENT ON FUNCTION federated._read_reference(text) IS
-    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current or it was retired';
 
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
@@ -4669,6 +4727,162 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
     'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+
+-- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
+--
+-- What always holds: what a version's functions do follows from its row, in the transaction that changes that; they keep their
+-- signatures, so that nothing that depends on them is in the way.
+CREATE FUNCTION federated._why_withdrawn(
+    model text, version integer, is_retired boolean, successor integer, OUT message text, OUT hint text
+)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN is_retired
+               THEN format('version %s of federated model "%s" was retired: data subjects were erased that it had learned from', version, model)
+               ELSE format('version %s of federated model "%s" does not predict while an erasure is carried out', version, model) END,
+           CASE WHEN NOT is_retired THEN 'federated_erasure_status shows how far the erasure has come.'
+                WHEN successor IS NULL THEN format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model))
+                ELSE format('Version %s is the current one: federated_predict(%L, ...).', successor, model) END
+$$;
+
+COMMENT ON FUNCTION federated._why_withdrawn(text, integer, boolean, integer) IS
+    'What a version says that was retired, or else is withheld; successor: which one is current, NULL for none';
+
+CREATE FUNCTION federated._refuse_withdrawn(model text, version integer, is_retired boolean) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said record;
+BEGIN
+    SELECT w.* INTO said FROM federated._why_withdrawn(model, version, is_retired, (
+        SELECT v.version FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE m.name = _refuse_withdrawn.model AND v.is_current)) AS w;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = said.message, HINT = said.hint;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_withdrawn(text, integer, boolean) IS 'Raises 55000 for a version that was retired, or else is withheld';
+
+CREATE FUNCTION federated._write_refusal(function_name text, message text, hint text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    form record;
+BEGIN
+    FOR form IN
+        SELECT n.nspname AS schema_name, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('federated_model', 'federated_row', 'federated_proba') AND p.proname::text = function_name
+    LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER AS %L',
+            form.schema_name, function_name, form.arguments, form.result,
+            format(E'BEGIN\n    RAISE EXCEPTION USING ERRCODE = ''55000'', MESSAGE = %L, HINT = %L;\nEND', message, hint));
+    END LOOP;
+    PERFORM federated._finish_model_function(function_name, message);
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_refusal(text, text, text) IS 'Has a model''s or version''s function answer 55000, in all its forms';
+
+CREATE FUNCTION federated._withdraw_functions(subject federated.version, was_current boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    successor  integer := (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current);
+BEGIN
+    PERFORM federated._write_refusal(k.function_name, w.message, w.hint)
+    FROM federated._why_withdrawn(model_name, subject.version, subject.retired_at IS NOT NULL, successor) AS w
+    CROSS JOIN LATERAL (
+        SELECT model_name || '@' || subject.version AS function_name
+        UNION ALL
+        SELECT model_name || '@' || t.name FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name WHERE was_current
+    ) AS k;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withdraw_functions(federated.version, boolean) IS
+    'Has all functions of a version that was retired or is withheld say so; was_current: the model''s own is one of them';
+
+CREATE FUNCTION federated._list_withdrawn(model_id bigint) RETURNS TABLE (subject federated.version, labels text[], is_shown boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v, ARRAY(SELECT v.version::text UNION ALL
+                    SELECT t.name FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version),
+           -- The model's own function says what the last version says where none is current.
+           v.is_current OR NOT EXISTS (
+               SELECT FROM federated.version AS o WHERE o.model_id = v.model_id AND (o.is_current OR o.version > v.version))
+    FROM federated.version AS v
+    WHERE v.model_id = _list_withdrawn.model_id AND (v.retired_at IS NOT NULL OR v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._list_withdrawn(bigint) IS
+    'The versions of a model that were retired or are withheld, with what their functions are called behind the @; is_shown: the model''s own function is one of them';
+
+CREATE FUNCTION federated._restore_functions(subject federated.version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name  text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    description text := federated._describe_version(model_name, subject.version, subject.run_id);
+BEGIN
+    PERFORM federated._define_version(k.function_name, k.description, subject.model_id, subject.version)
+    FROM (
+        SELECT model_name || '@' || subject.version AS function_name, description
+        UNION ALL
+        SELECT model_name || '@' || t.name, description || format(', tagged %s', t.name)
+        FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name, description WHERE subject.is_current
+    ) AS k
+    WHERE octet_length(k.function_name) <= 63;
+END
+$$;
+
+COMMENT ON FUNCTION federated._restore_functions(federated.version) IS 'Has all functions of a version predict again';
+
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._keep_withdrawn_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.retired_at IS NOT NULL OR NEW.withheld THEN
+        PERFORM federated._withdraw_functions(NEW, OLD.is_current);
+    ELSIF NEW.prediction IS NOT NULL THEN
+        PERFORM federated._restore_functions(NEW);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_withdrawn_functions() IS 'Keeps a version''s functions in step with whether it predicts';
+
+-- Sorts behind publish_version: what is published last says what the row says.
+CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS DISTINCT FROM NEW.retired_at OR OLD.withheld <> NEW.withheld)
+    EXECUTE FUNCTION federated._keep_withdrawn_functions();
+
+CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version;
+BEGIN
+    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
+    IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
+        PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)
+        FROM federated.model AS m WHERE m.model_id = NEW.model_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_retired_version() IS
+    'Lets no version that was retired be made current or be given a tag, nor one be made current while it is withheld';
+
+CREATE TRIGGER refuse_retired BEFORE UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER refuse_retired BEFORE INSERT OR UPDATE OF version ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS NULL AND NEW.retired_at IS NOT NULL) EXECUTE FUNCTION federated._audit();
 
 -- What a node's daemon does with what the coordinator offers. All of it is another organisation's word: it is numbers, names and
 -- labels of bounded size or it is refused, and the version before stays whole.
@@ -5141,6 +5355,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                 CASE WHEN s.wanted::numeric <= g.dropped_version THEN format('version %s was dropped', s.wanted)
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
+            WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -5152,7 +5367,7 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -5414,6 +5629,7 @@ COMMENT ON FUNCTION federated._latest_closed_run(bigint) IS 'The last run of a m
 CREATE FUNCTION federated._why_not_resumed(ended federated.run) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
+        WHEN (ended).erased_at IS NOT NULL THEN 'Data subjects were erased whose rows it had read.'
         WHEN (ended).run_id IS DISTINCT FROM (federated._latest_closed_run((ended).model_id)).run_id THEN
             'It is not the last run of the model that closed a round.'
         WHEN (ended).series_id IS NOT NULL THEN 'It is one of the runs of a search or of folds, which do not go on singly.'
@@ -8273,6 +8489,595 @@ COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
 
 COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
 
+-- Erasure at the coordinator: what follows once the nodes have answered a request. Versions that had learned from rows of the
+-- subject are found from who took part, are trained anew without them, and are retired.
+--
+-- What always holds: the rows of a round that began after a node's answer was recorded are without the subject; a version is retired
+-- only when the one that takes its place is there, or where none has to; of what is retired the hash stays. The same
+-- requests lead to the same work wherever it was broken off: nothing but these rows is remembered.
+CREATE TABLE federated.erasure (
+    order_id     uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    planned_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at   timestamptz,
+    completed_at timestamptz,
+    exactness    text,
+    message      text,
+    workspace    text NOT NULL,
+    certificate  text,
+    certificate_sha256 bytea,
+    signature    bytea,
+    signer       text,
+    CHECK (num_nulls(completed_at, exactness, certificate, certificate_sha256, signature, signer) IN (0, 6))
+);
+
+CREATE INDEX erasure_open ON federated.erasure (order_id) WHERE completed_at IS NULL;
+
+COMMENT ON TABLE federated.erasure IS 'Requests to erase a data subject that all nodes have answered, or whose deadline has passed';
+
+COMMENT ON COLUMN federated.erasure.planned_at IS 'When it was found which versions had learned from rows of nodes that held the subject';
+
+COMMENT ON COLUMN federated.erasure.retired_at IS 'When none of these was left to retire; NULL until then';
+
+COMMENT ON COLUMN federated.erasure.exactness IS 'What was done, begun with exact, approximate or incomplete; NULL until it is';
+
+COMMENT ON COLUMN federated.erasure.message IS 'What it waits for; NULL where for nothing';
+
+COMMENT ON COLUMN federated.erasure.certificate IS 'JSON, its keys in order and without spaces: what the coordinator signed';
+
+COMMENT ON COLUMN federated.erasure.signer IS 'The coordinator''s certificate (PEM), whose key signed';
+
+CREATE TABLE federated.erasure_version (
+    order_id      uuid NOT NULL REFERENCES federated.erasure ON DELETE CASCADE,
+    model_id      bigint NOT NULL,
+    model_name    text NOT NULL,
+    version       integer NOT NULL,
+    run_id        uuid NOT NULL,
+    first_round   integer NOT NULL,
+    sha256_before bytea NOT NULL,
+    retired_at    timestamptz,
+    replaced_by   integer,
+    sha256_after  bytea,
+    PRIMARY KEY (order_id, model_id, version)
+);
+
+CREATE INDEX erasure_version_open ON federated.erasure_version (model_id) WHERE retired_at IS NULL;
+
+COMMENT ON TABLE federated.erasure_version IS 'Versions that had learned from rows of nodes that held the subject; a row outlives its version';
+
+COMMENT ON COLUMN federated.erasure_version.first_round IS 'The first round of its run in which such a node took part';
+
+COMMENT ON COLUMN federated.erasure_version.sha256_before IS 'Of the version''s state, as in federated.version';
+
+COMMENT ON COLUMN federated.erasure_version.retired_at IS 'NULL until it is, and of a request with method = suppress_only for good';
+
+COMMENT ON COLUMN federated.erasure_version.replaced_by IS 'The version that was current when it was retired; NULL where none was';
+
+CREATE TABLE federated.retraining (
+    run_id          uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    model_id        bigint NOT NULL,
+    source_run      uuid NOT NULL,
+    was_interrupted boolean NOT NULL,
+    queued_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX retraining_by_model ON federated.retraining (model_id, queued_at);
+
+COMMENT ON TABLE federated.retraining IS 'Runs that an erasure queued';
+
+COMMENT ON COLUMN federated.retraining.source_run IS 'The run whose options, policy and random choices it has';
+
+COMMENT ON COLUMN federated.retraining.was_interrupted IS 'Whether that run was ended by the erasure; else it had made the current version';
+
+CREATE TABLE federated.interruption (
+    run_id    uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    order_id  uuid NOT NULL,
+    model_id  bigint NOT NULL,
+    begun_anew boolean NOT NULL DEFAULT false
+);
+
+CREATE INDEX interruption_open ON federated.interruption (model_id) WHERE NOT begun_anew;
+
+COMMENT ON TABLE federated.interruption IS 'Runs that an erasure ended while they were going on, to be begun anew once it is carried out';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.retraining', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.interruption', '');
+
+-- A restored dump brings the chains along; what was signed is in them by its hash.
+CREATE FUNCTION federated._audit_erasure() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user, CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'certify', 'erasure', NEW.order_id::text,
+            jsonb_build_object('certificate_sha256', encode(NEW.certificate_sha256, 'hex'), 'exactness', NEW.exactness));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_erasure() IS 'Appends to the audit log that an erasure was certified, with the hash of the certificate';
+
+CREATE TRIGGER audit AFTER UPDATE OF completed_at ON federated.erasure
+    FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION federated._audit_erasure();
+
+CREATE FUNCTION federated._retrains(terms jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT terms ->> 'method' IS DISTINCT FROM 'suppress_only'
+$$;
+
+COMMENT ON FUNCTION federated._retrains(jsonb) IS 'Whether a request has versions trained anew and retired';
+
+CREATE VIEW federated.erased_part AS
+SELECT o.order_id, federated._retrains(o.terms) AS retrains, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
+FROM federated.subject_order AS o
+JOIN federated.order_answer AS a USING (order_id)
+JOIN federated.participation AS p USING (node_id)
+JOIN federated.round AS d USING (run_id, round_number)
+JOIN federated.run AS r USING (run_id)
+WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at
+  -- What has not arrived yet may be about the rows as they were.
+  AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
+GROUP BY o.order_id, p.run_id, r.model_id, r.status;
+
+COMMENT ON VIEW federated.erased_part IS
+    'Which runs a node took part in, before it answered a request for erasure, that held the subject';
+
+CREATE FUNCTION federated._erasures_to_plan() RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.order_id FROM federated.subject_order AS o
+    WHERE o.kind = 'erase' AND o.state IN ('answered', 'expired')
+      AND NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)
+      -- Those of one statement are carried out together.
+      AND NOT EXISTS (SELECT FROM federated.subject_order AS k WHERE k.batch_id = o.batch_id AND k.state IN ('requested', 'asked'))
+$$;
+
+COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes have answered, or whose deadline has passed, and of which nothing has followed yet';
+
+CREATE FUNCTION federated._interrupt_runs() RETURNS TABLE (run_id uuid, message text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    reason text := 'data subjects were erased whose rows it had read or was about to go on from';
+BEGIN
+    INSERT INTO federated.interruption (run_id, order_id, model_id)
+    SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
+    FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
+    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL
+      -- A run that an erasure queued is queued anew as long as there is need.
+      AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
+    ORDER BY p.run_id, p.order_id
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+    WITH ended AS (
+        UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(), message = reason || CASE
+            WHEN EXISTS (SELECT FROM federated.interruption AS i WHERE i.run_id = r.run_id) THEN '; it is begun anew without them'
+            WHEN r.series_id IS NOT NULL THEN '; START FEDERATED TRAINING begins the series anew without them'
+            ELSE '' END
+        WHERE r.status IN ('queued', 'running') AND r.erased_at IS NOT NULL
+        RETURNING r.run_id, r.message
+    ), rounds AS (
+        UPDATE federated.round AS d SET status = 'failed', message = e.message, finished_at = clock_timestamp()
+        FROM ended AS e WHERE d.run_id = e.run_id AND d.status = 'open'
+    )
+    SELECT e.run_id, e.message FROM ended AS e;
+END
+$$;
+
+COMMENT ON FUNCTION federated._interrupt_runs() IS 'Ends the runs under way that a request for erasure concerns; those by themselves are begun anew later';
+
+CREATE FUNCTION federated._plan_erasures() RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    planned uuid[] := ARRAY(SELECT p FROM federated._erasures_to_plan() AS p);
+BEGIN
+    -- No run ends from here on: one that is just ending is seen with its version.
+    PERFORM FROM federated.run AS r WHERE r.status IN ('queued', 'running') ORDER BY r.run_id FOR NO KEY UPDATE;
+    INSERT INTO federated.erasure (order_id, workspace)
+    SELECT o.order_id, o.workspace FROM federated.subject_order AS o WHERE o.order_id = ANY (planned);
+    INSERT INTO federated.erasure_version (order_id, model_id, model_name, version, run_id, first_round, sha256_before)
+    SELECT p.order_id, v.model_id, m.name, v.version, v.run_id, p.first_round, v.sha256
+    FROM federated.erased_part AS p JOIN federated.version AS v USING (run_id) JOIN federated.model AS m ON m.model_id = v.model_id
+    WHERE p.order_id = ANY (planned) AND v.retired_at IS NULL;
+    UPDATE federated.run AS r SET erased_at = clock_timestamp()
+    WHERE r.erased_at IS NULL AND EXISTS (
+        SELECT FROM federated.erased_part AS p
+        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.retrains);
+    -- What such a run could go on from; a version has its own numbers.
+    DELETE FROM federated.internal_checkpoint AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.resumption AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.run_parameters AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    RETURN QUERY SELECT unnest(planned);
+END
+$$;
+
+COMMENT ON FUNCTION federated._plan_erasures() IS
+    'Finds what requests concern that the nodes are done with: versions, and runs, of which nothing goes on any more; the checkpoints that the catalog keeps of these are destroyed';
+
+-- As federated_owner: nobody else may say what a run is started with.
+CREATE FUNCTION federated._queue_retraining(source_run uuid, was_interrupted boolean) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    source  federated.run;
+    current jsonb;
+    members integer;
+    made    uuid;
+BEGIN
+    SELECT r.* INTO STRICT source FROM federated.run AS r WHERE r.run_id = source_run AND r.erased_at IS NOT NULL;
+    current := (SELECT w.options FROM federated.workspace AS w JOIN federated.model AS m USING (workspace_id)
+                WHERE m.model_id = source.model_id);
+    -- With fewer nodes it would be another model.
+    members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
+                WHERE p.run_id = source_run AND p.outcome = 'received');
+    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run)
+    VALUES (
+        source.model_id,
+        coalesce((SELECT o.requested_by FROM federated.subject_order AS o LEFT JOIN federated.erasure_version AS e USING (order_id)
+                  LEFT JOIN federated.interruption AS i USING (order_id)
+                  WHERE source_run IN (e.run_id, i.run_id) ORDER BY o.requested_at, o.order_id LIMIT 1), source.requested_by),
+        source.options - '{folds,search}'::text[] || CASE WHEN was_interrupted THEN '{}'::jsonb ELSE '{"promote": true}' END,
+        '{}',
+        -- What a budget allows is the workspace's to say as it stands: more may have been spent, or given, since.
+        source.policy || CASE WHEN source.policy ->> 'privacy_budget' IS NULL THEN '{}'::jsonb ELSE current END || jsonb_build_object(
+            'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
+            'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
+        coalesce(source.seed_run, source.run_id))
+    RETURNING run_id INTO made;
+    UPDATE federated.run AS r SET overrides = source.overrides - '{folds,search}'::text[] WHERE r.run_id = made;
+    INSERT INTO federated.retraining (run_id, model_id, source_run, was_interrupted)
+    VALUES (made, source.model_id, source_run, was_interrupted);
+    UPDATE federated.interruption AS i SET begun_anew = true WHERE was_interrupted AND i.run_id = source_run;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION federated._queue_retraining(uuid, boolean) IS
+    'Queues a run with the options, the policy and the random choices of another one that an erasure concerns, for as many nodes as that had at least; returns it';
+
+CREATE FUNCTION federated._is_erased(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+        WHERE e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL AND federated._retrains(o.terms))
+$$;
+
+COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
+
+-- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
+CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT DISTINCT ON (k.model_id) k.source_run, k.was_interrupted
+    FROM (
+        SELECT v.model_id, v.run_id AS source_run, false AS was_interrupted
+        FROM federated.version AS v CROSS JOIN LATERAL (
+            SELECT count(*) AS attempts, max(r.finished_at) AS last_at,
+                   -- One that left a version which could not be made current is none to repeat.
+                   bool_or(EXISTS (SELECT FROM federated.version AS o WHERE o.run_id = t.run_id)) AS is_done
+            FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+            WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
+        ) AS t
+        WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
+          AND (t.attempts = 0
+               OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
+        UNION ALL
+        SELECT i.model_id, i.run_id, true FROM federated.interruption AS i WHERE NOT i.begun_anew
+    ) AS k
+    WHERE NOT EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = k.model_id AND r.status IN ('queued', 'running'))
+      AND NOT EXISTS (SELECT FROM federated._erasures_to_plan())
+    ORDER BY k.model_id, k.was_interrupted, k.source_run
+$$;
+
+COMMENT ON FUNCTION federated._retrainings_due() IS 'The runs of which an erasure needs another one now; of a model one at a time';
+
+CREATE FUNCTION federated._retire_erased() RETURNS TABLE (model_name text, version integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    subject   record;
+    successor record;
+BEGIN
+    FOR subject IN
+        SELECT v.version_id, v.model_id, v.version, v.run_id, m.name
+        FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE v.retired_at IS NULL AND federated._is_erased(v)
+          -- The current one stays until another one is, or until its run anew has left one that could not be.
+          AND NOT EXISTS (
+              SELECT FROM federated.version AS c
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT EXISTS (
+                  SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
+                  JOIN federated.run AS r ON r.run_id = t.run_id
+                  WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
+        ORDER BY v.model_id, v.version
+    LOOP
+        PERFORM federated._lock_publication(subject.model_id);
+        UPDATE federated.version AS v
+        SET is_current = false, withheld = false, retired_at = clock_timestamp(), prediction = NULL, prediction_arrays = NULL,
+            sealed = '', scaling = '{}', report = NULL, retired_by = (
+                SELECT e.order_id FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+                WHERE e.model_id = v.model_id AND e.version = v.version AND federated._retrains(o.terms)
+                ORDER BY o.requested_at, o.order_id LIMIT 1)
+        WHERE v.version_id = subject.version_id;
+        SELECT v.version, v.sha256 INTO successor FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current;
+        UPDATE federated.erasure_version AS e
+        SET retired_at = clock_timestamp(), replaced_by = successor.version, sha256_after = successor.sha256
+        FROM federated.subject_order AS o
+        WHERE o.order_id = e.order_id AND federated._retrains(o.terms)
+          AND e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL;
+        RETURN QUERY SELECT subject.name, subject.version;
+    END LOOP;
+    -- What was kept of the rows themselves: feature statistics, and figures by node.
+    UPDATE federated.run AS r SET scaling = NULL
+    WHERE r.erased_at IS NOT NULL AND r.scaling IS NOT NULL AND r.status NOT IN ('queued', 'running')
+      AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id AND v.retired_at IS NULL);
+    UPDATE federated.round AS d SET report = NULL FROM federated.run AS r
+    WHERE r.run_id = d.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND d.report IS NOT NULL;
+    UPDATE federated.participation AS p SET described = NULL FROM federated.run AS r
+    WHERE r.run_id = p.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND p.described IS NOT NULL;
+    UPDATE federated.erasure AS e SET retired_at = clock_timestamp()
+    WHERE e.retired_at IS NULL AND NOT EXISTS (
+        SELECT FROM federated.erasure_version AS v JOIN federated.subject_order AS o USING (order_id)
+        WHERE v.order_id = e.order_id AND v.retired_at IS NULL AND federated._retrains(o.terms)
+          AND EXISTS (SELECT FROM federated.version AS k WHERE k.model_id = v.model_id AND k.version = v.version));
+END
+$$;
+
+COMMENT ON FUNCTION federated._retire_erased() IS
+    'Retires what an erasure concerns where the version that takes its place is there, or none has to; its numbers are destroyed, and what was kept of the rows that its run had read';
+
+CREATE FUNCTION federated._explain_erasures() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.erasure AS e SET message = k.message
+    FROM (
+        SELECT o.order_id, (
+            SELECT string_agg(DISTINCT format('federated model "%s" is trained anew: %s', m.name, coalesce(
+                (SELECT CASE WHEN r.status IN ('queued', 'running') THEN format('run %s %s', r.run_id, coalesce(r.message, r.status::text))
+                             ELSE format('run %s %s: %s', r.run_id, replace(r.status::text, '_', ' '), r.message) END
+                 FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+                 WHERE t.source_run = c.run_id AND NOT t.was_interrupted ORDER BY t.queued_at DESC LIMIT 1),
+                (SELECT format('run %s comes first', r.run_id) FROM federated.run AS r
+                 WHERE r.model_id = m.model_id AND r.status IN ('queued', 'running') LIMIT 1),
+                'its run is yet to be queued')), '; ')
+            FROM federated.erasure_version AS v
+            JOIN federated.model AS m ON m.model_id = v.model_id
+            JOIN federated.version AS c ON c.model_id = v.model_id AND c.is_current AND federated._is_erased(c)
+            WHERE v.order_id = o.order_id AND v.retired_at IS NULL) AS message
+        FROM federated.erasure AS o WHERE o.completed_at IS NULL
+    ) AS k
+    WHERE k.order_id = e.order_id AND e.message IS DISTINCT FROM k.message
+$$;
+
+COMMENT ON FUNCTION federated._explain_erasures() IS 'Says of each request under way what it waits for';
+
+CREATE FUNCTION federated._may_concern(subject federated.version, request federated.subject_order) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
+            federated._retrains(request.terms) AND EXISTS (
+                SELECT FROM federated.erasure_version AS e
+                WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
+                  AND e.retired_at IS NULL)
+        WHEN request.state = 'requested' THEN EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received')
+        ELSE EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            JOIN federated.order_answer AS a USING (node_id)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received' AND a.order_id = request.order_id
+              AND (a.state = 'pending' OR a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at)) END
+$$;
+
+COMMENT ON FUNCTION federated._may_concern(federated.version, federated.subject_order) IS
+    'Whether a version may have learned from rows of a request''s subject, as far as the nodes have answered, and is not retired yet';
+
+CREATE FUNCTION federated._withhold_versions() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.version AS v SET withheld = k.withheld
+    FROM (
+        SELECT c.version_id, EXISTS (
+            SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+            WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+              AND o.state <> 'dropped' AND e.retired_at IS NULL AND federated._may_concern(c, o)) AS withheld
+        FROM federated.version AS c JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE c.retired_at IS NULL
+          AND (c.withheld OR EXISTS (
+              SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+              WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+                AND o.state <> 'dropped' AND e.retired_at IS NULL))
+    ) AS k
+    WHERE k.version_id = v.version_id AND v.withheld <> k.withheld
+$$;
+
+COMMENT ON FUNCTION federated._withhold_versions() IS
+    'Has exactly those versions not predict that a request with during_erasure = refuse may concern and that is not carried out';
+
+-- As federated_owner: whoever asks for an erasure may not change versions otherwise.
+CREATE FUNCTION federated._withhold_at_once() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- What a dump brings is over, or is looked at by the coordinator.
+    IF EXISTS (SELECT FROM placed AS p WHERE p.kind = 'erase' AND p.state = 'requested' AND p.terms ->> 'during_erasure' = 'refuse') THEN
+        PERFORM federated._withhold_versions();
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withhold_at_once() IS 'Has versions not predict from the request on that asks for it';
+
+CREATE TRIGGER withhold AFTER INSERT ON federated.subject_order REFERENCING NEW TABLE AS placed
+    FOR EACH STATEMENT EXECUTE FUNCTION federated._withhold_at_once();
+
+CREATE FUNCTION federated._has_erasure_work() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated._erasures_to_plan())
+        OR EXISTS (SELECT FROM federated.erasure AS e WHERE e.completed_at IS NULL)
+        OR EXISTS (SELECT FROM federated.interruption AS i WHERE NOT i.begun_anew)
+        OR EXISTS (SELECT FROM federated.version AS v WHERE v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._has_erasure_work() IS 'Whether anything is to follow from requests for erasure';
+
+-- A run plans with what is left: where it chooses all its noise by that it spends that, else no more than the one before.
+CREATE FUNCTION federated._retraining_cost(
+    workspace_id bigint, OUT model_name text, OUT epsilon double precision, OUT remaining double precision, OUT total double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.name, CASE WHEN w.options ->> 'noise_multiplier' IS NULL AND w.options ->> 'privacy_per_round' IS NULL
+                        THEN left_over.epsilon ELSE least(left_over.epsilon, spent.epsilon) END, left_over.epsilon,
+           (w.options ->> 'privacy_budget')::double precision
+    FROM federated.model AS m
+    JOIN federated.workspace AS w USING (workspace_id)
+    JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
+        FROM federated.ledger AS l WHERE l.workspace = w.name
+    ) AS left_over
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
+            SELECT max(l.epsilon_tight) AS after, coalesce((
+                SELECT max(b.epsilon_tight) FROM federated.ledger AS b
+                WHERE b.workspace = w.name AND b.node_name = l.node_name AND b.ledger_id < min(l.ledger_id)), 0) AS before
+            FROM federated.ledger AS l WHERE l.run_id = v.run_id AND l.workspace = w.name GROUP BY l.node_name
+        ) AS k
+    ) AS spent
+    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL
+    ORDER BY m.name
+$$;
+
+COMMENT ON FUNCTION federated._retraining_cost(bigint) IS
+    'For each model with a current version in a workspace with a budget: the epsilon that a run like that version''s may spend at most, what is left, and of how much';
+
+CREATE FUNCTION federated._certificate_of(workspace text, node_name text, certificate_sha256 bytea) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.certificate FROM (
+        SELECT n.certificate FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _certificate_of.workspace AND n.name = _certificate_of.node_name
+        UNION
+        SELECT a.details -> s.side ->> 'certificate'
+        FROM federated.audit AS a CROSS JOIN (VALUES ('before'), ('after')) AS s (side)
+        WHERE a.workspace = _certificate_of.workspace AND a.object_kind = 'node' AND a.object_name = _certificate_of.node_name
+    ) AS k
+    WHERE k.certificate LIKE '%-----BEGIN CERTIFICATE-----%-----END CERTIFICATE-----%'
+      AND sha256(decode(substring(k.certificate FROM '-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=[:space:]]+)-----END CERTIFICATE-----'), 'base64'))
+          = _certificate_of.certificate_sha256
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION federated._certificate_of(text, text, bytea) IS
+    'The certificate (PEM) of a node of which that is the SHA-256, as it was pinned at some time; NULL where none was';
+
+CREATE OR REPLACE VIEW @extschema@.federated_erasure_status AS
+SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.requested_at,
+       o.deadline, CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.order_id IS NOT NULL THEN 'retraining'
+                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' ELSE o.state END AS status,
+       a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
+       (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
+       ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
+       a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+FROM federated.subject_order AS o
+LEFT JOIN federated.erasure AS e USING (order_id)
+LEFT JOIN federated.order_answer AS a USING (order_id)
+CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
+CROSS JOIN LATERAL (
+    SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,
+           array_agg(encode(v.sha256_before, 'hex') ORDER BY v.model_name, v.version) AS sha256_before,
+           array_agg(encode(v.sha256_after, 'hex') ORDER BY v.model_name, v.version) AS sha256_after
+    FROM federated.erasure_version AS v WHERE v.order_id = o.order_id
+) AS k
+WHERE o.kind = 'erase';
+
+COMMENT ON VIEW @extschema@.federated_erasure_status IS
+    'Requests to erase data subjects (DELETE FROM FEDERATED TRAINING), and how far each has come: a row a request and node';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.request_id IS 'The request: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.model_name IS 'The model that the statement named; all models of the workspace are put right';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database, never the identifier; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was made';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3)): until then a node that is away is asked again';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS
+    'asking nodes; retraining (the nodes are done, versions are yet to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_state IS
+    'pending; what the node has done (erased, suppressed, not held, not identifiable); refused; unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.rows IS 'How many rows of shared tables were the subject''s, by the node''s word; NULL where none is known';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.datasets IS 'The datasets that the node looked in';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.answered_at IS 'When the node''s answer was recorded; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the request was carried out and its certificate signed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.method IS 'retrain, or suppress_only';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.exactness IS
+    'Begun with exact (no version is left that learned from the subject), approximate (versions keep what they learned) or incomplete (not every node has answered), and by what; NULL until completed';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.versions IS 'Versions, as model@number, that had learned from rows of nodes that held the subject; NULL where none had, or it is not known yet';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_before IS 'Of each of these, in their order: SHA-256 of its parameters';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_after IS 'Of each: of the version that was current when it was retired; NULL where it is not retired, or none was';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.message IS 'What the node, or the request, waits for; NULL where for nothing';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until it has answered';
+
+CREATE FUNCTION @extschema@.federated_erasure_certificate(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT o.order_id, e.completed_at, e.certificate, e.signature, e.signer INTO subject
+    FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+    WHERE o.order_id = request AND o.kind = 'erase';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('there is no request for erasure %s', coalesce(request::text, 'null')),
+            HINT = 'federated_erasure_status lists the requests.';
+    ELSIF subject.completed_at IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('request %s is not carried out yet', request),
+            HINT = 'federated_erasure_status shows how far it has come.';
+    END IF;
+    RETURN jsonb_build_object('certificate', subject.certificate::jsonb, 'signature', encode(subject.signature, 'hex'), 'signer', subject.signer)
+        || federated._certified_inclusion(request);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_erasure_certificate(uuid) IS
+    'The certificate of an erasure that was carried out, signed by the coordinator, with what the nodes signed and the proof that the audit log has its hash; heliosdb verify-certificate checks it without a database';
+
+CREATE FUNCTION federated._certified_inclusion(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+    proof jsonb;
+BEGIN
+    SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
+    WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
+    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
+        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    END IF;
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
+        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+END
+$$;
+
+COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';
+
 -- What the reports ask, and what people attest where no program can know.
 --
 -- What always holds: an attestation has an author, a day on which it ends and what the check had found; a requirement that
@@ -8386,18 +9191,18 @@ COMMENT ON COLUMN federated.attestation.status IS 'What the check said of the re
 
 COMMENT ON COLUMN federated.attestation.statement_sha256 IS 'SHA-256 of the statement, which the audit log has in its place';
 
-CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text) RETURNS federated.attestation
+CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text, since timestamptz) RETURNS federated.attestation
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT a.* FROM (
         SELECT n.* FROM federated.attestation AS n
         WHERE n.workspace_id = _current_attestation.workspace_id AND n.requirement = _current_attestation.requirement
         ORDER BY n.attestation_id DESC LIMIT 1
     ) AS a
-    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date
+    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date AND (a.attested_at <= since) IS NOT TRUE
 $$;
 
-COMMENT ON FUNCTION federated._current_attestation(bigint, text) IS
-    'The newest attestation of a requirement where it still counts; a row of NULLs where there is none';
+COMMENT ON FUNCTION federated._current_attestation(bigint, text, timestamptz) IS
+    'The newest attestation of a requirement where it still counts and was made after a moment; a row of NULLs where there is none';
 
 CREATE TABLE federated.compliance_record (
     record_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -8816,6 +9621,158 @@ SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
 
+-- Single checks of what a federation owes data subjects, authorities and itself: requests answered in time, breaches told,
+-- a log that others hold, what is kept no longer than it should be. As those of checks.sql they run with the caller's rights.
+CREATE FUNCTION federated._check_heads(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.breaks > 0 THEN 'FAIL' WHEN f.heads = 0 OR f.nodes = 0 OR f.without IS NOT NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.breaks > 0 THEN 'Nodes hold heads of a log that is not this one: it was rewritten, cut off or restored from an older backup.'
+                WHEN f.heads = 0 THEN 'No head of the log is signed yet. Note its head elsewhere from time to time, and look it up later.'
+                WHEN f.nodes = 0 THEN 'No node takes part that could hold a head: note it elsewhere from time to time, and look it up later.'
+                WHEN f.without IS NOT NULL THEN 'Not every node that takes part holds a head of the log: look whether those that do are enough.'
+                ELSE 'Each node that takes part has cosigned a head of the log and keeps it: up to there nothing can be changed unseen.' END,
+           format('%s signed heads, the latest over %s entries, the latest that a node cosigned over %s; %s breaks',
+                  f.heads, coalesce(f.latest::text, 'none'), coalesce(f.cosigned::text, 'none'), f.breaks)
+               || coalesce('; without a cosignature: ' || f.without, '')
+    FROM (
+        SELECT (SELECT count(*) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS heads,
+               (SELECT max(h.tree_size) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS latest,
+               (SELECT max(c.tree_size) FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace) AS cosigned,
+               (SELECT count(*) FROM federated.audit_break AS b WHERE b.workspace = _check_heads.workspace AND b.settled_at IS NULL) AS breaks,
+               count(n.name) AS nodes,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace AND c.node_name = n.name)) AS without
+        FROM federated.node AS n WHERE n.workspace_id = _check_heads.workspace_id AND n.status IN ('active', 'slow')
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_heads(bigint, text) IS 'Whether nodes hold heads of the audit log, and none that is of another log';
+
+CREATE FUNCTION federated._count_requests(
+    workspace text, kinds text[],
+    OUT requests bigint, OUT open bigint, OUT expired bigint, OUT refused bigint, OUT unanswered bigint, OUT next_deadline timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*), count(*) FILTER (WHERE o.state IN ('requested', 'asked')),
+           count(*) FILTER (WHERE o.state = 'expired' OR (o.state IN ('requested', 'asked') AND o.deadline < now())),
+           coalesce(sum(a.refused), 0)::bigint, coalesce(sum(a.unanswered) FILTER (WHERE o.state = 'expired'), 0)::bigint,
+           min(o.deadline) FILTER (WHERE o.state IN ('requested', 'asked'))
+    FROM federated.subject_order AS o
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE n.state = 'refused' OR n.outcome = 'refused') AS refused,
+               count(*) FILTER (WHERE n.state IN ('pending', 'unregistered')) AS unanswered
+        FROM federated.order_answer AS n WHERE n.order_id = o.order_id
+    ) AS a
+    WHERE o.workspace = _count_requests.workspace AND o.kind = ANY (kinds)
+$$;
+
+COMMENT ON FUNCTION federated._count_requests(text, text[]) IS
+    'How many requests about data subjects there were and are, of how many the month is over without all answers, and how often nodes refused or did not answer';
+
+CREATE FUNCTION federated._check_requests(workspace text, kinds text[], OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' WHEN r.refused > 0 OR r.requests = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN r.expired > 0 THEN 'The month of a request passed before all nodes had answered: federated_orders names them.'
+                WHEN r.refused > 0 THEN 'Nodes refused: look whether these participants answered the person themselves.'
+                WHEN r.requests = 0 THEN 'There was no request yet. Look whether people are told how to make one, and whom it reaches.'
+                WHEN r.open > 0 THEN 'All requests were answered, or still are within their month.'
+                ELSE 'All requests were answered within their month.' END,
+           format('%s requests, %s of them open (the next deadline %s), %s past their month; %s refusals of nodes, %s nodes that did not answer in time',
+                  r.requests, r.open, coalesce('is on ' || to_char(r.next_deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'is none'),
+                  r.expired, r.refused, r.unanswered)
+    FROM federated._count_requests(workspace, kinds) AS r
+$$;
+
+COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
+
+CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN r.expired > 0 THEN 'Nodes were not told in time of consent that was given or withdrawn: federated_orders names them.'
+                WHEN m.mode IN ('GDPR', 'BOTH') THEN 'Nodes train on subjects with consent alone, unless their DBA says for a dataset that it rests on something else. Look on what, where that is so.'
+                ELSE 'Look on what the processing rests; where on consent, share with require_consent.' END,
+           format('compliance_mode %s; consent given %s times, withdrawn %s times by statements here, %s of them not answered in time by all nodes',
+                  m.mode, g.requests, w.requests, r.expired)
+    FROM federated._count_requests(workspace, ARRAY['grant', 'revoke']) AS r,
+         federated._count_requests(workspace, ARRAY['grant']) AS g,
+         federated._count_requests(workspace, ARRAY['revoke']) AS w,
+         (SELECT upper(coalesce(k.options ->> 'compliance_mode', 'none')) AS mode FROM federated.workspace AS k
+          WHERE k.workspace_id = _check_consent.workspace_id) AS m
+$$;
+
+COMMENT ON FUNCTION federated._check_consent(bigint, text) IS 'Whether nodes know of consent in time; on what processing rests is never more than a matter for people';
+
+-- An attestation that everything about breaches is settled lapses with the next breach.
+CREATE FUNCTION federated._check_breaches(
+    workspace_id bigint, workspace text, clock interval, OUT status text, OUT details text, OUT evidence text, OUT since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.untold > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN b.untold > 0 THEN 'Somebody was to be told of a breach and was not: federated_alerts says why.'
+                WHEN b.running > 0 THEN 'Breaches were raised whose clock is running: look whether somebody has to be notified, and by when (federated_alerts).'
+                ELSE 'Look whether it is settled who notifies whom, and how soon.' END,
+           format('%s breaches in the last 12 months, the clock of %s is running%s; %s were not told to whom they should; breach_notify %s',
+                  b.lately, b.running, coalesce(' until ' || to_char((b.first_running + clock) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), ''), b.untold,
+                  CASE WHEN w.options ->> 'breach_notify' IS NULL THEN 'not set' ELSE 'set' END),
+           b.latest
+    FROM federated.workspace AS w
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE f.fired_at > now() - interval '12 months') AS lately,
+               count(*) FILTER (WHERE f.fired_at > now() - clock) AS running, min(f.fired_at) FILTER (WHERE f.fired_at > now() - clock) AS first_running,
+               count(*) FILTER (WHERE f.target IS NOT NULL AND f.delivered_at IS NULL AND f.next_attempt IS NULL
+                                  AND f.fired_at > now() - interval '12 months') AS untold,
+               max(f.fired_at) AS latest
+        FROM @extschema@.federated_alerts AS f WHERE f.kind = 'breach' AND f.workspace_name IN (w.name, '')
+    ) AS b
+    WHERE w.workspace_id = _check_breaches.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._check_breaches(bigint, text, interval) IS
+    'Which breaches of security were raised, of the workspace or of none, and whether somebody was told; whether somebody has to be notified is for people to say. since: when the latest was raised';
+
+CREATE FUNCTION federated._describe_identifiers(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('compliance_mode %s; %s', upper(coalesce(w.options ->> 'compliance_mode', 'none')), coalesce((
+        SELECT string_agg(format('%s at %s: %s', d ->> 'name', n.name, (SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(d -> 'columns') AS c)),
+                          '; ' ORDER BY n.name, d ->> 'name')
+        FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS d
+        WHERE n.workspace_id = w.workspace_id), 'no dataset is known yet'))
+    FROM federated.workspace AS w WHERE w.workspace_id = _describe_identifiers.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_identifiers(bigint) IS 'Which columns nodes share, and in which mode they look for identifiers';
+
+-- What was emptied for its age keeps its place and its time, and has nobody's role any more.
+CREATE FUNCTION federated._check_retention(
+    workspace_id bigint, workspace text, fewest_days integer, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN k.days < fewest_days OR k.is_late THEN 'FAIL' WHEN fewest_days IS NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN k.days < fewest_days THEN format('What is to be kept for %s days is deleted before.', fewest_days)
+                WHEN k.is_late THEN 'What is older than retention_days has not been deleted: look whether a coordinator serves this database.'
+                WHEN k.held THEN 'Nothing is deleted while legal_hold is true. Look whether it still has to be.'
+                WHEN fewest_days IS NULL THEN 'What is older is deleted. Look whether it is kept no longer than the purposes need, backups and exports too.'
+                ELSE 'Nothing is deleted before six years are over. Look whether backups are kept as long.' END,
+           format('retention_days %s, legal_hold %s; the oldest entry of the audit log that has its content is of %s; %s deletions for age, the latest %s',
+                  k.days, k.held, coalesce(to_char(k.oldest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'), d.deletions,
+                  coalesce('on ' || to_char(d.latest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM (
+        SELECT o.days, o.held, a.oldest, NOT o.held AND a.oldest < now() - make_interval(days => o.days + 2) AS is_late
+        FROM (
+            SELECT coalesce((w.options ->> 'retention_days')::integer, (federated._options() -> 'workspace' ->> 'retention_days')::integer) AS days,
+                   coalesce((w.options ->> 'legal_hold')::boolean, false) AS held
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_retention.workspace_id
+        ) AS o
+        CROSS JOIN (
+            SELECT min(a.recorded_at) FILTER (WHERE a.acting_role <> '') AS oldest
+            FROM federated.audit AS a WHERE a.workspace = _check_retention.workspace
+        ) AS a
+    ) AS k
+    CROSS JOIN (
+        SELECT count(*) AS deletions, max(s.deleted_at) AS latest FROM federated.retention_stub AS s WHERE s.workspace = _check_retention.workspace
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_retention(bigint, text, integer) IS
+    'Whether what is older than its retention is deleted, two days'' grace given, and nothing that must be kept for so many days before; NULL: for no fixed time';
+
 -- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
 -- compliance check have it.
 CREATE FUNCTION federated._describe_modes() RETURNS jsonb
@@ -8986,19 +9943,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
                (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
                 WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
-    UNION ALL SELECT k.finding, k.details, k.evidence
-        FROM (VALUES
-            ('heads', 'Note the head of the audit log elsewhere from time to time, and look it up later.', federated._describe_log(workspace)),
-            ('incidents', 'Look whether it is settled who answers a security incident.', 'not in the catalog'),
-            ('breaches_hipaa', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog'),
-            ('breaches_gdpr', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog'),
-            ('identifiers', 'Look whether columns with identifiers are among those that are shared.', federated._describe_use(workspace_id)),
-            ('retention_hipaa', 'Look whether database and backups are kept for six years.', federated._describe_log(workspace)),
-            ('retention_gdpr', 'Look whether what is older than the purposes need is deleted.', federated._describe_log(workspace)),
-            ('consent', 'Look on what the processing rests; where on consent, whether every row shared has it.', 'not in the catalog'),
-            ('export', 'Look whether requests for access were answered.', 'not in the catalog'),
-            ('erasure', 'Look whether requests for erasure were answered.', 'not in the catalog')
-        ) AS k (finding, details, evidence) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
+        federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
     UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
         (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
@@ -9007,29 +9953,37 @@ COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
     'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
 CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
-RETURNS TABLE (finding text, status text, details text, evidence text)
+RETURNS TABLE (finding text, status text, details text, evidence text, since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT p.finding, 'MANUAL', p.details, p.evidence FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
-    UNION ALL SELECT 'mode_hipaa', c.* FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
-    UNION ALL SELECT 'mode_gdpr', c.* FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
-    UNION ALL SELECT 'rights', c.* FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
-    UNION ALL SELECT 'audit', c.* FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
-    UNION ALL SELECT 'ledger', c.* FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
-    UNION ALL SELECT 'storage', c.* FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
-    UNION ALL SELECT 'nodes', c.* FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
-    UNION ALL SELECT 'logins', c.* FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
-    UNION ALL SELECT 'node_links', c.* FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
-    UNION ALL SELECT 'client_links', c.* FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
-    UNION ALL SELECT 'budget', c.* FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    SELECT p.finding, 'MANUAL', p.details, p.evidence, NULL::timestamptz FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.*, NULL FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.*, NULL FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.*, NULL FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.*, NULL FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.*, NULL FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.*, NULL FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.*, NULL FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.*, NULL FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.*, NULL FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.*, NULL FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.*, NULL FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
     -- That epsilon is small enough to call an answer de-identified is a person's judgement.
-    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence, NULL
         FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
-    UNION ALL SELECT 'defaults', c.* FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
-    UNION ALL SELECT 'residency', c.* FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'retention_hipaa', c.*, NULL FROM federated._check_retention(workspace_id, workspace, 2190) AS c WHERE 'retention_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
+    UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
+        AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
 
 COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
-    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at';
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at. since: when something happened that an earlier attestation knows nothing of; NULL where nothing did';
 
 CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -9066,7 +10020,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM asked AS q
     JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
                              (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
-    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement) AS a
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement, f.since) AS a
     ORDER BY q.place
 $$;
 
@@ -9493,6 +10447,12 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
@@ -9764,6 +10724,15 @@ GRANT EXECUTE ON FUNCTION
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
 
+GRANT EXECUTE ON FUNCTION
+    federated._why_withdrawn(text, integer, boolean, integer), federated._refuse_withdrawn(text, integer, boolean)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._write_refusal(text, text, text), federated._withdraw_functions(federated.version, boolean),
+    federated._restore_functions(federated.version), federated._list_withdrawn(bigint)
+TO federated_owner;
+
 GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
@@ -9833,6 +10802,52 @@ TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
 
 GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+
+GRANT INSERT ON federated.interruption TO federated_daemon;
+
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+
+GRANT INSERT ON federated.retraining TO federated_owner;
+
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -9907,7 +10922,9 @@ GRANT EXECUTE ON FUNCTION
     federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
     federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
-    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
+    federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)
@@ -9916,7 +10933,9 @@ TO federated_auditor, federated_admin;
 -- Auditors attest by a statement; of all others each asks for a role that they have not.
 GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
 
-GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
+
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
@@ -9932,7 +10951,7 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report, retired_at, retired_by, withheld) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
@@ -10079,7 +11098,7 @@ TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,

@@ -22,6 +22,7 @@ import psycopg
 import uvloop
 
 from heliosdb.catalog import deliveries as delivery_rows
+from heliosdb.catalog import erasures as erasure_rows
 from heliosdb.catalog import events as event_rows
 from heliosdb.catalog import exports as export_rows
 from heliosdb.catalog import lease
@@ -38,6 +39,7 @@ from heliosdb.coordinator.deliveries import Deliveries
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
+from heliosdb.coordinator.erasures import Erasures
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.exports import Exports
 from heliosdb.coordinator.orders import Orders
@@ -198,6 +200,7 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._erasures = Erasures(config.database.get_secret_value(), epoch, keys.identity.current)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
         self._alerts = Alerts(config, epoch)
@@ -219,6 +222,7 @@ class Term:
                 self._alerts.run(),
                 self._retention.run(),
                 self._exports.run(),
+                self._erasures.run(),
             )
         ]
         try:
@@ -235,13 +239,14 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending, orders, exports = await self._session.call(_read)
+            records, active, undecided, pending, orders, exports, erases = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
             self._deliveries.refresh(pending, as_of)
             self._orders.refresh(orders, as_of)
             self._exports.refresh(exports)
+            self._erasures.refresh(has_work=erases)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -261,6 +266,7 @@ def _read(
     list[delivery_rows.PendingDelivery],
     order_rows.OrderWork,
     list[OrderId],
+    bool,
 ]:
     return (
         node_rows.list_nodes(connection),
@@ -269,6 +275,7 @@ def _read(
         delivery_rows.list_pending_deliveries(connection),
         order_rows.list_order_work(connection),
         export_rows.list_due_exports(connection),
+        erasure_rows.has_work(connection),
     )
 
 

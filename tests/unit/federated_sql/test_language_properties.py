@@ -155,7 +155,12 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
 )
 SUBJECT = TEXTS | st.builds(SealedSubject, st.binary(min_size=1).map(lambda raw: b64encode(raw).decode()))
 SUBJECTS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(EraseSubjects, NAMES, st.lists(SUBJECT, min_size=1, max_size=4, unique=True).map(tuple)),
+    st.builds(
+        EraseSubjects,
+        NAMES,
+        st.lists(SUBJECT, min_size=1, max_size=4, unique=True).map(tuple),
+        OPTION_LISTS,
+    ),
     st.builds(ExportSubject, SUBJECT, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
     st.builds(GrantConsent, SUBJECT, NAMES, st.none() | TEXTS, st.none() | TEXTS),
     st.builds(RevokeConsent, SUBJECT, NAMES, st.none() | TEXTS),
