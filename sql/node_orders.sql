@@ -50,6 +50,31 @@ CREATE TABLE federated.withdrawal_acceptance (
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
 
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet. A superuser restores
+-- dumps.
+CREATE FUNCTION federated._check_acceptance() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    IF FOUND AND NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', subject.name);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    IF TG_OP = 'UPDATE' OR NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        NEW.accepted_at := clock_timestamp();
+        NEW.accepted_by := session_user;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION federated._check_acceptance() IS 'Keeps what is accepted for members of the dataset''s owner role, and to what was withdrawn until now';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._check_acceptance();
+
 CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -89,25 +114,18 @@ $$;
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
     'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
 
--- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject record;
+    found_id bigint := (SELECT d.dataset_id FROM federated.dataset AS d WHERE d.name = dataset);
 BEGIN
-    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
-    IF NOT FOUND THEN
+    IF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated dataset "%s" does not exist', dataset);
-    ELSIF NOT federated._has_role(subject.owner) THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
-    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
-    VALUES (subject.dataset_id, clock_timestamp(), session_user)
-    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
-    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id) VALUES (found_id)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at;
+    RETURN (SELECT count(DISTINCT w.row_set_digest) FROM federated._withdrawals(found_id) AS w WHERE w.is_accepted);
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_accept_withdrawals(text) IS
@@ -231,7 +249,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 COMMENT ON VIEW @extschema@.federated_node_orders IS
     'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';

@@ -242,6 +242,7 @@ GRANT EXECUTE ON FUNCTION
     federated._find_relation(text)
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
 GRANT EXECUTE ON FUNCTION
@@ -434,8 +435,7 @@ GRANT INSERT, UPDATE (signature, certificate_sha256, body) ON federated.node_ord
 GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
 -- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
 GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
-GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
-ON federated.withdrawal_acceptance TO federated_admin;
+GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 -- Which datasets have a subject is looked up for the daemon.
 GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
 GRANT USAGE ON SCHEMA federated TO federated_probe;

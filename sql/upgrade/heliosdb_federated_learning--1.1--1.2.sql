@@ -6716,10 +6716,22 @@ $$;
 COMMENT ON FUNCTION federated._settle_orders() IS
     'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
 
+-- What a node says may be no JSON that this database can hold; nobody's view fails for it.
+CREATE FUNCTION federated._read_statement(statement bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN convert_from(statement, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
 FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
 
 COMMENT ON VIEW @extschema@.federated_orders IS
@@ -6761,7 +6773,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answe
 
 COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
 
-COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';
 
 -- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
 CREATE TABLE federated.node_order (
@@ -6824,6 +6836,32 @@ CREATE TABLE federated.withdrawal_acceptance (
 COMMENT ON TABLE federated.withdrawal_acceptance IS
     'Until when withdrawn data subjects were accepted: without these, answers without noise from the dataset go on';
 
+-- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet. A superuser restores
+-- dumps.
+CREATE FUNCTION federated._check_acceptance() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.dataset_id = NEW.dataset_id;
+    IF FOUND AND NOT federated._has_role(subject.owner) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = format('must be owner of federated dataset "%s"', subject.name);
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
+    IF TG_OP = 'UPDATE' OR NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) THEN
+        NEW.accepted_at := clock_timestamp();
+        NEW.accepted_by := session_user;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_acceptance() IS 'Keeps what is accepted for members of the dataset''s owner role, and to what was withdrawn until now';
+
+CREATE TRIGGER check_owner BEFORE INSERT OR UPDATE ON federated.withdrawal_acceptance
+    FOR EACH ROW EXECUTE FUNCTION federated._check_acceptance();
+
 CREATE FUNCTION federated._audit_acceptance() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -6868,25 +6906,18 @@ $$;
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
     'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
 
--- Whoever withdraws somebody holds the lock: nobody is accepted whose withdrawal was not committed yet.
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject record;
+    found_id bigint := (SELECT d.dataset_id FROM federated.dataset AS d WHERE d.name = dataset);
 BEGIN
-    SELECT d.dataset_id, d.name, d.owner INTO subject FROM federated.dataset AS d WHERE d.name = dataset FOR UPDATE;
-    IF NOT FOUND THEN
+    IF found_id IS NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'undefined_object',
             MESSAGE = format('federated dataset "%s" does not exist', dataset);
-    ELSIF NOT federated._has_role(subject.owner) THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-            MESSAGE = format('must be owner of federated dataset "%s"', dataset);
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.withdrawals', 0));
-    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id, accepted_at, accepted_by)
-    VALUES (subject.dataset_id, clock_timestamp(), session_user)
-    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at, accepted_by = excluded.accepted_by;
-    RETURN (SELECT count(*) FROM federated._withdrawals(subject.dataset_id) AS w WHERE w.is_accepted);
+    INSERT INTO federated.withdrawal_acceptance AS a (dataset_id) VALUES (found_id)
+    ON CONFLICT (dataset_id) DO UPDATE SET accepted_at = excluded.accepted_at;
+    RETURN (SELECT count(DISTINCT w.row_set_digest) FROM federated._withdrawals(found_id) AS w WHERE w.is_accepted);
 END
 $$;
 
@@ -7017,7 +7048,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 
 COMMENT ON VIEW @extschema@.federated_node_orders IS
@@ -7633,6 +7664,8 @@ TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
 
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
+
 -- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
 GRANT EXECUTE ON FUNCTION
     federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
@@ -7903,8 +7936,7 @@ GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
 -- A digest says whether somebody of whom the node's key is known was withdrawn: it is in the backup alone.
 GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
 
-GRANT INSERT (dataset_id, accepted_at, accepted_by), UPDATE (accepted_at, accepted_by)
-ON federated.withdrawal_acceptance TO federated_admin;
+GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 
 -- Which datasets have a subject is looked up for the daemon.
 GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;

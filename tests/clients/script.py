@@ -137,7 +137,7 @@ def statements_of_the_language(w: str) -> list[Step]:
         tag(f"DROP FEDERATED SUBSCRIPTION {w}_s", "DROP FEDERATED SUBSCRIPTION"),
         error("CREATE FEDERATED AGGREGATION FUNCTION f() RETURNS FLOAT AS $$ x $$ LANGUAGE plrust", "42704"),
         error("DROP FEDERATED AGGREGATION FUNCTION f", "42704"),
-        error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "0A000"),
+        error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "55000"),
         error(
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
             "55000",

@@ -166,10 +166,24 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeOrder:
+    """What a node was asked about a data subject, and did. rows: that its coordinator was told of; None where
+    it was told of none."""
+
+    received_at: datetime
+    workspace: str
+    kind: str
+    outcome: str
+    rows: int | None
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ParticipantView:
     """All that a participant's page shows, each list in the order in which it is shown.
 
-    subscriptions: rows of federated_subscriptions by column; None where the catalog has none.
+    subscriptions: rows of federated_subscriptions by column; None where the catalog has none. orders: None
+    where the catalog has none.
     """
 
     datasets: tuple[Dataset, ...]
@@ -178,12 +192,13 @@ class ParticipantView:
     releases: tuple[DayOfReleases, ...]
     refusals: tuple[Refusal, ...]
     subscriptions: tuple[Mapping[str, Any], ...] | None
+    orders: tuple[NodeOrder, ...] | None = None
 
 
 def read_participant_view(connection: Connection, *, latest: int, days: int) -> ParticipantView | None:
     """Read the page; None where the extension is not in the database.
 
-    latest: how many runs and refusals. days: of releases, today (UTC) among them.
+    latest: how many runs, refusals and orders. days: of releases, today (UTC) among them.
     """
     with connection.transaction():
         if not _SQL.query(connection, "find_extension_schema"):
@@ -195,7 +210,14 @@ def read_participant_view(connection: Connection, *, latest: int, days: int) -> 
             tuple(DayOfReleases(**row) for row in _SQL.query(connection, "list_releases", days)),
             tuple(Refusal(**row) for row in _SQL.query(connection, "list_refusals", latest)),
             _list_subscriptions(connection),
+            _list_orders(connection, latest),
         )
+
+
+def _list_orders(connection: Connection, latest: int) -> tuple[NodeOrder, ...] | None:
+    if not _SQL.query(connection, "has_orders")[0]["there"]:
+        return None
+    return tuple(NodeOrder(**row) for row in _SQL.query(connection, "list_orders", latest))
 
 
 def _list_subscriptions(connection: Connection) -> tuple[Mapping[str, Any], ...] | None:

@@ -15,6 +15,7 @@ import psycopg
 
 from heliosdb.catalog.participant_view import (
     DatasetBudget,
+    NodeOrder,
     NodeRun,
     ParticipantView,
     Refusal,
@@ -143,6 +144,12 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
         ("last (UTC)", "times", "workspace", "step", "dataset", "why"),
         map(_refusal, view.refusals),
     )
+    if view.orders is not None:
+        yield from _section(
+            f"Last {_LATEST} orders about data subjects",
+            ("carried out (UTC)", "workspace", "kind", "outcome", "rows", "order"),
+            map(_order, view.orders),
+        )
     if view.subscriptions is not None:
         yield from _section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
 
@@ -180,6 +187,11 @@ def _refusal(refusal: Refusal) -> tuple[object, ...]:
         refusal.dataset,
         refusal.message,
     )
+
+
+def _order(order: NodeOrder) -> tuple[object, ...]:
+    done = _time(order.received_at)
+    return done, order.workspace, order.kind, order.outcome, order.rows, order.order_id
 
 
 def _subscription(row: Mapping[str, Any]) -> tuple[object, ...]:

@@ -17,7 +17,4 @@ def erase_subjects(session: Session, command: EraseSubjects) -> None:
     session.require("federated_admin", "erase data subjects")
     model = find_model(session, command.model)
     session.own_workspace(model.workspace)
-    batch = place_orders(
-        session, OrderKind.ERASE, model.workspace.name, command.subjects, {}, model=model.name
-    )
-    session.notice(f"the nodes are asked to erase: federated_orders shows batch {batch}")
+    place_orders(session, OrderKind.ERASE, model.workspace.name, command.subjects, {}, model=model.name)

@@ -18,8 +18,6 @@ EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
 ALERT = "CREATE FEDERATED ALERT a ON WORKSPACE clinics WHEN {} NOTIFY '{}'"
 
 ADMINS = (
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 'user_12345'",
-    "DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id IN ('a', 'b')",
     "GRANT FEDERATED CONSENT FOR SUBJECT 's' PURPOSE 'p' IN WORKSPACE clinics",
     "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE clinics",
     ALERT.format("remaining_epsilon < 0.1", "privacy-team@example.com"),

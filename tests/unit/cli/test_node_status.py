@@ -9,6 +9,7 @@ from heliosdb.catalog.participant_view import (
     Dataset,
     DatasetBudget,
     DayOfReleases,
+    NodeOrder,
     NodeRun,
     ParticipantView,
     Refusal,
@@ -48,6 +49,15 @@ def test_an_empty_page_says_none_of_everything_and_nothing_of_subscriptions() ->
         "", "Privacy budgets, as the ledger has them", "  none",
         "", "What left in the last 7 days", "  none", "", "Last 10 refusals", "  none",
     ]  # fmt: skip
+
+
+def test_orders_are_shown_with_what_was_told_of_them_and_no_subject() -> None:
+    held = NodeOrder(NOON, "consortium", "erase", "suppressed", 3, "o-1")
+    unknown = replace(held, outcome="not identifiable", rows=None)
+    assert section(replace(EMPTY, orders=(held, unknown)), "Last 10 orders about data subjects") == [
+        ["2026-03-04 12:00:00", "consortium", "erase", "suppressed", "3", "o-1"],
+        ["2026-03-04 12:00:00", "consortium", "erase", "not identifiable", "-", "o-1"],
+    ]
 
 
 def test_datasets_are_shared_or_paused() -> None:

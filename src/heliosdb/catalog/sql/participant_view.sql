@@ -53,3 +53,11 @@ SELECT to_regclass('federated_subscriptions') IS NOT NULL AS there
 
 -- name: list_subscriptions()
 SELECT to_json(s)::text AS subscription FROM federated_subscriptions AS s ORDER BY s.subscription_name
+
+-- name: has_orders()
+SELECT to_regclass('federated_node_orders') IS NOT NULL AS there
+
+-- name: list_orders(integer)
+SELECT o.received_at, o.workspace, o.kind, o.outcome,
+       (SELECT sum((d ->> 'rows')::bigint)::bigint FROM jsonb_array_elements(o.datasets) AS d) AS rows, o.order_id::text AS order_id
+FROM federated_node_orders AS o ORDER BY o.received_at DESC, o.order_id LIMIT $1
