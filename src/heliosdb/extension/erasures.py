@@ -33,9 +33,7 @@ def erase_subjects(session: Session, command: EraseSubjects) -> None:
         "during_erasure": given.get("during_erasure") or policy["during_erasure"],
     }
     said = _price(session, model) if terms["method"] == RETRAIN else []
-    place_orders(
-        session, OrderKind.ERASE, model.workspace.name, command.subjects, terms, model=model.name
-    )
+    place_orders(session, OrderKind.ERASE, model.workspace.name, command.subjects, terms, model=model.name)
     for one in said:
         session.notice(one)
 
