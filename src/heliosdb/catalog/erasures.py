@@ -58,10 +58,10 @@ def list_due(connection: Connection) -> list[Due]:
     return [Due(RunId(UUID(row["source_run"])), row["was_interrupted"]) for row in rows]
 
 
-def queue_retraining(connection: Connection, due: Due) -> RunId:
-    """Queue a run like that one."""
-    rows = _SQL.query(connection, "queue_retraining", str(due.source), due.was_interrupted)
-    return RunId(UUID(rows[0]["run_id"]))
+def queue_retraining(connection: Connection, due: Due) -> RunId | None:
+    """Queue a run like that one; None where somebody has just queued another one of the model."""
+    run = _SQL.query(connection, "queue_retraining", str(due.source), due.was_interrupted)[0]["run_id"]
+    return None if run is None else RunId(UUID(run))
 
 
 def retire_erased(connection: Connection) -> list[tuple[str, int]]:

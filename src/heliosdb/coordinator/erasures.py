@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from heliosdb import faults
 from heliosdb.catalog import erasures as catalog
@@ -51,29 +52,47 @@ class Erasures:
             self._work.clear()
             try:
                 async with CatalogSession(self._conninfo, "erasures") as session:
-                    await self._advance(session)
+                    for step in (self._plan, self._queue, self._retire, self._certify):
+                        await self._attempt(step, session)
             except CATALOG_GONE as error:
                 log.warning("erasures interrupted: %s", type(error).__name__)
-            except FederatedError as error:
-                if error.code is ErrorCode.FENCED:
-                    raise
-                log.error("an erasure failed inside the coordinator: %s", place_of(error))
             await asyncio.sleep(_PAUSE)
 
-    async def _advance(self, session: CatalogSession) -> None:
-        """Do each step that is due; the next look finds what follows."""
+    async def _attempt(
+        self, step: Callable[[CatalogSession], Awaitable[None]], session: CatalogSession
+    ) -> None:
+        """Do what is due of one step: what fails is tried again at the next look, and keeps no other back."""
+        try:
+            await step(session)
+        except CATALOG_GONE:
+            raise
+        except Exception as error:
+            if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
+                raise
+            log.error("an erasure failed inside the coordinator: %s", place_of(error))
+
+    async def _plan(self, session: CatalogSession) -> None:
         for order_id in await session.call(_plan, self._epoch):
             log.info("erasure planned: request=%s", order_id)
             faults.reach("coordinator.erasure.planned")
+
+    async def _queue(self, session: CatalogSession) -> None:
         if await session.call(_queue, self._epoch):
             faults.reach("coordinator.erasure.queued")
+
+    async def _retire(self, session: CatalogSession) -> None:
         for model, version in await session.call(_retire, self._epoch):
             log.info("version retired: model=%s version=%s", model, version)
             faults.reach("coordinator.erasure.retired")
+
+    async def _certify(self, session: CatalogSession) -> None:
         for order_id in await session.call(catalog.list_uncertified):
-            await session.call(_certify, self._epoch, order_id, self._identity())
-            log.info("erasure certified: request=%s", order_id)
-            faults.reach("coordinator.erasure.certified")
+            await self._attempt(partial(self._certify_one, order_id), session)
+
+    async def _certify_one(self, order_id: OrderId, session: CatalogSession) -> None:
+        await session.call(_certify, self._epoch, order_id, self._identity())
+        log.info("erasure certified: request=%s", order_id)
+        faults.reach("coordinator.erasure.certified")
 
 
 def _plan(connection: Connection, epoch: Epoch) -> list[OrderId]:
@@ -90,13 +109,13 @@ def _plan(connection: Connection, epoch: Epoch) -> list[OrderId]:
 def _queue(connection: Connection, epoch: Epoch) -> bool:
     """Queue what is to be trained anew; tells whether there was any."""
     with fenced(connection, epoch):
-        due = catalog.list_due(connection)
-        for one in due:
-            run = catalog.queue_retraining(connection, one)
+        queued = [(one, catalog.queue_retraining(connection, one)) for one in catalog.list_due(connection)]
+        made = [(one, run) for one, run in queued if run is not None]
+        for one, run in made:
             events.record_event(
                 connection, epoch, "erasure.queued", run=run, details={"source_run": str(one.source)}
             )
-    return bool(due)
+    return bool(made)
 
 
 def _retire(connection: Connection, epoch: Epoch) -> list[tuple[str, int]]:
