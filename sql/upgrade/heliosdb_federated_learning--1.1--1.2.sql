@@ -8725,7 +8725,11 @@ BEGIN
             'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
             'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
         coalesce(source.seed_run, source.run_id))
+    ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING
     RETURNING run_id INTO made;
+    IF made IS NULL THEN
+        RETURN NULL;
+    END IF;
     UPDATE federated.run AS r SET overrides = source.overrides - '{folds,search}'::text[] WHERE r.run_id = made;
     INSERT INTO federated.retraining (run_id, model_id, source_run, was_interrupted)
     VALUES (made, source.model_id, source_run, was_interrupted);
@@ -8735,7 +8739,7 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._queue_retraining(uuid, boolean) IS
-    'Queues a run with the options, the policy and the random choices of another one that an erasure concerns, for as many nodes as that had at least; returns it';
+    'Queues a run with the options, the policy and the random choices of another one that an erasure concerns, for as many nodes as that had at least; returns it, or NULL where somebody has just queued another one of the model';
 
 CREATE FUNCTION federated._is_erased(subject federated.version) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
