@@ -252,6 +252,7 @@ GRANT EXECUTE ON FUNCTION
     federated._find_relation(text)
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;

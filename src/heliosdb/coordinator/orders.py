@@ -14,8 +14,11 @@ import hmac
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
+
+import psycopg
 
 from heliosdb import faults
 from heliosdb.catalog import orders as catalog
@@ -77,6 +80,8 @@ class Orders:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, float] = {}
         self._failed: dict[PendingAnswer, tuple[int, float]] = {}
+        # Sealed to another key: this term's never opens them.
+        self._untaken: set[OrderId] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -98,6 +103,7 @@ class Orders:
 
     def refresh(self, work: OrderWork, as_of: float) -> None:
         """Take in what there is to do; as_of: the loop's time just before it was read."""
+        work = replace(work, requested=tuple(one for one in work.requested if one not in self._untaken))
         if (work.requested or work.settles) and self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(work), name="orders")
             self._keeping.add_done_callback(self._kept)
@@ -153,6 +159,7 @@ class Orders:
         except UnopenedBoxError:
             reason = "what was sealed of it does not open with this coordinator's key"
             log.warning("order not taken: order=%s: %s", order_id, reason)
+            self._untaken.add(order_id)
             await session.call(_write, self._epoch, catalog.note_untaken, order_id, reason)
             return
         key = self._at_rest.derive_key(b"subject pseudonym\0" + found.workspace.encode())
@@ -184,13 +191,15 @@ class Orders:
             return
         try:
             carried = await self._carry(member, found)
+            faults.reach("coordinator.order.answered")
+            recorded = await session.call(_write, self._epoch, _record, pending, found.kind, carried)
         except CATALOG_GONE:
             raise
-        except Exception as error:  # noqa: BLE001 -- whatever one answer causes must not end the term
+        except Exception as error:  # whatever one answer causes must not end the term
+            if isinstance(error, FederatedError) and error.code is ErrorCode.FENCED:
+                raise
             await self._note_failure(session, member, pending, error)
             return
-        faults.reach("coordinator.order.answered")
-        recorded = await session.call(_write, self._epoch, _record, pending, found.kind, carried)
         faults.reach("coordinator.order.recorded")
         self._failed.pop(pending, None)
         if recorded:
@@ -226,7 +235,12 @@ class Orders:
         pause = min(_FIRST_RETRY * 2.0 ** min(count, 30), self._longest_pause)
         self._failed[pending] = (count + 1, asyncio.get_running_loop().time() + pause)
         note = catalog.record_refusal if final else catalog.note_failure
-        await session.call(_write, self._epoch, note, pending, reason)
+        try:
+            await session.call(_write, self._epoch, note, pending, reason)
+        except (UnicodeEncodeError, psycopg.DataError):
+            # A node's own words, with characters that the catalog's encoding has not.
+            plain = reason.encode("ascii", "replace").decode()
+            await session.call(_write, self._epoch, note, pending, plain)
 
 
 def _record(connection: Connection, pending: PendingAnswer, kind: OrderKind, carried: CarriedOrder) -> bool:

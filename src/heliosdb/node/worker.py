@@ -129,11 +129,19 @@ class Tables:
             if request.plain and row_sets is None:
                 return None
             self._kept.pop(name, None)
+            self._drop_outdated(reader, request)
             self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
             while len(self._kept) > 1 and self.nbytes > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(name)
         return self._kept[name]
+
+    def _drop_outdated(self, reader: str, request: TableRequest) -> None:
+        """Drop what was read of the dataset when other subjects were left out: nobody asks for it again."""
+        about = (reader, request.dataset_id)
+        for name in list(self._kept):
+            if (name[0], name[1].dataset_id) == about and name[1].admission != request.admission:
+                del self._kept[name]
 
     def _read_with_room(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
         try:
