@@ -6629,10 +6629,22 @@ $$;
 COMMENT ON FUNCTION federated._settle_orders() IS
     'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
 
+-- What a node says may be no JSON that this database can hold; nobody's view fails for it.
+CREATE FUNCTION federated._read_statement(statement bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN convert_from(statement, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
 FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
 
 COMMENT ON VIEW @extschema@.federated_orders IS
@@ -6674,7 +6686,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answe
 
 COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
 
-COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';
 
 -- Consent at a participant: what its node has heard of who has consented to what.
 -- A data subject is known by a hash whose key is the node's and in no database.
@@ -7135,7 +7147,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 
 COMMENT ON VIEW @extschema@.federated_node_orders IS
@@ -7663,6 +7675,8 @@ GRANT EXECUTE ON FUNCTION
 TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
