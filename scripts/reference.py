@@ -1,4 +1,4 @@
-"""Brings the generated parts of the reference up to date: `python -m scripts.reference docs/reference.md`.
+"""Brings the generated parts of the reference up to date: `python -m scripts.reference PAGE…`.
 
 What always holds: statements and options come from the grammar and the option table, functions and views
 from the catalog of a database in which the extension is installed, with their COMMENTs.
@@ -42,7 +42,17 @@ def catalog_parts(connection: psycopg.Connection[Any]) -> dict[str, str]:
     return {
         "functions": "".join(_function_lines([entry for entry in entries if entry.kind == "function"])),
         "views": "".join(line for entry in entries if entry.kind == "view" for line in _view_lines(entry)),
+        "requirements": "".join(_requirement_lines(connection)),
     }
+
+
+def _requirement_lines(connection: psycopg.Connection[Any]) -> Iterator[str]:
+    yield "| regulation | requirement | where it stands | where it is not met |\n|---|---|---|---|\n"
+    rows = connection.execute(
+        "SELECT r.regulation, r.requirement, r.reference, r.remediation FROM federated._requirements() AS r ORDER BY r.place"
+    )
+    for row in rows.fetchall():
+        yield f"| {' | '.join(map(_cell, row))} |\n"
 
 
 def _function_lines(entries: Sequence[Entry]) -> Iterator[str]:
@@ -75,8 +85,8 @@ def _cell(text: str | None) -> str:
     return (text or "").replace("|", "\\|").replace("\n", " ")
 
 
-def main(page: Path) -> None:
-    """Rewrite the page in place, with a cluster of its own."""
+def main(pages: Sequence[Path]) -> None:
+    """Rewrite the pages in place, with a cluster of its own."""
     cluster = create_cluster(free_port())
     try:
         with cluster.connect() as connection:
@@ -84,8 +94,9 @@ def main(page: Path) -> None:
             parts = language_parts(built_parts()) | catalog_parts(connection)
     finally:
         remove_cluster(cluster)
-    page.write_text(replace_parts(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
+    for page in pages:
+        page.write_text(replace_parts(page.read_text(encoding="utf-8"), parts), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(list(map(Path, sys.argv[1:])))

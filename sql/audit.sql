@@ -57,9 +57,11 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
+       OR subject ? 'stub_id' AND key NOT IN ('statement', 'signature', 'certificate', 'deleted_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256', 'conditions')
 $$;
 COMMENT ON FUNCTION federated._audited(jsonb) IS
     'The part of a row that the audit log keeps: what people decide, not what runs measure; of a ledger''s line all that it charges';
@@ -88,7 +90,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint') AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint', 'attestation', 'compliance_record') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
@@ -96,7 +98,7 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -236,6 +238,9 @@ CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE
     OF name, workspace, owner, relation, columns, types, predicate, options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.retention_stub
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
 -- Lines are made in each round; what is to be seen is what becomes of them but being charged.
 CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._audit();
@@ -256,11 +261,16 @@ COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
 CREATE FUNCTION federated._audit_faults(workspace text)
 RETURNS TABLE (origin uuid, broken_at bigint, reason text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    WITH linked AS (
+    WITH stubs AS (
+        SELECT s.* FROM federated.retention_stub AS s WHERE s.name = 'audit' AND s.workspace = _audit_faults.workspace
+    ), linked AS (
         SELECT a.origin, a.chain_position, a.previous_hash, a.hash,
-               federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash) AS computed,
+               -- Of an entry that was emptied for its age the hash is all there is: its stub has it too.
+               CASE WHEN s.stub_id IS NULL THEN federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash)
+                    WHEN (a.session_role, a.acting_role, a.object_name, a.details) = ('', '', '', '{}') THEN a.hash END AS computed,
                row_number() OVER chain AS place, lag(a.hash) OVER chain AS before
         FROM federated.audit AS a
+        LEFT JOIN stubs AS s ON s.origin = a.origin AND a.chain_position BETWEEN s.first_position AND s.last_position
         WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NOT NULL
         WINDOW chain AS (PARTITION BY a.origin ORDER BY a.chain_position)
     ), ends AS (
@@ -285,6 +295,12 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     FROM ends AS e FULL JOIN heads AS h USING (origin)
     WHERE (e.entries, e.hash) IS DISTINCT FROM (h.chain_position, h.hash)
     UNION ALL
+    SELECT s.origin, s.first_position, format('entries %s to %s are not those that were emptied for their age', s.first_position, s.last_position)
+    FROM stubs AS s
+    WHERE s.content_sha256 IS DISTINCT FROM (
+        SELECT sha256(string_agg(l.hash, ''::bytea ORDER BY l.chain_position)) FROM linked AS l
+        WHERE l.origin = s.origin AND l.chain_position BETWEEN s.first_position AND s.last_position)
+    UNION ALL
     SELECT NULL, NULL, format('entry %s stands outside the chain', a.audit_id)
     FROM federated.audit AS a
     WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NULL
@@ -292,7 +308,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT a.origin, a.chain_position, 'the chain that this entry adopted is not there as it was'
     FROM federated.audit AS a
-    WHERE a.workspace = _audit_faults.workspace AND a.action = 'adopt' AND a.object_kind = 'audit'
+    WHERE a.workspace = _audit_faults.workspace AND a.action = 'adopt' AND a.object_kind = 'audit' AND a.details <> '{}'
       AND NOT EXISTS (
           SELECT FROM heads AS h
           WHERE h.origin::text = a.details ->> 'origin' AND h.chain_position::text = a.details ->> 'entries'
@@ -300,7 +316,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL
     SELECT NULL, NULL, 'the workspace exists, but the log does not say how it came to be'
     FROM federated.workspace AS w
-    WHERE w.name = _audit_faults.workspace
+    WHERE w.name = _audit_faults.workspace AND NOT EXISTS (SELECT FROM stubs)
       AND NOT EXISTS (
           SELECT FROM federated.audit AS a
           WHERE a.workspace = w.name AND a.object_kind = 'workspace'
@@ -310,7 +326,8 @@ COMMENT ON FUNCTION federated._audit_faults(text) IS 'Where the chains of a work
 
 CREATE FUNCTION @extschema@.federated_audit_verify(
     workspace text,
-    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text,
+    OUT signed_entries bigint, OUT witnessed_entries bigint
 ) RETURNS record
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -333,13 +350,21 @@ BEGIN
     SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
                                          ELSE '' END
     INTO broken_at, reason
-    FROM federated._audit_faults(federated_audit_verify.workspace) AS f
-    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST LIMIT 1;
+    FROM (
+        SELECT c.*, 1 AS place FROM federated._audit_faults(federated_audit_verify.workspace) AS c
+        UNION ALL
+        SELECT t.*, 2 FROM federated._tree_faults(federated_audit_verify.workspace) AS t
+    ) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST, f.place LIMIT 1;
     is_intact := NOT FOUND;
+    SELECT coalesce(max(h.tree_size), 0) INTO signed_entries
+    FROM federated.tree_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT coalesce(max(s.tree_size), 0) INTO witnessed_entries
+    FROM federated.cosignature AS s WHERE s.workspace = federated_audit_verify.workspace AND s.origin = own;
 END
 $$;
 COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
-    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). Not found is what a superuser or the owner of the tables does who writes the whole chain and its head anew, or appends an untrue entry: note head_hash elsewhere from time to time, and look it up later in federated_audit_log.hash. If it is there and the log is intact, all up to it is as it was';
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
 
 CREATE VIEW @extschema@.federated_audit_log AS
 SELECT a.workspace, a.chain_position, a.recorded_at, a.session_role::text AS session_role,
@@ -351,8 +376,8 @@ COMMENT ON VIEW @extschema@.federated_audit_log IS
     'Who changed what in which workspace; federated_audit_verify(workspace) tells whether it is as it was written';
 COMMENT ON COLUMN @extschema@.federated_audit_log.workspace IS 'By name as it was at the time; empty where the change belongs to none';
 COMMENT ON COLUMN @extschema@.federated_audit_log.recorded_at IS 'When the change was made, not when it was committed';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age) or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
 COMMENT ON COLUMN @extschema@.federated_audit_log.transaction_id IS 'The transaction that made the change, in the database of origin';
 COMMENT ON COLUMN @extschema@.federated_audit_log.chain_position IS
     'Place in the chain of this workspace and origin; NULL in the transaction that has just made the change';
@@ -360,7 +385,8 @@ COMMENT ON COLUMN @extschema@.federated_audit_log.session_role IS 'Who logged in
 COMMENT ON COLUMN @extschema@.federated_audit_log.acting_role IS 'The role that was set, where SET ROLE had been used';
 COMMENT ON COLUMN @extschema@.federated_audit_log.action IS
     'insert, update or delete of a row of the catalog; adopt: the head of a chain that a restored dump brought along';
-COMMENT ON COLUMN @extschema@.federated_audit_log.details IS 'What the row said before and after, as far as people decide it';
+COMMENT ON COLUMN @extschema@.federated_audit_log.details IS
+    'What the row said before and after, as far as people decide it; empty, as the roles and object_name, of an entry that was emptied for its age (federated_retention)';
 COMMENT ON COLUMN @extschema@.federated_audit_log.origin IS 'The database in which the entry was linked; NULL as chain_position';
 COMMENT ON COLUMN @extschema@.federated_audit_log.previous_hash IS 'The hash of the entry before, hexadecimal; NULL for the first of a chain';
 COMMENT ON COLUMN @extschema@.federated_audit_log.hash IS 'SHA-256 of the entry, hexadecimal; NULL as chain_position';

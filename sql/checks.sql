@@ -16,15 +16,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
@@ -52,19 +52,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;
@@ -314,26 +317,3 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     ) AS f
 $$;
 COMMENT ON FUNCTION federated._check_residency(bigint) IS 'Whether nodes state that their data lie where they must';
-
--- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
-CREATE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
-                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
-                ELSE 'Options that this regulation forbids are refused.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
-    FROM (
-        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
-               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
-        FROM (
-            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
-            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-        ) AS m
-        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
-        GROUP BY m.mode
-    ) AS d
-$$;
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
-    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';

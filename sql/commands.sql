@@ -44,6 +44,7 @@ DECLARE
     failure pg_catalog.jsonb;
 BEGIN
     failure := federated._execute(command, pg_catalog.current_schemas(true));
+    PERFORM federated._count_refusal(failure);
     PERFORM federated._raise(failure);
 END
 $$;

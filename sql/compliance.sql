@@ -19,20 +19,6 @@ COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node th
 COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the node had erased; NULL until then';
 COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until then';
 
-CREATE VIEW @extschema@.federated_consent AS
-SELECT NULL::text AS workspace, NULL::text AS subject_hash, NULL::text AS purpose, NULL::text AS version,
-       NULL::text AS status, NULL::timestamptz AS granted_at, NULL::timestamptz AS revoked_at
-WHERE false;
-COMMENT ON VIEW @extschema@.federated_consent IS
-    'The state of consent by data subject and purpose. Always empty: this version records no consent (GRANT FEDERATED CONSENT answers 0A000)';
-COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
-COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS 'Never the subject''s name in plain';
-COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
-COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
-COMMENT ON COLUMN @extschema@.federated_consent.status IS 'granted or revoked';
-COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
-COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
-
 CREATE FUNCTION federated._describe_members() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT 'may log in: ' || coalesce(string_agg(format('%s (%s)', m.name, m.roles), ', ' ORDER BY m.name), 'nobody')
@@ -66,114 +52,187 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION federated._describe_log(text) IS 'How far back the audit log of a workspace goes';
 
-CREATE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under HIPAA', c.*, '45 CFR 164.306(a)'
-    FROM federated._check_mode(workspace_id, 'HIPAA') AS c
-    UNION ALL SELECT 'Risk analysis', 'MANUAL', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), '45 CFR 164.308(a)(1)(ii)(A)'
-    UNION ALL SELECT 'Information system activity review', 'MANUAL', 'Look whether somebody reviews federated_audit_log regularly.',
-        federated._describe_log(workspace), '45 CFR 164.308(a)(1)(ii)(D)'
-    UNION ALL SELECT 'Workforce access', 'MANUAL', 'Look whether everybody who can log in should still be able to.',
-        federated._describe_members(), '45 CFR 164.308(a)(3)(i), (a)(4)(i)'
-    UNION ALL SELECT 'Backup and recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), '45 CFR 164.308(a)(7)(ii)(A)'
-    UNION ALL SELECT 'Business associate contracts', 'MANUAL', 'Look whether there is a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _hipaa_findings.workspace_id),
-        '45 CFR 164.308(b)(1), 164.504(e)'
-    UNION ALL SELECT 'Access control', c.*, '45 CFR 164.312(a)(1)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Unique user identification', 'MANUAL', 'Look whether each of these is one person or one program.',
-        federated._describe_members(), '45 CFR 164.312(a)(2)(i)'
-    UNION ALL SELECT 'Automatic logoff', 'MANUAL', 'Look whether sessions that are left alone end, in the server or in what people work with.',
-        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout'), '45 CFR 164.312(a)(2)(iii)'
-    UNION ALL SELECT 'Encryption at rest', 'MANUAL', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
+    SELECT format('%s checks recorded in the last 12 months, the latest %s', count(*) FILTER (WHERE c.recorded_at > now() - interval '12 months'),
+                  coalesce('on ' || to_char(max(c.recorded_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM federated.compliance_record AS c
+    WHERE c.workspace_id = _describe_checks.workspace_id AND c.regulation = _describe_checks.regulation
+$$;
+COMMENT ON FUNCTION federated._describe_checks(bigint, text) IS 'How often the compliance of a workspace was checked on record';
+
+CREATE FUNCTION federated._describe_participants(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s nodes, %s of them without a contact', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
+        || coalesce(': ' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL), '')
+    FROM federated.node AS n WHERE n.workspace_id = _describe_participants.workspace_id
+$$;
+COMMENT ON FUNCTION federated._describe_participants(bigint) IS 'How many participants a workspace has, and of which no contact is known';
+
+CREATE FUNCTION federated._describe_purposes(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(format('%s: %s', m.name, coalesce(m.options ->> 'intended_use', 'intended_use not set')), '; ' ORDER BY m.name), 'no models')
+    FROM federated.model AS m WHERE m.workspace_id = _describe_purposes.workspace_id
+$$;
+COMMENT ON FUNCTION federated._describe_purposes(bigint) IS 'What the models of a workspace are for, as their owners say';
+
+CREATE FUNCTION federated._describe_recovery() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level'))
+$$;
+COMMENT ON FUNCTION federated._describe_recovery() IS 'What the server does that a backup can rest on';
+
+-- What a check of security finds goes with its name, so that the report names them all.
+CREATE FUNCTION federated._describe_security(workspace text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s checks of the security audit fail', count(*)) || coalesce(': ' || string_agg(s.check_name, ', ' ORDER BY s.check_name), '')
+    FROM @extschema@.federated_security_audit(workspace) AS s WHERE s.status = 'FAIL'
+$$;
+COMMENT ON FUNCTION federated._describe_security(text) IS 'Which checks of the security audit fail';
+
+CREATE FUNCTION federated._check_defaults(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN d.plain > 0 THEN 'FAIL' WHEN d.known = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN d.plain > 0 THEN 'Answers may leave without noise from the datasets named, because their DBAs allowed it.'
+                WHEN d.known = 0 THEN 'No node has said yet what it shares: look again when the coordinator has met them.'
+                ELSE 'No dataset lets an answer leave without noise.' END,
+           format('%s datasets known, %s of them let answers leave without noise', d.known, d.plain) || coalesce(': ' || d.named, '')
+    FROM (
+        SELECT count(*) AS known, count(*) FILTER (WHERE s.plain) AS plain,
+               string_agg(s.name, ', ' ORDER BY s.name) FILTER (WHERE s.plain) AS named
+        FROM (
+            SELECT format('%s at %s', k ->> 'name', n.name) AS name, (k ->> 'plain_answers')::boolean AS plain
+            FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS k
+            WHERE n.workspace_id = _check_defaults.workspace_id
+        ) AS s
+    ) AS d
+$$;
+COMMENT ON FUNCTION federated._check_defaults(bigint) IS 'Whether datasets let answers leave without noise';
+
+-- What a person has to look at, with what the catalog has to say of it.
+CREATE FUNCTION federated._matters_for_people(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, details text, evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'risk_analysis', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
+        federated._describe_security(workspace) WHERE 'risk_analysis' = ANY (wanted)
+    UNION ALL SELECT 'activity_review', 'Look whether somebody reviews federated_audit_log regularly.', federated._describe_log(workspace) WHERE 'activity_review' = ANY (wanted)
+    UNION ALL SELECT 'responsibility', 'Look whether a security official is named, here and at each participant.',
+        federated._describe_participants(workspace_id) WHERE 'responsibility' = ANY (wanted)
+    UNION ALL SELECT 'members', 'Look whether everybody who can log in should still be able to.', federated._describe_members() WHERE 'members' = ANY (wanted)
+    UNION ALL SELECT 'training', 'Look whether everybody who can log in has been trained, and whether that is written down.', federated._describe_members() WHERE 'training' = ANY (wanted)
+    UNION ALL SELECT 'recovery', 'Look whether backups of catalog and key files are taken, and whether restoring one has been tried.',
+        federated._describe_recovery() WHERE 'recovery' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_hipaa', 'Look whether compliance is checked at set times and after each change, and what followed.',
+        federated._describe_checks(workspace_id, 'HIPAA') WHERE 'evaluation_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_gdpr', 'Look whether what protects the data is tested at set times, and what followed.',
+        federated._describe_checks(workspace_id, 'GDPR') || '; ' || federated._describe_security(workspace) WHERE 'evaluation_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'contracts', 'Look whether there is a contract with every participant.', federated._describe_participants(workspace_id) WHERE 'contracts' = ANY (wanted)
+    UNION ALL SELECT 'identification', 'Look whether each of these is one person or one program.', federated._describe_members() WHERE 'identification' = ANY (wanted)
+    UNION ALL SELECT 'emergency', 'Look whether it is settled who gets at the data when nobody of them can, and how that is noticed.',
+        (SELECT format('superusers who can log in: %s', coalesce(string_agg(r.rolname::text, ', ' ORDER BY r.rolname), 'none'))
+         FROM pg_roles AS r WHERE r.rolsuper AND r.rolcanlogin) WHERE 'emergency' = ANY (wanted)
+    UNION ALL SELECT 'logoff', 'Look whether sessions that are left alone end, in the server or in what people work with.',
+        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout') WHERE 'logoff' = ANY (wanted)
+    UNION ALL SELECT 'rest', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
         (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
-         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _hipaa_findings.workspace_id), '45 CFR 164.312(a)(2)(iv)'
-    UNION ALL SELECT 'Audit controls', c.*, '45 CFR 164.312(b)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Integrity of what is stored', c.*, '45 CFR 164.312(c)(1)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, '45 CFR 164.312(b)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, '45 CFR 164.312(d)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, '45 CFR 164.312(d)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Transmission security: coordinator and nodes', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Transmission security: clients', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Retention of documentation for six years', 'MANUAL', 'Nothing in the audit log is ever deleted, but this version has no function that keeps it for retention_days. Look whether database and backups are kept for six years.',
-        federated._describe_log(workspace), '45 CFR 164.316(b)(2)(i)'
-    UNION ALL SELECT 'Minimum necessary', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), '45 CFR 164.502(b)'
-    UNION ALL SELECT 'De-identification of what leaves a node', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence,
-        '45 CFR 164.514(b)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog', '45 CFR 164.404'
+         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'rest' = ANY (wanted)
+    UNION ALL SELECT 'policies', 'Look whether the policies that this report rests on are written down and current.', 'not in the catalog' WHERE 'policies' = ANY (wanted)
+    UNION ALL SELECT k.finding, 'Look whether every model needs all the columns that it uses.', federated._describe_use(workspace_id)
+        FROM unnest(ARRAY['use', 'minimisation']) AS k (finding) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'purpose', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
+        federated._describe_purposes(workspace_id) WHERE 'purpose' = ANY (wanted)
+    UNION ALL SELECT 'accuracy', 'Look whether participants correct what is wrong in their data, and when models are trained anew.',
+        (SELECT format('the latest version was made %s', coalesce('on ' || to_char(max(v.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+         FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+         WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'accuracy' = ANY (wanted)
+    UNION ALL SELECT 'categories', 'Look whether health, genetic or biometric data or others of Art. 9(1) are among the columns, and on which exception their use rests.',
+        federated._describe_use(workspace_id) WHERE 'categories' = ANY (wanted)
+    UNION ALL SELECT 'decisions', 'Look whether anybody decides about people by predictions alone.', federated._describe_purposes(workspace_id) WHERE 'decisions' = ANY (wanted)
+    UNION ALL SELECT 'arrangements', 'Look whether there is an arrangement or a contract with every participant.',
+        federated._describe_participants(workspace_id) WHERE 'arrangements' = ANY (wanted)
+    UNION ALL SELECT 'record', 'Look whether your record of processing names this workspace; federated_processing_record has what the catalog knows of it, and null for what it does not.',
+        format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
+               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
+    UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
+        federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
+    UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
+        (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
-COMMENT ON FUNCTION federated._hipaa_findings(bigint, text) IS 'The requirements of the HIPAA Security Rule, and of the Privacy Rule where a federation touches it';
+COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
+    'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
-CREATE FUNCTION federated._gdpr_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, status text, details text, evidence text, since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under GDPR', c.*, 'Art. 24' FROM federated._check_mode(workspace_id, 'GDPR') AS c
-    UNION ALL SELECT 'Purpose limitation', 'MANUAL', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(b)'
-    UNION ALL SELECT 'Data minimisation', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(c)'
-    UNION ALL SELECT 'Storage limitation', 'FAIL', 'This version has no function that deletes what is older than retention_days.',
-        federated._describe_log(workspace), 'Art. 5(1)(e)'
-    UNION ALL SELECT 'Integrity and confidentiality: what is stored', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Integrity and confidentiality: access', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Accountability', c.*, 'Art. 5(2)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, 'Art. 5(2)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Lawfulness and consent', 'MANUAL', 'This version records no consent. Look on what the processing rests; where on consent, whether every row shared has it.',
-        'not in the catalog', 'Art. 6, 7, 9'
-    UNION ALL SELECT 'Access and portability', 'FAIL', 'This version has no function that exports what is held about a data subject.', 'EXPORT FEDERATED DATA answers 0A000', 'Art. 15, 20'
-    UNION ALL SELECT 'Erasure', 'FAIL', 'This version has no function that takes a data subject out of a trained model. A node''s own rows are its DBA''s to delete.',
-        'DELETE FROM FEDERATED TRAINING answers 0A000', 'Art. 17'
-    UNION ALL SELECT 'Automated decisions', 'MANUAL', 'Look whether anybody decides about people by predictions alone.',
-        federated._describe_use(workspace_id), 'Art. 22'
-    UNION ALL SELECT 'Data protection by design', c.*, 'Art. 25(1)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Joint controllers and processors', 'MANUAL', 'Look whether there is an arrangement or a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _gdpr_findings.workspace_id), 'Art. 26, 28'
-    UNION ALL SELECT 'Records of processing', 'MANUAL', 'Look whether the record of processing names this workspace; runs and changes are in the catalog.',
-        (SELECT format('%s runs, ', count(*)) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-         WHERE m.workspace_id = _gdpr_findings.workspace_id) || federated._describe_log(workspace), 'Art. 30'
-    UNION ALL SELECT 'Encryption between coordinator and nodes', c.*, 'Art. 32(1)(a)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Encryption towards clients', c.*, 'Art. 32(1)(a)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, 'Art. 32(1)(b)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, 'Art. 32(1)(b)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), 'Art. 32(1)(c)'
-    UNION ALL SELECT 'Regular testing', 'MANUAL', 'Look whether federated_security_audit is read regularly, and what followed.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), 'Art. 32(1)(d)'
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog', 'Art. 33, 34'
-    UNION ALL SELECT 'Impact assessment', 'MANUAL', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
-        (SELECT c.evidence FROM federated._check_budget(workspace) AS c), 'Art. 35'
-    UNION ALL SELECT 'Transfers to third countries', c.*, 'Art. 44' FROM federated._check_residency(workspace_id) AS c
+    SELECT p.finding, 'MANUAL', p.details, p.evidence, NULL::timestamptz FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.*, NULL FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.*, NULL FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.*, NULL FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.*, NULL FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.*, NULL FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.*, NULL FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.*, NULL FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.*, NULL FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.*, NULL FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.*, NULL FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.*, NULL FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    -- That epsilon is small enough to call an answer de-identified is a person's judgement.
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence, NULL
+        FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'retention_hipaa', c.*, NULL FROM federated._check_retention(workspace_id, workspace, 2190) AS c WHERE 'retention_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
+    UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
+        AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
-COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
+COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at. since: when something happened that an earlier attestation knows nothing of; NULL where nothing did';
 
-CREATE FUNCTION @extschema@.federated_compliance_check(
-    workspace text, regulation text,
-    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
-) RETURNS SETOF record
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    found_id bigint;
+CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF regulation IS NULL OR upper(regulation) NOT IN ('HIPAA', 'GDPR') THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('the regulation must be HIPAA or GDPR, not %s', coalesce(quote_literal(regulation), 'null')),
             HINT = 'For a workspace under both, check one after the other.';
     END IF;
-    found_id := federated._workspace_id(workspace);
-    IF upper(regulation) = 'HIPAA' THEN
-        RETURN QUERY SELECT f.* FROM federated._hipaa_findings(found_id, workspace) AS f;
-    ELSE
-        RETURN QUERY SELECT f.* FROM federated._gdpr_findings(found_id, workspace) AS f;
-    END IF;
+    RETURN upper(regulation);
 END
 $$;
+COMMENT ON FUNCTION federated._check_regulation(text) IS 'The regulation as it is written here, or error 22023';
+
+CREATE FUNCTION @extschema@.federated_compliance_check(
+    workspace text, regulation text,
+    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT r.place, r.requirement, r.reference, r.finding, w.workspace_id
+        FROM federated._requirements() AS r
+        CROSS JOIN (SELECT federated._workspace_id(federated_compliance_check.workspace) AS workspace_id) AS w
+        WHERE r.regulation = federated._check_regulation(federated_compliance_check.regulation)
+    )
+    SELECT q.requirement,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN 'PASS' ELSE f.status END,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN
+                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), a.valid_until, a.statement)
+                    || CASE WHEN a.evidence <> f.evidence THEN format(' (What was seen then: %s)', a.evidence) ELSE '' END
+                ELSE f.details END,
+           f.evidence, q.reference
+    FROM asked AS q
+    JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
+                             (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement, f.since) AS a
+    ORDER BY q.place
+$$;
 COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS
-    'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now), FAIL, or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands. No legal advice, and no certificate';
+    'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now, or attested by a person: details says by whom, until when, and with which words), FAIL (which no attestation changes), or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands; federated_compliance_requirements says what to do where one is not met. No legal advice, and no certificate';
 
 CREATE FUNCTION federated._compliance_check_columns(workspace text, regulation text, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -34,7 +34,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
-    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -42,10 +42,12 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
-    @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_compliance_check(text, text), @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;
@@ -55,6 +57,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federat
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
@@ -85,7 +89,24 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
+GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, federated_daemon;
+GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
+TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+GRANT SELECT ON federated.node_key TO federated_auditor;
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -100,11 +121,20 @@ GRANT EXECUTE ON FUNCTION
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
 
+-- What is deleted for its age.
+GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
+GRANT UPDATE (statement, signature, certificate) ON federated.retention_stub TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._retention_bounds(), federated._forget_expired(text), federated._forget_node_history(integer), federated._options()
+TO federated_daemon;
+
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea),
+    federated._tree_faults(text), federated._audit_inclusion(text, uuid)
 TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_admin;
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
@@ -235,7 +265,7 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
@@ -301,8 +331,11 @@ GRANT EXECUTE ON FUNCTION
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
     federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
     federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
+    federated._check_residency(bigint), federated._check_mode(bigint, text), federated._describe_modes(),
+    federated._mode_rules(), federated._check_options(text, jsonb)
 TO federated_auditor, federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_compliance_modes(), federated._mode_rules(), federated._describe_modes()
+TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
     federated._node_security(bigint), federated._role_security(), federated._server_security()
@@ -310,8 +343,24 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
     federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+    federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
+    federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
+    federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
+    federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
+    @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
+    federated._processing_purposes(bigint), federated._processing_recipients(bigint)
 TO federated_auditor, federated_admin;
+-- Auditors attest by a statement; of all others each asks for a role that they have not.
+GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    federated._card_sites(uuid, integer)
+TO federated_analyst, federated_auditor;
 GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
 -- Analysts and auditors read everything but parameters, which are sealed besides.
@@ -322,7 +371,13 @@ GRANT SELECT (version_id, model_id, version, run_id, round_number, features, sca
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
     global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
-GRANT SELECT ON federated.audit TO federated_auditor;
+GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
+-- Triggers fill in all else.
+GRANT INSERT (workspace_id, requirement, valid_until, statement) ON federated.attestation TO federated_auditor;
+GRANT INSERT (workspace_id, regulation) ON federated.compliance_record TO federated_auditor, federated_admin;
+GRANT SELECT ON @extschema@.federated_compliance_requirements TO federated_analyst, federated_auditor;
+GRANT EXECUTE ON FUNCTION federated._requirements() TO federated_analyst;
+GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compliance_history TO federated_auditor, federated_admin;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
@@ -352,7 +407,14 @@ GRANT INSERT, UPDATE, DELETE ON federated.run_parameters, federated.internal_che
 GRANT DELETE ON federated.ledger TO federated_daemon;
 GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 GRANT INSERT ON federated.event TO federated_daemon;
-REVOKE SELECT ON federated.audit FROM federated_daemon;
+REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
+-- The leaves of the tree, and nothing of what they say.
+GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
+GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;
+GRANT INSERT, UPDATE (settled_at, kind, own_size) ON federated.audit_break TO federated_daemon;
+GRANT INSERT, DELETE ON federated.witnessed_head TO federated_daemon;
+GRANT DELETE ON federated.witnessed_head TO federated_admin;
+GRANT INSERT ON federated.head_conflict TO federated_daemon;
 
 -- federated_admin may back the database up (parameters and payloads are sealed).
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
@@ -372,8 +434,11 @@ GRANT INSERT, UPDATE (state, header, payload, payload_bytes, released_at) ON fed
 GRANT INSERT ON federated.spending, federated.agreement, federated.row_set TO federated_daemon;
 GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,
+    federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
+    @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;
@@ -454,6 +519,24 @@ GRANT INSERT ON federated.node_export TO federated_daemon;
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
+
+-- Alerts.
+GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;
+GRANT SELECT ON SEQUENCE federated.privilege_refusal TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._shown_target(text), federated._shown_conditions(jsonb),
+    federated._refused_answers(bigint, interval, federated.participation_outcome[])
+TO federated_analyst, federated_auditor, federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
+GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;
+GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert TO federated_admin;
+GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
+GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
+GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.workspace', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.node', '');

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
-from federated_sql import rules_learning, rules_membership, rules_serving, rules_subjects
+from federated_sql import rules_compliance, rules_learning, rules_membership, rules_serving, rules_subjects
 from federated_sql.clauses import Rule
 from federated_sql.cursor import Cursor
 from federated_sql.errors import FederatedError
@@ -27,6 +27,7 @@ RULES: dict[tuple[str, ...], Rule] = {
         *rules_learning.RULES,
         *rules_serving.RULES,
         *rules_subjects.RULES,
+        *rules_compliance.RULES,
     )
 }
 _DELETE = RULES["delete", "from", "federated", "training"]

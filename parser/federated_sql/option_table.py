@@ -185,15 +185,27 @@ _WORKSPACE = (
         "none",
         "what is enforced and what the compliance check reports on",
         choices=("none", "HIPAA", "GDPR", "BOTH"),
-        built_values=("none", "HIPAA"),
     ),
     OptionSpec(
         "data_residency", _TEXT, None, "place in which the nodes' data must lie, for instance EU or US-EAST"
     ),
     OptionSpec("audit_logging", _BOOL, True, "keep the audit log", built_values=(True,)),
     OptionSpec(
-        "retention_days", _INT, 2555, "days the audit log is kept", minimum=1, maximum=36_500, built=False
+        "breach_notify",
+        OptionType.TARGET,
+        None,
+        "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
     ),
+    OptionSpec(
+        "retention_days",
+        _INT,
+        2555,
+        "days that entries of the audit log, events and what is kept of ended runs stay; older ones are"
+        " deleted, and a signed stub says what; under HIPAA and BOTH at least 2190",
+        minimum=1,
+        maximum=36_500,
+    ),
+    OptionSpec("legal_hold", _BOOL, False, "delete nothing for its age while it is true"),
 )
 
 _NODE = (
@@ -234,8 +246,27 @@ _DATASET = (
         "what becomes of an erased subject's rows",
         choices=("suppress", "delete"),
     ),
-    OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
-    OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
+    OptionSpec(
+        "require_consent",
+        _BOOL,
+        None,
+        "whether only the rows of data subjects who have consented are read",
+        derived="true with a consent_query, and under compliance_mode GDPR and BOTH; else false",
+    ),
+    OptionSpec(
+        "purpose",
+        _TEXT,
+        None,
+        "what the rows are used for, by which consent is given and withdrawn",
+        derived="any: only a consent to every purpose counts, and a withdrawal for any",
+    ),
+    OptionSpec(
+        "consent_query",
+        _TEXT,
+        None,
+        "a query of one column: who has consented, in place of what GRANT FEDERATED CONSENT recorded",
+        derived="the node's register of consent",
+    ),
     OptionSpec(
         "plain_answers",
         _BOOL,
@@ -268,6 +299,23 @@ _DATASET = (
         False,
         "whether answers without noise go on without data subjects who were erased or withdrew, which tells"
         " of these few",
+    ),
+    OptionSpec(
+        "phi_check",
+        _CHOICE,
+        None,
+        "what becomes of shared columns that look like identifiers of people, by name, type or values: the"
+        " statement and the node say so, refuse them, or do not look",
+        derived="warn; refuse under compliance_mode HIPAA and BOTH",
+        choices=("warn", "refuse", "off"),
+    ),
+    OptionSpec(
+        "phi_accepted",
+        OptionType.TEXT_ARRAY,
+        None,
+        "columns that somebody has looked at, and that may be shared whatever they look like",
+        maximum=1_600,
+        identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
     OptionSpec(
@@ -344,6 +392,15 @@ _DEFINITION = (
         "of the last layer",
         choices=("sigmoid", "softmax", "linear"),
         of_parts=True,
+    ),
+    OptionSpec(
+        "intended_use",
+        _TEXT,
+        None,
+        "what the model is for, in words: the model card and the record of processing show it",
+    ),
+    OptionSpec(
+        "owner_contact", _TEXT, None, "whom to ask about the model, as the card and the record show it"
     ),
 )
 

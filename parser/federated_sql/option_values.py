@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from federated_sql.clause_values import Option, OptionValue, Scalar
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.lexer import MAX_NAME_BYTES
+from federated_sql.notify_targets import read_target
 
 OptionJson: TypeAlias = bool | int | float | str | list["OptionJson"] | dict[str, "OptionJson"] | None
 
@@ -37,6 +38,7 @@ class OptionType(Enum):
     POLICY = "one of these forms"
     VERSION = "a version's number, the name of a tag, or latest"
     URL = "an address https://host:port"
+    TARGET = "a mail address, https://host/path, or pg:channel"
     TEXT_ARRAY = "an array of different strings"
     INTEGER_ARRAY = "an array of integers"
     RANGES = """a JSON object of ranges, '{"column": [lower, upper]}'"""
@@ -366,6 +368,15 @@ def _url(spec: OptionSpec, value: object) -> str:
     return text.removesuffix("/")
 
 
+def _target(spec: OptionSpec, value: object) -> str:
+    text = _text(spec, value)
+    try:
+        read_target(text)
+    except FederatedError:
+        raise ValueError from None
+    return text
+
+
 def _elements(value: object) -> list[object]:
     """An array as typed, or a string that holds a JSON array."""
     if isinstance(value, tuple):
@@ -432,6 +443,7 @@ _CONVERTERS: dict[OptionType, Callable[[OptionSpec, object], OptionJson]] = {
     OptionType.POLICY: _policy,
     OptionType.VERSION: _version,
     OptionType.URL: _url,
+    OptionType.TARGET: _target,
     OptionType.TEXT_ARRAY: _text_array,
     OptionType.INTEGER_ARRAY: _integer_array,
     OptionType.RANGES: _ranges,

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from federated_sql.clause_values import Option, OptionName
+from federated_sql.compliance import check_mode
+from federated_sql.consent_options import check_consent
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import (
@@ -188,13 +190,7 @@ def check_workspace(options: Mapping[str, OptionJson]) -> None:
         for name in _NEEDS_BUDGET:
             if name in options:
                 raise _conflict(f"{name} has no effect without a privacy_budget", "Set privacy_budget too.")
-    mode = merged["compliance_mode"]
-    if mode in ("HIPAA", "BOTH") and merged["audit_logging"] is False:
-        raise _conflict(f"audit_logging cannot be switched off under compliance_mode = '{mode}'")
-    if mode != "none" and (merged["tls_version"] != "1.3" or merged["certificate_validation"] is False):
-        raise _conflict(
-            f"compliance_mode = '{mode}' needs tls_version = '1.3' and certificate_validation = true"
-        )
+    check_mode(merged)
 
 
 def _check_selection(merged: Mapping[str, OptionJson]) -> None:
@@ -238,6 +234,7 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
             "erasure = 'delete' needs a subject",
             "Without WITH (subject = 'column') nobody knows whose a row is.",
         )
+    check_consent(options)
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

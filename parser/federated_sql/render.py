@@ -14,6 +14,7 @@ from federated_sql.clause_values import (
     SealedSubject,
     Subject,
 )
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
 from federated_sql.serving_statements import (
@@ -90,7 +91,13 @@ def render(command: Command) -> str:
     head = COMMAND_TAGS[type(command)]
     if isinstance(command, CreateAggregationFunction) and command.or_replace:
         head = head.replace("CREATE", "CREATE OR REPLACE", 1)
-    for clauses in (_membership_clauses, _learning_clauses, _serving_clauses, _subject_clauses):
+    for clauses in (
+        _membership_clauses,
+        _learning_clauses,
+        _serving_clauses,
+        _subject_clauses,
+        _compliance_clauses,
+    ):
         found = clauses(command)
         if found is not None:
             return " ".join([head, *found])
@@ -209,6 +216,14 @@ def _subject_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - o
         case DropAlert(name, workspace, if_exists):
             place = [] if workspace is None else ["ON WORKSPACE", quote_name(workspace)]
             return [*_where(if_exists), quote_name(name), *place]
+    return None
+
+
+def _compliance_clauses(command: Command) -> list[str] | None:
+    match command:
+        case AttestCompliance(workspace, requirement, until, text):
+            named = [*_text("FOR", requirement), *_text("UNTIL", until), *_text("AS", text)]
+            return [quote_name(workspace), *named]
     return None
 
 

@@ -7,6 +7,7 @@ import binascii
 
 from federated_sql.clause_values import SealedSubject, Subject
 from federated_sql.clauses import Rule, from_workspace, if_exists, if_not_exists, in_workspace, path, text
+from federated_sql.consent_options import MAX_PURPOSE_BYTES
 from federated_sql.cursor import Cursor
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.lexer import Kind, Token
@@ -77,7 +78,7 @@ def _for_subject(cursor: Cursor) -> Subject:
 
 
 def _purpose(cursor: Cursor) -> str | None:
-    return text(cursor, "purpose") if cursor.accept_words("purpose") else None
+    return text(cursor, "purpose", MAX_PURPOSE_BYTES) if cursor.accept_words("purpose") else None
 
 
 def _export_subject(cursor: Cursor) -> Command:
@@ -93,7 +94,7 @@ def _grant_consent(cursor: Cursor) -> Command:
     subject = _for_subject(cursor)
     purpose = _purpose(cursor)
     workspace = in_workspace(cursor)
-    version = text(cursor, "version") if cursor.accept_words("version") else None
+    version = text(cursor, "version", MAX_PURPOSE_BYTES) if cursor.accept_words("version") else None
     return GrantConsent(subject, workspace, purpose, version)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from federated_sql.clause_values import Option, OptionName, RoleSpec, Subject
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -416,6 +417,7 @@ Command = (
     | DropSubscription
     | GrantSubscribe
     | RevokeSubscribe
+    | AttestCompliance
 )
 
 COMMAND_TAGS: dict[type[Command], str] = {
@@ -463,15 +465,8 @@ COMMAND_TAGS: dict[type[Command], str] = {
     DropSubscription: "DROP FEDERATED SUBSCRIPTION",
     GrantSubscribe: "GRANT FEDERATED SUBSCRIBE",
     RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
+    AttestCompliance: "ATTEST FEDERATED COMPLIANCE",
 }
-
-MISSING_ENGINES: dict[type[Command], str] = {
-    GrantConsent: "nodes keep no register of consent",
-    RevokeConsent: "nodes keep no register of consent",
-    CreateAlert: "the coordinator watches no alerts",
-    DropAlert: "there are no alerts",
-}
-"""Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 
 
 def command_tag(command: Command) -> str:

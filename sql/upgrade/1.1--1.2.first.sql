@@ -174,3 +174,15 @@ ALTER TABLE federated.run
     ADD COLUMN kept_ledger_id bigint,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
+
+-- It says up to where the log is signed and witnessed.
+-- done: function @extschema@.federated_audit_verify(text)
+-- done: comment FUNCTION @extschema@.federated_audit_verify(text)
+DROP FUNCTION @extschema@.federated_audit_verify(text);
+-- Requirements are listed by themselves, and judged by findings that two regulations may share.
+-- done: function federated._hipaa_findings(bigint, text)
+-- done: comment FUNCTION federated._hipaa_findings(bigint, text)
+-- done: function federated._gdpr_findings(bigint, text)
+-- done: comment FUNCTION federated._gdpr_findings(bigint, text)
+DROP FUNCTION federated._hipaa_findings(bigint, text);
+DROP FUNCTION federated._gdpr_findings(bigint, text);

@@ -179,6 +179,18 @@ ALTER TABLE federated.run
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
+-- It says up to where the log is signed and witnessed.
+-- done: function @extschema@.federated_audit_verify(text)
+-- done: comment FUNCTION @extschema@.federated_audit_verify(text)
+DROP FUNCTION @extschema@.federated_audit_verify(text);
+-- Requirements are listed by themselves, and judged by findings that two regulations may share.
+-- done: function federated._hipaa_findings(bigint, text)
+-- done: comment FUNCTION federated._hipaa_findings(bigint, text)
+-- done: function federated._gdpr_findings(bigint, text)
+-- done: comment FUNCTION federated._gdpr_findings(bigint, text)
+DROP FUNCTION federated._hipaa_findings(bigint, text);
+DROP FUNCTION federated._gdpr_findings(bigint, text);
+
 -- federated_owner owns what runs with rights beyond its caller's: it has no members and is granted to nobody. federated_probe
 -- has the rights of federated_reader, and owns what reads as the node will. federated_aggregator has no rights but to call
 -- aggregation functions.
@@ -240,6 +252,10 @@ COMMENT ON SCHEMA federated_row IS 'The functions of federated_model once more, 
 CREATE SCHEMA federated_proba;
 
 COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
+
+CREATE SCHEMA federated_subject;
+
+COMMENT ON SCHEMA federated_subject IS 'One view per dataset with a consent_query: who has consented, for federated_reader to read';
 
 CREATE SCHEMA federated_aggregation;
 
@@ -781,6 +797,110 @@ $$;
 
 COMMENT ON FUNCTION federated._drop_dataset_view(text) IS 'Drops the view of a dataset; dependents refuse';
 
+-- Which columns of a dataset look like identifiers of people. Values are looked at here, with the rights of whoever shares
+-- them, and by the node's training process; of them nothing is kept but a kind and one of three shares.
+CREATE TABLE federated.phi_finding (
+    dataset_id  bigint NOT NULL REFERENCES federated.dataset ON DELETE CASCADE,
+    column_name text NOT NULL,
+    kind        text NOT NULL,
+    evidence    text NOT NULL CHECK (evidence IN ('name', 'type', 'values')),
+    share       text CHECK ((share IS NOT NULL) = (evidence = 'values')),
+    found_by    text NOT NULL CHECK (found_by IN ('statement', 'training')),
+    found_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (dataset_id, column_name, kind, evidence, found_by)
+);
+
+COMMENT ON TABLE federated.phi_finding IS
+    'Columns of datasets that look like identifiers of people: for the participant''s own DBA, and told nobody else';
+
+COMMENT ON COLUMN federated.phi_finding.found_by IS
+    'statement: CREATE or ALTER FEDERATED DATASET; training: the node, when it read the rows for a run. What a training found by values stands in the way of answers without noise alone: under a budget no answer depends on it';
+
+COMMENT ON COLUMN federated.phi_finding.share IS 'How many of the values that were looked at, in three steps; NULL where no value was';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.phi_finding', '');
+
+-- With the caller's rights, and nothing written: what functions behind a view would write is an error, and undone with
+-- all that was set. Names inside a view are looked up as the caller would have typed them. What cannot be read is not
+-- looked at: federated._probe_dataset has said why.
+CREATE FUNCTION federated._sample_dataset(dataset text, columns text[], most integer, longest integer, schemas name[])
+RETURNS SETOF jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shown text := (SELECT string_agg(format('left(v.%1$I::text, %2$s) AS %1$I', c, longest), ', ') FROM unnest(columns) AS u (c));
+    found jsonb[];
+BEGIN
+    BEGIN
+        PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true),
+            pg_catalog.set_config('transaction_read_only', 'on', true);
+        EXECUTE pg_catalog.format(
+            'SELECT pg_catalog.array_agg(pg_catalog.to_jsonb(s)) FROM (SELECT %s FROM federated_dataset.%I AS v LIMIT %s) AS s',
+            shown, dataset, most) INTO found;
+        RAISE EXCEPTION USING ERRCODE = 'HFL01';
+    EXCEPTION
+        WHEN SQLSTATE 'HFL01' THEN
+            NULL;
+        WHEN OTHERS THEN
+            found := NULL;
+    END;
+    RETURN QUERY SELECT f FROM unnest(found) AS f;
+END
+$$;
+
+COMMENT ON FUNCTION federated._sample_dataset(text, text[], integer, integer, name[]) IS
+    'Rows of the caller''s dataset with their values as text, cut, to look for identifiers; none where they cannot be read';
+
+CREATE FUNCTION federated._record_findings(dataset_id bigint, found_by text, columns text[], findings jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.phi_finding AS f
+    WHERE f.dataset_id = _record_findings.dataset_id AND f.found_by = _record_findings.found_by
+      AND (columns IS NULL OR f.column_name = ANY (columns));
+    INSERT INTO federated.phi_finding (dataset_id, column_name, kind, evidence, share, found_by)
+    SELECT _record_findings.dataset_id, r.column_name, r.kind, r.evidence, r.share, _record_findings.found_by
+    FROM jsonb_to_recordset(findings) AS r (column_name text, kind text, evidence text, share text)
+    WHERE EXISTS (SELECT FROM federated.dataset AS d WHERE d.dataset_id = _record_findings.dataset_id);
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_findings(bigint, text, text[], jsonb) IS
+    'Puts findings in the place of those from before, about these columns or, where there are none named, all';
+
+CREATE FUNCTION federated._record_trained_findings(dataset_id bigint, columns text[], findings jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM federated._record_findings(dataset_id, 'training', coalesce(columns, '{}'), findings);
+END
+$$;
+
+COMMENT ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) IS
+    'Keeps what the node found when it read the rows; of what statements found it changes nothing';
+
+CREATE FUNCTION @extschema@.federated_phi_findings(
+    dataset text,
+    OUT column_name text, OUT kind text, OUT evidence text, OUT share text, OUT found_by text,
+    OUT found_at timestamptz, OUT is_accepted boolean
+) RETURNS SETOF record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    shared federated.dataset;
+BEGIN
+    SELECT d.* INTO shared FROM federated.dataset AS d WHERE d.name = federated_phi_findings.dataset;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated dataset %s does not exist', coalesce(quote_ident(dataset), 'null'));
+    END IF;
+    RETURN QUERY
+    SELECT f.column_name, f.kind, f.evidence, f.share, f.found_by, f.found_at,
+           coalesce(shared.options -> 'phi_accepted' ? f.column_name, false)
+    FROM federated.phi_finding AS f WHERE f.dataset_id = shared.dataset_id
+    ORDER BY f.column_name, f.kind, f.evidence, f.found_by;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_phi_findings(text) IS
+    'Which columns of a dataset of this database look like identifiers of people (45 CFR 164.514(b)(2)), and by what: the name, the type, or the values that were looked at, of which the share is told in three steps and never a count; is_accepted: whether phi_accepted names the column';
+
 -- What holds for every change of the catalog, whichever way it is made: statement, INSERT or DELETE.
 CREATE OR REPLACE FUNCTION federated._options() RETURNS jsonb
 LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -1030,14 +1150,284 @@ COMMENT ON FUNCTION federated._check_dataset_owner() IS 'Keeps a dataset for mem
 CREATE OR REPLACE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF options ON federated.dataset
     FOR EACH ROW EXECUTE FUNCTION federated._check_dataset_owner();
 
+-- What is deleted for its age, and the stub that each deletion leaves.
+--
+-- What always holds: what is deleted was older than its retention by this server's clock, whoever asks; in its transaction
+-- there is a signed stub, or nothing is deleted. Of entries of the audit log place and hash stay, so that chain and tree are
+-- verified as before. Ledgers, agreements, row sets and base tables are never deleted: what was spent on people who are
+-- still in the data would be given back, and what was answered about them could be asked again beside other rows.
+CREATE TABLE federated.retention_stub (
+    stub_id        bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    name           text NOT NULL CHECK (name IN ('audit', 'event', 'run', 'release', 'refusal', 'node_run')),
+    workspace      text NOT NULL,
+    origin         uuid,
+    first_position bigint CHECK (first_position > 0),
+    last_position  bigint,
+    entries        bigint NOT NULL CHECK (entries > 0),
+    older_than     timestamptz NOT NULL,
+    content_sha256 bytea,
+    deleted_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    statement      bytea,
+    signature      bytea,
+    certificate    text,
+    CHECK (num_nulls(origin, first_position, last_position, content_sha256) = CASE name WHEN 'audit' THEN 0 ELSE 4 END),
+    CHECK (last_position - first_position + 1 = entries)
+);
+
+COMMENT ON TABLE federated.retention_stub IS 'What was deleted for its age: how much, how old, and who signed that';
+
+COMMENT ON COLUMN federated.retention_stub.name IS
+    'audit: contents of entries of the audit log; event: events; run: what was kept of runs that had ended (states, checkpoints of the catalog, figures of nodes); at a node release, refusal and node_run';
+
+COMMENT ON COLUMN federated.retention_stub.origin IS 'Of the audit log: the chain';
+
+COMMENT ON COLUMN federated.retention_stub.content_sha256 IS 'Of the audit log: SHA-256 of the hashes of the entries, one after the other';
+
+COMMENT ON COLUMN federated.retention_stub.statement IS 'What was signed: JSON with sorted keys that says what the other columns say';
+
+COMMENT ON COLUMN federated.retention_stub.signature IS 'ECDSA with SHA-256 over statement, with the key of certificate';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.retention_stub', '');
+
+CREATE FUNCTION federated._keep_stub() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF OLD.signature IS NOT NULL OR (to_jsonb(NEW) - '{statement,signature,certificate}'::text[])
+            IS DISTINCT FROM (to_jsonb(OLD) - '{statement,signature,certificate}'::text[]) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'a stub is signed once, and not changed';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_stub() IS 'Lets a stub be signed and not changed';
+
+CREATE TRIGGER keep_stub BEFORE UPDATE ON federated.retention_stub
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_stub();
+
+CREATE FUNCTION federated._require_signature() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM federated.retention_stub AS s WHERE s.stub_id = NEW.stub_id
+               AND num_nulls(s.statement, s.signature, s.certificate) > 0) THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'nothing is deleted without a signed stub';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._require_signature() IS 'Lets no transaction commit that deleted without a signed stub';
+
+CREATE CONSTRAINT TRIGGER require_signature AFTER INSERT ON federated.retention_stub DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION federated._require_signature();
+
+-- What belongs to no workspace, or to one that was dropped, stays for as long as options have it by default, and for as
+-- long as any workspace has it; while any is on hold, the former stays.
+CREATE FUNCTION federated._retention_bounds() RETURNS TABLE (workspace text, older_than timestamptz)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    usual integer := (federated._options() -> 'workspace' ->> 'retention_days')::integer;
+BEGIN
+    RETURN QUERY
+    WITH kept AS (
+        SELECT w.name, coalesce((w.options ->> 'retention_days')::integer, usual) AS days,
+               coalesce((w.options ->> 'legal_hold')::boolean, false) AS held
+        FROM federated.workspace AS w
+    )
+    SELECT k.name, clock_timestamp() - make_interval(days => k.days) FROM kept AS k WHERE NOT k.held
+    UNION ALL
+    SELECT h.workspace, clock_timestamp() - make_interval(days => greatest(usual, (SELECT max(k.days) FROM kept AS k)))
+    FROM (SELECT '' AS workspace UNION SELECT a.workspace FROM federated.audit_head AS a) AS h
+    WHERE NOT EXISTS (SELECT FROM kept AS k WHERE k.name = h.workspace)
+      AND (h.workspace <> '' OR NOT EXISTS (SELECT FROM kept AS k WHERE k.held));
+END
+$$;
+
+COMMENT ON FUNCTION federated._retention_bounds() IS 'Of each workspace that is not on hold, from when on what is older is deleted';
+
+-- The first entries of a chain, as long as all of them are old; what is left of one is its place, its hash and when it was.
+CREATE FUNCTION federated._forget_audit(workspace text, older_than timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    chain record;
+BEGIN
+    FOR chain IN
+        SELECT p.origin, p.beginning, least(coalesce(y.first_young, p.head + 1) - 1, p.beginning + 9999) AS ending
+        FROM (
+            SELECT h.origin, h.chain_position AS head, coalesce((
+                SELECT max(s.last_position) FROM federated.retention_stub AS s
+                WHERE s.name = 'audit' AND s.workspace = h.workspace AND s.origin = h.origin), 0) + 1 AS beginning
+            FROM federated.audit_head AS h WHERE h.workspace = _forget_audit.workspace
+        ) AS p
+        LEFT JOIN LATERAL (
+            SELECT min(a.chain_position) AS first_young FROM federated.audit AS a
+            WHERE a.workspace = _forget_audit.workspace AND a.origin = p.origin AND a.chain_position >= p.beginning
+              AND a.recorded_at >= _forget_audit.older_than
+        ) AS y ON true
+    LOOP
+        CONTINUE WHEN chain.ending < chain.beginning;
+        INSERT INTO federated.retention_stub (name, workspace, origin, first_position, last_position, entries, older_than, content_sha256)
+        SELECT 'audit', _forget_audit.workspace, chain.origin, chain.beginning, chain.ending, count(*), _forget_audit.older_than,
+               sha256(string_agg(a.hash, ''::bytea ORDER BY a.chain_position))
+        FROM federated.audit AS a
+        WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
+          AND a.chain_position BETWEEN chain.beginning AND chain.ending
+        HAVING count(*) = chain.ending - chain.beginning + 1;
+        -- A chain with a gap is for people to look at.
+        CONTINUE WHEN NOT FOUND;
+        UPDATE federated.audit AS a SET session_role = '', acting_role = '', object_name = '', details = '{}'
+        WHERE a.workspace = _forget_audit.workspace AND a.origin = chain.origin
+          AND a.chain_position BETWEEN chain.beginning AND chain.ending;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._forget_audit(text, timestamptz) IS 'Empties the first entries of a workspace''s chains; 10,000 of a chain at most';
+
+CREATE FUNCTION federated._forget_runs(workspace text, older_than timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ended uuid[] := ARRAY(
+        SELECT r.run_id FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _forget_runs.workspace AND r.status NOT IN ('queued', 'running')
+          AND r.finished_at < _forget_runs.older_than);
+    emptied uuid[];
+    gone    bigint;
+BEGIN
+    WITH states AS (
+        DELETE FROM federated.run_parameters AS p WHERE p.run_id = ANY (ended) RETURNING p.run_id
+    ), checkpoints AS (
+        DELETE FROM federated.internal_checkpoint AS i WHERE i.run_id = ANY (ended) RETURNING i.run_id
+    ), figures AS (
+        UPDATE federated.participation AS n SET described = NULL
+        WHERE n.run_id = ANY (ended) AND n.described IS NOT NULL RETURNING n.run_id
+    ), phases AS (
+        DELETE FROM federated.phase AS f WHERE f.run_id = ANY (ended) RETURNING f.run_id
+    ), contributions AS (
+        DELETE FROM federated.contribution AS c WHERE c.run_id = ANY (ended) RETURNING c.run_id
+    )
+    SELECT array_agg(DISTINCT u.run_id) INTO emptied FROM (
+        TABLE states UNION ALL TABLE checkpoints UNION ALL TABLE figures UNION ALL TABLE phases UNION ALL TABLE contributions
+    ) AS u;
+    IF emptied IS NOT NULL THEN
+        INSERT INTO federated.retention_stub (name, workspace, entries, older_than)
+        VALUES ('run', _forget_runs.workspace, cardinality(emptied), _forget_runs.older_than);
+    END IF;
+    DELETE FROM federated.event AS e
+    WHERE e.recorded_at < _forget_runs.older_than
+      AND (e.run_id = ANY (ended) OR _forget_runs.workspace = '' AND NOT EXISTS (
+          SELECT FROM federated.run AS r WHERE r.run_id = e.run_id));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF gone > 0 THEN
+        INSERT INTO federated.retention_stub (name, workspace, entries, older_than)
+        VALUES ('event', _forget_runs.workspace, gone, _forget_runs.older_than);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._forget_runs(text, timestamptz) IS
+    'Deletes events, and what was kept of runs that ended; who took part, rounds, versions and ledgers stay';
+
+CREATE FUNCTION federated._forget_expired(workspace text) RETURNS SETOF federated.retention_stub
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bound timestamptz := (SELECT b.older_than FROM federated._retention_bounds() AS b WHERE b.workspace = _forget_expired.workspace);
+    last  bigint := (SELECT coalesce(max(s.stub_id), 0) FROM federated.retention_stub AS s);
+BEGIN
+    IF bound IS NULL THEN
+        RETURN;
+    END IF;
+    LOCK TABLE federated.retention_stub IN SHARE ROW EXCLUSIVE MODE;
+    PERFORM federated._forget_audit(_forget_expired.workspace, bound);
+    PERFORM federated._forget_runs(_forget_expired.workspace, bound);
+    RETURN QUERY SELECT s.* FROM federated.retention_stub AS s
+    WHERE s.stub_id > last AND s.signature IS NULL ORDER BY s.stub_id;
+END
+$$;
+
+COMMENT ON FUNCTION federated._forget_expired(text) IS
+    'Deletes what is older than the workspace''s retention and returns the stubs, which have to be signed in the same transaction; nothing under legal_hold';
+
+-- Of a run whose last answer is that old. What was charged stays with its spending, and what a run asked lately is needed.
+CREATE FUNCTION federated._forget_node_history(retention_days integer) RETURNS SETOF federated.retention_stub
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    bound timestamptz := clock_timestamp() - make_interval(days => retention_days);
+BEGIN
+    IF retention_days < 30 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'a node keeps its history for 30 days at least';
+    END IF;
+    LOCK TABLE federated.retention_stub IN SHARE ROW EXCLUSIVE MODE;
+    RETURN QUERY
+    WITH old_runs AS (
+        SELECT r.run_id FROM federated.release AS r GROUP BY r.run_id HAVING max(r.released_at) < bound
+    ), releases AS (
+        DELETE FROM federated.release AS r USING old_runs AS o
+        WHERE r.run_id = o.run_id AND NOT EXISTS (SELECT FROM federated.spending AS s WHERE s.release_id = r.release_id)
+        RETURNING r.workspace
+    ), refusals AS (
+        DELETE FROM federated.refusal AS f WHERE f.last_at < bound RETURNING f.workspace
+    ), runs AS (
+        DELETE FROM federated.node_run AS n WHERE n.last_task_at < bound RETURNING n.workspace
+    )
+    INSERT INTO federated.retention_stub AS s (name, workspace, entries, older_than)
+    SELECT g.name, g.workspace, count(*), bound FROM (
+        SELECT 'release' AS name, t.workspace FROM releases AS t
+        UNION ALL SELECT 'refusal', t.workspace FROM refusals AS t
+        UNION ALL SELECT 'node_run', t.workspace FROM runs AS t
+    ) AS g GROUP BY g.name, g.workspace ORDER BY g.workspace, g.name
+    RETURNING s.*;
+END
+$$;
+
+COMMENT ON FUNCTION federated._forget_node_history(integer) IS
+    'Deletes a node''s releases that cost nothing, refusals and runs that are older than so many days, and returns the stubs, which have to be signed in the same transaction';
+
+CREATE VIEW @extschema@.federated_retention AS
+SELECT s.workspace, s.name AS what, s.entries, s.older_than, s.deleted_at, s.origin, s.first_position, s.last_position,
+       encode(s.content_sha256, 'hex') AS content_sha256, convert_from(s.statement, 'UTF8')::jsonb AS statement,
+       encode(s.signature, 'hex') AS signature, s.certificate
+FROM federated.retention_stub AS s;
+
+COMMENT ON VIEW @extschema@.federated_retention IS
+    'What was deleted for its age, by the workspace''s retention_days or a node''s own; each with what its daemon signed';
+
+COMMENT ON COLUMN @extschema@.federated_retention.workspace IS 'By name as it was at the time; empty where it belonged to none';
+
+COMMENT ON COLUMN @extschema@.federated_retention.what IS
+    'audit: contents of entries of the audit log; event: events; run: what was kept of runs that had ended; at a node release (without noise, or of a protocol), refusal and node_run';
+
+COMMENT ON COLUMN @extschema@.federated_retention.entries IS 'How many';
+
+COMMENT ON COLUMN @extschema@.federated_retention.older_than IS 'All of them were older';
+
+COMMENT ON COLUMN @extschema@.federated_retention.deleted_at IS 'When they were deleted';
+
+COMMENT ON COLUMN @extschema@.federated_retention.origin IS 'Of the audit log: the chain; NULL else, as the three columns that follow';
+
+COMMENT ON COLUMN @extschema@.federated_retention.first_position IS 'The first entry that was emptied: its place and its hash are still there';
+
+COMMENT ON COLUMN @extschema@.federated_retention.last_position IS 'The last one';
+
+COMMENT ON COLUMN @extschema@.federated_retention.content_sha256 IS 'SHA-256 of the hashes of these entries, one after the other; hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_retention.statement IS 'What was signed';
+
+COMMENT ON COLUMN @extschema@.federated_retention.signature IS 'ECDSA with SHA-256 over the statement''s bytes (federated.retention_stub.statement); hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_retention.certificate IS 'Of the daemon that deleted and signed, in PEM form';
+
 CREATE OR REPLACE FUNCTION federated._audited(subject jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT jsonb_object_agg(key, value) FROM jsonb_each(subject)
     WHERE subject ? 'ledger_id' AND key NOT IN ('clipping_norm', 'recorded_at')
        OR subject ? 'checkpoint_id' AND key <> 'created_at'
+       OR subject ? 'stub_id' AND key NOT IN ('statement', 'signature', 'certificate', 'deleted_at')
        OR key IN ('name', 'workspace', 'workspace_id', 'model_id', 'owner', 'options', 'overrides', 'policy', 'status',
                   'stop_requested', 'certificate', 'relation', 'columns', 'types', 'predicate', 'version', 'is_current',
-                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round')
+                  'language', 'body_sha256', 'model_name', 'wanted', 'auto', 'resumed_from', 'resumed_round',
+                  'requirement', 'valid_until', 'statement_sha256', 'regulation', 'findings_sha256', 'conditions')
 $$;
 
 COMMENT ON FUNCTION federated._audited(jsonb) IS
@@ -1053,7 +1443,7 @@ DECLARE
     workspace  text := federated._audited_workspace(TG_TABLE_NAME, subject);
 BEGIN
     -- What goes with its model is in the entry of that.
-    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint') AND workspace = '' THEN
+    IF TG_TABLE_NAME IN ('version', 'subscribe_grant', 'checkpoint', 'attestation', 'compliance_record') AND workspace = '' THEN
         RETURN NULL;
     END IF;
     INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
@@ -1061,7 +1451,7 @@ BEGIN
         workspace,
         session_user,
         CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
-        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id'),
+        lower(TG_OP), TG_TABLE_NAME, coalesce(subject ->> 'name', subject ->> 'run_id', subject ->> 'requirement', subject ->> 'regulation'),
         jsonb_strip_nulls(jsonb_build_object(
             'before', federated._audited(row_before), 'after', federated._audited(row_after)))
     );
@@ -1070,6 +1460,9 @@ END
 $$;
 
 COMMENT ON FUNCTION federated._audit() IS 'Appends to the audit log';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE ON federated.retention_stub
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
 
 -- Lines are made in each round; what is to be seen is what becomes of them but being charged.
 CREATE TRIGGER audit AFTER DELETE OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
@@ -1089,9 +1482,478 @@ $$;
 COMMENT ON FUNCTION federated._took_back(text, text, bigint) IS
     'Whether this transaction took back a reservation that stood before a line in its node''s ledger';
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function or ledger (a reservation taken back, or sums that changed); audit for an adopted chain';
+CREATE OR REPLACE FUNCTION federated._audit_faults(workspace text)
+RETURNS TABLE (origin uuid, broken_at bigint, reason text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH stubs AS (
+        SELECT s.* FROM federated.retention_stub AS s WHERE s.name = 'audit' AND s.workspace = _audit_faults.workspace
+    ), linked AS (
+        SELECT a.origin, a.chain_position, a.previous_hash, a.hash,
+               -- Of an entry that was emptied for its age the hash is all there is: its stub has it too.
+               CASE WHEN s.stub_id IS NULL THEN federated._audit_hash(a, a.origin, a.chain_position, a.previous_hash)
+                    WHEN (a.session_role, a.acting_role, a.object_name, a.details) = ('', '', '', '{}') THEN a.hash END AS computed,
+               row_number() OVER chain AS place, lag(a.hash) OVER chain AS before
+        FROM federated.audit AS a
+        LEFT JOIN stubs AS s ON s.origin = a.origin AND a.chain_position BETWEEN s.first_position AND s.last_position
+        WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NOT NULL
+        WINDOW chain AS (PARTITION BY a.origin ORDER BY a.chain_position)
+    ), ends AS (
+        SELECT l.origin, count(*) AS entries, (array_agg(l.hash ORDER BY l.chain_position DESC))[1] AS hash
+        FROM linked AS l GROUP BY l.origin
+    ), heads AS (
+        SELECT h.* FROM federated.audit_head AS h WHERE h.workspace = _audit_faults.workspace
+    )
+    SELECT l.origin, l.place, CASE
+               WHEN l.chain_position <> l.place THEN format('entry %s is missing', l.place)
+               WHEN l.hash IS DISTINCT FROM l.computed THEN format('entry %s is not what was recorded', l.place)
+               ELSE format('entry %s does not follow the one before it', l.place) END
+    FROM linked AS l
+    WHERE l.chain_position <> l.place OR l.hash IS DISTINCT FROM l.computed OR l.previous_hash IS DISTINCT FROM l.before
+    UNION ALL
+    SELECT coalesce(e.origin, h.origin), least(coalesce(e.entries, 0), h.chain_position) + 1, CASE
+               WHEN h.origin IS NULL THEN 'the head of the chain is missing'
+               WHEN coalesce(e.entries, 0) < h.chain_position THEN
+                   format('%s entries are missing at the end', h.chain_position - coalesce(e.entries, 0))
+               WHEN e.entries > h.chain_position THEN 'the chain goes on beyond its head'
+               ELSE 'the last entry is not the one that the head names' END
+    FROM ends AS e FULL JOIN heads AS h USING (origin)
+    WHERE (e.entries, e.hash) IS DISTINCT FROM (h.chain_position, h.hash)
+    UNION ALL
+    SELECT s.origin, s.first_position, format('entries %s to %s are not those that were emptied for their age', s.first_position, s.last_position)
+    FROM stubs AS s
+    WHERE s.content_sha256 IS DISTINCT FROM (
+        SELECT sha256(string_agg(l.hash, ''::bytea ORDER BY l.chain_position)) FROM linked AS l
+        WHERE l.origin = s.origin AND l.chain_position BETWEEN s.first_position AND s.last_position)
+    UNION ALL
+    SELECT NULL, NULL, format('entry %s stands outside the chain', a.audit_id)
+    FROM federated.audit AS a
+    WHERE a.workspace = _audit_faults.workspace AND a.chain_position IS NULL
+      AND a.transaction_id IS DISTINCT FROM pg_current_xact_id_if_assigned()
+    UNION ALL
+    SELECT a.origin, a.chain_position, 'the chain that this entry adopted is not there as it was'
+    FROM federated.audit AS a
+    WHERE a.workspace = _audit_faults.workspace AND a.action = 'adopt' AND a.object_kind = 'audit' AND a.details <> '{}'
+      AND NOT EXISTS (
+          SELECT FROM heads AS h
+          WHERE h.origin::text = a.details ->> 'origin' AND h.chain_position::text = a.details ->> 'entries'
+            AND encode(h.hash, 'hex') = a.details ->> 'head_hash')
+    UNION ALL
+    SELECT NULL, NULL, 'the workspace exists, but the log does not say how it came to be'
+    FROM federated.workspace AS w
+    WHERE w.name = _audit_faults.workspace AND NOT EXISTS (SELECT FROM stubs)
+      AND NOT EXISTS (
+          SELECT FROM federated.audit AS a
+          WHERE a.workspace = w.name AND a.object_kind = 'workspace'
+            AND a.details -> 'after' ->> 'workspace_id' = w.workspace_id::text)
+$$;
 
-COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a line of the ledger and of a checkpoint';
+COMMENT ON FUNCTION federated._audit_faults(text) IS 'Where the chains of a workspace do not hold, and why';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_audit_verify(
+    workspace text,
+    OUT is_intact boolean, OUT entries bigint, OUT head_hash text, OUT broken_at bigint, OUT reason text,
+    OUT signed_entries bigint, OUT witnessed_entries bigint
+) RETURNS record
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    own uuid := (SELECT o.origin FROM federated.audit_origin AS o);
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    IF NOT EXISTS (SELECT FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace)
+       AND NOT EXISTS (SELECT FROM federated.workspace AS w WHERE w.name = federated_audit_verify.workspace) THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('federated workspace "%s" does not exist, and the audit log has no entry of it', workspace);
+    END IF;
+    SELECT count(*) INTO entries
+    FROM federated.audit AS a WHERE a.workspace = federated_audit_verify.workspace AND a.chain_position IS NOT NULL;
+    SELECT encode(h.hash, 'hex') INTO head_hash
+    FROM federated.audit_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT f.broken_at, f.reason || CASE WHEN f.origin <> own THEN ', in the chain that a dump of another database brought along'
+                                         ELSE '' END
+    INTO broken_at, reason
+    FROM (
+        SELECT c.*, 1 AS place FROM federated._audit_faults(federated_audit_verify.workspace) AS c
+        UNION ALL
+        SELECT t.*, 2 FROM federated._tree_faults(federated_audit_verify.workspace) AS t
+    ) AS f
+    ORDER BY f.origin <> own NULLS LAST, f.broken_at NULLS LAST, f.place LIMIT 1;
+    is_intact := NOT FOUND;
+    SELECT coalesce(max(h.tree_size), 0) INTO signed_entries
+    FROM federated.tree_head AS h WHERE h.workspace = federated_audit_verify.workspace AND h.origin = own;
+    SELECT coalesce(max(s.tree_size), 0) INTO witnessed_entries
+    FROM federated.cosignature AS s WHERE s.workspace = federated_audit_verify.workspace AND s.origin = own;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_audit_verify(text) IS
+    'Whether the audit log of a workspace is as it was written. Found are entries that were changed, removed (at the end too), inserted or put in another order; broken_at is the position of the first such entry (NULL for none, and for an entry outside the chain), head_hash the hash of the last entry linked in this database (NULL before any). The chain is also compared with the heads that the coordinator has signed (over the first signed_entries), with the nodes'' cosignatures under them (witnessed_entries), and with what nodes say that they hold. Not found here is what a superuser or the owner of the tables does who writes the chain and its heads anew; the nodes find it when they are shown the next head, and heliosdb audit verify against heads that nodes hold. Not found at all are changes of entries after the last head that is held elsewhere, and untrue entries';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_kind IS 'workspace, node, model, run, dataset, version, tag, checkpoint, aggregation_function, alert, attestation, compliance_record, retention_stub (what was deleted for its age) or ledger (a reservation taken back, or sums that changed); round (how it ended), lease (a coordinator''s term), signer (the certificate whose key signs heads of the log from then on); at a node witnessed_head (heads that were forgotten); audit for an adopted chain';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.object_name IS 'Name of the object; of a run its id, as of a round, a line of the ledger and a checkpoint; of a term who holds it, of a signer SHA-256 of its certificate; of an attestation its requirement, of a recorded check its regulation';
+
+COMMENT ON COLUMN @extschema@.federated_audit_log.details IS
+    'What the row said before and after, as far as people decide it; empty, as the roles and object_name, of an entry that was emptied for its age (federated_retention)';
+
+-- Heads of the audit log's tree (RFC 6962), signed outside the database, and what nodes have witnessed of them. The leaves
+-- are the hashes of a chain's entries in their order.
+CREATE TABLE federated.signer (
+    certificate_sha256 bytea PRIMARY KEY CHECK (octet_length(certificate_sha256) = 32),
+    certificate        text NOT NULL
+);
+
+COMMENT ON TABLE federated.signer IS 'Certificates (PEM) with whose keys heads of the audit log were signed and cosigned, as they were then';
+
+CREATE TABLE federated.tree_head (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL CHECK (tree_size > 0),
+    root               bytea NOT NULL CHECK (octet_length(root) = 32),
+    edge               bytea NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    signed_at          timestamptz NOT NULL,
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+CREATE INDEX tree_head_by_signer ON federated.tree_head (certificate_sha256);
+
+COMMENT ON TABLE federated.tree_head IS
+    'Heads of each chain of the audit log, signed by the coordinator with a key that is not in the database: the first tree_size entries as one hash';
+
+COMMENT ON COLUMN federated.tree_head.workspace IS 'By name and without reference, as in federated.audit';
+
+COMMENT ON COLUMN federated.tree_head.root IS 'Root of the tree of RFC 6962 over the hashes of the first tree_size entries, each a leaf''s data';
+
+COMMENT ON COLUMN federated.tree_head.edge IS 'Roots of the full subtrees of these entries, the largest first: what it takes to go on without the entries before';
+
+COMMENT ON COLUMN federated.tree_head.statement IS 'What is signed: JSON with kind, workspace, origin, tree_size, root_sha256 and signed_at, its keys sorted and without spaces, in UTF-8';
+
+COMMENT ON COLUMN federated.tree_head.signature IS
+    'ECDSA over SHA-256 (DER), with the key of the certificate: of "heliosdb tree head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.cosignature (
+    workspace          text NOT NULL,
+    origin             uuid NOT NULL,
+    tree_size          bigint NOT NULL,
+    node_name          text NOT NULL,
+    statement          bytea NOT NULL,
+    signature          bytea NOT NULL,
+    certificate_sha256 bytea NOT NULL REFERENCES federated.signer,
+    received_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, node_name, tree_size),
+    FOREIGN KEY (workspace, origin, tree_size) REFERENCES federated.tree_head
+);
+
+CREATE INDEX cosignature_by_head ON federated.cosignature (workspace, origin, tree_size);
+
+COMMENT ON TABLE federated.cosignature IS
+    'Nodes'' signatures under heads of the audit log: each was shown to continue all heads that the node had seen before, and the node keeps it';
+
+COMMENT ON COLUMN federated.cosignature.statement IS 'What is signed: JSON with kind, head_sha256 (of the head''s statement), node and witnessed_at';
+
+COMMENT ON COLUMN federated.cosignature.signature IS
+    'As of a head, with the key of the node''s certificate, of "heliosdb witnessed head signature v1", a zero byte and the statement';
+
+CREATE TABLE federated.audit_break (
+    break_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace      text NOT NULL,
+    origin         uuid NOT NULL,
+    node_name      text NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('forked', 'rolled back', 'missing')),
+    held_size      bigint NOT NULL CHECK (held_size > 0),
+    own_size       bigint NOT NULL CHECK (own_size >= 0),
+    held_statement bytea NOT NULL,
+    held_signature bytea NOT NULL,
+    found_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    settled_at     timestamptz,
+    UNIQUE (workspace, node_name, held_statement)
+);
+
+COMMENT ON TABLE federated.audit_break IS
+    'Heads that nodes hold, signed by a coordinator, of a log that is not here: what was rewritten, cut off or restored from an older backup';
+
+COMMENT ON COLUMN federated.audit_break.kind IS
+    'forked: the first entries of this log are others than those of the held head; rolled back: this log has fewer entries; missing: it has none of that origin';
+
+COMMENT ON COLUMN federated.audit_break.held_size IS 'How many entries the node''s head has';
+
+COMMENT ON COLUMN federated.audit_break.own_size IS 'How many entries the log had here when that was found';
+
+COMMENT ON COLUMN federated.audit_break.held_statement IS 'The head as the node holds it, as held_signature: the evidence';
+
+COMMENT ON COLUMN federated.audit_break.settled_at IS 'When the node no longer held it: its DBA forgot the heads that it had, by federated_forget_heads; NULL while it does';
+
+-- At a node.
+CREATE TABLE federated.witnessed_head (
+    workspace    text NOT NULL,
+    origin       uuid NOT NULL,
+    tree_size    bigint NOT NULL CHECK (tree_size > 0),
+    root         bytea NOT NULL CHECK (octet_length(root) = 32),
+    signed_at    timestamptz NOT NULL,
+    statement    bytea NOT NULL,
+    signature    bytea NOT NULL,
+    certificate  text NOT NULL,
+    node_name    text NOT NULL,
+    witnessed    bytea NOT NULL,
+    cosignature  bytea NOT NULL,
+    witnessed_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, origin, tree_size)
+);
+
+COMMENT ON TABLE federated.witnessed_head IS
+    'At a node: heads of its workspaces'' audit logs that it has cosigned, each shown to continue the one before; of each log the 1,000 latest';
+
+COMMENT ON COLUMN federated.witnessed_head.certificate IS 'The coordinator''s, pinned when the head came, with whose key it is signed (PEM)';
+
+COMMENT ON COLUMN federated.witnessed_head.node_name IS 'What the coordinator calls this node';
+
+COMMENT ON COLUMN federated.witnessed_head.witnessed IS 'What this node signed: JSON that names the head by its SHA-256';
+
+CREATE TABLE federated.head_conflict (
+    conflict_id       bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace         text NOT NULL,
+    origin            uuid NOT NULL,
+    kind              text NOT NULL CHECK (kind IN ('forked', 'rolled back')),
+    held_statement    bytea NOT NULL,
+    held_signature    bytea NOT NULL,
+    held_certificate  text NOT NULL,
+    offered_statement bytea NOT NULL,
+    offered_signature bytea NOT NULL,
+    certificate       text NOT NULL,
+    found_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    UNIQUE (workspace, origin, offered_statement)
+);
+
+COMMENT ON TABLE federated.head_conflict IS
+    'At a node: heads that it refused to cosign, each beside the one that it held, both signed by the coordinator: the evidence that a log was changed; the first 100 of each log';
+
+COMMENT ON COLUMN federated.head_conflict.kind IS
+    'forked: it was not shown that the offered head continues the held one, or it is another of the same size; rolled back: it was signed later, and has fewer entries';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.signer', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.tree_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.cosignature', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_break', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.witnessed_head', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.head_conflict', '');
+
+CREATE FUNCTION federated._tree_faults(workspace text) RETURNS TABLE (origin uuid, broken_at bigint, reason text)
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "find_faults")(workspace)
+$python$;
+
+COMMENT ON FUNCTION federated._tree_faults(text) IS
+    'Where the chains of a workspace are not those of the heads that were signed, cosigned or are held by nodes, and why';
+
+CREATE FUNCTION federated._audit_inclusion(workspace text, audit_id uuid) RETURNS jsonb
+LANGUAGE plpython3u STABLE STRICT SET search_path = pg_catalog, pg_temp AS $python$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.audit_tree(plpy, "1.2", "prove_inclusion")(workspace, audit_id)
+$python$;
+
+COMMENT ON FUNCTION federated._audit_inclusion(text, uuid) IS
+    'The proof that an entry is in the log of a signed head, with that head and its cosignatures; NULL while no head has it';
+
+CREATE VIEW @extschema@.federated_audit_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at,
+       ARRAY(SELECT c.node_name FROM federated.cosignature AS c
+             WHERE (c.workspace, c.origin, c.tree_size) = (h.workspace, h.origin, h.tree_size) ORDER BY c.node_name) AS witnesses,
+       convert_from(h.statement, 'UTF8') AS statement, encode(h.signature, 'hex') AS signature
+FROM federated.tree_head AS h;
+
+COMMENT ON VIEW @extschema@.federated_audit_heads IS
+    'Signed heads of the audit log, and which nodes have cosigned them: up to a head that is held elsewhere nothing can be changed unseen';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.workspace IS 'Whose chain it is';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.origin IS 'The database that linked the chain, as in federated_audit_log';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.entries IS 'How many entries, from the first one, the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.root_sha256 IS 'Root of the tree of RFC 6962 over the entries'' hashes, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.witnesses IS 'The nodes whose cosignatures are here; a node that was away cosigns a later head, which is over these entries too';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.statement IS 'What is signed';
+
+COMMENT ON COLUMN @extschema@.federated_audit_heads.signature IS 'By the coordinator, hexadecimal';
+
+CREATE VIEW @extschema@.federated_node_heads AS
+SELECT h.workspace, h.origin, h.tree_size AS entries, encode(h.root, 'hex') AS root_sha256, h.signed_at, h.witnessed_at,
+       CASE WHEN c.conflicts > 0 THEN 'conflict' ELSE 'witnessed' END AS state, c.conflicts, c.last_conflict_at
+FROM federated.witnessed_head AS h
+LEFT JOIN LATERAL (
+    SELECT count(*) AS conflicts, max(o.found_at) AS last_conflict_at
+    FROM federated.head_conflict AS o WHERE (o.workspace, o.origin) = (h.workspace, h.origin)
+) AS c ON true
+WHERE h.tree_size = (SELECT max(n.tree_size) FROM federated.witnessed_head AS n
+                     WHERE (n.workspace, n.origin) = (h.workspace, h.origin));
+
+COMMENT ON VIEW @extschema@.federated_node_heads IS
+    'At a node: the newest head of each audit log that it has witnessed; state conflict: the coordinator has shown it a head of another log since';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.workspace IS 'Whose audit log it is';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.origin IS 'The coordinator''s database that linked the log: one that was restored from a dump is another';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.entries IS 'How many entries the head is over';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.root_sha256 IS 'Root of the tree over them, hexadecimal';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.signed_at IS 'When the coordinator signed it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.witnessed_at IS 'When this node cosigned it';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.state IS 'witnessed, or conflict where heads were refused: federated.head_conflict has both sides, signed';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.conflicts IS 'How many heads of this log were refused';
+
+COMMENT ON COLUMN @extschema@.federated_node_heads.last_conflict_at IS 'When the last one was';
+
+CREATE FUNCTION @extschema@.federated_forget_heads(workspace text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    forgotten bigint;
+BEGIN
+    IF workspace IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'null_value_not_allowed',
+            MESSAGE = 'the name of a federated workspace must not be null';
+    END IF;
+    DELETE FROM federated.witnessed_head AS h WHERE h.workspace = federated_forget_heads.workspace;
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    IF forgotten = 0 THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object',
+            MESSAGE = format('this node holds no head of the audit log of workspace "%s"', workspace),
+            HINT = 'federated_node_heads shows which it holds.';
+    END IF;
+    RETURN forgotten;
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_forget_heads(text) IS
+    'At a node: forgets which heads of a workspace''s audit log it has witnessed, so that it takes the next one as the first; for when the coordinator''s database was restored from an older backup, and its operator says so. Export the heads before (heliosdb audit heads): what they prove is gone here. The refused heads stay in federated.head_conflict. Returns how many heads there were';
+
+-- Who made a node forget is in the node's own log.
+CREATE FUNCTION federated._audit_forgotten_heads() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT g.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           'delete', 'witnessed_head', g.origin::text,
+           jsonb_build_object('entries', max(g.tree_size),
+                              'root_sha256', encode((array_agg(g.root ORDER BY g.tree_size DESC))[1], 'hex'))
+    FROM gone AS g GROUP BY g.workspace, g.origin
+    HAVING NOT EXISTS (SELECT FROM federated.witnessed_head AS h WHERE (h.workspace, h.origin) = (g.workspace, g.origin));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_forgotten_heads() IS 'Appends to the audit log which heads a node no longer holds any of';
+
+CREATE TRIGGER audit AFTER DELETE ON federated.witnessed_head
+    REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION federated._audit_forgotten_heads();
+
+-- What daemons do is in the log too: one entry a round, whatever the number of nodes, one a workspace for each term of a
+-- coordinator, and one for each key that a log's heads are signed with from then on.
+CREATE FUNCTION federated._audit_round() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    workspace text := (SELECT r.policy ->> 'workspace' FROM federated.run AS r WHERE r.run_id = NEW.run_id);
+    answers   jsonb;
+    charges   jsonb;
+BEGIN
+    SELECT jsonb_object_agg(o.outcome, o.answers) INTO answers
+    FROM (
+        SELECT p.outcome::text AS outcome, count(*) AS answers FROM federated.participation AS p
+        WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number GROUP BY p.outcome
+    ) AS o;
+    SELECT jsonb_build_object('releases', count(*), 'epsilon_tight', max(l.epsilon_tight)) INTO charges
+    FROM federated.ledger AS l
+    WHERE l.run_id = NEW.run_id AND l.round_number = NEW.round_number AND l.state = 'charged'
+    HAVING count(*) > 0;
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (coalesce(workspace, ''), session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'update', 'round', NEW.run_id::text,
+            jsonb_strip_nulls(jsonb_build_object(
+                'round_number', NEW.round_number, 'status', NEW.status, 'answers', answers, 'charged', charges,
+                'refused', ARRAY(SELECT DISTINCT n.name FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+                                 WHERE p.run_id = NEW.run_id AND p.round_number = NEW.round_number
+                                   AND p.outcome IN ('refused', 'rejected') ORDER BY n.name LIMIT 100))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_round() IS
+    'Appends to the audit log how a round ended: answers by outcome, who refused or was rejected, what was charged';
+
+CREATE FUNCTION federated._audit_lease() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT w.name, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'lease', NEW.holder, jsonb_build_object('epoch', NEW.epoch)
+    FROM federated.workspace AS w ORDER BY w.name;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_lease() IS 'Appends to the log of each workspace that a coordinator''s term has begun';
+
+CREATE FUNCTION federated._audit_signer() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    former bytea := (
+        SELECT h.certificate_sha256 FROM federated.tree_head AS h
+        WHERE h.workspace = NEW.workspace AND h.origin = NEW.origin AND h.tree_size < NEW.tree_size
+        ORDER BY h.tree_size DESC LIMIT 1);
+BEGIN
+    -- Not of heads that a restored dump brings along.
+    IF former IS DISTINCT FROM NEW.certificate_sha256
+       AND NEW.origin = (SELECT o.origin FROM federated.audit_origin AS o) THEN
+        INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+        VALUES (NEW.workspace, session_user,
+                CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+                'insert', 'signer', encode(NEW.certificate_sha256, 'hex'), jsonb_build_object('signs_from', NEW.tree_size));
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_signer() IS 'Appends to the audit log with which certificate''s key its heads are signed from now on';
+
+CREATE TRIGGER audit AFTER UPDATE OF status ON federated.round
+    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION federated._audit_round();
+
+CREATE TRIGGER audit AFTER INSERT OR UPDATE OF epoch ON federated.lease
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_lease();
+
+CREATE TRIGGER audit AFTER INSERT ON federated.tree_head
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_signer();
 
 -- The door into the package. It knows the caller: all of this runs with the invoker's rights.
 CREATE OR REPLACE FUNCTION federated._execute(command text, schemas name[]) RETURNS jsonb
@@ -1107,6 +1969,20 @@ $$;
 
 COMMENT ON FUNCTION federated._execute(text, name[]) IS
     'Executes one FEDERATED statement; returns NULL, or the error that federated.execute then raises';
+
+-- Carries no SET clause: a dataset's table is looked up in the caller's search_path. Every name in it is qualified.
+CREATE OR REPLACE PROCEDURE federated.execute(command text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    failure pg_catalog.jsonb;
+BEGIN
+    failure := federated._execute(command, pg_catalog.current_schemas(true));
+    PERFORM federated._count_refusal(failure);
+    PERFORM federated._raise(failure);
+END
+$$;
+
+COMMENT ON PROCEDURE federated.execute(text) IS 'Executes one FEDERATED statement, as the proxy does with what a user types';
 
 -- Models of other organisations at a participant: what its own DBA subscribes to, and the versions that were delivered. A version
 -- is numbers and names; its functions are made here, by what makes those of versions that were trained here.
@@ -6277,15 +7153,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
@@ -6314,19 +7190,22 @@ DECLARE
     missing text := (
         SELECT string_agg(t.relation, ', ' ORDER BY t.relation)
         FROM unnest(ARRAY['workspace', 'node', 'model', 'run', 'dataset', 'version', 'tag', 'ledger',
-                          'aggregation_function', 'audit']) AS t (relation)
+                          'aggregation_function', 'round', 'lease', 'tree_head', 'audit']) AS t (relation)
         WHERE NOT EXISTS (
             SELECT FROM pg_trigger AS g
             WHERE g.tgrelid = ('federated.' || t.relation)::regclass AND g.tgenabled IN ('O', 'A')
-              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' ELSE 'federated._audit()' END::regprocedure));
+              AND g.tgfoid = CASE t.relation WHEN 'audit' THEN 'federated._link_audit()' WHEN 'round' THEN 'federated._audit_round()'
+                                             WHEN 'lease' THEN 'federated._audit_lease()' WHEN 'tree_head' THEN 'federated._audit_signer()'
+                                             ELSE 'federated._audit()' END::regprocedure));
 BEGIN
     SELECT v.* INTO found FROM @extschema@.federated_audit_verify(workspace) AS v;
     status := CASE WHEN missing IS NULL AND found.is_intact THEN 'PASS' ELSE 'FAIL' END;
     details := CASE
         WHEN missing IS NOT NULL THEN 'Not every change is recorded: enable the triggers of the tables named in the evidence.'
         WHEN NOT found.is_intact THEN 'The audit log is not as it was written: find out who could change it, and compare with a backup.'
-        ELSE 'Every change is recorded with who made it, and the log is as it was written. Compare its head with one noted elsewhere.' END;
-    evidence := format('%s entries, head %s', found.entries, coalesce(found.head_hash, 'none'))
+        ELSE 'Every change is recorded with who made it, and the log is that of its signed heads. Compare it with heads that nodes hold: heliosdb audit verify.' END;
+    evidence := format('%s entries, head %s, signed over %s, cosigned by nodes over %s', found.entries,
+                       coalesce(found.head_hash, 'none'), found.signed_entries, found.witnessed_entries)
         || coalesce('; broken: ' || found.reason, '') || coalesce('; no trigger on: ' || missing, '');
 END
 $$;
@@ -6453,30 +7332,6 @@ return door.check_residency(plpy, required, stated, "1.2")
 $$;
 
 COMMENT ON FUNCTION federated._residency_allows(text, text) IS 'Whether a place lies within another, as REGISTER FEDERATED NODE decides it';
-
--- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
-CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN NOT d.declared OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode, where this version takes the value.', upper(regulation))
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
-                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
-                ELSE 'Options that this regulation forbids are refused.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
-    FROM (
-        SELECT m.mode, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
-               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
-        FROM (
-            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode
-            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-        ) AS m
-        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
-        GROUP BY m.mode
-    ) AS d
-$$;
-
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
-    'Whether the workspace declares that it is under a regulation, and trained on nothing that the nodes had to allow';
 
 -- Subject orders at the coordinator: what a workspace's owner asks of every node about one data subject. The subject's
 -- identifier is here only sealed to the coordinator's key, which is in no database, and only until the order is over.
@@ -6775,6 +7630,141 @@ COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer w
 
 COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';
 
+-- Consent at a participant: what its node has heard of who has consented to what.
+-- A data subject is known by a hash whose key is the node's and in no database.
+
+-- To it the extension in a node's own database seals a data subject's identifier: the daemon alone opens it.
+CREATE TABLE federated.node_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.node_key IS
+    'The public key of this database''s node, which follows from its node.key: what is sealed to it the node''s daemon alone can open';
+
+COMMENT ON COLUMN federated.node_key.sealing_key IS 'An X25519 public key';
+
+COMMENT ON COLUMN federated.node_key.published_at IS 'When the daemon first served this database';
+
+CREATE TABLE federated.consent (
+    consent_id  bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    digest      bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    kind        text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose     text CHECK (purpose <> ''),
+    version     text CHECK (version <> ''),
+    origin      text NOT NULL CHECK (origin IN ('node', 'coordinator')),
+    order_id    uuid,
+    given_by    name,
+    said_at     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((origin = 'coordinator') = (order_id IS NOT NULL)),
+    UNIQUE (workspace, order_id, digest)
+);
+
+CREATE INDEX consent_by_subject ON federated.consent (workspace, digest);
+
+COMMENT ON TABLE federated.consent IS
+    'The node''s register of consent: every grant and every withdrawal that it has heard, none ever changed';
+
+COMMENT ON COLUMN federated.consent.digest IS 'Keyed hash of the data subject; the key is the node''s';
+
+COMMENT ON COLUMN federated.consent.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.consent.purpose IS 'What was consented to or withdrawn; NULL for every purpose';
+
+COMMENT ON COLUMN federated.consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN federated.consent.origin IS
+    'Where it was said: at this node, by its own DBA, whose withdrawal no coordinator takes back; or at the coordinator';
+
+COMMENT ON COLUMN federated.consent.order_id IS 'The coordinator''s order; NULL for what was said at this node';
+
+COMMENT ON COLUMN federated.consent.given_by IS 'The role that said it at this node; NULL for an order, whose coordinator knows';
+
+COMMENT ON COLUMN federated.consent.said_at IS 'When it was said: what was said last counts, in whichever order it arrives';
+
+CREATE TABLE federated.consent_request (
+    request_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    kind         text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose      text CHECK (purpose <> ''),
+    version      text CHECK (version <> ''),
+    sealed       bytea NOT NULL CHECK (octet_length(sealed) <= 4096),
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.consent_request IS
+    'What was said at this node and its daemon has not entered into the register yet: it does before its next answer';
+
+COMMENT ON COLUMN federated.consent_request.sealed IS 'The data subject, sealed to the node''s key; gone with the row';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_key', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_request', '');
+
+-- What is said may be taken back by saying something else, and by nothing else.
+CREATE FUNCTION federated._keep_consent() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the register of consent is never changed',
+        HINT = 'GRANT FEDERATED CONSENT and REVOKE FEDERATED CONSENT add to it.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_consent() IS 'Lets rows of the register be added, and none be changed';
+
+CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_consent();
+
+-- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
+-- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
+-- DBA has said was withdrawn, only he takes back.
+CREATE FUNCTION federated._consent_words(workspace text, purpose text)
+RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH said AS (
+        SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, c.kind = 'grant' AS is_grant, c.origin = 'node' AS is_own,
+               c.said_at, c.consent_id, c.recorded_at
+        FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace
+    ), topic AS (
+        SELECT DISTINCT s.digest, 'sale' AS about, true AS is_opt_out, false AS is_asked FROM said AS s WHERE s.about = 'sale'
+        UNION ALL
+        SELECT DISTINCT s.digest, lower(_consent_words.purpose), false, true FROM said AS s
+        UNION ALL
+        SELECT DISTINCT s.digest, s.about, false, false FROM said AS s
+        WHERE _consent_words.purpose IS NULL AND s.about <> 'sale'
+    ), last AS (
+        SELECT t.digest, t.is_asked, max(s.row_set_digest::text)::bytea AS row_set_digest, max(s.recorded_at) AS heard_at,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC))[1] AS is_granted,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC) FILTER (WHERE s.is_own))[1] AS is_granted_here
+        FROM topic AS t JOIN said AS s USING (digest)
+        WHERE s.about IS NOT DISTINCT FROM t.about OR (s.about IS NULL AND NOT t.is_opt_out)
+        GROUP BY t.digest, t.about, t.is_opt_out, t.is_asked
+    )
+    SELECT l.digest, max(l.row_set_digest::text)::bytea, bool_and(l.is_granted AND coalesce(l.is_granted_here, true)), max(l.heard_at)
+    FROM last AS l GROUP BY l.digest
+    HAVING bool_or(l.is_asked AND l.is_granted) OR NOT bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+$$;
+
+COMMENT ON FUNCTION federated._consent_words(text, text) IS
+    'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
+
+CREATE FUNCTION federated._granted(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+    FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
+$$;
+
+COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
+
 -- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
 CREATE TABLE federated.node_order (
     workspace   text NOT NULL CHECK (workspace <> ''),
@@ -6885,26 +7875,31 @@ SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
-CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
-$$;
-
-COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
-
-CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT w.row_set_digest,
+    SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
-    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    CROSS JOIN LATERAL (
+        SELECT s.digest, s.row_set_digest, s.withdrawn_at FROM federated.withdrawn_subject AS s WHERE s.workspace = d.workspace
+        UNION ALL
+        SELECT c.digest, c.row_set_digest, c.heard_at FROM federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+        WHERE NOT c.is_granted
+    ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
     WHERE d.dataset_id = _withdrawals.dataset_id
 $$;
 
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
-    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+    'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
+
+CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
 
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -7278,92 +8273,1358 @@ COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
 
 COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
 
-CREATE OR REPLACE FUNCTION federated._hipaa_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+-- What the reports ask, and what people attest where no program can know.
+--
+-- What always holds: an attestation has an author, a day on which it ends and what the check had found; a requirement that
+-- fails is never met by one. What was written stays: a newer attestation takes the place of an older one, and both are kept.
+
+-- One row a requirement. Two regulations that ask the same name it the same, and share the finding.
+CREATE FUNCTION federated._requirements()
+RETURNS TABLE (place integer, regulation text, requirement text, reference text, finding text, remediation text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    VALUES
+    (101, 'HIPAA', 'Workspace declared under HIPAA', '45 CFR 164.306(a)', 'mode_hipaa', 'ALTER FEDERATED WORKSPACE ... SET (compliance_mode = ''HIPAA''), and train under a privacy_budget.'),
+    (102, 'HIPAA', 'Risk analysis', '45 CFR 164.308(a)(1)(ii)(A)', 'risk_analysis', 'Make a risk analysis that covers coordinator, nodes and models; federated_security_audit is a part of it.'),
+    (103, 'HIPAA', 'Information system activity review', '45 CFR 164.308(a)(1)(ii)(D)', 'activity_review', 'Have somebody read federated_audit_log at set times, and write down that it was done.'),
+    (104, 'HIPAA', 'Assigned security responsibility', '45 CFR 164.308(a)(2)', 'responsibility', 'Name a security official, and give each node a contact.'),
+    (105, 'HIPAA', 'Workforce access', '45 CFR 164.308(a)(3)(i), (a)(4)(i)', 'members', 'REVOKE the roles of the federation from whoever does not need them any more.'),
+    (106, 'HIPAA', 'Security awareness and training', '45 CFR 164.308(a)(5)(i)', 'training', 'Train whoever can log in, and keep the record of it.'),
+    (107, 'HIPAA', 'Security incident procedures', '45 CFR 164.308(a)(6)(ii)', 'incidents', 'Settle who answers a security incident, and have alerts reach that person.'),
+    (108, 'HIPAA', 'Backup and recovery', '45 CFR 164.308(a)(7)(ii)(A), (B)', 'recovery', 'Back the catalog and the key files up, and try restoring both.'),
+    (109, 'HIPAA', 'Evaluation', '45 CFR 164.308(a)(8)', 'evaluation_hipaa', 'SELECT * FROM federated_record_compliance_check(''workspace'', ''HIPAA'') at set times, and after each change of the environment.'),
+    (110, 'HIPAA', 'Business associate contracts', '45 CFR 164.308(b)(1), 164.314(a)(1), 164.504(e)', 'contracts', 'Conclude a business associate contract with every participant that needs one.'),
+    (111, 'HIPAA', 'Access control', '45 CFR 164.312(a)(1)', 'rights', 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.'),
+    (112, 'HIPAA', 'Unique user identification', '45 CFR 164.312(a)(2)(i)', 'identification', 'Give each person and each program a login of its own.'),
+    (113, 'HIPAA', 'Emergency access procedure', '45 CFR 164.312(a)(2)(ii)', 'emergency', 'Write down who may become superuser in an emergency, and how that is noticed.'),
+    (114, 'HIPAA', 'Automatic logoff', '45 CFR 164.312(a)(2)(iii)', 'logoff', 'Set idle_session_timeout, or have the programs that people work with end their sessions.'),
+    (115, 'HIPAA', 'Encryption at rest', '45 CFR 164.312(a)(2)(iv)', 'rest', 'Encrypt the disks of server, nodes and backups; keep the coordinator''s key file apart from the backups.'),
+    (116, 'HIPAA', 'Audit controls', '45 CFR 164.312(b)', 'audit', 'Enable the audit triggers that are named; where the log is not as it was written, find out who could change it.'),
+    (117, 'HIPAA', 'Audit log held elsewhere', '45 CFR 164.312(b), (c)(1)', 'heads', 'Have the nodes keep the heads of the audit log, and compare what they hold with it.'),
+    (118, 'HIPAA', 'Ledger agrees with the nodes', '45 CFR 164.312(b)', 'ledger', 'Find out in federated_audit_log who changed the ledger; what nodes signed is what counts.'),
+    (119, 'HIPAA', 'Integrity of what is stored', '45 CFR 164.312(c)(1)', 'storage', 'Turn fsync, full_page_writes and data checksums on.'),
+    (120, 'HIPAA', 'Authentication of nodes', '45 CFR 164.312(d)', 'nodes', 'Renew expired certificates; register a node again whose certificate is not pinned.'),
+    (121, 'HIPAA', 'Authentication of users', '45 CFR 164.312(d)', 'logins', 'In pg_hba.conf write scram-sha-256, cert or peer in place of trust.'),
+    (122, 'HIPAA', 'Transmission security: coordinator and nodes', '45 CFR 164.312(e)(1)', 'node_links', 'Set tls_version to 1.3, certificate_validation to true, and https endpoints.'),
+    (123, 'HIPAA', 'Transmission security: clients', '45 CFR 164.312(e)(1)', 'client_links', 'Set ssl = on and write hostssl in place of host in pg_hba.conf; have the proxy demand TLS.'),
+    (124, 'HIPAA', 'Policies and procedures', '45 CFR 164.316(a)', 'policies', 'Write the policies down that this report rests on, and keep them current.'),
+    (125, 'HIPAA', 'Retention of documentation for six years', '45 CFR 164.316(b)(2)(i)', 'retention_hipaa', 'Set retention_days to 2190 or more, and keep backups as long.'),
+    (126, 'HIPAA', 'Minimum necessary', '45 CFR 164.502(b)', 'use', 'Take columns that a model does not need out of its features, and out of the datasets.'),
+    (127, 'HIPAA', 'De-identification of what leaves a node', '45 CFR 164.514(b)', 'deidentification', 'Set a privacy_budget whose epsilon a person has judged; have the nodes'' DBAs set max_epsilon.'),
+    (128, 'HIPAA', 'Identifiers in what is shared', '45 CFR 164.514(b)(2)(i)', 'identifiers', 'Share no column with an identifier of the eighteen kinds, or have each node''s DBA accept it by name.'),
+    (129, 'HIPAA', 'Notification of breaches within 60 days', '45 CFR 164.404, 164.410', 'breaches_hipaa', 'Settle who notifies whom; each breach within 60 days of its discovery.'),
+
+    (201, 'GDPR', 'Workspace declared under GDPR', 'Art. 24', 'mode_gdpr', 'ALTER FEDERATED WORKSPACE ... SET (compliance_mode = ''GDPR''), and train under a privacy_budget.'),
+    (202, 'GDPR', 'Purpose limitation', 'Art. 5(1)(b)', 'purpose', 'Say what each model is for (option intended_use), and hold it against what the data were collected for.'),
+    (203, 'GDPR', 'Data minimisation', 'Art. 5(1)(c)', 'minimisation', 'Take columns that a model does not need out of its features, and out of the datasets.'),
+    (204, 'GDPR', 'Accuracy', 'Art. 5(1)(d)', 'accuracy', 'Have the participants correct what is wrong at its source; train anew what learned from it.'),
+    (205, 'GDPR', 'Storage limitation', 'Art. 5(1)(e)', 'retention_gdpr', 'Set retention_days to what the purposes need.'),
+    (206, 'GDPR', 'Integrity and confidentiality: what is stored', 'Art. 5(1)(f), 32(1)(b)', 'storage', 'Turn fsync, full_page_writes and data checksums on.'),
+    (207, 'GDPR', 'Integrity and confidentiality: access', 'Art. 5(1)(f), 32(1)(b)', 'rights', 'REVOKE ALL FROM PUBLIC on the objects named in the evidence.'),
+    (208, 'GDPR', 'Accountability', 'Art. 5(2)', 'audit', 'Enable the audit triggers that are named; where the log is not as it was written, find out who could change it.'),
+    (209, 'GDPR', 'Audit log held elsewhere', 'Art. 5(2)', 'heads', 'Have the nodes keep the heads of the audit log, and compare what they hold with it.'),
+    (210, 'GDPR', 'Ledger agrees with the nodes', 'Art. 5(2)', 'ledger', 'Find out in federated_audit_log who changed the ledger; what nodes signed is what counts.'),
+    (211, 'GDPR', 'Lawfulness and consent', 'Art. 6, 7', 'consent', 'Write down on what the processing rests; where on consent, share with require_consent.'),
+    (212, 'GDPR', 'Special categories of data', 'Art. 9', 'categories', 'Name the exception of Art. 9(2) on which each model with such columns rests, or take them out.'),
+    (213, 'GDPR', 'Access and portability', 'Art. 15, 20', 'export', 'Answer each request with EXPORT FEDERATED DATA within a month; look into nodes that refused or did not answer.'),
+    (214, 'GDPR', 'Erasure', 'Art. 17', 'erasure', 'Answer each request with DELETE FROM FEDERATED TRAINING; look into nodes that did not answer within a month.'),
+    (215, 'GDPR', 'Automated decisions', 'Art. 22', 'decisions', 'Have a person decide wherever a prediction has legal or similar effect.'),
+    (216, 'GDPR', 'Data protection by design', 'Art. 25(1)', 'budget', 'Set a privacy_budget; have the nodes'' DBAs set max_epsilon.'),
+    (217, 'GDPR', 'Data protection by default', 'Art. 25(2)', 'defaults', 'At the nodes named: ALTER FEDERATED DATASET ... SET (plain_answers = false).'),
+    (218, 'GDPR', 'Joint controllers and processors', 'Art. 26, 28', 'arrangements', 'Conclude an arrangement or a contract with every participant.'),
+    (219, 'GDPR', 'Records of processing', 'Art. 30', 'record', 'Give each node a contact and each model an intended_use; keep federated_processing_record with your record.'),
+    (220, 'GDPR', 'Encryption between coordinator and nodes', 'Art. 32(1)(a)', 'node_links', 'Set tls_version to 1.3, certificate_validation to true, and https endpoints.'),
+    (221, 'GDPR', 'Encryption towards clients', 'Art. 32(1)(a)', 'client_links', 'Set ssl = on and write hostssl in place of host in pg_hba.conf; have the proxy demand TLS.'),
+    (222, 'GDPR', 'Authentication of nodes', 'Art. 32(1)(b)', 'nodes', 'Renew expired certificates; register a node again whose certificate is not pinned.'),
+    (223, 'GDPR', 'Authentication of users', 'Art. 32(1)(b)', 'logins', 'In pg_hba.conf write scram-sha-256, cert or peer in place of trust.'),
+    (224, 'GDPR', 'Recovery', 'Art. 32(1)(c)', 'recovery', 'Back the catalog and the key files up, and try restoring both.'),
+    (225, 'GDPR', 'Regular testing', 'Art. 32(1)(d)', 'evaluation_gdpr', 'SELECT * FROM federated_record_compliance_check(''workspace'', ''GDPR'') at set times, and mend what fails.'),
+    (226, 'GDPR', 'Notification of breaches within 72 hours', 'Art. 33, 34', 'breaches_gdpr', 'Settle who notifies the authority within 72 hours, and the people concerned.'),
+    (227, 'GDPR', 'Impact assessment', 'Art. 35', 'assessment', 'Make a data protection impact assessment that weighs the epsilon which a person may spend.'),
+    (228, 'GDPR', 'Transfers to third countries', 'Art. 44-49', 'residency', 'Unregister nodes outside of where data must be, or name the ground of the transfer.')
+$$;
+
+COMMENT ON FUNCTION federated._requirements() IS
+    'The requirements that the compliance check goes through, in their order: what each is about, where it stands, by which finding it is judged and what to do where it is not met';
+
+CREATE VIEW @extschema@.federated_compliance_requirements AS
+SELECT r.regulation, r.requirement, r.reference, r.remediation FROM federated._requirements() AS r ORDER BY r.place;
+
+COMMENT ON VIEW @extschema@.federated_compliance_requirements IS
+    'What federated_compliance_check goes through, and what ATTEST FEDERATED COMPLIANCE may be about';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.regulation IS 'HIPAA or GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.requirement IS 'Its name; one that both regulations have is judged, and attested, once for both';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.reference IS 'Paragraph of 45 CFR, or article of the GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_requirements.remediation IS 'What to do where it is not met';
+
+CREATE TABLE federated.attestation (
+    attestation_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace_id     bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    requirement      text NOT NULL,
+    valid_until      date NOT NULL,
+    statement        text NOT NULL CHECK (btrim(statement) <> '' AND octet_length(statement) <= 4096),
+    author           name NOT NULL DEFAULT current_user,
+    attested_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    status           text NOT NULL,
+    evidence         text NOT NULL,
+    statement_sha256 text NOT NULL
+);
+
+CREATE INDEX attestation_by_requirement ON federated.attestation (workspace_id, requirement, attestation_id);
+
+COMMENT ON TABLE federated.attestation IS
+    'What people attested of requirements that no program can judge: only ever added to, the newest of a requirement counts';
+
+COMMENT ON COLUMN federated.attestation.valid_until IS 'The last day, by UTC, on which it counts';
+
+COMMENT ON COLUMN federated.attestation.author IS 'The role that said it';
+
+COMMENT ON COLUMN federated.attestation.status IS 'What the check said of the requirement when it was attested, as evidence';
+
+COMMENT ON COLUMN federated.attestation.statement_sha256 IS 'SHA-256 of the statement, which the audit log has in its place';
+
+CREATE FUNCTION federated._current_attestation(workspace_id bigint, requirement text, since timestamptz) RETURNS federated.attestation
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under HIPAA', c.*, '45 CFR 164.306(a)'
-    FROM federated._check_mode(workspace_id, 'HIPAA') AS c
-    UNION ALL SELECT 'Risk analysis', 'MANUAL', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), '45 CFR 164.308(a)(1)(ii)(A)'
-    UNION ALL SELECT 'Information system activity review', 'MANUAL', 'Look whether somebody reviews federated_audit_log regularly.',
-        federated._describe_log(workspace), '45 CFR 164.308(a)(1)(ii)(D)'
-    UNION ALL SELECT 'Workforce access', 'MANUAL', 'Look whether everybody who can log in should still be able to.',
-        federated._describe_members(), '45 CFR 164.308(a)(3)(i), (a)(4)(i)'
-    UNION ALL SELECT 'Backup and recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), '45 CFR 164.308(a)(7)(ii)(A)'
-    UNION ALL SELECT 'Business associate contracts', 'MANUAL', 'Look whether there is a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _hipaa_findings.workspace_id),
-        '45 CFR 164.308(b)(1), 164.504(e)'
-    UNION ALL SELECT 'Access control', c.*, '45 CFR 164.312(a)(1)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Unique user identification', 'MANUAL', 'Look whether each of these is one person or one program.',
-        federated._describe_members(), '45 CFR 164.312(a)(2)(i)'
-    UNION ALL SELECT 'Automatic logoff', 'MANUAL', 'Look whether sessions that are left alone end, in the server or in what people work with.',
-        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout'), '45 CFR 164.312(a)(2)(iii)'
-    UNION ALL SELECT 'Encryption at rest', 'MANUAL', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
+    SELECT a.* FROM (
+        SELECT n.* FROM federated.attestation AS n
+        WHERE n.workspace_id = _current_attestation.workspace_id AND n.requirement = _current_attestation.requirement
+        ORDER BY n.attestation_id DESC LIMIT 1
+    ) AS a
+    WHERE a.valid_until >= (now() AT TIME ZONE 'UTC')::date AND (a.attested_at <= since) IS NOT TRUE
+$$;
+
+COMMENT ON FUNCTION federated._current_attestation(bigint, text, timestamptz) IS
+    'The newest attestation of a requirement where it still counts and was made after a moment; a row of NULLs where there is none';
+
+CREATE TABLE federated.compliance_record (
+    record_id       uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    workspace_id    bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    regulation      text NOT NULL CHECK (regulation IN ('HIPAA', 'GDPR')),
+    recorded_by     name NOT NULL DEFAULT current_user,
+    recorded_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    findings        jsonb NOT NULL CHECK (jsonb_typeof(findings) = 'array'),
+    findings_sha256 text NOT NULL
+);
+
+CREATE INDEX compliance_record_by_workspace ON federated.compliance_record (workspace_id, recorded_at);
+
+COMMENT ON TABLE federated.compliance_record IS 'Compliance checks that somebody had recorded: only ever added to';
+
+COMMENT ON COLUMN federated.compliance_record.recorded_by IS 'The role with whose rights the check was made';
+
+COMMENT ON COLUMN federated.compliance_record.findings IS 'The rows of federated_compliance_check, in their order';
+
+COMMENT ON COLUMN federated.compliance_record.findings_sha256 IS 'SHA-256 of the findings as jsonb prints them, which the audit log has in their place';
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.attestation
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE ON federated.compliance_record
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+SELECT pg_catalog.pg_extension_config_dump('federated.attestation', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.compliance_record', '');
+
+-- Alerts: what is watched, what the coordinator found, and what became of telling somebody.
+--
+-- What always holds: a firing is committed before anybody is told of it, with its id, under which it is told however often that is tried.
+-- A target's path and query, which may be a secret, are in no view and no audit entry.
+CREATE TABLE federated.alert (
+    alert_id     bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace_id bigint NOT NULL REFERENCES federated.workspace ON DELETE CASCADE,
+    name         text NOT NULL CHECK (name <> '' AND octet_length(name) <= 63),
+    owner        name NOT NULL DEFAULT current_user,
+    conditions   jsonb NOT NULL CHECK (jsonb_typeof(conditions) = 'array'),
+    target       text NOT NULL CHECK (octet_length(target) <= 4096),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    is_raised    boolean NOT NULL DEFAULT false,
+    calm_since   timestamptz,
+    UNIQUE (workspace_id, name)
+);
+
+COMMENT ON TABLE federated.alert IS 'What CREATE FEDERATED ALERT has the coordinator watch; it belongs to its workspace''s owner';
+
+COMMENT ON COLUMN federated.alert.owner IS 'Who made it; the owner of the workspace may drop it';
+
+COMMENT ON COLUMN federated.alert.conditions IS 'metric, operator and value of each; it fires where all of them hold';
+
+COMMENT ON COLUMN federated.alert.target IS 'Whom it notifies, as it was written; views show no path of it';
+
+COMMENT ON COLUMN federated.alert.is_raised IS 'Whether it has fired and is not armed again';
+
+COMMENT ON COLUMN federated.alert.calm_since IS 'Since when its conditions have not held while it is raised; NULL while they hold';
+
+CREATE TABLE federated.firing (
+    firing_id     uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    kind          text NOT NULL CHECK (kind IN ('alert', 'breach')),
+    alert_id      bigint REFERENCES federated.alert ON DELETE SET NULL,
+    workspace     text NOT NULL,
+    name          text NOT NULL CHECK (name <> ''),
+    conditions    jsonb CHECK (jsonb_typeof(conditions) = 'array'),
+    observed      jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(observed) = 'object'),
+    target        text,
+    fired_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    events        bigint NOT NULL DEFAULT 1 CHECK (events > 0),
+    last_event_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    attempts      integer NOT NULL DEFAULT 0 CHECK (attempts >= 0),
+    next_attempt  timestamptz,
+    delivered_at  timestamptz,
+    failure       text CHECK (octet_length(failure) <= 4096)
+);
+
+CREATE INDEX firing_to_deliver ON federated.firing (next_attempt) WHERE next_attempt IS NOT NULL;
+
+CREATE INDEX firing_by_alert ON federated.firing (alert_id);
+
+CREATE INDEX firing_by_breach ON federated.firing (workspace, name, last_event_at) WHERE kind = 'breach';
+
+COMMENT ON TABLE federated.firing IS 'Each time that an alert fired, and each breach of security; it stays when the alert is dropped';
+
+COMMENT ON COLUMN federated.firing.workspace IS 'By name and without reference; empty for a breach that is of no workspace';
+
+COMMENT ON COLUMN federated.firing.name IS 'Of the alert; of a breach what happened';
+
+COMMENT ON COLUMN federated.firing.observed IS 'The metrics as they were; of a breach the node and the last reason';
+
+COMMENT ON COLUMN federated.firing.events IS 'Of a breach how often it happened: events less than 24 hours apart are one';
+
+COMMENT ON COLUMN federated.firing.next_attempt IS 'When it is tried to be delivered next; NULL where it is not any more';
+
+-- The daemon that leads writes what it is able to do, so that a statement can say what it is not.
+CREATE TABLE federated.notifier (
+    only_one      boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sends_mail    boolean NOT NULL,
+    calls_hooks   boolean NOT NULL,
+    allowed_hosts text[] NOT NULL,
+    refusals_seen bigint NOT NULL DEFAULT 0,
+    published_at  timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.notifier IS 'Whom the coordinator that leads has settings to notify, without any of these that is secret';
+
+COMMENT ON COLUMN federated.notifier.sends_mail IS 'Whether it has a mail server';
+
+COMMENT ON COLUMN federated.notifier.calls_hooks IS 'Whether it has the secret with which calls are signed';
+
+COMMENT ON COLUMN federated.notifier.allowed_hosts IS 'Hosts that it calls although their addresses are private';
+
+COMMENT ON COLUMN federated.notifier.refusals_seen IS 'Up to which number of federated.privilege_refusal it has raised a breach';
+
+CREATE TABLE federated.audit_check (
+    workspace_id bigint PRIMARY KEY REFERENCES federated.workspace ON DELETE CASCADE,
+    checked_at   timestamptz NOT NULL,
+    is_intact    boolean NOT NULL,
+    reason       text
+);
+
+COMMENT ON TABLE federated.audit_check IS 'What federated_audit_verify said when the coordinator last called it';
+
+-- The one thing that a statement leaves behind which is refused: its transaction is undone, a sequence is not.
+CREATE SEQUENCE federated.privilege_refusal;
+
+COMMENT ON SEQUENCE federated.privilege_refusal IS 'Counts statements of the language that were refused for want of a privilege';
+
+CREATE FUNCTION federated._count_refusal(failure jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF failure ->> 'sqlstate' = '42501' AND current_setting('transaction_read_only') = 'off' THEN
+        PERFORM nextval('federated.privilege_refusal');
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._count_refusal(jsonb) IS 'Counts a statement that was refused for want of a privilege; who said it is in the server''s log';
+
+-- A cascade would delete them when their workspace's name can no longer be read.
+CREATE FUNCTION federated._delete_alerts_first() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    DELETE FROM federated.alert AS a WHERE a.workspace_id = OLD.workspace_id;
+    RETURN OLD;
+END
+$$;
+
+COMMENT ON FUNCTION federated._delete_alerts_first() IS 'Deletes the alerts of a workspace while the audit log can still name it';
+
+CREATE TRIGGER delete_alerts_first BEFORE DELETE ON federated.workspace
+    FOR EACH ROW EXECUTE FUNCTION federated._delete_alerts_first();
+
+CREATE TRIGGER check_owner BEFORE INSERT OR DELETE OR UPDATE OF workspace_id, name, owner, conditions, target ON federated.alert
+    FOR EACH ROW EXECUTE FUNCTION federated._check_workspace_owner();
+
+CREATE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF workspace_id, name, owner, conditions, target ON federated.alert
+    FOR EACH ROW EXECUTE FUNCTION federated._audit();
+
+CREATE FUNCTION federated._shown_target(target text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN target LIKE 'https://%' THEN regexp_replace(target, '^(https://[^/?]*)[/?].*$', '\1/…') ELSE target END
+$$;
+
+COMMENT ON FUNCTION federated._shown_target(text) IS 'A target without what may be a secret of it: path and query';
+
+CREATE FUNCTION federated._shown_conditions(conditions jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT string_agg(format('%s %s %s', c.condition ->> 'metric', c.condition ->> 'operator', c.condition ->> 'value'), ' AND ' ORDER BY c.place)
+    FROM jsonb_array_elements(conditions) WITH ORDINALITY AS c (condition, place)
+$$;
+
+COMMENT ON FUNCTION federated._shown_conditions(jsonb) IS 'Conditions as CREATE FEDERATED ALERT has them';
+
+CREATE VIEW @extschema@.federated_alerts AS
+SELECT coalesce(f.workspace, w.name) AS workspace_name, coalesce(f.name, a.name) AS alert_name, coalesce(f.kind, 'alert') AS kind,
+       federated._shown_conditions(coalesce(f.conditions, a.conditions)) AS conditions,
+       federated._shown_target(CASE WHEN f.firing_id IS NULL THEN a.target ELSE f.target END) AS target,
+       CASE WHEN f.kind = 'breach' THEN 'breach' WHEN a.alert_id IS NULL THEN 'dropped' WHEN a.is_raised THEN 'raised' ELSE 'armed' END AS status,
+       f.firing_id, f.fired_at, f.observed, f.delivered_at, f.attempts,
+       CASE WHEN f.delivered_at IS NULL THEN
+           CASE WHEN f.kind = 'alert' AND f.alert_id IS NULL THEN concat_ws(': ', 'the alert was dropped', f.failure) ELSE f.failure END
+       END AS failure,
+       CASE WHEN f.delivered_at IS NULL AND (f.kind = 'breach' OR f.alert_id IS NOT NULL) THEN f.next_attempt END AS next_attempt,
+       CASE WHEN f.kind = 'breach' THEN f.events END AS events, CASE WHEN f.kind = 'breach' THEN f.last_event_at END AS last_event_at,
+       CASE WHEN f.kind = 'breach' THEN f.fired_at + interval '72 hours' END AS notify_authority_by,
+       CASE WHEN f.kind = 'breach' THEN f.fired_at + interval '60 days' END AS notify_people_by
+FROM (federated.alert AS a JOIN federated.workspace AS w USING (workspace_id))
+FULL JOIN federated.firing AS f ON f.alert_id = a.alert_id;
+
+COMMENT ON VIEW @extschema@.federated_alerts IS
+    'Every alert with each time that it fired, and every breach of security; an alert that has not fired has one row, without fired_at';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.workspace_name IS 'Name of the workspace, as it was when it fired; empty for a breach that is of no workspace';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.alert_name IS
+    'Name of the alert; of a breach what happened: node_refused (its certificate is not the pinned one), update_rejected (it was changed, replayed or forged), coordinator_refused (a node refuses the coordinator''s signature), privilege_refused (statements for want of a privilege), audit_broken';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.kind IS 'alert, or breach: raised without any CREATE FEDERATED ALERT';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.conditions IS 'Of an alert, as they were when it fired; all of them held';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.target IS
+    'Whom it notifies, of a webhook without path and query; of a breach the workspace''s option breach_notify, NULL where it has none';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.status IS
+    'As the alert stands now: armed, raised (it has fired, and fires again only after its conditions have not held for a while), dropped; breach for a breach';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.firing_id IS 'By which the notification is known: the webhook''s Idempotency-Key, and in the mail''s Message-ID';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.fired_at IS 'When the coordinator found the conditions to hold, or the breach; NULL of an alert that never fired';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.observed IS 'The metrics of the conditions as they were; of a breach the node and the last reason';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.delivered_at IS 'When the target took it; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.attempts IS 'How often it was tried';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.failure IS 'Why it is not delivered; NULL before the first attempt';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.next_attempt IS 'When it is tried next; NULL where it is not any more';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.events IS 'Of a breach, how often it has happened: what happens less than 24 hours after the last time is the same breach';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.last_event_at IS 'Of a breach, when it happened last';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.notify_authority_by IS
+    'Of a breach, 72 hours after the coordinator saw it: by when a controller that has to tell the supervisory authority has done so (GDPR Art. 33). Whether it has to is for a person to say';
+
+COMMENT ON COLUMN @extschema@.federated_alerts.notify_people_by IS
+    'Of a breach, 60 days after the coordinator saw it: the latest by which a covered entity that has to tell the people concerned has done so (45 CFR 164.404)';
+
+CREATE VIEW federated.latest_round AS
+SELECT m.workspace_id, m.model_id, d.run_id, d.round_number, d.global_loss, d.global_accuracy,
+       d.global_loss - (
+           SELECT p.global_loss FROM federated.round AS p
+           WHERE p.run_id = d.run_id AND p.status = 'closed' AND p.round_number < d.round_number AND p.global_loss IS NOT NULL
+           ORDER BY p.round_number DESC LIMIT 1) AS loss_delta,
+       extract(epoch FROM d.finished_at - d.started_at)::double precision AS duration_seconds
+FROM federated.model AS m
+CROSS JOIN LATERAL (
+    SELECT r.created_at AS queued_at, q.* FROM federated.run AS r JOIN federated.round AS q USING (run_id)
+    WHERE r.model_id = m.model_id AND q.status = 'closed' AND q.round_number > 0
+    ORDER BY r.created_at DESC, q.round_number DESC LIMIT 1
+) AS d;
+
+COMMENT ON VIEW federated.latest_round IS 'The last closed training round of each model''s last run that has closed one';
+
+CREATE FUNCTION federated._refused_answers(workspace_id bigint, within interval, outcomes federated.participation_outcome[]) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*)
+    FROM federated.model AS m JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+    JOIN federated.participation AS p USING (run_id, round_number)
+    WHERE m.workspace_id = _refused_answers.workspace_id AND p.outcome = ANY (outcomes)
+      AND coalesce(d.finished_at, now()) > now() - within
+$$;
+
+COMMENT ON FUNCTION federated._refused_answers(bigint, interval, federated.participation_outcome[]) IS
+    'How many answers of a workspace''s nodes ended so, in rounds that were open within that time';
+
+-- A condition on the metric's name leaves the other branches out before anything of them is computed.
+CREATE VIEW federated.alert_metric AS
+SELECT w.name AS workspace, m.metric, m.value
+FROM federated.workspace AS w
+CROSS JOIN LATERAL (
+    SELECT 'total_epsilon' AS metric, (w.options ->> 'privacy_budget')::double precision AS value
+    UNION ALL
+    SELECT 'consumed_epsilon', (SELECT b.consumed_epsilon FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'remaining_epsilon', (SELECT b.remaining_epsilon FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'estimated_remaining_rounds',
+           (SELECT b.estimated_remaining_rounds FROM @extschema@.federated_privacy_budget_status AS b WHERE b.workspace_name = w.name)
+    UNION ALL
+    SELECT 'registered_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'active_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'active')
+    UNION ALL
+    SELECT 'slow_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'slow')
+    UNION ALL
+    SELECT 'failed_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'failed')
+    UNION ALL
+    SELECT 'pending_nodes', (SELECT count(*) FROM federated.node AS n WHERE n.workspace_id = w.workspace_id AND n.status = 'pending')
+    UNION ALL
+    SELECT 'seconds_since_last_seen',
+           (SELECT extract(epoch FROM max(greatest(now() - coalesce(n.last_seen, n.registered_at), interval '0')))
+            FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'certificate_expires_days',
+           (SELECT extract(epoch FROM min(n.certificate_expires) - now()) / 86400 FROM federated.node AS n WHERE n.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'running_runs',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'running')
+    UNION ALL
+    SELECT 'queued_runs',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'queued')
+    UNION ALL
+    SELECT 'failed_runs_last_day',
+           (SELECT count(*) FROM federated.run AS r JOIN federated.model AS k USING (model_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status::text IN ('failed', 'diverged', 'budget_exhausted')
+              AND r.finished_at > now() - interval '24 hours')
+    UNION ALL
+    SELECT 'global_loss', (SELECT max(d.global_loss) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'global_accuracy', (SELECT min(d.global_accuracy) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'loss_delta', (SELECT max(d.loss_delta) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'participating_nodes',
+           (SELECT min((SELECT count(*) FROM federated.part_taken AS p WHERE p.run_id = d.run_id AND p.round_number = d.round_number))
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'dropped_nodes',
+           (SELECT max((SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
+                        WHERE p.run_id = d.run_id AND p.round_number = d.round_number AND p.outcome IN ('dropped', 'refused', 'rejected')))
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'round_duration_seconds', (SELECT max(d.duration_seconds) FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'communication_mb',
+           (SELECT max((SELECT sum(coalesce(p.bytes_sent, 0) + coalesce(p.bytes_received, 0)) FROM federated.participation AS p
+                        WHERE p.run_id = d.run_id AND p.round_number = d.round_number)) / 1e6
+            FROM federated.latest_round AS d WHERE d.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'open_round_seconds',
+           (SELECT extract(epoch FROM max(now() - d.started_at))
+            FROM federated.model AS k JOIN federated.run AS r USING (model_id) JOIN federated.round AS d USING (run_id)
+            WHERE k.workspace_id = w.workspace_id AND r.status = 'running' AND d.status = 'open')
+    UNION ALL
+    SELECT 'refusals_last_hour', federated._refused_answers(w.workspace_id, interval '1 hour', ARRAY['refused', 'rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'refusals_last_day', federated._refused_answers(w.workspace_id, interval '24 hours', ARRAY['refused', 'rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'rejected_updates_last_day', federated._refused_answers(w.workspace_id, interval '24 hours', ARRAY['rejected']::federated.participation_outcome[])
+    UNION ALL
+    SELECT 'failed_deliveries',
+           (SELECT count(*) FROM federated.subscriber AS s JOIN federated.node AS n USING (node_id)
+            WHERE n.workspace_id = w.workspace_id AND s.failure IS NOT NULL)
+    UNION ALL
+    SELECT 'breaches_last_day',
+           (SELECT count(*) FROM federated.firing AS f
+            WHERE f.kind = 'breach' AND f.workspace = w.name AND f.last_event_at > now() - interval '24 hours')
+    UNION ALL
+    SELECT 'audit_breaks', (SELECT (NOT c.is_intact)::integer FROM federated.audit_check AS c WHERE c.workspace_id = w.workspace_id)
+    UNION ALL
+    SELECT 'order_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'erasure_deadline_days',
+           (SELECT extract(epoch FROM min(o.deadline) - now()) / 86400 FROM federated.subject_order AS o
+            WHERE o.workspace = w.name AND o.state IN ('requested', 'asked') AND o.kind = 'erase')
+    UNION ALL
+    SELECT 'open_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state IN ('requested', 'asked'))
+    UNION ALL
+    SELECT 'expired_orders', (SELECT count(*) FROM federated.subject_order AS o WHERE o.workspace = w.name AND o.state = 'expired')
+) AS m;
+
+COMMENT ON VIEW federated.alert_metric IS 'federated_alert_metrics where the coordinator finds it, whatever schema the extension is in';
+
+CREATE VIEW @extschema@.federated_alert_metrics AS
+SELECT m.workspace AS workspace_name, m.metric, m.value FROM federated.alert_metric AS m;
+
+COMMENT ON VIEW @extschema@.federated_alert_metrics IS
+    'What alerts watch, as it is now: one row for each workspace and metric. The reference says what each is; NULL is unknown, and no condition on it holds';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.workspace_name IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.metric IS 'As CREATE FEDERATED ALERT … WHEN takes it';
+
+COMMENT ON COLUMN @extschema@.federated_alert_metrics.value IS 'In the metric''s unit; NULL where it is unknown now';
+
+-- The daemon may not read the log; it is told whether it holds.
+CREATE FUNCTION federated._audit_state(workspace text, OUT is_intact boolean, OUT reason text) RETURNS record
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v.is_intact, v.reason FROM @extschema@.federated_audit_verify(workspace) AS v
+$$;
+
+COMMENT ON FUNCTION federated._audit_state(text) IS 'Whether the audit log of a workspace holds, and why not, without anything of it';
+
+-- One row a breach as long as it goes on: a peer that is refused every few seconds is told of once.
+CREATE FUNCTION federated._note_breach(workspace text, event text, node text, reason text, seen_at timestamptz) RETURNS uuid
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_variable
+DECLARE
+    told   text := (SELECT w.options ->> 'breach_notify' FROM federated.workspace AS w WHERE w.name = workspace);
+    facts  jsonb := jsonb_strip_nulls(jsonb_build_object('node', node, 'reason', left(reason, 500)));
+    opened uuid;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('heliosdb_federated.breach', hashtextextended(workspace, 0)));
+    UPDATE federated.firing AS f SET events = f.events + 1, last_event_at = greatest(f.last_event_at, seen_at), observed = facts
+    WHERE f.kind = 'breach' AND f.workspace = workspace AND f.name = event
+      AND f.observed ->> 'node' IS NOT DISTINCT FROM node AND f.last_event_at > seen_at - interval '24 hours';
+    IF NOT FOUND THEN
+        INSERT INTO federated.firing (kind, workspace, name, observed, target, fired_at, last_event_at, next_attempt, failure)
+        VALUES ('breach', workspace, event, facts, told, seen_at, seen_at, CASE WHEN told IS NOT NULL THEN seen_at END,
+                CASE WHEN told IS NULL THEN 'the workspace''s option breach_notify names nobody' END)
+        RETURNING firing_id INTO opened;
+    END IF;
+    RETURN opened;
+END
+$$;
+
+COMMENT ON FUNCTION federated._note_breach(text, text, text, text, timestamptz) IS
+    'Raises a breach of security, or counts one more event of a breach that goes on; returns the id of a new one';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.alert', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.firing', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
+
+-- Single checks of what a federation owes data subjects, authorities and itself: requests answered in time, breaches told,
+-- a log that others hold, what is kept no longer than it should be. As those of checks.sql they run with the caller's rights.
+CREATE FUNCTION federated._check_heads(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN f.breaks > 0 THEN 'FAIL' WHEN f.heads = 0 OR f.nodes = 0 OR f.without IS NOT NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN f.breaks > 0 THEN 'Nodes hold heads of a log that is not this one: it was rewritten, cut off or restored from an older backup.'
+                WHEN f.heads = 0 THEN 'No head of the log is signed yet. Note its head elsewhere from time to time, and look it up later.'
+                WHEN f.nodes = 0 THEN 'No node takes part that could hold a head: note it elsewhere from time to time, and look it up later.'
+                WHEN f.without IS NOT NULL THEN 'Not every node that takes part holds a head of the log: look whether those that do are enough.'
+                ELSE 'Each node that takes part has cosigned a head of the log and keeps it: up to there nothing can be changed unseen.' END,
+           format('%s signed heads, the latest over %s entries, the latest that a node cosigned over %s; %s breaks',
+                  f.heads, coalesce(f.latest::text, 'none'), coalesce(f.cosigned::text, 'none'), f.breaks)
+               || coalesce('; without a cosignature: ' || f.without, '')
+    FROM (
+        SELECT (SELECT count(*) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS heads,
+               (SELECT max(h.tree_size) FROM federated.tree_head AS h WHERE h.workspace = _check_heads.workspace) AS latest,
+               (SELECT max(c.tree_size) FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace) AS cosigned,
+               (SELECT count(*) FROM federated.audit_break AS b WHERE b.workspace = _check_heads.workspace AND b.settled_at IS NULL) AS breaks,
+               count(n.name) AS nodes,
+               string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE NOT EXISTS (
+                   SELECT FROM federated.cosignature AS c WHERE c.workspace = _check_heads.workspace AND c.node_name = n.name)) AS without
+        FROM federated.node AS n WHERE n.workspace_id = _check_heads.workspace_id AND n.status IN ('active', 'slow')
+    ) AS f
+$$;
+
+COMMENT ON FUNCTION federated._check_heads(bigint, text) IS 'Whether nodes hold heads of the audit log, and none that is of another log';
+
+CREATE FUNCTION federated._count_requests(
+    workspace text, kinds text[],
+    OUT requests bigint, OUT open bigint, OUT expired bigint, OUT refused bigint, OUT unanswered bigint, OUT next_deadline timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*), count(*) FILTER (WHERE o.state IN ('requested', 'asked')),
+           count(*) FILTER (WHERE o.state = 'expired' OR (o.state IN ('requested', 'asked') AND o.deadline < now())),
+           coalesce(sum(a.refused), 0)::bigint, coalesce(sum(a.unanswered) FILTER (WHERE o.state = 'expired'), 0)::bigint,
+           min(o.deadline) FILTER (WHERE o.state IN ('requested', 'asked'))
+    FROM federated.subject_order AS o
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE n.state = 'refused' OR n.outcome = 'refused') AS refused,
+               count(*) FILTER (WHERE n.state IN ('pending', 'unregistered')) AS unanswered
+        FROM federated.order_answer AS n WHERE n.order_id = o.order_id
+    ) AS a
+    WHERE o.workspace = _count_requests.workspace AND o.kind = ANY (kinds)
+$$;
+
+COMMENT ON FUNCTION federated._count_requests(text, text[]) IS
+    'How many requests about data subjects there were and are, of how many the month is over without all answers, and how often nodes refused or did not answer';
+
+CREATE FUNCTION federated._check_requests(workspace text, kinds text[], OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' WHEN r.refused > 0 OR r.requests = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN r.expired > 0 THEN 'The month of a request passed before all nodes had answered: federated_orders names them.'
+                WHEN r.refused > 0 THEN 'Nodes refused: look whether these participants answered the person themselves.'
+                WHEN r.requests = 0 THEN 'There was no request yet. Look whether people are told how to make one, and whom it reaches.'
+                WHEN r.open > 0 THEN 'All requests were answered, or still are within their month.'
+                ELSE 'All requests were answered within their month.' END,
+           format('%s requests, %s of them open (the next deadline %s), %s past their month; %s refusals of nodes, %s nodes that did not answer in time',
+                  r.requests, r.open, coalesce('is on ' || to_char(r.next_deadline AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'is none'),
+                  r.expired, r.refused, r.unanswered)
+    FROM federated._count_requests(workspace, kinds) AS r
+$$;
+
+COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
+
+CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.expired > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN r.expired > 0 THEN 'Nodes were not told in time of consent that was given or withdrawn: federated_orders names them.'
+                WHEN m.mode IN ('GDPR', 'BOTH') THEN 'Nodes train on subjects with consent alone, unless their DBA says for a dataset that it rests on something else. Look on what, where that is so.'
+                ELSE 'Look on what the processing rests; where on consent, share with require_consent.' END,
+           format('compliance_mode %s; consent given %s times, withdrawn %s times by statements here, %s of them not answered in time by all nodes',
+                  m.mode, g.requests, w.requests, r.expired)
+    FROM federated._count_requests(workspace, ARRAY['grant', 'revoke']) AS r,
+         federated._count_requests(workspace, ARRAY['grant']) AS g,
+         federated._count_requests(workspace, ARRAY['revoke']) AS w,
+         (SELECT upper(coalesce(k.options ->> 'compliance_mode', 'none')) AS mode FROM federated.workspace AS k
+          WHERE k.workspace_id = _check_consent.workspace_id) AS m
+$$;
+
+COMMENT ON FUNCTION federated._check_consent(bigint, text) IS 'Whether nodes know of consent in time; on what processing rests is never more than a matter for people';
+
+-- An attestation that everything about breaches is settled lapses with the next breach.
+CREATE FUNCTION federated._check_breaches(
+    workspace_id bigint, workspace text, clock interval, OUT status text, OUT details text, OUT evidence text, OUT since timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN b.untold > 0 THEN 'FAIL' ELSE 'MANUAL' END,
+           CASE WHEN b.untold > 0 THEN 'Somebody was to be told of a breach and was not: federated_alerts says why.'
+                WHEN b.running > 0 THEN 'Breaches were raised whose clock is running: look whether somebody has to be notified, and by when (federated_alerts).'
+                ELSE 'Look whether it is settled who notifies whom, and how soon.' END,
+           format('%s breaches in the last 12 months, the clock of %s is running%s; %s were not told to whom they should; breach_notify %s',
+                  b.lately, b.running, coalesce(' until ' || to_char((b.first_running + clock) AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), ''), b.untold,
+                  CASE WHEN w.options ->> 'breach_notify' IS NULL THEN 'not set' ELSE 'set' END),
+           b.latest
+    FROM federated.workspace AS w
+    CROSS JOIN LATERAL (
+        SELECT count(*) FILTER (WHERE f.fired_at > now() - interval '12 months') AS lately,
+               count(*) FILTER (WHERE f.fired_at > now() - clock) AS running, min(f.fired_at) FILTER (WHERE f.fired_at > now() - clock) AS first_running,
+               count(*) FILTER (WHERE f.target IS NOT NULL AND f.delivered_at IS NULL AND f.next_attempt IS NULL
+                                  AND f.fired_at > now() - interval '12 months') AS untold,
+               max(f.fired_at) AS latest
+        FROM @extschema@.federated_alerts AS f WHERE f.kind = 'breach' AND f.workspace_name IN (w.name, '')
+    ) AS b
+    WHERE w.workspace_id = _check_breaches.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._check_breaches(bigint, text, interval) IS
+    'Which breaches of security were raised, of the workspace or of none, and whether somebody was told; whether somebody has to be notified is for people to say. since: when the latest was raised';
+
+CREATE FUNCTION federated._describe_identifiers(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('compliance_mode %s; %s', upper(coalesce(w.options ->> 'compliance_mode', 'none')), coalesce((
+        SELECT string_agg(format('%s at %s: %s', d ->> 'name', n.name, (SELECT string_agg(c, ', ') FROM jsonb_array_elements_text(d -> 'columns') AS c)),
+                          '; ' ORDER BY n.name, d ->> 'name')
+        FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS d
+        WHERE n.workspace_id = w.workspace_id), 'no dataset is known yet'))
+    FROM federated.workspace AS w WHERE w.workspace_id = _describe_identifiers.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_identifiers(bigint) IS 'Which columns nodes share, and in which mode they look for identifiers';
+
+-- What was emptied for its age keeps its place and its time, and has nobody's role any more.
+CREATE FUNCTION federated._check_retention(
+    workspace_id bigint, workspace text, fewest_days integer, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN k.days < fewest_days OR k.is_late THEN 'FAIL' WHEN fewest_days IS NULL THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN k.days < fewest_days THEN format('What is to be kept for %s days is deleted before.', fewest_days)
+                WHEN k.is_late THEN 'What is older than retention_days has not been deleted: look whether a coordinator serves this database.'
+                WHEN k.held THEN 'Nothing is deleted while legal_hold is true. Look whether it still has to be.'
+                WHEN fewest_days IS NULL THEN 'What is older is deleted. Look whether it is kept no longer than the purposes need, backups and exports too.'
+                ELSE 'Nothing is deleted before six years are over. Look whether backups are kept as long.' END,
+           format('retention_days %s, legal_hold %s; the oldest entry of the audit log that has its content is of %s; %s deletions for age, the latest %s',
+                  k.days, k.held, coalesce(to_char(k.oldest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'), d.deletions,
+                  coalesce('on ' || to_char(d.latest AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM (
+        SELECT o.days, o.held, a.oldest, NOT o.held AND a.oldest < now() - make_interval(days => o.days + 2) AS is_late
+        FROM (
+            SELECT coalesce((w.options ->> 'retention_days')::integer, (federated._options() -> 'workspace' ->> 'retention_days')::integer) AS days,
+                   coalesce((w.options ->> 'legal_hold')::boolean, false) AS held
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_retention.workspace_id
+        ) AS o
+        CROSS JOIN (
+            SELECT min(a.recorded_at) FILTER (WHERE a.acting_role <> '') AS oldest
+            FROM federated.audit AS a WHERE a.workspace = _check_retention.workspace
+        ) AS a
+    ) AS k
+    CROSS JOIN (
+        SELECT count(*) AS deletions, max(s.deleted_at) AS latest FROM federated.retention_stub AS s WHERE s.workspace = _check_retention.workspace
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_retention(bigint, text, integer) IS
+    'Whether what is older than its retention is deleted, two days'' grace given, and nothing that must be kept for so many days before; NULL: for no fixed time';
+
+-- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
+-- compliance check have it.
+CREATE FUNCTION federated._describe_modes() RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "describe_modes"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_modes(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._describe_modes() IS 'The rules of compliance modes, one object a rule and regulation';
+
+CREATE FUNCTION federated._mode_rules()
+RETURNS TABLE (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason
+    FROM jsonb_to_recordset(federated._describe_modes())
+        AS r (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+$$;
+
+COMMENT ON FUNCTION federated._mode_rules() IS 'The rules of compliance modes, in the order in which they are checked';
+
+CREATE FUNCTION @extschema@.federated_compliance_modes(
+    OUT regulation text, OUT rule text, OUT requirement text, OUT held_at text, OUT reference text, OUT reason text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason FROM federated._mode_rules() AS r
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_compliance_modes() IS
+    'What compliance_mode HIPAA and GDPR ask for, one row a rule and regulation (BOTH asks for the rules of both): the option or subject, what is held, where, where it stands and why. It is what this version refuses; what a regulation asks beyond it federated_compliance_check names';
+
+-- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
+CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN NOT d.declared OR d.broken IS NOT NULL OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
+                WHEN d.broken IS NOT NULL THEN format('The workspace''s options are not what its mode asks for, past all statements: %s.', d.broken)
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+               || CASE WHEN d.declared THEN format('; held: %s', (
+                      SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
+    FROM (
+        SELECT m.mode, m.broken, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode,
+                   federated._check_options('workspace', w.options) ->> 'message' AS broken
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode, m.broken
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, keeps to its rules, and trained on nothing that the nodes had to allow';
+
+CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s checks recorded in the last 12 months, the latest %s', count(*) FILTER (WHERE c.recorded_at > now() - interval '12 months'),
+                  coalesce('on ' || to_char(max(c.recorded_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+    FROM federated.compliance_record AS c
+    WHERE c.workspace_id = _describe_checks.workspace_id AND c.regulation = _describe_checks.regulation
+$$;
+
+COMMENT ON FUNCTION federated._describe_checks(bigint, text) IS 'How often the compliance of a workspace was checked on record';
+
+CREATE FUNCTION federated._describe_participants(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s nodes, %s of them without a contact', count(*), count(*) FILTER (WHERE n.options ->> 'contact' IS NULL))
+        || coalesce(': ' || string_agg(n.name, ', ' ORDER BY n.name) FILTER (WHERE n.options ->> 'contact' IS NULL), '')
+    FROM federated.node AS n WHERE n.workspace_id = _describe_participants.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_participants(bigint) IS 'How many participants a workspace has, and of which no contact is known';
+
+CREATE FUNCTION federated._describe_purposes(workspace_id bigint) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(format('%s: %s', m.name, coalesce(m.options ->> 'intended_use', 'intended_use not set')), '; ' ORDER BY m.name), 'no models')
+    FROM federated.model AS m WHERE m.workspace_id = _describe_purposes.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._describe_purposes(bigint) IS 'What the models of a workspace are for, as their owners say';
+
+CREATE FUNCTION federated._describe_recovery() RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level'))
+$$;
+
+COMMENT ON FUNCTION federated._describe_recovery() IS 'What the server does that a backup can rest on';
+
+-- What a check of security finds goes with its name, so that the report names them all.
+CREATE FUNCTION federated._describe_security(workspace text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT format('%s checks of the security audit fail', count(*)) || coalesce(': ' || string_agg(s.check_name, ', ' ORDER BY s.check_name), '')
+    FROM @extschema@.federated_security_audit(workspace) AS s WHERE s.status = 'FAIL'
+$$;
+
+COMMENT ON FUNCTION federated._describe_security(text) IS 'Which checks of the security audit fail';
+
+CREATE FUNCTION federated._check_defaults(workspace_id bigint, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN d.plain > 0 THEN 'FAIL' WHEN d.known = 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN d.plain > 0 THEN 'Answers may leave without noise from the datasets named, because their DBAs allowed it.'
+                WHEN d.known = 0 THEN 'No node has said yet what it shares: look again when the coordinator has met them.'
+                ELSE 'No dataset lets an answer leave without noise.' END,
+           format('%s datasets known, %s of them let answers leave without noise', d.known, d.plain) || coalesce(': ' || d.named, '')
+    FROM (
+        SELECT count(*) AS known, count(*) FILTER (WHERE s.plain) AS plain,
+               string_agg(s.name, ', ' ORDER BY s.name) FILTER (WHERE s.plain) AS named
+        FROM (
+            SELECT format('%s at %s', k ->> 'name', n.name) AS name, (k ->> 'plain_answers')::boolean AS plain
+            FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS k
+            WHERE n.workspace_id = _check_defaults.workspace_id
+        ) AS s
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_defaults(bigint) IS 'Whether datasets let answers leave without noise';
+
+-- What a person has to look at, with what the catalog has to say of it.
+CREATE FUNCTION federated._matters_for_people(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, details text, evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT 'risk_analysis', 'Look whether a risk analysis has been made and is current; federated_security_audit is a part of it.',
+        federated._describe_security(workspace) WHERE 'risk_analysis' = ANY (wanted)
+    UNION ALL SELECT 'activity_review', 'Look whether somebody reviews federated_audit_log regularly.', federated._describe_log(workspace) WHERE 'activity_review' = ANY (wanted)
+    UNION ALL SELECT 'responsibility', 'Look whether a security official is named, here and at each participant.',
+        federated._describe_participants(workspace_id) WHERE 'responsibility' = ANY (wanted)
+    UNION ALL SELECT 'members', 'Look whether everybody who can log in should still be able to.', federated._describe_members() WHERE 'members' = ANY (wanted)
+    UNION ALL SELECT 'training', 'Look whether everybody who can log in has been trained, and whether that is written down.', federated._describe_members() WHERE 'training' = ANY (wanted)
+    UNION ALL SELECT 'recovery', 'Look whether backups of catalog and key files are taken, and whether restoring one has been tried.',
+        federated._describe_recovery() WHERE 'recovery' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_hipaa', 'Look whether compliance is checked at set times and after each change, and what followed.',
+        federated._describe_checks(workspace_id, 'HIPAA') WHERE 'evaluation_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'evaluation_gdpr', 'Look whether what protects the data is tested at set times, and what followed.',
+        federated._describe_checks(workspace_id, 'GDPR') || '; ' || federated._describe_security(workspace) WHERE 'evaluation_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'contracts', 'Look whether there is a contract with every participant.', federated._describe_participants(workspace_id) WHERE 'contracts' = ANY (wanted)
+    UNION ALL SELECT 'identification', 'Look whether each of these is one person or one program.', federated._describe_members() WHERE 'identification' = ANY (wanted)
+    UNION ALL SELECT 'emergency', 'Look whether it is settled who gets at the data when nobody of them can, and how that is noticed.',
+        (SELECT format('superusers who can log in: %s', coalesce(string_agg(r.rolname::text, ', ' ORDER BY r.rolname), 'none'))
+         FROM pg_roles AS r WHERE r.rolsuper AND r.rolcanlogin) WHERE 'emergency' = ANY (wanted)
+    UNION ALL SELECT 'logoff', 'Look whether sessions that are left alone end, in the server or in what people work with.',
+        (SELECT format('idle_session_timeout = %s %s', s.reset_val, s.unit) FROM pg_settings AS s WHERE s.name = 'idle_session_timeout') WHERE 'logoff' = ANY (wanted)
+    UNION ALL SELECT 'rest', 'Parameters are sealed with AES-256-GCM. Look whether the disks of server, nodes and backups are encrypted: models as functions, and the nodes'' own rows, are not.',
         (SELECT format('%s versions with sealed parameters', count(*)) FROM federated.version AS v
-         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _hipaa_findings.workspace_id), '45 CFR 164.312(a)(2)(iv)'
-    UNION ALL SELECT 'Audit controls', c.*, '45 CFR 164.312(b)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Integrity of what is stored', c.*, '45 CFR 164.312(c)(1)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, '45 CFR 164.312(b)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, '45 CFR 164.312(d)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, '45 CFR 164.312(d)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Transmission security: coordinator and nodes', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Transmission security: clients', c.*, '45 CFR 164.312(e)(1)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Retention of documentation for six years', 'MANUAL', 'Nothing in the audit log is ever deleted, but this version has no function that keeps it for retention_days. Look whether database and backups are kept for six years.',
-        federated._describe_log(workspace), '45 CFR 164.316(b)(2)(i)'
-    UNION ALL SELECT 'Minimum necessary', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), '45 CFR 164.502(b)'
-    UNION ALL SELECT 'De-identification of what leaves a node', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence,
-        '45 CFR 164.514(b)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies whom, and within 60 days.', 'not in the catalog', '45 CFR 164.404'
+         JOIN federated.model AS m USING (model_id) WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'rest' = ANY (wanted)
+    UNION ALL SELECT 'policies', 'Look whether the policies that this report rests on are written down and current.', 'not in the catalog' WHERE 'policies' = ANY (wanted)
+    UNION ALL SELECT k.finding, 'Look whether every model needs all the columns that it uses.', federated._describe_use(workspace_id)
+        FROM unnest(ARRAY['use', 'minimisation']) AS k (finding) WHERE k.finding = ANY (wanted)
+    UNION ALL SELECT 'purpose', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
+        federated._describe_purposes(workspace_id) WHERE 'purpose' = ANY (wanted)
+    UNION ALL SELECT 'accuracy', 'Look whether participants correct what is wrong in their data, and when models are trained anew.',
+        (SELECT format('the latest version was made %s', coalesce('on ' || to_char(max(v.created_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD'), 'never'))
+         FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+         WHERE m.workspace_id = _matters_for_people.workspace_id) WHERE 'accuracy' = ANY (wanted)
+    UNION ALL SELECT 'categories', 'Look whether health, genetic or biometric data or others of Art. 9(1) are among the columns, and on which exception their use rests.',
+        federated._describe_use(workspace_id) WHERE 'categories' = ANY (wanted)
+    UNION ALL SELECT 'decisions', 'Look whether anybody decides about people by predictions alone.', federated._describe_purposes(workspace_id) WHERE 'decisions' = ANY (wanted)
+    UNION ALL SELECT 'arrangements', 'Look whether there is an arrangement or a contract with every participant.',
+        federated._describe_participants(workspace_id) WHERE 'arrangements' = ANY (wanted)
+    UNION ALL SELECT 'record', 'Look whether your record of processing names this workspace; federated_processing_record has what the catalog knows of it, and null for what it does not.',
+        format('%s; %s; %s runs', federated._describe_participants(workspace_id), federated._describe_purposes(workspace_id),
+               (SELECT count(*) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
+                WHERE m.workspace_id = _matters_for_people.workspace_id)) WHERE 'record' = ANY (wanted)
+    UNION ALL SELECT 'identifiers', 'Look at each node at federated_phi_findings, which says there which of its columns look like identifiers; under HIPAA and BOTH a node refuses these unless its DBA accepted them.',
+        federated._describe_identifiers(workspace_id) WHERE 'identifiers' = ANY (wanted)
+    UNION ALL SELECT 'assessment', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
+        (SELECT c.evidence FROM federated._check_budget(workspace) AS c) WHERE 'assessment' = ANY (wanted)
 $$;
 
-COMMENT ON FUNCTION federated._hipaa_findings(bigint, text) IS 'The requirements of the HIPAA Security Rule, and of the Privacy Rule where a federation touches it';
+COMMENT ON FUNCTION federated._matters_for_people(bigint, text, text[]) IS
+    'Findings that are never more than what a person has to look at, each with what the catalog has of it; only those that are wanted are made';
 
-CREATE OR REPLACE FUNCTION federated._gdpr_findings(workspace_id bigint, workspace text)
-RETURNS TABLE (requirement text, status text, details text, evidence text, reference text)
+CREATE FUNCTION federated._findings(workspace_id bigint, workspace text, wanted text[])
+RETURNS TABLE (finding text, status text, details text, evidence text, since timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT 'Workspace declared under GDPR', c.*, 'Art. 24' FROM federated._check_mode(workspace_id, 'GDPR') AS c
-    UNION ALL SELECT 'Purpose limitation', 'MANUAL', 'Look whether each model serves a purpose for which its data were collected; each dataset''s purpose is written at its node.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(b)'
-    UNION ALL SELECT 'Data minimisation', 'MANUAL', 'Look whether every model needs all the columns that it uses.',
-        federated._describe_use(workspace_id), 'Art. 5(1)(c)'
-    UNION ALL SELECT 'Storage limitation', 'FAIL', 'This version has no function that deletes what is older than retention_days.',
-        federated._describe_log(workspace), 'Art. 5(1)(e)'
-    UNION ALL SELECT 'Integrity and confidentiality: what is stored', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_storage() AS c
-    UNION ALL SELECT 'Integrity and confidentiality: access', c.*, 'Art. 5(1)(f), 32(1)(b)' FROM federated._check_rights() AS c
-    UNION ALL SELECT 'Accountability', c.*, 'Art. 5(2)' FROM federated._check_audit(workspace) AS c
-    UNION ALL SELECT 'Ledger agrees with the nodes', c.*, 'Art. 5(2)' FROM federated._check_ledger(workspace) AS c
-    UNION ALL SELECT 'Lawfulness and consent', 'MANUAL', 'This version records no consent. Look on what the processing rests; where on consent, whether every row shared has it.',
-        'not in the catalog', 'Art. 6, 7, 9'
-    UNION ALL SELECT 'Access and portability', 'FAIL', 'This version has no function that exports what is held about a data subject.', 'EXPORT FEDERATED DATA answers 0A000', 'Art. 15, 20'
-    UNION ALL SELECT 'Erasure', 'FAIL', 'This version has no function that takes a data subject out of a trained model. A node''s own rows are its DBA''s to delete.',
-        'DELETE FROM FEDERATED TRAINING answers 0A000', 'Art. 17'
-    UNION ALL SELECT 'Automated decisions', 'MANUAL', 'Look whether anybody decides about people by predictions alone.',
-        federated._describe_use(workspace_id), 'Art. 22'
-    UNION ALL SELECT 'Data protection by design', c.*, 'Art. 25(1)' FROM federated._check_budget(workspace) AS c
-    UNION ALL SELECT 'Joint controllers and processors', 'MANUAL', 'Look whether there is an arrangement or a contract with every participant.',
-        (SELECT format('%s nodes', count(*)) FROM federated.node AS n WHERE n.workspace_id = _gdpr_findings.workspace_id), 'Art. 26, 28'
-    UNION ALL SELECT 'Records of processing', 'MANUAL', 'Look whether the record of processing names this workspace; runs and changes are in the catalog.',
-        (SELECT format('%s runs, ', count(*)) FROM federated.run AS r JOIN federated.model AS m USING (model_id)
-         WHERE m.workspace_id = _gdpr_findings.workspace_id) || federated._describe_log(workspace), 'Art. 30'
-    UNION ALL SELECT 'Encryption between coordinator and nodes', c.*, 'Art. 32(1)(a)' FROM federated._check_node_links(workspace_id) AS c
-    UNION ALL SELECT 'Encryption towards clients', c.*, 'Art. 32(1)(a)' FROM federated._check_client_links() AS c
-    UNION ALL SELECT 'Authentication of nodes', c.*, 'Art. 32(1)(b)' FROM federated._check_nodes(workspace_id) AS c
-    UNION ALL SELECT 'Authentication of users', c.*, 'Art. 32(1)(b)' FROM federated._check_logins() AS c
-    UNION ALL SELECT 'Recovery', 'MANUAL', 'Look whether backups of the catalog are taken, and whether restoring one has been tried.',
-        format('archive_mode = %s, wal_level = %s', current_setting('archive_mode'), current_setting('wal_level')), 'Art. 32(1)(c)'
-    UNION ALL SELECT 'Regular testing', 'MANUAL', 'Look whether federated_security_audit is read regularly, and what followed.',
-        (SELECT format('%s checks of the security audit fail', count(*) FILTER (WHERE s.status = 'FAIL'))
-         FROM @extschema@.federated_security_audit(workspace) AS s), 'Art. 32(1)(d)'
-    UNION ALL SELECT 'Notification of breaches', 'MANUAL', 'Look whether it is settled who notifies the authority within 72 hours, and the people concerned.', 'not in the catalog', 'Art. 33, 34'
-    UNION ALL SELECT 'Impact assessment', 'MANUAL', 'Look whether an assessment has been made; it has to weigh the epsilon that a person may spend.',
-        (SELECT c.evidence FROM federated._check_budget(workspace) AS c), 'Art. 35'
-    UNION ALL SELECT 'Transfers to third countries', c.*, 'Art. 44' FROM federated._check_residency(workspace_id) AS c
+    SELECT p.finding, 'MANUAL', p.details, p.evidence, NULL::timestamptz FROM federated._matters_for_people(workspace_id, workspace, wanted) AS p
+    UNION ALL SELECT 'mode_hipaa', c.*, NULL FROM federated._check_mode(workspace_id, 'HIPAA') AS c WHERE 'mode_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'mode_gdpr', c.*, NULL FROM federated._check_mode(workspace_id, 'GDPR') AS c WHERE 'mode_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'rights', c.*, NULL FROM federated._check_rights() AS c WHERE 'rights' = ANY (wanted)
+    UNION ALL SELECT 'audit', c.*, NULL FROM federated._check_audit(workspace) AS c WHERE 'audit' = ANY (wanted)
+    UNION ALL SELECT 'ledger', c.*, NULL FROM federated._check_ledger(workspace) AS c WHERE 'ledger' = ANY (wanted)
+    UNION ALL SELECT 'storage', c.*, NULL FROM federated._check_storage() AS c WHERE 'storage' = ANY (wanted)
+    UNION ALL SELECT 'nodes', c.*, NULL FROM federated._check_nodes(workspace_id) AS c WHERE 'nodes' = ANY (wanted)
+    UNION ALL SELECT 'logins', c.*, NULL FROM federated._check_logins() AS c WHERE 'logins' = ANY (wanted)
+    UNION ALL SELECT 'node_links', c.*, NULL FROM federated._check_node_links(workspace_id) AS c WHERE 'node_links' = ANY (wanted)
+    UNION ALL SELECT 'client_links', c.*, NULL FROM federated._check_client_links() AS c WHERE 'client_links' = ANY (wanted)
+    UNION ALL SELECT 'budget', c.*, NULL FROM federated._check_budget(workspace) AS c WHERE 'budget' = ANY (wanted)
+    -- That epsilon is small enough to call an answer de-identified is a person's judgement.
+    UNION ALL SELECT 'deidentification', CASE c.status WHEN 'PASS' THEN 'MANUAL' ELSE c.status END, c.details, c.evidence, NULL
+        FROM federated._check_budget(workspace) AS c WHERE 'deidentification' = ANY (wanted)
+    UNION ALL SELECT 'defaults', c.*, NULL FROM federated._check_defaults(workspace_id) AS c WHERE 'defaults' = ANY (wanted)
+    UNION ALL SELECT 'residency', c.*, NULL FROM federated._check_residency(workspace_id) AS c WHERE 'residency' = ANY (wanted)
+    UNION ALL SELECT 'retention_hipaa', c.*, NULL FROM federated._check_retention(workspace_id, workspace, 2190) AS c WHERE 'retention_hipaa' = ANY (wanted)
+    UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
+    UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
+    UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
+        AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
 
-COMMENT ON FUNCTION federated._gdpr_findings(bigint, text) IS 'The articles of the GDPR that a federation touches';
+COMMENT ON FUNCTION federated._findings(bigint, text, text[]) IS
+    'What requirements are judged by, with the caller''s rights and as it is just now; only what is wanted is looked at. since: when something happened that an earlier attestation knows nothing of; NULL where nothing did';
+
+CREATE FUNCTION federated._check_regulation(regulation text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF regulation IS NULL OR upper(regulation) NOT IN ('HIPAA', 'GDPR') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('the regulation must be HIPAA or GDPR, not %s', coalesce(quote_literal(regulation), 'null')),
+            HINT = 'For a workspace under both, check one after the other.';
+    END IF;
+    RETURN upper(regulation);
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_regulation(text) IS 'The regulation as it is written here, or error 22023';
+
+CREATE OR REPLACE FUNCTION @extschema@.federated_compliance_check(
+    workspace text, regulation text,
+    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT r.place, r.requirement, r.reference, r.finding, w.workspace_id
+        FROM federated._requirements() AS r
+        CROSS JOIN (SELECT federated._workspace_id(federated_compliance_check.workspace) AS workspace_id) AS w
+        WHERE r.regulation = federated._check_regulation(federated_compliance_check.regulation)
+    )
+    SELECT q.requirement,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN 'PASS' ELSE f.status END,
+           CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN
+                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), a.valid_until, a.statement)
+                    || CASE WHEN a.evidence <> f.evidence THEN format(' (What was seen then: %s)', a.evidence) ELSE '' END
+                ELSE f.details END,
+           f.evidence, q.reference
+    FROM asked AS q
+    JOIN federated._findings((SELECT min(k.workspace_id) FROM asked AS k), federated_compliance_check.workspace,
+                             (SELECT array_agg(k.finding) FROM asked AS k)) AS f USING (finding)
+    CROSS JOIN LATERAL federated._current_attestation(q.workspace_id, q.requirement, f.since) AS a
+    ORDER BY q.place
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS
+    'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now, or attested by a person: details says by whom, until when, and with which words), FAIL (which no attestation changes), or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands; federated_compliance_requirements says what to do where one is not met. No legal advice, and no certificate';
+
+-- A dataset's consent_query, and what is shown of consent.
+
+-- The caller's own rights decide what the query may be; its names are looked up as the caller would have typed them.
+CREATE FUNCTION federated._create_consent_view(dataset text, query text, schemas name[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner name := (SELECT d.owner FROM federated.dataset AS d WHERE d.name = dataset);
+BEGIN
+    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+    EXECUTE pg_catalog.format(
+        'CREATE VIEW federated_subject.%I WITH (security_barrier) AS SELECT c.* FROM (%s' || E'\n) AS c', dataset, query);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF (SELECT count(*) FROM pg_attribute AS a
+        WHERE a.attrelid = format('federated_subject.%I', dataset)::regclass AND a.attnum > 0) <> 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the consent_query must have one column',
+            DETAIL = 'It says who has consented, as the dataset''s subject column names them.';
+    END IF;
+    -- No row is read, and whoever may not read what it reads is told now.
+    EXECUTE format('SELECT FROM federated_subject.%I LIMIT 0', dataset);
+    EXECUTE format('GRANT SELECT ON federated_subject.%I TO federated_reader', dataset);
+    IF owner <> current_user THEN
+        EXECUTE format('ALTER VIEW federated_subject.%I OWNER TO %I', dataset, owner);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_consent_view(text, text, name[]) IS
+    'Makes the view in which the node reads who has consented, for the dataset''s owner';
+
+CREATE FUNCTION federated._drop_consent_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    EXECUTE format('DROP VIEW IF EXISTS federated_subject.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a dataset''s consent_query, where there is one; dependents refuse';
+
+-- One row for a data subject and a purpose, or every purpose, of which something was said. At the coordinator what was
+-- ordered, whichever nodes have it on record; at a node its own register.
+CREATE OR REPLACE VIEW @extschema@.federated_consent AS
+WITH said AS (
+    SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
+           c.origin = 'node' AS is_own, c.said_at, lpad(c.consent_id::text, 20, '0') AS place, NULL::uuid AS order_id
+    FROM federated.consent AS c
+    UNION ALL
+    SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
+           false, o.requested_at, coalesce(o.terms ->> 'said_at', ''), o.order_id
+    FROM federated.subject_order AS o
+    WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
+), topic AS (
+    SELECT DISTINCT ON (workspace, recorded_by, subject_hash, lower(purpose)) workspace, recorded_by, subject_hash, purpose
+    FROM said ORDER BY workspace, recorded_by, subject_hash, lower(purpose), said_at, place
+), standing AS (
+    SELECT t.workspace, t.subject_hash, t.purpose, t.recorded_by,
+           (array_agg(s.version ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.kind = 'grant'))[1] AS version,
+           max(s.said_at) FILTER (WHERE s.kind = 'grant') AS granted_at,
+           max(s.said_at) FILTER (WHERE s.kind = 'revoke') AS revoked_at,
+           (array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC))[1] = 'grant'
+               AND coalesce((array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.is_own))[1] = 'grant', true)
+               AS is_granted,
+           (array_agg(s.order_id ORDER BY s.said_at DESC, s.place DESC))[1] AS order_id
+    FROM topic AS t JOIN said AS s USING (workspace, recorded_by, subject_hash)
+    WHERE lower(s.purpose) IS NOT DISTINCT FROM lower(t.purpose) OR (s.purpose IS NULL AND lower(t.purpose) <> 'sale')
+    GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
+)
+SELECT s.workspace, s.subject_hash, s.purpose, s.version,
+       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
+       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by,
+       CASE WHEN s.order_id IS NOT NULL THEN ARRAY(
+           SELECT a.node_name FROM federated.order_answer AS a
+           WHERE a.order_id = s.order_id AND a.state = 'answered' ORDER BY a.node_name) END AS nodes
+FROM standing AS s
+UNION ALL
+SELECT r.workspace, NULL, r.purpose, r.version, 'requested',
+       CASE r.kind WHEN 'grant' THEN r.requested_at END, CASE r.kind WHEN 'revoke' THEN r.requested_at END, 'node', NULL
+FROM federated.consent_request AS r
+UNION ALL
+SELECT o.workspace, NULL, o.terms ->> 'purpose', o.terms ->> 'version', 'requested',
+       CASE o.kind WHEN 'grant' THEN o.requested_at END, CASE o.kind WHEN 'revoke' THEN o.requested_at END, 'coordinator', '{}'
+FROM federated.subject_order AS o
+WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NULL AND o.state = 'requested';
+
+COMMENT ON VIEW @extschema@.federated_consent IS
+    'The state of consent by data subject and purpose: at the coordinator what was ordered, at a node its own register. Its own consent_query is the node''s alone, and not shown';
+
+COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS
+    'Never the subject''s name in plain: a hash with a key that is in no database, another one here than at each node; NULL while it is requested';
+
+COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
+
+COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_consent.status IS
+    'granted, revoked, opted out (of the purpose sale), or requested: not in force before the daemon has taken it';
+
+COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
+
+COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
+
+COMMENT ON COLUMN @extschema@.federated_consent.recorded_by IS 'Whose record it is: node (this database''s own) or coordinator (what was ordered of the nodes)';
+
+COMMENT ON COLUMN @extschema@.federated_consent.nodes IS 'Which nodes have signed that they have what was said last on record; NULL in a node''s own register';
+
+-- Attestations, and checks that are put on record. What they hold is written by triggers: who adds one names the requirement,
+-- the last day and the words, or the regulation, and nothing else.
+CREATE FUNCTION federated._check_attestation() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    today date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    seen  record;
+BEGIN
+    -- Only the table's owner brings rows that are filled in already, as restoring a dump does.
+    IF NEW.evidence IS NOT NULL THEN
+        RETURN NEW;
+    ELSIF NEW.valid_until < today OR NEW.valid_until > today + interval '2 years' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
+            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', NEW.valid_until)
+                           ELSE format('an attestation until %s is too long', NEW.valid_until) END,
+            DETAIL = format('It may last from today to %s, the last day included.', (today + interval '2 years')::date);
+    END IF;
+    SELECT f.* INTO seen FROM federated.workspace AS w, federated._findings(w.workspace_id, w.name, ARRAY(
+        SELECT r.finding FROM federated._requirements() AS r WHERE r.requirement = NEW.requirement)) AS f
+    WHERE w.workspace_id = NEW.workspace_id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('requirement "%s" does not exist', NEW.requirement);
+    ELSIF seen.status = 'FAIL' THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('requirement "%s" fails, which no attestation changes', NEW.requirement),
+            DETAIL = format('%s Evidence: %s', seen.details, seen.evidence),
+            HINT = 'Mend what the DETAIL names.';
+    END IF;
+    NEW.status := seen.status;
+    NEW.evidence := seen.evidence;
+    NEW.statement_sha256 := encode(sha256(convert_to(NEW.statement, 'UTF8')), 'hex');
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_attestation() IS 'Lets an attestation last two years at most, and be of what does not fail; writes down what was seen';
+
+CREATE TRIGGER check_attestation BEFORE INSERT ON federated.attestation
+    FOR EACH ROW EXECUTE FUNCTION federated._check_attestation();
+
+CREATE FUNCTION federated._make_compliance_record() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.findings IS NULL THEN
+        NEW.findings := (SELECT jsonb_agg(to_jsonb(c)) FROM federated.workspace AS w, @extschema@.federated_compliance_check(w.name, NEW.regulation) AS c
+                         WHERE w.workspace_id = NEW.workspace_id);
+        NEW.findings_sha256 := encode(sha256(convert_to(NEW.findings::text, 'UTF8')), 'hex');
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._make_compliance_record() IS 'Makes the check that a record is of, with the rights of whoever adds it';
+
+CREATE TRIGGER make_record BEFORE INSERT ON federated.compliance_record
+    FOR EACH ROW EXECUTE FUNCTION federated._make_compliance_record();
+
+CREATE FUNCTION @extschema@.federated_record_compliance_check(
+    workspace text, regulation text,
+    OUT requirement text, OUT status text, OUT details text, OUT evidence text, OUT reference text
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH made AS (
+        INSERT INTO federated.compliance_record (workspace_id, regulation)
+        VALUES (federated._workspace_id(federated_record_compliance_check.workspace), federated._check_regulation(federated_record_compliance_check.regulation))
+        RETURNING findings
+    )
+    SELECT f.* FROM made AS m CROSS JOIN LATERAL jsonb_to_recordset(m.findings)
+        AS f (requirement text, status text, details text, evidence text, reference text)
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_record_compliance_check(text, text) IS
+    'federated_compliance_check, and its rows are kept with the time and the caller''s role: federated_compliance_history shows them';
+
+CREATE VIEW @extschema@.federated_compliance_history AS
+SELECT c.record_id, w.name AS workspace, c.regulation, c.recorded_at, c.recorded_by::text AS recorded_by,
+       f.value ->> 'requirement' AS requirement, f.value ->> 'status' AS status, f.value ->> 'details' AS details,
+       f.value ->> 'evidence' AS evidence, f.value ->> 'reference' AS reference, f.place::integer AS place, c.findings_sha256
+FROM federated.compliance_record AS c
+JOIN federated.workspace AS w USING (workspace_id)
+CROSS JOIN LATERAL jsonb_array_elements(c.findings) WITH ORDINALITY AS f (value, place);
+
+COMMENT ON VIEW @extschema@.federated_compliance_history IS
+    'The compliance checks that federated_record_compliance_check kept, a row for each requirement';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.record_id IS 'Which check';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.workspace IS 'Name of the workspace, as it is now';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.regulation IS 'HIPAA or GDPR';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.recorded_at IS 'When the check was made';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.recorded_by IS 'The role with whose rights it was made: another may have seen more or less';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.requirement IS 'As the check named it then; status, details, evidence and reference likewise';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.status IS 'PASS, FAIL or MANUAL';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.details IS 'What was found, who attested it, or what a person had to look at';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.evidence IS 'The figures seen';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.reference IS 'Where the requirement stands';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.place IS 'Its place in the check, from 1';
+
+COMMENT ON COLUMN @extschema@.federated_compliance_history.findings_sha256 IS 'Of all rows of the check; the audit log has it too';
+
+CREATE VIEW @extschema@.federated_attestations AS
+SELECT w.name AS workspace, a.requirement, a.author::text AS author, a.attested_at, a.valid_until,
+       CASE WHEN EXISTS (SELECT FROM federated.attestation AS n
+                         WHERE n.workspace_id = a.workspace_id AND n.requirement = a.requirement AND n.attestation_id > a.attestation_id) THEN 'replaced'
+            WHEN a.valid_until < (now() AT TIME ZONE 'UTC')::date THEN 'expired'
+            ELSE 'in force' END AS state,
+       a.statement, a.status AS status_then, a.evidence AS evidence_then, a.statement_sha256
+FROM federated.attestation AS a
+JOIN federated.workspace AS w USING (workspace_id);
+
+COMMENT ON VIEW @extschema@.federated_attestations IS 'What ATTEST FEDERATED COMPLIANCE put on record, replaced and expired attestations included';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.requirement IS 'As federated_compliance_requirements has it';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.author IS 'The role that attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.attested_at IS 'When it did';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.valid_until IS 'The last day, by UTC, on which it counts';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.state IS
+    'in force; replaced by a newer one of the same requirement, whether that is in force or not; or expired. What fails is not met by one in force either';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.statement IS 'The words';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.status_then IS 'What the check said when it was attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.evidence_then IS 'What the check saw when it was attested';
+
+COMMENT ON COLUMN @extschema@.federated_attestations.statement_sha256 IS 'SHA-256 of the words, which the audit log has in their place';
+
+-- What the catalog knows of a workspace's processing, and of a model, in the shape in which people ask for it. Nothing is
+-- made up: what nobody recorded is null.
+CREATE FUNCTION federated._processing_participants(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', n.name, 'contact', n.options ->> 'contact', 'data_residency', n.options ->> 'data_residency',
+        'status', n.status, 'registered_at', n.registered_at, 'certificate_expires', n.certificate_expires) ORDER BY n.name), '[]')
+    FROM federated.node AS n WHERE n.workspace_id = _processing_participants.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_participants(bigint) IS 'Who takes part in a workspace, for the record of processing';
+
+CREATE FUNCTION federated._processing_data(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', n.name, 'dataset', d ->> 'name',
+        'columns', (SELECT jsonb_agg(jsonb_build_object('column', c.name, 'type', d -> 'types' ->> (c.place - 1)::integer) ORDER BY c.place)
+                    FROM jsonb_array_elements_text(d -> 'columns') WITH ORDINALITY AS c (name, place)),
+        'plain_answers', d -> 'plain_answers', 'paused', coalesce(d -> 'paused', 'false')) ORDER BY n.name, d ->> 'name'), '[]')
+    FROM federated.node AS n CROSS JOIN LATERAL jsonb_array_elements(n.datasets) AS d
+    WHERE n.workspace_id = _processing_data.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_data(bigint) IS 'Which columns the nodes of a workspace share, as they last said, for the record of processing';
+
+CREATE FUNCTION federated._processing_purposes(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'model', m.name, 'intended_use', m.options ->> 'intended_use', 'owner', m.owner, 'owner_contact', m.options ->> 'owner_contact',
+        'algorithm', m.options ->> 'algorithm', 'target', m.options ->> 'target', 'features', m.options -> 'features',
+        'runs', (SELECT count(*) FROM federated.run AS r WHERE r.model_id = m.model_id)) ORDER BY m.name), '[]')
+    FROM federated.model AS m WHERE m.workspace_id = _processing_purposes.workspace_id
+$$;
+
+COMMENT ON FUNCTION federated._processing_purposes(bigint) IS 'What the models of a workspace are for, for the record of processing';
+
+CREATE FUNCTION federated._processing_recipients(workspace_id bigint) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'roles', (SELECT coalesce(jsonb_agg(jsonb_build_object('role', r.rolname, 'member_of', f.rolname) ORDER BY r.rolname, f.rolname), '[]')
+                  FROM pg_roles AS r JOIN pg_roles AS f ON f.rolname IN (
+                      'federated_admin', 'federated_operator', 'federated_analyst', 'federated_auditor', 'federated_daemon')
+                  WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, f.oid, 'MEMBER')),
+        'superusers', (SELECT coalesce(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles AS r WHERE r.rolsuper AND r.rolcanlogin),
+        'models_granted', (SELECT coalesce(jsonb_agg(jsonb_build_object('model', m.name, 'to', coalesce(n.name, 'all nodes')) ORDER BY m.name, n.name), '[]')
+                           FROM federated.subscribe_grant AS g JOIN federated.model AS m USING (model_id)
+                           LEFT JOIN federated.node AS n USING (node_id)
+                           WHERE m.workspace_id = _processing_recipients.workspace_id))
+$$;
+
+COMMENT ON FUNCTION federated._processing_recipients(bigint) IS 'Who gets to see models and figures of a workspace, for the record of processing';
+
+CREATE FUNCTION @extschema@.federated_processing_record(workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'workspace', w.name, 'made_at', now(), 'created_at', w.created_at, 'owner', w.owner,
+        'participants', federated._processing_participants(w.workspace_id),
+        'purposes', federated._processing_purposes(w.workspace_id),
+        'categories_of_data', federated._processing_data(w.workspace_id),
+        'categories_of_data_subjects', NULL,
+        'recipients', federated._processing_recipients(w.workspace_id),
+        'transfers', jsonb_build_object('data_residency', w.options ->> 'data_residency'),
+        'retention', jsonb_build_object(
+            'retention_days', (w.options ->> 'retention_days')::integer, 'legal_hold', (w.options ->> 'legal_hold')::boolean,
+            'oldest_audit_entry', (SELECT min(a.recorded_at) FROM federated.audit AS a WHERE a.workspace = w.name)),
+        'security_measures', jsonb_build_object(
+            'compliance_mode', coalesce(w.options ->> 'compliance_mode', 'none'),
+            'privacy_budget', (w.options ->> 'privacy_budget')::double precision,
+            'delta', coalesce((w.options ->> 'delta')::double precision, 1e-5),
+            'encryption', coalesce(w.options ->> 'encryption', 'AES-256-GCM'),
+            'tls_version', coalesce(w.options ->> 'tls_version', '1.3'),
+            'certificate_validation', coalesce((w.options ->> 'certificate_validation')::boolean, true),
+            'min_nodes', coalesce((w.options ->> 'min_nodes')::integer, 2)))
+    FROM federated.workspace AS w
+    WHERE w.workspace_id = federated._workspace_id(federated_processing_record.workspace)
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_processing_record(text) IS
+    'What the catalog knows for a record of processing activities (GDPR Art. 30): who takes part and whom to ask there, what the models are for (option intended_use), which columns are shared, who gets to see what comes of them, where the data are, how long what is kept, and by what it is protected. What nobody recorded is null: the categories of data subjects always are';
+
+CREATE FUNCTION federated._card_sites(run_id uuid, round_number integer) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(jsonb_build_object(
+        'node', s.name, 'data_residency', s.residency, 'rounds', s.rounds, 'rows', s.rows) ORDER BY s.name), '[]')
+    FROM (
+        SELECT n.name, n.options ->> 'data_residency' AS residency, count(DISTINCT p.round_number) AS rounds,
+               (array_agg(p.weight ORDER BY p.round_number DESC, p.weight DESC) FILTER (WHERE p.weight IS NOT NULL))[1] AS rows
+        FROM federated.participation AS p JOIN federated.node AS n USING (node_id)
+        WHERE p.run_id = _card_sites.run_id AND p.round_number BETWEEN 1 AND _card_sites.round_number AND p.outcome = 'received'
+        GROUP BY n.name, n.options ->> 'data_residency'
+    ) AS s
+$$;
+
+COMMENT ON FUNCTION federated._card_sites(uuid, integer) IS
+    'Which nodes a version was trained at, in how many of its rounds, and the rows behind what each answered last (the most of the round), as it stated them; nodes that were unregistered since are missing';
+
+CREATE FUNCTION federated._card_metrics(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'loss', (subject).global_loss, 'loss_std_error', (subject).global_loss_std_error, 'base_loss', (subject).base_loss,
+        'accuracy', (subject).global_accuracy, 'accuracy_std_error', (subject).global_accuracy_std_error,
+        'precision', (subject).global_precision, 'recall', (subject).global_recall, 'f1_score', (subject).global_f1_score,
+        'rmse', (subject).global_rmse)
+$$;
+
+COMMENT ON FUNCTION federated._card_metrics(federated.version) IS 'The figures of a version over held-out rows; null where there is none';
+
+CREATE FUNCTION federated._card_version(subject federated.version) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'version', (subject).version, 'is_current', (subject).is_current, 'created_at', (subject).created_at,
+        'tags', (SELECT coalesce(jsonb_agg(t.name ORDER BY t.name), '[]') FROM federated.tag AS t
+                 WHERE t.model_id = (subject).model_id AND t.version = (subject).version),
+        'parameters_sha256', encode((subject).sha256, 'hex'), 'run_id', (subject).run_id, 'round_number', (subject).round_number,
+        'data', jsonb_build_object(
+            'features', to_jsonb((subject).features), 'target', r.options ->> 'target', 'dataset', r.options ->> 'dataset',
+            'sites', federated._card_sites((subject).run_id, (subject).round_number)),
+        'training', jsonb_build_object(
+            'algorithm', r.options ->> 'algorithm', 'aggregation', r.options ->> 'aggregation', 'started_at', r.started_at,
+            'finished_at', r.finished_at, 'status', r.status, 'started_by', r.requested_by, 'options', r.options),
+        'privacy', jsonb_build_object(
+            'epsilon', (subject).epsilon, 'delta', CASE WHEN r.policy ->> 'privacy_budget' IS NOT NULL THEN (r.policy ->> 'delta')::double precision END,
+            'privacy_budget', (r.policy ->> 'privacy_budget')::double precision,
+            'secure_aggregation', coalesce((r.options ->> 'secure_aggregation')::boolean, false),
+            'compliance_mode', r.policy ->> 'compliance_mode'),
+        'metrics', federated._card_metrics(subject))
+    FROM federated.run AS r WHERE r.run_id = (subject).run_id
+$$;
+
+COMMENT ON FUNCTION federated._card_version(federated.version) IS 'What a model card says of a version';
+
+CREATE FUNCTION @extschema@.federated_model_card(model text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject  federated.version;
+    found_id bigint := (SELECT m.model_id FROM federated.model AS m WHERE m.name = model);
+BEGIN
+    -- A model without a current version has a card too; a version that is named and is not there is an error.
+    IF found_id IS NULL OR EXISTS (SELECT FROM federated.version AS v WHERE v.model_id = found_id AND v.is_current) THEN
+        subject := federated._read_reference(model);
+        found_id := subject.model_id;
+    END IF;
+    RETURN (
+        SELECT jsonb_build_object(
+            'model', m.name, 'workspace', w.name, 'made_at', now(), 'created_at', m.created_at, 'owner', m.owner,
+            'owner_contact', m.options ->> 'owner_contact', 'intended_use', m.options ->> 'intended_use',
+            'algorithm', m.options ->> 'algorithm', 'target', m.options ->> 'target', 'features', m.options -> 'features',
+            'versions', (SELECT count(*) FROM federated.version AS v WHERE v.model_id = m.model_id),
+            'version', federated._card_version(subject))
+        FROM federated.model AS m JOIN federated.workspace AS w USING (workspace_id) WHERE m.model_id = found_id);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_model_card(text) IS
+    'The card of a model''s current version, or of the one that model@tag or model@number names: what it is for (option intended_use) and whose it is, on which data of which nodes it was trained and how, what epsilon it cost, how it did over held-out rows. version is null before there is one; what nobody recorded is null; epsilon is null without a privacy_budget, and nodes that were unregistered since are not among the sites';
 
 -- The functions in federated_model belong to federated_owner, and so do the two that make them: nobody who may log
 -- in can put a body of their own where a superuser would run it.
@@ -7418,7 +9679,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_predict(text, jsonb), @extschema@.predict(text, jsonb),
     @extschema@.predict(text, double precision[]), @extschema@.federated_training_status(text, integer),
     @extschema@.federated_training_metrics(text, integer), @extschema@.wait_for_convergence(text, double precision),
-    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text),
+    @extschema@.federated_privacy_budget(text), @extschema@.federated_audit_verify(text), @extschema@.federated_forget_heads(text),
     @extschema@.predict(text, record), @extschema@.federated_predict_class(text, jsonb),
     @extschema@.federated_predict_proba(text, jsonb), @extschema@.federated_predict_batch(text, text),
     @extschema@.federated_model_versions(text), @extschema@.federated_checkpoints(text),
@@ -7426,10 +9687,12 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_evaluate(text), @extschema@.federated_data_quality_check(text, integer),
     @extschema@.federated_evaluate(text, text, integer, double precision, bigint, text),
     @extschema@.federated_coefficients(text), @extschema@.federated_security_audit(text),
-    @extschema@.federated_compliance_check(text, text),
+    @extschema@.federated_compliance_check(text, text), @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), @extschema@.federated_model_card(text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
@@ -7444,6 +9707,10 @@ GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 
@@ -7482,7 +9749,36 @@ TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._publish_function(bigint, integer, uuid, text[], boolean[], jsonb) TO federated_daemon;
 
 -- Datasets of a participant.
+GRANT SELECT ON federated.phi_finding TO federated_admin, federated_auditor, federated_daemon;
+
+GRANT INSERT, DELETE ON federated.phi_finding TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_phi_findings(text) TO federated_admin, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION
+    federated._sample_dataset(text, text[], integer, integer, name[]), federated._record_findings(bigint, text, text[], jsonb)
+TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
+
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+
+GRANT SELECT ON federated.node_key TO federated_auditor;
+
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -7499,12 +9795,24 @@ GRANT EXECUTE ON FUNCTION
     federated._require_model_owner(bigint)
 TO federated_operator, federated_daemon, federated_owner;
 
+-- What is deleted for its age.
+GRANT SELECT ON federated.retention_stub, @extschema@.federated_retention TO federated_analyst, federated_auditor;
+
+GRANT UPDATE (statement, signature, certificate) ON federated.retention_stub TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._retention_bounds(), federated._forget_expired(text), federated._forget_node_history(integer), federated._options()
+TO federated_daemon;
+
 -- The audit log.
 GRANT EXECUTE ON FUNCTION federated._took_back(text, text, bigint) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea)
+    @extschema@.federated_audit_verify(text), federated._audit_faults(text), federated._audit_hash(federated.audit, uuid, bigint, bytea),
+    federated._tree_faults(text), federated._audit_inclusion(text, uuid)
 TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_forget_heads(text) TO federated_admin;
 
 -- Predictions in their other forms.
 GRANT EXECUTE ON FUNCTION
@@ -7654,7 +9962,7 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
@@ -7730,8 +10038,12 @@ GRANT EXECUTE ON FUNCTION
     federated._check_node_links(bigint), federated._check_client_links(), federated._check_logins(),
     federated._check_storage(), federated._plain_runs(text), federated._check_budget(text), federated._ledger_faults(text),
     federated._check_ledger(text), federated._residency_allows(text, text),
-    federated._check_residency(bigint), federated._check_mode(bigint, text)
+    federated._check_residency(bigint), federated._check_mode(bigint, text), federated._describe_modes(),
+    federated._mode_rules(), federated._check_options(text, jsonb)
 TO federated_auditor, federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_compliance_modes(), federated._mode_rules(), federated._describe_modes()
+TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_security_audit(text), federated._security_audit_columns(text, text[]),
@@ -7741,8 +10053,28 @@ TO federated_auditor, federated_admin;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_compliance_check(text, text), federated._compliance_check_columns(text, text, text[]),
     federated._describe_members(), federated._describe_use(bigint), federated._describe_log(text),
-    federated._hipaa_findings(bigint, text), federated._gdpr_findings(bigint, text)
+    federated._describe_checks(bigint, text), federated._describe_participants(bigint), federated._describe_purposes(bigint),
+    federated._describe_recovery(), federated._describe_security(text), federated._check_defaults(bigint),
+    federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
+    federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
+    federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
+    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
+    @extschema@.federated_record_compliance_check(text, text),
+    @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
+    federated._processing_purposes(bigint), federated._processing_recipients(bigint)
 TO federated_auditor, federated_admin;
+
+-- Auditors attest by a statement; of all others each asks for a role that they have not.
+GRANT EXECUTE ON PROCEDURE federated.execute(text) TO federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._execute(text, name[]), federated._raise(jsonb), federated._count_refusal(jsonb) TO federated_auditor;
+
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_auditor;
+
+GRANT EXECUTE ON FUNCTION
+    @extschema@.federated_model_card(text), federated._card_version(federated.version), federated._card_metrics(federated.version),
+    federated._card_sites(uuid, integer)
+TO federated_analyst, federated_auditor;
 
 GRANT EXECUTE ON FUNCTION federated._project(jsonb, text[], text[], text) TO federated_auditor, federated_admin;
 
@@ -7756,7 +10088,18 @@ GRANT SELECT (version_id, model_id, version, run_id, round_number, features, sca
     global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
 TO federated_analyst, federated_auditor;
 
-GRANT SELECT ON federated.audit TO federated_auditor;
+GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
+
+-- Triggers fill in all else.
+GRANT INSERT (workspace_id, requirement, valid_until, statement) ON federated.attestation TO federated_auditor;
+
+GRANT INSERT (workspace_id, regulation) ON federated.compliance_record TO federated_auditor, federated_admin;
+
+GRANT SELECT ON @extschema@.federated_compliance_requirements TO federated_analyst, federated_auditor;
+
+GRANT EXECUTE ON FUNCTION federated._requirements() TO federated_analyst;
+
+GRANT SELECT ON @extschema@.federated_attestations, @extschema@.federated_compliance_history TO federated_auditor, federated_admin;
 
 -- Operators change what statements change. Workspaces, nodes and datasets are the admins' business.
 GRANT INSERT (workspace_id, name, options), UPDATE (options), DELETE ON federated.model TO federated_operator;
@@ -7804,7 +10147,20 @@ GRANT INSERT, UPDATE ON federated.lease TO federated_daemon;
 
 GRANT INSERT ON federated.event TO federated_daemon;
 
-REVOKE SELECT ON federated.audit FROM federated_daemon;
+REVOKE SELECT ON federated.audit, federated.attestation, federated.compliance_record FROM federated_daemon;
+
+-- The leaves of the tree, and nothing of what they say.
+GRANT SELECT (workspace, origin, chain_position, hash) ON federated.audit TO federated_daemon;
+
+GRANT INSERT ON federated.signer, federated.tree_head, federated.cosignature TO federated_daemon;
+
+GRANT INSERT, UPDATE (settled_at, kind, own_size) ON federated.audit_break TO federated_daemon;
+
+GRANT INSERT, DELETE ON federated.witnessed_head TO federated_daemon;
+
+GRANT DELETE ON federated.witnessed_head TO federated_admin;
+
+GRANT INSERT ON federated.head_conflict TO federated_daemon;
 
 -- federated_admin may back the database up (parameters and payloads are sealed).
 GRANT SELECT ON ALL TABLES IN SCHEMA federated TO federated_admin;
@@ -7834,8 +10190,12 @@ GRANT UPDATE (name, owner) ON federated.workspace TO federated_admin;
 
 GRANT UPDATE (name, owner) ON federated.model TO federated_operator;
 
-GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log
+GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federated_audit_log,
+    federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
+    @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
+
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
 
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 
@@ -7969,6 +10329,34 @@ GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_a
 
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;
+
+-- Alerts.
+GRANT EXECUTE ON FUNCTION federated._count_refusal(jsonb) TO federated_operator;
+
+GRANT USAGE ON SEQUENCE federated.privilege_refusal TO federated_operator;
+
+GRANT SELECT ON SEQUENCE federated.privilege_refusal TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._shown_target(text), federated._shown_conditions(jsonb),
+    federated._refused_answers(bigint, interval, federated.participation_outcome[])
+TO federated_analyst, federated_auditor, federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._audit_state(text), federated._note_breach(text, text, text, text, timestamptz), federated._recent_round_cost(text)
+TO federated_daemon;
+
+GRANT SELECT ON @extschema@.federated_alerts, @extschema@.federated_alert_metrics TO federated_analyst, federated_auditor;
+
+GRANT SELECT ON federated.latest_round, federated.alert_metric TO federated_analyst, federated_auditor;
+
+GRANT INSERT (workspace_id, name, conditions, target), DELETE ON federated.alert TO federated_admin;
+
+GRANT UPDATE (is_raised, calm_since) ON federated.alert TO federated_daemon;
+
+GRANT INSERT, UPDATE (observed, events, last_event_at, attempts, next_attempt, delivered_at, failure) ON federated.firing TO federated_daemon;
+
+GRANT INSERT, UPDATE ON federated.notifier, federated.audit_check TO federated_daemon;
 
 SELECT pg_catalog.pg_extension_config_dump('federated.node_spending', '');
 

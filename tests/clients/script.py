@@ -142,13 +142,17 @@ def statements_of_the_language(w: str) -> list[Step]:
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
             "55000",
         ),
-        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "0A000"),
-        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "0A000"),
-        error(
-            f"CREATE FEDERATED ALERT a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'a@example.com'",
-            "0A000",
+        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "55000"),
+        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "55000"),
+        tag(
+            f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'pg:alerts'",
+            "CREATE FEDERATED ALERT",
+            "WARNING: no coordinator serves this database yet; alerts wait for one",
         ),
-        error(f"DROP FEDERATED ALERT a ON WORKSPACE {w}", "0A000"),
+        error(
+            f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN active_nodes < 1 NOTIFY 'pg:alerts'", "42710"
+        ),
+        tag(f"DROP FEDERATED ALERT {w}_a ON WORKSPACE {w}", "DROP FEDERATED ALERT"),
         tag(f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}", "UNREGISTER FEDERATED NODE"),
         tag(
             f"UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE {w}",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +66,50 @@ def journey(request: pytest.FixtureRequest) -> Journey:
     return travel(name, **how)
 
 
-def unlike_stops(private_only: bool = False) -> Iterator[Any]:
-    """Of each step in each journey the first exchange and the last of each round; trees ask hundreds alike."""
-    for (name, how), label in zip(TRIPS, LABELS, strict=True):
-        if how.get("private") or not private_only:
-            stops = travel(name, **how).stops
-            first = {stop.step.name: stop for stop in reversed(stops)}
-            last = {stop.label: stop for stop in stops}
-            for stop in stops:
-                if stop is first[stop.step.name] or stop is last[stop.label]:
-                    yield pytest.param(stop, id=f"{label}, {stop.label}")
+PRIVATE = [place for place, (_, how) in enumerate(TRIPS) if how.get("private")]
 
 
-PRIVATE_STOPS, STOPS = list(unlike_stops(private_only=True)), list(unlike_stops())
-"""Stops of all journeys; hypothesis and fixtures do not mix well."""
+@pytest.fixture(scope="module", params=[TRIPS[i] for i in PRIVATE], ids=[LABELS[i] for i in PRIVATE])
+def private_journey(request: pytest.FixtureRequest) -> Journey:
+    name, how = request.param
+    return travel(name, **how)
+
+
+def unlike_stops(journey: Journey) -> list[Stop]:
+    """Of each step the first exchange and the last of each round; trees ask hundreds alike."""
+    first = {stop.step.name: stop for stop in reversed(journey.stops)}
+    last = {stop.label: stop for stop in journey.stops}
+    return [stop for stop in journey.stops if stop is first[stop.step.name] or stop is last[stop.label]]
+
+
+@cache
+def all_stops() -> list[Stop]:
+    """Of all journeys."""
+    return [stop for name, how in TRIPS for stop in unlike_stops(travel(name, **how))]
+
+
+def of_each_stop(test: Callable[..., None]) -> Callable[[Journey], None]:
+    """Make a test of a stop one of a journey: whoever only collects it need not travel."""
+
+    def over_stops(journey: Journey) -> None:
+        for stop in unlike_stops(journey):
+            try:
+                test(stop=stop)
+            except BaseException as error:
+                error.add_note(f"at {stop.label}")
+                raise
+
+    return over_stops
+
+
+def of_each_private_stop(test: Callable[..., None]) -> Callable[[Journey], None]:
+    """The same over journeys under a budget."""
+    over_stops = of_each_stop(test)
+
+    def over_private_stops(private_journey: Journey) -> None:
+        over_stops(private_journey)
+
+    return over_private_stops
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -238,7 +269,7 @@ def without(table: Table, subject: int) -> Table:
     return replace(rest, others=table.others[table.others != subject])
 
 
-@pytest.mark.parametrize("stop", PRIVATE_STOPS)
+@of_each_private_stop
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_one_subject_moves_a_sum_by_no_more_than_declared(stop: Stop, seed: int) -> None:
@@ -280,7 +311,7 @@ UGLY = {
 }
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_no_table_makes_a_private_answer_fail_or_a_plain_one_break(stop: Stop) -> None:
     for features, target in UGLY.values():
         for table in plain_table(features, target):
@@ -313,7 +344,7 @@ def with_settings(task: Task, **changes: Setting) -> Task:
     return with_work(task, settings={**task.work.settings, **changes})
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_a_task_of_another_size_or_type_is_refused(stop: Stop) -> None:
     size = stop.task.work.size
     for wrong in (0, size - 1, size + 1, 2 * size + 7, 2**50):
@@ -322,7 +353,7 @@ def test_a_task_of_another_size_or_type_is_refused(stop: Stop) -> None:
         assert refused(stop, with_work(stop.task, dtype=dtype))
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_a_setting_that_is_strange_or_of_another_type_is_refused(stop: Stop) -> None:
     assert refused(stop, with_settings(stop.task, no_such_setting=1))
     assert refused(stop, with_settings(stop.task, **{"": True}))
@@ -352,13 +383,13 @@ def foreign_states(state: State) -> Iterator[State]:
         yield {**rest, name: array.astype(np.int64 if array.dtype != np.int64 else np.uint8)}
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_another_model_s_state_is_refused(stop: Stop) -> None:
     for state in foreign_states(stop.task.state):
         assert refused(stop, replace(stop.task, state=state))
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_another_model_s_scaling_and_other_columns_are_refused(stop: Stop) -> None:
     short = Scaling((0.0,), (1.0,))
     assert refused(stop, replace(stop.task, scaling=short))
@@ -421,7 +452,7 @@ def check_computed_as_asked(stop: Stop, task: Task, *tables: Table) -> None:
             assert task.work.privacy is None
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> None:
     for task in with_another_number(stop.task):
         check_computed_as_asked(stop, task, ugly_table(3), stop.tables[NODES[0]])
@@ -430,7 +461,7 @@ def test_a_number_that_a_step_does_not_refuse_it_computes_with(stop: Stop) -> No
 @settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataObject) -> None:
-    stop, other = (data.draw(st.sampled_from(STOPS)).values[0] for _ in range(2))
+    stop, other = (data.draw(st.sampled_from(all_stops())) for _ in range(2))
     task = data.draw(st.sampled_from(list(with_parts_of(stop.task, other.task))))
     for _ in range(data.draw(st.integers(0, 2))):
         numbers = list(with_another_number(task))
@@ -441,7 +472,7 @@ def test_a_task_of_pieces_that_a_step_does_not_refuse_it_computes(data: st.DataO
 # What a hostile node answers.
 
 
-@pytest.mark.parametrize("stop", STOPS)
+@of_each_stop
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_an_answer_that_cannot_be_is_rejected_and_what_is_believed_is_read(

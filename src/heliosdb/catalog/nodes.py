@@ -14,9 +14,10 @@ from enum import StrEnum
 
 import psycopg
 
+from federated_sql.compliance import requires_own_residency
 from federated_sql.residency import residency_allows
 from heliosdb.catalog.connection import Connection, Row, Statements
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Introduction, introduction_json
 from heliosdb.domain.ids import NodeName, WorkspaceName
 from heliosdb.domain.run import Run
@@ -34,10 +35,42 @@ class NodeStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Residency:
+    """Where a node's data have to lie, by the workspace, and do lie, by the registration; None: not said.
+
+    own_word: whether the workspace's compliance mode asks for the node's own word too.
+    """
+
+    required: str | None = None
+    registered: str | None = None
+    own_word: bool = False
+
+    def fault(self) -> str | None:
+        """Say how the registration lies outside; None where it does not."""
+        if self.required is None:
+            return None
+        return _outside(self.required, self.registered)
+
+    def fault_of(self, said: str | None) -> str | None:
+        """Say what is wrong with a node's own word; None where nothing is."""
+        if said is None:
+            if self.required is None or not self.own_word:
+                return None
+            missing = "data_residency is missing in its settings"
+            return f"it does not say itself that its data lie in {self.required}: {missing}"
+        if self.required is not None and not residency_allows(self.required, said):
+            return f"its own data_residency is {said}, outside the workspace's {self.required}"
+        if self.registered is not None and not residency_allows(self.registered, said):
+            return f"its own data_residency is {said}, and it is registered in {self.registered}"
+        return None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeRecord:
     """A registered node. options: the JSON text as stored; certificate: the pinned one (PEM) or None.
 
-    outside: how it lies outside the workspace's data residency, None where it does not.
+    outside: how it lies outside the workspace's data residency, None where it does not. residency: what there
+    is to say about where its data lie.
     """
 
     id: int
@@ -50,6 +83,7 @@ class NodeRecord:
     status: NodeStatus
     certificate: str | None
     outside: str | None = None
+    residency: Residency = Residency()
 
 
 def list_nodes(connection: Connection) -> list[NodeRecord]:
@@ -59,6 +93,8 @@ def list_nodes(connection: Connection) -> list[NodeRecord]:
 
 def _from_row(row: Row) -> NodeRecord:
     options = json.loads(row["options"])
+    own_word = requires_own_residency(row["compliance_mode"])
+    residency = Residency(row["required_residency"], options.get("data_residency"), own_word)
     return NodeRecord(
         id=row["node_id"],
         name=NodeName(row["name"]),
@@ -69,12 +105,13 @@ def _from_row(row: Row) -> NodeRecord:
         dataset=options.get("dataset"),
         status=NodeStatus(row["status"]),
         certificate=row["certificate"],
-        outside=_outside(row["required_residency"], options.get("data_residency")),
+        outside=residency.fault(),
+        residency=residency,
     )
 
 
-def _outside(required: str | None, stated: str | None) -> str | None:
-    if required is None or (stated is not None and residency_allows(required, stated)):
+def _outside(required: str, stated: str | None) -> str | None:
+    if stated is not None and residency_allows(required, stated):
         return None
     return f"its data_residency is {stated or 'not stated'}, outside the workspace's {required}"
 
@@ -94,7 +131,7 @@ def activate_node(connection: Connection, node: NodeRecord, certificate: str, ex
 
 def already_registered(name: str) -> FederatedError:
     """The error for a certificate that another node of the workspace is pinned to."""
-    return FederatedError(ErrorCode.IDENTITY, f'its certificate is registered as node "{name}" already')
+    return StrangerError(ErrorCode.IDENTITY, f'its certificate is registered as node "{name}" already')
 
 
 def demote_node(connection: Connection, node: NodeRecord, status: NodeStatus, reason: str) -> None:

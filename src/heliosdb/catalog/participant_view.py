@@ -179,11 +179,23 @@ class NodeOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeHead:
+    """A row of federated_node_heads: the newest head that the node holds of a workspace's audit log."""
+
+    workspace: str
+    entries: int
+    root_sha256: str
+    signed_at: datetime
+    state: str
+    conflicts: int
+
+
+@dataclass(frozen=True, slots=True)
 class ParticipantView:
     """All that a participant's page shows, each list in the order in which it is shown.
 
-    subscriptions: rows of federated_subscriptions by column; None where the catalog has none. orders: None
-    where the catalog has none.
+    subscriptions: rows of federated_subscriptions by column. None of these, of orders and of heads where the
+    catalog has none.
     """
 
     datasets: tuple[Dataset, ...]
@@ -193,6 +205,7 @@ class ParticipantView:
     refusals: tuple[Refusal, ...]
     subscriptions: tuple[Mapping[str, Any], ...] | None
     orders: tuple[NodeOrder, ...] | None = None
+    heads: tuple[NodeHead, ...] | None = None
 
 
 def read_participant_view(connection: Connection, *, latest: int, days: int) -> ParticipantView | None:
@@ -211,6 +224,7 @@ def read_participant_view(connection: Connection, *, latest: int, days: int) -> 
             tuple(Refusal(**row) for row in _SQL.query(connection, "list_refusals", latest)),
             _list_subscriptions(connection),
             _list_orders(connection, latest),
+            _list_heads(connection),
         )
 
 
@@ -225,3 +239,9 @@ def _list_subscriptions(connection: Connection) -> tuple[Mapping[str, Any], ...]
         return None
     rows = _SQL.query(connection, "list_subscriptions")
     return tuple(json.loads(row["subscription"]) for row in rows)
+
+
+def _list_heads(connection: Connection) -> tuple[NodeHead, ...] | None:
+    if not _SQL.query(connection, "has_heads")[0]["there"]:
+        return None
+    return tuple(NodeHead(**row) for row in _SQL.query(connection, "list_heads"))

@@ -63,7 +63,7 @@ class Participation:
 class Settlement:
     """How a task ended, as it is recorded; signed: None without a budget and without an update.
 
-    described: what the update, a plain one, said of its node's rows, as JSON.
+    described: what the update, a plain one, said of its node's rows, as JSON. breach: as of a loss.
     """
 
     node: NodeName
@@ -75,6 +75,7 @@ class Settlement:
     duration_seconds: float | None = None
     signed: SignedSpending | None = None
     described: Mapping[str, Any] | None = None
+    breach: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
+from heliosdb.cli.report_commands import model_card, report
 from heliosdb.domain.errors import FederatedError, edge, not_supported
 
 Config = Annotated[Path, typer.Option("--config", help="The daemon's TOML file.", show_default=False)]
@@ -221,6 +222,64 @@ def verify_spending(
 
     if not verify(database, workspace, _print_line):
         raise typer.Exit(1)
+
+
+audit = typer.Typer(help="The audit log outside of the database.", no_args_is_help=True)
+app.add_typer(audit, name="audit")
+
+
+@audit.command("export")
+def audit_export(
+    file: Annotated[Path, typer.Argument(help="A file that does not exist yet.", show_default=False)],
+    database: Annotated[
+        str, typer.Option(help="Connection string of a role in federated_auditor.", show_default=False)
+    ],
+    workspace: Annotated[str, typer.Option(help="Whose log.", show_default=False)],
+) -> None:
+    """Write a workspace's audit log, its signed heads and their cosignatures into a file."""
+    from heliosdb.cli.audit import export_log
+
+    export_log(database, workspace, file)
+
+
+@audit.command("heads")
+def audit_heads(
+    config: Config,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A file that does not exist yet (default: the screen).", show_default=False),
+    ] = None,
+    workspace: Annotated[
+        str | None, typer.Option(help="Only of this one's log (default: all).", show_default=False)
+    ] = None,
+) -> None:
+    """At a node: show the signed heads of audit logs that it holds, and those that it refused."""
+    from heliosdb.cli.audit import export_heads
+
+    export_heads(config, workspace, file, _print_line)
+
+
+@audit.command("verify")
+def audit_verify(
+    offline: Annotated[Path, typer.Option(help="A file that `audit export` wrote.", show_default=False)],
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file that `audit heads` wrote at a node; may be given several times."),
+    ] = None,
+    certificate: Annotated[
+        list[str] | None,
+        typer.Option(help="A coordinator's certificate (PEM): no other one's signatures count."),
+    ] = None,
+) -> None:
+    """Verify an exported audit log against heads that nodes hold, without a database; 1 if not intact."""
+    from heliosdb.cli.audit import verify
+
+    if not verify(offline, heads or [], certificate or [], _print_line):
+        raise typer.Exit(1)
+
+
+app.add_typer(report, name="report")
+app.command("model-card")(model_card)
 
 
 @app.command()

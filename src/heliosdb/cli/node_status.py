@@ -15,6 +15,7 @@ import psycopg
 
 from heliosdb.catalog.participant_view import (
     DatasetBudget,
+    NodeHead,
     NodeOrder,
     NodeRun,
     ParticipantView,
@@ -152,6 +153,12 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
         )
     if view.subscriptions is not None:
         yield from _section("Subscriptions", _SUBSCRIPTION, map(_subscription, view.subscriptions))
+    if view.heads is not None:
+        yield from _section(
+            "Audit logs of workspaces, as this node has witnessed them",
+            ("workspace", "entries", "signed (UTC)", "state", "heads refused", "root of their tree"),
+            map(_head, view.heads),
+        )
 
 
 def _run(run: NodeRun) -> tuple[object, ...]:
@@ -196,6 +203,17 @@ def _order(order: NodeOrder) -> tuple[object, ...]:
 
 def _subscription(row: Mapping[str, Any]) -> tuple[object, ...]:
     return tuple(row.get(column) for column in _SUBSCRIPTION)
+
+
+def _head(head: NodeHead) -> tuple[object, ...]:
+    return (
+        head.workspace,
+        head.entries,
+        _time(head.signed_at),
+        head.state,
+        head.conflicts,
+        head.root_sha256,
+    )
 
 
 def _time(moment: datetime) -> str:

@@ -8,15 +8,95 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from federated_sql.notify_targets import MailTarget, read_target
 from heliosdb.catalog.conninfo import ConnectionString
 from heliosdb.domain.errors import FederatedError, invalid_value
 from heliosdb.parts.loading import MODULE_NAME
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+_SHORTEST_SECRET = 16
+
+
+class MailServer(BaseModel):
+    """The server that mails about alerts are handed to.
+
+    security: starttls (the connection is encrypted before anything of a mail is said, or there is no mail),
+    tls from the first byte, or none. user, password: None: it asks for none. sender: whom the mails are from.
+    ca_bundle: authorities for its certificate; None: the system's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]{1,253}$")]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    password: SecretStr | None = None
+    sender: str
+    ca_bundle: Path | None = None
+
+    @field_validator("sender")
+    @classmethod
+    def _is_address(cls, sender: str) -> str:
+        try:
+            target = read_target(sender)
+        except FederatedError:
+            target = None
+        if not isinstance(target, MailTarget):
+            raise ValueError("is no mail address")
+        return sender
+
+    @model_validator(mode="after")
+    def _keeps_its_password(self) -> Self:
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password are given together")
+        if self.password is not None and self.security == "none":
+            raise ValueError("a password is sent over an encrypted connection alone: set security")
+        return self
+
+
+class AlertSettings(BaseModel):
+    """How alerts are watched, and whom the coordinator can notify.
+
+    period: seconds from one evaluation to the next. rearm: seconds for which an alert's conditions must not
+    have held before it fires again. audit_interval: seconds after which a workspace's audit log is verified
+    again. give_up: seconds after which a firing that was not delivered is not tried again. smtp: None: no
+    mails. webhook_secret: what calls are signed with; None: none are made. webhook_ca_bundle: authorities for
+    the certificates of the hosts that are called; None: the system's. allowed_hosts: names or addresses, as
+    they stand in the alert, that may be called although their addresses are private.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    period: Seconds = 5.0
+    rearm: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    audit_interval: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    give_up: Annotated[float, Field(gt=0, le=30 * 86_400)] = 86_400.0
+    smtp: MailServer | None = None
+    webhook_secret: SecretStr | None = None
+    webhook_ca_bundle: Path | None = None
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[a-z0-9.:-]{1,253}$")], ...] = ()
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _is_long(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value()) < _SHORTEST_SECRET:
+            raise ValueError(f"has fewer than {_SHORTEST_SECRET} characters")
+        return secret
 
 
 class CoordinatorConfig(BaseModel):
@@ -26,7 +106,9 @@ class CoordinatorConfig(BaseModel):
     for the first contact with nodes registered without a certificate; None: the system's. state_directory
     holds the sealing keys; coordinators that stand by for each other share it. Intervals in seconds. parts:
     modules that register further parts of rounds; what they hold runs with all rights of this process.
-    health_socket: where the daemon answers `heliosdb health`, a file of its own.
+    health_socket: where the daemon answers `heliosdb health`, a file of its own. audit_head_interval: while
+    somebody trains in a workspace, the next head of its audit log is signed after so long.
+    alerts: a table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,9 +124,11 @@ class CoordinatorConfig(BaseModel):
     heartbeat_interval: Seconds = 10.0
     heartbeat_timeout: Seconds = 5.0
     reconnect_interval: Seconds = 10.0
+    audit_head_interval: Seconds = 60.0
     concurrent_runs: Annotated[int, Field(ge=1, le=1_000)] = 16
     concurrent_tasks: Annotated[int, Field(ge=1, le=10_000)] = 128
     parts: tuple[Annotated[str, Field(pattern=MODULE_NAME)], ...] = ()
+    alerts: AlertSettings = AlertSettings()
 
 
 def load_config(path: Path) -> CoordinatorConfig:

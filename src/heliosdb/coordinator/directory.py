@@ -21,6 +21,7 @@ from heliosdb.catalog import nodes as catalog
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.nodes import NodeRecord, NodeStatus
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.breaches import Breach, breach_of, raise_breach
 from heliosdb.coordinator.certificates import check_not_expired, resolve_certificate
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.session import CatalogSession
@@ -185,7 +186,7 @@ class Directory:
             try:
                 await self._greet(peer)
             except FederatedError as error:
-                await self._demote(peer, NodeStatus.FAILED, reason_of(error))
+                await self._demote(peer, NodeStatus.FAILED, reason_of(error), breach_of(error))
                 self._meet_anew_later(peer)
 
         await asyncio.gather(*(greet(peer) for peer in list(self._of(workspace)) if peer.present))
@@ -267,7 +268,7 @@ class Directory:
             except Exception:  # Whatever one node's certificate or bytes cause must not end the term.
                 log.exception("meeting node %s failed", peer.record.name)
                 failure = FederatedError(ErrorCode.INTERNAL, "meeting it failed inside the coordinator")
-            await self._demote(peer, NodeStatus.FAILED, reason_of(failure))
+            await self._demote(peer, NodeStatus.FAILED, reason_of(failure), breach_of(failure))
             await asyncio.sleep(self._pause(failure, attempt))
             attempt += 1
 
@@ -294,7 +295,11 @@ class Directory:
 
     async def _introduction(self, client: NodeClient, record: NodeRecord) -> Introduction:
         greeting = Greeting(record.workspace, record.name)
-        return await client.greet(greeting, self._config.heartbeat_timeout)
+        said = await client.greet(greeting, self._config.heartbeat_timeout)
+        fault = record.residency.fault_of(said.data_residency)
+        if fault is not None:
+            raise FederatedError(ErrorCode.NOT_SUPPORTED, fault)
+        return said
 
     async def _greet(self, peer: _Peer) -> None:
         """Ask a node that was met what it shares now, and record it."""
@@ -351,13 +356,22 @@ class Directory:
         log.info("node active: workspace=%s node=%s", record.workspace, record.name)
         self._note(peer, NodeStatus.ACTIVE, "")
 
-    async def _demote(self, peer: _Peer, status: NodeStatus, reason: str) -> None:
+    async def _demote(
+        self, peer: _Peer, status: NodeStatus, reason: str, breach: Breach | None = None
+    ) -> None:
         record = peer.record
         log.warning("node %s: workspace=%s node=%s reason=%s", status, record.workspace, record.name, reason)
         self._note(peer, status, reason)
-        await self._write_words(
-            lambda connection, words: catalog.demote_node(connection, record, status, words), reason
-        )
+
+        def demote(connection: PsycopgConnection, words: str) -> None:
+            catalog.demote_node(connection, record, status, words)
+            if breach is not None:
+                now = self._clock.time()
+                raise_breach(
+                    connection, self._epoch, record.workspace, breach, words, node=record.name, now=now
+                )
+
+        await self._write_words(demote, reason)
         peer.stored = (status, peer.stored[1])
         self._note(peer, status, reason)
 
@@ -408,7 +422,7 @@ def _with_subscription(introduction: Introduction, said: Subscription) -> Introd
 
 def _is_altered(peer: _Peer, record: NodeRecord, as_of: float) -> bool:
     """Whether the row was changed by a statement since the peer was made."""
-    if (record.options, record.outside) != (peer.record.options, peer.record.outside):
+    if (record.options, record.residency) != (peer.record.options, peer.record.residency):
         return True
     forgotten = record.status is NodeStatus.PENDING and peer.recorded is not NodeStatus.PENDING
     return forgotten and as_of > peer.recorded_at

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from heliosdb import faults
 from heliosdb.aggregation.updates import check_update
 from heliosdb.catalog.rounds import Settlement
+from heliosdb.coordinator.breaches import breach_of
 from heliosdb.coordinator.budget import signed_spending
 from heliosdb.coordinator.course import Question
 from heliosdb.coordinator.directory import Directory, may_pass
@@ -134,13 +135,14 @@ class Exchange:
     def _settle_loss(self, loss: Loss) -> Settlement:
         traffic = self.meter.traffic.get(loss.node)
         if traffic is None:
-            return Settlement(loss.node, loss.outcome, loss.reason)
+            return Settlement(loss.node, loss.outcome, loss.reason, breach=loss.breach)
         return Settlement(
             loss.node,
             loss.outcome,
             loss.reason,
             bytes_sent=traffic.sent,
             bytes_received=traffic.received,
+            breach=loss.breach,
         )
 
     def unspent(self) -> frozenset[NodeName]:
@@ -263,7 +265,8 @@ class Exchange:
         # A node refuses so what it has computed itself and is not finite.
         not_finite = isinstance(error, NodeRefusedError) and error.reason is ErrorCode.UPDATE_REJECTED
         diverging = not_finite or isinstance(error, OversizedUpdateError)
-        loss = Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint)
+        breach = breach_of(error)
+        loss = Loss(node, outcome, reason_of(error), over_budget, diverging, error.hint, breach)
         self._report(NodeLost(self._question.plan.round, self._question.exchange, loss))
 
     def _stragglers_due(self) -> None:

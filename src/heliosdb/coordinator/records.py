@@ -17,6 +17,7 @@ from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.lease import fenced
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
 from heliosdb.coordinator.aggregation_functions import check_function
+from heliosdb.coordinator.breaches import raise_breaches
 from heliosdb.coordinator.budget import NOTHING_HELD, Release, most_spent, plan_reservations, sums_after
 from heliosdb.coordinator.checkpoints import begin, keep_checkpoint, take_up
 from heliosdb.coordinator.course import Course, ModelState, Question
@@ -406,6 +407,7 @@ def _settle(connection: Connection, writer: Writer, number: RoundNumber, settled
     run = writer.run
     if settled.step is not None:
         rounds.settle(connection, run, number, settled.exchange, settled.step, settled.settlements)
+    raise_breaches(connection, writer.epoch, run.policy.workspace, settled.settlements)
     if run.policy.budget is None or not (settled.unspent or settled.gone):
         return
     ledger.lock_ledger(connection, run)

@@ -31,6 +31,7 @@ from heliosdb.catalog import runs as run_rows
 from heliosdb.catalog.connection import Connection
 from heliosdb.catalog.failures import connection_obstacle
 from heliosdb.catalog.psycopg_connection import PsycopgConnection
+from heliosdb.coordinator.alerts import Alerts
 from heliosdb.coordinator.allocation import give_back_large_blocks
 from heliosdb.coordinator.config import CoordinatorConfig, load_config
 from heliosdb.coordinator.deliveries import Deliveries
@@ -40,7 +41,9 @@ from heliosdb.coordinator.driver import Setting
 from heliosdb.coordinator.exchange import Wire
 from heliosdb.coordinator.exports import Exports
 from heliosdb.coordinator.orders import Orders
+from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
+from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, OrderId
 from heliosdb.domain.sealed_subject import KEY_FILE, write_key
@@ -196,6 +199,9 @@ class Term:
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
+        self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
+        self._alerts = Alerts(config, epoch)
+        self._retention = Retention(config.database.get_secret_value(), epoch, keys.identity.current)
         self._exports = Exports(config, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
@@ -209,6 +215,9 @@ class Term:
                 self._dispatcher.run(),
                 self._deliveries.run(),
                 self._orders.run(),
+                self._witnessing.run(),
+                self._alerts.run(),
+                self._retention.run(),
                 self._exports.run(),
             )
         ]

@@ -13,6 +13,7 @@ __all__ = [
     "Edge",
     "ErrorCode",
     "FederatedError",
+    "StrangerError",
     "edge",
     "invalid_value",
     "not_supported",
@@ -52,6 +53,10 @@ EDGES: dict[ErrorCode, Edge] = {
     ErrorCode.FENCED: Edge("ABORTED", 409, 13),
     ErrorCode.INTERNAL: Edge("INTERNAL", 500, 1),
 }
+
+
+class StrangerError(FederatedError):
+    """A peer showed another identity than the one that it must have; code IDENTITY."""
 
 
 def edge(code: ErrorCode) -> Edge:

@@ -33,7 +33,8 @@ class Loss:
     """A node that an exchange goes on without, and why.
 
     over_budget: its own ledger refused. diverging: its update is larger than max_update_norm, or not finite.
-    hint: what mends it, in a sentence of the node's.
+    hint: what mends it, in a sentence of the node's. breach: which breach of security it is; None: it is
+    none.
     """
 
     node: NodeName
@@ -42,6 +43,7 @@ class Loss:
     over_budget: bool = False
     diverging: bool = False
     hint: str | None = None
+    breach: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

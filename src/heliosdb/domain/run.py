@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from federated_sql.compliance import is_covered
 from heliosdb.domain.encoding import EncodingSettings
 from heliosdb.domain.errors import invalid_value
 from heliosdb.domain.folds import Fold, Series
@@ -124,7 +125,7 @@ class TrainingOptions:
 class Policy:
     """The workspace's rules as they stood when the run was started; timeouts in seconds.
 
-    compliance_mode: of any but "none" plain answers leave a node only where its DBA allows them.
+    compliance_mode: nodes are told it with each task, and hold its rules (federated_sql.compliance).
     """
 
     workspace: WorkspaceName
@@ -150,9 +151,9 @@ class Policy:
     def laxity(self, current: Policy) -> str | None:
         """Say in what this policy protects less than the workspace's current one; None where in nothing."""
         own, theirs = self.budget, current.budget
-        if own is None and self.compliance_mode == "none" != current.compliance_mode:
+        if not is_covered(current.compliance_mode, by=self.compliance_mode):
             stricter = f"workspace {current.workspace} is under {current.compliance_mode}"
-            return f"the run has no privacy_budget and was started under compliance_mode none, and {stricter}"
+            return f"the run was started under compliance_mode {self.compliance_mode}, and {stricter}"
         if theirs is None:
             return None
         if own is None:

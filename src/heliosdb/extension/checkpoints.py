@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from federated_sql.errors import ErrorCode, FederatedError, invalid_value, not_supported
 from federated_sql.render import quote_name
 from federated_sql.statements import CheckpointTraining, ResumeTraining
+from heliosdb import faults
 from heliosdb.catalog import checkpoints
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.checkpoints import ClosedRound
@@ -49,11 +50,13 @@ def checkpoint_training(session: Session, command: CheckpointTraining) -> None:
             digest.update(some)
             file.write(some)
         file.sync()
+        faults.reach("extension.checkpoint.synced")
         checkpoints.insert_checkpoint(
             session.connection, model, closed, command.path, header.size, digest.digest()
         )
         # Last, so that what fails before leaves no file.
         file.publish()
+        faults.reach("extension.checkpoint.published")
 
 
 def resume_training(session: Session, command: ResumeTraining) -> None:

@@ -10,11 +10,13 @@ import json
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from federated_sql import parse
+from federated_sql.compliance import RULES
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
@@ -30,9 +32,11 @@ from heliosdb.parts.built import built_parts
 
 __all__ = [
     "CATALOG_VERSION",
+    "audit_tree",
     "check_options",
     "check_residency",
     "describe_columns",
+    "describe_modes",
     "describe_options",
     "execute",
     "scoring",
@@ -107,6 +111,27 @@ def describe_options(version: str) -> str:
     )
 
 
+def describe_modes(plpy: Any, version: str) -> str:
+    """Return as JSON what compliance modes ask for, one object a rule and regulation."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    rules = [
+        {
+            "regulation": regulation,
+            "rule": rule.name,
+            "requirement": rule.requirement,
+            "held_at": rule.place.value,
+            "reference": reference,
+            "reason": rule.reason,
+        }
+        for rule in RULES
+        for regulation, reference in rule.references.items()
+    ]
+    return json.dumps(rules)
+
+
 def check_options(kind: str, options: str, version: str) -> str | None:
     """Return None where a statement could have set these options, else the error for federated._raise."""
     try:
@@ -144,8 +169,20 @@ def scoring(plpy: Any, version: str, function: str, module: str = "session") -> 
     # One session is one process with one thread: numpy's libraries are not to start more.
     for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    asked = getattr(import_module(f"heliosdb.scoring.{module}"), function)
+    return _raising(plpy, getattr(import_module(f"heliosdb.scoring.{module}"), function))
 
+
+def audit_tree(plpy: Any, version: str, function: str) -> Callable[..., Any]:
+    """Return a function of `heliosdb.extension.audit_tree`, whose errors become the server's."""
+    try:
+        serves(version)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+    asked = getattr(import_module("heliosdb.extension.audit_tree"), function)
+    return _raising(plpy, partial(asked, plpy))
+
+
+def _raising(plpy: Any, asked: Callable[..., Any]) -> Callable[..., Any]:
     def ask(*arguments: Any) -> Any:
         try:
             return asked(*arguments)

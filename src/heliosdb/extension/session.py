@@ -13,7 +13,13 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.connection import Connection
 from heliosdb.parts.built import built_parts
 
-Role = Literal["federated_admin", "federated_operator", "pg_read_server_files", "pg_write_server_files"]
+Role = Literal[
+    "federated_admin",
+    "federated_operator",
+    "federated_auditor",
+    "pg_read_server_files",
+    "pg_write_server_files",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,11 @@ class Session:
         """Raise 42501 unless the caller is a member of the dataset's owner role."""
         if not dataset.owned:
             raise _not_owner("dataset", dataset.name)
+
+    def own_alert(self, name: str, *, owned: bool) -> None:
+        """Raise 42501 unless the caller is a member of the owner role of the alert's workspace."""
+        if not owned:
+            raise _not_owner("alert", name)
 
     def role_name(self, role: RoleSpec) -> str:
         """Return the name of the role that is named or, by a keyword, meant."""

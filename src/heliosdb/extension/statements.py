@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.serving_statements import (
     AlterSubscription,
     CreateSubscription,
@@ -56,7 +57,10 @@ from federated_sql.statements import (
 )
 from heliosdb.extension import (
     aggregation_functions,
+    alerts,
+    attestations,
     checkpoints,
+    consents,
     dataset_options,
     datasets,
     erasures,
@@ -65,7 +69,6 @@ from heliosdb.extension import (
     nodes,
     subscribers,
     subscriptions,
-    unbuilt,
     versions,
     workspaces,
 )
@@ -106,10 +109,10 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropAggregationFunction: aggregation_functions.drop_aggregation_function,
     EraseSubjects: erasures.erase_subjects,
     ExportSubject: exports.export_subject,
-    GrantConsent: unbuilt.grant_consent,
-    RevokeConsent: unbuilt.revoke_consent,
-    CreateAlert: unbuilt.create_alert,
-    DropAlert: unbuilt.drop_alert,
+    GrantConsent: consents.grant_consent,
+    RevokeConsent: consents.revoke_consent,
+    CreateAlert: alerts.create_alert,
+    DropAlert: alerts.drop_alert,
     CreateSubscription: subscriptions.create_subscription,
     AlterSubscription: subscriptions.alter_subscription,
     ResetSubscription: subscriptions.reset_subscription,
@@ -117,6 +120,7 @@ _HANDLERS: dict[type[Command], Callable[[Session, Any], None]] = {
     DropSubscription: subscriptions.drop_subscription,
     GrantSubscribe: subscribers.grant_subscribe,
     RevokeSubscribe: subscribers.revoke_subscribe,
+    AttestCompliance: attestations.attest_compliance,
 }
 
 

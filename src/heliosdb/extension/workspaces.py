@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from federated_sql.compliance import is_covered
 from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import (
     OptionKind,
@@ -21,6 +22,8 @@ from federated_sql.statements import (
     ResetWorkspace,
 )
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog.compliance import list_modes_in_training
+from heliosdb.extension.alerts import check_breach_target
 from heliosdb.extension.session import Session, duplicate
 
 
@@ -30,6 +33,7 @@ def create_workspace(session: Session, command: CreateWorkspace) -> None:
     given = read_options(OptionKind.WORKSPACE, command.options, session.built)
     check_workspace(given)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
+    check_breach_target(session, given)
     if catalog.insert_workspace(session.connection, command.name, given):
         if catalog.is_participant(session.connection):
             session.warning(
@@ -52,6 +56,7 @@ def alter_workspace(session: Session, command: AlterWorkspace) -> None:
     merged = {**workspace.options, **given}
     _check(session, workspace, merged)
     require_built(OptionKind.WORKSPACE, command.options, given, session.built)
+    check_breach_target(session, given)
     newly_private = "privacy_budget" in merged and "privacy_budget" not in workspace.options
     if newly_private and catalog.workspace_has_plain_runs(session.connection, workspace):
         session.warning(
@@ -117,6 +122,22 @@ def _is_raised(before: catalog.Options, after: catalog.Options) -> bool:
 def _check(session: Session, workspace: catalog.Workspace, options: catalog.Options) -> None:
     check_workspace(options)
     _check_members(session, workspace, options)
+    _check_training(session, workspace, str(options.get("compliance_mode") or "none"))
+
+
+def _check_training(session: Session, workspace: catalog.Workspace, mode: str) -> None:
+    """Raise 55000 where a run goes on under a mode that asks for less: nodes hold what their task names."""
+    if is_covered(mode, by=str(workspace.options.get("compliance_mode") or "none")):
+        return
+    running = list_modes_in_training(session.connection, workspace)
+    laxer = [f'"{model}"' for model, started in running if not is_covered(mode, by=started)]
+    if laxer:
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"compliance_mode cannot be {mode}: models are in training under a mode that asks for less",
+            detail=f"In training: {', '.join(laxer)}.",
+            hint="STOP FEDERATED TRAINING ends a run after its current round.",
+        )
 
 
 def _check_members(session: Session, workspace: catalog.Workspace, merged: catalog.Options) -> None:

@@ -23,10 +23,12 @@ class NodeConfig(BaseModel):
     training process gets. certificate, private_key: the node's identity. coordinator_certificate: the pinned
     coordinator's, a file with one certificate or, during a rotation, several. listen_port 0: any free one.
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
-    max_memory_gb: address space of the training process, in GiB; a task that needs more is refused. parts:
-    modules that register further parts of rounds; what they hold runs beside the rows, with all rights of
-    this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
-    file of its own.
+    data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
+    retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
+    they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
+    refused. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
+    all rights of this process and of the training process. health_socket: where the daemon answers
+    `heliosdb health`, a file of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +44,8 @@ class NodeConfig(BaseModel):
     ready_file: Path | None = None
     health_socket: Path | None = None
     plain_answers: bool = False
+    data_residency: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _-]{0,62}$")] | None = None
+    retention_days: Annotated[int, Field(ge=30, le=36_500)] | None = None
     max_memory_gb: Annotated[float, Field(gt=0)] = 8.0
     max_cpu_cores: Annotated[int, Field(ge=1)] = 1
     task_limit_seconds: Annotated[float, Field(gt=0)] = 3600.0

@@ -33,6 +33,7 @@ from heliosdb.domain.vector import (
 from heliosdb.node.admission import Admission
 from heliosdb.node.datasets import TableRequest
 from heliosdb.node.disclosure import MOST_ROW_SETS
+from heliosdb.phi.kinds import Finding
 
 Parts = list[bytes]
 _MAX_PARTS = 6 + MOST_ROW_SETS  # control, header, state, memory, withdrawn, admitted
@@ -89,12 +90,16 @@ class ComputeRequest:
 class Computed:
     """A contribution that has not passed the release door.
 
-    row_set: what a plain table that was read anew is about. rows_read: keyed hash of the table.
+    row_set: what a plain table that was read anew is about. rows_read: keyed hash of the table. consenting:
+    digest of who is in the dataset's consent_query; b"" where it has none. findings: what its values
+    look like, for the node's DBA.
     """
 
     contribution: Contribution
     row_set: bytes | None = None
     rows_read: bytes = b""
+    consenting: bytes = b""
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,8 @@ class ComputeAnswer:
             "dtype": made.vector.dtype.name,
             "stays": made.stays is not None,
             "rows_read": self.outcome.rows_read.hex(),
+            "findings": [one.to_json() for one in self.outcome.findings],
+            "consenting": self.outcome.consenting.hex(),
         }
         stays = [] if made.stays is None else [state_to_bytes(made.stays)]
         rows = [] if row_set is None else [row_set]
@@ -156,7 +163,9 @@ class ComputeAnswer:
             state_from_bytes(row_sets.pop(0)) if control["stays"] else None,
         )
         row_set = row_sets[0] if row_sets else None
-        return cls(control["number"], Computed(contribution, row_set, bytes.fromhex(control["rows_read"])))
+        findings = tuple(map(Finding.from_json, control["findings"]))
+        rows_read, consenting = (bytes.fromhex(control[name]) for name in ("rows_read", "consenting"))
+        return cls(control["number"], Computed(contribution, row_set, rows_read, consenting, findings))
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
+from federated_sql.compliance import allows_site_plain_answers
 from heliosdb.algorithms.encoding import learns_classes, task_classes
 from heliosdb.algorithms.registry import algorithm
 from heliosdb.algorithms.steps import Step, reads_columns
@@ -88,7 +89,7 @@ def check_policy(task: Task, dataset: SharedDataset, *, plain_answers: bool) -> 
 def _check_plain(task: Task, step: Step, dataset: SharedDataset, *, plain_answers: bool) -> None:
     allowed = dataset.plain_answers
     if allowed is None:
-        allowed = plain_answers and task.compliance_mode == "none"
+        allowed = plain_answers and allows_site_plain_answers(task.compliance_mode)
     if not allowed:
         mode = "" if task.compliance_mode == "none" else f" under compliance_mode {task.compliance_mode}"
         raise refused(

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -24,14 +25,17 @@ from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
 from heliosdb.node.config import NodeConfig, load_config
+from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
 from heliosdb.node.orders import Orders
+from heliosdb.node.retention import keep_retention
 from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.tasks import NodeTasks
 from heliosdb.node.trainer import Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.loading import load_parts
 from heliosdb.transport.identity import Identity, pinned_bundle
 from heliosdb.transport.sealing import load_or_create_secret
@@ -156,7 +160,7 @@ async def serve_many(
         notify(STOPPING=1)
 
 
-async def _end(watching: asyncio.Future[list[None]]) -> None:
+async def _end(watching: asyncio.Future[Any]) -> None:
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -180,6 +184,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     )
     carrying = Database(config.database.get_secret_value(), application_name="heliosdb node orders")
     orders = Orders(carrying, lambda: identity.current().identity, secret)
+    consents = Consents(database, secret)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -190,7 +195,11 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         site=site,
         subscriptions=subscriptions,
         orders=orders,
+        consents=consents,
+        witness=Witness(database, identity.current),
+        data_residency=config.data_residency,
     )
+    history = Database(config.database.get_secret_value(), application_name="heliosdb node retention")
     server, port = make_server(
         tasks,
         lambda: identity.current().pinned,
@@ -199,13 +208,23 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         config.listen_port,
     )
     await server.start()
+    watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
     log.info("listening on %s port %d", config.listen_host, port)
+    keeping = asyncio.create_task(_keep_retention(config, history, identity))
     try:
         async with answering(config.health_socket, site.state):
             yield port
     finally:
+        await _end(watching)
+        await _end(keeping)
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
         await asyncio.to_thread(database.close)
         await asyncio.to_thread(subscriptions.close)
         await asyncio.to_thread(orders.close)
+        await asyncio.to_thread(history.close)
+
+
+async def _keep_retention(config: NodeConfig, database: Database, identity: NodeIdentityFiles) -> None:
+    if config.retention_days is not None:
+        await keep_retention(database, config.retention_days, lambda: identity.current().identity)

@@ -29,7 +29,9 @@ from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.state import state_to_bytes
 from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.node.admission import Admission
+from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by, check_row_sets
@@ -42,6 +44,7 @@ from heliosdb.node.door import (
     RowSetsMovedError,
 )
 from heliosdb.node.frames import Computed
+from heliosdb.node.identifiers import Identifiers, check_plain_values
 from heliosdb.node.memory import Memory
 from heliosdb.node.orders import Orders
 from heliosdb.node.policy import (
@@ -60,6 +63,7 @@ from heliosdb.node.site import Site
 from heliosdb.node.subscriptions import Subscriptions
 from heliosdb.node.summing import is_message, is_open, rehearse, say_message
 from heliosdb.node.trainer import RowSetsWantedError, Trainer
+from heliosdb.node.witnessing import Witness
 from heliosdb.parts.extras import installed_extras
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
 from heliosdb.transport.messages import ReceivedTask
@@ -89,7 +93,8 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders.
+    orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
+    setting.
     """
 
     def __init__(
@@ -104,6 +109,9 @@ class NodeTasks:
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
+        consents: Consents,
+        witness: Witness,
+        data_residency: str | None = None,
     ) -> None:
         self._database = database
         self._door = door
@@ -114,10 +122,14 @@ class NodeTasks:
         self._site = site
         self._subscriptions = subscriptions
         self._orders = orders
+        self._witness = witness
+        self._data_residency = data_residency
+        self._consents = consents
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
         self._rows_read: OrderedDict[TableRequest, bytes] = OrderedDict()
+        self._identifiers = Identifiers(database)
         self._under_way: dict[tuple[TaskKey, bytes], asyncio.Task[SealedUpdate]] = {}
         self._taken: set[asyncio.Task[Subscription] | asyncio.Task[CarriedOrder]] = set()
         # One at a time through the door, whose ledgers are not for several threads.
@@ -130,7 +142,7 @@ class NodeTasks:
         subscriptions = await self._subscriptions.read(greeting.workspace)
         await self._site.demand_ready()
         self._subscriptions.greeted(greeting.workspace, greeting.node)
-        return Introduction(tuple(described), installed_extras(), subscriptions)
+        return Introduction(tuple(described), installed_extras(), subscriptions, self._data_residency)
 
     async def _describe(self, workspace: WorkspaceName) -> list[DatasetDescription]:
         return await asyncio.to_thread(
@@ -170,6 +182,11 @@ class NodeTasks:
         self._taken.add(work)
         work.add_done_callback(self._taken.discard)
         return await _to_the_end(work)
+
+    async def witness(self, request: WitnessRequest) -> WitnessAnswer:
+        """Cosign a head of an audit log, or say why not."""
+        self._site.demand()
+        return await self._witness.witness(request)
 
     async def forget(self, workspace: WorkspaceName, node: NodeName, ended: frozenset[RunId]) -> None:
         """Drop what is remembered of runs of a workspace that its own coordinator says are over."""
@@ -250,7 +267,9 @@ class NodeTasks:
         about.dataset = dataset.name
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
+        check_consent_can_be_asked(task, dataset)
         await self._check(task, dataset)
+        await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
         if not private:
             check_never_plain(found.never_plain[dataset.dataset_id], dataset)
@@ -260,15 +279,15 @@ class NodeTasks:
             return await self._answer_message(received, dataset, memory)
         if not is_open(task):
             await asyncio.to_thread(rehearse, task, memory)
+        admission = await asyncio.to_thread(self._consents.admit, task, dataset)
         if not private:
-            request = self._table_request(
-                received, dataset, found.base_tables[dataset.dataset_id], found.admission
-            )
+            bases = found.base_tables[dataset.dataset_id]
+            request = self._table_request(received, dataset, bases, admission)
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        request = self._table_request(received, dataset, charged, found.admission)
+        request = self._table_request(received, dataset, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -303,6 +322,7 @@ class NodeTasks:
         try:
             # Nothing is given of what earlier steps kept: no subject's clipping bounds what that may hold.
             computed = await self._compute_charged(received, request)
+            await self._identifiers.keep(request, computed.findings)
         except FederatedError as error:
             log.error("a charged task failed: %s %s", error.message, error.detail or "")
             await self._through_the_door(lambda: self._door.fail(received))
@@ -355,6 +375,8 @@ class NodeTasks:
                 request = replace(request, base_tables=stored.base_tables)
             try:
                 computed = await self._compute(received, request, kept, stored)
+                await self._identifiers.keep(request, computed.findings)
+                check_plain_values(received.task, dataset, computed.findings)
                 rows = _plain_rows(request, computed, stored)
                 update = await self._through_the_door(
                     partial(
@@ -430,14 +452,17 @@ class NodeTasks:
             fold=reading.fold,
             roles=reading.roles,
             admission=admission,
+            phi_check=dataset.phi_check != "off",
+            has_consent_query=dataset.consent_query is not None,
+            lets_withdraw=dataset.plain_withdrawals,
         )
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
-    read = computed.rows_read
+    read, consenting = computed.rows_read, computed.consenting
     if stored is None or computed.row_set is None or stored.holds(computed.row_set):
-        return PlainRows(request.base_tables, rows_read=read)
-    return PlainRows(request.base_tables, computed.row_set, stored.latest, read)
+        return PlainRows(request.base_tables, rows_read=read, consenting=consenting)
+    return PlainRows(request.base_tables, computed.row_set, stored.latest, read, consenting)
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:

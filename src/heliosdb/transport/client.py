@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from heliosdb.aggregation.sums import Shape
-from heliosdb.domain.errors import ErrorCode, FederatedError
+from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.opened_update import OpenedUpdate
 from heliosdb.domain.orders import Order
 from heliosdb.domain.subscription import Content, Offer, Subscription
 from heliosdb.domain.task import Task
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.domain.usage import Moment
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
@@ -47,6 +48,7 @@ from heliosdb.transport.rpc import (
     GREET,
     HEARTBEAT,
     PERFORM,
+    WITNESS,
     aio,
     grpc,
 )
@@ -54,6 +56,7 @@ from heliosdb.transport.sealing import SealingKey
 from heliosdb.transport.streams import cut
 from heliosdb.transport.subscription_messages import subscription_from_proto
 from heliosdb.transport.verification import UpdateCollector, rejected, sign_delivery, sign_order, sign_task
+from heliosdb.transport.witness_messages import answer_from_proto, request_to_proto
 
 Admit = Callable[[int], Awaitable[None]]
 """Returns once so many bytes may be held."""
@@ -82,6 +85,10 @@ class UnsentError(FederatedError):
     """No connection was made: not a byte of the call has left."""
 
 
+class UnsentToStrangerError(UnsentError, StrangerError):
+    """No connection was made, for the peer is not the one that is pinned."""
+
+
 class NodeClient:
     """Talks to one node.
 
@@ -99,6 +106,7 @@ class NodeClient:
     ) -> None:
         host, port = split_endpoint(endpoint)
         self.endpoint = endpoint
+        self.certificate = pinned[0]
         self._pinned = tuple(pinned)
         self._identity = identity
         self._new_traffic = traffic
@@ -115,6 +123,7 @@ class NodeClient:
         self._perform = self._channel.stream_stream(PERFORM, None, None)
         self._deliver = self._channel.stream_unary(DELIVER, None, None)
         self._carry = self._channel.unary_stream(CARRY, None, None)
+        self._witness = self._channel.unary_unary(WITNESS, None, None)
         self._mistaken: FederatedError | None = None
 
     async def greet(self, greeting: Greeting, timeout: float) -> Introduction:  # noqa: ASYNC109 - gRPC's deadline
@@ -273,6 +282,16 @@ class NodeClient:
         self._mistaken = None
         return collector.finish()
 
+    async def witness(self, request: WitnessRequest, timeout: float) -> WitnessAnswer:  # noqa: ASYNC109 - gRPC's deadline
+        """Show the node a head of the workspace's audit log; its word is not verified here."""
+        traffic = self._new_traffic()
+        try:
+            raw = await self._witness(traffic.send(_bytes(request_to_proto(request))), timeout=timeout)
+        except aio.AioRpcError as error:
+            raise self._failure(error) from error
+        self._mistaken = None
+        return answer_from_proto(parse(pb.WitnessAnswer, traffic.receive(raw)))
+
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
         await self._channel.close(None)
@@ -304,7 +323,9 @@ class NodeClient:
             self._mistaken = failure
         if self._mistaken is None or not isinstance(failure, UnsentError):
             return failure
-        return UnsentError(self._mistaken.code, self._mistaken.message)
+        stranger = isinstance(self._mistaken, StrangerError)
+        kind = UnsentToStrangerError if stranger else UnsentError
+        return kind(self._mistaken.code, self._mistaken.message)
 
 
 # What gRPC says when it cannot connect, in the order in which to look for it, and what that means.
@@ -321,6 +342,7 @@ _CONNECTION_FAILURES: tuple[tuple[str, ErrorCode, str], ...] = (
 )
 
 
+_STRANGERS = ("CERTIFICATE_VERIFY_FAILED", "Hostname Verification")
 _NEVER_CONNECTED = ("failed to connect to all addresses", "DNS resolution failed")
 
 
@@ -334,6 +356,8 @@ def _unavailable(where: str, details: str) -> FederatedError:
                 if closed
                 else None
             )
+            if sign in _STRANGERS:
+                kind = UnsentToStrangerError if kind is UnsentError else StrangerError
             return kind(code, message.format(where), hint=hint)
     return kind(ErrorCode.UNREACHABLE, f"{where} cannot be reached")
 

@@ -56,16 +56,18 @@ class DatasetDescription(_message.Message):
     def __init__(self, name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., types: _Optional[_Iterable[str]] = ..., plain_answers: _Optional[bool] = ..., declared: _Optional[_Iterable[_Union[DeclaredValues, _Mapping]]] = ..., paused: _Optional[bool] = ...) -> None: ...
 
 class Introduction(_message.Message):
-    __slots__ = ("datasets", "refusal", "extras", "subscriptions")
+    __slots__ = ("datasets", "refusal", "extras", "subscriptions", "data_residency")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     EXTRAS_FIELD_NUMBER: _ClassVar[int]
     SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
+    DATA_RESIDENCY_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetDescription]
     refusal: Refusal
     extras: _containers.RepeatedScalarFieldContainer[str]
     subscriptions: _containers.RepeatedCompositeFieldContainer[Subscription]
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ...) -> None: ...
+    data_residency: str
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetDescription, _Mapping]]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., extras: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[Subscription, _Mapping]]] = ..., data_residency: _Optional[str] = ...) -> None: ...
 
 class Subscription(_message.Message):
     __slots__ = ("name", "model", "version", "takes", "held_version", "held_key", "heard_outcome", "heard_key", "refused_key")
@@ -508,3 +510,35 @@ class OrderAnswer(_message.Message):
     chunk: bytes
     refusal: Refusal
     def __init__(self, head: _Optional[_Union[SignedHeader, _Mapping]] = ..., chunk: _Optional[bytes] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+
+class SignedStatement(_message.Message):
+    __slots__ = ("statement", "signature")
+    STATEMENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    statement: bytes
+    signature: bytes
+    def __init__(self, statement: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class WitnessRequest(_message.Message):
+    __slots__ = ("workspace", "node", "head", "held_size", "path")
+    WORKSPACE_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
+    HELD_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PATH_FIELD_NUMBER: _ClassVar[int]
+    workspace: str
+    node: str
+    head: SignedStatement
+    held_size: int
+    path: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, workspace: _Optional[str] = ..., node: _Optional[str] = ..., head: _Optional[_Union[SignedStatement, _Mapping]] = ..., held_size: _Optional[int] = ..., path: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class WitnessAnswer(_message.Message):
+    __slots__ = ("refusal", "cosignature", "held")
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    COSIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    refusal: Refusal
+    cosignature: SignedStatement
+    held: _containers.RepeatedCompositeFieldContainer[SignedStatement]
+    def __init__(self, refusal: _Optional[_Union[Refusal, _Mapping]] = ..., cosignature: _Optional[_Union[SignedStatement, _Mapping]] = ..., held: _Optional[_Iterable[_Union[SignedStatement, _Mapping]]] = ...) -> None: ...

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from heliosdb.domain.errors import ErrorCode, FederatedError, invalid_value
+from heliosdb.domain.errors import ErrorCode, FederatedError, StrangerError, invalid_value
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,10 @@ def certificate_text(option: str) -> bytes:
     return certificates[0].public_bytes(serialization.Encoding.PEM)
 
 
+_OUT_OF_TIME = (9, 10)
+"""OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED."""
+
+
 def fetch_certificate(
     endpoint: str, identity: Identity | None, ca_bundle: Path | None, *, timeout: float = 10.0
 ) -> bytes:
@@ -186,7 +190,8 @@ def fetch_certificate(
         ):
             der = secure.getpeercert(binary_form=True)
     except ssl.SSLCertVerificationError as error:
-        raise FederatedError(
+        kind = FederatedError if error.verify_code in _OUT_OF_TIME else StrangerError
+        raise kind(
             ErrorCode.IDENTITY, f"the certificate of {endpoint} is not valid: {error.verify_message}"
         ) from error
     except TimeoutError as error:

@@ -33,6 +33,8 @@ MAX_ENDED_RUNS = 10_000
 MAX_SUBSCRIPTIONS = 1000
 # What follows a node's statement: all of it is held.
 MAX_ORDER_BODY_BYTES = 64 * 1024 * 1024
+# Chains of a workspace's audit log: one, and one more for each time that a dump of it was restored.
+MAX_LOGS = 64
 # Of a version; its arrays are a state, and bounded as one.
 MAX_PREDICTION_BYTES = 64 * 1024 * 1024
 

@@ -332,6 +332,7 @@ def introduction_to_proto(introduction: Introduction) -> pb.Introduction:
         ],
         extras=introduction.extras,
         subscriptions=map(subscription_to_proto, introduction.subscriptions),
+        data_residency=introduction.data_residency,
     )
 
 
@@ -341,7 +342,10 @@ def introduction_from_proto(introduction: pb.Introduction) -> Introduction:
     require(len(introduction.extras) <= limits.MAX_EXTRAS, "there are too many extras")
     described = tuple(_description_from_proto(dataset) for dataset in introduction.datasets)
     subscriptions = subscriptions_from_proto(introduction.subscriptions)
-    return Introduction(described, read_names(introduction.extras), subscriptions)
+    place = introduction.data_residency if introduction.HasField("data_residency") else None
+    # It is shown to people, in reasons and logs.
+    require(place is None or read_name(place).isprintable(), "the data_residency cannot be shown")
+    return Introduction(described, read_names(introduction.extras), subscriptions, place)
 
 
 def _description_from_proto(dataset: pb.DatasetDescription) -> DatasetDescription:

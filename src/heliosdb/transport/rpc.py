@@ -27,6 +27,7 @@ __all__ = [
     "PERFORM",
     "SERVER_OPTIONS",
     "SERVICE",
+    "WITNESS",
     "aio",
     "grpc",
 ]
@@ -38,6 +39,7 @@ FORGET = f"/{SERVICE}/Forget"
 PERFORM = f"/{SERVICE}/Perform"
 DELIVER = f"/{SERVICE}/Deliver"
 CARRY = f"/{SERVICE}/Carry"
+WITNESS = f"/{SERVICE}/Witness"
 
 _MAX_MESSAGE = 2 * 1024 * 1024
 

@@ -4,7 +4,8 @@
 What always holds: a handler runs only for a peer that has shown a pinned coordinator certificate; a task, a
 delivery or a subject order reaches the performer only whole, within its limits, its hash right and its
 signature the coordinator's; what goes back is an update as the release door made it, the node's word about
-its subscriptions, its signed statement about an order, or a refusal whose text is public.
+its subscriptions or about a head of the audit log, its signed statement about an order, or a refusal whose
+text is public.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.handshake import Greeting, Introduction
 from heliosdb.domain.ids import NodeName, RunId, WorkspaceName
 from heliosdb.domain.subscription import Subscription
+from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.transport import federation_pb2 as pb
 from heliosdb.transport.checks import parse
 from heliosdb.transport.delivery_messages import DeliveryHeader, ReceivedDelivery
@@ -39,6 +41,7 @@ from heliosdb.transport.rpc import SERVER_OPTIONS, SERVICE, aio, grpc
 from heliosdb.transport.streams import cut, cut_first
 from heliosdb.transport.subscription_messages import subscription_to_proto, subscriptions_sha256
 from heliosdb.transport.update_messages import SealedUpdate
+from heliosdb.transport.witness_messages import answer_to_proto, request_from_proto
 
 __all__ = ["Performer", "ReceivedTask", "ServerIdentity", "make_server", "receive_task", "server_credentials"]
 
@@ -86,6 +89,10 @@ class Performer(Protocol):
         """Carry out a subject order; return what was done, signed."""
         ...
 
+    async def witness(self, request: WitnessRequest) -> WitnessAnswer:
+        """Cosign a head of an audit log where it continues what the node has seen of that; else say so."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ServerIdentity:
@@ -126,6 +133,7 @@ def make_server(
                     "Perform": grpc.stream_stream_rpc_method_handler(handlers.perform),
                     "Deliver": grpc.stream_unary_rpc_method_handler(handlers.deliver),
                     "Carry": grpc.unary_stream_rpc_method_handler(handlers.carry),
+                    "Witness": grpc.unary_unary_rpc_method_handler(handlers.witness),
                 },
             ),
         )
@@ -221,6 +229,17 @@ class _Handlers:
         yield _bytes(pb.OrderAnswer(head=head))
         for chunk in cut(rest):
             yield _bytes(pb.OrderAnswer(chunk=chunk))
+
+    async def witness(self, raw: bytes, context: Any) -> bytes:
+        async def answer() -> WitnessAnswer:
+            return await self._performer.witness(request_from_proto(parse(pb.WitnessRequest, raw)))
+
+        result = await _or_refusal(answer)
+        if isinstance(result, pb.Refusal):
+            # Not a refusal of the head: the node could not look at it.
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, result.message)
+            return b""
+        return _bytes(answer_to_proto(result))
 
 
 async def _or_refusal(answer: Callable[[], Awaitable[_T]]) -> _T | pb.Refusal:

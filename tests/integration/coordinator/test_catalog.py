@@ -65,7 +65,7 @@ def test_names_in_python_are_those_of_the_catalog(world: World, python: type[Str
 
 @pytest.mark.parametrize("file_name", [
         "runs.sql", "rounds.sql", "ledger.sql", "events.sql", "lease.sql", "nodes.sql", "publication.sql",
-        "performance.sql", "participant.sql", "spending.sql",
+        "performance.sql", "participant.sql", "spending.sql", "alerts.sql",
     ],
 )  # fmt: skip
 def test_every_statement_is_valid_for_the_role_that_runs_it(

@@ -193,6 +193,35 @@ async def test_a_node_outside_the_data_residency_fails(world: World) -> None:
     await has_status(world, "north", "active")
 
 
+async def test_a_node_whose_own_word_is_another_place_fails_at_its_next_connection(world: World) -> None:
+    create_workspace(world)
+    world.query(
+        """UPDATE federated.workspace SET options = options || '{"data_residency": "EU", "compliance_mode": "GDPR"}'"""
+    )
+    world.start_coordinator()
+    site = await world.add_site("north")
+    world.execute(
+        f"REGISTER FEDERATED NODE 'north' IN WORKSPACE {WORKSPACE} WITH (endpoint = 'https://localhost:{site.port}',"
+        f" certificate = '{world.federation.directory / 'north.pem'}', data_residency = 'DE')"
+    )
+    assert site.process is not None
+    reason = (await has_status(world, "north", "failed"))["failure_reason"]
+    assert (
+        reason == "it does not say itself that its data lie in EU: data_residency is missing in its settings"
+    )
+    for said, status, why in (
+        ("DE", "active", None),
+        ("FR", "failed", "its own data_residency is FR, and it is registered in DE"),
+        ("US", "failed", "its own data_residency is US, outside the workspace's EU"),
+    ):
+        site.process.kill()
+        await world.start_site(site, data_residency=said)
+        # The registration is the same: the node is asked again, and its word is.
+        world.query("UPDATE federated.node SET options = options")
+        found = await has_status(world, "north", status)
+        assert found["failure_reason"] == why
+
+
 async def test_a_coordinators_new_certificate_is_shown_without_a_restart(world: World) -> None:
     create_workspace(world)
     coordinator = world.start_coordinator()

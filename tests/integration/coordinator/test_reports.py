@@ -65,6 +65,24 @@ async def test_views_and_functions_show_what_a_private_run_did(world: World) -> 
     for requirement in ("Accountability", "Data protection by design", "Authentication of nodes",
                         "Encryption between coordinator and nodes", "Ledger agrees with the nodes"):  # fmt: skip
         assert found[requirement] == "PASS", requirement
+    # Privately trained, and of rows at both nodes.
+    [card] = [row["card"] for row in world.query("SELECT federated_model_card('risk') AS card")]
+    assert card["version"]["privacy"]["epsilon"] == version["epsilon"]
+    assert card["version"]["metrics"]["loss"] == version["global_loss"]
+    sites = {one["node"]: (one["rounds"], one["rows"]) for one in card["version"]["data"]["sites"]}
+    weights = {
+        row["name"]: row["weight"]
+        for row in world.query(
+            "SELECT n.name, p.weight FROM federated.participation AS p JOIN federated.node AS n USING (node_id)"
+            " WHERE p.round_number = %s AND p.step = 'train'",
+            card["version"]["round_number"],
+        )
+    }
+    assert sites == {name: (card["version"]["round_number"], weights[name]) for name in ("north", "south")}
+    [record] = [
+        row["record"] for row in world.query("SELECT federated_processing_record(%s) AS record", workspace)
+    ]
+    assert [one["node"] for one in record["categories_of_data"]] == ["north", "south"]
 
 
 def verify(world: World) -> tuple[bool, str]:

@@ -6,6 +6,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -95,16 +96,19 @@ def new_cluster() -> Iterator[Cluster]:
 
 
 async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_on(
-    cluster: Cluster, new_cluster: Cluster, tmp_path: Path, federated_database: str
+    cluster: Cluster, new_cluster: Cluster, tmp_path: Path, federated_database: str, place: Path
 ) -> None:
     with make_world(cluster, tmp_path, federated_database) as old:
         create_workspace(old, min_nodes=2)
         for number, name in enumerate(("north", "south")):
             old.register(await old.add_site(name, seed=0.1 * (number + 1)))
-        create_model(old, rounds=3)
+        create_model(old, rounds=3, checkpoint_every=1)
         old.execute("START FEDERATED TRAINING risk")
         old.start_coordinator()
         assert (await old.finished())["status"] == "completed"
+        old.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{place / 'last.bin'}'")
+        kept = _checkpoints(old)
+        assert len(kept) == 4
         old.end_processes()
         predicted = _predictions(old)
         names = (old.database, *(site.database for site in old.sites))
@@ -118,6 +122,7 @@ async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_
     new = World(new_cluster, old.federation, databases[old.database])
     try:
         assert _predictions(new) == predicted
+        assert _checkpoints(new) == kept
         for site in old.sites:
             new.sites.append(replace(site, database=databases[site.database], process=None))
             await new.start_site(new.sites[-1])
@@ -129,6 +134,8 @@ async def test_a_federation_moves_to_a_new_cluster_predicts_the_same_and_trains_
         # The model names its seed and the rows are the same: so are the parameters, to the bit.
         assert versions[0]["sha256"] == versions[1]["sha256"]
         assert _predictions(new) == predicted
+        new.execute(f"CHECKPOINT FEDERATED TRAINING risk TO '{place / 'new.bin'}'")
+        assert len(_checkpoints(new)) == 2 * len(kept)
     finally:
         new.clean_up()
 
@@ -144,6 +151,12 @@ def _holds_no_secret(dump: bytes, directory: Path) -> None:
         for secret in secrets:
             for spelled in (secret, secret.hex().encode(), b64encode(secret)):
                 assert len(spelled) < 16 or spelled not in dump, path
+
+
+def _checkpoints(world: World) -> list[dict[str, Any]]:
+    return world.query(
+        "SELECT path, round_number, sha256, size_bytes FROM federated_checkpoints('risk') ORDER BY 1, 2"
+    )
 
 
 def _predictions(world: World) -> list[float]:

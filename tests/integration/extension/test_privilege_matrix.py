@@ -27,7 +27,7 @@ def test_the_matrix_sees_rights_on_columns_functions_schemas_and_memberships(
         ("GRANT SELECT (step) ON federated.release TO federated_reader", "    SELECT(step) reader"),
         ("GRANT SELECT ON federated.lease TO PUBLIC", "    SELECT admin operator analyst auditor daemon reader owner PUBLIC"),
         ("GRANT EXECUTE ON FUNCTION federated._raise(jsonb) TO federated_reader",
-         "function federated._raise(jsonb): EXECUTE admin operator analyst reader"),
+         "function federated._raise(jsonb): EXECUTE admin operator analyst auditor reader"),
         ("GRANT USAGE ON SCHEMA federated_model TO PUBLIC", None),
         ("GRANT USAGE ON SEQUENCE federated.node_node_id_seq TO federated_daemon", None),
         ("GRANT federated_admin TO federated_reader", "role reader: is a member of admin"),

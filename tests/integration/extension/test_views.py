@@ -61,7 +61,7 @@ COLUMNS = {
     " completed_at receipt",
     "federated_exports": "order_id workspace pseudonym path format state message nodes_answered nodes_refused"
     " nodes_pending requested_by requested_at deadline written_at size_bytes sha256",
-    "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at",
+    "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at recorded_by nodes",
 }
 # Not built yet. Whoever builds one takes it out of here.
 FOR_AUDITORS_ONLY = ("federated_audit_log", "federated_exports")
@@ -384,7 +384,7 @@ def test_analysts_and_auditors_evaluate(
 
 
 def test_what_no_engine_fills_is_empty_and_says_so(catalog: psycopg.Connection) -> None:
-    for view in ("federated_erasure_status", "federated_consent"):
+    for view in ("federated_erasure_status",):
         assert catalog.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]  # type: ignore[arg-type]
         [(comment,)] = catalog.execute("SELECT obj_description(%s::regclass, 'pg_class')", [view]).fetchall()
         assert "Always empty: this version" in comment

@@ -117,6 +117,12 @@ class FakeCatalog:
     def _insert_event(self, _epoch: int, _run: str, number: int | None, kind: str, _details: str) -> None:
         self.rows.events.append((kind, number))
 
+    def _note_breach(
+        self, _workspace: str, event: str, _node: str, _reason: str, _now: float | None
+    ) -> Sequence[Row]:
+        self.rows.events.append((f"breach: {event}", None))
+        return [{"firing_id": None}]
+
     def _find_left_out(self, _run: str) -> Sequence[Row]:
         return []
 

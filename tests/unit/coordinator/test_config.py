@@ -69,3 +69,56 @@ def test_what_is_no_connection_string_is_refused_without_being_quoted(tmp_path: 
         load_config(write(tmp_path, WHOLE.replace("host=/tmp", "hunter3 host=/tmp")))
     assert "database: Value error, it is no connection string" in (caught.value.detail or "")
     assert "hunter" not in f"{caught.value} {caught.value.detail}"
+
+
+ALERTS = """
+[alerts]
+webhook_secret = "a-webhook-secret-hunter2"
+allowed_hosts = ["hooks.internal", "10.0.0.1", "::1"]
+[alerts.smtp]
+host = "mail.example.com"
+user = "alerts"
+password = "hunter2-mail"
+sender = "alerts@example.com"
+"""
+
+
+def test_settings_of_alerts_are_read_and_show_no_secret(tmp_path: Path) -> None:
+    alerts = load_config(write(tmp_path, WHOLE + ALERTS)).alerts
+
+    assert (alerts.period, alerts.rearm, alerts.allowed_hosts[0]) == (5.0, 60.0, "hooks.internal")
+    assert alerts.smtp is not None
+    assert (alerts.smtp.port, alerts.smtp.security) == (587, "starttls")
+    assert alerts.smtp.password is not None
+    assert alerts.smtp.password.get_secret_value() == "hunter2-mail"
+    assert "hunter2" not in repr(alerts)
+
+
+def test_without_settings_nobody_is_mailed_or_called(tmp_path: Path) -> None:
+    alerts = load_config(write(tmp_path, WHOLE)).alerts
+
+    assert (alerts.smtp, alerts.webhook_secret, alerts.allowed_hosts) == (None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('"a-webhook-secret-hunter2"', '"short"', "alerts.webhook_secret: Value error, has fewer than 16 characters"),
+        ('"alerts@example.com"', '"alerts@example.com, b@example.com"', "alerts.smtp.sender: Value error, is no mail address"),
+        ('"alerts@example.com"', '"pg:alerts"', "alerts.smtp.sender: Value error, is no mail address"),
+        ('user = "alerts"\n', "", "user and password are given together"),
+        ('user = "alerts"', 'user = "alerts"\nsecurity = "none"', "encrypted connection alone"),
+        ("smtp]", "smtp]\nprot = 1", "alerts.smtp.prot"),
+        ('"hooks.internal"', '"https://hooks.internal"', "alerts.allowed_hosts.0"),
+        ("[alerts]", "[alerts]\nperiod = 0", "alerts.period"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_of_alerts_is_refused_without_its_value(
+    tmp_path: Path, before: str, after: str, told: str
+) -> None:
+    with pytest.raises(FederatedError) as caught:
+        load_config(write(tmp_path, WHOLE + ALERTS.replace(before, after)))
+
+    assert told in (caught.value.detail or "")
+    assert "hunter2" not in f"{caught.value.message} {caught.value.detail}"
+    assert "short" not in (caught.value.detail or "")

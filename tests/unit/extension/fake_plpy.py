@@ -49,6 +49,8 @@ READING = frozenset(
         "list_grants",
         "list_keepers",
         "list_node_subscriptions",
+        "find_notifier",
+        "list_alerts_named",
     ]
 )
 """The statements that change nothing; hold and lock only keep others away."""
@@ -84,7 +86,8 @@ class FakePlpy:
     def prepare(self, query: str, types: Sequence[str]) -> Statement:
         """Find the named statement, which must be declared with these types."""
         files = (
-            load_statements(name).values() for name in ("commands.sql", "versions.sql", "subscriptions.sql")
+            load_statements(name).values()
+            for name in ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
         )
         (found,) = (one for one in chain.from_iterable(files) if one.text == query)
         assert list(found.types) == list(types)

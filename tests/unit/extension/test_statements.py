@@ -24,7 +24,7 @@ from tests.unit.extension.accepting_server import (
 )
 from tests.unit.extension.fake_plpy import READING, SpiError
 
-ADMIN, OPERATOR = "federated_admin", "federated_operator"
+ADMIN, OPERATOR, AUDITOR = "federated_admin", "federated_operator", "federated_auditor"
 STATEMENTS = {
     "CREATE FEDERATED WORKSPACE w WITH (nonsense = 1)": ADMIN,
     "ALTER FEDERATED WORKSPACE w SET (nonsense = 1)": ADMIN,
@@ -63,6 +63,7 @@ STATEMENTS = {
     "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE w": ADMIN,
     "CREATE FEDERATED ALERT a ON WORKSPACE w WHEN global_loss > 1 NOTIFY 'pg:c'": ADMIN,
     "DROP FEDERATED ALERT a": ADMIN,
+    "ATTEST FEDERATED COMPLIANCE w FOR 'Risk analysis' UNTIL 'never' AS 't'": AUDITOR,
     "CREATE FEDERATED SUBSCRIPTION s TO MODEL m IN WORKSPACE w WITH (nonsense = 1)": ADMIN,
     "ALTER FEDERATED SUBSCRIPTION s SET (nonsense = 1)": ADMIN,
     "ALTER FEDERATED SUBSCRIPTION s RESET (nonsense)": ADMIN,
@@ -78,7 +79,7 @@ def test_every_statement_of_the_language_is_among_those_tried() -> None:
 
 
 def test_what_the_server_calls_reading_are_statements_that_there_are() -> None:
-    files = ("commands.sql", "versions.sql", "subscriptions.sql")
+    files = ("commands.sql", "versions.sql", "subscriptions.sql", "alerts.sql")
     read = {name for file in files for name in load_statements(file)}
     assert read > READING
 

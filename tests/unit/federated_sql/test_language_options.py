@@ -75,6 +75,8 @@ def test_training_overrides_are_the_models_options_without_its_definition() -> N
         "layers",
         "activation",
         "output_activation",
+        "intended_use",
+        "owner_contact",
     }
 
 
@@ -180,7 +182,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 @pytest.mark.parametrize(
     ("kind", "name", "typed"),
     [
-        (OptionKind.WORKSPACE, "compliance_mode", "GDPR"),
         (OptionKind.WORKSPACE, "noise_mechanism", "laplacian"),
         (OptionKind.WORKSPACE, "adaptive_clipping", True),
         (OptionKind.WORKSPACE, "node_selection", "most_data(3)"),
@@ -188,10 +189,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "tls_version", "1.2"),
         (OptionKind.WORKSPACE, "audit_logging", False),
         (OptionKind.WORKSPACE, "keepalive_interval", 31),
-        (OptionKind.WORKSPACE, "retention_days", 2555),
         (OptionKind.NODE, "sla_tier", "gold"),
-        (OptionKind.DATASET, "require_consent", True),
-        (OptionKind.DATASET, "purpose", "research"),
         (OptionKind.MODEL, "algorithm", "transformer"),
         (OptionKind.MODEL, "compression", "zstd"),
         (OptionKind.MODEL, "robust_groups", 3),
@@ -316,6 +314,9 @@ def test_a_conflict_with_a_default_names_the_default(options: dict[str, Any], hi
         {"compliance_mode": "HIPAA", "audit_logging": False},
         {"compliance_mode": "BOTH", "audit_logging": False},
         {"compliance_mode": "GDPR", "tls_version": "1.2"},
+        {"compliance_mode": "GDPR", "audit_logging": False},
+        {"compliance_mode": "HIPAA", "retention_days": 2189},
+        {"compliance_mode": "BOTH", "retention_days": 2189},
         {"compliance_mode": "HIPAA", "certificate_validation": False},
     ],
 )
@@ -334,6 +335,8 @@ def test_workspace_options_that_do_not_fit_together_are_refused(options: dict[st
         {"node_selection": "random(2)", "min_nodes": 5, "min_nodes_per_round": 2},
         {"privacy_budget": 0.5, "privacy_per_round": 0.5, "delta": 1e-6, "noise_multiplier": 1.0},
         {"compliance_mode": "HIPAA", "audit_logging": True},
+        {"compliance_mode": "HIPAA", "retention_days": 2190},
+        {"compliance_mode": "GDPR", "retention_days": 30},
         {"audit_logging": False, "tls_version": "1.2"},
     ],
 )

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
 from federated_sql.clause_values import OptionName, RoleKeyword, SealedSubject
+from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.options import OPTIONS, OptionKind, validate
 from federated_sql.serving_statements import (
     AlterSubscription,
@@ -162,6 +163,7 @@ SUBJECTS: st.SearchStrategy[Command] = st.one_of(
         CreateAlert, NAMES, NAMES, st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple), TEXTS, BOOL
     ),
     st.builds(DropAlert, NAMES, st.none() | NAMES, BOOL),
+    st.builds(AttestCompliance, NAMES, TEXTS, TEXTS, TEXTS),
 )
 COMMANDS = MEMBERSHIP | LEARNING | SERVING | SUBJECTS
 
@@ -199,6 +201,9 @@ PIECES = st.sampled_from(
         "SUBSCRIBE",
         "REFRESH",
         "ALERT",
+        "ATTEST",
+        "COMPLIANCE",
+        "UNTIL",
         "WHEN",
         "NOTIFY",
         "data_subject_id",

@@ -10,10 +10,12 @@ from heliosdb.parts.built import built_parts
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+COMPLIANCE = (ROOT / "docs" / "compliance.md").read_text(encoding="utf-8")
 
 
 def test_the_committed_file_is_current() -> None:
     assert replace_parts(PAGE, language_parts(built_parts())) == PAGE, "run: make reference"
+    assert replace_parts(COMPLIANCE, language_parts(built_parts())) == COMPLIANCE, "run: make reference"
 
 
 def test_every_option_is_described() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -70,6 +71,15 @@ def test_greetings_and_introductions_survive_the_wire() -> None:
     )
     assert greeting_from_proto(greeting_to_proto(greeting)) == greeting
     assert introduction_from_proto(introduction_to_proto(introduction)) == introduction
+    placed = replace(introduction, data_residency="EU-WEST")
+    assert introduction_from_proto(introduction_to_proto(placed)) == placed
+
+
+@pytest.mark.parametrize("place", ["", "x" * 256, "EU\x1b[31m"], ids=["none", "too long", "not printable"])
+def test_a_place_is_bounded_and_can_be_shown(place: str) -> None:
+    with pytest.raises(FederatedError) as caught:
+        introduction_from_proto(pb.Introduction(data_residency=place))
+    assert caught.value.code is ErrorCode.INVALID_VALUE
 
 
 @pytest.mark.parametrize("extras", [["x"] * 33, ["x" * 256], [""]], ids=["too many", "too long", "no name"])

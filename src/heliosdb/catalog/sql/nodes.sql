@@ -1,6 +1,7 @@
 -- name: list_nodes()
 SELECT n.node_id, n.name, w.name AS workspace, n.options::text AS options, n.status::text AS status, n.certificate,
-       w.options ->> 'data_residency' AS required_residency
+       w.options ->> 'data_residency' AS required_residency,
+       coalesce(w.options ->> 'compliance_mode', 'none') AS compliance_mode
 FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
 ORDER BY n.node_id
 

@@ -61,3 +61,10 @@ SELECT to_regclass('federated_node_orders') IS NOT NULL AS there
 SELECT o.received_at, o.workspace, o.kind, o.outcome,
        (SELECT sum((d ->> 'rows')::bigint)::bigint FROM jsonb_array_elements(o.datasets) AS d) AS rows, o.order_id::text AS order_id
 FROM federated_node_orders AS o ORDER BY o.received_at DESC, o.order_id LIMIT $1
+
+-- name: has_heads()
+SELECT to_regclass('federated_node_heads') IS NOT NULL AS there
+
+-- name: list_heads()
+SELECT h.workspace, h.entries, h.root_sha256, h.signed_at, h.state, h.conflicts FROM federated_node_heads AS h
+ORDER BY h.workspace, h.signed_at

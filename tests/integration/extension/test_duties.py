@@ -1,0 +1,121 @@
+"""What is owed to data subjects, authorities and the log itself is judged by what the catalog holds."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.integration.extension.versions_support import execute
+
+REGISTER = "REGISTER FEDERATED NODE 'a' IN WORKSPACE clinics WITH (endpoint = 'https://a:1')"
+
+
+def finding(session: psycopg.Connection, requirement: str, regulation: str = "GDPR") -> tuple[str, str]:
+    """Return status and evidence of a requirement."""
+    [found] = session.execute(
+        "SELECT status, evidence FROM federated_compliance_check('clinics', %s) WHERE requirement = %s",
+        [regulation, requirement],
+    ).fetchall()
+    return found  # type: ignore[return-value]
+
+
+def place_order(
+    session: psycopg.Connection, kind: str, state: str, node_state: str, requested: str = "now()"
+) -> None:
+    """Put an order with one node's answer into the catalog, as if the coordinator had carried it out."""
+    session.execute("SET session_replication_role = replica")
+    session.execute(
+        "WITH o AS (INSERT INTO federated.subject_order (batch_id, kind, workspace, state, sealed, requested_at, deadline)"  # type: ignore[arg-type]
+        f" VALUES (gen_random_uuid(), %(kind)s, 'clinics', %(state)s, %(sealed)s, {requested}, {requested} + interval '1 month')"
+        " RETURNING order_id)"
+        " INSERT INTO federated.order_answer (order_id, node_id, node_name, state, outcome, statement, signature, certificate_sha256)"
+        " SELECT order_id, 1, 'a', %(node)s, %(outcome)s, %(bytes)s, %(bytes)s, %(bytes)s FROM o",
+        {
+            "kind": kind, "state": state, "node": node_state, "sealed": b"x" if state in ("requested", "asked") else None,
+            "outcome": "done" if node_state == "answered" else None, "bytes": b"{}" if node_state == "answered" else None,
+        },
+    )  # fmt: skip
+    session.execute("RESET session_replication_role")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "kind"), [("Erasure", "erase"), ("Access and portability", "export")]
+)
+def test_requests_pass_where_all_were_answered_and_fail_where_the_month_is_over(
+    catalog: psycopg.Connection, requirement: str, kind: str
+) -> None:
+    assert finding(catalog, requirement)[0] == "MANUAL"
+    place_order(catalog, kind, "answered", "answered")
+    place_order(catalog, kind, "asked", "pending")
+    status, evidence = finding(catalog, requirement)
+    assert (status, evidence.split(" (")[0]) == ("PASS", "2 requests, 1 of them open")
+    place_order(catalog, kind, "answered", "refused")
+    assert finding(catalog, requirement)[0] == "MANUAL"
+    # Nobody has ended it yet, and its month is over all the same.
+    place_order(catalog, kind, "asked", "pending", requested="now() - interval '40 days'")
+    status, evidence = finding(catalog, requirement)
+    assert status == "FAIL"
+    assert "1 past their month" in evidence
+
+
+def test_consent_is_never_passed_and_fails_where_a_withdrawal_did_not_arrive(
+    catalog: psycopg.Connection,
+) -> None:
+    assert finding(catalog, "Lawfulness and consent")[0] == "MANUAL"
+    place_order(catalog, "grant", "answered", "answered")
+    place_order(catalog, "revoke", "answered", "answered")
+    status, evidence = finding(catalog, "Lawfulness and consent")
+    assert status == "MANUAL"
+    assert "given 1 times, withdrawn 1 times" in evidence
+    place_order(catalog, "revoke", "expired", "pending")
+    assert finding(catalog, "Lawfulness and consent")[0] == "FAIL"
+
+
+def test_heads_pass_where_each_node_holds_one_and_fail_where_one_holds_another_log(
+    catalog: psycopg.Connection,
+) -> None:
+    requirement = "Audit log held elsewhere"
+    assert finding(catalog, requirement)[0] == "MANUAL"
+    execute(catalog, REGISTER)
+    catalog.execute("UPDATE federated.node SET status = 'active'")
+    catalog.execute("INSERT INTO federated.signer VALUES (sha256('c'), 'c')")
+    catalog.execute(
+        "INSERT INTO federated.tree_head (workspace, origin, tree_size, root, edge, statement, signature, certificate_sha256, signed_at)"
+        " SELECT 'clinics', origin, 2, sha256('r'), '', '{}', '', sha256('c'), now() FROM federated.audit_origin"
+    )
+    status, evidence = finding(catalog, requirement)
+    assert status == "MANUAL"
+    assert evidence.endswith("without a cosignature: a")
+    catalog.execute(
+        "INSERT INTO federated.cosignature (workspace, origin, tree_size, node_name, statement, signature, certificate_sha256)"
+        " SELECT 'clinics', origin, 2, 'a', '{}', '', sha256('c') FROM federated.audit_origin"
+    )
+    assert finding(catalog, requirement)[0] == "PASS"
+    catalog.execute(
+        "INSERT INTO federated.audit_break (workspace, origin, node_name, kind, held_size, own_size, held_statement, held_signature)"
+        " SELECT 'clinics', origin, 'a', 'forked', 2, 2, '{}', '' FROM federated.audit_origin"
+    )
+    assert finding(catalog, requirement)[0] == "FAIL"
+
+
+def test_a_breach_ends_what_was_attested_before_it(catalog: psycopg.Connection) -> None:
+    requirement = "Notification of breaches within 72 hours"
+
+    def attest() -> None:
+        execute(
+            catalog,
+            f"ATTEST FEDERATED COMPLIANCE clinics FOR '{requirement}' UNTIL '{(catalog.execute('SELECT now()::date + 9').fetchall())[0][0]}' AS 'settled'",
+        )
+
+    attest()
+    assert finding(catalog, requirement)[0] == "PASS"
+    catalog.execute(
+        "SELECT federated._note_breach('clinics', 'update_rejected', 'a', 'forged', clock_timestamp())"
+    )
+    status, evidence = finding(catalog, requirement)
+    assert status == "MANUAL"
+    assert evidence.startswith("1 breaches in the last 12 months, the clock of 1 is running until ")
+    attest()
+    assert finding(catalog, requirement)[0] == "PASS"
+    catalog.execute("UPDATE federated.firing SET target = 'pg:alerts', next_attempt = NULL, failure = 'gone'")
+    assert finding(catalog, requirement)[0] == "FAIL"
