@@ -49,7 +49,8 @@ def catalog_parts(connection: psycopg.Connection[Any]) -> dict[str, str]:
 def _requirement_lines(connection: psycopg.Connection[Any]) -> Iterator[str]:
     yield "| regulation | requirement | where it stands | where it is not met |\n|---|---|---|---|\n"
     rows = connection.execute(
-        "SELECT r.regulation, r.requirement, r.reference, r.remediation FROM federated._requirements() AS r ORDER BY r.place"
+        "SELECT r.regulation, r.requirement, r.reference, r.remediation"
+        " FROM federated._requirements() AS r ORDER BY r.place"
     )
     for row in rows.fetchall():
         yield f"| {' | '.join(map(_cell, row))} |\n"

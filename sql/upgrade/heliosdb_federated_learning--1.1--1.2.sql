@@ -8751,7 +8751,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT q.requirement,
            CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN 'PASS' ELSE f.status END,
            CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN
-                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), a.valid_until, a.statement)
+                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), to_char(a.valid_until, 'YYYY-MM-DD'), a.statement)
                     || CASE WHEN a.evidence <> f.evidence THEN format(' (What was seen then: %s)', a.evidence) ELSE '' END
                 ELSE f.details END,
            f.evidence, q.reference
@@ -8778,9 +8778,9 @@ BEGIN
         RETURN NEW;
     ELSIF NEW.valid_until < today OR NEW.valid_until > today + interval '2 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', NEW.valid_until)
-                           ELSE format('an attestation until %s is too long', NEW.valid_until) END,
-            DETAIL = format('It may last from today to %s, the last day included.', (today + interval '2 years')::date);
+            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', to_char(NEW.valid_until, 'YYYY-MM-DD'))
+                           ELSE format('an attestation until %s is too long', to_char(NEW.valid_until, 'YYYY-MM-DD')) END,
+            DETAIL = format('It may last from today to %s, the last day included.', to_char(today + interval '2 years', 'YYYY-MM-DD'));
     END IF;
     SELECT f.* INTO seen FROM federated.workspace AS w, federated._findings(w.workspace_id, w.name, ARRAY(
         SELECT r.finding FROM federated._requirements() AS r WHERE r.requirement = NEW.requirement)) AS f
