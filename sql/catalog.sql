@@ -78,6 +78,7 @@ CREATE TABLE federated.run (
     resumed_round  integer CHECK (resumed_round >= 0),
     seed_run       uuid,
     kept_ledger_id bigint,
+    erased_at      timestamptz,
     CHECK (series_id IS NOT NULL OR (trial IS NULL AND fold IS NULL AND NOT waiting)),
     CHECK (num_nulls(resumed_from, resumed_round) <> 1)
 );
@@ -104,6 +105,8 @@ COMMENT ON COLUMN federated.run.seed_run IS
     'The run whose random choices it makes, where these are not its own: the first of those that were continued; NULL before the coordinator has read the file';
 COMMENT ON COLUMN federated.run.kept_ledger_id IS
     'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
+COMMENT ON COLUMN federated.run.erased_at IS
+    'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
 COMMENT ON COLUMN federated.run.plan IS 'The privacy plan made after round 0; NULL without a budget';
 
 CREATE TABLE federated.round (
@@ -219,10 +222,18 @@ CREATE TABLE federated.version (
     global_rmse               double precision,
     report                    jsonb CHECK (jsonb_typeof(report) = 'object'),
     prediction_arrays         bytea,
+    retired_at                timestamptz,
+    retired_by                uuid,
+    withheld                  boolean NOT NULL DEFAULT false,
     UNIQUE (model_id, version)
 );
 CREATE UNIQUE INDEX version_one_current ON federated.version (model_id) WHERE is_current;
 COMMENT ON TABLE federated.version IS 'What a run left behind: parameters (sealed), their hash, and how well they did';
+COMMENT ON COLUMN federated.version.retired_at IS
+    'When it ceased to predict for good, because data subjects were erased that it had learned from: of its numbers only the hash is left; NULL of all others';
+COMMENT ON COLUMN federated.version.retired_by IS 'The first request for erasure that asked for that';
+COMMENT ON COLUMN federated.version.withheld IS
+    'Whether it does not predict while a request for erasure is carried out that may concern it (during_erasure = refuse)';
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 COMMENT ON COLUMN federated.version.global_loss IS 'This and the other figures are those of the round that the version is of';
 COMMENT ON COLUMN federated.version.report IS

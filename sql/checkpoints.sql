@@ -90,6 +90,7 @@ COMMENT ON FUNCTION federated._latest_closed_run(bigint) IS 'The last run of a m
 CREATE FUNCTION federated._why_not_resumed(ended federated.run) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
+        WHEN (ended).erased_at IS NOT NULL THEN 'Data subjects were erased whose rows it had read.'
         WHEN (ended).run_id IS DISTINCT FROM (federated._latest_closed_run((ended).model_id)).run_id THEN
             'It is not the last run of the model that closed a round.'
         WHEN (ended).series_id IS NOT NULL THEN 'It is one of the runs of a search or of folds, which do not go on singly.'

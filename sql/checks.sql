@@ -16,15 +16,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace

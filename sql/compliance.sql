@@ -1,37 +1,6 @@
 -- Reports for auditors. A requirement is PASS only by what was checked just now; what no program can know is MANUAL
 -- and says what a person has to look at.
 
-CREATE VIEW @extschema@.federated_erasure_status AS
-SELECT NULL::uuid AS request_id, NULL::text AS workspace, NULL::text AS model_name, NULL::text AS subject_hash,
-       NULL::timestamptz AS requested_at, NULL::timestamptz AS deadline, NULL::text AS status, NULL::text AS node_name,
-       NULL::timestamptz AS completed_at, NULL::jsonb AS receipt
-WHERE false;
-COMMENT ON VIEW @extschema@.federated_erasure_status IS
-    'Requests to erase data subjects, with each node''s receipt. Always empty: this version erases nothing (DELETE FROM FEDERATED TRAINING answers 0A000)';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.request_id IS 'The request: one for each subject named';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.workspace IS 'Name of the workspace';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.model_name IS 'Name of the model from whose training the subject is to be erased';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS 'Never the subject''s name in plain';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was committed';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3))';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS 'How far the request has come at the node';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node that is to erase';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the node had erased; NULL until then';
-COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until then';
-
-CREATE VIEW @extschema@.federated_consent AS
-SELECT NULL::text AS workspace, NULL::text AS subject_hash, NULL::text AS purpose, NULL::text AS version,
-       NULL::text AS status, NULL::timestamptz AS granted_at, NULL::timestamptz AS revoked_at
-WHERE false;
-COMMENT ON VIEW @extschema@.federated_consent IS
-    'The state of consent by data subject and purpose. Always empty: this version records no consent (GRANT FEDERATED CONSENT answers 0A000)';
-COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
-COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS 'Never the subject''s name in plain';
-COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
-COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
-COMMENT ON COLUMN @extschema@.federated_consent.status IS 'granted or revoked';
-COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
-COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
 
 CREATE FUNCTION federated._describe_members() RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$

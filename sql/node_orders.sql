@@ -95,24 +95,29 @@ SELECT pg_catalog.pg_extension_config_dump('federated.withdrawal_acceptance', ''
 SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
-CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
-$$;
-COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
-
-CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT w.row_set_digest,
+    SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
-    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    CROSS JOIN LATERAL (
+        SELECT s.digest, s.row_set_digest, s.withdrawn_at FROM federated.withdrawn_subject AS s WHERE s.workspace = d.workspace
+        UNION ALL
+        SELECT c.digest, c.row_set_digest, c.heard_at FROM federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+        WHERE NOT c.is_granted
+    ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
     WHERE d.dataset_id = _withdrawals.dataset_id
 $$;
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
-    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+    'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
+
+CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+$$;
+COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
 
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -249,7 +254,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 COMMENT ON VIEW @extschema@.federated_node_orders IS
     'At a participant: what its node was asked about data subjects, and what it did; who they are is not kept';

@@ -39,7 +39,7 @@ COMMENT ON COLUMN federated.subject_order.pseudonym IS
     'HMAC-SHA-256 of the identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
 COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
 COMMENT ON COLUMN federated.subject_order.state IS
-    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
 
 CREATE TABLE federated.order_answer (
@@ -205,10 +205,21 @@ $$;
 COMMENT ON FUNCTION federated._settle_orders() IS
     'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
 
+-- What a node says may be no JSON that this database can hold; nobody's view fails for it.
+CREATE FUNCTION federated._read_statement(statement bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN convert_from(statement, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
 FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
 COMMENT ON VIEW @extschema@.federated_orders IS
     'At the coordinator: what the nodes were asked about data subjects, and what each answered; a row a subject and node';
@@ -224,11 +235,11 @@ COMMENT ON COLUMN @extschema@.federated_orders.requested_by IS 'Who asked';
 COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
 COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
 COMMENT ON COLUMN @extschema@.federated_orders.state IS
-    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
 COMMENT ON COLUMN @extschema@.federated_orders.node_name IS 'The node; NULL before a coordinator took the order, and where the workspace has no node';
 COMMENT ON COLUMN @extschema@.federated_orders.node_state IS 'pending; answered; refused (and not asked again); unregistered (before it had answered)';
 COMMENT ON COLUMN @extschema@.federated_orders.outcome IS 'The node''s own word for what it did; NULL before it answered';
 COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answer; NULL where there is one';
 COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
-COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';

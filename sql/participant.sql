@@ -163,8 +163,14 @@ SELECT (r.released_at AT TIME ZONE 'UTC')::date AS day, r.workspace, r.dataset,
        count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
        coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
        count(*) FILTER (WHERE r.state = 'charged') AS only_charged,
-       count(*) FILTER (WHERE r.state = 'failed') AS failed
-FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
+       count(*) FILTER (WHERE r.state = 'failed') AS failed,
+       count(*) FILTER (WHERE r.state = 'exported') AS exports
+FROM (
+    SELECT e.release_id, e.released_at, e.workspace, e.dataset, e.state::text AS state, e.is_message, e.payload_bytes
+    FROM federated.release AS e
+    UNION ALL
+    SELECT NULL, x.exported_at, x.workspace, x.dataset, 'exported', false, x.value_bytes FROM federated.node_export AS x
+) AS r LEFT JOIN federated.spending AS p USING (release_id)
 GROUP BY 1, 2, 3;
 COMMENT ON VIEW @extschema@.federated_node_releases IS 'At a node: what left, by day, workspace and dataset';
 COMMENT ON COLUMN @extschema@.federated_node_releases.day IS 'In UTC: the day on which it was let out; of what was only charged, on which it was charged';
@@ -176,6 +182,7 @@ COMMENT ON COLUMN @extschema@.federated_node_releases.messages IS 'Of sum protoc
 COMMENT ON COLUMN @extschema@.federated_node_releases.payload_bytes IS 'The sealed size of all of these, each counted once however often it was sent';
 COMMENT ON COLUMN @extschema@.federated_node_releases.only_charged IS 'Charged, and nothing has left yet: what is asked for again will';
 COMMENT ON COLUMN @extschema@.federated_node_releases.failed IS 'Charged, and nothing will leave: the answer could not be computed';
+COMMENT ON COLUMN @extschema@.federated_node_releases.exports IS 'Of how many data subjects the rows were handed over, exactly as they are, for these subjects';
 
 CREATE VIEW @extschema@.federated_node_refusals AS
 SELECT f.last_at, f.first_at, f.count, f.workspace, f.run_id, f.node_name, f.step, f.dataset, f.code, f.message, f.detail

@@ -12,6 +12,9 @@ ALTER FUNCTION federated._score_block(text, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_version_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
+ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
 ALTER FUNCTION federated._take_version(text, integer, uuid, text[], text, text, bytea, bytea, bytea, bytea, bytea) OWNER TO federated_owner;
@@ -22,6 +25,8 @@ ALTER FUNCTION federated._read_checkpoint(bigint, uuid, integer, text, integer, 
 ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_owner;
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
+ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 ALTER FUNCTION federated._aggregate(text, double precision[], double precision[]) OWNER TO federated_aggregator;
 
@@ -55,6 +60,8 @@ GRANT USAGE ON SCHEMA federated_model, federated_row, federated_proba TO federat
 GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO federated_owner;
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 GRANT USAGE, CREATE ON SCHEMA federated_aggregation TO federated_admin;
 
@@ -93,6 +100,16 @@ GRANT EXECUTE ON FUNCTION
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+GRANT SELECT ON federated.node_key TO federated_auditor;
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -210,6 +227,13 @@ GRANT EXECUTE ON FUNCTION
     federated._rename_functions(bigint, text, text, jsonb), federated._json_numbers(jsonb), federated._model_id(text),
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._why_withdrawn(text, integer, boolean, integer), federated._refuse_withdrawn(text, integer, boolean)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION
+    federated._write_refusal(text, text, text), federated._withdraw_functions(federated.version, boolean),
+    federated._restore_functions(federated.version), federated._list_withdrawn(bigint)
+TO federated_owner;
 GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
@@ -251,13 +275,50 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 GRANT EXECUTE ON FUNCTION
     @extschema@.federated_accept_withdrawals(text), federated._withdrawals(bigint), federated._let_erase(text, boolean),
     federated._find_relation(text)
 TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
+
+-- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
+GRANT EXECUTE ON FUNCTION
+    federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
+GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+GRANT INSERT ON federated.interruption TO federated_daemon;
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+GRANT INSERT ON federated.retraining TO federated_owner;
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -347,7 +408,7 @@ GRANT SELECT ON federated.workspace, federated.node, federated.model, federated.
 TO federated_analyst, federated_auditor;
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report, retired_at, retired_by, withheld) ON federated.version
 TO federated_analyst, federated_auditor;
 GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
 -- Triggers fill in all else.
@@ -439,7 +500,7 @@ TO federated_analyst, federated_auditor;
 -- `heliosdb node status` reads it too.
 GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
     certificate_sha256, is_current, delivered_at) ON federated.delivered_version
@@ -480,8 +541,20 @@ GRANT INSERT, DELETE ON federated.withdrawn_subject TO federated_daemon;
 GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_auditor;
 GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 -- Which datasets have a subject is looked up for the daemon.
-GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
 GRANT USAGE ON SCHEMA federated TO federated_probe;
+-- A path may name a person: admins and auditors alone see it.
+GRANT SELECT ON federated.export, @extschema@.federated_exports TO federated_auditor;
+GRANT SELECT ON @extschema@.federated_exports TO federated_admin;
+GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO federated_admin;
+GRANT INSERT ON federated.export_part TO federated_daemon;
+GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
+GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
+TO federated_owner;
+GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
+GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;
+GRANT INSERT ON federated.node_export TO federated_daemon;
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 GRANT INSERT (name, language, body_sha256), UPDATE (owner, language, body_sha256), DELETE
 ON federated.aggregation_function TO federated_admin;

@@ -13,6 +13,9 @@ COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of se
 CREATE SCHEMA federated_dataset;
 COMMENT ON SCHEMA federated_dataset IS 'One view per dataset that this database shares: all that federated_reader can read';
 
+CREATE SCHEMA federated_subject;
+COMMENT ON SCHEMA federated_subject IS 'One view per dataset with a consent_query: who has consented, for federated_reader to read';
+
 CREATE SCHEMA federated_aggregation;
 COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
 

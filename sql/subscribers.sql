@@ -72,6 +72,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                 CASE WHEN s.wanted::numeric <= g.dropped_version THEN format('version %s was dropped', s.wanted)
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
+            WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -83,7 +84,7 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric

@@ -101,10 +101,12 @@ COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
 SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
-       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
+       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract,
+       v.retired_at IS NOT NULL AS is_retired, v.withheld AS is_withheld
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
-SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract
+SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
+       false, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 COMMENT ON VIEW federated.held_version IS
     'The versions that this database can predict with: those that were trained here, and those that subscriptions brought';
@@ -112,6 +114,8 @@ COMMENT ON COLUMN federated.held_version.numbers_id IS
     'By what the version''s functions know its numbers: its key where it was trained here, its delivery where it was not';
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
+COMMENT ON COLUMN federated.held_version.is_retired IS 'Whether it predicts nothing any more';
+COMMENT ON COLUMN federated.held_version.is_withheld IS 'Whether it predicts nothing for a while';
 
 -- check_owner sorts before the other BEFORE triggers.
 CREATE FUNCTION federated._check_subscription_owner() RETURNS trigger
@@ -293,8 +297,10 @@ CREATE FUNCTION federated._find_held(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    label  text;
-    wanted integer;
+    label       text;
+    wanted      integer;
+    is_retired  boolean;
+    is_withheld boolean;
 BEGIN
     function_name := reference;
     model_name := reference;
@@ -304,11 +310,14 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract, v.is_retired, v.is_withheld
+    INTO version, numbers_id, features, prediction, contract, is_retired, is_withheld
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
         PERFORM federated._raise_unheld(model_name);
+    ELSIF is_retired OR is_withheld THEN
+        PERFORM federated._refuse_withdrawn(model_name, version, is_retired);
     END IF;
 END
 $$;

@@ -68,6 +68,11 @@ BEGIN
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
         subject.prediction, federated._version_key(subject.run_id, version));
+    IF subject.withheld THEN
+        PERFORM federated._write_refusal(function_name, w.message, w.hint)
+        FROM federated.model AS m CROSS JOIN federated._why_withdrawn(m.name, version, false, NULL) AS w
+        WHERE m.model_id = _define_version.model_id;
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION federated._define_version(text, text, bigint, integer) IS
@@ -128,16 +133,19 @@ BEGIN
     PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f
+    WHERE NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w
+                      WHERE w.is_shown AND f.name = new_name OR f.name IN (SELECT new_name || '@' || l FROM unnest(w.labels) AS l));
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSE
+    ELSIF NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w WHERE w.is_shown) THEN
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
+    PERFORM federated._withdraw_functions(w.subject, w.is_shown) FROM federated._list_withdrawn(model_id) AS w;
 END
 $$;
 COMMENT ON FUNCTION federated._rename_functions(bigint, text, text, jsonb) IS
@@ -368,19 +376,20 @@ CREATE FUNCTION @extschema@.federated_model_versions(
     model text,
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
-    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
+    OUT retired_at timestamptz
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
 
 CREATE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -411,7 +420,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse, v.report, NULL)::federated.version
+               v.global_f1_score, v.global_rmse, v.report, NULL, v.retired_at, v.retired_by, v.withheld)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -424,6 +433,7 @@ DECLARE
     at_sign    integer := strpos(reference, '@');
     model_name text := reference;
     label      text;
+    subject    federated.version;
 BEGIN
     IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
         label := split_part(reference, '@', -1);
@@ -435,11 +445,15 @@ BEGIN
     IF label IS NULL THEN
         PERFORM federated._predict_untrained(model_name);
     END IF;
-    RETURN federated._read_version(model_name, label);
+    subject := federated._read_version(model_name, label);
+    IF subject.retired_at IS NOT NULL THEN
+        PERFORM federated._refuse_withdrawn(model_name, subject.version, true);
+    END IF;
+    RETURN subject;
 END
 $$;
 COMMENT ON FUNCTION federated._read_reference(text) IS
-    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current or it was retired';
 
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text

@@ -1,4 +1,4 @@
-"""What stands in clauses of many statements: options with their values, and roles.
+"""What stands in clauses of many statements: options with their values, roles, and data subjects.
 
 What always holds: a value is what the user typed, as a literal of Python; nothing here is checked yet.
 """
@@ -38,3 +38,13 @@ class RoleKeyword(Enum):
 
 
 RoleSpec = str | RoleKeyword
+
+
+@dataclass(frozen=True, slots=True)
+class SealedSubject:
+    """A data subject whom only the coordinator knows: base64 of the identifier, sealed to its public key."""
+
+    sealed: str
+
+
+Subject = str | SealedSubject

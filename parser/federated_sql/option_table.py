@@ -22,6 +22,7 @@ class OptionKind(Enum):
     MODEL = "model"
     TRAINING = "training"
     SUBSCRIPTION = "subscription"
+    ERASURE = "erasure"
 
 
 _INT, _NUM, _BOOL = OptionType.INTEGER, OptionType.NUMBER, OptionType.BOOLEAN
@@ -197,6 +198,13 @@ _WORKSPACE = (
         "whom the coordinator notifies of a breach of security; without it federated_alerts alone shows it",
     ),
     OptionSpec(
+        "during_erasure",
+        _CHOICE,
+        "serve",
+        "whether versions that an erasure may retire predict until it is carried out",
+        choices=("serve", "refuse"),
+    ),
+    OptionSpec(
         "retention_days",
         _INT,
         2555,
@@ -246,8 +254,27 @@ _DATASET = (
         "what becomes of an erased subject's rows",
         choices=("suppress", "delete"),
     ),
-    OptionSpec("require_consent", _BOOL, False, "read consenting subjects only", built_values=(False,)),
-    OptionSpec("purpose", _TEXT, None, "what the data may be used for", built=False),
+    OptionSpec(
+        "require_consent",
+        _BOOL,
+        None,
+        "whether only the rows of data subjects who have consented are read",
+        derived="true with a consent_query, and under compliance_mode GDPR and BOTH; else false",
+    ),
+    OptionSpec(
+        "purpose",
+        _TEXT,
+        None,
+        "what the rows are used for, by which consent is given and withdrawn",
+        derived="any: only a consent to every purpose counts, and a withdrawal for any",
+    ),
+    OptionSpec(
+        "consent_query",
+        _TEXT,
+        None,
+        "a query of one column: who has consented, in place of what GRANT FEDERATED CONSENT recorded",
+        derived="the node's register of consent",
+    ),
     OptionSpec(
         "plain_answers",
         _BOOL,
@@ -299,6 +326,17 @@ _DATASET = (
         identifier=True,
     ),
     OptionSpec("paused", _BOOL, False, "whether the node answers no task from it for now"),
+    OptionSpec(
+        "exports", _BOOL, False, "whether the workspace may have a data subject's rows for that subject"
+    ),
+    OptionSpec(
+        "exports_per_day",
+        _INT,
+        10,
+        "of exports: of how many data subjects within 24 hours",
+        minimum=1,
+        maximum=10_000,
+    ),
 )
 
 _DEFINITION = (
@@ -787,6 +825,25 @@ _SUBSCRIPTION = (
     ),
 )
 
+_ERASURE = (
+    OptionSpec(
+        "method",
+        _CHOICE,
+        "retrain",
+        "what becomes of versions that saw the subjects: others are trained anew without them, and these are"
+        " retired; or they stay as they are, and only what is trained later does without the subjects",
+        choices=("retrain", "suppress_only"),
+    ),
+    OptionSpec(
+        "during_erasure",
+        _CHOICE,
+        None,
+        "as the workspace's option, for this request alone",
+        derived="the workspace's",
+        choices=("serve", "refuse"),
+    ),
+)
+
 
 def _table(specs: Sequence[OptionSpec]) -> dict[str, OptionSpec]:
     table = {spec.name: spec for spec in specs}
@@ -802,6 +859,7 @@ OPTIONS: dict[OptionKind, dict[str, OptionSpec]] = {
     OptionKind.MODEL: _table((*_DEFINITION, *_TRAINING)),
     OptionKind.TRAINING: _table(_TRAINING),
     OptionKind.SUBSCRIPTION: _table(_SUBSCRIPTION),
+    OptionKind.ERASURE: _table(_ERASURE),
 }
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from federated_sql.clause_values import Option, OptionName
 from federated_sql.compliance import check_mode
+from federated_sql.consent_options import check_consent
 from federated_sql.errors import ErrorCode, FederatedError, not_supported
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import (
@@ -141,7 +142,8 @@ def _unknown(kind: OptionKind, option: Option | OptionName) -> FederatedError:
     elsewhere = [other.value for other, table in OPTIONS.items() if option.name in table]
     hint = f'Did you mean "{near[0]}"?' if near else None
     if elsewhere:
-        hint = f'"{option.name}" is an option of a {elsewhere[0]}.'
+        article = "an" if elsewhere[0][0] in "aeiou" else "a"
+        hint = f'"{option.name}" is an option of {article} {elsewhere[0]}.'
     return _refused(option, f'unrecognized parameter "{option.name}"', hint)
 
 
@@ -233,6 +235,7 @@ def check_dataset(options: Mapping[str, OptionJson]) -> None:
             "erasure = 'delete' needs a subject",
             "Without WITH (subject = 'column') nobody knows whose a row is.",
         )
+    check_consent(options)
 
 
 def check_model(options: Mapping[str, OptionJson]) -> None:

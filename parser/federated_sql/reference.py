@@ -13,7 +13,6 @@ from federated_sql.compliance import mode_lines
 from federated_sql.grammar import RULES
 from federated_sql.option_table import OPTIONS, OptionKind, specs
 from federated_sql.option_values import Built, OptionSpec, allowed_text, describe_allowed
-from federated_sql.statements import COMMAND_TAGS, MISSING_ENGINES
 
 _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
@@ -21,8 +20,7 @@ _PART = re.compile(r"<!-- generated: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 def language_parts(built: Built) -> dict[str, str]:
     """Return each part that the language itself knows, by name."""
     parts = {
-        "statements": _statements(built=True),
-        "unbuilt": _statements(built=False),
+        "statements": _statements(),
         "metrics": _metrics(),
         "modes": "".join(mode_lines()),
     }
@@ -41,9 +39,8 @@ def replace_parts(page: str, parts: Mapping[str, str]) -> str:
     )
 
 
-def _statements(*, built: bool) -> str:
-    missing = {COMMAND_TAGS[command] for command in MISSING_ENGINES}
-    shapes = dict.fromkeys(rule.shape for rule in RULES.values() if (rule.tag not in missing) is built)
+def _statements() -> str:
+    shapes = dict.fromkeys(rule.shape for rule in RULES.values())
     return "```\n" + "".join(f"{shape}\n" for shape in shapes) + "```\n"
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from federated_sql.clause_values import Option, OptionName, OptionValue, RoleKeyword, RoleSpec
+from federated_sql.clause_values import (
+    Option,
+    OptionName,
+    OptionValue,
+    RoleKeyword,
+    RoleSpec,
+    SealedSubject,
+    Subject,
+)
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.errors import invalid_value
 from federated_sql.lexer import Kind, scan
@@ -190,8 +198,8 @@ def _nodes(node: str | None) -> list[str]:
 
 def _subject_clauses(command: Command) -> list[str] | None:  # noqa: PLR0911 - one return per statement
     match command:
-        case EraseSubjects(model, subjects):
-            return [quote_name(model), "WHERE data_subject_id", _subjects(subjects)]
+        case EraseSubjects(model, subjects, options):
+            return [quote_name(model), "WHERE data_subject_id", _subjects(subjects), *_with(options)]
         case ExportSubject(subject, workspace, path, form):
             return [*_subject(subject), *_from(workspace), *_text("TO", path), *_text("FORMAT", form)]
         case GrantConsent(subject, workspace, purpose, version):
@@ -236,8 +244,8 @@ def _condition(condition: AlertCondition) -> str:
     return f"{quote_name(condition.metric)} {condition.operator} {condition.value!r}"
 
 
-def _subjects(subjects: Sequence[str]) -> str:
-    listed = ", ".join(map(quote_string, subjects))
+def _subjects(subjects: Sequence[Subject]) -> str:
+    listed = ", ".join(map(_named, subjects))
     return f"= {listed}" if len(subjects) == 1 else f"IN ({listed})"
 
 
@@ -285,8 +293,14 @@ def _from(workspace: str) -> list[str]:
     return ["FROM WORKSPACE", quote_name(workspace)]
 
 
-def _subject(subject: str) -> list[str]:
-    return ["FOR SUBJECT", quote_string(subject)]
+def _subject(subject: Subject) -> list[str]:
+    return ["FOR SUBJECT", _named(subject)]
+
+
+def _named(subject: Subject) -> str:
+    if isinstance(subject, SealedSubject):
+        return f"SEALED {quote_string(subject.sealed)}"
+    return quote_string(subject)
 
 
 def _text(words: str, value: str | None) -> list[str]:

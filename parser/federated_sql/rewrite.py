@@ -18,6 +18,7 @@ from federated_sql.gate import may_be_ours, may_concern
 from federated_sql.grammar import leading_tag
 from federated_sql.lexer import Token, tokens_of
 from federated_sql.postgres import MAX_PARSE_TOKENS, RawToken, scan_raw
+from federated_sql.sealing import SUBJECT_KINDS, Seal, seal_subjects
 from federated_sql.splitting import Part, split
 from federated_sql.syntax import known_syntax
 from federated_sql.user_sql import Candidate, candidate, may_change
@@ -37,7 +38,7 @@ class Rewrite:
     """A changed query: its new text, one tag per statement (None: not ours), and the way back for positions.
 
     starts: 0-based offset of each statement in the original. edits: in original coordinates, ascending,
-    disjoint.
+    disjoint. sealed: changes within statements of ours, which are also in their edits.
     """
 
     text: str
@@ -45,6 +46,7 @@ class Rewrite:
     original: str
     starts: tuple[int, ...]
     edits: tuple[Edit, ...]
+    sealed: tuple[Edit, ...] = ()
 
     def original_position(self, position: int) -> int:
         """Map a 1-based position in the new text to the user's text; inside a change: to its start."""
@@ -66,12 +68,25 @@ class Rewrite:
         return any(self.starts[index] <= edit.start < end for edit in self.edits)
 
     def statement_position(self, index: int, position: int) -> int:
-        """Map a 1-based position in the text passed to `federated.execute` by statement `index` (0-based)."""
-        return self.starts[index] + position
+        """Map a 1-based position in the text passed to `federated.execute` by statement `index` (0-based);
+        inside a change: to its start."""
+        place = self.starts[index] + position
+        for edit in self.sealed:
+            if edit.start < self.starts[index]:
+                continue
+            if place <= edit.start:
+                break
+            if place <= edit.start + len(edit.replacement):
+                return edit.start + 1
+            place -= len(edit.replacement) - (edit.end - edit.start)
+        return place
 
 
-def rewrite(text: str) -> Rewrite | None:
-    """Return the changed query, None where nothing is ours or anything is in doubt."""
+def rewrite(text: str, seal: Seal | None = None) -> Rewrite | None:
+    """Return the changed query, None where nothing is ours or anything is in doubt.
+
+    seal: how data subjects are named to the server; None: as they were typed.
+    """
     if not may_be_ours(text):
         return None
     try:
@@ -84,16 +99,19 @@ def rewrite(text: str) -> Rewrite | None:
     call = _Quoter(text)
     searched = _searched(text, statements)
     edits: list[Edit] = []
+    sealed: list[Edit] = []
     for statement in statements:
         if statement.tag is not None:
-            edits.append(call.edit(statement.start, statement.end, statement.parameters()))
+            within = statement.sealed(seal)
+            sealed.extend(within)
+            edits.append(call.edit(statement.start, statement.end, statement.parameters(), within))
         elif statement in searched:
             edits.extend(searched[statement].edits())
     if not edits:
         return None
     tags = tuple(statement.tag for statement in statements)
     starts = tuple(statement.start for statement in statements)
-    return Rewrite(apply_edits(text, edits), tags, text, starts, tuple(edits))
+    return Rewrite(apply_edits(text, edits), tags, text, starts, tuple(edits), tuple(sealed))
 
 
 class _Statement:
@@ -111,6 +129,12 @@ class _Statement:
 
     def tokens(self) -> list[Token]:
         return tokens_of(self._text, self._raw, self._part.first, self._part.last)
+
+    def sealed(self, seal: Seal | None) -> list[Edit]:
+        """Return the changes that name its data subjects to the coordinator alone."""
+        if seal is None or self.tag not in SUBJECT_KINDS:
+            return []
+        return list(seal_subjects(self.tag, self.tokens(), seal))
 
     def parameters(self) -> int:
         """Return the highest number of a parameter in the statement, 0 where there is none."""
@@ -150,13 +174,13 @@ class _Quoter:
         number = next(number for number in ("", *map(str, range(len(used) + 1))) if number not in used)
         self._quote = f"$federated{number}$"
 
-    def edit(self, start: int, end: int, parameters: int) -> Edit:
-        """Return the edit of one statement.
+    def edit(self, start: int, end: int, parameters: int, within: Sequence[Edit] = ()) -> Edit:
+        """Return the edit of one statement, with the changes within it.
 
         Its parameters have no place in it, and the statement itself says so: that it comes to this the
         server must know their types, and no value may change the text.
         """
-        quoted = f"{self._quote}{self._text[start:end]}{self._quote}"
+        quoted = f"{self._quote}{apply_edits(self._text, within, start, end)}{self._quote}"
         if parameters:
             numbers = range(1, parameters + 1)
             empty = ", ".join(f'pg_catalog."left"(${number}::pg_catalog.text, 0)' for number in numbers)

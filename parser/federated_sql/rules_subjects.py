@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from federated_sql.clauses import Rule, from_workspace, if_exists, if_not_exists, in_workspace, path, text
+import base64
+import binascii
+
+from federated_sql.clause_values import SealedSubject, Subject
+from federated_sql.clauses import (
+    Rule,
+    from_workspace,
+    if_exists,
+    if_not_exists,
+    in_workspace,
+    path,
+    text,
+    with_options,
+)
+from federated_sql.consent_options import MAX_PURPOSE_BYTES
 from federated_sql.cursor import Cursor
-from federated_sql.errors import ErrorCode, FederatedError
+from federated_sql.errors import ErrorCode, FederatedError, invalid_value
 from federated_sql.lexer import Kind, Token
 from federated_sql.statements import (
     AlertCondition,
@@ -20,6 +34,7 @@ from federated_sql.values import parse_number
 
 MAX_SUBJECTS = 1_000
 """Most data subjects that one statement may name."""
+MAX_SEALED_CHARACTERS = 8_192
 MAX_CONDITIONS = 16
 
 _OPERATORS = {"<": "<", "<=": "<=", ">": ">", ">=": ">=", "=": "=", "<>": "<>", "!=": "<>"}
@@ -29,12 +44,14 @@ def _erase_subjects(cursor: Cursor) -> Command:
     model = cursor.name("model")
     cursor.expect_words("where", "data_subject_id")
     if cursor.accept_words("in"):
-        return EraseSubjects(model, _subject_list(cursor))
-    cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
-    return EraseSubjects(model, (_subject(cursor),))
+        subjects = _subject_list(cursor)
+    else:
+        cursor.expect_symbol("=", "Subjects are named: data_subject_id = 's' or data_subject_id IN ('s', …).")
+        subjects = (_subject(cursor),)
+    return EraseSubjects(model, subjects, with_options(cursor))
 
 
-def _subject_list(cursor: Cursor) -> tuple[str, ...]:
+def _subject_list(cursor: Cursor) -> tuple[Subject, ...]:
     """Consume `('s', …)`; a subject named twice is one subject."""
     opening = cursor.current
     cursor.expect_symbol("(")
@@ -51,17 +68,28 @@ def _too_many(message: str, at: Token | None) -> FederatedError:
     return FederatedError(ErrorCode.PROGRAM_LIMIT, message, position=at.position if at else None)
 
 
-def _subject(cursor: Cursor) -> str:
-    return text(cursor, "data subject")
+def _subject(cursor: Cursor) -> Subject:
+    """Consume `'s'`, or `SEALED 'base64'`, which is what the proxy makes of it."""
+    if not cursor.accept_words("sealed"):
+        return text(cursor, "data subject")
+    token = cursor.current
+    sealed = text(cursor, "sealed data subject", MAX_SEALED_CHARACTERS)
+    try:
+        base64.b64decode(sealed, validate=True)
+    except (binascii.Error, ValueError):
+        error = invalid_value("the sealed data subject is not base64")
+        position = token.position if token else None
+        raise FederatedError(error.code, error.message, position=position) from None
+    return SealedSubject(sealed)
 
 
-def _for_subject(cursor: Cursor) -> str:
+def _for_subject(cursor: Cursor) -> Subject:
     cursor.expect_words("for", "subject")
     return _subject(cursor)
 
 
 def _purpose(cursor: Cursor) -> str | None:
-    return text(cursor, "purpose") if cursor.accept_words("purpose") else None
+    return text(cursor, "purpose", MAX_PURPOSE_BYTES) if cursor.accept_words("purpose") else None
 
 
 def _export_subject(cursor: Cursor) -> Command:
@@ -77,7 +105,7 @@ def _grant_consent(cursor: Cursor) -> Command:
     subject = _for_subject(cursor)
     purpose = _purpose(cursor)
     workspace = in_workspace(cursor)
-    version = text(cursor, "version") if cursor.accept_words("version") else None
+    version = text(cursor, "version", MAX_PURPOSE_BYTES) if cursor.accept_words("version") else None
     return GrantConsent(subject, workspace, purpose, version)
 
 
@@ -125,7 +153,8 @@ def _drop_alert(cursor: Cursor) -> Command:
 RULES = (
     Rule(
         "DELETE FROM FEDERATED TRAINING",
-        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)",
+        "DELETE FROM FEDERATED TRAINING model WHERE data_subject_id = 's' | data_subject_id IN ('s', …)"
+        " [WITH (option = value, …)]",
         _erase_subjects,
     ),
     Rule(

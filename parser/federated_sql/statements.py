@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from federated_sql.clause_values import Option, OptionName, RoleSpec
+from federated_sql.clause_values import Option, OptionName, RoleSpec, Subject
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.serving_statements import (
     AlterSubscription,
@@ -311,14 +311,15 @@ class EraseSubjects:
     """DELETE FROM FEDERATED TRAINING: the data subjects to forget, each once."""
 
     model: str
-    subjects: tuple[str, ...]
+    subjects: tuple[Subject, ...]
+    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ExportSubject:
     """EXPORT FEDERATED DATA: what a workspace holds about one subject, into a file of the database server."""
 
-    subject: str
+    subject: Subject
     workspace: str
     path: str
     format: str = "json"
@@ -328,7 +329,7 @@ class ExportSubject:
 class GrantConsent:
     """GRANT FEDERATED CONSENT: `version` is that of the text consented to."""
 
-    subject: str
+    subject: Subject
     workspace: str
     purpose: str | None = None
     version: str | None = None
@@ -338,7 +339,7 @@ class GrantConsent:
 class RevokeConsent:
     """REVOKE FEDERATED CONSENT: without a purpose, for all of them."""
 
-    subject: str
+    subject: Subject
     workspace: str
     purpose: str | None = None
 
@@ -467,13 +468,6 @@ COMMAND_TAGS: dict[type[Command], str] = {
     RevokeSubscribe: "REVOKE FEDERATED SUBSCRIBE",
     AttestCompliance: "ATTEST FEDERATED COMPLIANCE",
 }
-
-MISSING_ENGINES: dict[type[Command], str] = {
-    ExportSubject: "nodes take no requests for export",
-    GrantConsent: "nodes keep no register of consent",
-    RevokeConsent: "nodes keep no register of consent",
-}
-"""Statements that are read, checked and then refused (0A000), and what of the product they lack."""
 
 
 def command_tag(command: Command) -> str:

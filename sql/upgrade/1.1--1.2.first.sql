@@ -122,7 +122,10 @@ ALTER TABLE federated.version
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN retired_at timestamptz,
+    ADD COLUMN retired_by uuid,
+    ADD COLUMN withheld boolean NOT NULL DEFAULT false;
 
 -- What shows a run takes its number now.
 -- done: function @extschema@.federated_training_status(text)
@@ -172,6 +175,7 @@ ALTER TABLE federated.run
     ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
+    ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 

@@ -6,8 +6,11 @@ corpus names are examples, so nothing is trained here; versions are published wh
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ CASES = tuple(cases())
 DIRECT = tuple(case for case in CASES if not case.expected.get("proxy_only", False))
 _FIELDS = {
     "before", "train", "proxy_only", "tag", "effect", "shows", "columns", "rows", "among", "each", "notices", "sqlstate",
-    "message", "at",
+    "message", "at", "directory",
 }  # fmt: skip
 
 
@@ -31,6 +34,20 @@ def empty_database(cluster: Cluster) -> str:
     with cluster.connect(name) as connection:
         connection.execute(FINGERPRINT)
     return name
+
+
+@pytest.fixture(scope="module", autouse=True)
+def directories() -> Iterator[None]:
+    """What statements name on the server, where it can be made."""
+    wanted = {Path(case.expected["directory"]) for case in CASES if "directory" in case.expected}
+    made = [path for path in wanted if os.geteuid() == 0 and not path.exists()]
+    for path in made:
+        path.mkdir()
+        account = pwd.getpwnam("postgres")
+        os.chown(path, account.pw_uid, account.pw_gid)
+    yield
+    for path in made:
+        path.rmdir()
 
 
 def trainer(cluster: Cluster, database: str):
@@ -76,6 +93,10 @@ def check(case: Case, shown: Shown, *, tag: str | None) -> None:
     expected = case.expected
     assert expected.keys() <= _FIELDS
     assert shown.presumed == ""
+    if "directory" in expected and not Path(expected["directory"]).is_dir():
+        assert (shown.sqlstate, shown.unchanged) == ("42704", True)
+        assert shown.message == f'directory "{expected["directory"]}" does not exist'
+        return
     assert (shown.sqlstate, shown.message) == (expected.get("sqlstate"), expected.get("message"))
     assert list(shown.notices) == expected.get("notices", [])
     if "sqlstate" in expected:

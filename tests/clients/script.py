@@ -143,10 +143,10 @@ def statements_of_the_language(w: str) -> list[Step]:
         error("DELETE FROM FEDERATED TRAINING risk WHERE data_subject_id = 's'", "55000"),
         error(
             f"EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {w} TO '/tmp/x.json' FORMAT 'json'",
-            "0A000",
+            "55000",
         ),
-        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "0A000"),
-        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "0A000"),
+        error(f"GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE {w}", "55000"),
+        error(f"REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE {w}", "55000"),
         tag(
             f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN remaining_epsilon < 0.1 NOTIFY 'pg:alerts'",
             "CREATE FEDERATED ALERT",

@@ -159,7 +159,12 @@ def _as_program(request: dict[str, object]) -> Callable[[], None]:
 
 
 def _node(config: Path, ready: Path) -> None:
+    import logging
+
     from heliosdb.node import service
+
+    if level := os.environ.get("HELIOSDB_TEST_LOG_LEVEL"):
+        logging.basicConfig(level=level)
 
     def tell(port: int) -> None:
         draft = ready.with_suffix(".draft")
@@ -174,7 +179,10 @@ def _coordinator(config: Path) -> None:
 
     from heliosdb.coordinator import service
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=os.environ.get("HELIOSDB_TEST_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
     service.run(config)
 
 

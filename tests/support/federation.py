@@ -133,7 +133,9 @@ async def running_node(config: NodeConfig) -> AsyncIterator[int]:
 class NodeProcess:
     """A node as a process of its own, for faults that end it."""
 
-    def __init__(self, config: NodeConfig, directory: Path, *, faults: str = "") -> None:
+    def __init__(
+        self, config: NodeConfig, directory: Path, *, faults: str = "", log: Path | None = None
+    ) -> None:
         self._ready = directory / f"ready-{uuid4().hex}"
         self.settings = path = directory / f"node-{uuid4().hex}.toml"
         settings = config.model_dump(mode="json", exclude_none=True) | {
@@ -142,7 +144,12 @@ class NodeProcess:
         }
         path.write_text("".join(f"{key} = {_toml(value)}\n" for key, value in settings.items()))
         environment = {**os.environ, "HELIOSDB_FAULTS": faults}
-        self.process = Daemon("node", str(path), str(self._ready), environment=environment)
+        arguments = (str(path), str(self._ready))
+        if log is None:
+            self.process = Daemon("node", *arguments, environment=environment)
+            return
+        with log.open("a") as file:
+            self.process = Daemon("node", *arguments, environment=environment, stderr=file.fileno())
 
     async def port(self) -> int:
         """The node's port, once it serves."""

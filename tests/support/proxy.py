@@ -29,13 +29,19 @@ class ProxyProcess:
 
 
 @contextlib.contextmanager
-def running_proxy(cluster: Cluster) -> Iterator[ProxyProcess]:
-    """Run a proxy until the block ends; fail with its log where it does not start."""
+def running_proxy(
+    cluster: Cluster, *, subject_key: Path | None = None, keep_log: Path | None = None
+) -> Iterator[ProxyProcess]:
+    """Run a proxy until the block ends; fail with its log where it does not start.
+
+    subject_key: the file of a coordinator's key. keep_log: where its log is to be.
+    """
     with tempfile.TemporaryDirectory(prefix="hfl-proxy-") as directory:
-        port, ready, log = free_port(), Path(directory) / "ready", Path(directory) / "log"
+        port, ready, log = free_port(), Path(directory) / "ready", keep_log or Path(directory) / "log"
         config = Path(directory) / "proxy.toml"
         config.write_text(
             f"listen_port = {port}\n[default_upstream]\nhost = '127.0.0.1'\nport = {cluster.port}\n"
+            + ("" if subject_key is None else f"subject_key = '{subject_key}'\n")
         )
         with log.open("wb") as output:
             process = subprocess.Popen(

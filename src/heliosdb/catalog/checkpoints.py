@@ -118,6 +118,11 @@ def has_run(connection: Connection, model: Model, run: RunId) -> bool:
     return bool(_SQL.query(connection, "has_run", model.model_id, str(run))[0]["is_there"])
 
 
+def is_erased(connection: Connection, run: RunId) -> bool:
+    """Tell whether data subjects were erased whose rows a run had read."""
+    return bool(_SQL.query(connection, "is_erased", str(run))[0]["is_erased"])
+
+
 def is_manifest(connection: Connection, run: RunId, number: int, sha256: bytes) -> bool:
     """Tell whether a digest is that of the manifest that is kept of a closed round."""
     return bool(_SQL.query(connection, "is_manifest", str(run), number, sha256)[0]["is_manifest"])

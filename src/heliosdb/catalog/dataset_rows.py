@@ -223,6 +223,19 @@ def copy_rows(raw: psycopg.Connection[Any], query: RowQuery, columns: Sequence[C
     return _copied(raw, statement.as_bytes(raw))
 
 
+def copy_consenting(raw: psycopg.Connection[Any], dataset: DatasetName) -> bytearray:
+    """Return who has consented by a dataset's consent_query as binary COPY: the code of each subject, int8.
+
+    As `copy_rows` has the codes of subjects; whoever is named by nothing has not consented.
+    """
+    view = sql.Identifier("federated_subject", dataset)
+    statement = sql.SQL(
+        "COPY (SELECT hashtextextended(c.subject::text, 0) FROM {} AS c (subject)"
+        " WHERE c.subject IS NOT NULL) TO STDOUT (FORMAT binary)"
+    ).format(view)
+    return _copied(raw, statement.as_bytes(raw))
+
+
 def _copied(raw: psycopg.Connection[Any], statement: bytes) -> bytearray:
     """Return what a COPY sends; psycopg's errors.
 

@@ -136,6 +136,11 @@ def note_untaken(connection: Connection, order_id: OrderId, reason: str) -> None
     _SQL.query(connection, "note_untaken", order_id, reason)
 
 
+def drop_order(connection: Connection, order_id: OrderId, reason: str) -> None:
+    """End an order that nobody can be asked, and destroy what was sealed of it."""
+    _SQL.query(connection, "drop_order", order_id, reason)
+
+
 def settle_orders(connection: Connection) -> Sequence[tuple[OrderId, str]]:
     """Have nodes asked that were registered meanwhile, and end what is over; returns what ended, and how."""
     return [(OrderId(row["order_id"]), row["state"]) for row in _SQL.query(connection, "settle_orders")]

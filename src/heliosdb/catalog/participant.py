@@ -21,6 +21,7 @@ _SQL = Statements("participant.sql")
 
 DEFAULT_MIN_ROWS = 20
 DEFAULT_PARAMETER_SHARE = 1.0 / 3.0
+DEFAULT_EXPORTS_PER_DAY = 10
 _CONTENT_BYTES = 32
 
 
@@ -31,9 +32,13 @@ class SharedDataset:
     relation: what it was shared from. predicate: SQL that chooses the rows; None: all. subject: the column
     that names the data subject; None: a row is one. row_key: the table's primary key; (): it has none.
     plain_answers: whether answers may leave without noise; None: as the site's setting says.
-    max_parameter_share: parameters of a plain answer per row. deletes: whether the rows of who is erased are
-    deleted. phi_check: what becomes of columns that look like identifiers of people; None: what the
-    workspace's mode asks for. phi_accepted: those that may be read.
+    max_parameter_share: parameters of a plain answer per row. require_consent: whether the rows of consenting
+    subjects alone are read; None: as the compliance mode says. purpose: for which consent counts; None: any.
+    consent_query: SQL that says who has consented; None: the node's register does. plain_withdrawals: whether
+    plain answers go on without who withdraws. deletes: whether the rows of who is erased are deleted.
+    phi_check: what becomes of columns that look like identifiers of people; None: what the workspace's mode
+    asks for. phi_accepted: those that may be read. exports: whether a data subject may be given its rows;
+    exports_per_day: of how many within 24 hours.
     """
 
     dataset_id: int
@@ -46,6 +51,12 @@ class SharedDataset:
     row_key: tuple[str, ...] = ()
     plain_answers: bool | None = None
     max_parameter_share: float = DEFAULT_PARAMETER_SHARE
+    require_consent: bool | None = None
+    purpose: str | None = None
+    consent_query: str | None = None
+    plain_withdrawals: bool = False
+    exports: bool = False
+    exports_per_day: int = DEFAULT_EXPORTS_PER_DAY
     deletes: bool = False
     phi_check: str | None = None
     phi_accepted: tuple[str, ...] = ()
@@ -89,6 +100,12 @@ class SharedDataset:
             row_key=tuple(row["row_key"] or ()),
             plain_answers=plain,
             max_parameter_share=options.get("max_parameter_share", DEFAULT_PARAMETER_SHARE),
+            require_consent=options.get("require_consent"),
+            purpose=options.get("purpose"),
+            consent_query=options.get("consent_query"),
+            plain_withdrawals=options.get("plain_withdrawals", False),
+            exports=options.get("exports", False),
+            exports_per_day=options.get("exports_per_day", DEFAULT_EXPORTS_PER_DAY),
             deletes=options.get("erasure") == "delete",
             phi_check=options.get("phi_check"),
             phi_accepted=tuple(options.get("phi_accepted") or ()),
@@ -214,8 +231,7 @@ class LookedUp:
 
     charged_tables: the base tables that pay for the task; () where it was not charged. By a dataset's id,
     base_tables: as last claimed; never_plain: why it gives no plain answer. memory: what the node keeps of
-    the run. unpopulated: the datasets of materialized views that hold nothing. withdrawn: digests of whose
-    rows are left out, 8 bytes each, rising.
+    the run. unpopulated: the datasets of materialized views that hold nothing.
     """
 
     release: StoredRelease | None
@@ -226,7 +242,6 @@ class LookedUp:
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None = None
     unpopulated: frozenset[int] = frozenset()
-    withdrawn: bytes = b""
 
 
 def look_up(connection: Connection, key: TaskKey) -> LookedUp:
@@ -242,7 +257,6 @@ def look_up(connection: Connection, key: TaskKey) -> LookedUp:
         {row["dataset_id"]: NeverPlain(row["has_ceiling"], row["has_spent"]) for row in there},
         _memory(rows[0]),
         frozenset(row["dataset_id"] for row in there if row["is_unpopulated"]),
-        bytes(rows[0]["withdrawn"]),
     )
 
 
@@ -283,15 +297,14 @@ class LedgerState:
     """What the catalog holds under the lock of a dataset and its base tables.
 
     release: for the task, where there is one. dataset: as it is shared now; None: no more. terms: of the
-    run's plain answers. withdrawn: as in `LookedUp`; all_accepted: whether the dataset's DBA lets plain
-    answers go on without each of them.
+    run's plain answers. all_accepted: whether the dataset's DBA lets plain answers go on without each of the
+    subjects who were withdrawn.
     """
 
     release: StoredRelease | None
     ledgers: tuple[BaseLedger, ...]
     dataset: SharedDataset | None
     terms: PlainTerms
-    withdrawn: bytes = b""
     all_accepted: bool = True
 
     @property
@@ -315,7 +328,6 @@ def lock_ledgers(connection: Connection, key: TaskKey, dataset: SharedDataset) -
         ledgers=tuple(BaseLedger.from_row(row) for row in rows if row["base_table_id"] is not None),
         dataset=_dataset(rows[0]),
         terms=PlainTerms.from_row(rows[0]),
-        withdrawn=bytes(rows[0]["withdrawn"]),
         all_accepted=rows[0]["all_accepted"],
     )
 
@@ -329,8 +341,7 @@ def lock_dataset(connection: Connection, dataset: SharedDataset) -> None:
 class ChargeState:
     """What a charge left in the catalog, and the dataset as it is shared now.
 
-    is_paid_by_all: whether every base table of the dataset, as it is now, pays for it. withdrawn: as in
-    `LookedUp`.
+    is_paid_by_all: whether every base table of the dataset, as it is now, pays for it.
     """
 
     release: StoredRelease
@@ -338,7 +349,6 @@ class ChargeState:
     spending: Spending
     dataset: SharedDataset | None
     is_paid_by_all: bool
-    withdrawn: bytes = b""
 
 
 def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) -> ChargeState:
@@ -353,7 +363,6 @@ def lock_charge(connection: Connection, key: TaskKey, dataset: SharedDataset) ->
         Spending(row["workspace_epsilon_basic"], row["workspace_epsilon_tight"]),
         _dataset(row),
         bool(row["is_paid_by_all"]),
-        bytes(row["withdrawn"]),
     )
 
 

@@ -150,6 +150,7 @@ class DayOfReleases:
     payload_bytes: int
     only_charged: int
     failed: int
+    exports: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +194,8 @@ class NodeHead:
 class ParticipantView:
     """All that a participant's page shows, each list in the order in which it is shown.
 
-    subscriptions: rows of federated_subscriptions by column. Of these, orders and heads: None where the catalog
-    has none.
+    subscriptions: rows of federated_subscriptions by column. None of these, of orders and of heads where the
+    catalog has none.
     """
 
     datasets: tuple[Dataset, ...]

@@ -115,6 +115,7 @@ def _record(run: RunId, row: Row) -> RunRecord:
             policy=parse_policy(json.loads(row["policy"]), workspace),
             series=_series(row),
             seed_run=None if row["seed_run"] is None else RunId(UUID(row["seed_run"])),
+            is_resumed=row["is_resumed"],
         ),
         current=parse_policy(current, workspace),
         scaling=json.loads(row["scaling"]) if row["scaling"] else None,

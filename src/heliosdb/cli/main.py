@@ -282,6 +282,24 @@ app.add_typer(report, name="report")
 app.command("model-card")(model_card)
 
 
+@app.command("verify-certificate")
+def verify_certificate(
+    file: Annotated[
+        Path,
+        typer.Argument(help="What federated_erasure_certificate() returned, as JSON.", show_default=False),
+    ],
+    authority: Annotated[
+        Path | None,
+        typer.Option(help="PEM certificates that the signers' are, or were issued with.", show_default=False),
+    ] = None,
+) -> None:
+    """Verify a certificate of erasure, without a database: signatures, hashes, inclusion; 1 if not so."""
+    from heliosdb.cli.verify_certificate import verify_file
+
+    if not verify_file(file, authority, _print_line):
+        raise typer.Exit(1)
+
+
 @app.command()
 def demo() -> None:
     """Run the quick start from nothing to a prediction."""

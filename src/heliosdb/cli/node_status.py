@@ -122,6 +122,7 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
             "bytes",
             "only charged",
             "failed",
+            "exports",
         ),
         [
             (
@@ -134,6 +135,7 @@ def render(view: ParticipantView, daemon: str) -> Iterator[str]:
                 one.payload_bytes,
                 one.only_charged,
                 one.failed,
+                one.exports,
             )
             for one in view.releases
         ],

@@ -14,8 +14,11 @@ import hmac
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Concatenate, ParamSpec, TypeVar
+
+import psycopg
 
 from heliosdb import faults
 from heliosdb.catalog import orders as catalog
@@ -25,11 +28,13 @@ from heliosdb.catalog.orders import OpenOrder, OrderWork, PendingAnswer
 from heliosdb.coordinator.config import CoordinatorConfig
 from heliosdb.coordinator.directory import Directory, Member
 from heliosdb.coordinator.dispatcher import CATALOG_GONE
+from heliosdb.coordinator.exports import keep_export
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch, OrderId
-from heliosdb.domain.orders import Order, OrderKind
+from heliosdb.domain.orders import MAX_SUBJECT_BYTES, Order, OrderKind
 from heliosdb.domain.sealed_box import UnopenedBoxError
+from heliosdb.domain.sealed_subject import unwrap
 from heliosdb.transport.messages import NodeRefusedError, reason_of
 from heliosdb.transport.order_messages import CarriedOrder
 from heliosdb.transport.sealing import AtRestKey, SealingKey
@@ -51,8 +56,12 @@ FINAL = frozenset({ErrorCode.NODE_REFUSED, ErrorCode.NOT_SUPPORTED, ErrorCode.IN
 Keeper = Callable[[Connection, PendingAnswer, CarriedOrder], None]
 """Stores what followed a statement, in the transaction that records the statement."""
 
-KEEPERS: Mapping[OrderKind, Keeper] = {}
+KEEPERS: Mapping[OrderKind, Keeper] = {OrderKind.EXPORT: keep_export}
 """Of kinds whose answers have something behind their statement."""
+
+
+class _UnreadableSubjectError(UnopenedBoxError):
+    """The order opens, and the subject that its statement named sealed does not: it never will."""
 
 
 class Orders:
@@ -77,6 +86,8 @@ class Orders:
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._ended: dict[int, float] = {}
         self._failed: dict[PendingAnswer, tuple[int, float]] = {}
+        # Sealed to another key: this term's never opens them.
+        self._untaken: set[OrderId] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -98,6 +109,7 @@ class Orders:
 
     def refresh(self, work: OrderWork, as_of: float) -> None:
         """Take in what there is to do; as_of: the loop's time just before it was read."""
+        work = replace(work, requested=tuple(one for one in work.requested if one not in self._untaken))
         if (work.requested or work.settles) and self._keeping is None:
             self._keeping = asyncio.create_task(self._keep(work), name="orders")
             self._keeping.add_done_callback(self._kept)
@@ -150,9 +162,15 @@ class Orders:
             return
         try:
             subject = self._open(found)
+        except _UnreadableSubjectError:
+            reason = "the sealed data subject was not sealed to this coordinator for such a statement"
+            log.warning("order dropped: order=%s: %s", order_id, reason)
+            await session.call(_write, self._epoch, catalog.drop_order, order_id, reason)
+            return
         except UnopenedBoxError:
             reason = "what was sealed of it does not open with this coordinator's key"
             log.warning("order not taken: order=%s: %s", order_id, reason)
+            self._untaken.add(order_id)
             await session.call(_write, self._epoch, catalog.note_untaken, order_id, reason)
             return
         key = self._at_rest.derive_key(b"subject pseudonym\0" + found.workspace.encode())
@@ -163,10 +181,17 @@ class Orders:
 
     def _open(self, order: OpenOrder) -> str:
         about = catalog.bound_to(order.order_id, order.kind, order.workspace)
+        named = self._sealing.open_box(order.sealed, about=about)
         try:
-            return self._sealing.open_box(order.sealed, about=about).decode()
-        except UnicodeDecodeError as error:
-            raise UnopenedBoxError from error
+            identifier = unwrap(
+                named, order.kind, lambda raw, about: self._sealing.open_box(raw, about=about)
+            )
+            subject = identifier.decode()
+        except (UnopenedBoxError, UnicodeDecodeError):
+            raise _UnreadableSubjectError from None
+        if not 0 < len(identifier) <= MAX_SUBJECT_BYTES or "\0" in subject:
+            raise _UnreadableSubjectError
+        return subject
 
     async def _serve(self, member: Member, questions: Sequence[PendingAnswer]) -> None:
         """Ask one node what it has not answered, one thing after the other."""
@@ -226,7 +251,12 @@ class Orders:
         pause = min(_FIRST_RETRY * 2.0 ** min(count, 30), self._longest_pause)
         self._failed[pending] = (count + 1, asyncio.get_running_loop().time() + pause)
         note = catalog.record_refusal if final else catalog.note_failure
-        await session.call(_write, self._epoch, note, pending, reason)
+        try:
+            await session.call(_write, self._epoch, note, pending, reason)
+        except (UnicodeEncodeError, psycopg.DataError):
+            # A node's own words, with characters that the catalog's encoding has not.
+            plain = reason.encode("ascii", "replace").decode()
+            await session.call(_write, self._epoch, note, pending, plain)
 
 
 def _record(connection: Connection, pending: PendingAnswer, kind: OrderKind, carried: CarriedOrder) -> bool:

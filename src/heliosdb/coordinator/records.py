@@ -293,7 +293,7 @@ def close_round(
             nodes = {one.node: one.described for one in settled.settlements if one.described is not None}
             rounds.put_report(connection, run.id, keep, {**report, "nodes": nodes})
         _close(connection, writer, number, figures=figures, message=message)
-        goes_on = number == 0 and run.seed_run is not None
+        goes_on = number == 0 and run.is_resumed
         if goes_on:
             take_up(connection, run, key)
         else:

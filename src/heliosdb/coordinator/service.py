@@ -22,7 +22,9 @@ import psycopg
 import uvloop
 
 from heliosdb.catalog import deliveries as delivery_rows
+from heliosdb.catalog import erasures as erasure_rows
 from heliosdb.catalog import events as event_rows
+from heliosdb.catalog import exports as export_rows
 from heliosdb.catalog import lease
 from heliosdb.catalog import nodes as node_rows
 from heliosdb.catalog import orders as order_rows
@@ -37,13 +39,16 @@ from heliosdb.coordinator.deliveries import Deliveries
 from heliosdb.coordinator.directory import Directory
 from heliosdb.coordinator.dispatcher import Dispatcher
 from heliosdb.coordinator.driver import Setting
+from heliosdb.coordinator.erasures import Erasures
 from heliosdb.coordinator.exchange import Wire
+from heliosdb.coordinator.exports import Exports
 from heliosdb.coordinator.orders import Orders
 from heliosdb.coordinator.retention import Retention
 from heliosdb.coordinator.session import CatalogSession
 from heliosdb.coordinator.witnessing import Witnessing
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
-from heliosdb.domain.ids import Epoch
+from heliosdb.domain.ids import Epoch, OrderId
+from heliosdb.domain.sealed_subject import KEY_FILE, write_key
 from heliosdb.liveness.answering import State, answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import EXTENSION, Obstacle, Standing
@@ -68,9 +73,11 @@ class Keys:
     def load(cls, config: CoordinatorConfig) -> Keys:
         """Read them, making the sealing keys on first use; FederatedError IDENTITY."""
         config.state_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sealing = SealingKey.load_or_create(config.state_directory / "sealing.key")
+        write_key(config.state_directory / KEY_FILE, sealing.public)
         return cls(
             IdentityFiles(config.certificate, config.private_key),
-            SealingKey.load_or_create(config.state_directory / "sealing.key"),
+            sealing,
             AtRestKey.load_or_create(config.state_directory / "parameters.key"),
         )
 
@@ -193,10 +200,12 @@ class Term:
         wire = Wire(self._directory, keys.sealing, asyncio.Semaphore(config.concurrent_tasks))
         setting = Setting(epoch, wire, keys.at_rest)
         self._deliveries = Deliveries(config, self._directory)
+        self._erasures = Erasures(config.database.get_secret_value(), epoch, keys.identity.current)
         self._orders = Orders(config, self._directory, epoch, keys.sealing, keys.at_rest)
         self._witnessing = Witnessing(config, self._directory, keys.identity.current, epoch)
         self._alerts = Alerts(config, epoch)
         self._retention = Retention(config.database.get_secret_value(), epoch, keys.identity.current)
+        self._exports = Exports(config, epoch)
         self._dispatcher = Dispatcher(config.database.get_secret_value(), setting, config.concurrent_runs)
 
     async def run(self) -> None:
@@ -212,6 +221,8 @@ class Term:
                 self._witnessing.run(),
                 self._alerts.run(),
                 self._retention.run(),
+                self._exports.run(),
+                self._erasures.run(),
             )
         ]
         try:
@@ -228,12 +239,14 @@ class Term:
         loop = asyncio.get_running_loop()
         while True:
             as_of = loop.time()
-            records, active, undecided, pending, orders = await self._session.call(_read)
+            records, active, undecided, pending, orders, exports, erases = await self._session.call(_read)
             await self._directory.refresh(records, as_of)
             self._dispatcher.refresh(active)
             self._dispatcher.decide(undecided)
             self._deliveries.refresh(pending, as_of)
             self._orders.refresh(orders, as_of)
+            self._exports.refresh(exports)
+            self._erasures.refresh(has_work=erases)
             await self._session.call(_wait_for_hint, self._config.poll_interval)
 
 
@@ -252,6 +265,8 @@ def _read(
     list[UUID],
     list[delivery_rows.PendingDelivery],
     order_rows.OrderWork,
+    list[OrderId],
+    bool,
 ]:
     return (
         node_rows.list_nodes(connection),
@@ -259,6 +274,8 @@ def _read(
         run_rows.list_undecided_series(connection),
         delivery_rows.list_pending_deliveries(connection),
         order_rows.list_order_work(connection),
+        export_rows.list_due_exports(connection),
+        erasure_rows.has_work(connection),
     )
 
 

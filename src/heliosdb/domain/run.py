@@ -170,7 +170,8 @@ class Policy:
 class Run:
     """One START FEDERATED TRAINING, as claimed, or one of the runs that it made.
 
-    seed_run: of a run that goes on from a checkpoint of another one, the first of these.
+    seed_run: of a run that goes on from a checkpoint of another one, or is made anew in its place, the first
+    of these. is_resumed: whether it goes on from a file.
     """
 
     id: RunId
@@ -181,6 +182,7 @@ class Run:
     policy: Policy
     series: Series | None = None
     seed_run: RunId | None = None
+    is_resumed: bool = False
 
     @property
     def chance(self) -> RunId:

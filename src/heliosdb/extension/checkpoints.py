@@ -142,6 +142,7 @@ def _resume_from(session: Session, model: catalog.Model, path: str) -> None:
     with server_files.existing_file(path, own_directory) as (file, size):
         header = read_header(file.read, size)
         _check_same(session, model, header)
+        _refuse_erased(session, header)
         manifest = hashlib.sha256()
         for piece in read_pieces(file.read, header):
             if piece.part == MANIFEST:
@@ -167,6 +168,16 @@ def _check_same(session: Session, model: catalog.Model, header: Header) -> None:
         )
     if header.model != model.name and not checkpoints.has_run(session.connection, model, header.run):
         raise invalid_value(f'the checkpoint is of federated model "{header.model}", not "{model.name}"')
+
+
+def _refuse_erased(session: Session, header: Header) -> None:
+    if checkpoints.is_erased(session.connection, header.run):
+        raise FederatedError(
+            ErrorCode.WRONG_STATE,
+            f"the checkpoint is of run {header.run}, from which nothing goes on any more",
+            detail="Data subjects were erased whose rows it had read.",
+            hint="Destroy the file. START FEDERATED TRAINING trains without them.",
+        )
 
 
 def _is_latest(session: Session, model: catalog.Model, header: Header, manifest: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from federated_sql.options import OptionKind, check_dataset, drop_options, read_options, require_built
 from federated_sql.statements import AlterDataset, ResetDataset
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog import consents
 from heliosdb.catalog.dataset_erasure import let_erase
 from heliosdb.domain.ids import DatasetName
 from heliosdb.extension.identifiers import PHI_OPTIONS, look_for_identifiers
@@ -34,7 +35,9 @@ def reset_dataset(session: Session, command: ResetDataset) -> None:
     drop_options(OptionKind.DATASET, command.options, {})
     dataset = _lock(session, command.name, if_exists=command.if_exists)
     if dataset is not None:
-        _update(session, dataset, drop_options(OptionKind.DATASET, command.options, dataset.options))
+        options = drop_options(OptionKind.DATASET, command.options, dataset.options)
+        check_dataset(options)
+        _update(session, dataset, options)
 
 
 def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Dataset | None:
@@ -49,6 +52,11 @@ def _lock(session: Session, name: str, *, if_exists: bool) -> catalog.Dataset | 
 
 def _update(session: Session, dataset: catalog.Dataset, options: catalog.Options) -> None:
     catalog.update_dataset(session.connection, dataset, options)
+    query = options.get("consent_query")
+    if query is None and "consent_query" in dataset.options:
+        consents.drop_view(session.connection, dataset.name)
+    elif query is not None and query != dataset.options.get("consent_query"):
+        consents.replace_view(session.connection, dataset.name, str(query), session.schemas)
     deletes = options.get("erasure") == "delete"
     if deletes != (dataset.options.get("erasure") == "delete"):
         let_erase(session.connection, DatasetName(dataset.name), lets=deletes)

@@ -8,6 +8,7 @@ from federated_sql.errors import ErrorCode, FederatedError
 from federated_sql.options import OptionKind, check_dataset, read_options, require_built
 from federated_sql.statements import CreateDataset, DropDataset
 from heliosdb.catalog import commands as catalog
+from heliosdb.catalog import consents
 from heliosdb.catalog.dataset_erasure import let_erase
 from heliosdb.domain.ids import DatasetName, WorkspaceName
 from heliosdb.extension.identifiers import look_for_identifiers
@@ -42,6 +43,10 @@ def create_dataset(session: Session, command: CreateDataset) -> None:
     )
     if catalog.insert_dataset(session.connection, dataset):
         catalog.create_dataset_view(session.connection, dataset, session.schemas)
+        if "consent_query" in given:
+            consents.replace_view(
+                session.connection, dataset.name, str(given["consent_query"]), session.schemas
+            )
         if given.get("erasure") == "delete":
             let_erase(session.connection, dataset.name, lets=True)
         if subject is None:
@@ -61,6 +66,7 @@ def drop_dataset(session: Session, command: DropDataset) -> None:
     """DROP FEDERATED DATASET: its ledger stays."""
     session.require("federated_admin", "drop a federated dataset")
     if catalog.delete_dataset(session.connection, command.name):
+        consents.drop_view(session.connection, command.name)
         return
     if not command.if_exists:
         raise undefined("dataset", command.name)

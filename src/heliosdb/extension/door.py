@@ -22,6 +22,7 @@ from federated_sql.options import OPTIONS, OptionKind, check_stored, defaults
 from federated_sql.residency import residency_allows
 from heliosdb.catalog import commands as catalog
 from heliosdb.catalog.plpy_connection import PlpyConnection
+from heliosdb.extension import exports
 from heliosdb.extension.encodings import in_encoding
 from heliosdb.extension.queries import describe_columns
 from heliosdb.extension.session import Session
@@ -40,6 +41,7 @@ __all__ = [
     "execute",
     "scoring",
     "serves",
+    "write_export",
 ]
 
 
@@ -77,6 +79,16 @@ def _attempt(plpy: Any, command: str | None, schemas: Sequence[str], version: st
             hint="The server's log has the details.",
         )
     return None
+
+
+def write_export(plpy: Any, order_id: str, version: str) -> str | None:
+    """Take an export whose order is over one step further; returns its state."""
+    try:
+        serves(version)
+        return exports.write_export(PlpyConnection(plpy), order_id, plpy.log)
+    except FederatedError as error:
+        plpy.error(error.message, sqlstate=error.sqlstate, detail=error.detail, hint=error.hint)
+        raise
 
 
 def describe_options(version: str) -> str:

@@ -70,6 +70,18 @@ def subject_digests(codes: Sequence[int], key: bytes) -> list[SubjectDigests]:
     ]
 
 
+def admit_alone(codes: Codes, key: bytes) -> bytes:
+    """The digests of these subjects, as an admission has them."""
+    return np.unique(subject_hashes(codes.tolist(), key)).astype(_DIGEST).tobytes()
+
+
+def of_subjects_alone(rows: RowSet, codes: Codes, key: bytes) -> RowSet:
+    """What a recorded row set has of these subjects' rows."""
+    names = keyed_hashes([_name(code) for code in codes.tolist()], key, ROW_SET_PURPOSE)
+    stays = np.isin(rows.subjects, names)
+    return RowSet(rows.rows[stays], rows.subjects[stays], rows.held_out[stays])
+
+
 def without_subjects(content: bytes, row_set_digests: bytes) -> bytes:
     """A recorded row set without the rows of some subjects."""
     rows = RowSet.from_bytes(content)

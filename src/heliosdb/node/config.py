@@ -25,9 +25,9 @@ class NodeConfig(BaseModel):
     plain_answers: whether datasets whose own DBA has not said so may be answered about without noise.
     data_residency: where this site's data lie (EU, DE, US-EAST), told the coordinator in each greeting.
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
-    they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is refused.
-    parts: modules that register further parts of rounds; what they hold runs beside the rows, with all rights of
-    this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
+    they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
+    refused. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
+    all rights of this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
     file of its own.
     """
 

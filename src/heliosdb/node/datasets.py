@@ -36,6 +36,7 @@ from heliosdb.catalog.dataset_rows import (
     ColumnReading,
     RowQuery,
     column_types,
+    copy_consenting,
     copy_lengths,
     copy_rows,
     hashes_of,
@@ -83,7 +84,9 @@ class TableRequest:
     known_by: the columns by which a row is known. key: secret; of the choice of held-out subjects, of the
     names in row sets and of the order of training. plain: for answers without noise, under the rules of
     `disclosure`; min_rows and max_parameter_share are theirs. admission: whose rows are read as if they were
-    not there. phi_check: whether values are looked at for identifiers of people when they are read.
+    not there; has_consent_query: whether it lacks who is in the dataset's consent_query. lets_withdraw:
+    whether plain answers go on without who is not in it any more. phi_check:
+    whether values are looked at for identifiers of people when they are read.
     """
 
     run: str
@@ -105,6 +108,8 @@ class TableRequest:
     roles: tuple[tuple[str, str], ...] = ()
     admission: Admission = EVERYBODY
     phi_check: bool = False
+    has_consent_query: bool = False
+    lets_withdraw: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -178,6 +183,11 @@ def read_rows(raw: psycopg.Connection[Any], request: TableRequest) -> Reading:
             if request.plain:
                 vocabularies = _plain_vocabularies(raw, query, columns, values)
     return _numbered_levels(values, codes, columns, vocabularies, request)
+
+
+def read_consenting(raw: psycopg.Connection[Any], request: TableRequest) -> Codes:
+    """The codes of who is in the dataset's consent_query; (n,)."""
+    return np.unique(parse_copy(copy_consenting(raw, request.dataset), 0, 1)[1])
 
 
 def _admitted(values: Matrix, codes: Codes, request: TableRequest) -> tuple[Matrix, Codes]:

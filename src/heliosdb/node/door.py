@@ -29,6 +29,7 @@ from dataclasses import dataclass, replace
 
 from heliosdb import faults
 from heliosdb.catalog.connection import Connection
+from heliosdb.catalog.consent_register import read_words
 from heliosdb.catalog.participant import (
     LedgerState,
     NeverPlain,
@@ -91,7 +92,7 @@ class Found:
     update: that answered it. charged_tables: the base tables that pay for it; () where it was not charged.
     shared: with its workspace. terms: of its run's plain answers. By a dataset's id, base_tables: as last
     claimed; never_plain: why it gives no plain answer. memory: of its run, sealed; None: there is none.
-    unpopulated: the datasets of materialized views that hold nothing. admission: whose rows are left out.
+    unpopulated: the datasets of materialized views that hold nothing.
     """
 
     update: SealedUpdate | None
@@ -102,7 +103,6 @@ class Found:
     never_plain: Mapping[int, NeverPlain]
     memory: StoredMemory | None
     unpopulated: frozenset[int]
-    admission: Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,15 @@ class PlainRows:
     """What the rows of a plain answer are.
 
     base_tables: where they come from. row_set: which they are; None where that is recorded. latest: the id of
-    the last one that it was compared with. rows_read: keyed hash of their content.
+    the last one that it was compared with. rows_read: keyed hash of their content. consenting: digest of who
+    is in the dataset's consent_query; b"" where it has none.
     """
 
     base_tables: tuple[int, ...]
     row_set: bytes | None = None
     latest: int = 0
     rows_read: bytes = b""
+    consenting: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,6 @@ class Door:
             found.never_plain,
             found.memory,
             found.unpopulated,
-            Admission(found.withdrawn),
         )
 
     def recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -319,7 +320,7 @@ class Door:
         if (again := _same_again(state.release, received)) is not None:
             return again
         _check_unchanged(state.dataset, dataset)
-        _check_admission(state.withdrawn, admission)
+        _check_admission(connection, dataset, admission)
         # What is in the ledger has to be what leaves, whoever wrote it there.
         if not state.is_paid_by_all or state.mechanism != asked_mechanism(received.task):
             raise refused(f'the charge is not for what dataset "{dataset.name}" reads and the task asks')
@@ -344,8 +345,8 @@ class Door:
         _check_known(state, dataset)
         check_never_plain(state.never_plain, dataset)
         check_plain_terms(task, dataset, state.terms)
-        _check_admission(state.withdrawn, admission)
-        rows_read = RowsRead(admission.digest, rows.rows_read)
+        _check_admission(connection, dataset, admission)
+        rows_read = RowsRead(admission.digest + rows.consenting, rows.rows_read)
         check_same_rows(rows_read, dataset, state.terms, accepted=state.all_accepted)
         if tuple(one.base_table_id for one in state.ledgers) != rows.base_tables:
             raise RowSetsMovedError
@@ -440,10 +441,11 @@ def _check_unchanged(now: SharedDataset | None, dataset: SharedDataset) -> None:
         raise refused(f'dataset "{dataset.name}" was changed or dropped while the task was under way')
 
 
-def _check_admission(withdrawn: bytes, admission: Admission) -> None:
+def _check_admission(connection: Connection, dataset: SharedDataset, admission: Admission) -> None:
     """AdmissionMovedError where other rows would be left out by now. Whoever withdraws waits for the release,
     or it for him: what is let out afterwards is without the subject."""
-    if Admission(withdrawn) != admission:
+    words = read_words(connection, dataset, granted=admission.admitted is not None)
+    if Admission(words.withdrawn, words.granted) != admission:
         raise AdmissionMovedError
 
 

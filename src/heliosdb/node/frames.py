@@ -90,13 +90,15 @@ class ComputeRequest:
 class Computed:
     """A contribution that has not passed the release door.
 
-    row_set: what a plain table that was read anew is about. rows_read: keyed hash of the table.
-    findings: what its values look like, for the node's DBA.
+    row_set: what a plain table that was read anew is about. rows_read: keyed hash of the table. consenting:
+    digest of who is in the dataset's consent_query; b"" where it has none. findings: what its values
+    look like, for the node's DBA.
     """
 
     contribution: Contribution
     row_set: bytes | None = None
     rows_read: bytes = b""
+    consenting: bytes = b""
     findings: tuple[Finding, ...] = ()
 
 
@@ -131,6 +133,7 @@ class ComputeAnswer:
             "stays": made.stays is not None,
             "rows_read": self.outcome.rows_read.hex(),
             "findings": [one.to_json() for one in self.outcome.findings],
+            "consenting": self.outcome.consenting.hex(),
         }
         stays = [] if made.stays is None else [state_to_bytes(made.stays)]
         rows = [] if row_set is None else [row_set]
@@ -161,8 +164,8 @@ class ComputeAnswer:
         )
         row_set = row_sets[0] if row_sets else None
         findings = tuple(map(Finding.from_json, control["findings"]))
-        rows_read = bytes.fromhex(control["rows_read"])
-        return cls(control["number"], Computed(contribution, row_set, rows_read, findings))
+        rows_read, consenting = (bytes.fromhex(control[name]) for name in ("rows_read", "consenting"))
+        return cls(control["number"], Computed(contribution, row_set, rows_read, consenting, findings))
 
 
 def _guard_to_json(guard: Guard) -> dict[str, Any]:

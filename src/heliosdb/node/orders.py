@@ -21,9 +21,11 @@ from heliosdb.catalog.node_orders import StoredOrder
 from heliosdb.domain.errors import ErrorCode, FederatedError, not_supported
 from heliosdb.domain.orders import Order, OrderKind, OrderOutcome, SignedStatement, canonical_json
 from heliosdb.node.carrying import Carrying, Handler
+from heliosdb.node.consenting import record_consent
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import table_key
 from heliosdb.node.erasing import erase
+from heliosdb.node.exporting import export
 from heliosdb.node.policy import refused
 from heliosdb.transport.identity import Identity
 from heliosdb.transport.messages import printable
@@ -32,7 +34,12 @@ from heliosdb.transport.verification import sign_statement
 
 log = logging.getLogger(__name__)
 
-HANDLERS: Mapping[OrderKind, Handler] = {OrderKind.ERASE: erase}
+HANDLERS: Mapping[OrderKind, Handler] = {
+    OrderKind.ERASE: erase,
+    OrderKind.GRANT: record_consent,
+    OrderKind.REVOKE: record_consent,
+    OrderKind.EXPORT: export,
+}
 """What carries out an order of each kind; one of another kind answers 0A000."""
 
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -24,6 +25,7 @@ from heliosdb.liveness.answering import answering
 from heliosdb.liveness.manager import notify, watched
 from heliosdb.liveness.standing import Standing
 from heliosdb.node.config import NodeConfig, load_config
+from heliosdb.node.consenting import Consents
 from heliosdb.node.database import Database
 from heliosdb.node.door import Door
 from heliosdb.node.memory import MemoryKey
@@ -158,7 +160,7 @@ async def serve_many(
         notify(STOPPING=1)
 
 
-async def _end(watching: asyncio.Future[list[None]]) -> None:
+async def _end(watching: asyncio.Future[Any]) -> None:
     watching.cancel()
     with suppress(asyncio.CancelledError):
         await watching
@@ -182,6 +184,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
     )
     carrying = Database(config.database.get_secret_value(), application_name="heliosdb node orders")
     orders = Orders(carrying, lambda: identity.current().identity, secret)
+    consents = Consents(database, secret)
     tasks = NodeTasks(
         database,
         Door(database, lambda: identity.current().identity, MemoryKey(secret)),
@@ -192,6 +195,7 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         site=site,
         subscriptions=subscriptions,
         orders=orders,
+        consents=consents,
         witness=Witness(database, identity.current),
         data_residency=config.data_residency,
     )
@@ -204,14 +208,15 @@ async def _endpoint(config: NodeConfig, trainer: Trainer, site: Site) -> AsyncIt
         config.listen_port,
     )
     await server.start()
+    watching = asyncio.create_task(consents.watch(site.is_ready), name="consents")
     log.info("listening on %s port %d", config.listen_host, port)
     keeping = asyncio.create_task(_keep_retention(config, history, identity))
     try:
         async with answering(config.health_socket, site.state):
             yield port
     finally:
-        keeping.cancel()
-        await asyncio.wait({keeping})
+        await _end(watching)
+        await _end(keeping)
         await server.stop(_GRACE_SECONDS)
         await tasks.close()
         await asyncio.to_thread(database.close)

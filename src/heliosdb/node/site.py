@@ -110,6 +110,10 @@ class Site:
         if self._standing.obstacle is not None:
             raise _not_ready()
 
+    def is_ready(self) -> bool:
+        """Whether nothing was in the way when it looked last."""
+        return self._standing.obstacle is None
+
     def state(self) -> State:
         """What is answered to whoever asks how the node is."""
         return self._standing.state()

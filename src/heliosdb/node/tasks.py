@@ -31,6 +31,7 @@ from heliosdb.domain.subscription import Subscription
 from heliosdb.domain.task import Reading, Task, TaskKey
 from heliosdb.domain.tree_head import WitnessAnswer, WitnessRequest
 from heliosdb.node.admission import Admission
+from heliosdb.node.consenting import Consents, check_consent_can_be_asked
 from heliosdb.node.database import Database
 from heliosdb.node.datasets import TableRequest, table_key
 from heliosdb.node.disclosure import check_known_by, check_row_sets
@@ -92,7 +93,8 @@ class NodeTasks:
 
     reader: conninfo of the reader's role. secret: 32 bytes, never leaving. plain_answers: the site's setting.
     site: says whether tasks may be answered. subscriptions: what becomes of deliveries. orders: of subject
-    orders. witness: of heads of audit logs. data_residency: the site's setting.
+    orders. consents: the register of consent. witness: of heads of audit logs. data_residency: the site's
+    setting.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class NodeTasks:
         site: Site,
         subscriptions: Subscriptions,
         orders: Orders,
+        consents: Consents,
         witness: Witness,
         data_residency: str | None = None,
     ) -> None:
@@ -121,6 +124,7 @@ class NodeTasks:
         self._orders = orders
         self._witness = witness
         self._data_residency = data_residency
+        self._consents = consents
         # The plain tables whose rows were compared with those of earlier answers, and recorded.
         self._settled: OrderedDict[TableRequest, None] = OrderedDict()
         # By the table of a run under a budget, what was read for it last.
@@ -263,6 +267,7 @@ class NodeTasks:
         about.dataset = dataset.name
         check_not_paused(dataset)
         check_populated(dataset, found.unpopulated)
+        check_consent_can_be_asked(task, dataset)
         await self._check(task, dataset)
         await self._identifiers.check(task, dataset)
         private = asked_mechanism(task) is not None
@@ -274,15 +279,15 @@ class NodeTasks:
             return await self._answer_message(received, dataset, memory)
         if not is_open(task):
             await asyncio.to_thread(rehearse, task, memory)
+        admission = await asyncio.to_thread(self._consents.admit, task, dataset)
         if not private:
-            request = self._table_request(
-                received, dataset, found.base_tables[dataset.dataset_id], found.admission
-            )
+            bases = found.base_tables[dataset.dataset_id]
+            request = self._table_request(received, dataset, bases, admission)
             return await self._answer_plainly(received, dataset, memory, request)
         charged = found.charged_tables
         if not charged:
             charged = await self._through_the_door(lambda: self._door.charge(received, dataset))
-        request = self._table_request(received, dataset, charged, found.admission)
+        request = self._table_request(received, dataset, charged, admission)
         return await self._answer_charged(received, dataset, memory, request)
 
     async def _recall(self, received: ReceivedTask, found: Found) -> Memory:
@@ -448,14 +453,16 @@ class NodeTasks:
             roles=reading.roles,
             admission=admission,
             phi_check=dataset.phi_check != "off",
+            has_consent_query=dataset.consent_query is not None,
+            lets_withdraw=dataset.plain_withdrawals,
         )
 
 
 def _plain_rows(request: TableRequest, computed: Computed, stored: StoredRowSets | None) -> PlainRows:
-    read = computed.rows_read
+    read, consenting = computed.rows_read, computed.consenting
     if stored is None or computed.row_set is None or stored.holds(computed.row_set):
-        return PlainRows(request.base_tables, rows_read=read)
-    return PlainRows(request.base_tables, computed.row_set, stored.latest, read)
+        return PlainRows(request.base_tables, rows_read=read, consenting=consenting)
+    return PlainRows(request.base_tables, computed.row_set, stored.latest, read, consenting)
 
 
 async def _to_the_end(passing: asyncio.Task[T]) -> T:

@@ -7,6 +7,7 @@ set before anything is read; it ends when the daemon's end of the pipe closes.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import queue
@@ -17,7 +18,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import psycopg
@@ -27,14 +28,23 @@ from heliosdb.algorithms.encoding import task_classes
 from heliosdb.algorithms.steps import count_parameters, reads_columns
 from heliosdb.algorithms.table import Table
 from heliosdb.catalog.dataset_rows import RowQuery
+from heliosdb.catalog.failures import condition, is_connection_lost
 from heliosdb.domain.encoding import Encoding
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.state import NO_STATE, State, freeze, state_from_bytes
 from heliosdb.domain.task import Task
 from heliosdb.domain.usage import Moment, measure
 from heliosdb.domain.vector import Contribution, Dtype
-from heliosdb.node.database import unreadable
-from heliosdb.node.datasets import TableRequest, content_hash, make_plain_table, make_table, read_rows
+from heliosdb.node.admission import admit_alone, of_subjects_alone
+from heliosdb.node.database import unreachable, unreadable
+from heliosdb.node.datasets import (
+    TableRequest,
+    content_hash,
+    make_plain_table,
+    make_table,
+    read_consenting,
+    read_rows,
+)
 from heliosdb.node.disclosure import RowSet, check_plain_answer, check_values
 from heliosdb.node.encoding import encode_plainly, encode_privately
 from heliosdb.node.frames import ComputeAnswer, Computed, ComputeRequest, Parts, read_frame, write_frame
@@ -123,11 +133,19 @@ class Tables:
             if request.plain and row_sets is None:
                 return None
             self._kept.pop(name, None)
+            self._drop_outdated(reader, request)
             self._kept[name] = self._shared(self._read_with_room(reader, request, row_sets or ()))
             while len(self._kept) > 1 and self.nbytes > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(name)
         return self._kept[name]
+
+    def _drop_outdated(self, reader: str, request: TableRequest) -> None:
+        """Drop what was read of the dataset when other subjects were left out: nobody asks for it again."""
+        about = (reader, request.dataset_id)
+        for name in list(self._kept):
+            if (name[0], name[1].dataset_id) == about and name[1].admission != request.admission:
+                del self._kept[name]
 
     def _read_with_room(self, reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
         try:
@@ -208,23 +226,56 @@ def _answer(request: ComputeRequest, tables: Tables) -> Computed | None:
     start = Moment.now()
     task = with_state(task_from_header(request.header).task, request.state)
     memory = state_from_bytes(request.memory) if request.memory else NO_STATE
-    read = tables.get(request.reader, request.table, request.row_sets)
+    table, row_sets = request.table, request.row_sets
+    consenting = b""
+    if table.has_consent_query:
+        table, row_sets = with_consenting(request.reader, table, row_sets)
+        consenting = hashlib.sha256(table.admission.admitted or b"").digest()
+    read = tables.get(request.reader, table, row_sets)
     if read is None:
         return None
-    computed = compute(task, read.table, request.table, memory, read.encoded)
+    computed = compute(task, read.table, table, memory, read.encoded)
     # What is about to be recorded is told with the answer that was compared.
-    row_set = None if request.row_sets is None else read.row_set
-    return Computed(replace(computed, usage=measure(start)), row_set, read.rows_read, read.findings)
+    row_set = None if row_sets is None else read.row_set
+    return Computed(
+        replace(computed, usage=measure(start)), row_set, read.rows_read, consenting, read.findings
+    )
+
+
+def with_consenting(
+    reader: str, request: TableRequest, row_sets: Sequence[bytes] | None
+) -> tuple[TableRequest, Sequence[bytes] | None]:
+    """A request with who is in the dataset's consent_query now, and its row sets: where its DBA lets plain
+    answers go on without who is not in it any more, without these.
+
+    FederatedError WRONG_STATE where the query fails: of its error nothing is told, nor logged but its name.
+    """
+    try:
+        with _connected(reader) as raw:
+            codes = read_consenting(raw, request)
+    except psycopg.Error as error:
+        raise _unreadable_consent(error, request.dataset) from None
+    if row_sets is not None and request.lets_withdraw:
+        rows = (of_subjects_alone(RowSet.from_bytes(one), codes, request.key) for one in row_sets)
+        row_sets = [one.to_bytes() for one in rows]
+    admission = replace(request.admission, admitted=admit_alone(codes, request.key))
+    return replace(request, admission=admission), row_sets
+
+
+def _unreadable_consent(error: psycopg.Error, dataset: str) -> FederatedError:
+    log.error("the consent_query of dataset %s cannot be read: %s", dataset, condition(error.sqlstate))
+    if is_connection_lost(error):
+        return unreachable()
+    return FederatedError(
+        ErrorCode.WRONG_STATE,
+        f'who has consented to dataset "{dataset}" cannot be read',
+        hint="The node's own log says why.",
+    )
 
 
 def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) -> ReadTable:
     """Read a table through the reader's connection; psycopg's errors, and those of plain answers' rules."""
-    with psycopg.connect(
-        reader,
-        autocommit=True,
-        application_name="heliosdb node reader",
-        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
-    ) as raw:
+    with _connected(reader) as raw:
         read = read_rows(raw, request)
         findings: tuple[Finding, ...] = ()
         if request.phi_check:
@@ -235,6 +286,15 @@ def read_table(reader: str, request: TableRequest, row_sets: Sequence[bytes]) ->
     earlier = list(map(RowSet.from_bytes, row_sets))
     table, row_set = make_plain_table(read.values, read.codes, request, earlier, read)
     return ReadTable(table, content_hash(table, request.key), row_set.to_bytes(), findings)
+
+
+def _connected(reader: str) -> psycopg.Connection[Any]:
+    return psycopg.connect(
+        reader,
+        autocommit=True,
+        application_name="heliosdb node reader",
+        options="-c search_path=pg_catalog,pg_temp -c default_transaction_read_only=on " + _TEXT_FORM,
+    )
 
 
 def set_limits(memory_bytes: int | None) -> None:

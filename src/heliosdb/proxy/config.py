@@ -46,11 +46,15 @@ class _Settings(BaseModel):
 
 
 class Upstream(_Settings):
-    """A PostgreSQL server: `host` is a name, an address, or (starting with /) its Unix socket's directory."""
+    """A PostgreSQL server: `host` is a name, an address, or (starting with /) its Unix socket's directory.
+
+    subject_key: the file with the public key of its coordinator, by which data subjects are named to it.
+    """
 
     host: Annotated[str, Field(min_length=1)] = "/var/run/postgresql"
     port: Annotated[int, Field(ge=1, le=65535)] = 5432
     plaintext: bool = False
+    subject_key: FilePath | None = None
 
     @property
     def socket_path(self) -> str | None:

@@ -23,7 +23,7 @@ from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.greeting import Cancel, Connect, Greeting, Refuse, Reply, StartTls
 from heliosdb.proxy.last_words import GONE, NEVER_THERE, STOPPING, TURNED_AWAY, unreachable
 from heliosdb.proxy.long_texts import Turn, vanished
-from heliosdb.proxy.rewriting import Rewrite, Rewriter
+from heliosdb.proxy.rewriting import Rewrite, TextRewriter
 from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import CancelRequest, StartupMessage, build_message
 
@@ -37,7 +37,6 @@ class Host(Protocol):
     """What a relay needs from the proxy that it belongs to."""
 
     config: ProxyConfig
-    rewriter: Rewriter
     tls: ssl.SSLContext | None
     routes: dict[BackendKey, Upstream]
     seeking: asyncio.Semaphore
@@ -45,6 +44,9 @@ class Host(Protocol):
 
     def enter(self, relay: Relay) -> bytes | None:
         """Remember a new connection, or return the refusal to send."""
+
+    def rewriter_for(self, upstream: Upstream) -> TextRewriter:
+        """Return what a session with this server has its texts rewritten by."""
 
     def admit(self, relay: Relay) -> bytes | None:
         """Count the relay as a session, or return the refusal to send."""
@@ -88,6 +90,7 @@ class Relay(End):
         self._key: BackendKey | None = None
         self._encrypted = False
         self._congested = False  # the server takes no more
+        self._rewriter: TextRewriter | None = None  # of the session
         self._turn: Turn[Rewrite | None] | None = None  # a text of the client is being worked out
         self._crowded = False  # too many messages of the client are not answered yet
         self._lookout = Lookout(self._look)
@@ -140,8 +143,8 @@ class Relay(End):
         self.closed()
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._turn is not None:
-            self._host.rewriter.long_texts.leave(self._turn)
+        if self._turn is not None and self._rewriter is not None:
+            self._rewriter.long_texts.leave(self._turn)
             self._turn = None
         self._lookout.stop()
         self._end_client()
@@ -292,7 +295,8 @@ class Relay(End):
     def _begin(self, action: Connect, server: ServerEnd) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._session = ClientSession(self._host.rewriter, rewriting=not action.startup.replicates)
+        self._rewriter = self._host.rewriter_for(self._host.config.upstream_for(action.startup.database))
+        self._session = ClientSession(self._rewriter, rewriting=not action.startup.replicates)
         server.write(action.startup.raw)
         arrived, self._waiting = action.rest + bytes(self._waiting or b""), None
         if arrived:
@@ -304,8 +308,8 @@ class Relay(End):
 
     def _think(self, session: ClientSession, text: str) -> None:
         """Read no more of this client until it is known what its long text becomes."""
-        if self._turn is None:
-            self._turn = self._host.rewriter.long_texts.take(
+        if self._turn is None and self._rewriter is not None:
+            self._turn = self._rewriter.long_texts.take(
                 text, gone=self._vanished, done=lambda outcome: self._thought(session, text, outcome)
             )
             self._pace()

@@ -9,10 +9,13 @@ from __future__ import annotations
 import resource
 import ssl
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from federated_sql.errors import invalid_value
 from heliosdb.proxy.config import FIXED, ProxyConfig, require_regular
+from heliosdb.proxy.subjects import Seal, load_seal
 
 BACKLOG = 1024
 SPARE_FILES = 64  # listeners, pipes, libraries
@@ -25,12 +28,15 @@ class Settings:
     config: ProxyConfig
     tls: ssl.SSLContext | None
     room: int  # clients that may be connected, whether or not they have a session
+    seals: Mapping[Path, Seal]  # by the file of a coordinator's key, how subjects are named to it
 
 
 def prepare(config: ProxyConfig) -> Settings:
     """Make what the configuration asks for. Raises FederatedError where it cannot be had."""
     tls = tls_context(config)
-    return Settings(config, tls, make_room(config))
+    files = {server.subject_key for server in (config.default_upstream, *config.routes.values())} - {None}
+    seals = {path: load_seal(path) for path in files if path is not None}
+    return Settings(config, tls, make_room(config), seals)
 
 
 def changed_in_vain(old: ProxyConfig, new: ProxyConfig) -> list[str]:

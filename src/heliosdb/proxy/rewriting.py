@@ -50,6 +50,18 @@ class Rewrite(Protocol):
         """Map a 1-based position in statement number `index` (from 0) to one in what the user typed."""
 
 
+class TextRewriter(Protocol):
+    """What a session needs of a rewriter; see `Rewriter`."""
+
+    long_texts: LongTexts[Rewrite | None]
+
+    def may_concern(self, raw: bytes, /) -> bool: ...
+    def knows(self, text: str, /) -> bool: ...
+    def takes_long(self, text: str, /) -> bool: ...
+    def rewrite(self, text: str, /) -> Rewrite | None: ...
+    def learn(self, text: str, outcome: Rewrite | None, /) -> None: ...
+
+
 class Rewriter:
     """The language's gate and rewrite with a cache of outcomes, least recently used goes first.
 
@@ -102,10 +114,14 @@ class Rewriter:
         Whoever uses the outcome says so by `learn`; the cache belongs to the loop's thread.
         """
         self.misses += 1
+        return self.submit(self._attempt, text)
+
+    def submit(self, work: Callable[[str], Rewrite | None], text: str) -> Future[Rewrite | None]:
+        """Have the one thread beside the loop work out a text."""
         if self._thread is None:
             sys.setswitchinterval(SWITCH_INTERVAL_S)
             self._thread = ThreadPoolExecutor(1, "rewriting")
-        return self._thread.submit(self._attempt, text)
+        return self._thread.submit(work, text)
 
     def learn(self, text: str, outcome: Rewrite | None) -> None:
         """Count and keep an outcome that was worked out beside the loop."""

@@ -23,9 +23,10 @@ from heliosdb.proxy.figures import Totals
 from heliosdb.proxy.handover import OWNED, Listener
 from heliosdb.proxy.last_words import TOO_MANY
 from heliosdb.proxy.relay import Relay
-from heliosdb.proxy.reload import BACKLOG, changed_in_vain, keep_fixed, prepare
-from heliosdb.proxy.rewriting import Rewriter, federated_rewriter
+from heliosdb.proxy.reload import BACKLOG, Settings, changed_in_vain, keep_fixed, prepare
+from heliosdb.proxy.rewriting import Rewriter, TextRewriter, federated_rewriter
 from heliosdb.proxy.socketfile import SocketFile, listen_at
+from heliosdb.proxy.subjects import SealingRewriter, sealing_rewriter
 from heliosdb.proxy.wire import StartupMessage
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Proxy:
         prepared = prepare(config)
         self.config, self.tls, self._room = config, prepared.tls, prepared.room
         self.rewriter = rewriter
+        self._sealing = self._sealing_rewriters(prepared)
         self.routes: dict[BackendKey, Upstream] = {}
         self.seeking = asyncio.Semaphore(MAX_SEEKING)
         self.totals = Totals()
@@ -88,6 +90,17 @@ class Proxy:
     def is_session(self, relay: Relay) -> bool:
         """Whether this connection counts as a session."""
         return relay in self._sessions
+
+    # What texts become
+
+    def rewriter_for(self, upstream: Upstream) -> TextRewriter:
+        """Return what a session with this server has its texts rewritten by."""
+        if upstream.subject_key is None:
+            return self.rewriter
+        return self._sealing.get(upstream.subject_key, self.rewriter)
+
+    def _sealing_rewriters(self, prepared: Settings) -> dict[Path, SealingRewriter]:
+        return {path: sealing_rewriter(self.rewriter, seal) for path, seal in prepared.seals.items()}
 
     # Listening
 
@@ -154,6 +167,7 @@ class Proxy:
             log.error("the settings stay as they were: %s", self.reload_error)
             raise
         self.config, self.tls, self._room = prepared.config, prepared.tls, prepared.room
+        self._sealing = self._sealing_rewriters(prepared)
         self.config_loaded, self.reload_error = time.time(), None
         log.info("the settings were read again%s", f"; restart for {', '.join(in_vain)}" if in_vain else "")
         return in_vain

@@ -51,7 +51,7 @@ from heliosdb.proxy.kinds import (
 )
 from heliosdb.proxy.names import Names, as_compared
 from heliosdb.proxy.parameters import Parameters
-from heliosdb.proxy.rewriting import Rewrite, Rewriter
+from heliosdb.proxy.rewriting import Rewrite, TextRewriter
 from heliosdb.proxy.wire import (
     HEAD,
     HEADER,
@@ -74,7 +74,7 @@ class ClientSession:
     then, and what the client said from there on is held back until `resume` is given the outcome.
     """
 
-    def __init__(self, rewriter: Rewriter, *, rewriting: bool = True) -> None:
+    def __init__(self, rewriter: TextRewriter, *, rewriting: bool = True) -> None:
         self._rewriter = rewriter
         self._rewriting = rewriting
         self._queue: deque[Awaited] = deque()

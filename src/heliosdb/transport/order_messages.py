@@ -36,6 +36,9 @@ from heliosdb.transport.messages import refusal_from_proto
 from heliosdb.transport.streams import ExcessBytesError, Gatherer
 from heliosdb.transport.verification import find_statement_signer, rejected, verify_order
 
+_MOST_OUTCOME = 64
+"""Characters."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReceivedOrder:
@@ -189,7 +192,14 @@ class AnswerCollector:
         about = (str(order.order_id), order.kind.value, order.workspace, order.node)
         if tuple(said.get(name) for name in ("order", "kind", "workspace", "node")) != about:
             raise rejected("its statement is about another order")
-        if canonical_json(said) != raw:
+        outcome = said["outcome"]
+        if not (0 < len(outcome) <= _MOST_OUTCOME and outcome.isascii() and outcome.isprintable()):
+            raise rejected("its statement's outcome is not a word")
+        try:
+            canonical = canonical_json(said) == raw
+        except (ValueError, RecursionError):
+            canonical = False
+        if not canonical:
             raise rejected("its statement is not in the form in which statements are signed")
 
     def _add(self, chunk: bytes) -> None:

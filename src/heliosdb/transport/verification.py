@@ -28,6 +28,7 @@ _UPDATE_SIGNATURE = b"heliosdb update signature v2\0"
 _DELIVERY_SIGNATURE = b"heliosdb delivery signature v2\0"
 _ORDER_SIGNATURE = b"heliosdb order signature v2\0"
 _STATEMENT_SIGNATURE = b"heliosdb statement signature v2\0"
+_CERTIFICATE_SIGNATURE = b"heliosdb certificate signature v1\0"
 
 
 def rejected(reason: str) -> FederatedError:
@@ -87,6 +88,16 @@ def find_statement_signer(certificates: Sequence[bytes], statement: bytes, signa
     """The node's certificate (PEM) whose key signed a statement; None where none did."""
     message = _STATEMENT_SIGNATURE + statement
     return next((one for one in certificates if verify(one, message, signature)), None)
+
+
+def sign_certificate(identity: Identity, certificate: bytes) -> bytes:
+    """The coordinator's signature over a certificate of erasure."""
+    return identity.sign(_CERTIFICATE_SIGNATURE + certificate)
+
+
+def verify_certificate(signer: bytes, certificate: bytes, signature: bytes) -> bool:
+    """Whether a certificate of erasure was signed with the key of a coordinator's certificate (PEM)."""
+    return verify(signer, _CERTIFICATE_SIGNATURE + certificate, signature)
 
 
 class UpdateCollector:

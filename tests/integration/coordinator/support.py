@@ -77,12 +77,14 @@ class World:
         await self.start_site(site)
         return site
 
-    async def start_site(self, site: Site, *, faults: str = "", **settings: object) -> None:
+    async def start_site(
+        self, site: Site, *, faults: str = "", log: Path | None = None, **settings: object
+    ) -> None:
         """Start the node's process, at its former port where it had one."""
         config = self.federation.node_config(
             self.cluster, site.database, site.name, listen_port=site.port, parts=self.parts, **settings
         )
-        site.process = NodeProcess(config, self.federation.directory, faults=faults)
+        site.process = NodeProcess(config, self.federation.directory, faults=faults, log=log)
         site.port = await site.process.port()
 
     def register(self, site: Site) -> None:

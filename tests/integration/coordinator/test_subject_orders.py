@@ -219,6 +219,21 @@ async def test_what_cannot_be_asked_is_one_clear_error(world: World) -> None:
     assert world.query("SELECT FROM federated.subject_order") == []
 
 
+def test_what_a_node_says_breaks_nobody_s_view(world: World) -> None:
+    create_workspace(world)
+    world.query(
+        "INSERT INTO federated.subject_order (batch_id, kind, workspace, sealed)"
+        " VALUES (gen_random_uuid(), 'erase', 'consortium', 'x')"
+    )
+    world.query(
+        "INSERT INTO federated.order_answer SELECT order_id, 1, 'n', 'answered', 'erased', NULL, now(), %s, 's', 'c'"
+        " FROM federated.subject_order",
+        b'{"x":"\\u0000"}',
+    )
+    [row] = answers(world)
+    assert (row["outcome"], row["statement"]) == ("erased", None)
+
+
 def titles() -> bytes:
     """The titles of all processes."""
     return subprocess.run(["ps", "-eww", "-o", "args"], check=True, capture_output=True).stdout

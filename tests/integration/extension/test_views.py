@@ -23,7 +23,7 @@ COLUMNS = {
     "federated_convergence_diagnostics(text,integer)": "round_number global_loss loss_delta node_variance learning_rate",
     "federated_checkpoints(text)": "path round_number created_at size_bytes sha256",
     "federated_model_versions(text)": "version tags round_number created_at is_current global_loss global_accuracy"
-    " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error",
+    " epsilon parameters_sha256 global_loss_std_error global_accuracy_std_error retired_at",
     "federated_evaluate(text)": "metric value",
     "federated_data_quality_check(text,integer)": "node_name feature_statistics missing_values outliers",
     "federated_confusion_matrix(text)": "predicted actual count",
@@ -55,14 +55,16 @@ COLUMNS = {
     "federated_dataset_budget": "dataset state workspace max_epsilon agreed_epsilon agreed_delta charges epsilon_basic"
     " epsilon_tight delta last_charged_at total_epsilon_basic total_epsilon_tight total_delta",
     "federated_node_releases": "day workspace dataset private_vectors plain_vectors messages payload_bytes"
-    " only_charged failed",
+    " only_charged failed exports",
     "federated_node_refusals": "last_at first_at count workspace run_id node_name step dataset code message detail",
     "federated_erasure_status": "request_id workspace model_name subject_hash requested_at deadline status node_name"
-    " completed_at receipt",
-    "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at",
+    " node_state rows datasets answered_at completed_at method exactness versions sha256_before sha256_after message"
+    " receipt",
+    "federated_exports": "order_id workspace pseudonym path format state message nodes_answered nodes_refused"
+    " nodes_pending requested_by requested_at deadline written_at size_bytes sha256",
+    "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at recorded_by nodes",
 }
-# Not built yet. Whoever builds one takes it out of here.
-FOR_AUDITORS_ONLY = ("federated_audit_log",)
+FOR_AUDITORS_ONLY = ("federated_audit_log", "federated_exports")
 # What `heliosdb node status` shows, it reads as the daemon's role.
 FOR_THE_DAEMON_TOO = (
     "federated_node_runs",
@@ -379,13 +381,6 @@ def test_analysts_and_auditors_evaluate(
         for call in ("federated_evaluate('nothing')", "federated_data_quality_check('nothing')"):
             with pytest.raises(errors.InsufficientPrivilege):
                 session.execute(f"SELECT * FROM {call}")  # type: ignore[arg-type]
-
-
-def test_what_no_engine_fills_is_empty_and_says_so(catalog: psycopg.Connection) -> None:
-    for view in ("federated_erasure_status", "federated_consent"):
-        assert catalog.execute(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]  # type: ignore[arg-type]
-        [(comment,)] = catalog.execute("SELECT obj_description(%s::regclass, 'pg_class')", [view]).fetchall()
-        assert "Always empty: this version" in comment
 
 
 def test_every_run_has_a_number_by_which_it_is_shown(

@@ -22,7 +22,7 @@ RUN = NodeRun(
     "consortium", "risk", "r", "patients", "logistic_regression", ("age", "pressure"), "outcome", NOON, 7, 0
 )
 BUDGET = DatasetBudget("patients", "shared", "consortium", 3.0, 8.0, 0.123456789, 1.5)
-RELEASES = DayOfReleases(date(2026, 3, 4), "consortium", "patients", 1, 2, 3, 4096, 5, 6)
+RELEASES = DayOfReleases(date(2026, 3, 4), "consortium", "patients", 1, 2, 3, 4096, 5, 6, 7)
 REFUSAL = Refusal(NOON, 12, "consortium", "train", None, "the task asks for noise")
 
 
@@ -93,7 +93,7 @@ def test_budgets_name_the_ceiling_that_holds() -> None:
 def test_releases_and_refusals_are_rows() -> None:
     view = replace(EMPTY, releases=(RELEASES,), refusals=(REFUSAL,))
     assert section(view, "What left in the last 7 days") == [
-        ["2026-03-04", "consortium", "patients", "1", "2", "3", "4096", "5", "6"]
+        ["2026-03-04", "consortium", "patients", "1", "2", "3", "4096", "5", "6", "7"]
     ]
     assert section(view, "Last 10 refusals") == [
         ["2026-03-04 12:00:00", "12", "consortium", "train", "-", "the task asks for noise"]

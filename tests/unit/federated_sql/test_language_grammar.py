@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from federated_sql import Command, FederatedError, Option, parse
-from federated_sql.clause_values import RoleKeyword
+from federated_sql.clause_values import RoleKeyword, SealedSubject
 from federated_sql.statements import (
     AlertCondition,
     AlterNode,
@@ -24,6 +24,7 @@ from federated_sql.statements import (
     PromoteModel,
     RegisterNode,
     RenameWorkspace,
+    RevokeConsent,
     RollbackModel,
     StartTraining,
     TagModel,
@@ -351,6 +352,10 @@ def test_a_statement_of_too_many_tokens_is_refused() -> None:
             ExportSubject("s", "w", "/p", "json"),
         ),
         (
+            "REVOKE FEDERATED CONSENT FOR SUBJECT sealed 'cw==' FROM WORKSPACE w",
+            RevokeConsent(SealedSubject("cw=="), "w"),
+        ),
+        (
             "CREATE FEDERATED ALERT a ON WORKSPACE w WHEN x != - 1 AND Y<=2.5 NOTIFY 'pg:c'",
             CreateAlert("a", "w", (AlertCondition("x", "<>", -1), AlertCondition("y", "<=", 2.5)), "pg:c"),
         ),
@@ -412,6 +417,9 @@ def test_a_wrong_part_is_named_where_it_stands(text: str, near: str | None, hint
         (f"CHECKPOINT FEDERATED TRAINING m TO '/{'x' * 4095}'", "22023"),
         ("DELETE FROM FEDERATED TRAINING m WHERE data_subject_id = ' '", "22023"),
         (f"GRANT FEDERATED CONSENT FOR SUBJECT '{'s' * 1025}' IN WORKSPACE w", "22023"),
+        ("GRANT FEDERATED CONSENT FOR SUBJECT SEALED 'no base64' IN WORKSPACE w", "22023"),
+        ("GRANT FEDERATED CONSENT FOR SUBJECT SEALED 'ü' IN WORKSPACE w", "22023"),
+        (f"GRANT FEDERATED CONSENT FOR SUBJECT SEALED '{'c' * 8196}' IN WORKSPACE w", "22023"),
         ("TAG FEDERATED MODEL m AS ''", "42602"),
         (f"TAG FEDERATED MODEL m AS '{'t' * 64}'", "42602"),
         ("TAG FEDERATED MODEL m VERSION 0 AS 'v'", "22023"),

@@ -190,8 +190,6 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
         (OptionKind.WORKSPACE, "audit_logging", False),
         (OptionKind.WORKSPACE, "keepalive_interval", 31),
         (OptionKind.NODE, "sla_tier", "gold"),
-        (OptionKind.DATASET, "require_consent", True),
-        (OptionKind.DATASET, "purpose", "research"),
         (OptionKind.MODEL, "algorithm", "transformer"),
         (OptionKind.MODEL, "compression", "zstd"),
         (OptionKind.MODEL, "robust_groups", 3),

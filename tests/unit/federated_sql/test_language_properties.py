@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from federated_sql import FederatedError, Option, may_concern, parse, render, rewrite
-from federated_sql.clause_values import OptionName, RoleKeyword
+from federated_sql.clause_values import OptionName, RoleKeyword, SealedSubject
 from federated_sql.compliance_statements import AttestCompliance
 from federated_sql.options import OPTIONS, OptionKind, validate
 from federated_sql.serving_statements import (
@@ -152,11 +153,17 @@ SERVING: st.SearchStrategy[Command] = st.one_of(
     st.builds(GrantSubscribe, NAMES, st.none() | NAMES),
     st.builds(RevokeSubscribe, NAMES, st.none() | NAMES),
 )
+SUBJECT = TEXTS | st.builds(SealedSubject, st.binary(min_size=1).map(lambda raw: b64encode(raw).decode()))
 SUBJECTS: st.SearchStrategy[Command] = st.one_of(
-    st.builds(EraseSubjects, NAMES, st.lists(TEXTS, min_size=1, max_size=4, unique=True).map(tuple)),
-    st.builds(ExportSubject, TEXTS, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
-    st.builds(GrantConsent, TEXTS, NAMES, st.none() | TEXTS, st.none() | TEXTS),
-    st.builds(RevokeConsent, TEXTS, NAMES, st.none() | TEXTS),
+    st.builds(
+        EraseSubjects,
+        NAMES,
+        st.lists(SUBJECT, min_size=1, max_size=4, unique=True).map(tuple),
+        OPTION_LISTS,
+    ),
+    st.builds(ExportSubject, SUBJECT, NAMES, TEXTS, st.sampled_from(["json", "csv"])),
+    st.builds(GrantConsent, SUBJECT, NAMES, st.none() | TEXTS, st.none() | TEXTS),
+    st.builds(RevokeConsent, SUBJECT, NAMES, st.none() | TEXTS),
     st.builds(
         CreateAlert, NAMES, NAMES, st.lists(CONDITIONS, min_size=1, max_size=3).map(tuple), TEXTS, BOOL
     ),

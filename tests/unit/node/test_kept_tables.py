@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from uuid import UUID
 
 import numpy as np
@@ -15,6 +16,7 @@ from heliosdb.domain.ids import DatasetName, NodeName, RoundNumber, RunId, StepN
 from heliosdb.domain.privacy import Budget
 from heliosdb.domain.state import NO_STATE
 from heliosdb.domain.task import Reading, Task, TaskKey
+from heliosdb.node.admission import Admission
 from heliosdb.node.datasets import TableRequest, content_hash
 from heliosdb.node.worker import Encoded, ReadTable, Tables, compute
 
@@ -171,3 +173,14 @@ def test_what_a_plain_answer_makes_of_a_table_is_nothing_to_a_private_one_that_s
         found.append(float(table_.features[:, 1].sum()))
 
     assert found == [0.0, 3.0, 0.0]
+
+
+def test_what_was_read_when_others_were_left_out_is_not_kept() -> None:
+    reads = Reads()
+    tables = Tables(10 * SIZE, reads)
+    for reader in ("reader", "another node's"):
+        tables.get(reader, request("1"), None)
+        tables.get(reader, request("2"), None)
+    assert (reads.count, tables.nbytes) == (4, 4 * SIZE)
+    tables.get("reader", replace(request("1"), admission=Admission(b"x" * 8)), None)
+    assert (reads.count, tables.nbytes) == (5, 3 * SIZE)

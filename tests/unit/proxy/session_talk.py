@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heliosdb.proxy.rewriting import LONG_TEXT, Rewriter
+from heliosdb.proxy.rewriting import LONG_TEXT, TextRewriter
 from heliosdb.proxy.session import ClientSession
 from heliosdb.proxy.wire import build_fields, build_message, parse_fields
 
@@ -60,7 +60,7 @@ COPY_IN = build_message(b"G", b"\0\0\0")
 class Talk:
     """A session past its start, and the bytes of each direction joined."""
 
-    def __init__(self, rewriter: Rewriter, encoding: bytes = b"UTF8", conforming: bytes = b"on") -> None:
+    def __init__(self, rewriter: TextRewriter, encoding: bytes = b"UTF8", conforming: bytes = b"on") -> None:
         self.session = ClientSession(rewriter)
         self.server(status(b"client_encoding", encoding))
         self.server(status(b"standard_conforming_strings", conforming))

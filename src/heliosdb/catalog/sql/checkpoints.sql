@@ -20,6 +20,9 @@ UPDATE federated.run SET stop_requested = false WHERE run_id = $1::uuid
 -- name: has_run(bigint, uuid)
 SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = $1 AND r.run_id = $2::uuid) AS is_there
 
+-- name: is_erased(uuid)
+SELECT EXISTS (SELECT FROM federated.run AS r WHERE r.run_id = $1::uuid AND r.erased_at IS NOT NULL) AS is_erased
+
 -- name: is_manifest(uuid, integer, bytea)
 SELECT federated._is_manifest($1::uuid, $2, $3) AS is_manifest
 

@@ -13,8 +13,9 @@ INSERT INTO federated.subject_order (batch_id, kind, workspace, model, terms, or
 SELECT $1, $2, $3, $4, $5, u.order_id, u.sealed FROM unnest($6::uuid[], $7::bytea[]) AS u (order_id, sealed)
 
 -- name: list_requested_orders(integer)
+-- What failed before comes last: it keeps nobody else waiting.
 SELECT order_id FROM federated.subject_order WHERE state = 'requested' AND deadline > clock_timestamp()
-ORDER BY requested_at, order_id LIMIT $1
+ORDER BY message IS NOT NULL, requested_at, order_id LIMIT $1
 
 -- name: list_pending_answers(integer)
 SELECT n.node_id, a.order_id
@@ -22,7 +23,7 @@ FROM federated.node AS n
 CROSS JOIN LATERAL (
     SELECT a.order_id FROM federated.order_answer AS a JOIN federated.subject_order AS o USING (order_id)
     WHERE a.node_id = n.node_id AND a.state = 'pending' AND o.state = 'asked' AND o.deadline > clock_timestamp()
-    ORDER BY o.requested_at, o.order_id LIMIT $1
+    ORDER BY a.message IS NOT NULL, o.requested_at, o.order_id LIMIT $1
 ) AS a
 
 -- name: may_settle()
@@ -40,6 +41,10 @@ SELECT federated._take_order($1, $2) AS taken
 
 -- name: note_untaken(uuid, text)
 UPDATE federated.subject_order SET message = $2 WHERE order_id = $1 AND state = 'requested' AND message IS DISTINCT FROM $2
+
+-- name: drop_order(uuid, text)
+UPDATE federated.subject_order SET state = 'dropped', sealed = NULL, message = $2, ended_at = clock_timestamp()
+WHERE order_id = $1 AND state = 'requested'
 
 -- name: is_pending(uuid, bigint)
 SELECT EXISTS (SELECT FROM federated.order_answer AS a JOIN federated.subject_order AS o USING (order_id)

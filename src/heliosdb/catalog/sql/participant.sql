@@ -16,9 +16,8 @@ FROM federated.dataset WHERE workspace = $1 ORDER BY name
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        t.measured, t.terms, t.rows_read, d.base_tables, p.base_tables AS charged_tables,
-       -- They may be large: the first row alone has them.
+       -- It may be large: the first row alone has it.
        CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN m.sealed END AS memory, m.version AS memory_version,
-       CASE WHEN row_number() OVER (ORDER BY d.name) = 1 THEN (SELECT federated._withdrawn($1)) END AS withdrawn,
        EXISTS (SELECT FROM federated.base_table AS b
                WHERE b.base_table_id = ANY (d.base_tables) AND b.max_epsilon IS NOT NULL) AS has_ceiling,
        EXISTS (
@@ -64,7 +63,6 @@ SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        b.base_table_id, b.max_epsilon, s.noise_multipliers, s.sampling_rates, s.steps, s.here,
        a.epsilon AS agreed_epsilon, a.delta AS agreed_delta, t.measured, t.terms, t.rows_read,
-       CASE WHEN row_number() OVER (ORDER BY b.base_table_id) = 1 THEN (SELECT federated._withdrawn($2)) END AS withdrawn,
        (SELECT coalesce(bool_and(w.is_accepted), true) FROM federated._withdrawals($1) AS w) AS all_accepted
 FROM (
     SELECT coalesce(array_agg(DISTINCT e.dataset) FILTER (
@@ -112,7 +110,7 @@ ON CONFLICT (workspace, relation, base_tables) DO NOTHING
 SELECT r.state::text AS state, r.task_sha256, r.header, r.payload,
        d.dataset_id, d.name, d.relation, d.columns, d.types, d.predicate, d.row_key, d.options::text AS options,
        s.noise_multiplier, s.sampling_rate, s.steps, s.workspace_epsilon_basic, s.workspace_epsilon_tight,
-       s.base_tables @> d.base_tables AS is_paid_by_all, (SELECT federated._withdrawn($2)) AS withdrawn
+       s.base_tables @> d.base_tables AS is_paid_by_all
 FROM federated.release AS r
 JOIN federated.spending AS s USING (release_id)
 LEFT JOIN federated.dataset AS d ON d.dataset_id = $1 AND d.workspace = $2

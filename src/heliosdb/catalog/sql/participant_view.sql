@@ -40,7 +40,7 @@ SELECT b.dataset, b.state, b.workspace, b.max_epsilon, b.agreed_epsilon, b.epsil
 FROM federated_dataset_budget AS b ORDER BY b.dataset, b.workspace
 
 -- name: list_releases(integer)
-SELECT r.day, r.workspace, r.dataset, r.private_vectors, r.plain_vectors, r.messages, r.payload_bytes, r.only_charged, r.failed
+SELECT r.day, r.workspace, r.dataset, r.private_vectors, r.plain_vectors, r.messages, r.payload_bytes, r.only_charged, r.failed, r.exports
 FROM federated_node_releases AS r
 WHERE r.day > (now() AT TIME ZONE 'UTC')::date - $1 ORDER BY r.day DESC, r.workspace, r.dataset
 

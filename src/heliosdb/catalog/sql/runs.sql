@@ -20,7 +20,7 @@ WHERE run_id = $1::uuid AND status = 'queued' AND NOT waiting RETURNING run_id
 SELECT r.run_id::text AS run_id, r.model_id, m.name AS model, m.workspace_id, w.name AS workspace,
        r.options::text AS options, r.policy::text AS policy, r.scaling::text AS scaling, r.plan::text AS plan,
        r.stop_requested, w.options::text AS workspace_options, r.status::text AS status,
-       r.series_id::text AS series_id, r.fold, r.seed_run::text AS seed_run, r.options ? 'folds' AS has_folds,
+       r.series_id::text AS series_id, r.fold, r.seed_run::text AS seed_run, r.resumed_from IS NOT NULL AS is_resumed, r.options ? 'folds' AS has_folds,
        (SELECT count(*) FROM federated.run AS o
         WHERE o.series_id = r.series_id AND o.waiting AND o.status = 'queued')::integer AS to_come
 FROM federated.run AS r

@@ -17,7 +17,8 @@ from heliosdb.cli.embedded.layout import COORDINATOR, PROXY, Layout
 from heliosdb.cli.embedded.pki import CertificatePaths, ensure_authority, ensure_identity
 from heliosdb.cli.embedded.server import ServerPrograms
 from heliosdb.cli.embedded.state import State
-from heliosdb.cli.embedded.toml import Settings, render_toml
+from heliosdb.cli.embedded.toml import Scalar, Settings, render_toml
+from heliosdb.domain.sealed_subject import KEY_FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def plan_daemons(
     coordinator = _plan(layout, "coordinator", COORDINATOR, settings)
     # The proxy imports nothing of what the others share; it is told on its command line.
     ready = ("--ready-file", str(layout.ready_file(PROXY)))
-    proxy = _plan(layout, "proxy", PROXY, _proxy_settings(state), ready)
+    proxy = _plan(layout, "proxy", PROXY, _proxy_settings(layout, state), ready)
     return (nodes, (coordinator,), (proxy,))
 
 
@@ -90,15 +91,19 @@ def _plan(
     return DaemonPlan(name, command, layout.log_file(name), ready)
 
 
-def _proxy_settings(state: State) -> Settings:
+def _proxy_settings(layout: Layout, state: State) -> Settings:
     # Over TCP: the server would see the proxy, not the client, as its peer on a Unix socket.
-    def upstream(name: str) -> Settings:
+    def upstream(name: str) -> dict[str, Scalar]:
         return {"host": "127.0.0.1", "port": state.databases[name]}
 
     return {
         "listen_address": "127.0.0.1",
         "listen_port": state.proxy_port,
-        "default_upstream": upstream(COORDINATOR),
+        # The coordinator writes it before it is ready, and the proxy is started after that.
+        "default_upstream": {
+            **upstream(COORDINATOR),
+            "subject_key": str(_state_directory(layout, COORDINATOR) / KEY_FILE),
+        },
         "routes": {name: upstream(name) for name in state.nodes},
     }
 

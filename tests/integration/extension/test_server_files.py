@@ -1,4 +1,4 @@
-"""Statements whose engine is not there: roles, objects and values are checked, then 0A000, and nothing is changed."""
+"""Statements that name files on the server: roles are asked for first, then objects, then paths."""
 
 from __future__ import annotations
 
@@ -7,19 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import errors
 
-from tests.integration.extension.versions_support import execute, value
+from tests.integration.extension.versions_support import execute
 from tests.support.cluster import Cluster
 
 CHECKPOINT = "CHECKPOINT FEDERATED TRAINING {} TO '{}'"
 RESUME = "RESUME FEDERATED TRAINING {} FROM '{}'"
 EXPORT = "EXPORT FEDERATED DATA FOR SUBJECT 's' FROM WORKSPACE {} TO '{}'"
-
-ADMINS = (
-    "GRANT FEDERATED CONSENT FOR SUBJECT 's' PURPOSE 'p' IN WORKSPACE clinics",
-    "REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE clinics",
-)
 
 
 @pytest.fixture
@@ -48,25 +42,6 @@ def refusal(session: psycopg.Connection, statement: str) -> psycopg.Error:
     return caught.value
 
 
-def test_what_is_right_is_not_supported_yet_and_changes_nothing(
-    catalog: psycopg.Connection, admin: psycopg.Connection, files: None, place: Path
-) -> None:
-    (place / "round_50.bin").write_bytes(b"x")
-    before = value(catalog, "count(*) FROM federated.audit")
-    with_files = (
-        EXPORT.format("clinics", place / "new.json"),
-        EXPORT.format("clinics", place / "new.csv") + " FORMAT 'csv'",
-    )
-    for statement in (*ADMINS, *with_files):
-        error = refusal(admin, statement)
-        assert error.sqlstate == "0A000", (statement, error)
-        tag = statement.replace(" OR REPLACE", "").split(" ")
-        assert (error.diag.message_primary or "").startswith(" ".join(tag[:3])), statement
-        assert " is not supported yet: " in (error.diag.message_primary or "")
-    assert value(catalog, "count(*) FROM federated.audit") == before
-    assert [entry.name for entry in place.iterdir()] == ["round_50.bin"]
-
-
 def test_roles_are_asked_for_before_anything_else(
     cluster: Cluster, federated_database: str, catalog: psycopg.Connection, operator: psycopg.Connection,
     admin: psycopg.Connection, place: Path,
@@ -77,8 +52,7 @@ def test_roles_are_asked_for_before_anything_else(
         EXPORT.format("nothing", "relative"),
     )
     with cluster.connect(federated_database, user="an_analyst") as analyst:
-        for session, statements in ((analyst, (*ADMINS, *with_files)), (operator, (*ADMINS, *with_files)),
-                                    (admin, with_files)):  # fmt: skip
+        for session, statements in ((analyst, with_files), (operator, with_files), (admin, with_files)):  # fmt: skip
             for statement in statements:
                 error = refusal(session, statement)
                 assert error.sqlstate == "42501", (session.info.user, statement, error)
@@ -94,8 +68,6 @@ def test_roles_are_asked_for_before_anything_else(
          'federated model "nothing" does not exist'),
         (CHECKPOINT.format("nothing", "/proc/x"), "42704", 'federated model "nothing" does not exist'),
         (EXPORT.format("nothing", "/proc/x"), "42704", 'federated workspace "nothing" does not exist'),
-        ("GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE nothing", "42704", None),
-        ("REVOKE FEDERATED CONSENT FOR SUBJECT 's' FROM WORKSPACE nothing", "42704", None),
         (EXPORT.format("clinics", "/tmp/new") + " FORMAT 'xml'", "22023", 'unrecognized export format "xml"'),
         (CHECKPOINT.format("risk", "/tmp/../x"), "22023", 'path "/tmp/../x" contains ".."'),
         (CHECKPOINT.format("risk", "/proc/self/x"), "22023", None),
@@ -118,12 +90,3 @@ def test_what_is_wrong_gets_one_clear_error(
     error = refusal(admin, named(statement))
     assert error.sqlstate == sqlstate
     assert message is None or error.diag.message_primary == named(message)
-
-
-def test_consent_may_be_given_where_datasets_are_shared(
-    catalog: psycopg.Connection, admin: psycopg.Connection
-) -> None:
-    catalog.execute("CREATE TABLE t (a int)")
-    execute(catalog, "CREATE FEDERATED DATASET d FOR TABLE t IN WORKSPACE elsewhere")
-    error = refusal(admin, "GRANT FEDERATED CONSENT FOR SUBJECT 's' IN WORKSPACE elsewhere")
-    assert isinstance(error, errors.FeatureNotSupported)
