@@ -12,9 +12,9 @@ BEGIN
         RETURN NEW;
     ELSIF NEW.valid_until < today OR NEW.valid_until > today + interval '2 years' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', NEW.valid_until)
-                           ELSE format('an attestation until %s is too long', NEW.valid_until) END,
-            DETAIL = format('It may last from today to %s, the last day included.', (today + interval '2 years')::date);
+            MESSAGE = CASE WHEN NEW.valid_until < today THEN format('the attestation would have ended on %s', to_char(NEW.valid_until, 'YYYY-MM-DD'))
+                           ELSE format('an attestation until %s is too long', to_char(NEW.valid_until, 'YYYY-MM-DD')) END,
+            DETAIL = format('It may last from today to %s, the last day included.', to_char(today + interval '2 years', 'YYYY-MM-DD'));
     END IF;
     SELECT f.* INTO seen FROM federated.workspace AS w, federated._findings(w.workspace_id, w.name, ARRAY(
         SELECT r.finding FROM federated._requirements() AS r WHERE r.requirement = NEW.requirement)) AS f

@@ -204,7 +204,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT q.requirement,
            CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN 'PASS' ELSE f.status END,
            CASE WHEN f.status = 'MANUAL' AND a.attestation_id IS NOT NULL THEN
-                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), a.valid_until, a.statement)
+                    format('Attested by %s on %s until %s: %s', a.author, to_char(a.attested_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), to_char(a.valid_until, 'YYYY-MM-DD'), a.statement)
                     || CASE WHEN a.evidence <> f.evidence THEN format(' (What was seen then: %s)', a.evidence) ELSE '' END
                 ELSE f.details END,
            f.evidence, q.reference

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 Value = float | int | str
 
@@ -68,6 +69,8 @@ def rows(
 
 # The model of `conftest.site`: 0.25 + 0.5 * age + 2 * bmi.
 AGE, BMI, PREDICTED = 10.0, 1.5, 8.25
+# Today, by UTC, would be past in a test that runs over midnight.
+_TOMORROW = datetime.now(UTC).date() + timedelta(days=1)
 _NO_COORDINATOR = "WARNING: no coordinator serves this database yet; the run waits for one"
 
 
@@ -153,6 +156,12 @@ def statements_of_the_language(w: str) -> list[Step]:
             f"CREATE FEDERATED ALERT {w}_a ON WORKSPACE {w} WHEN active_nodes < 1 NOTIFY 'pg:alerts'", "42710"
         ),
         tag(f"DROP FEDERATED ALERT {w}_a ON WORKSPACE {w}", "DROP FEDERATED ALERT"),
+        tag(
+            f"ATTEST FEDERATED COMPLIANCE {w} FOR 'Risk analysis' UNTIL '{_TOMORROW}' AS 'O''Hara looked'",
+            "ATTEST FEDERATED COMPLIANCE",
+            times=2,
+        ),
+        error(f"ATTEST FEDERATED COMPLIANCE {w} FOR 'Risk analysis' UNTIL '2001-01-01' AS 'x'", "22023"),
         tag(f"UNREGISTER FEDERATED NODE 'n' FROM WORKSPACE {w}", "UNREGISTER FEDERATED NODE"),
         tag(
             f"UNREGISTER FEDERATED NODE IF EXISTS 'n' FROM WORKSPACE {w}",

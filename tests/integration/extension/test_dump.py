@@ -30,6 +30,10 @@ FUNCTIONS = (
     " FROM pg_proc WHERE pronamespace = 'federated_model'::regnamespace ORDER BY 1"
 )
 VERSIONS = "SELECT version, is_current, prediction FROM federated.version ORDER BY version"
+ATTESTED = (
+    "SELECT a.requirement, a.author, a.attested_at, a.valid_until, a.state, a.evidence_then, h.recorded_at, h.findings_sha256"
+    " FROM federated_attestations AS a, federated_compliance_history AS h ORDER BY h.place"
+)
 CALL = "federated_predict('risk', '{\"age\": 10, \"smoker\": true}')"
 
 
@@ -48,6 +52,14 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
         " sampling_rate, steps, epsilon, epsilon_basic, epsilon_tight)"
         " SELECT 'clinics', run_id, 'risk', 1, 'train', 'a', 1, 1, 1, 0.4, 0.4, 0.4 FROM federated.run"
     )
+    catalog.execute(
+        "CALL federated.execute(format($$ATTEST FEDERATED COMPLIANCE clinics FOR 'Risk analysis' UNTIL '%s' AS 'x'$$, now()::date + 1))"
+    )
+    # One that has ended is restored as it stands.
+    catalog.execute(
+        "UPDATE federated.attestation SET valid_until = valid_until - 90, attested_at = attested_at - interval '90 days'"
+    )
+    catalog.execute("SELECT count(*) FROM federated_record_compliance_check('clinics', 'HIPAA')")
     # What the run was started under is history: later changes of the workspace must not be read back into it.
     catalog.execute("UPDATE federated.workspace SET options = options || '{\"min_nodes\": 1}'")
     restored = cluster.create_database("template1")
@@ -58,6 +70,7 @@ def test_a_member_of_federated_admin_dumps_what_predicts_the_same_after_restorin
     with cluster.connect(restored) as copy:
         for query in (
             STATE,
+            ATTESTED,
             FUNCTIONS,
             f"SELECT {CALL}",
             "SELECT * FROM federated.tag ORDER BY name",

@@ -119,3 +119,18 @@ def test_a_breach_ends_what_was_attested_before_it(catalog: psycopg.Connection) 
     assert finding(catalog, requirement)[0] == "PASS"
     catalog.execute("UPDATE federated.firing SET target = 'pg:alerts', next_attempt = NULL, failure = 'gone'")
     assert finding(catalog, requirement)[0] == "FAIL"
+
+
+def test_what_is_old_and_still_there_fails_unless_it_is_on_hold(catalog: psycopg.Connection) -> None:
+    assert finding(catalog, "Storage limitation")[0] == "MANUAL"
+    assert finding(catalog, "Retention of documentation for six years", "HIPAA")[0] == "PASS"
+    catalog.execute("SET session_replication_role = replica")
+    catalog.execute("UPDATE federated.audit SET recorded_at = now() - interval '2600 days'")
+    catalog.execute("RESET session_replication_role")
+    assert finding(catalog, "Storage limitation")[0] == "FAIL"
+    execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (legal_hold = true)")
+    status, evidence = finding(catalog, "Storage limitation")
+    assert status == "MANUAL"
+    assert evidence.startswith("retention_days 2555, legal_hold t; ")
+    execute(catalog, "ALTER FEDERATED WORKSPACE clinics SET (retention_days = 2189)")
+    assert finding(catalog, "Retention of documentation for six years", "HIPAA")[0] == "FAIL"
