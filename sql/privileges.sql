@@ -46,7 +46,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_erasure_certificate(uuid)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;

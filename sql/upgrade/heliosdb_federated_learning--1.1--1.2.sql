@@ -149,6 +149,9 @@ DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
 
+-- What was always empty has other columns now.
+DROP VIEW @extschema@.federated_erasure_status;
+
 -- A version's features are columns of every kind now.
 DROP FUNCTION federated._find_function(text);
 -- done: function federated._describe_call(text, text)
@@ -3984,9 +3987,9 @@ CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federa
 CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject federated.version;
+    subject record;
 BEGIN
-    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    SELECT v.retired_at, v.withheld INTO subject
     FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
     IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
         PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)
@@ -7939,7 +7942,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_compliance_check(text, text),
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
-    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text)
+    @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
+    @extschema@.federated_erasure_certificate(uuid)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
