@@ -25,6 +25,7 @@ _PACKAGES = (
     "src/heliosdb/parts",
     "src/heliosdb/catalog",
     "src/heliosdb/extension",
+    "src/heliosdb/phi",
     "src/heliosdb/scoring",
 )
 _FILES = ("src/heliosdb/__init__.py", "src/heliosdb/faults.py")
