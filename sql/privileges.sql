@@ -478,7 +478,7 @@ GRANT SELECT ON federated.audit_head, federated.audit_origin, @extschema@.federa
     federated.signer, federated.tree_head, federated.cosignature, federated.audit_break, federated.witnessed_head, federated.head_conflict,
     @extschema@.federated_audit_heads, @extschema@.federated_node_heads
 TO federated_auditor, federated_admin;
-GRANT SELECT ON @extschema@.federated_node_heads TO federated_daemon;
+GRANT SELECT ON @extschema@.federated_node_heads TO federated_analyst, federated_daemon;
 GRANT SELECT ON federated.tag, federated.checkpoint, federated.internal_checkpoint TO federated_analyst, federated_auditor, federated_owner;
 -- The functions in federated_model show these numbers to the same roles.
 GRANT SELECT (prediction) ON federated.version TO federated_analyst, federated_auditor;

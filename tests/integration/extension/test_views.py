@@ -33,7 +33,7 @@ COLUMNS = {
     "federated_privacy_budget(text)": "total_epsilon consumed_epsilon remaining_epsilon",
     "federated_compliance_check(text,text)": "requirement status details evidence reference",
     "federated_security_audit(text)": "check_name status recommendation",
-    "federated_audit_verify(text)": "is_intact entries head_hash broken_at reason",
+    "federated_audit_verify(text)": "is_intact entries head_hash broken_at reason signed_entries witnessed_entries",
     "federated_privacy_budget_status": "workspace_name total_budget_epsilon consumed_epsilon remaining_epsilon"
     " rounds_completed estimated_remaining_rounds delta",
     "federated_privacy_history": "timestamp workspace_name model_name round_number cumulative_epsilon epsilon_per_round"
@@ -49,6 +49,8 @@ COLUMNS = {
     " network_sent_mb network_received_mb",
     "federated_audit_log": "workspace chain_position recorded_at session_role acting_role action object_kind"
     " object_name details transaction_id origin previous_hash hash",
+    "federated_audit_heads": "workspace origin entries root_sha256 signed_at witnesses statement signature",
+    "federated_node_heads": "workspace origin entries root_sha256 signed_at witnessed_at state conflicts last_conflict_at",
     "federated_node_runs": "workspace model_name run_id node_name dataset algorithm features target roles asked_epsilon"
     " asked_delta compliance_mode first_task_at last_task_at vectors messages payload_bytes charges epsilon_basic"
     " epsilon_tight",
@@ -64,7 +66,7 @@ COLUMNS = {
     " nodes_pending requested_by requested_at deadline written_at size_bytes sha256",
     "federated_consent": "workspace subject_hash purpose version status granted_at revoked_at recorded_by nodes",
 }
-FOR_AUDITORS_ONLY = ("federated_audit_log", "federated_exports")
+FOR_AUDITORS_ONLY = ("federated_audit_log", "federated_audit_heads", "federated_exports")
 # What `heliosdb node status` shows, it reads as the daemon's role.
 FOR_THE_DAEMON_TOO = (
     "federated_node_runs",
@@ -72,6 +74,7 @@ FOR_THE_DAEMON_TOO = (
     "federated_node_releases",
     "federated_node_refusals",
     "federated_subscriptions",
+    "federated_node_heads",
 )
 VIEWS = [name for name in COLUMNS if "(" not in name]
 COLUMNS_OF: LiteralString = """
