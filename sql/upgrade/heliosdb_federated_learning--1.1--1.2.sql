@@ -126,7 +126,10 @@ ALTER TABLE federated.version
     ADD COLUMN global_f1_score double precision,
     ADD COLUMN global_rmse double precision,
     ADD COLUMN report jsonb CHECK (jsonb_typeof(report) = 'object'),
-    ADD COLUMN prediction_arrays bytea;
+    ADD COLUMN prediction_arrays bytea,
+    ADD COLUMN retired_at timestamptz,
+    ADD COLUMN retired_by uuid,
+    ADD COLUMN withheld boolean NOT NULL DEFAULT false;
 
 -- What shows a run takes its number now.
 -- done: function @extschema@.federated_training_status(text)
@@ -176,6 +179,7 @@ ALTER TABLE federated.run
     ADD COLUMN resumed_round integer CHECK (resumed_round >= 0),
     ADD COLUMN seed_run uuid,
     ADD COLUMN kept_ledger_id bigint,
+    ADD COLUMN erased_at timestamptz,
     ADD CHECK (num_nulls(resumed_from, resumed_round) <> 1);
 ALTER TABLE federated.run_parameters ADD COLUMN manifest bytea, ADD COLUMN kept_round integer;
 
@@ -253,6 +257,10 @@ CREATE SCHEMA federated_proba;
 
 COMMENT ON SCHEMA federated_proba IS 'One SQL function per federated model of several classes, in all its forms: the probabilities of these, in their order';
 
+CREATE SCHEMA federated_subject;
+
+COMMENT ON SCHEMA federated_subject IS 'One view per dataset with a consent_query: who has consented, for federated_reader to read';
+
 CREATE SCHEMA federated_aggregation;
 
 COMMENT ON SCHEMA federated_aggregation IS 'One function per FEDERATED AGGREGATION FUNCTION: how people combine the nodes'' updates';
@@ -296,6 +304,9 @@ COMMENT ON COLUMN federated.run.seed_run IS
 
 COMMENT ON COLUMN federated.run.kept_ledger_id IS
     'Of a run that was resumed: its lines of the ledger up to this one are of before, and are never taken back';
+
+COMMENT ON COLUMN federated.run.erased_at IS
+    'When a request for erasure was found to concern the rows that it had read: nothing goes on from it any more; NULL of all others';
 
 COMMENT ON COLUMN federated.round.global_loss IS
     'Over all nodes'' held-out rows after the round: mean log loss, or for regression the mean squared error in the target''s units; NULL where it was not evaluated or the noise left no figure';
@@ -350,6 +361,14 @@ COMMENT ON COLUMN federated.run_parameters.sha256 IS 'SHA-256 of the state''s va
 
 COMMENT ON COLUMN federated.run_parameters.memory IS
     'What the strategy and the sum protocol remember, sealed as the state is; NULL where they remember nothing';
+
+COMMENT ON COLUMN federated.version.retired_at IS
+    'When it ceased to predict for good, because data subjects were erased that it had learned from: of its numbers only the hash is left; NULL of all others';
+
+COMMENT ON COLUMN federated.version.retired_by IS 'The first request for erasure that asked for that';
+
+COMMENT ON COLUMN federated.version.withheld IS
+    'Whether it does not predict while a request for erasure is carried out that may concern it (during_erasure = refuse)';
 
 COMMENT ON COLUMN federated.version.sha256 IS 'SHA-256 of the values of the model''s state, little-endian, before sealing: of a linear model its parameters as float64';
 
@@ -1121,6 +1140,24 @@ COMMENT ON FUNCTION federated._check_sums() IS 'Lets no line in whose sums do no
 
 CREATE TRIGGER check_sums AFTER INSERT OR UPDATE OF epsilon_basic, epsilon_tight ON federated.ledger
     FOR EACH ROW EXECUTE FUNCTION federated._check_sums();
+
+CREATE OR REPLACE FUNCTION federated._check_model_owner() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        -- What an erasure queues nobody asks for who owns the model.
+        IF current_user <> 'federated_owner' THEN
+            PERFORM federated._require_model_owner(NEW.model_id);
+        END IF;
+        RETURN NEW;
+    END IF;
+    PERFORM federated._require_model_owner(OLD.model_id);
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_model_owner() IS
+    'Keeps a model, its training and its tags for members of its owner role or its workspace''s';
 
 -- A dataset and its view are one DBA's: nobody drops another's, or shares under a name whose view is another's.
 CREATE OR REPLACE FUNCTION federated._check_dataset_owner() RETURNS trigger
@@ -2110,10 +2147,12 @@ COMMENT ON FUNCTION federated._version_key(uuid, integer) IS
 -- The one place in which predictions look a version up, wherever it was trained.
 CREATE VIEW federated.held_version AS
 SELECT m.name AS model_name, v.version, federated._version_key(v.run_id, v.version) AS numbers_id, v.features, v.prediction, v.prediction_arrays, v.is_current,
-       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract
+       (SELECT federated._contract(r.options) FROM federated.run AS r WHERE r.run_id = v.run_id) AS contract,
+       v.retired_at IS NOT NULL AS is_retired, v.withheld AS is_withheld
 FROM federated.version AS v JOIN federated.model AS m USING (model_id)
 UNION ALL
-SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract
+SELECT s.model_name, d.version, d.delivery_id, d.features, d.prediction, d.prediction_arrays, d.is_current, d.contract,
+       false, false
 FROM federated.delivered_version AS d JOIN federated.subscription AS s USING (subscription_id);
 
 COMMENT ON VIEW federated.held_version IS
@@ -2125,6 +2164,10 @@ COMMENT ON COLUMN federated.held_version.numbers_id IS
 COMMENT ON COLUMN federated.held_version.contract IS 'algorithm, target, event, weights and offset; what there is none of is not there';
 
 COMMENT ON COLUMN federated.held_version.prediction IS 'As in federated.version';
+
+COMMENT ON COLUMN federated.held_version.is_retired IS 'Whether it predicts nothing any more';
+
+COMMENT ON COLUMN federated.held_version.is_withheld IS 'Whether it predicts nothing for a while';
 
 -- check_owner sorts before the other BEFORE triggers.
 CREATE FUNCTION federated._check_subscription_owner() RETURNS trigger
@@ -2315,8 +2358,10 @@ CREATE FUNCTION federated._find_held(
 LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-    label  text;
-    wanted integer;
+    label       text;
+    wanted      integer;
+    is_retired  boolean;
+    is_withheld boolean;
 BEGIN
     function_name := reference;
     model_name := reference;
@@ -2326,11 +2371,14 @@ BEGIN
         wanted := federated._version_number(model_name, label);
         function_name := model_name || '@' || CASE WHEN label ~ '^[0-9]+$' THEN wanted::text ELSE label END;
     END IF;
-    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract INTO version, numbers_id, features, prediction, contract
+    SELECT v.version, v.numbers_id, v.features, v.prediction, v.contract, v.is_retired, v.is_withheld
+    INTO version, numbers_id, features, prediction, contract, is_retired, is_withheld
     FROM federated.held_version AS v
     WHERE v.model_name = _find_held.model_name AND CASE WHEN wanted IS NULL THEN v.is_current ELSE v.version = wanted END;
     IF NOT FOUND THEN
         PERFORM federated._raise_unheld(model_name);
+    ELSIF is_retired OR is_withheld THEN
+        PERFORM federated._refuse_withdrawn(model_name, version, is_retired);
     END IF;
 END
 $$;
@@ -4290,6 +4338,11 @@ BEGIN
         ARRAY(SELECT f.flag::boolean FROM jsonb_array_elements_text(subject.prediction -> 'booleans')
               WITH ORDINALITY AS f (flag, place) ORDER BY f.place),
         subject.prediction, federated._version_key(subject.run_id, version));
+    IF subject.withheld THEN
+        PERFORM federated._write_refusal(function_name, w.message, w.hint)
+        FROM federated.model AS m CROSS JOIN federated._why_withdrawn(m.name, version, false, NULL) AS w
+        WHERE m.model_id = _define_version.model_id;
+    END IF;
 END
 $$;
 
@@ -4352,16 +4405,19 @@ BEGIN
     PERFORM federated._rewrite_row_functions(f.name) FROM (
         SELECT DISTINCT p.proname::text AS name
         FROM federated._list_functions(new_name) AS l (oid) JOIN pg_proc AS p ON p.oid = l.oid
-        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f;
+        WHERE p.pronamespace = 'federated_row'::regnamespace AND p.pronargs = 2) AS f
+    WHERE NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w
+                      WHERE w.is_shown AND f.name = new_name OR f.name IN (SELECT new_name || '@' || l FROM unnest(w.labels) AS l));
     SELECT v.version, v.run_id INTO current FROM federated.version AS v
     WHERE v.model_id = _rename_functions.model_id AND v.is_current;
     IF FOUND THEN
         PERFORM federated._finish_model_function(
             new_name, federated._describe_version(new_name, current.version, current.run_id));
-    ELSE
+    ELSIF NOT EXISTS (SELECT FROM federated._list_withdrawn(model_id) AS w WHERE w.is_shown) THEN
         PERFORM federated._write_untrained_function(new_name, features);
     END IF;
     PERFORM federated._label_functions(model_id, NULL);
+    PERFORM federated._withdraw_functions(w.subject, w.is_shown) FROM federated._list_withdrawn(model_id) AS w;
 END
 $$;
 
@@ -4519,20 +4575,21 @@ CREATE OR REPLACE FUNCTION @extschema@.federated_model_versions(
     model text,
     OUT version integer, OUT tags text[], OUT round_number integer, OUT created_at timestamptz, OUT is_current boolean,
     OUT global_loss double precision, OUT global_accuracy double precision, OUT epsilon double precision,
-    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision
+    OUT parameters_sha256 text, OUT global_loss_std_error double precision, OUT global_accuracy_std_error double precision,
+    OUT retired_at timestamptz
 ) RETURNS SETOF record
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT v.version, ARRAY(SELECT t.name FROM federated.tag AS t
                             WHERE t.model_id = v.model_id AND t.version = v.version ORDER BY t.name),
            v.round_number, v.created_at, v.is_current, v.global_loss, v.global_accuracy, v.epsilon, encode(v.sha256, 'hex'),
-           v.global_loss_std_error, v.global_accuracy_std_error
+           v.global_loss_std_error, v.global_accuracy_std_error, v.retired_at
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(federated_model_versions.model)
     ORDER BY v.version
 $$;
 
 COMMENT ON FUNCTION @extschema@.federated_model_versions(text) IS
-    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget';
+    'The versions of a model, one for each run that left one; round_number is the round that was published: the best evaluated one, or the last where keep_best is false or none was evaluated; loss and accuracy are NULL where the round was not evaluated, epsilon (the most charged node''s, over the whole workspace, when the run ended) without a budget; retired_at is set where data subjects were erased that the version had learned from, which predicts nothing since';
 
 CREATE OR REPLACE FUNCTION federated._distance(a federated.version, b federated.version) RETURNS double precision
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -4565,7 +4622,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT ROW(v.version_id, v.model_id, v.version, v.run_id, v.round_number, v.features, v.scaling, NULL, v.sha256,
                v.global_loss, v.global_accuracy, v.epsilon, v.is_current, v.created_at, v.prediction,
                v.global_loss_std_error, v.global_accuracy_std_error, v.base_loss, v.global_precision, v.global_recall,
-               v.global_f1_score, v.global_rmse, v.report, NULL)::federated.version
+               v.global_f1_score, v.global_rmse, v.report, NULL, v.retired_at, v.retired_by, v.withheld)::federated.version
     FROM federated.version AS v
     WHERE v.model_id = federated._model_id(model) AND v.version = federated._version_number(model, label)
 $$;
@@ -4579,6 +4636,7 @@ DECLARE
     at_sign    integer := strpos(reference, '@');
     model_name text := reference;
     label      text;
+    subject    federated.version;
 BEGIN
     IF at_sign > 0 AND NOT EXISTS (SELECT FROM federated.model AS m WHERE m.name = reference) THEN
         label := split_part(reference, '@', -1);
@@ -4590,12 +4648,16 @@ BEGIN
     IF label IS NULL THEN
         PERFORM federated._predict_untrained(model_name);
     END IF;
-    RETURN federated._read_version(model_name, label);
+    subject := federated._read_version(model_name, label);
+    IF subject.retired_at IS NOT NULL THEN
+        PERFORM federated._refuse_withdrawn(model_name, subject.version, true);
+    END IF;
+    RETURN subject;
 END
 $$;
 
 COMMENT ON FUNCTION federated._read_reference(text) IS
-    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current';
+    'The version that model@tag or model@number names, or the current one of a model, without its sealed parameters; 42704 where there is none, 55000 where none is current or it was retired';
 
 -- Who is held out belongs to a node, its dataset and the share; figures of other rows, or of another kind, are no difference.
 CREATE FUNCTION federated._incomparable(a federated.version, b federated.version) RETURNS text
@@ -4665,6 +4727,162 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.compare_federated_models(text, text, text) IS
     'Two versions of a model, each named by tag or number: their metrics, b minus a with its standard error (at most: without a budget both are of the same rows, and the difference is known better), comparable and, where they are not, reason (other held-out rows or nodes, another algorithm, only one under a budget), and parameter_distance, the L2 distance of their coefficients in raw feature units (null where features differ or a version''s numbers were not kept)';
+
+-- Versions that do not predict: retired ones, of which only the hash stays, and ones that are withheld for a while.
+--
+-- What always holds: what a version's functions do follows from its row, in the transaction that changes that; they keep their
+-- signatures, so that nothing that depends on them is in the way.
+CREATE FUNCTION federated._why_withdrawn(
+    model text, version integer, is_retired boolean, successor integer, OUT message text, OUT hint text
+)
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN is_retired
+               THEN format('version %s of federated model "%s" was retired: data subjects were erased that it had learned from', version, model)
+               ELSE format('version %s of federated model "%s" does not predict while an erasure is carried out', version, model) END,
+           CASE WHEN NOT is_retired THEN 'federated_erasure_status shows how far the erasure has come.'
+                WHEN successor IS NULL THEN format('START FEDERATED TRAINING %s makes a version without them.', quote_ident(model))
+                ELSE format('Version %s is the current one: federated_predict(%L, ...).', successor, model) END
+$$;
+
+COMMENT ON FUNCTION federated._why_withdrawn(text, integer, boolean, integer) IS
+    'What a version says that was retired, or else is withheld; successor: which one is current, NULL for none';
+
+CREATE FUNCTION federated._refuse_withdrawn(model text, version integer, is_retired boolean) RETURNS void
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said record;
+BEGIN
+    SELECT w.* INTO said FROM federated._why_withdrawn(model, version, is_retired, (
+        SELECT v.version FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE m.name = _refuse_withdrawn.model AND v.is_current)) AS w;
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = said.message, HINT = said.hint;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_withdrawn(text, integer, boolean) IS 'Raises 55000 for a version that was retired, or else is withheld';
+
+CREATE FUNCTION federated._write_refusal(function_name text, message text, hint text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    form record;
+BEGIN
+    FOR form IN
+        SELECT n.nspname AS schema_name, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
+        FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+        WHERE n.nspname IN ('federated_model', 'federated_row', 'federated_proba') AND p.proname::text = function_name
+    LOOP
+        EXECUTE format('CREATE OR REPLACE FUNCTION %I.%I(%s) RETURNS %s LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY INVOKER AS %L',
+            form.schema_name, function_name, form.arguments, form.result,
+            format(E'BEGIN\n    RAISE EXCEPTION USING ERRCODE = ''55000'', MESSAGE = %L, HINT = %L;\nEND', message, hint));
+    END LOOP;
+    PERFORM federated._finish_model_function(function_name, message);
+END
+$$;
+
+COMMENT ON FUNCTION federated._write_refusal(text, text, text) IS 'Has a model''s or version''s function answer 55000, in all its forms';
+
+CREATE FUNCTION federated._withdraw_functions(subject federated.version, was_current boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    successor  integer := (SELECT v.version FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current);
+BEGIN
+    PERFORM federated._write_refusal(k.function_name, w.message, w.hint)
+    FROM federated._why_withdrawn(model_name, subject.version, subject.retired_at IS NOT NULL, successor) AS w
+    CROSS JOIN LATERAL (
+        SELECT model_name || '@' || subject.version AS function_name
+        UNION ALL
+        SELECT model_name || '@' || t.name FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name WHERE was_current
+    ) AS k;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withdraw_functions(federated.version, boolean) IS
+    'Has all functions of a version that was retired or is withheld say so; was_current: the model''s own is one of them';
+
+CREATE FUNCTION federated._list_withdrawn(model_id bigint) RETURNS TABLE (subject federated.version, labels text[], is_shown boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT v, ARRAY(SELECT v.version::text UNION ALL
+                    SELECT t.name FROM federated.tag AS t WHERE t.model_id = v.model_id AND t.version = v.version),
+           -- The model's own function says what the last version says where none is current.
+           v.is_current OR NOT EXISTS (
+               SELECT FROM federated.version AS o WHERE o.model_id = v.model_id AND (o.is_current OR o.version > v.version))
+    FROM federated.version AS v
+    WHERE v.model_id = _list_withdrawn.model_id AND (v.retired_at IS NOT NULL OR v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._list_withdrawn(bigint) IS
+    'The versions of a model that were retired or are withheld, with what their functions are called behind the @; is_shown: the model''s own function is one of them';
+
+CREATE FUNCTION federated._restore_functions(subject federated.version) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    model_name  text := (SELECT m.name FROM federated.model AS m WHERE m.model_id = subject.model_id);
+    description text := federated._describe_version(model_name, subject.version, subject.run_id);
+BEGIN
+    PERFORM federated._define_version(k.function_name, k.description, subject.model_id, subject.version)
+    FROM (
+        SELECT model_name || '@' || subject.version AS function_name, description
+        UNION ALL
+        SELECT model_name || '@' || t.name, description || format(', tagged %s', t.name)
+        FROM federated.tag AS t WHERE t.model_id = subject.model_id AND t.version = subject.version
+        UNION ALL
+        SELECT model_name, description WHERE subject.is_current
+    ) AS k
+    WHERE octet_length(k.function_name) <= 63;
+END
+$$;
+
+COMMENT ON FUNCTION federated._restore_functions(federated.version) IS 'Has all functions of a version predict again';
+
+-- Runs as federated_owner, which owns the functions.
+CREATE FUNCTION federated._keep_withdrawn_functions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.retired_at IS NOT NULL OR NEW.withheld THEN
+        PERFORM federated._withdraw_functions(NEW, OLD.is_current);
+    ELSIF NEW.prediction IS NOT NULL THEN
+        PERFORM federated._restore_functions(NEW);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_withdrawn_functions() IS 'Keeps a version''s functions in step with whether it predicts';
+
+-- Sorts behind publish_version: what is published last says what the row says.
+CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS DISTINCT FROM NEW.retired_at OR OLD.withheld <> NEW.withheld)
+    EXECUTE FUNCTION federated._keep_withdrawn_functions();
+
+CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject federated.version;
+BEGIN
+    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
+    IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
+        PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)
+        FROM federated.model AS m WHERE m.model_id = NEW.model_id;
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._refuse_retired_version() IS
+    'Lets no version that was retired be made current or be given a tag, nor one be made current while it is withheld';
+
+CREATE TRIGGER refuse_retired BEFORE UPDATE OF is_current ON federated.version
+    FOR EACH ROW WHEN (NEW.is_current AND NOT OLD.is_current) EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER refuse_retired BEFORE INSERT OR UPDATE OF version ON federated.tag
+    FOR EACH ROW EXECUTE FUNCTION federated._refuse_retired_version();
+
+CREATE TRIGGER audit_retired AFTER UPDATE OF retired_at ON federated.version
+    FOR EACH ROW WHEN (OLD.retired_at IS NULL AND NEW.retired_at IS NOT NULL) EXECUTE FUNCTION federated._audit();
 
 -- What a node's daemon does with what the coordinator offers. All of it is another organisation's word: it is numbers, names and
 -- labels of bounded size or it is refused, and the version before stays whole.
@@ -5137,6 +5355,7 @@ SELECT s.node_id, n.name AS node_name, w.name AS workspace, s.name AS subscripti
                 CASE WHEN s.wanted::numeric <= g.dropped_version THEN format('version %s was dropped', s.wanted)
                      ELSE format('there is no version %s yet', s.wanted) END
             WHEN v.version IS NULL THEN format('no version has the tag "%s" yet', s.wanted)
+            WHEN v.is_retired THEN format('version %s was retired: data subjects were erased that it had learned from', v.version)
             WHEN NOT v.has_numbers THEN format('version %s was made by a release that kept no numbers', v.version) END AS reason
 FROM federated.subscriber AS s
 JOIN federated.node AS n USING (node_id)
@@ -5148,7 +5367,7 @@ CROSS JOIN LATERAL (
         WHERE k.model_id = m.model_id AND (k.node_id = s.node_id OR k.node_id IS NULL)) AS is_granted
 ) AS g
 LEFT JOIN LATERAL (
-    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers
+    SELECT v.version, v.run_id, v.prediction IS NOT NULL AS has_numbers, v.retired_at IS NOT NULL AS is_retired
     FROM federated.version AS v
     WHERE g.is_granted AND v.model_id = m.model_id
       AND CASE WHEN s.wanted IS NULL THEN v.is_current WHEN s.wanted ~ '^[0-9]+$' THEN v.version = s.wanted::numeric
@@ -5410,6 +5629,7 @@ COMMENT ON FUNCTION federated._latest_closed_run(bigint) IS 'The last run of a m
 CREATE FUNCTION federated._why_not_resumed(ended federated.run) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     SELECT CASE
+        WHEN (ended).erased_at IS NOT NULL THEN 'Data subjects were erased whose rows it had read.'
         WHEN (ended).run_id IS DISTINCT FROM (federated._latest_closed_run((ended).model_id)).run_id THEN
             'It is not the last run of the model that closed a round.'
         WHEN (ended).series_id IS NOT NULL THEN 'It is one of the runs of a search or of folds, which do not go on singly.'
@@ -5828,6 +6048,89 @@ $$;
 COMMENT ON FUNCTION @extschema@.wait_for_convergence(text, double precision) IS
     'Waits for the latest run of a model to end, of folds or a search for all of its runs, and says how (of several the one that became the version, else the first that did not end well): converged (the loss improves no more, or target_accuracy is reached), completed (all rounds are done, or the loss has risen again), stopped, failed, diverged (training went away from every useful model: lower learning_rate) or budget_exhausted; but for the first two a NOTICE says why';
 
+-- Exports at a node: a data subject's rows, for that subject. A release of a kind of its own: of exact values, and only from
+-- datasets whose DBA allows it.
+CREATE TABLE federated.node_export (
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    order_id    uuid NOT NULL,
+    dataset     text NOT NULL,
+    node_name   text NOT NULL,
+    recipient   bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    rows        bigint NOT NULL CHECK (rows >= 0),
+    value_bytes bigint NOT NULL CHECK (value_bytes >= 0),
+    exported_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace, order_id, dataset)
+);
+
+CREATE INDEX node_export_by_dataset ON federated.node_export (dataset, exported_at);
+
+COMMENT ON TABLE federated.node_export IS
+    'What left in answer to EXPORT FEDERATED DATA: one row an order and dataset, whoever the order is about; committed with the answer, before it leaves';
+
+COMMENT ON COLUMN federated.node_export.recipient IS 'The public key to which it was sealed';
+
+COMMENT ON COLUMN federated.node_export.rows IS 'How many rows the subject has';
+
+COMMENT ON COLUMN federated.node_export.value_bytes IS 'How long their values are together, as text';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_export', '');
+
+CREATE FUNCTION federated._audit_node_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user,
+            CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            lower(TG_OP), TG_TABLE_NAME, NEW.dataset,
+            jsonb_build_object('order', NEW.order_id, 'recipient', encode(NEW.recipient, 'hex')));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_node_export() IS 'Appends to the audit log that a data subject''s rows have left';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.node_export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_node_export();
+
+CREATE FUNCTION federated._exported_columns(dataset text) RETURNS TABLE (name text, type text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod)
+    FROM federated.dataset AS d
+    JOIN pg_class AS c ON c.relnamespace = 'federated_dataset'::regnamespace AND c.relname = d.name
+    JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE d.name = dataset AND (a.attname = ANY (d.columns) OR a.attname = d.options ->> 'subject')
+    ORDER BY a.attnum
+$$;
+
+COMMENT ON FUNCTION federated._exported_columns(text) IS 'What of a dataset a data subject is given: the columns that are shared, and the one that names it';
+
+-- What is behind a view runs with the rights of whoever reads it: this is owned by federated_probe, who has the reader's.
+CREATE FUNCTION federated._subject_values(dataset text, most bigint) RETURNS SETOF text[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres'
+SET extra_float_digits = 1 SET bytea_output = 'hex' AS $$
+DECLARE
+    subject text := (SELECT d.options ->> 'subject' FROM federated.dataset AS d WHERE d.name = dataset);
+    listed  text := (SELECT string_agg(format('to_json(v.%I)::text', c.name), ', ') FROM federated._exported_columns(dataset) AS c);
+    total   bigint := 0;
+    one     text[];
+BEGIN
+    FOR one IN EXECUTE format(
+        'SELECT ARRAY[%s] FROM federated_dataset.%I AS v'
+        ' WHERE (v.%I)::text = (SELECT federated._held_subject())',
+        listed, dataset, subject) LOOP
+        total := total + (SELECT coalesce(sum(octet_length(u)), 0) + count(*) * 8 FROM unnest(one) AS u);
+        IF total > most THEN
+            RAISE EXCEPTION USING ERRCODE = 'program_limit_exceeded', MESSAGE = 'more is held about the data subject than an export takes';
+        END IF;
+        RETURN NEXT one;
+    END LOOP;
+END
+$$;
+
+COMMENT ON FUNCTION federated._subject_values(text, bigint) IS
+    'The rows of a dataset of the data subject whose identifier is held, each value as JSON; 54000 where they are longer than so many bytes';
+
 -- What a participant sees of its own part: who trained on which dataset, what left, what it cost, what was refused. At the
 -- node alone: a database may be a coordinator's and a node's, so these have names beside those of the coordinator's views.
 
@@ -6042,8 +6345,14 @@ SELECT (r.released_at AT TIME ZONE 'UTC')::date AS day, r.workspace, r.dataset,
        count(*) FILTER (WHERE r.state = 'released' AND r.is_message) AS messages,
        coalesce(sum(r.payload_bytes) FILTER (WHERE r.state = 'released'), 0)::bigint AS payload_bytes,
        count(*) FILTER (WHERE r.state = 'charged') AS only_charged,
-       count(*) FILTER (WHERE r.state = 'failed') AS failed
-FROM federated.release AS r LEFT JOIN federated.spending AS p USING (release_id)
+       count(*) FILTER (WHERE r.state = 'failed') AS failed,
+       count(*) FILTER (WHERE r.state = 'exported') AS exports
+FROM (
+    SELECT e.release_id, e.released_at, e.workspace, e.dataset, e.state::text AS state, e.is_message, e.payload_bytes
+    FROM federated.release AS e
+    UNION ALL
+    SELECT NULL, x.exported_at, x.workspace, x.dataset, 'exported', false, x.value_bytes FROM federated.node_export AS x
+) AS r LEFT JOIN federated.spending AS p USING (release_id)
 GROUP BY 1, 2, 3;
 
 COMMENT ON VIEW @extschema@.federated_node_releases IS 'At a node: what left, by day, workspace and dataset';
@@ -6065,6 +6374,8 @@ COMMENT ON COLUMN @extschema@.federated_node_releases.payload_bytes IS 'The seal
 COMMENT ON COLUMN @extschema@.federated_node_releases.only_charged IS 'Charged, and nothing has left yet: what is asked for again will';
 
 COMMENT ON COLUMN @extschema@.federated_node_releases.failed IS 'Charged, and nothing will leave: the answer could not be computed';
+
+COMMENT ON COLUMN @extschema@.federated_node_releases.exports IS 'Of how many data subjects the rows were handed over, exactly as they are, for these subjects';
 
 CREATE VIEW @extschema@.federated_node_refusals AS
 SELECT f.last_at, f.first_at, f.count, f.workspace, f.run_id, f.node_name, f.step, f.dataset, f.code, f.message, f.detail
@@ -7058,15 +7369,15 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     ), objects AS (
         SELECT n.nspname::text AS name, coalesce(n.nspacl, acldefault('n', n.nspowner)) AS acl
-        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_aggregation')
+        FROM pg_namespace AS n WHERE n.nspname IN ('federated', 'federated_model', 'federated_row', 'federated_proba', 'federated_dataset', 'federated_subject', 'federated_aggregation')
         UNION ALL
         SELECT c.oid::regclass::text, coalesce(c.relacl, acldefault('r', c.relowner))
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE c.relkind IN ('r', 'v', 'S') AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT format('%s.%s', c.oid::regclass, quote_ident(t.attname)), t.attacl
         FROM pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset') OR c.oid IN (SELECT objid FROM members))
+        WHERE t.attacl IS NOT NULL AND (n.nspname IN ('federated', 'federated_dataset', 'federated_subject') OR c.oid IN (SELECT objid FROM members))
         UNION ALL
         SELECT t.oid::regtype::text, coalesce(t.typacl, acldefault('T', t.typowner))
         FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
@@ -7290,7 +7601,7 @@ COMMENT ON COLUMN federated.subject_order.pseudonym IS
 COMMENT ON COLUMN federated.subject_order.deadline IS 'One month after the request (GDPR Art. 12(3)): until then nodes that are away are asked again';
 
 COMMENT ON COLUMN federated.subject_order.state IS
-    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked (its pseudonym is known, its nodes are listed); answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN federated.subject_order.message IS 'What kept the coordinator from taking the order; NULL where nothing did';
 
@@ -7476,10 +7787,22 @@ $$;
 COMMENT ON FUNCTION federated._settle_orders() IS
     'Has nodes that were registered meanwhile asked too; ends orders that all nodes have answered, or whose deadline is over, and destroys what was sealed of them';
 
+-- What a node says may be no JSON that this database can hold; nobody's view fails for it.
+CREATE FUNCTION federated._read_statement(statement bytea) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RETURN convert_from(statement, 'UTF8')::jsonb;
+EXCEPTION WHEN OTHERS THEN
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._read_statement(bytea) IS 'A node''s statement as jsonb; NULL where this database cannot hold it as such';
+
 CREATE VIEW @extschema@.federated_orders AS
 SELECT o.batch_id, o.order_id, o.kind, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.terms,
        o.requested_by, o.requested_at, o.deadline, o.state, o.ended_at, a.node_name, a.state AS node_state, a.outcome,
-       coalesce(a.message, o.message) AS message, a.answered_at, convert_from(a.statement, 'UTF8')::jsonb AS statement
+       coalesce(a.message, o.message) AS message, a.answered_at, federated._read_statement(a.statement) AS statement
 FROM federated.subject_order AS o LEFT JOIN federated.order_answer AS a USING (order_id);
 
 COMMENT ON VIEW @extschema@.federated_orders IS
@@ -7507,7 +7830,7 @@ COMMENT ON COLUMN @extschema@.federated_orders.requested_at IS 'When';
 COMMENT ON COLUMN @extschema@.federated_orders.deadline IS 'Until when nodes that are away are asked again: one month (GDPR Art. 12(3))';
 
 COMMENT ON COLUMN @extschema@.federated_orders.state IS
-    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before)';
+    'requested; asked; answered (none of its nodes is waited for); expired (the deadline passed before); dropped (its workspace was, before; or whom it names, sealed, could not be read)';
 
 COMMENT ON COLUMN @extschema@.federated_orders.ended_at IS 'When it was over, and the identifier destroyed; NULL until then';
 
@@ -7521,7 +7844,142 @@ COMMENT ON COLUMN @extschema@.federated_orders.message IS 'Why there is no answe
 
 COMMENT ON COLUMN @extschema@.federated_orders.answered_at IS 'When the answer was recorded';
 
-COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed';
+COMMENT ON COLUMN @extschema@.federated_orders.statement IS 'What the node signed; NULL also where this database cannot hold that as jsonb';
+
+-- Consent at a participant: what its node has heard of who has consented to what.
+-- A data subject is known by a hash whose key is the node's and in no database.
+
+-- To it the extension in a node's own database seals a data subject's identifier: the daemon alone opens it.
+CREATE TABLE federated.node_key (
+    only_one     boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    sealing_key  bytea NOT NULL CHECK (octet_length(sealing_key) = 32),
+    published_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.node_key IS
+    'The public key of this database''s node, which follows from its node.key: what is sealed to it the node''s daemon alone can open';
+
+COMMENT ON COLUMN federated.node_key.sealing_key IS 'An X25519 public key';
+
+COMMENT ON COLUMN federated.node_key.published_at IS 'When the daemon first served this database';
+
+CREATE TABLE federated.consent (
+    consent_id  bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace   text NOT NULL CHECK (workspace <> ''),
+    digest      bytea NOT NULL CHECK (octet_length(digest) = 8),
+    row_set_digest bytea NOT NULL CHECK (octet_length(row_set_digest) = 8),
+    kind        text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose     text CHECK (purpose <> ''),
+    version     text CHECK (version <> ''),
+    origin      text NOT NULL CHECK (origin IN ('node', 'coordinator')),
+    order_id    uuid,
+    given_by    name,
+    said_at     timestamptz NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CHECK ((origin = 'coordinator') = (order_id IS NOT NULL)),
+    UNIQUE (workspace, order_id, digest)
+);
+
+CREATE INDEX consent_by_subject ON federated.consent (workspace, digest);
+
+COMMENT ON TABLE federated.consent IS
+    'The node''s register of consent: every grant and every withdrawal that it has heard, none ever changed';
+
+COMMENT ON COLUMN federated.consent.digest IS 'Keyed hash of the data subject; the key is the node''s';
+
+COMMENT ON COLUMN federated.consent.row_set_digest IS 'The same as federated.row_set has it';
+
+COMMENT ON COLUMN federated.consent.purpose IS 'What was consented to or withdrawn; NULL for every purpose';
+
+COMMENT ON COLUMN federated.consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN federated.consent.origin IS
+    'Where it was said: at this node, by its own DBA, whose withdrawal no coordinator takes back; or at the coordinator';
+
+COMMENT ON COLUMN federated.consent.order_id IS 'The coordinator''s order; NULL for what was said at this node';
+
+COMMENT ON COLUMN federated.consent.given_by IS 'The role that said it at this node; NULL for an order, whose coordinator knows';
+
+COMMENT ON COLUMN federated.consent.said_at IS 'When it was said: what was said last counts, in whichever order it arrives';
+
+CREATE TABLE federated.consent_request (
+    request_id   bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    workspace    text NOT NULL CHECK (workspace <> ''),
+    kind         text NOT NULL CHECK (kind IN ('grant', 'revoke')),
+    purpose      text CHECK (purpose <> ''),
+    version      text CHECK (version <> ''),
+    sealed       bytea NOT NULL CHECK (octet_length(sealed) <= 4096),
+    requested_by name NOT NULL DEFAULT current_user,
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+COMMENT ON TABLE federated.consent_request IS
+    'What was said at this node and its daemon has not entered into the register yet: it does before its next answer';
+
+COMMENT ON COLUMN federated.consent_request.sealed IS 'The data subject, sealed to the node''s key; gone with the row';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.node_key', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.consent_request', '');
+
+-- What is said may be taken back by saying something else, and by nothing else.
+CREATE FUNCTION federated._keep_consent() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = 'the register of consent is never changed',
+        HINT = 'GRANT FEDERATED CONSENT and REVOKE FEDERATED CONSENT add to it.';
+END
+$$;
+
+COMMENT ON FUNCTION federated._keep_consent() IS 'Lets rows of the register be added, and none be changed';
+
+CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
+    FOR EACH ROW EXECUTE FUNCTION federated._keep_consent();
+
+-- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
+-- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
+-- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
+-- DBA has said was withdrawn, only he takes back.
+CREATE FUNCTION federated._consent_words(workspace text, purpose text)
+RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    WITH said AS (
+        SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, c.kind = 'grant' AS is_grant, c.origin = 'node' AS is_own,
+               c.said_at, c.consent_id, c.recorded_at
+        FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace
+    ), topic AS (
+        SELECT DISTINCT s.digest, 'sale' AS about, true AS is_opt_out, false AS is_asked FROM said AS s WHERE s.about = 'sale'
+        UNION ALL
+        SELECT DISTINCT s.digest, lower(_consent_words.purpose), false, true FROM said AS s
+        UNION ALL
+        SELECT DISTINCT s.digest, s.about, false, false FROM said AS s
+        WHERE _consent_words.purpose IS NULL AND s.about <> 'sale'
+    ), last AS (
+        SELECT t.digest, t.is_asked, max(s.row_set_digest::text)::bytea AS row_set_digest, max(s.recorded_at) AS heard_at,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC))[1] AS is_granted,
+               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC) FILTER (WHERE s.is_own))[1] AS is_granted_here
+        FROM topic AS t JOIN said AS s USING (digest)
+        WHERE s.about IS NOT DISTINCT FROM t.about OR (s.about IS NULL AND NOT t.is_opt_out)
+        GROUP BY t.digest, t.about, t.is_opt_out, t.is_asked
+    )
+    SELECT l.digest, max(l.row_set_digest::text)::bytea, bool_and(l.is_granted AND coalesce(l.is_granted_here, true)), max(l.heard_at)
+    FROM last AS l GROUP BY l.digest
+    HAVING bool_or(l.is_asked AND l.is_granted) OR NOT bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+$$;
+
+COMMENT ON FUNCTION federated._consent_words(text, text) IS
+    'Of whom the register has a word that counts for a dataset of a workspace: whether it is a grant, or a withdrawal';
+
+CREATE FUNCTION federated._granted(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(c.digest, ''::bytea ORDER BY c.digest), ''::bytea)
+    FROM federated.dataset AS d CROSS JOIN federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+    WHERE d.dataset_id = _granted.dataset_id AND c.is_granted
+$$;
+
+COMMENT ON FUNCTION federated._granted(bigint) IS 'Digests of those who have consented to what a dataset is for, rising';
 
 -- Subject orders at a node: what was done, and who is left out of answers. A data subject's identifier is in no table of it.
 CREATE TABLE federated.node_order (
@@ -7633,26 +8091,31 @@ SELECT pg_catalog.pg_extension_config_dump('federated.node_order', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.withdrawn_subject', '');
 
-CREATE FUNCTION federated._withdrawn(workspace text) RETURNS bytea
+CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (digest bytea, row_set_digest bytea, is_accepted boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
-    FROM (SELECT DISTINCT w.digest FROM federated.withdrawn_subject AS w WHERE w.workspace = _withdrawn.workspace) AS s
-$$;
-
-COMMENT ON FUNCTION federated._withdrawn(text) IS 'Digests of those whose rows no answer to a workspace is about, rising';
-
-CREATE FUNCTION federated._withdrawals(dataset_id bigint) RETURNS TABLE (row_set_digest bytea, is_accepted boolean)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT w.row_set_digest,
+    SELECT w.digest, w.row_set_digest,
            coalesce((d.options ->> 'plain_withdrawals')::boolean, false) OR coalesce(w.withdrawn_at <= a.accepted_at, false)
     FROM federated.dataset AS d
-    JOIN federated.withdrawn_subject AS w ON w.workspace = d.workspace
+    CROSS JOIN LATERAL (
+        SELECT s.digest, s.row_set_digest, s.withdrawn_at FROM federated.withdrawn_subject AS s WHERE s.workspace = d.workspace
+        UNION ALL
+        SELECT c.digest, c.row_set_digest, c.heard_at FROM federated._consent_words(d.workspace, d.options ->> 'purpose') AS c
+        WHERE NOT c.is_granted
+    ) AS w
     LEFT JOIN federated.withdrawal_acceptance AS a ON a.dataset_id = d.dataset_id
     WHERE d.dataset_id = _withdrawals.dataset_id
 $$;
 
 COMMENT ON FUNCTION federated._withdrawals(bigint) IS
-    'Those whose rows no answer from a dataset is about, and whether its DBA lets answers without noise go on without them';
+    'Those whose rows no answer from a dataset is about, erased or without their consent, and whether its DBA lets answers without noise go on without them';
+
+CREATE FUNCTION federated._withdrawn(dataset_id bigint) RETURNS bytea
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(string_agg(s.digest, ''::bytea ORDER BY s.digest), ''::bytea)
+    FROM (SELECT DISTINCT w.digest FROM federated._withdrawals(_withdrawn.dataset_id) AS w) AS s
+$$;
+
+COMMENT ON FUNCTION federated._withdrawn(bigint) IS 'Digests of those whose rows no answer from a dataset is about, rising';
 
 CREATE FUNCTION @extschema@.federated_accept_withdrawals(dataset text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -7796,7 +8259,7 @@ COMMENT ON FUNCTION federated._subject_codes(text) IS 'The hashes by which the d
 
 CREATE VIEW @extschema@.federated_node_orders AS
 SELECT o.workspace, o.order_id, o.kind, o.received_at, o.deadline, o.outcome,
-       convert_from(o.statement, 'UTF8')::jsonb -> 'datasets' AS datasets
+       federated._read_statement(o.statement) -> 'datasets' AS datasets
 FROM federated.node_order AS o;
 
 COMMENT ON VIEW @extschema@.federated_node_orders IS
@@ -7815,6 +8278,809 @@ COMMENT ON COLUMN @extschema@.federated_node_orders.deadline IS 'Until when the 
 COMMENT ON COLUMN @extschema@.federated_node_orders.outcome IS 'One word for all datasets: the most that was done in any';
 
 COMMENT ON COLUMN @extschema@.federated_node_orders.datasets IS 'What was done in each dataset, and how many rows the coordinator was told that it is about';
+
+-- Exports at the coordinator: what nodes hold about a data subject passes through sealed, and is opened and written into a
+-- file by the database server alone. Which subject it is, is in the order (orders.sql).
+CREATE TABLE federated.export (
+    order_id   uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    path       text NOT NULL CHECK (path <> ''),
+    format     text NOT NULL CHECK (format IN ('csv', 'json')),
+    salt       bytea NOT NULL CHECK (octet_length(salt) = 16),
+    recipient  bytea NOT NULL CHECK (octet_length(recipient) = 32),
+    state      text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'blocked', 'written', 'failed')),
+    message    text,
+    heading    jsonb CHECK (jsonb_typeof(heading) = 'object'),
+    size_bytes bigint,
+    sha256     bytea,
+    ended_at   timestamptz,
+    CHECK ((state = 'written') = (sha256 IS NOT NULL)),
+    CHECK (num_nulls(size_bytes, sha256) <> 1)
+);
+
+CREATE INDEX export_open ON federated.export (order_id) WHERE state IN ('waiting', 'blocked');
+
+COMMENT ON TABLE federated.export IS 'What EXPORT FEDERATED DATA is to write, and has written; whether a file is still there is not known here';
+
+COMMENT ON COLUMN federated.export.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN federated.export.salt IS 'From it, and from a secret in the server''s data directory, the key follows that opens what nodes sent';
+
+COMMENT ON COLUMN federated.export.recipient IS 'The public key of that (X25519), to which nodes seal';
+
+COMMENT ON COLUMN federated.export.state IS
+    'waiting (for nodes, or for its turn); blocked (all is here and cannot be written: it is tried again until a month after the deadline); written; failed (given up, and what nodes sent is destroyed)';
+
+COMMENT ON COLUMN federated.export.message IS 'Why it is blocked or has failed';
+
+COMMENT ON COLUMN federated.export.heading IS
+    'What the file says besides rows, as it was when the order was over: so the file is the same to the byte however often it is tried';
+
+COMMENT ON COLUMN federated.export.sha256 IS 'Of the whole file';
+
+CREATE TABLE federated.export_part (
+    order_id uuid NOT NULL REFERENCES federated.export ON DELETE CASCADE,
+    node_id  bigint NOT NULL,
+    content  bytea NOT NULL CHECK (octet_length(content) <= 16777472),
+    PRIMARY KEY (order_id, node_id)
+);
+
+ALTER TABLE federated.export_part ALTER COLUMN content SET STORAGE EXTERNAL;
+
+COMMENT ON TABLE federated.export_part IS
+    'What each node sent for an export, sealed to its requester, until it is in the file. Not dumped: another server could not open it';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.export_part', 'WHERE false');
+
+-- Who may have the server write a file is asked here too: the row, not the statement, is what makes it write one.
+CREATE FUNCTION federated._check_export() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- A superuser may be restoring a dump.
+    IF NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = current_user) AND NOT (
+        pg_has_role(current_user, 'pg_write_server_files', 'USAGE') AND EXISTS (
+            SELECT FROM federated.subject_order AS o
+            WHERE o.order_id = NEW.order_id AND o.kind = 'export' AND o.requested_by = current_user)) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'permission denied to export the data of a subject';
+    END IF;
+    RETURN NEW;
+END
+$$;
+
+COMMENT ON FUNCTION federated._check_export() IS 'Lets what is to be written be named by who placed the order and may write files on the server alone';
+
+CREATE TRIGGER check_owner BEFORE INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._check_export();
+
+-- The path is left out: people name files after people.
+CREATE FUNCTION federated._audit_export() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    SELECT o.workspace, session_user,
+           CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+           lower(TG_OP), 'export', NEW.order_id,
+           jsonb_strip_nulls(jsonb_build_object('state', NEW.state, 'format', NEW.format, 'recipient', encode(NEW.recipient, 'hex'),
+               'size_bytes', NEW.size_bytes, 'sha256', encode(NEW.sha256, 'hex')))
+    FROM federated.subject_order AS o WHERE o.order_id = NEW.order_id;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_export() IS 'Appends to the audit log that an export was asked for, and what became of it';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.export
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_export();
+
+CREATE TRIGGER audit_end AFTER UPDATE OF state ON federated.export
+    FOR EACH ROW WHEN (OLD.state <> NEW.state AND NEW.state IN ('written', 'failed')) EXECUTE FUNCTION federated._audit_export();
+
+CREATE FUNCTION federated._participation_in(workspace text) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT coalesce(jsonb_agg(to_jsonb(t) ORDER BY t.node, t.first_at, t.run), '[]')
+    FROM (
+        SELECT n.name AS node, m.name AS model, p.run_id AS run, count(DISTINCT p.round_number) AS rounds,
+               min(d.started_at) AS first_at, max(d.finished_at) AS last_at,
+               (SELECT coalesce(jsonb_agg(v.version ORDER BY v.version), '[]') FROM federated.version AS v WHERE v.run_id = p.run_id) AS versions
+        FROM federated.participation AS p
+        JOIN federated.node AS n USING (node_id)
+        JOIN federated.workspace AS w USING (workspace_id)
+        JOIN federated.round AS d USING (run_id, round_number)
+        JOIN federated.run AS r USING (run_id)
+        JOIN federated.model AS m ON m.model_id = r.model_id
+        WHERE w.name = _participation_in.workspace AND p.outcome = 'received'
+        GROUP BY n.name, m.name, p.run_id
+    ) AS t
+$$;
+
+COMMENT ON FUNCTION federated._participation_in(text) IS 'In which runs the nodes of a workspace took part: models, rounds and versions';
+
+CREATE FUNCTION federated._export_heading(order_id uuid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT jsonb_build_object(
+        'export', jsonb_build_object(
+            'order', o.order_id, 'workspace', o.workspace, 'pseudonym', encode(o.pseudonym, 'hex'), 'requested_by', o.requested_by,
+            'requested_at', o.requested_at, 'ended', o.state, 'composed_at', clock_timestamp()),
+        'nodes', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'node_id', a.node_id, 'node', a.node_name, 'state', a.state, 'outcome', a.outcome, 'message', a.message,
+                'answered_at', a.answered_at, 'statement', convert_from(a.statement, 'UTF8'), 'signature', encode(a.signature, 'hex'),
+                'certificate_sha256', encode(a.certificate_sha256, 'hex')) ORDER BY a.node_name, a.node_id), '[]')
+            FROM federated.order_answer AS a WHERE a.order_id = o.order_id),
+        'participation', federated._participation_in(o.workspace),
+        'orders', (
+            SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'kind', s.kind, 'model', s.model, 'terms', CASE s.kind WHEN 'export' THEN '{}' ELSE s.terms END,
+                'requested_at', s.requested_at, 'state', s.state,
+                'answers', (
+                    SELECT coalesce(jsonb_agg(jsonb_build_object('node', b.node_name, 'state', b.state, 'outcome', b.outcome,
+                        'answered_at', b.answered_at) ORDER BY b.node_name, b.node_id), '[]')
+                    FROM federated.order_answer AS b WHERE b.order_id = s.order_id)) ORDER BY s.requested_at, s.order_id), '[]')
+            FROM federated.subject_order AS s
+            WHERE s.workspace = o.workspace AND s.pseudonym = o.pseudonym AND s.order_id <> o.order_id))
+    FROM federated.subject_order AS o WHERE o.order_id = _export_heading.order_id
+$$;
+
+COMMENT ON FUNCTION federated._export_heading(uuid) IS
+    'What a file says besides rows: the order, each node''s answer, runs, and the subject''s other orders (consent and erasure among them)';
+
+-- Runs in the server because the server has the key, and may write files: the coordinator's daemon has neither.
+CREATE FUNCTION federated._write_export(order_id uuid) RETURNS text
+LANGUAGE plpython3u VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "serves"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.write_export(plpy, order_id, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._write_export(uuid) IS
+    'Takes an export whose order is over one step further: fixes what its file is to say, then writes that; returns its state';
+
+CREATE VIEW @extschema@.federated_exports AS
+SELECT e.order_id, o.workspace, encode(o.pseudonym, 'hex') AS pseudonym, e.path, e.format,
+       CASE WHEN e.state <> 'waiting' THEN e.state WHEN o.state = 'dropped' THEN 'failed' ELSE o.state END AS state,
+       coalesce(e.message, o.message) AS message,
+       n.nodes_answered, n.nodes_refused, n.nodes_pending, o.requested_by, o.requested_at, o.deadline,
+       CASE WHEN e.state = 'written' THEN e.ended_at END AS written_at, e.size_bytes, encode(e.sha256, 'hex') AS sha256
+FROM federated.export AS e JOIN federated.subject_order AS o USING (order_id)
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE a.state = 'answered' AND a.outcome <> 'refused') AS nodes_answered,
+           count(*) FILTER (WHERE a.state = 'refused' OR a.outcome = 'refused') AS nodes_refused,
+           count(*) FILTER (WHERE a.state IN ('pending', 'unregistered')) AS nodes_pending
+    FROM federated.order_answer AS a WHERE a.order_id = e.order_id
+) AS n;
+
+COMMENT ON VIEW @extschema@.federated_exports IS 'The exports that EXPORT FEDERATED DATA asked for, and how far each has come';
+
+COMMENT ON COLUMN @extschema@.federated_exports.order_id IS 'The order, as nodes and logs name it';
+
+COMMENT ON COLUMN @extschema@.federated_exports.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_exports.pseudonym IS
+    'HMAC-SHA-256 of the subject''s identifier under a key of the workspace that is in no database; NULL before a coordinator took the order';
+
+COMMENT ON COLUMN @extschema@.federated_exports.path IS 'On the database server, as it was written in the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.format IS 'json or csv';
+
+COMMENT ON COLUMN @extschema@.federated_exports.state IS
+    'requested; asked (nodes are); answered or expired (the file is about to be written); blocked (it cannot be, and is tried again); written; failed';
+
+COMMENT ON COLUMN @extschema@.federated_exports.message IS 'Why it is blocked, has failed or was not taken';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_answered IS 'How many nodes have said what they hold, nothing also being an answer';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_refused IS 'How many do not say it; the file names them';
+
+COMMENT ON COLUMN @extschema@.federated_exports.nodes_pending IS 'How many have not answered; the file names them too';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_by IS 'The role that typed the statement';
+
+COMMENT ON COLUMN @extschema@.federated_exports.requested_at IS 'When the statement''s transaction began';
+
+COMMENT ON COLUMN @extschema@.federated_exports.deadline IS 'Until when nodes that are away are waited for';
+
+COMMENT ON COLUMN @extschema@.federated_exports.written_at IS 'When the file was written; NULL before';
+
+COMMENT ON COLUMN @extschema@.federated_exports.size_bytes IS 'Of the file';
+
+COMMENT ON COLUMN @extschema@.federated_exports.sha256 IS 'Of the file';
+
+-- Erasure at the coordinator: what follows once the nodes have answered a request. Versions that had learned from rows of the
+-- subject are found from who took part, are trained anew without them, and are retired.
+--
+-- What always holds: the rows of a round that began after a node's answer was recorded are without the subject; a version is retired
+-- only when the one that takes its place is there, or where none has to; of what is retired the hash stays. The same
+-- requests lead to the same work wherever it was broken off: nothing but these rows is remembered.
+CREATE TABLE federated.erasure (
+    order_id     uuid PRIMARY KEY REFERENCES federated.subject_order ON DELETE CASCADE,
+    planned_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+    retired_at   timestamptz,
+    completed_at timestamptz,
+    exactness    text,
+    message      text,
+    workspace    text NOT NULL,
+    certificate  text,
+    certificate_sha256 bytea,
+    signature    bytea,
+    signer       text,
+    CHECK (num_nulls(completed_at, exactness, certificate, certificate_sha256, signature, signer) IN (0, 6))
+);
+
+CREATE INDEX erasure_open ON federated.erasure (order_id) WHERE completed_at IS NULL;
+
+COMMENT ON TABLE federated.erasure IS 'Requests to erase a data subject that all nodes have answered, or whose deadline has passed';
+
+COMMENT ON COLUMN federated.erasure.planned_at IS 'When it was found which versions had learned from rows of nodes that held the subject';
+
+COMMENT ON COLUMN federated.erasure.retired_at IS 'When none of these was left to retire; NULL until then';
+
+COMMENT ON COLUMN federated.erasure.exactness IS 'What was done, begun with exact, approximate or incomplete; NULL until it is';
+
+COMMENT ON COLUMN federated.erasure.message IS 'What it waits for; NULL where for nothing';
+
+COMMENT ON COLUMN federated.erasure.certificate IS 'JSON, its keys in order and without spaces: what the coordinator signed';
+
+COMMENT ON COLUMN federated.erasure.signer IS 'The coordinator''s certificate (PEM), whose key signed';
+
+CREATE TABLE federated.erasure_version (
+    order_id      uuid NOT NULL REFERENCES federated.erasure ON DELETE CASCADE,
+    model_id      bigint NOT NULL,
+    model_name    text NOT NULL,
+    version       integer NOT NULL,
+    run_id        uuid NOT NULL,
+    first_round   integer NOT NULL,
+    sha256_before bytea NOT NULL,
+    retired_at    timestamptz,
+    replaced_by   integer,
+    sha256_after  bytea,
+    PRIMARY KEY (order_id, model_id, version)
+);
+
+CREATE INDEX erasure_version_open ON federated.erasure_version (model_id) WHERE retired_at IS NULL;
+
+COMMENT ON TABLE federated.erasure_version IS 'Versions that had learned from rows of nodes that held the subject; a row outlives its version';
+
+COMMENT ON COLUMN federated.erasure_version.first_round IS 'The first round of its run in which such a node took part';
+
+COMMENT ON COLUMN federated.erasure_version.sha256_before IS 'Of the version''s state, as in federated.version';
+
+COMMENT ON COLUMN federated.erasure_version.retired_at IS 'NULL until it is, and of a request with method = suppress_only for good';
+
+COMMENT ON COLUMN federated.erasure_version.replaced_by IS 'The version that was current when it was retired; NULL where none was';
+
+CREATE TABLE federated.retraining (
+    run_id          uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    model_id        bigint NOT NULL,
+    source_run      uuid NOT NULL,
+    was_interrupted boolean NOT NULL,
+    queued_at       timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE INDEX retraining_by_model ON federated.retraining (model_id, queued_at);
+
+COMMENT ON TABLE federated.retraining IS 'Runs that an erasure queued';
+
+COMMENT ON COLUMN federated.retraining.source_run IS 'The run whose options, policy and random choices it has';
+
+COMMENT ON COLUMN federated.retraining.was_interrupted IS 'Whether that run was ended by the erasure; else it had made the current version';
+
+CREATE TABLE federated.interruption (
+    run_id    uuid PRIMARY KEY REFERENCES federated.run ON DELETE CASCADE,
+    order_id  uuid NOT NULL,
+    model_id  bigint NOT NULL,
+    begun_anew boolean NOT NULL DEFAULT false
+);
+
+CREATE INDEX interruption_open ON federated.interruption (model_id) WHERE NOT begun_anew;
+
+COMMENT ON TABLE federated.interruption IS 'Runs that an erasure ended while they were going on, to be begun anew once it is carried out';
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.erasure_version', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.retraining', '');
+
+SELECT pg_catalog.pg_extension_config_dump('federated.interruption', '');
+
+-- A restored dump brings the chains along; what was signed is in them by its hash.
+CREATE FUNCTION federated._audit_erasure() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (NEW.workspace, session_user, CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+            'certify', 'erasure', NEW.order_id::text,
+            jsonb_build_object('certificate_sha256', encode(NEW.certificate_sha256, 'hex'), 'exactness', NEW.exactness));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_erasure() IS 'Appends to the audit log that an erasure was certified, with the hash of the certificate';
+
+CREATE TRIGGER audit AFTER UPDATE OF completed_at ON federated.erasure
+    FOR EACH ROW WHEN (OLD.completed_at IS NULL AND NEW.completed_at IS NOT NULL) EXECUTE FUNCTION federated._audit_erasure();
+
+CREATE FUNCTION federated._retrains(terms jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT terms ->> 'method' IS DISTINCT FROM 'suppress_only'
+$$;
+
+COMMENT ON FUNCTION federated._retrains(jsonb) IS 'Whether a request has versions trained anew and retired';
+
+CREATE VIEW federated.erased_part AS
+SELECT o.order_id, federated._retrains(o.terms) AS retrains, p.run_id, r.model_id, r.status, min(p.round_number) AS first_round
+FROM federated.subject_order AS o
+JOIN federated.order_answer AS a USING (order_id)
+JOIN federated.participation AS p USING (node_id)
+JOIN federated.round AS d USING (run_id, round_number)
+JOIN federated.run AS r USING (run_id)
+WHERE o.kind = 'erase' AND a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at
+  -- What has not arrived yet may be about the rows as they were.
+  AND (p.outcome = 'received' OR p.outcome = 'pending' AND r.status IN ('queued', 'running'))
+GROUP BY o.order_id, p.run_id, r.model_id, r.status;
+
+COMMENT ON VIEW federated.erased_part IS
+    'Which runs a node took part in, before it answered a request for erasure, that held the subject';
+
+CREATE FUNCTION federated._erasures_to_plan() RETURNS SETOF uuid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT o.order_id FROM federated.subject_order AS o
+    WHERE o.kind = 'erase' AND o.state IN ('answered', 'expired')
+      AND NOT EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = o.order_id)
+      -- Those of one statement are carried out together.
+      AND NOT EXISTS (SELECT FROM federated.subject_order AS k WHERE k.batch_id = o.batch_id AND k.state IN ('requested', 'asked'))
+$$;
+
+COMMENT ON FUNCTION federated._erasures_to_plan() IS 'Requests that all nodes have answered, or whose deadline has passed, and of which nothing has followed yet';
+
+CREATE FUNCTION federated._interrupt_runs() RETURNS TABLE (run_id uuid, message text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    reason text := 'data subjects were erased whose rows it had read or was about to go on from';
+BEGIN
+    INSERT INTO federated.interruption (run_id, order_id, model_id)
+    SELECT DISTINCT ON (p.run_id) p.run_id, p.order_id, p.model_id
+    FROM federated.erased_part AS p JOIN federated.erasure AS e USING (order_id) JOIN federated.run AS r USING (run_id)
+    WHERE p.status IN ('queued', 'running') AND p.retrains AND r.series_id IS NULL
+      -- A run that an erasure queued is queued anew as long as there is need.
+      AND NOT EXISTS (SELECT FROM federated.retraining AS k WHERE k.run_id = p.run_id AND NOT k.was_interrupted)
+    ORDER BY p.run_id, p.order_id
+    ON CONFLICT DO NOTHING;
+    RETURN QUERY
+    WITH ended AS (
+        UPDATE federated.run AS r SET status = 'failed', finished_at = clock_timestamp(), message = reason || CASE
+            WHEN EXISTS (SELECT FROM federated.interruption AS i WHERE i.run_id = r.run_id) THEN '; it is begun anew without them'
+            WHEN r.series_id IS NOT NULL THEN '; START FEDERATED TRAINING begins the series anew without them'
+            ELSE '' END
+        WHERE r.status IN ('queued', 'running') AND r.erased_at IS NOT NULL
+        RETURNING r.run_id, r.message
+    ), rounds AS (
+        UPDATE federated.round AS d SET status = 'failed', message = e.message, finished_at = clock_timestamp()
+        FROM ended AS e WHERE d.run_id = e.run_id AND d.status = 'open'
+    )
+    SELECT e.run_id, e.message FROM ended AS e;
+END
+$$;
+
+COMMENT ON FUNCTION federated._interrupt_runs() IS 'Ends the runs under way that a request for erasure concerns; those by themselves are begun anew later';
+
+CREATE FUNCTION federated._plan_erasures() RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    planned uuid[] := ARRAY(SELECT p FROM federated._erasures_to_plan() AS p);
+BEGIN
+    -- No run ends from here on: one that is just ending is seen with its version.
+    PERFORM FROM federated.run AS r WHERE r.status IN ('queued', 'running') ORDER BY r.run_id FOR NO KEY UPDATE;
+    INSERT INTO federated.erasure (order_id, workspace)
+    SELECT o.order_id, o.workspace FROM federated.subject_order AS o WHERE o.order_id = ANY (planned);
+    INSERT INTO federated.erasure_version (order_id, model_id, model_name, version, run_id, first_round, sha256_before)
+    SELECT p.order_id, v.model_id, m.name, v.version, v.run_id, p.first_round, v.sha256
+    FROM federated.erased_part AS p JOIN federated.version AS v USING (run_id) JOIN federated.model AS m ON m.model_id = v.model_id
+    WHERE p.order_id = ANY (planned) AND v.retired_at IS NULL;
+    UPDATE federated.run AS r SET erased_at = clock_timestamp()
+    WHERE r.erased_at IS NULL AND EXISTS (
+        SELECT FROM federated.erased_part AS p
+        WHERE p.run_id IN (r.run_id, r.resumed_from) AND p.order_id = ANY (planned) AND p.retrains);
+    -- What such a run could go on from; a version has its own numbers.
+    DELETE FROM federated.internal_checkpoint AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.resumption AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    DELETE FROM federated.run_parameters AS c USING federated.run AS r WHERE r.run_id = c.run_id AND r.erased_at IS NOT NULL;
+    RETURN QUERY SELECT unnest(planned);
+END
+$$;
+
+COMMENT ON FUNCTION federated._plan_erasures() IS
+    'Finds what requests concern that the nodes are done with: versions, and runs, of which nothing goes on any more; the checkpoints that the catalog keeps of these are destroyed';
+
+-- As federated_owner: nobody else may say what a run is started with.
+CREATE FUNCTION federated._queue_retraining(source_run uuid, was_interrupted boolean) RETURNS uuid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    source  federated.run;
+    current jsonb;
+    members integer;
+    made    uuid;
+BEGIN
+    SELECT r.* INTO STRICT source FROM federated.run AS r WHERE r.run_id = source_run AND r.erased_at IS NOT NULL;
+    current := (SELECT w.options FROM federated.workspace AS w JOIN federated.model AS m USING (workspace_id)
+                WHERE m.model_id = source.model_id);
+    -- With fewer nodes it would be another model.
+    members := (SELECT count(DISTINCT p.node_id) FROM federated.participation AS p
+                WHERE p.run_id = source_run AND p.outcome = 'received');
+    INSERT INTO federated.run (model_id, requested_by, options, overrides, policy, seed_run)
+    VALUES (
+        source.model_id,
+        coalesce((SELECT o.requested_by FROM federated.subject_order AS o LEFT JOIN federated.erasure_version AS e USING (order_id)
+                  LEFT JOIN federated.interruption AS i USING (order_id)
+                  WHERE source_run IN (e.run_id, i.run_id) ORDER BY o.requested_at, o.order_id LIMIT 1), source.requested_by),
+        source.options - '{folds,search}'::text[] || CASE WHEN was_interrupted THEN '{}'::jsonb ELSE '{"promote": true}' END,
+        '{}',
+        -- What a budget allows is the workspace's to say as it stands: more may have been spent, or given, since.
+        source.policy || CASE WHEN source.policy ->> 'privacy_budget' IS NULL THEN '{}'::jsonb ELSE current END || jsonb_build_object(
+            'min_nodes', greatest((source.policy ->> 'min_nodes')::integer, members),
+            'min_nodes_per_round', coalesce((source.policy ->> 'min_nodes_per_round')::integer, (source.policy ->> 'min_nodes')::integer)),
+        coalesce(source.seed_run, source.run_id))
+    ON CONFLICT (model_id) WHERE status IN ('queued', 'running') AND NOT waiting DO NOTHING
+    RETURNING run_id INTO made;
+    IF made IS NULL THEN
+        RETURN NULL;
+    END IF;
+    UPDATE federated.run AS r SET overrides = source.overrides - '{folds,search}'::text[] WHERE r.run_id = made;
+    INSERT INTO federated.retraining (run_id, model_id, source_run, was_interrupted)
+    VALUES (made, source.model_id, source_run, was_interrupted);
+    UPDATE federated.interruption AS i SET begun_anew = true WHERE was_interrupted AND i.run_id = source_run;
+    RETURN made;
+END
+$$;
+
+COMMENT ON FUNCTION federated._queue_retraining(uuid, boolean) IS
+    'Queues a run with the options, the policy and the random choices of another one that an erasure concerns, for as many nodes as that had at least; returns it, or NULL where somebody has just queued another one of the model';
+
+CREATE FUNCTION federated._is_erased(subject federated.version) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (
+        SELECT FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+        WHERE e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL AND federated._retrains(o.terms))
+$$;
+
+COMMENT ON FUNCTION federated._is_erased(federated.version) IS 'Whether a version is to be retired and is not yet';
+
+-- Failed attempts are repeated after a second, twice as long each time, at most a quarter of an hour.
+CREATE FUNCTION federated._retrainings_due() RETURNS TABLE (source_run uuid, was_interrupted boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT DISTINCT ON (k.model_id) k.source_run, k.was_interrupted
+    FROM (
+        SELECT v.model_id, v.run_id AS source_run, false AS was_interrupted
+        FROM federated.version AS v CROSS JOIN LATERAL (
+            SELECT count(*) AS attempts, max(r.finished_at) AS last_at,
+                   -- One that left a version which could not be made current is none to repeat.
+                   bool_or(EXISTS (SELECT FROM federated.version AS o WHERE o.run_id = t.run_id)) AS is_done
+            FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+            WHERE t.source_run = v.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL
+        ) AS t
+        WHERE v.is_current AND federated._is_erased(v) AND t.is_done IS NOT TRUE
+          AND (t.attempts = 0
+               OR t.last_at + least(900, power(2, least(t.attempts - 1, 10))) * interval '1 second' < clock_timestamp())
+        UNION ALL
+        SELECT i.model_id, i.run_id, true FROM federated.interruption AS i WHERE NOT i.begun_anew
+    ) AS k
+    WHERE NOT EXISTS (SELECT FROM federated.run AS r WHERE r.model_id = k.model_id AND r.status IN ('queued', 'running'))
+      AND NOT EXISTS (SELECT FROM federated._erasures_to_plan())
+    ORDER BY k.model_id, k.was_interrupted, k.source_run
+$$;
+
+COMMENT ON FUNCTION federated._retrainings_due() IS 'The runs of which an erasure needs another one now; of a model one at a time';
+
+CREATE FUNCTION federated._retire_erased() RETURNS TABLE (model_name text, version integer)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    subject   record;
+    successor record;
+BEGIN
+    FOR subject IN
+        SELECT v.version_id, v.model_id, v.version, v.run_id, m.name
+        FROM federated.version AS v JOIN federated.model AS m USING (model_id)
+        WHERE v.retired_at IS NULL AND federated._is_erased(v)
+          -- The current one stays until another one is, or until its run anew has left one that could not be.
+          AND NOT EXISTS (
+              SELECT FROM federated.version AS c
+              WHERE c.model_id = v.model_id AND c.is_current AND federated._is_erased(c) AND NOT EXISTS (
+                  SELECT FROM federated.retraining AS t JOIN federated.version AS o ON o.run_id = t.run_id
+                  JOIN federated.run AS r ON r.run_id = t.run_id
+                  WHERE t.source_run = c.run_id AND NOT t.was_interrupted AND r.erased_at IS NULL))
+        ORDER BY v.model_id, v.version
+    LOOP
+        PERFORM federated._lock_publication(subject.model_id);
+        UPDATE federated.version AS v
+        SET is_current = false, withheld = false, retired_at = clock_timestamp(), prediction = NULL, prediction_arrays = NULL,
+            sealed = '', scaling = '{}', report = NULL, retired_by = (
+                SELECT e.order_id FROM federated.erasure_version AS e JOIN federated.subject_order AS o USING (order_id)
+                WHERE e.model_id = v.model_id AND e.version = v.version AND federated._retrains(o.terms)
+                ORDER BY o.requested_at, o.order_id LIMIT 1)
+        WHERE v.version_id = subject.version_id;
+        SELECT v.version, v.sha256 INTO successor FROM federated.version AS v WHERE v.model_id = subject.model_id AND v.is_current;
+        UPDATE federated.erasure_version AS e
+        SET retired_at = clock_timestamp(), replaced_by = successor.version, sha256_after = successor.sha256
+        FROM federated.subject_order AS o
+        WHERE o.order_id = e.order_id AND federated._retrains(o.terms)
+          AND e.model_id = subject.model_id AND e.version = subject.version AND e.retired_at IS NULL;
+        RETURN QUERY SELECT subject.name, subject.version;
+    END LOOP;
+    -- What was kept of the rows themselves: feature statistics, and figures by node.
+    UPDATE federated.run AS r SET scaling = NULL
+    WHERE r.erased_at IS NOT NULL AND r.scaling IS NOT NULL AND r.status NOT IN ('queued', 'running')
+      AND NOT EXISTS (SELECT FROM federated.version AS v WHERE v.run_id = r.run_id AND v.retired_at IS NULL);
+    UPDATE federated.round AS d SET report = NULL FROM federated.run AS r
+    WHERE r.run_id = d.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND d.report IS NOT NULL;
+    UPDATE federated.participation AS p SET described = NULL FROM federated.run AS r
+    WHERE r.run_id = p.run_id AND r.erased_at IS NOT NULL AND r.scaling IS NULL AND p.described IS NOT NULL;
+    UPDATE federated.erasure AS e SET retired_at = clock_timestamp()
+    WHERE e.retired_at IS NULL AND NOT EXISTS (
+        SELECT FROM federated.erasure_version AS v JOIN federated.subject_order AS o USING (order_id)
+        WHERE v.order_id = e.order_id AND v.retired_at IS NULL AND federated._retrains(o.terms)
+          AND EXISTS (SELECT FROM federated.version AS k WHERE k.model_id = v.model_id AND k.version = v.version));
+END
+$$;
+
+COMMENT ON FUNCTION federated._retire_erased() IS
+    'Retires what an erasure concerns where the version that takes its place is there, or none has to; its numbers are destroyed, and what was kept of the rows that its run had read';
+
+CREATE FUNCTION federated._explain_erasures() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.erasure AS e SET message = k.message
+    FROM (
+        SELECT o.order_id, (
+            SELECT string_agg(DISTINCT format('federated model "%s" is trained anew: %s', m.name, coalesce(
+                (SELECT CASE WHEN r.status IN ('queued', 'running') THEN format('run %s %s', r.run_id, coalesce(r.message, r.status::text))
+                             ELSE format('run %s %s: %s', r.run_id, replace(r.status::text, '_', ' '), r.message) END
+                 FROM federated.retraining AS t JOIN federated.run AS r USING (run_id)
+                 WHERE t.source_run = c.run_id AND NOT t.was_interrupted ORDER BY t.queued_at DESC LIMIT 1),
+                (SELECT format('run %s comes first', r.run_id) FROM federated.run AS r
+                 WHERE r.model_id = m.model_id AND r.status IN ('queued', 'running') LIMIT 1),
+                'its run is yet to be queued')), '; ')
+            FROM federated.erasure_version AS v
+            JOIN federated.model AS m ON m.model_id = v.model_id
+            JOIN federated.version AS c ON c.model_id = v.model_id AND c.is_current AND federated._is_erased(c)
+            WHERE v.order_id = o.order_id AND v.retired_at IS NULL) AS message
+        FROM federated.erasure AS o WHERE o.completed_at IS NULL
+    ) AS k
+    WHERE k.order_id = e.order_id AND e.message IS DISTINCT FROM k.message
+$$;
+
+COMMENT ON FUNCTION federated._explain_erasures() IS 'Says of each request under way what it waits for';
+
+CREATE FUNCTION federated._may_concern(subject federated.version, request federated.subject_order) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM federated.erasure AS e WHERE e.order_id = request.order_id) THEN
+            federated._retrains(request.terms) AND EXISTS (
+                SELECT FROM federated.erasure_version AS e
+                WHERE e.order_id = request.order_id AND e.model_id = subject.model_id AND e.version = subject.version
+                  AND e.retired_at IS NULL)
+        WHEN request.state = 'requested' THEN EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received')
+        ELSE EXISTS (
+            SELECT FROM federated.participation AS p JOIN federated.round AS d USING (run_id, round_number)
+            JOIN federated.order_answer AS a USING (node_id)
+            WHERE p.run_id = subject.run_id AND p.outcome = 'received' AND a.order_id = request.order_id
+              AND (a.state = 'pending' OR a.outcome IN ('erased', 'suppressed') AND d.started_at < a.answered_at)) END
+$$;
+
+COMMENT ON FUNCTION federated._may_concern(federated.version, federated.subject_order) IS
+    'Whether a version may have learned from rows of a request''s subject, as far as the nodes have answered, and is not retired yet';
+
+CREATE FUNCTION federated._withhold_versions() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+    UPDATE federated.version AS v SET withheld = k.withheld
+    FROM (
+        SELECT c.version_id, EXISTS (
+            SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+            WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+              AND o.state <> 'dropped' AND e.retired_at IS NULL AND federated._may_concern(c, o)) AS withheld
+        FROM federated.version AS c JOIN federated.model AS m USING (model_id) JOIN federated.workspace AS w USING (workspace_id)
+        WHERE c.retired_at IS NULL
+          AND (c.withheld OR EXISTS (
+              SELECT FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+              WHERE o.kind = 'erase' AND o.workspace = w.name AND o.terms ->> 'during_erasure' = 'refuse'
+                AND o.state <> 'dropped' AND e.retired_at IS NULL))
+    ) AS k
+    WHERE k.version_id = v.version_id AND v.withheld <> k.withheld
+$$;
+
+COMMENT ON FUNCTION federated._withhold_versions() IS
+    'Has exactly those versions not predict that a request with during_erasure = refuse may concern and that is not carried out';
+
+-- As federated_owner: whoever asks for an erasure may not change versions otherwise.
+CREATE FUNCTION federated._withhold_at_once() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    -- What a dump brings is over, or is looked at by the coordinator.
+    IF EXISTS (SELECT FROM placed AS p WHERE p.kind = 'erase' AND p.state = 'requested' AND p.terms ->> 'during_erasure' = 'refuse') THEN
+        PERFORM federated._withhold_versions();
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._withhold_at_once() IS 'Has versions not predict from the request on that asks for it';
+
+CREATE TRIGGER withhold AFTER INSERT ON federated.subject_order REFERENCING NEW TABLE AS placed
+    FOR EACH STATEMENT EXECUTE FUNCTION federated._withhold_at_once();
+
+CREATE FUNCTION federated._has_erasure_work() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM federated._erasures_to_plan())
+        OR EXISTS (SELECT FROM federated.erasure AS e WHERE e.completed_at IS NULL)
+        OR EXISTS (SELECT FROM federated.interruption AS i WHERE NOT i.begun_anew)
+        OR EXISTS (SELECT FROM federated.version AS v WHERE v.withheld)
+$$;
+
+COMMENT ON FUNCTION federated._has_erasure_work() IS 'Whether anything is to follow from requests for erasure';
+
+-- A run plans with what is left: where it chooses all its noise by that it spends that, else no more than the one before.
+CREATE FUNCTION federated._retraining_cost(
+    workspace_id bigint, OUT model_name text, OUT epsilon double precision, OUT remaining double precision, OUT total double precision
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT m.name, CASE WHEN w.options ->> 'noise_multiplier' IS NULL AND w.options ->> 'privacy_per_round' IS NULL
+                        THEN left_over.epsilon ELSE least(left_over.epsilon, spent.epsilon) END, left_over.epsilon,
+           (w.options ->> 'privacy_budget')::double precision
+    FROM federated.model AS m
+    JOIN federated.workspace AS w USING (workspace_id)
+    JOIN federated.version AS v ON v.model_id = m.model_id AND v.is_current AND v.retired_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT greatest(0, (w.options ->> 'privacy_budget')::double precision - coalesce(max(l.epsilon_tight), 0)) AS epsilon
+        FROM federated.ledger AS l WHERE l.workspace = w.name
+    ) AS left_over
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(k.after - k.before), 0) AS epsilon FROM (
+            SELECT max(l.epsilon_tight) AS after, coalesce((
+                SELECT max(b.epsilon_tight) FROM federated.ledger AS b
+                WHERE b.workspace = w.name AND b.node_name = l.node_name AND b.ledger_id < min(l.ledger_id)), 0) AS before
+            FROM federated.ledger AS l WHERE l.run_id = v.run_id AND l.workspace = w.name GROUP BY l.node_name
+        ) AS k
+    ) AS spent
+    WHERE m.workspace_id = _retraining_cost.workspace_id AND w.options ->> 'privacy_budget' IS NOT NULL
+    ORDER BY m.name
+$$;
+
+COMMENT ON FUNCTION federated._retraining_cost(bigint) IS
+    'For each model with a current version in a workspace with a budget: the epsilon that a run like that version''s may spend at most, what is left, and of how much';
+
+CREATE FUNCTION federated._certificate_of(workspace text, node_name text, certificate_sha256 bytea) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT k.certificate FROM (
+        SELECT n.certificate FROM federated.node AS n JOIN federated.workspace AS w USING (workspace_id)
+        WHERE w.name = _certificate_of.workspace AND n.name = _certificate_of.node_name
+        UNION
+        SELECT a.details -> s.side ->> 'certificate'
+        FROM federated.audit AS a CROSS JOIN (VALUES ('before'), ('after')) AS s (side)
+        WHERE a.workspace = _certificate_of.workspace AND a.object_kind = 'node' AND a.object_name = _certificate_of.node_name
+    ) AS k
+    WHERE k.certificate LIKE '%-----BEGIN CERTIFICATE-----%-----END CERTIFICATE-----%'
+      AND sha256(decode(substring(k.certificate FROM '-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=[:space:]]+)-----END CERTIFICATE-----'), 'base64'))
+          = _certificate_of.certificate_sha256
+    LIMIT 1
+$$;
+
+COMMENT ON FUNCTION federated._certificate_of(text, text, bytea) IS
+    'The certificate (PEM) of a node of which that is the SHA-256, as it was pinned at some time; NULL where none was';
+
+CREATE OR REPLACE VIEW @extschema@.federated_erasure_status AS
+SELECT o.order_id AS request_id, o.workspace, o.model AS model_name, encode(o.pseudonym, 'hex') AS subject_hash, o.requested_at,
+       o.deadline, CASE WHEN e.completed_at IS NOT NULL THEN 'completed' WHEN e.order_id IS NOT NULL THEN 'retraining'
+                        WHEN o.state IN ('requested', 'asked') THEN 'asking nodes' ELSE o.state END AS status,
+       a.node_name, CASE WHEN a.state = 'answered' THEN a.outcome ELSE a.state END AS node_state,
+       (SELECT sum((d ->> 'rows')::bigint) FROM jsonb_array_elements(s.statement -> 'datasets') AS d)::bigint AS rows,
+       ARRAY(SELECT d ->> 'dataset' FROM jsonb_array_elements(s.statement -> 'datasets') AS d ORDER BY 1) AS datasets,
+       a.answered_at, e.completed_at, CASE WHEN federated._retrains(o.terms) THEN 'retrain' ELSE 'suppress_only' END AS method, e.exactness,
+       k.versions, k.sha256_before, k.sha256_after, coalesce(a.message, e.message, o.message) AS message, s.statement AS receipt
+FROM federated.subject_order AS o
+LEFT JOIN federated.erasure AS e USING (order_id)
+LEFT JOIN federated.order_answer AS a USING (order_id)
+CROSS JOIN LATERAL (SELECT convert_from(a.statement, 'UTF8')::jsonb AS statement) AS s
+CROSS JOIN LATERAL (
+    SELECT array_agg(format('%s@%s', v.model_name, v.version) ORDER BY v.model_name, v.version) AS versions,
+           array_agg(encode(v.sha256_before, 'hex') ORDER BY v.model_name, v.version) AS sha256_before,
+           array_agg(encode(v.sha256_after, 'hex') ORDER BY v.model_name, v.version) AS sha256_after
+    FROM federated.erasure_version AS v WHERE v.order_id = o.order_id
+) AS k
+WHERE o.kind = 'erase';
+
+COMMENT ON VIEW @extschema@.federated_erasure_status IS
+    'Requests to erase data subjects (DELETE FROM FEDERATED TRAINING), and how far each has come: a row a request and node';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.request_id IS 'The request: one for each subject named';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.model_name IS 'The model that the statement named; all models of the workspace are put right';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.subject_hash IS
+    'The subject''s pseudonym in the workspace: HMAC-SHA-256 under a key that is in no database, never the identifier; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.requested_at IS 'When the request was made';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.deadline IS 'One month after the request (GDPR Art. 12(3)): until then a node that is away is asked again';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.status IS
+    'asking nodes; retraining (the nodes are done, versions are yet to be retired or the certificate to be signed); completed; dropped (its workspace was, before)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_name IS 'The node; NULL before a coordinator took the request';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.node_state IS
+    'pending; what the node has done (erased, suppressed, not held, not identifiable); refused; unregistered (before it had answered)';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.rows IS 'How many rows of shared tables were the subject''s, by the node''s word; NULL where none is known';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.datasets IS 'The datasets that the node looked in';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.answered_at IS 'When the node''s answer was recorded; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.completed_at IS 'When the request was carried out and its certificate signed; NULL until then';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.method IS 'retrain, or suppress_only';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.exactness IS
+    'Begun with exact (no version is left that learned from the subject), approximate (versions keep what they learned) or incomplete (not every node has answered), and by what; NULL until completed';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.versions IS 'Versions, as model@number, that had learned from rows of nodes that held the subject; NULL where none had, or it is not known yet';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_before IS 'Of each of these, in their order: SHA-256 of its parameters';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.sha256_after IS 'Of each: of the version that was current when it was retired; NULL where it is not retired, or none was';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.message IS 'What the node, or the request, waits for; NULL where for nothing';
+
+COMMENT ON COLUMN @extschema@.federated_erasure_status.receipt IS 'What the node signed; NULL until it has answered';
+
+CREATE FUNCTION @extschema@.federated_erasure_certificate(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    subject record;
+BEGIN
+    SELECT o.order_id, e.completed_at, e.certificate, e.signature, e.signer INTO subject
+    FROM federated.subject_order AS o LEFT JOIN federated.erasure AS e USING (order_id)
+    WHERE o.order_id = request AND o.kind = 'erase';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('there is no request for erasure %s', coalesce(request::text, 'null')),
+            HINT = 'federated_erasure_status lists the requests.';
+    ELSIF subject.completed_at IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state', MESSAGE = format('request %s is not carried out yet', request),
+            HINT = 'federated_erasure_status shows how far it has come.';
+    END IF;
+    RETURN jsonb_build_object('certificate', subject.certificate::jsonb, 'signature', encode(subject.signature, 'hex'), 'signer', subject.signer)
+        || federated._certified_inclusion(request);
+END
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_erasure_certificate(uuid) IS
+    'The certificate of an erasure that was carried out, signed by the coordinator, with what the nodes signed and the proof that the audit log has its hash; heliosdb verify-certificate checks it without a database';
+
+CREATE FUNCTION federated._certified_inclusion(request uuid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    entry record;
+    proof jsonb;
+BEGIN
+    SELECT a.workspace, a.audit_id INTO entry FROM federated.audit AS a
+    WHERE a.object_kind = 'erasure' AND a.action = 'certify' AND a.object_name = request::text ORDER BY a.recorded_at DESC LIMIT 1;
+    IF to_regprocedure('federated._audit_inclusion(text, uuid)') IS NOT NULL THEN
+        proof := federated._audit_inclusion(entry.workspace, entry.audit_id);
+    END IF;
+    RETURN jsonb_build_object('inclusion', proof, 'inclusion_reason',
+        CASE WHEN proof IS NULL THEN 'no head of the audit log that is over it has been signed yet' END);
+END
+$$;
+
+COMMENT ON FUNCTION federated._certified_inclusion(uuid) IS 'The proof that the audit log has the hash of a certificate, or why there is none yet';
 
 -- What the reports ask, and what people attest where no program can know.
 --
@@ -8359,6 +9625,68 @@ SELECT pg_catalog.pg_extension_config_dump('federated.notifier', '');
 
 SELECT pg_catalog.pg_extension_config_dump('federated.audit_check', '');
 
+-- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
+-- compliance check have it.
+CREATE FUNCTION federated._describe_modes() RETURNS jsonb
+LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
+import sys
+if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
+from heliosdb.extension import door
+if not hasattr(door, "describe_modes"):
+    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
+return door.describe_modes(plpy, "1.2")
+$$;
+
+COMMENT ON FUNCTION federated._describe_modes() IS 'The rules of compliance modes, one object a rule and regulation';
+
+CREATE FUNCTION federated._mode_rules()
+RETURNS TABLE (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason
+    FROM jsonb_to_recordset(federated._describe_modes())
+        AS r (regulation text, rule text, requirement text, held_at text, reference text, reason text)
+$$;
+
+COMMENT ON FUNCTION federated._mode_rules() IS 'The rules of compliance modes, in the order in which they are checked';
+
+CREATE FUNCTION @extschema@.federated_compliance_modes(
+    OUT regulation text, OUT rule text, OUT requirement text, OUT held_at text, OUT reference text, OUT reason text
+) RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason FROM federated._mode_rules() AS r
+$$;
+
+COMMENT ON FUNCTION @extschema@.federated_compliance_modes() IS
+    'What compliance_mode HIPAA and GDPR ask for, one row a rule and regulation (BOTH asks for the rules of both): the option or subject, what is held, where, where it stands and why. It is what this version refuses; what a regulation asks beyond it federated_compliance_check names';
+
+-- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
+CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN NOT d.declared OR d.broken IS NOT NULL OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
+           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
+                WHEN d.broken IS NOT NULL THEN format('The workspace''s options are not what its mode asks for, past all statements: %s.', d.broken)
+                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
+                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
+                ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
+           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
+               || CASE WHEN d.declared THEN format('; held: %s', (
+                      SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
+    FROM (
+        SELECT m.mode, m.broken, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
+               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
+        FROM (
+            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode,
+                   federated._check_options('workspace', w.options) ->> 'message' AS broken
+            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
+        ) AS m
+        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
+        GROUP BY m.mode, m.broken
+    ) AS d
+$$;
+
+COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
+    'Whether the workspace declares that it is under a regulation, keeps to its rules, and trained on nothing that the nodes had to allow';
+
 -- Single checks of what a federation owes data subjects, authorities and itself: requests answered in time, breaches told,
 -- a log that others hold, what is kept no longer than it should be. As those of checks.sql they run with the caller's rights.
 CREATE FUNCTION federated._check_heads(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
@@ -8421,6 +9749,49 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 COMMENT ON FUNCTION federated._check_requests(text, text[]) IS 'Whether requests about data subjects were answered by all nodes within a month';
+
+-- A request to erase is answered when versions are put right too; one to export, when the file is written.
+CREATE FUNCTION federated._check_erasure(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR e.incomplete > 0 OR e.late > 0 THEN 'FAIL' WHEN e.approximate > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN e.incomplete > 0 THEN 'Requests ended incomplete: federated_erasure_status says by what.'
+                WHEN e.late > 0 THEN 'Versions that learned from a subject have not been put right within the month.'
+                WHEN r.status = 'PASS' AND e.approximate > 0 THEN 'Versions keep what they learned from a subject, because the request said so: look on which ground.'
+                ELSE r.details END,
+           format('%s; %s carried out (%s exactly, %s approximately, %s incompletely), %s with versions to be put right after their month',
+                  r.evidence, e.completed, e.exact, e.approximate, e.incomplete, e.late)
+    FROM federated._check_requests(_check_erasure.workspace, ARRAY['erase']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE q.completed_at IS NOT NULL) AS completed, count(*) FILTER (WHERE q.exactness LIKE 'exact%') AS exact,
+               count(*) FILTER (WHERE q.exactness LIKE 'approximate%') AS approximate, count(*) FILTER (WHERE q.exactness LIKE 'incomplete%') AS incomplete,
+               count(*) FILTER (WHERE q.completed_at IS NULL AND q.status <> 'dropped' AND q.deadline < now()) AS late
+        FROM (
+            SELECT DISTINCT ON (s.request_id) s.request_id, s.completed_at, s.exactness, s.status, s.deadline
+            FROM @extschema@.federated_erasure_status AS s WHERE s.workspace = _check_erasure.workspace ORDER BY s.request_id
+        ) AS q
+    ) AS e
+$$;
+
+COMMENT ON FUNCTION federated._check_erasure(text) IS 'Whether requests to erase were answered by all nodes and carried out within a month, and how exactly';
+
+CREATE FUNCTION federated._check_export_requests(workspace text, OUT status text, OUT details text, OUT evidence text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN r.status = 'FAIL' OR x.failed > 0 THEN 'FAIL' WHEN x.blocked > 0 THEN 'MANUAL' ELSE r.status END,
+           CASE WHEN r.status = 'FAIL' THEN r.details
+                WHEN x.failed > 0 THEN 'Exports failed, or were not written within the month: federated_exports says why. Ask again.'
+                WHEN x.blocked > 0 THEN 'Files cannot be written yet: federated_exports says why.'
+                ELSE r.details END,
+           format('%s; %s files written, %s blocked, %s failed or late', r.evidence, x.written, x.blocked, x.failed)
+    FROM federated._check_requests(_check_export_requests.workspace, ARRAY['export']) AS r
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE e.state = 'written') AS written, count(*) FILTER (WHERE e.state = 'blocked') AS blocked,
+               count(*) FILTER (WHERE e.state = 'failed' OR (e.state <> 'written' AND e.deadline < now())) AS failed
+        FROM @extschema@.federated_exports AS e WHERE e.workspace = _check_export_requests.workspace
+    ) AS x
+$$;
+
+COMMENT ON FUNCTION federated._check_export_requests(text) IS 'Whether requests for access were answered by all nodes, and their files written, within a month';
 
 CREATE FUNCTION federated._check_consent(workspace_id bigint, workspace text, OUT status text, OUT details text, OUT evidence text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8510,68 +9881,6 @@ $$;
 
 COMMENT ON FUNCTION federated._check_retention(bigint, text, integer) IS
     'Whether what is older than its retention is deleted, two days'' grace given, and nothing that must be kept for so many days before; NULL: for no fixed time';
-
--- What each compliance mode asks for: one table, in the language's package, from which statements, nodes, documents and the
--- compliance check have it.
-CREATE FUNCTION federated._describe_modes() RETURNS jsonb
-LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
-import sys
-if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
-from heliosdb.extension import door
-if not hasattr(door, "describe_modes"):
-    plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
-return door.describe_modes(plpy, "1.2")
-$$;
-
-COMMENT ON FUNCTION federated._describe_modes() IS 'The rules of compliance modes, one object a rule and regulation';
-
-CREATE FUNCTION federated._mode_rules()
-RETURNS TABLE (regulation text, rule text, requirement text, held_at text, reference text, reason text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason
-    FROM jsonb_to_recordset(federated._describe_modes())
-        AS r (regulation text, rule text, requirement text, held_at text, reference text, reason text)
-$$;
-
-COMMENT ON FUNCTION federated._mode_rules() IS 'The rules of compliance modes, in the order in which they are checked';
-
-CREATE FUNCTION @extschema@.federated_compliance_modes(
-    OUT regulation text, OUT rule text, OUT requirement text, OUT held_at text, OUT reference text, OUT reason text
-) RETURNS SETOF record
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.regulation, r.rule, r.requirement, r.held_at, r.reference, r.reason FROM federated._mode_rules() AS r
-$$;
-
-COMMENT ON FUNCTION @extschema@.federated_compliance_modes() IS
-    'What compliance_mode HIPAA and GDPR ask for, one row a rule and regulation (BOTH asks for the rules of both): the option or subject, what is held, where, where it stands and why. It is what this version refuses; what a regulation asks beyond it federated_compliance_check names';
-
--- Under a compliance mode a node's own DBA has to allow plain answers for the dataset; before it a site's setting is enough.
-CREATE OR REPLACE FUNCTION federated._check_mode(workspace_id bigint, regulation text, OUT status text, OUT details text, OUT evidence text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT CASE WHEN NOT d.declared OR d.broken IS NOT NULL OR d.unasked > 0 THEN 'FAIL' WHEN d.plain > 0 THEN 'MANUAL' ELSE 'PASS' END,
-           CASE WHEN NOT d.declared THEN format('Nothing is refused for the sake of %s: set compliance_mode.', upper(regulation))
-                WHEN d.broken IS NOT NULL THEN format('The workspace''s options are not what its mode asks for, past all statements: %s.', d.broken)
-                WHEN d.unasked > 0 THEN 'Before the workspace was declared runs trained on answers without noise, which the nodes allowed by their sites'' general setting or for their datasets.'
-                WHEN d.plain > 0 THEN 'Runs trained on answers without noise. Look at each node whether its own DBA allowed plain answers, and why.'
-                ELSE 'What this regulation asks for is held where it has to be: federated_compliance_modes() says what, where and why.' END,
-           format('compliance_mode %s, %s runs without a privacy budget, %s of them before it was declared', d.mode, d.plain, d.unasked)
-               || CASE WHEN d.declared THEN format('; held: %s', (
-                      SELECT string_agg(r.rule, ', ') FROM federated._mode_rules() AS r WHERE r.regulation = upper(_check_mode.regulation))) ELSE '' END
-    FROM (
-        SELECT m.mode, m.broken, m.mode IN (upper(regulation), 'BOTH') AS declared, count(r.run_id) AS plain,
-               count(r.run_id) FILTER (WHERE r.mode NOT IN (upper(regulation), 'BOTH')) AS unasked
-        FROM (
-            SELECT w.name, upper(coalesce(w.options ->> 'compliance_mode', 'none')) AS mode,
-                   federated._check_options('workspace', w.options) ->> 'message' AS broken
-            FROM federated.workspace AS w WHERE w.workspace_id = _check_mode.workspace_id
-        ) AS m
-        LEFT JOIN LATERAL federated._plain_runs(m.name) AS r ON true
-        GROUP BY m.mode, m.broken
-    ) AS d
-$$;
-
-COMMENT ON FUNCTION federated._check_mode(bigint, text) IS
-    'Whether the workspace declares that it is under a regulation, keeps to its rules, and trained on nothing that the nodes had to allow';
 
 CREATE FUNCTION federated._describe_checks(workspace_id bigint, regulation text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -8714,8 +10023,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
     UNION ALL SELECT 'retention_gdpr', c.*, NULL FROM federated._check_retention(workspace_id, workspace, NULL) AS c WHERE 'retention_gdpr' = ANY (wanted)
     UNION ALL SELECT 'heads', c.*, NULL FROM federated._check_heads(workspace_id, workspace) AS c WHERE 'heads' = ANY (wanted)
     UNION ALL SELECT 'consent', c.*, NULL FROM federated._check_consent(workspace_id, workspace) AS c WHERE 'consent' = ANY (wanted)
-    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_requests(workspace, ARRAY['export']) AS c WHERE 'export' = ANY (wanted)
-    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_requests(workspace, ARRAY['erase']) AS c WHERE 'erasure' = ANY (wanted)
+    UNION ALL SELECT 'export', c.*, NULL FROM federated._check_export_requests(workspace) AS c WHERE 'export' = ANY (wanted)
+    UNION ALL SELECT 'erasure', c.*, NULL FROM federated._check_erasure(workspace) AS c WHERE 'erasure' = ANY (wanted)
     UNION ALL SELECT k.finding, c.* FROM (VALUES ('breaches_gdpr', interval '72 hours'), ('breaches_hipaa', interval '60 days'), ('incidents', interval '60 days'))
         AS k (finding, clock) CROSS JOIN LATERAL federated._check_breaches(workspace_id, workspace, k.clock) AS c WHERE k.finding = ANY (wanted)
 $$;
@@ -8764,6 +10073,112 @@ $$;
 
 COMMENT ON FUNCTION @extschema@.federated_compliance_check(text, text) IS
     'What of HIPAA or of the GDPR a workspace meets, as far as the catalog and the server''s settings tell. status: PASS (checked just now, or attested by a person: details says by whom, until when, and with which words), FAIL (which no attestation changes), or MANUAL (no program can know, or the caller may not see: details says what a person must look at); evidence: the figures seen; reference: where the requirement stands; federated_compliance_requirements says what to do where one is not met. No legal advice, and no certificate';
+
+-- A dataset's consent_query, and what is shown of consent.
+
+-- The caller's own rights decide what the query may be; its names are looked up as the caller would have typed them.
+CREATE FUNCTION federated._create_consent_view(dataset text, query text, schemas name[]) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    owner name := (SELECT d.owner FROM federated.dataset AS d WHERE d.name = dataset);
+BEGIN
+    PERFORM set_config('search_path', (SELECT string_agg(quote_ident(s), ', ') FROM unnest(schemas) AS s), true);
+    EXECUTE pg_catalog.format(
+        'CREATE VIEW federated_subject.%I WITH (security_barrier) AS SELECT c.* FROM (%s' || E'\n) AS c', dataset, query);
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF (SELECT count(*) FROM pg_attribute AS a
+        WHERE a.attrelid = format('federated_subject.%I', dataset)::regclass AND a.attnum > 0) <> 1 THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'the consent_query must have one column',
+            DETAIL = 'It says who has consented, as the dataset''s subject column names them.';
+    END IF;
+    -- No row is read, and whoever may not read what it reads is told now.
+    EXECUTE format('SELECT FROM federated_subject.%I LIMIT 0', dataset);
+    EXECUTE format('GRANT SELECT ON federated_subject.%I TO federated_reader', dataset);
+    IF owner <> current_user THEN
+        EXECUTE format('ALTER VIEW federated_subject.%I OWNER TO %I', dataset, owner);
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION federated._create_consent_view(text, text, name[]) IS
+    'Makes the view in which the node reads who has consented, for the dataset''s owner';
+
+CREATE FUNCTION federated._drop_consent_view(dataset text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning AS $$
+BEGIN
+    EXECUTE format('DROP VIEW IF EXISTS federated_subject.%I', dataset);
+END
+$$;
+
+COMMENT ON FUNCTION federated._drop_consent_view(text) IS 'Drops the view of a dataset''s consent_query, where there is one; dependents refuse';
+
+-- One row for a data subject and a purpose, or every purpose, of which something was said. At the coordinator what was
+-- ordered, whichever nodes have it on record; at a node its own register.
+CREATE OR REPLACE VIEW @extschema@.federated_consent AS
+WITH said AS (
+    SELECT c.workspace, encode(c.digest, 'hex') AS subject_hash, c.kind, c.purpose, c.version, 'node' AS recorded_by,
+           c.origin = 'node' AS is_own, c.said_at, lpad(c.consent_id::text, 20, '0') AS place, NULL::uuid AS order_id
+    FROM federated.consent AS c
+    UNION ALL
+    SELECT o.workspace, encode(o.pseudonym, 'hex'), o.kind, o.terms ->> 'purpose', o.terms ->> 'version', 'coordinator',
+           false, o.requested_at, coalesce(o.terms ->> 'said_at', ''), o.order_id
+    FROM federated.subject_order AS o
+    WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NOT NULL
+), topic AS (
+    SELECT DISTINCT ON (workspace, recorded_by, subject_hash, lower(purpose)) workspace, recorded_by, subject_hash, purpose
+    FROM said ORDER BY workspace, recorded_by, subject_hash, lower(purpose), said_at, place
+), standing AS (
+    SELECT t.workspace, t.subject_hash, t.purpose, t.recorded_by,
+           (array_agg(s.version ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.kind = 'grant'))[1] AS version,
+           max(s.said_at) FILTER (WHERE s.kind = 'grant') AS granted_at,
+           max(s.said_at) FILTER (WHERE s.kind = 'revoke') AS revoked_at,
+           (array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC))[1] = 'grant'
+               AND coalesce((array_agg(s.kind ORDER BY s.said_at DESC, s.place DESC) FILTER (WHERE s.is_own))[1] = 'grant', true)
+               AS is_granted,
+           (array_agg(s.order_id ORDER BY s.said_at DESC, s.place DESC))[1] AS order_id
+    FROM topic AS t JOIN said AS s USING (workspace, recorded_by, subject_hash)
+    WHERE lower(s.purpose) IS NOT DISTINCT FROM lower(t.purpose) OR (s.purpose IS NULL AND lower(t.purpose) <> 'sale')
+    GROUP BY t.workspace, t.subject_hash, t.purpose, t.recorded_by
+)
+SELECT s.workspace, s.subject_hash, s.purpose, s.version,
+       CASE WHEN s.is_granted THEN 'granted' WHEN lower(s.purpose) = 'sale' THEN 'opted out' ELSE 'revoked' END AS status,
+       s.granted_at, CASE WHEN NOT s.is_granted THEN s.revoked_at END AS revoked_at, s.recorded_by,
+       CASE WHEN s.order_id IS NOT NULL THEN ARRAY(
+           SELECT a.node_name FROM federated.order_answer AS a
+           WHERE a.order_id = s.order_id AND a.state = 'answered' ORDER BY a.node_name) END AS nodes
+FROM standing AS s
+UNION ALL
+SELECT r.workspace, NULL, r.purpose, r.version, 'requested',
+       CASE r.kind WHEN 'grant' THEN r.requested_at END, CASE r.kind WHEN 'revoke' THEN r.requested_at END, 'node', NULL
+FROM federated.consent_request AS r
+UNION ALL
+SELECT o.workspace, NULL, o.terms ->> 'purpose', o.terms ->> 'version', 'requested',
+       CASE o.kind WHEN 'grant' THEN o.requested_at END, CASE o.kind WHEN 'revoke' THEN o.requested_at END, 'coordinator', '{}'
+FROM federated.subject_order AS o
+WHERE o.kind IN ('grant', 'revoke') AND o.pseudonym IS NULL AND o.state = 'requested';
+
+COMMENT ON VIEW @extschema@.federated_consent IS
+    'The state of consent by data subject and purpose: at the coordinator what was ordered, at a node its own register. Its own consent_query is the node''s alone, and not shown';
+
+COMMENT ON COLUMN @extschema@.federated_consent.workspace IS 'Name of the workspace';
+
+COMMENT ON COLUMN @extschema@.federated_consent.subject_hash IS
+    'Never the subject''s name in plain: a hash with a key that is in no database, another one here than at each node; NULL while it is requested';
+
+COMMENT ON COLUMN @extschema@.federated_consent.purpose IS 'What was consented to; NULL for every purpose';
+
+COMMENT ON COLUMN @extschema@.federated_consent.version IS 'Of the text that was consented to; NULL where none was named';
+
+COMMENT ON COLUMN @extschema@.federated_consent.status IS
+    'granted, revoked, opted out (of the purpose sale), or requested: not in force before the daemon has taken it';
+
+COMMENT ON COLUMN @extschema@.federated_consent.granted_at IS 'When consent was given';
+
+COMMENT ON COLUMN @extschema@.federated_consent.revoked_at IS 'When it was withdrawn; NULL while it holds';
+
+COMMENT ON COLUMN @extschema@.federated_consent.recorded_by IS 'Whose record it is: node (this database''s own) or coordinator (what was ordered of the nodes)';
+
+COMMENT ON COLUMN @extschema@.federated_consent.nodes IS 'Which nodes have signed that they have what was said last on record; NULL in a node''s own register';
 
 -- Attestations, and checks that are put on record. What they hold is written by triggers: who adds one names the requirement,
 -- the last day and the words, or the regulation, and nothing else.
@@ -9079,6 +10494,12 @@ ALTER FUNCTION federated._retire_current() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._publish_version() OWNER TO federated_owner;
 
+ALTER FUNCTION federated._keep_withdrawn_functions() OWNER TO federated_owner;
+
+ALTER FUNCTION federated._queue_retraining(uuid, boolean) OWNER TO federated_owner;
+
+ALTER FUNCTION federated._withhold_at_once() OWNER TO federated_owner;
+
 ALTER FUNCTION federated._advance_series() OWNER TO federated_owner;
 
 ALTER FUNCTION federated._keep_subscribed_functions() OWNER TO federated_owner;
@@ -9098,6 +10519,10 @@ ALTER FUNCTION federated._is_manifest(uuid, integer, bytea) OWNER TO federated_o
 ALTER FUNCTION federated._probe_as_reader(text) OWNER TO federated_probe;
 
 ALTER FUNCTION federated._subject_rows(text) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._subject_values(text, bigint) OWNER TO federated_probe;
+
+ALTER FUNCTION federated._write_export(uuid) OWNER TO federated_owner;
 
 ALTER FUNCTION federated._erase_rows(text) OWNER TO federated_probe;
 
@@ -9140,6 +10565,10 @@ GRANT USAGE, CREATE ON SCHEMA federated_model, federated_row, federated_proba TO
 GRANT USAGE ON SCHEMA federated_dataset TO federated_reader;
 
 GRANT USAGE, CREATE ON SCHEMA federated_dataset TO federated_admin;
+
+GRANT USAGE ON SCHEMA federated_subject TO federated_reader;
+
+GRANT USAGE, CREATE ON SCHEMA federated_subject TO federated_admin;
 
 GRANT USAGE ON SCHEMA federated_aggregation TO federated_aggregator;
 
@@ -9191,6 +10620,23 @@ TO federated_admin;
 GRANT EXECUTE ON FUNCTION federated._record_trained_findings(bigint, text[], jsonb) TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION federated._claim_base_tables(bigint) TO federated_daemon;
+
+-- Consent: what a participant's DBA says, and what the node makes of it.
+GRANT EXECUTE ON FUNCTION federated._create_consent_view(text, text, name[]), federated._drop_consent_view(text) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text), federated._granted(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._consent_words(text, text) TO federated_admin;
+
+GRANT SELECT ON federated.node_key TO federated_auditor;
+
+GRANT INSERT (workspace, kind, purpose, version, sealed) ON federated.consent_request TO federated_admin;
+
+GRANT INSERT (sealing_key) ON federated.node_key TO federated_daemon;
+
+GRANT INSERT (workspace, digest, row_set_digest, kind, purpose, version, origin, order_id, given_by, said_at) ON federated.consent TO federated_daemon;
+
+GRANT DELETE ON federated.consent_request TO federated_daemon;
 
 -- Aggregation functions.
 GRANT EXECUTE ON FUNCTION
@@ -9325,6 +10771,15 @@ GRANT EXECUTE ON FUNCTION
     federated._version_number(text, text), federated._version_key(uuid, integer)
 TO federated_owner;
 
+GRANT EXECUTE ON FUNCTION
+    federated._why_withdrawn(text, integer, boolean, integer), federated._refuse_withdrawn(text, integer, boolean)
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION
+    federated._write_refusal(text, text, text), federated._withdraw_functions(federated.version, boolean),
+    federated._restore_functions(federated.version), federated._list_withdrawn(bigint)
+TO federated_owner;
+
 GRANT EXECUTE ON FUNCTION federated._version_key(uuid, integer) TO federated_analyst, federated_auditor, federated_daemon;
 
 -- Checkpoints, and runs that go on.
@@ -9374,7 +10829,7 @@ TO federated_operator, federated_daemon, federated_owner;
 GRANT EXECUTE ON FUNCTION
     federated._take_order(uuid, bytea), federated._may_settle_orders(), federated._settle_orders(),
     federated._hold_subject(), federated._held_subject(), federated._subject_rows(text), federated._erase_rows(text),
-    federated._subject_codes(text), federated._withdrawn(text), federated._withdrawals(bigint)
+    federated._subject_codes(text), federated._withdrawn(bigint), federated._withdrawals(bigint)
 TO federated_daemon;
 
 GRANT EXECUTE ON FUNCTION
@@ -9383,6 +10838,63 @@ GRANT EXECUTE ON FUNCTION
 TO federated_admin;
 
 GRANT EXECUTE ON FUNCTION federated._held_subject() TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._read_statement(bytea) TO federated_analyst, federated_auditor, federated_daemon;
+
+-- Exports. Only the daemon says that it is time; the server writes, with what it asks of who asked for it.
+GRANT EXECUTE ON FUNCTION
+    federated._write_export(uuid), federated._exported_columns(text), federated._subject_values(text, bigint)
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._exported_columns(text) TO federated_probe;
+
+GRANT EXECUTE ON FUNCTION federated._export_heading(uuid), federated._participation_in(text) TO federated_owner;
+
+-- What follows from requests for erasure.
+GRANT EXECUTE ON FUNCTION
+    federated._has_erasure_work(), federated._erasures_to_plan(), federated._plan_erasures(), federated._interrupt_runs(),
+    federated._retrainings_due(), federated._queue_retraining(uuid, boolean), federated._is_erased(federated.version),
+    federated._retire_erased(), federated._explain_erasures(), federated._certificate_of(text, text, bytea),
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION
+    federated._may_concern(federated.version, federated.subject_order), federated._withhold_versions()
+TO federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._lock_publication(bigint) TO federated_daemon;
+
+GRANT EXECUTE ON FUNCTION federated._retrains(jsonb) TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT EXECUTE ON FUNCTION federated._retraining_cost(bigint) TO federated_admin;
+
+GRANT EXECUTE ON FUNCTION @extschema@.federated_erasure_certificate(uuid), federated._certified_inclusion(uuid)
+TO federated_auditor, federated_admin;
+
+GRANT SELECT ON federated.erasure, federated.erasure_version, federated.retraining, federated.interruption, federated.erased_part
+TO federated_analyst, federated_auditor, federated_daemon, federated_owner;
+
+GRANT SELECT ON federated.subject_order, federated.order_answer, federated.participation, federated.model TO federated_owner;
+
+GRANT INSERT (order_id, workspace),
+    UPDATE (retired_at, completed_at, exactness, message, certificate, certificate_sha256, signature, signer)
+ON federated.erasure TO federated_daemon;
+
+GRANT INSERT, UPDATE (retired_at, replaced_by, sha256_after) ON federated.erasure_version TO federated_daemon;
+
+GRANT INSERT ON federated.interruption TO federated_daemon;
+
+GRANT UPDATE (begun_anew) ON federated.interruption TO federated_owner;
+
+GRANT INSERT ON federated.retraining TO federated_owner;
+
+GRANT INSERT (model_id, requested_by, options, overrides, policy, seed_run) ON federated.run TO federated_owner;
+
+GRANT UPDATE (erased_at) ON federated.run TO federated_daemon;
+
+GRANT UPDATE (retired_at, retired_by, withheld, prediction, prediction_arrays, sealed, scaling, report) ON federated.version TO federated_daemon;
+
+GRANT UPDATE (withheld) ON federated.version TO federated_owner;
 
 -- Budgets and their history.
 GRANT EXECUTE ON FUNCTION federated._recent_round_cost(text) TO federated_analyst, federated_auditor;
@@ -9459,7 +10971,7 @@ GRANT EXECUTE ON FUNCTION
     federated._matters_for_people(bigint, text, text[]), federated._findings(bigint, text, text[]),
     federated._check_regulation(text), federated._requirements(), federated._current_attestation(bigint, text, timestamptz),
     federated._check_heads(bigint, text), federated._check_retention(bigint, text, integer), federated._options(), federated._count_requests(text, text[]), federated._check_requests(text, text[]),
-    federated._check_consent(bigint, text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
+    federated._check_consent(bigint, text), federated._check_erasure(text), federated._check_export_requests(text), federated._check_breaches(bigint, text, interval), federated._describe_identifiers(bigint),
     @extschema@.federated_record_compliance_check(text, text),
     @extschema@.federated_processing_record(text), federated._processing_participants(bigint), federated._processing_data(bigint),
     federated._processing_purposes(bigint), federated._processing_recipients(bigint)
@@ -9486,7 +10998,7 @@ TO federated_analyst, federated_auditor;
 
 GRANT SELECT (version_id, model_id, version, run_id, round_number, features, scaling, sha256, global_loss,
     global_accuracy, epsilon, is_current, created_at, global_loss_std_error, global_accuracy_std_error, base_loss,
-    global_precision, global_recall, global_f1_score, global_rmse, report) ON federated.version
+    global_precision, global_recall, global_f1_score, global_rmse, report, retired_at, retired_by, withheld) ON federated.version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT ON federated.audit, federated.attestation, federated.compliance_record TO federated_auditor;
@@ -9633,7 +11145,7 @@ TO federated_analyst, federated_auditor;
 GRANT SELECT ON @extschema@.federated_subscriptions TO federated_daemon;
 
 -- The functions in federated_model show a version's numbers to the same roles.
-GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract) ON federated.held_version
+GRANT SELECT (model_name, version, numbers_id, features, prediction, is_current, contract, is_retired, is_withheld) ON federated.held_version
 TO federated_analyst, federated_auditor;
 
 GRANT SELECT (delivery_id, subscription_id, version, version_key, features, contract, prediction, body_sha256, header, signature,
@@ -9700,9 +11212,31 @@ GRANT SELECT ON federated.withdrawal_acceptance TO federated_analyst, federated_
 GRANT INSERT (dataset_id), UPDATE (accepted_at) ON federated.withdrawal_acceptance TO federated_admin;
 
 -- Which datasets have a subject is looked up for the daemon.
-GRANT SELECT (name, options) ON federated.dataset TO federated_probe;
+GRANT SELECT (name, options, columns) ON federated.dataset TO federated_probe;
 
 GRANT USAGE ON SCHEMA federated TO federated_probe;
+
+-- A path may name a person: admins and auditors alone see it.
+GRANT SELECT ON federated.export, @extschema@.federated_exports TO federated_auditor;
+
+GRANT SELECT ON @extschema@.federated_exports TO federated_admin;
+
+GRANT INSERT (order_id, path, format, salt, recipient) ON federated.export TO federated_admin;
+
+GRANT INSERT ON federated.export_part TO federated_daemon;
+
+GRANT SELECT, UPDATE (state, message, heading, size_bytes, sha256, ended_at) ON federated.export TO federated_owner;
+
+GRANT SELECT, DELETE ON federated.export_part TO federated_owner;
+
+GRANT SELECT (order_id, kind, workspace, model, terms, pseudonym, requested_by, requested_at, deadline, state, message) ON federated.subject_order
+TO federated_owner;
+
+GRANT SELECT ON federated.order_answer, federated.node, federated.participation TO federated_owner;
+
+GRANT SELECT ON federated.node_export TO federated_analyst, federated_auditor;
+
+GRANT INSERT ON federated.node_export TO federated_daemon;
 
 GRANT SELECT ON federated.aggregation_function TO federated_analyst, federated_auditor;
 
