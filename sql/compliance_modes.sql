@@ -6,7 +6,7 @@ LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "describe_modes"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.describe_modes(plpy, "@VERSION@")
 $$;

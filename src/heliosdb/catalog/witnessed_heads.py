@@ -22,6 +22,9 @@ MOST_HEADS = 1000
 MOST_CONFLICTS = 100
 """Of each log."""
 
+MOST_LOGS = 1000
+"""Of all workspaces: a coordinator may name any number."""
+
 
 @dataclass(frozen=True, slots=True)
 class WitnessedHead:
@@ -57,6 +60,11 @@ def hold_workspace(connection: Connection, workspace: WorkspaceName) -> None:
 def list_held(connection: Connection, workspace: WorkspaceName) -> list[WitnessedHead]:
     """Return the newest head of each log of a workspace."""
     return [_witnessed(row) for row in _SQL.query(connection, "list_held", workspace)]
+
+
+def count_logs(connection: Connection) -> int:
+    """Return of how many logs, of all workspaces, heads are held."""
+    return int(_SQL.query(connection, "count_logs")[0]["logs"])
 
 
 def list_all(connection: Connection, workspace: WorkspaceName | None) -> list[WitnessedHead]:

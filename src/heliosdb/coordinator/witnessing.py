@@ -23,6 +23,7 @@ from heliosdb.coordinator.session import CatalogSession
 from heliosdb.domain.errors import ErrorCode, FederatedError, place_of
 from heliosdb.domain.ids import Epoch
 from heliosdb.domain.tree_head import (
+    Log,
     SignedStatement,
     WitnessAnswer,
     WitnessRequest,
@@ -56,6 +57,7 @@ class Witnessing:
         self._epoch = epoch
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._due: dict[int, float] = {}
+        self._broken: set[Log] = set()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
@@ -79,6 +81,8 @@ class Witnessing:
             await asyncio.wait(tasks)
 
     async def _serve(self, session: CatalogSession) -> None:
+        # What ended the session before is not this one's.
+        self._failure = asyncio.get_running_loop().create_future()
         try:
             while True:
                 await self._sign(session)
@@ -97,8 +101,11 @@ class Witnessing:
                 catalog.sign_grown, self._epoch, grown, signer, partial(sign_head, identity)
             )
             if head is None:
-                log.error("audit log of workspace %s: entries are missing, no head was signed", grown[0])
+                if grown not in self._broken:
+                    log.error("audit log of workspace %s: entries are missing, no head was signed", grown[0])
+                self._broken.add(grown)
                 continue
+            self._broken.discard(grown)
             log.info("audit log of workspace %s: head over %d entries signed", grown[0], head.size)
             faults.reach("coordinator.head.signed")
 

@@ -27,8 +27,8 @@ class NodeConfig(BaseModel):
     retention_days: after so many days releases that cost nothing, refusals and runs are deleted here; None:
     they stay. max_memory_gb: address space of the training process, in GiB; a task that needs more is
     refused. parts: modules that register further parts of rounds; what they hold runs beside the rows, with
-    all rights of this process and of the training process. health_socket: where the daemon answers `heliosdb health`, a
-    file of its own.
+    all rights of this process and of the training process. health_socket: where the daemon answers
+    `heliosdb health`, a file of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

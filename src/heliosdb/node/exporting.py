@@ -20,7 +20,7 @@ from heliosdb.node.carrying import Carrying
 from heliosdb.node.database import unreadable
 from heliosdb.node.policy import refused
 
-_EXPORTED, _REFUSED = "exported", "refused"
+_EXPORTED, _REFUSED, _NOT_IDENTIFIABLE = "exported", "refused", "not identifiable"
 
 
 def export(carrying: Carrying) -> OrderOutcome:
@@ -33,7 +33,7 @@ def export(carrying: Carrying) -> OrderOutcome:
     _check_limits(carrying, allowed)
     outcomes = [DatasetOutcome(d.name, d.relation, None, actions[d.name]) for d in datasets]
     if not allowed:
-        return OrderOutcome(_REFUSED if _REFUSED in actions.values() else "not held", outcomes)
+        return OrderOutcome(_outcome_of_nothing(set(actions.values())), outcomes)
     is_held = hold_subject(carrying.connection, carrying.order.subject)
     held = [_read(carrying, dataset, actions[dataset.name], is_held) for dataset in datasets]
     for dataset, one in zip(datasets, held, strict=True):
@@ -68,7 +68,14 @@ def _action(dataset: SharedDataset) -> str:
         return _REFUSED
     if dataset.paused:
         return "paused"
-    return "not identifiable" if dataset.subject is None else _EXPORTED
+    return _NOT_IDENTIFIABLE if dataset.subject is None else _EXPORTED
+
+
+def _outcome_of_nothing(actions: set[str]) -> str:
+    """One word for why nothing leaves: a node that may tell nothing does not say that it holds nothing."""
+    if not actions:
+        return "not held"
+    return _NOT_IDENTIFIABLE if actions == {_NOT_IDENTIFIABLE} else _REFUSED
 
 
 def _check_limits(carrying: Carrying, allowed: list[SharedDataset]) -> None:

@@ -100,13 +100,19 @@ def _take(
             refusal = _refusal(verdict, last.head, head)
             log.error("audit log of workspace %s: %s", _shown(head), refusal)
             return _answer(held, refusal=refusal)
-        case Verdict.CONTINUES if last is None and len(held) >= MAX_LOGS:
-            return _answer(held, refusal=f"this node holds heads of {MAX_LOGS} logs of the workspace already")
+        case Verdict.CONTINUES if last is None and _is_full(connection, held):
+            log.error("audit log of workspace %s: this node holds heads of too many logs", _shown(head))
+            return _answer(held, refusal="this node holds heads of too many logs already")
     cosigned = _cosign(connection, request, signer, identity)
     if verdict is Verdict.CONTINUES:
         catalog.store_witnessed(connection, head, cosigned)
         held = [one for one in held if one.head.log != head.log] + [cosigned]
     return _answer(held, cosigned=cosigned)
+
+
+def _is_full(connection: Connection, held: Sequence[WitnessedHead]) -> bool:
+    """Whether heads of no further log are taken: of this workspace, or of any."""
+    return len(held) >= MAX_LOGS or catalog.count_logs(connection) >= catalog.MOST_LOGS
 
 
 def _cosign(

@@ -109,6 +109,12 @@ async def test_a_node_that_was_away_is_shown_the_newest_head_from_its_own(world:
     await world.reached(COSIGNED, 2, WORKSPACE)
     north = world.sites[0]
     [(former,)] = at(world, north, "SELECT entries FROM federated_node_heads")
+    # A session that is lost is made again.
+    [lost] = world.query(
+        "SELECT count(pg_terminate_backend(pid)) AS lost FROM pg_stat_activity"
+        " WHERE application_name = 'heliosdb coordinator (audit)' AND datname = current_database()"
+    )
+    assert lost["lost"] == 1
     north.kill()
     for number in range(3):
         world.execute(f"ALTER FEDERATED MODEL risk SET (rounds = {number + 4})")

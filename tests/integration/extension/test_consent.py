@@ -166,6 +166,14 @@ def test_a_participants_dba_leaves_word_for_the_node_and_the_subject_only_sealed
         (None, "research", "2.1", "requested", "node"),
         (None, None, None, "requested", "node"),
     ]
+    said = session.execute(
+        "SELECT workspace, session_role, details -> 'after' FROM federated.audit WHERE object_kind = 'consent_request'"
+        " ORDER BY recorded_at"
+    ).fetchall()
+    assert said == [
+        ("trial", "an_admin", {"kind": "grant", "purpose": "research", "version": "2.1"}),
+        ("trial", "an_admin", {"kind": "revoke"}),
+    ]
     for table in ("consent_request", "consent", "audit", "subject_order"):
         found = session.execute(f"SELECT t::text FROM federated.{table} AS t").fetchall()  # type: ignore[arg-type]
         assert CANARY not in str(found)

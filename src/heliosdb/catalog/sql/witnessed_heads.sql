@@ -5,6 +5,9 @@ SELECT pg_advisory_xact_lock(hashtextextended('heliosdb_federated.heads ' || $1,
 SELECT DISTINCT ON (h.origin) h.statement, h.signature, h.certificate, h.node_name, h.witnessed, h.cosignature
 FROM federated.witnessed_head AS h WHERE h.workspace = $1 ORDER BY h.origin, h.tree_size DESC
 
+-- name: count_logs()
+SELECT count(*) AS logs FROM (SELECT DISTINCT h.workspace, h.origin FROM federated.witnessed_head AS h) AS l
+
 -- name: now()
 SELECT clock_timestamp() AS now
 
