@@ -25,7 +25,7 @@ everything = base + project["project"]["optional-dependencies"]["dev"] + project
 everything.append("editables>=0.5")
 # In an environment of its own: its versions need not agree with the others'.
 apart = project["project"]["optional-dependencies"]["pgspot"]
-inside = [name for name in base if name.startswith(("pglast", "numpy"))]
+inside = [name for name in base if name.startswith(("pglast", "numpy", "cryptography"))]
 target = pathlib.Path(sys.argv[1])
 (target / "requirements.in").write_text("\n".join(everything) + "\n")
 (target / "requirements-runtime.in").write_text("\n".join(base) + "\n")

@@ -50,7 +50,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
-    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
+    @extschema@.federated_erasure_certificate(uuid)
 FROM PUBLIC;
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
     federated.participation_outcome, federated.ledger_state, federated.release_state, federated.absent FROM PUBLIC;

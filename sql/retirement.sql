@@ -124,9 +124,9 @@ CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federa
 CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject federated.version;
+    subject record;
 BEGIN
-    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    SELECT v.retired_at, v.withheld INTO subject
     FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
     IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
         PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)

@@ -145,6 +145,9 @@ DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
 
+-- What was always empty has other columns now.
+DROP VIEW @extschema@.federated_erasure_status;
+
 -- A version's features are columns of every kind now.
 DROP FUNCTION federated._find_function(text);
 -- done: function federated._describe_call(text, text)

@@ -14,7 +14,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import consents
 from heliosdb.catalog.consents import ABOUT, Said
 from heliosdb.domain.orders import OrderKind
-from heliosdb.domain.sealed_box import Sealer
+from heliosdb.domain.sealed_box import seal_box
 from heliosdb.extension.orders import place_orders
 from heliosdb.extension.session import Session, undefined
 
@@ -74,5 +74,5 @@ def _tell_own_node(session: Session, subject: Subject, said: Said) -> None:
             detail="A data subject is written down here only sealed to it.",
             hint="Start the node's daemon once: heliosdb node node.toml.",
         )
-    sealed = Sealer(key).seal(subject.encode(), about=ABOUT + said.workspace.encode())
+    sealed = seal_box(key, subject.encode(), about=ABOUT + said.workspace.encode())
     consents.insert_request(session.connection, said, sealed)

@@ -18,7 +18,7 @@ from heliosdb.catalog import commands as catalog
 from heliosdb.catalog import orders
 from heliosdb.domain.ids import OrderId
 from heliosdb.domain.orders import MAX_SUBJECT_BYTES, OrderKind
-from heliosdb.domain.sealed_box import Sealer
+from heliosdb.domain.sealed_box import seal_box
 from heliosdb.domain.sealed_subject import wrap
 from heliosdb.extension.session import Session
 
@@ -46,12 +46,12 @@ def place_orders(
             hint="Start the coordinator (heliosdb coordinator), and name the data subjects then: they are"
             " sealed to its key.",
         )
-    sealer, sealed = Sealer(key), {}
+    sealed = {}
     for subject in subjects:
         order_id = OrderId(uuid.uuid4())
         about = orders.bound_to(order_id, kind, workspace)
         named = wrap(subject.sealed) if isinstance(subject, SealedSubject) else subject.encode()
-        sealed[order_id] = sealer.seal(named, about=about)
+        sealed[order_id] = seal_box(key, named, about=about)
     batch_id = uuid.uuid4()
     orders.insert_orders(
         session.connection, orders.NewOrders(batch_id, kind, workspace, model, terms, sealed)

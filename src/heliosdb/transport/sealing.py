@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from heliosdb.domain import sealed_box
 from heliosdb.domain.errors import ErrorCode, FederatedError
-from heliosdb.domain.sealed_box import UnopenedBoxError
 from heliosdb.domain.task import TaskKey
 from heliosdb.transport.limits import TAG_BYTES
 
@@ -70,13 +69,8 @@ class SealingKey:
             raise UnopenedError from error
 
     def open_box(self, sealed: bytes, *, about: bytes) -> bytes:
-        """Open what a server sealed to this key (domain/sealed_box.py); raises UnopenedBoxError."""
-        private, public = _key_pair(self.private)
-        try:
-            shared = private.exchange(X25519PublicKey.from_public_bytes(sealed_box.ephemeral_key(sealed)))
-        except ValueError as error:
-            raise UnopenedBoxError from error
-        return sealed_box.open_box(shared, public, sealed, about=about)
+        """Open what was sealed to this key (domain/sealed_box.py); raises UnopenedBoxError."""
+        return sealed_box.open_box(self.private, sealed, about=about)
 
 
 @lru_cache(maxsize=4)
