@@ -149,6 +149,9 @@ DROP FUNCTION @extschema@.federated_training_metrics(text);
 DROP FUNCTION @extschema@.federated_model_versions(text);
 DROP FUNCTION federated._evaluation(text);
 
+-- What was always empty has other columns now.
+DROP VIEW @extschema@.federated_erasure_status;
+
 -- A version's features are columns of every kind now.
 DROP FUNCTION federated._find_function(text);
 -- done: function federated._describe_call(text, text)
@@ -4860,9 +4863,9 @@ CREATE TRIGGER withdraw_functions AFTER UPDATE OF retired_at, withheld ON federa
 CREATE FUNCTION federated._refuse_retired_version() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    subject federated.version;
+    subject record;
 BEGIN
-    SELECT v.model_id, v.version, v.retired_at, v.withheld INTO subject.model_id, subject.version, subject.retired_at, subject.withheld
+    SELECT v.retired_at, v.withheld INTO subject
     FROM federated.version AS v WHERE v.model_id = NEW.model_id AND v.version = NEW.version;
     IF subject.retired_at IS NOT NULL OR subject.withheld AND TG_TABLE_NAME = 'version' THEN
         PERFORM federated._refuse_withdrawn(m.name, NEW.version, subject.retired_at IS NOT NULL)
@@ -7938,6 +7941,30 @@ COMMENT ON FUNCTION federated._keep_consent() IS 'Lets rows of the register be a
 CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
     FOR EACH ROW EXECUTE FUNCTION federated._keep_consent();
 
+CREATE FUNCTION federated._audit_consent() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    said jsonb := to_jsonb(NEW);
+BEGIN
+    INSERT INTO federated.audit (workspace, session_role, acting_role, action, object_kind, object_name, details)
+    VALUES (
+        coalesce(said ->> 'workspace', ''), session_user,
+        CASE WHEN current_setting('role') = 'none' THEN session_user ELSE current_setting('role')::name END,
+        lower(TG_OP), TG_TABLE_NAME, TG_TABLE_NAME,
+        jsonb_build_object('after', jsonb_strip_nulls(jsonb_build_object(
+            'kind', said -> 'kind', 'purpose', said -> 'purpose', 'version', said -> 'version', 'sealing_key', said -> 'sealing_key'))));
+    RETURN NULL;
+END
+$$;
+
+COMMENT ON FUNCTION federated._audit_consent() IS 'Appends to the audit log what was said at this node of somebody''s consent, without the subject';
+
+CREATE TRIGGER audit AFTER INSERT ON federated.consent_request
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_consent();
+
+CREATE TRIGGER audit AFTER INSERT ON federated.node_key
+    FOR EACH ROW EXECUTE FUNCTION federated._audit_consent();
+
 -- Of a purpose what was said last counts, of that purpose or of every purpose; a dataset without a purpose may serve any, so
 -- it needs a consent to every purpose, and one that is withdrawn is enough to leave somebody out of it. The purpose 'sale' is
 -- an opt-out besides: who has withdrawn it is left out of everything until he grants that very purpose. What the node's own
@@ -7945,28 +7972,50 @@ CREATE TRIGGER keep_consent BEFORE UPDATE ON federated.consent
 CREATE FUNCTION federated._consent_words(workspace text, purpose text)
 RETURNS TABLE (digest bytea, row_set_digest bytea, is_granted boolean, heard_at timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    -- Of each subject and purpose the last grant and the last withdrawal; own_: of what was said at this node.
     WITH said AS (
-        SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, c.kind = 'grant' AS is_grant, c.origin = 'node' AS is_own,
-               c.said_at, c.consent_id, c.recorded_at
-        FROM federated.consent AS c WHERE c.workspace = _consent_words.workspace
+        SELECT c.digest, c.row_set_digest, lower(c.purpose) AS about, max(c.recorded_at) AS heard_at,
+               max(c.said_at) FILTER (WHERE c.kind = 'grant') AS granted,
+               max(c.said_at) FILTER (WHERE c.kind = 'revoke') AS revoked,
+               max(c.said_at) FILTER (WHERE c.kind = 'grant' AND c.origin = 'node') AS own_granted,
+               max(c.said_at) FILTER (WHERE c.kind = 'revoke' AND c.origin = 'node') AS own_revoked
+        FROM federated.consent AS c
+        WHERE c.workspace = _consent_words.workspace
+          AND (c.purpose IS NULL OR _consent_words.purpose IS NULL OR lower(c.purpose) IN ('sale', lower(_consent_words.purpose)))
+        GROUP BY c.digest, c.row_set_digest, lower(c.purpose)
+    ), every AS (
+        SELECT s.*, s.about IS NULL OR s.about = lower(_consent_words.purpose) AS is_asked,
+               max(s.granted) FILTER (WHERE s.about IS NULL) OVER w AS every_granted,
+               max(s.revoked) FILTER (WHERE s.about IS NULL) OVER w AS every_revoked,
+               max(s.own_granted) FILTER (WHERE s.about IS NULL) OVER w AS own_every_granted,
+               max(s.own_revoked) FILTER (WHERE s.about IS NULL) OVER w AS own_every_revoked
+        FROM said AS s WINDOW w AS (PARTITION BY s.digest)
     ), topic AS (
-        SELECT DISTINCT s.digest, 'sale' AS about, true AS is_opt_out, false AS is_asked FROM said AS s WHERE s.about = 'sale'
-        UNION ALL
-        SELECT DISTINCT s.digest, lower(_consent_words.purpose), false, true FROM said AS s
-        UNION ALL
-        SELECT DISTINCT s.digest, s.about, false, false FROM said AS s
-        WHERE _consent_words.purpose IS NULL AND s.about <> 'sale'
-    ), last AS (
-        SELECT t.digest, t.is_asked, max(s.row_set_digest::text)::bytea AS row_set_digest, max(s.recorded_at) AS heard_at,
-               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC))[1] AS is_granted,
-               (array_agg(s.is_grant ORDER BY s.said_at DESC, s.consent_id DESC) FILTER (WHERE s.is_own))[1] AS is_granted_here
-        FROM topic AS t JOIN said AS s USING (digest)
-        WHERE s.about IS NOT DISTINCT FROM t.about OR (s.about IS NULL AND NOT t.is_opt_out)
-        GROUP BY t.digest, t.about, t.is_opt_out, t.is_asked
+        -- Withdrawn where the last withdrawal was not before the last grant.
+        SELECT e.digest, e.row_set_digest, e.heard_at, e.is_asked, e.granted, e.revoked, e.own_granted, e.own_revoked,
+               CASE WHEN e.about = 'sale' THEN
+                   coalesce(e.revoked >= e.granted, e.revoked IS NOT NULL)
+                   OR coalesce(e.own_revoked >= e.own_granted, e.own_revoked IS NOT NULL)
+               WHEN _consent_words.purpose IS NULL THEN
+                   coalesce(greatest(e.revoked, e.every_revoked) >= greatest(e.granted, e.every_granted),
+                            greatest(e.revoked, e.every_revoked) IS NOT NULL)
+                   OR coalesce(greatest(e.own_revoked, e.own_every_revoked) >= greatest(e.own_granted, e.own_every_granted),
+                               greatest(e.own_revoked, e.own_every_revoked) IS NOT NULL)
+               ELSE false END AS is_withdrawn
+        FROM every AS e
+    ), asked AS (
+        SELECT t.digest, t.row_set_digest, max(t.heard_at) AS heard_at, bool_or(t.is_withdrawn) AS is_withdrawn,
+               max(t.granted) FILTER (WHERE t.is_asked) AS granted, max(t.revoked) FILTER (WHERE t.is_asked) AS revoked,
+               max(t.own_granted) FILTER (WHERE t.is_asked) AS own_granted,
+               max(t.own_revoked) FILTER (WHERE t.is_asked) AS own_revoked
+        FROM topic AS t GROUP BY t.digest, t.row_set_digest
+    ), standing AS (
+        SELECT a.digest, a.row_set_digest, a.heard_at, a.granted IS NOT NULL AS is_given,
+               a.is_withdrawn OR coalesce(a.revoked >= a.granted, a.revoked IS NOT NULL)
+                   OR coalesce(a.own_revoked >= a.own_granted, a.own_revoked IS NOT NULL) AS is_withdrawn
+        FROM asked AS a
     )
-    SELECT l.digest, max(l.row_set_digest::text)::bytea, bool_and(l.is_granted AND coalesce(l.is_granted_here, true)), max(l.heard_at)
-    FROM last AS l GROUP BY l.digest
-    HAVING bool_or(l.is_asked AND l.is_granted) OR NOT bool_and(l.is_granted AND coalesce(l.is_granted_here, true))
+    SELECT s.digest, s.row_set_digest, NOT s.is_withdrawn, s.heard_at FROM standing AS s WHERE s.is_given OR s.is_withdrawn
 $$;
 
 COMMENT ON FUNCTION federated._consent_words(text, text) IS
@@ -9632,7 +9681,7 @@ LANGUAGE plpython3u STABLE SET search_path = pg_catalog, pg_temp AS $$
 import sys
 if "@LIBDIR@" not in sys.path: sys.path.insert(0, "@LIBDIR@")
 from heliosdb.extension import door
-if not hasattr(door, "describe_modes"):
+if not hasattr(door, "serves"):
     plpy.error("this session began before the extension was updated", sqlstate="55000", hint="Reconnect.")
 return door.describe_modes(plpy, "1.2")
 $$;
@@ -10550,7 +10599,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.federated_confusion_matrix(text), @extschema@.federated_roc_curve(text),
     @extschema@.federated_calibration(text), @extschema@.federated_feature_importance(text),
     @extschema@.federated_trials(text, integer), @extschema@.federated_accept_withdrawals(text),
-    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes()
+    @extschema@.federated_phi_findings(text), @extschema@.federated_compliance_modes(),
+    @extschema@.federated_erasure_certificate(uuid)
 FROM PUBLIC;
 
 REVOKE ALL ON TYPE federated.node_status, federated.run_status, federated.round_status,
